@@ -1,0 +1,1 @@
+"""What happened, who it happened to, and what was known when."""

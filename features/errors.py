@@ -1,0 +1,26 @@
+"""The few errors a user can meet: each message says what was wrong, where, and what to do about it."""
+
+
+class OmniError(Exception):
+    """Base of every error that is the user's to mend; the command line prints it in one line and exits with 2."""
+
+    def __init__(self, message: str, *, repair: str = "") -> None:
+        super().__init__(f"{message} {repair}".strip())
+        self.message = message
+        self.repair = repair
+
+
+class InputError(OmniError):
+    """A file, argument or event that cannot be used as given."""
+
+
+class SettingsError(OmniError):
+    """A setting in the environment that cannot be used."""
+
+
+class MissingError(OmniError):
+    """Something that an earlier step makes is not there yet: the message names the command that makes it."""
+
+
+class StoreError(OmniError):
+    """The event log or a feature store holds something that cannot be used."""

@@ -1,0 +1,98 @@
+"""Where things are: read from a mapping that is given (the environment at the entry points), never at import."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from features.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Places of all local state; everything under `home` is deletable and rebuilt from the sources."""
+
+    home: Path
+    event_log_url: str
+    mlflow_tracking_uri: str
+    online_store: str = "sqlite"
+    redis_url: str = "localhost:6379"
+    clock_start: datetime | None = None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "Settings":
+        """Read `OMNI_HOME`, `OMNI_EVENT_LOG`, `OMNI_ONLINE_STORE`, `OMNI_REDIS`, `OMNI_CLOCK_START`, `MLFLOW_TRACKING_URI`.
+
+        Raises SettingsError when a value cannot be used.
+        """
+        home = Path(env.get("OMNI_HOME", ".omni")).expanduser().resolve()
+        online_store = env.get("OMNI_ONLINE_STORE", "sqlite")
+        if online_store not in ("sqlite", "redis"):
+            raise SettingsError(
+                f"OMNI_ONLINE_STORE is {online_store!r}.", repair="Set it to 'sqlite' or 'redis', or leave it out."
+            )
+        return cls(
+            home=home,
+            event_log_url=env.get("OMNI_EVENT_LOG", f"sqlite:///{home / 'events.db'}"),
+            mlflow_tracking_uri=env.get("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"),
+            online_store=online_store,
+            redis_url=env.get("OMNI_REDIS", "localhost:6379"),
+            clock_start=_parse_clock_start(env.get("OMNI_CLOCK_START", "")),
+        )
+
+    @property
+    def timeline_path(self) -> Path:
+        """One row per event, per customer in time order (Parquet)."""
+        return self.home / "offline" / "timeline.parquet"
+
+    @property
+    def products_path(self) -> Path:
+        """The product table (Parquet)."""
+        return self.home / "offline" / "products.parquet"
+
+    @property
+    def customer_state_path(self) -> Path:
+        """Feast's offline source of the view `customer_state` (Parquet)."""
+        return self.home / "offline" / "customer_state.parquet"
+
+    @property
+    def customer_products_path(self) -> Path:
+        """Feast's offline source of the view `customer_products`: sequence, cart and habitual products (Parquet)."""
+        return self.home / "offline" / "customer_products.parquet"
+
+    @property
+    def product_state_path(self) -> Path:
+        """Feast's offline source of the view `product_state` (Parquet)."""
+        return self.home / "offline" / "product_state.parquet"
+
+    @property
+    def rejected_dir(self) -> Path:
+        """One Parquet file of rejected rows per ingest, with the reasons."""
+        return self.home / "rejected"
+
+    @property
+    def feast_dir(self) -> Path:
+        """Feast's repository folder: feature_store.yaml, the shim that imports the definitions, registry."""
+        return self.home / "feast"
+
+    @property
+    def online_db_path(self) -> Path:
+        """Feast's SQLite online store."""
+        return self.feast_dir / "online.db"
+
+    @property
+    def mlflow_artifacts_dir(self) -> Path:
+        """Model files and plots of every run."""
+        return self.home / "mlflow" / "artifacts"
+
+
+def _parse_clock_start(text: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(
+            f"OMNI_CLOCK_START is {text!r}.", repair="Write it as ISO 8601, for example 2018-01-01T00:00:00Z."
+        ) from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

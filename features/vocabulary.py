@@ -1,0 +1,146 @@
+"""The words every part shares: channels, event kinds, tasks, id types and column names; standard library only."""
+
+from enum import StrEnum
+from typing import Final, NewType
+
+CustomerId = NewType("CustomerId", str)
+"""The one name of a customer after identity resolution."""
+ProductId = NewType("ProductId", str)
+"""A product's name in the outside world."""
+ProductCode = NewType("ProductCode", int)
+"""A product's 63-bit hash: what states and sequences hold instead of the id."""
+
+
+class Channel(StrEnum):
+    """Where something happened. The order is part of the stored state: append, never reorder."""
+
+    WEB = "web"
+    APP = "app"
+    EMAIL = "email"
+    SMS = "sms"
+    PUSH = "push"
+    SOCIAL = "social"
+    ADS = "ads"
+    CHAT = "chat"
+    CALL_CENTER = "call_center"
+    POST = "post"
+    STORE = "store"
+
+
+class EventKind(StrEnum):
+    """What happened. The order is part of the stored state: append, never reorder."""
+
+    VIEW = "view"
+    SEARCH = "search"
+    ADD_TO_CART = "add_to_cart"
+    REMOVE_FROM_CART = "remove_from_cart"
+    PURCHASE = "purchase"
+    RETURN = "return"
+    SEND = "send"
+    DELIVER = "deliver"
+    OPEN = "open"
+    CLICK = "click"
+    IGNORE = "ignore"
+    UNSUBSCRIBE = "unsubscribe"
+    SUBSCRIBE = "subscribe"
+    VISIT = "visit"
+    CALL = "call"
+    CHAT = "chat"
+    FEEDBACK = "feedback"
+    IMPRESSION = "impression"
+    DECISION = "decision"
+    OUTCOME = "outcome"
+    IDENTIFY = "identify"
+    PROFILE = "profile"
+    ERASE = "erase"
+
+
+class Task(StrEnum):
+    """The three models, by the names they have on the command line and in the registry."""
+
+    NEXT_PRODUCT = "next-product"
+    CHURN = "churn"
+    BEST_CHANNEL = "best-channel"
+
+
+class IdType(StrEnum):
+    """Kinds of identifier that a source may know a customer by; other names are allowed in data."""
+
+    COOKIE = "cookie"
+    DEVICE = "device"
+    EMAIL = "email"
+    PHONE = "phone"
+    LOYALTY_CARD = "loyalty_card"
+
+
+class Columns:
+    """Names of the columns that cross module borders."""
+
+    EVENT_ID: Final = "event_id"
+    OCCURRED_AT: Final = "occurred_at"
+    KIND: Final = "kind"
+    CHANNEL: Final = "channel"
+    CUSTOMER_ID: Final = "customer_id"
+    IDENTIFIERS: Final = "identifiers"
+    PRODUCT_ID: Final = "product_id"
+    QUANTITY: Final = "quantity"
+    VALUE: Final = "value"
+    CURRENCY: Final = "currency"
+    CAMPAIGN_ID: Final = "campaign_id"
+    DECISION_ID: Final = "decision_id"
+    STORE_ID: Final = "store_id"
+    SESSION_ID: Final = "session_id"
+    PROPERTIES: Final = "properties"
+    # added on the way
+    SEQ: Final = "seq"
+    RESOLVED_CUSTOMER_ID: Final = "resolved_customer_id"
+    PRODUCT_CODE: Final = "product_code"
+    AS_OF: Final = "as_of"
+    LABEL: Final = "label"
+    EVENT_TIMESTAMP: Final = "event_timestamp"
+    # products
+    NAME: Final = "name"
+    CATEGORY: Final = "category"
+    BRAND: Final = "brand"
+    PRICE: Final = "price"
+    ATTRIBUTES: Final = "attributes"
+    AVAILABLE_FROM: Final = "available_from"
+
+
+CHANNELS: Final[tuple[Channel, ...]] = tuple(Channel)
+KINDS: Final[tuple[EventKind, ...]] = tuple(EventKind)
+CHANNEL_CODES: Final[dict[str, int]] = {channel.value: code for code, channel in enumerate(CHANNELS)}
+KIND_CODES: Final[dict[str, int]] = {kind.value: code for code, kind in enumerate(KINDS)}
+
+HALF_LIVES_DAYS: Final[tuple[float, ...]] = (1.0, 7.0, 30.0, 90.0, 365.0)
+"""Half-lives of every decayed sum, in days."""
+
+PRODUCT_KINDS: Final[tuple[EventKind, ...]] = (
+    EventKind.VIEW,
+    EventKind.ADD_TO_CART,
+    EventKind.REMOVE_FROM_CART,
+    EventKind.PURCHASE,
+    EventKind.RETURN,
+)
+"""Kinds that are about one product and cannot do without its id."""
+
+CUSTOMER_KINDS: Final[tuple[EventKind, ...]] = (
+    *PRODUCT_KINDS,
+    EventKind.SEARCH,
+    EventKind.OPEN,
+    EventKind.CLICK,
+    EventKind.UNSUBSCRIBE,
+    EventKind.SUBSCRIBE,
+    EventKind.VISIT,
+    EventKind.CALL,
+    EventKind.CHAT,
+    EventKind.FEEDBACK,
+    EventKind.OUTCOME,
+)
+"""Kinds that the customer set off, as opposed to what was done to them (a send, an impression, a decision)."""
+
+CONTACT_KINDS: Final[tuple[EventKind, ...]] = (EventKind.SEND, EventKind.IMPRESSION)
+"""Kinds by which the retailer reaches the customer."""
+
+RESPONSE_KINDS: Final[tuple[EventKind, ...]] = (EventKind.OPEN, EventKind.CLICK, EventKind.OUTCOME)
+"""Kinds that answer a contact on the same channel."""

@@ -1,0 +1,1 @@
+"""Training sets, the three models, their evaluation and their registration in MLflow."""

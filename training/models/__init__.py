@@ -1,0 +1,1 @@
+"""The three models, one module each, with their configuration beside them."""
