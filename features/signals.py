@@ -1,0 +1,362 @@
+"""Signals: states and a moment in, named numbers out; nothing that depends on time is ever stored ready-made.
+
+To add a signal, add a line to a group (or a group to `GROUPS`): training, serving and the parity proof follow.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from features import fold_kernel as kernel
+from features.fold_kernel import DAY_S, Floats
+from features.state import Ragged, StateBatch
+from features.vocabulary import (
+    CHANNEL_CODES,
+    CHANNELS,
+    CUSTOMER_KINDS,
+    HALF_LIVES_DAYS,
+    KIND_CODES,
+    Channel,
+    EventKind,
+)
+
+CHUNK_ROWS: Final = 4_096
+"""States are opened into dense arrays this many at a time, to bound memory."""
+_PRIOR_CONTACTS: Final = 5.0
+"""A response rate counts this many imagined contacts without response, so that one lucky click is not 100 %."""
+_KIND_WORDS: Final[dict[EventKind, str]] = {
+    EventKind.VIEW: "product views",
+    EventKind.SEARCH: "searches",
+    EventKind.ADD_TO_CART: "additions to the cart",
+    EventKind.REMOVE_FROM_CART: "removals from the cart",
+    EventKind.PURCHASE: "purchased lines",
+    EventKind.RETURN: "returns",
+    EventKind.SEND: "messages sent",
+    EventKind.OPEN: "messages opened",
+    EventKind.CLICK: "clicks",
+    EventKind.OUTCOME: "conversions of a contact",
+    EventKind.VISIT: "visits",
+    EventKind.CALL: "calls",
+    EventKind.FEEDBACK: "ratings and survey answers",
+    EventKind.IMPRESSION: "impressions",
+}
+_KINDS: Final = np.array([KIND_CODES[kind] for kind in _KIND_WORDS])
+_ACTIONS: Final = np.array([KIND_CODES[kind] for kind in CUSTOMER_KINDS])
+_RESPONSES: Final = np.array([KIND_CODES[kind] for kind in (EventKind.OPEN, EventKind.CLICK, EventKind.OUTCOME)])
+_CHANNEL_WORDS: Final[dict[Channel, str]] = {
+    Channel.CALL_CENTER: "call centre",
+    Channel.EMAIL: "e-mail",
+    Channel.SMS: "SMS",
+    Channel.POST: "post",
+}
+_DAY1, _DAY7, _DAY30, _DAY90, _DAY365 = range(len(HALF_LIVES_DAYS))
+
+
+@dataclass(frozen=True)
+class Moment:
+    """States of n customers opened at one moment each; what the groups compute from."""
+
+    states: StateBatch
+    as_of: Floats  # (n,) seconds since the epoch
+
+    def days_since(self, times: Floats) -> Floats:
+        """Days from `times` to the moment, NaN for never; `times` is (n, ...)."""
+        as_of = self.as_of.reshape(-1, *([1] * (times.ndim - 1)))
+        return np.asarray((as_of - times) / DAY_S)
+
+    def scalar(self, name: str) -> Floats:
+        """A scalar of the state, (n,)."""
+        return self.states.scalar(name)
+
+    @cached_property
+    def last(self) -> Floats:
+        """Last time of every (channel, kind), NaN for never: (n, C, K)."""
+        return self._open(self.states.pair_stats.values[:, kernel.PAIR_LAST], np.nan)
+
+    @cached_property
+    def totals(self) -> Floats:
+        """How often every (channel, kind) ever happened: (n, C, K)."""
+        return self._open(self.states.pair_stats.values[:, kernel.PAIR_TOTAL], 0.0)
+
+    @cached_property
+    def counts(self) -> Floats:
+        """Decayed counts at the moment: (n, C, K, H)."""
+        return self._decayed(kernel.PAIR_COUNTS)
+
+    @cached_property
+    def values(self) -> Floats:
+        """Decayed money at the moment: (n, C, K, H)."""
+        return self._decayed(kernel.PAIR_VALUES)
+
+    @cached_property
+    def occasions(self) -> Floats:
+        """Decayed count of purchase occasions: (n, H)."""
+        sums = self.states.scalars[:, kernel.OCCASIONS : kernel.OCCASIONS + len(HALF_LIVES_DAYS)]
+        elapsed = np.nan_to_num(self.days_since(self.scalar("last_occasion")))
+        return np.asarray(sums * np.exp2(-elapsed[:, None] / np.array(HALF_LIVES_DAYS)))
+
+    @cached_property
+    def hours(self) -> Floats:
+        """Share of the customer's actions by hour of the week (Monday 00:00 UTC first), zeros without history: (n, 168)."""
+        out = np.zeros((len(self.as_of), kernel.N_HOURS))
+        bins = self.states.hour_bins
+        out[bins.rows(), bins.values] = self.states.hour_weights.values
+        return np.asarray(out / np.maximum(out.sum(axis=1, keepdims=True), 1e-12))
+
+    def _open(self, values: NDArray[Any], fill: float) -> NDArray[Any]:
+        shape = (len(self.as_of), kernel.N_CHANNELS * kernel.N_KINDS, *values.shape[1:])
+        out = np.full(shape, fill)
+        out[self.states.pair_codes.rows(), self.states.pair_codes.values] = values
+        return out.reshape(shape[0], kernel.N_CHANNELS, kernel.N_KINDS, *values.shape[1:])
+
+    def _decayed(self, first: int) -> Floats:
+        stats = self.states.pair_stats.values
+        elapsed = (self.as_of[self.states.pair_codes.rows()] - stats[:, kernel.PAIR_LAST]) / DAY_S
+        left = np.exp2(-elapsed[:, None] / np.array(HALF_LIVES_DAYS))
+        return self._open(stats[:, first : first + len(HALF_LIVES_DAYS)] * left, 0.0)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Signals that are computed together: their names with a marketer's words, and the columns in that order."""
+
+    words: dict[str, str]
+    compute: Callable[[Moment], list[Floats]]  # arrays (n,) or (n, k), laid side by side
+
+
+def _nanmax(times: Floats, axis: int | tuple[int, ...]) -> Floats:
+    latest = np.max(np.where(np.isnan(times), -np.inf, times), axis=axis)
+    return np.where(np.isneginf(latest), np.nan, latest)
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+
+
+def _kinds(m: Moment) -> list[Floats]:
+    by_kind = m.counts.sum(axis=1)[:, _KINDS]  # (n, kinds, H)
+    return [
+        by_kind[:, :, [_DAY7, _DAY30, _DAY90, _DAY365]].reshape(len(by_kind), -1),
+        m.totals.sum(axis=1)[:, _KINDS],
+        m.days_since(_nanmax(m.last, axis=1)[:, _KINDS]),
+    ]
+
+
+def _channels(m: Moment) -> list[Floats]:
+    contacts = m.counts[:, :, KIND_CODES[EventKind.SEND], _DAY365]
+    responses = m.counts[:, :, _RESPONSES, _DAY365].sum(axis=2)
+    return [
+        m.counts[:, :, KIND_CODES[EventKind.PURCHASE], _DAY90],
+        m.counts[:, :, _ACTIONS, _DAY30].sum(axis=2),
+        m.days_since(_nanmax(m.last[:, :, _ACTIONS], axis=2)),
+        m.counts[:, :, KIND_CODES[EventKind.SEND], _DAY30],
+        m.counts[:, :, KIND_CODES[EventKind.IMPRESSION], _DAY30],
+        responses / (contacts + _PRIOR_CONTACTS),
+        m.states.channels[:, :, kernel.UNANSWERED],
+        m.days_since(m.states.channels[:, :, kernel.LAST_CONTACT]),
+        m.days_since(m.states.channels[:, :, kernel.LAST_RESPONSE]),
+        m.states.channels[:, :, kernel.CONSENT],
+    ]
+
+
+def _rhythm(m: Moment) -> list[Floats]:
+    since = m.days_since(m.scalar("last_occasion"))
+    mean, n_gaps = m.scalar("gap_mean_days"), m.scalar("n_gaps")
+    spread = np.sqrt(_ratio(m.scalar("gap_m2"), n_gaps))
+    return [
+        m.scalar("n_occasions"),
+        m.occasions,
+        since,
+        mean,
+        spread,
+        m.scalar("last_gap_days"),
+        _ratio(since, mean),
+        (since - mean) / (spread + 1.0),
+        _ratio(m.occasions[:, _DAY30] * HALF_LIVES_DAYS[_DAY365], m.occasions[:, _DAY365] * HALF_LIVES_DAYS[_DAY30]),
+        m.days_since(m.scalar("first_seen")),
+        m.days_since(m.scalar("first_purchase")),
+        m.days_since(m.scalar("last_action")),
+        m.scalar("n_action_occasions"),
+    ]
+
+
+def _money(m: Moment) -> list[Floats]:
+    spent = m.values[:, :, KIND_CODES[EventKind.PURCHASE]].sum(axis=1)  # (n, H)
+    returned = m.values[:, :, KIND_CODES[EventKind.RETURN]].sum(axis=1)
+    lines = m.counts[:, :, KIND_CODES[EventKind.PURCHASE]].sum(axis=1)
+    return [
+        spent[:, [_DAY7, _DAY30, _DAY90, _DAY365]],
+        returned[:, _DAY90],
+        _ratio(spent[:, _DAY90], m.occasions[:, _DAY90]),
+        _ratio(lines[:, _DAY90], m.occasions[:, _DAY90]),
+        m.scalar("occasion_value"),
+        m.scalar("previous_occasion_value"),
+    ]
+
+
+def _pressure(m: Moment) -> list[Floats]:
+    contacts = m.states.contacts
+    rows, age = contacts.rows(), m.days_since(m.as_of)  # zeros, (n,)
+    within = []
+    elapsed = (m.as_of[rows] - contacts.values[:, 1]) / DAY_S
+    for days in (7.0, 30.0):
+        within.append(np.bincount(rows[elapsed <= days], minlength=len(age)).astype(np.float64))
+    return within
+
+
+def _cart(m: Moment) -> list[Floats]:
+    cart: Ragged = m.states.cart_stats
+    rows = cart.rows()
+    n = len(m.as_of)
+    units = np.bincount(rows, weights=cart.values[:, kernel.CART_QUANTITY], minlength=n)
+    newest = np.full(n, np.nan)
+    np.fmax.at(newest, rows, cart.values[:, kernel.CART_TIME])
+    return [np.bincount(rows, minlength=n).astype(np.float64), units, m.days_since(newest)]
+
+
+def _hours(m: Moment) -> list[Floats]:
+    hours = m.hours
+    concentration = (hours**2).sum(axis=1)
+    known = hours.sum(axis=1) > 0
+    weekend = np.where(known, hours[:, 5 * 24 :].sum(axis=1), np.nan)
+    by_hour = hours.reshape(-1, 7, 24).sum(axis=1)
+    angle = 2 * np.pi * np.arange(24) / 24
+    return [
+        np.where(known, concentration, np.nan),
+        weekend,
+        np.where(known, by_hour @ np.sin(angle), np.nan),
+        np.where(known, by_hour @ np.cos(angle), np.nan),
+    ]
+
+
+def _per_kind(name: str, words: str) -> dict[str, str]:
+    return {name.format(kind=kind.value): words.format(kind=text) for kind, text in _KIND_WORDS.items()}
+
+
+def _per_channel(name: str, words: str) -> dict[str, str]:
+    return {
+        name.format(channel=channel.value): words.format(channel=_CHANNEL_WORDS.get(channel, channel.value))
+        for channel in CHANNELS
+    }
+
+
+GROUPS: Final[tuple[Group, ...]] = (
+    Group(
+        {
+            f"{kind.value}_{days}d": f"{text}, lately (half-life {days} days)"
+            for kind, text in _KIND_WORDS.items()
+            for days in (7, 30, 90, 365)
+        }
+        | _per_kind("{kind}_total", "{kind}, ever")
+        | _per_kind("days_since_{kind}", "days since the last of: {kind}"),
+        _kinds,
+    ),
+    Group(
+        _per_channel("purchases_{channel}_90d", "lines purchased by {channel} lately (half-life 90 days)")
+        | _per_channel("actions_{channel}_30d", "activity on {channel} lately (half-life 30 days)")
+        | _per_channel("days_since_action_{channel}", "days since the last activity on {channel}")
+        | _per_channel("sends_{channel}_30d", "messages by {channel} lately (half-life 30 days)")
+        | _per_channel("impressions_{channel}_30d", "promotions seen on {channel} lately (half-life 30 days)")
+        | _per_channel("response_rate_{channel}", "share of messages by {channel} that were answered")
+        | _per_channel("unanswered_{channel}", "messages by {channel} in a row without an answer")
+        | _per_channel("days_since_contact_{channel}", "days since the last message by {channel}")
+        | _per_channel("days_since_response_{channel}", "days since the last answer to {channel}")
+        | _per_channel("consent_{channel}", "consent to {channel} (1 given, 0 refused, -1 not asked)"),
+        _channels,
+    ),
+    Group(
+        {
+            "n_occasions": "purchase occasions, ever",
+            **{f"occasions_{days:g}d": f"purchase occasions lately (half-life {days:g} days)" for days in HALF_LIVES_DAYS},
+            "days_since_occasion": "days since the last purchase occasion",
+            "gap_mean_days": "usual days between purchases",
+            "gap_spread_days": "spread of the days between purchases",
+            "last_gap_days": "days between the last two purchases",
+            "overdue_ratio": "time since the last purchase, as a multiple of the usual gap",
+            "overdue_z": "how unusual the time since the last purchase is",
+            "occasion_trend": "purchases of the last month against the last year",
+            "tenure_days": "days since first seen",
+            "days_since_first_purchase": "days since the first purchase",
+            "days_since_action": "days since any activity",
+            "n_action_occasions": "visits and other active moments, ever",
+        },
+        _rhythm,
+    ),
+    Group(
+        {
+            **{f"spend_{days}d": f"money spent lately (half-life {days} days)" for days in (7, 30, 90, 365)},
+            "returned_90d": "money returned lately (half-life 90 days)",
+            "basket_value": "usual value of a purchase",
+            "basket_lines": "usual number of lines in a purchase",
+            "last_basket_value": "value of the last purchase",
+            "previous_basket_value": "value of the purchase before the last",
+        },
+        _money,
+    ),
+    Group(
+        {
+            "contacts_7_days": "messages over all channels in the last 7 days",
+            "contacts_30_days": "messages over all channels in the last 30 days",
+        },
+        _pressure,
+    ),
+    Group(
+        {
+            "cart_products": "products in the open cart",
+            "cart_units": "units in the open cart",
+            "days_since_cart": "days since the cart was last filled",
+        },
+        _cart,
+    ),
+    Group(
+        {
+            "hour_concentration": "how regular the hours of activity are",
+            "weekend_share": "share of activity on weekends",
+            "hour_sine": "time of day of the activity (sine)",
+            "hour_cosine": "time of day of the activity (cosine)",
+        },
+        _hours,
+    ),
+)
+WORDS: Final[dict[str, str]] = {name: words for group in GROUPS for name, words in group.words.items()}
+SIGNAL_NAMES: Final[tuple[str, ...]] = tuple(WORDS)
+"""Names of all signals, in column order."""
+
+
+def describe(name: str) -> str:
+    """A signal in a marketer's words; KeyError for a name that is no signal."""
+    return WORDS[name]
+
+
+def compute_signals(states: StateBatch, as_of: Floats) -> NDArray[np.float32]:
+    """All signals of n states at n moments (seconds since the epoch), shape (n, F); NaN means unknown or never."""
+    as_of = np.broadcast_to(np.asarray(as_of, dtype=np.float64), (len(states),))
+    out = np.empty((len(states), len(SIGNAL_NAMES)), dtype=np.float32)
+    for start in range(0, len(states), CHUNK_ROWS):
+        rows = np.arange(start, min(start + CHUNK_ROWS, len(states)))
+        part = states if len(rows) == len(states) else states.take(rows)
+        moment = Moment(part, as_of[rows])
+        columns = [column for group in GROUPS for column in group.compute(moment)]
+        out[rows] = np.column_stack(columns)
+    return out
+
+
+def signals_frame(states: StateBatch, as_of: Floats) -> pd.DataFrame:
+    """`compute_signals` as a DataFrame with one named column per signal, for notebooks."""
+    return pd.DataFrame(compute_signals(states, as_of), columns=list(SIGNAL_NAMES))
+
+
+def signal_index(names: list[str] | tuple[str, ...]) -> NDArray[np.int64]:
+    """Columns of `names` in the signal matrix; KeyError naming the first that is no signal."""
+    position = {name: i for i, name in enumerate(SIGNAL_NAMES)}
+    return np.array([position[name] for name in names], dtype=np.int64)
+
+
+def channel_code(channel: str) -> int:
+    """Position of a channel in state arrays; KeyError for a name that is no channel."""
+    return CHANNEL_CODES[channel]
