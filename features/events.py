@@ -1,0 +1,257 @@
+"""Events as JSON objects or as Arrow tables come in; typed, valid events and the reasons for every refusal go out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
+
+from features.errors import InputError
+from features.event_rules import EVENT_COLUMNS, Problem, find_problem
+from features.event_screen import suspects
+from features.event_values import LATEST, MAX_TEXT_LENGTH, JsonText, dump_properties, parse_moment
+from features.vocabulary import Channel, Columns, EventKind
+
+_TEXT = pa.string()
+_TYPES: Final[dict[str, pa.DataType]] = {
+    Columns.OCCURRED_AT: pa.timestamp("us", "UTC"),
+    Columns.IDENTIFIERS: pa.map_(pa.string(), pa.string()),
+    Columns.QUANTITY: pa.float64(),
+    Columns.VALUE: pa.float64(),
+}
+_REQUIRED: Final = (Columns.EVENT_ID, Columns.OCCURRED_AT, Columns.KIND, Columns.CHANNEL)
+
+_YEAR_1_US: Final = -62_135_596_800_000_000
+_YEAR_10000_US: Final = 253_402_300_800_000_000
+"""Python's datetime covers the years from 1 to 9999; Arrow goes on."""
+
+EVENT_SCHEMA: Final = pa.schema([pa.field(name, _TYPES.get(name, _TEXT)) for name in EVENT_COLUMNS])
+"""The Parquet schema of events; `properties` is JSON text."""
+REJECTED_SCHEMA: Final = pa.schema(
+    [("index", pa.int64()), ("field", _TEXT), ("reason", _TEXT), *EVENT_SCHEMA, ("source_row", _TEXT)]
+)
+"""Rejected rows: the row's place in its input from 0, what was wrong with it, the event as far as it got, and (JSON,
+where the source has columns of its own) the row as it came."""
+
+Text = Annotated[str | None, Field(max_length=MAX_TEXT_LENGTH)]
+
+
+class Event(BaseModel):
+    """One thing that happened to one customer (DESIGN section 5). Making one applies every rule of `event_rules`."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "event_id": "web-000001",
+                    "occurred_at": "2024-05-01T09:30:00+02:00",
+                    "kind": "view",
+                    "channel": "web",
+                    "identifiers": {"cookie": "c-81f2"},
+                    "product_id": "P-100",
+                    "session_id": "s-17",
+                }
+            ]
+        },
+    )
+
+    event_id: Annotated[str, Field(min_length=1, max_length=MAX_TEXT_LENGTH)]
+    """Unique: a second event with the same id is a duplicate and ignored."""
+    occurred_at: AwareDatetime
+    """When it happened, in UTC; it may arrive late."""
+    kind: EventKind
+    """What happened."""
+    channel: Channel
+    """Where it happened."""
+    customer_id: Text = None
+    """Who it happened to, where the source knows."""
+    identifiers: dict[str, str] | None = None
+    """What else the source knows the customer by: cookie, device, email, phone, loyalty_card, ..."""
+    product_id: Text = None
+    """The product it is about."""
+    quantity: Annotated[float | None, Field(ge=0)] = None
+    """Units."""
+    value: float | None = None
+    """Money, in `currency`."""
+    currency: Annotated[str | None, Field(pattern="^[A-Z]{3}$")] = None
+    """ISO 4217."""
+    campaign_id: Text = None
+    """The campaign it belongs to."""
+    decision_id: Text = None
+    """The decision that it is, carries out or answers."""
+    store_id: Text = None
+    """The store it happened in."""
+    session_id: Text = None
+    """The visit or the basket it belongs to."""
+    properties: dict[str, Any] | None = None
+    """Anything else: a JSON object of at most 8 KiB."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_rules(cls, data: Any, info: ValidationInfo) -> Any:
+        if not isinstance(data, Mapping):
+            raise _as_pydantic(Problem("event", "is not a JSON object: send each event as an object."))
+        problem = find_problem(data, (info.context or {}).get("now"))
+        if problem:
+            raise _as_pydantic(problem)
+        return {**data, Columns.OCCURRED_AT: parse_moment(data[Columns.OCCURRED_AT])}
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why the event at `index` of its batch was refused: `field` `reason`, for example "value" "is not a number"."""
+
+    index: int
+    field: str
+    reason: str
+    event_id: str | None
+
+
+def parse_events(items: Sequence[Mapping[str, Any]], now: datetime) -> tuple[list[Event], list[Rejection]]:
+    """Events of a JSON batch, in order, and what was refused; a bad event never takes a good one with it.
+
+    `now` (aware) stands in for a missing `occurred_at`; moments more than five minutes after it are refused.
+    """
+    events: list[Event] = []
+    rejections: list[Rejection] = []
+    for index, item in enumerate(items):
+        fields: Any = item
+        if isinstance(item, Mapping) and item.get(Columns.OCCURRED_AT) is None:
+            fields = {**item, Columns.OCCURRED_AT: now}
+        try:
+            events.append(Event.model_validate(fields, context={"now": now}))
+        except ValidationError as error:
+            problem = _from_pydantic(error)
+            event_id = item.get(Columns.EVENT_ID) if isinstance(item, Mapping) else None
+            known_id = event_id if isinstance(event_id, str) else None
+            rejections.append(Rejection(index, problem.field, problem.reason, known_id))
+    return events, rejections
+
+
+def validate_table(table: pa.Table, now: datetime | None = None) -> tuple[pa.Table, pa.Table]:
+    """Split a table into good rows (EVENT_SCHEMA) and rejected rows (REJECTED_SCHEMA), by the same rules as HTTP.
+
+    Missing optional columns become null. With `now` (aware), moments more than five minutes after it are refused.
+    Raises InputError where the table as a whole is no event table: a required column is missing, a column is
+    unknown, has another type, or holds moments without a time zone.
+    """
+    events = as_event_schema(table)
+    rows = suspects(events, now)  # (k,) rows that the rules must be asked about
+    if len(rows) == 0:
+        return events, REJECTED_SCHEMA.empty_table()
+    bad: list[int] = []
+    problems: list[Problem] = []
+    for row, fields in zip(rows.tolist(), _to_fields(events.take(pa.array(rows))), strict=True):
+        problem = find_problem(fields, now)
+        if problem:
+            bad.append(row)
+            problems.append(problem)
+    if not bad:
+        return events, REJECTED_SCHEMA.empty_table()
+    good = np.ones(events.num_rows, np.bool_)
+    good[bad] = False
+    return events.filter(pa.array(good)), rejected_table(events.take(pa.array(bad)), bad, problems)
+
+
+def rejected_table(
+    rows: pa.Table, indices: Sequence[int], problems: Sequence[Problem], source_rows: Sequence[str] | None = None
+) -> pa.Table:
+    """The rejected form (REJECTED_SCHEMA) of `rows` (EVENT_SCHEMA): one index and one problem for each."""
+    arrays = [
+        pa.array(indices, pa.int64()),
+        pa.array([problem.field for problem in problems], _TEXT),
+        pa.array([problem.reason for problem in problems], _TEXT),
+        *rows.columns,
+        pa.nulls(rows.num_rows, _TEXT) if source_rows is None else pa.array(source_rows, _TEXT),
+    ]
+    return pa.Table.from_arrays(arrays, schema=REJECTED_SCHEMA)
+
+
+def events_to_table(events: Sequence[Event]) -> pa.Table:
+    """Events as a table of EVENT_SCHEMA, in the given order."""
+    columns = []
+    for field in EVENT_SCHEMA:
+        values = [getattr(event, field.name) for event in events]
+        if field.name == Columns.IDENTIFIERS:
+            values = [None if value is None else list(value.items()) for value in values]
+        elif field.name == Columns.PROPERTIES:
+            values = [None if value is None else dump_properties(value) for value in values]
+        columns.append(pa.array(values, field.type))
+    return pa.Table.from_arrays(columns, schema=EVENT_SCHEMA)
+
+
+def as_event_schema(table: pa.Table) -> pa.Table:
+    """The same rows with the columns and types of EVENT_SCHEMA; raises InputError as `validate_table` does."""
+    if table.schema.equals(EVENT_SCHEMA):
+        return table
+    missing = [name for name in _REQUIRED if name not in table.column_names]
+    unknown = [name for name in table.column_names if name not in EVENT_COLUMNS]
+    if missing or unknown:
+        raise InputError(
+            f"This is no event table: missing columns {missing or 'none'}, unknown columns {unknown or 'none'}.",
+            repair="Rename or drop them, or describe the file in a mapping.toml and pass --mapping.",
+        )
+    columns = []
+    for field in EVENT_SCHEMA:
+        if field.name not in table.column_names:
+            columns.append(pa.nulls(table.num_rows, field.type))
+            continue
+        columns.append(_cast(table.column(field.name), field))
+    return pa.Table.from_arrays(columns, schema=EVENT_SCHEMA)
+
+
+def _to_fields(rows: pa.Table) -> list[dict[str, Any]]:
+    """Rows of EVENT_SCHEMA in the form that the rules read."""
+    latest = pa.scalar(LATEST, _TYPES[Columns.OCCURRED_AT])
+    moments = rows.column(Columns.OCCURRED_AT)
+    us = moments.cast(pa.int64())
+    in_years = pc.and_(pc.greater_equal(us, _YEAR_1_US), pc.less(us, _YEAR_10000_US))
+    readable = pc.if_else(in_years, moments, latest)
+    place = rows.schema.get_field_index(Columns.OCCURRED_AT)
+    fields: list[dict[str, Any]] = rows.set_column(place, Columns.OCCURRED_AT, readable).to_pylist()
+    for row in fields:
+        if row[Columns.PROPERTIES] is not None:
+            row[Columns.PROPERTIES] = JsonText(row[Columns.PROPERTIES])
+    return fields
+
+
+def _cast(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
+    if column.type == field.type:
+        return column
+    given = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    wants_text = pa.types.is_string(field.type)
+    is_text = pa.types.is_string(given) or pa.types.is_large_string(given) or pa.types.is_string_view(given)
+    if pa.types.is_timestamp(field.type) and pa.types.is_timestamp(given) and given.tz is None:
+        raise InputError(
+            f"Column {field.name!r} holds moments without a time zone.",
+            repair="Store them in UTC with their zone, or name the zone in a mapping.toml and pass --mapping.",
+        )
+    try:
+        if pa.types.is_null(given) or wants_text == is_text:
+            return column.cast(field.type, safe=False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        pass  # told below, in words
+    raise InputError(
+        f"Column {field.name!r} is of type {column.type}, not {field.type}.",
+        repair="Convert it, or describe the file in a mapping.toml and pass --mapping.",
+    )
+
+
+def _as_pydantic(problem: Problem) -> PydanticCustomError:
+    context = {"field": problem.field, "reason": problem.reason}
+    return PydanticCustomError("event", "{field} {reason}", context)
+
+
+def _from_pydantic(error: ValidationError) -> Problem:
+    first = error.errors()[0]
+    context = first.get("ctx", {})
+    if first["type"] == "event":
+        return Problem(context["field"], context["reason"])
+    return Problem(".".join(str(part) for part in first["loc"]), first["msg"])  # pragma: no cover - a rule is missing

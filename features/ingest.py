@@ -1,0 +1,174 @@
+"""A source comes in; its valid events are in the log, its products in the product table, its bad rows in a file."""
+
+import hashlib
+import logging
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features.clock import Clock
+from features.errors import InputError
+from features.events import REJECTED_SCHEMA, validate_table
+from features.log import EventLog, open_log
+from features.settings import Settings
+from features.sources import SOURCES, SourceBatch, load_source
+from features.sources.batch import merge_products
+from features.sources.mapping import load_mapped
+from features.sources.plain import load_plain
+
+logger = logging.getLogger(__name__)
+
+APPEND_ROWS: Final = 100_000
+"""Events per transaction of the log."""
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What came of one ingest. `events` is appended + duplicates: a row of a source may make none, one or several."""
+
+    source: str
+    rows: int
+    events: int
+    appended: int
+    duplicates: int
+    rejected: int
+    rejected_by_field: dict[str, int]
+    rejected_path: str | None
+    products: int
+    seconds: float
+
+
+def ingest(
+    source: str,
+    settings: Settings,
+    *,
+    sample: float | None = None,
+    path: Path | None = None,
+    mapping: Path | None = None,
+    progress: Callable[[str], None] = lambda words: None,
+) -> IngestReport:
+    """Bring a built-in source, or a Parquet, CSV or JSONL file, into the log.
+
+    Each event goes in once: doing it again appends nothing. A run that was cut short is finished by running it
+    again. Rejected rows of this source are in one Parquet file (REJECTED_SCHEMA) that a later run replaces.
+    Raises InputError where the source cannot be read at all.
+    """
+    started = time.perf_counter()
+    batches = open_source(source, sample=sample, path=path, mapping=mapping)
+    now = max(Clock.from_settings(settings).now(), datetime.now(UTC))  # replayed data may be of our future or past
+    rows = appended = duplicates = products = 0
+    log = open_log(settings)
+    rejects = _RejectedFile(settings.rejected_dir / f"{_file_name(source, path)}.parquet")
+    try:
+        for batch in batches:
+            new, old = _keep(batch, log, rejects, now)
+            rows, appended, duplicates = rows + batch.rows_total, appended + new, duplicates + old
+            if batch.products is not None:
+                products += batch.products.num_rows
+                merge_products(settings.products_path, batch.products)
+            progress(f"{rows:,} rows read, {appended:,} events new")
+        rejects.finish()
+    finally:
+        rejects.discard()
+        log.close()
+    return IngestReport(
+        source=source,
+        rows=rows,
+        events=appended + duplicates,
+        appended=appended,
+        duplicates=duplicates,
+        rejected=rejects.rows,
+        rejected_by_field=dict(rejects.fields.most_common()),
+        rejected_path=str(rejects.path) if rejects.rows else None,
+        products=products,
+        seconds=round(time.perf_counter() - started, 3),
+    )
+
+
+def open_source(
+    source: str, *, sample: float | None = None, path: Path | None = None, mapping: Path | None = None
+) -> Iterator[SourceBatch]:
+    """The batches of a built-in source or of a file; raises InputError for what is neither."""
+    if source in SOURCES:
+        if mapping is not None:
+            raise InputError(
+                f"{source!r} is a built-in source.", repair="Leave --mapping out; it is for your own files."
+            )
+        return load_source(source, sample, path)
+    file = Path(source).expanduser()
+    if not file.exists():
+        raise InputError(
+            f"There is no source and no file {source!r}.",
+            repair=f"Use one of {', '.join(SOURCES)}, or the path of a Parquet, CSV or JSONL file.",
+        )
+    return load_plain(file, sample) if mapping is None else load_mapped(file, mapping, sample)
+
+
+class _RejectedFile:
+    """Rejected rows as they come, in a file that appears under its name only when it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        self.fields: Counter[str] = Counter()
+        self._part = path.with_suffix(f".{os.getpid()}.part")
+        self._writer: pq.ParquetWriter | None = None
+
+    def add(self, table: pa.Table) -> None:
+        if table.num_rows == 0:
+            return
+        if self._writer is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = pq.ParquetWriter(self._part, REJECTED_SCHEMA)
+        self._writer.write_table(table)
+        self.rows += table.num_rows
+        self.fields.update(table.column("field").to_pylist())
+
+    def finish(self) -> None:
+        """Put the file in its place; with nothing rejected, take the one of an earlier run away."""
+        if self._writer is None:
+            self.path.unlink(missing_ok=True)
+            return
+        self._writer.close()
+        self._writer = None
+        os.replace(self._part, self.path)
+        logger.warning("%d rows were rejected; the reasons are in %s", self.rows, self.path)
+
+    def discard(self) -> None:
+        """Leave nothing half written behind."""
+        if self._writer is not None:
+            self._writer.close()
+            self._part.unlink(missing_ok=True)
+
+
+def _keep(batch: SourceBatch, log: EventLog, rejects: _RejectedFile, now: datetime) -> tuple[int, int]:
+    """Rows appended, and rows that were there already."""
+    if batch.rejected is not None:
+        rejects.add(batch.rejected)
+    appended = duplicates = 0
+    for start in range(0, batch.events.num_rows, APPEND_ROWS):
+        good, rejected = validate_table(batch.events.slice(start, APPEND_ROWS), now)
+        if rejected.num_rows:
+            places = rejected.column("index").to_numpy() + start
+            numbers = places if batch.row_numbers is None else batch.row_numbers[places]
+            rejects.add(rejected.set_column(0, "index", pa.array(numbers, pa.int64())))
+        result = log.append(good)
+        appended, duplicates = appended + result.appended, duplicates + result.duplicates
+    return appended, duplicates
+
+
+def _file_name(source: str, path: Path | None) -> str:
+    """A name for this source's rejected rows: readable, and different for files of one name in two folders."""
+    if source in SOURCES:
+        return source
+    digest = hashlib.sha256(str(Path(source).resolve()).encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', Path(source).name)}-{digest}"

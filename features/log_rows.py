@@ -1,0 +1,141 @@
+"""Event tables come in as Arrow and go out as SQLite rows, and back: the layout of the log's file, in one place."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pandas.util import hash_array
+
+from features.events import EVENT_SCHEMA
+from features.vocabulary import Columns
+
+SEGMENT_MIN_ROWS: Final = 10_000
+"""Appends of at least this many new rows are kept a second time, in a form that is read at millions of rows a second."""
+READ_SCHEMA: Final = EVENT_SCHEMA.append(pa.field(Columns.SEQ, pa.int64())).append(
+    pa.field(Columns.RESOLVED_CUSTOMER_ID, pa.string())
+)
+"""What the log gives back: the event, its place in the log, and whose it is."""
+
+CREATE: Final = (
+    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS customers (customer_key INTEGER PRIMARY KEY, customer_id TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE IF NOT EXISTS identifiers (id_type TEXT, id_value TEXT, customer_id TEXT NOT NULL,"
+    " PRIMARY KEY (id_type, id_value)) WITHOUT ROWID",
+    # AUTOINCREMENT: a seq is never given out twice, even after the newest event was erased
+    "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL UNIQUE,"
+    " occurred_us INTEGER NOT NULL, customer_key INTEGER NOT NULL, kind TEXT NOT NULL, channel TEXT NOT NULL,"
+    " customer_id TEXT, identifiers TEXT, product_id TEXT, quantity REAL, value REAL, currency TEXT,"
+    " campaign_id TEXT, decision_id TEXT, store_id TEXT, session_id TEXT, properties TEXT)",
+    # a second copy of bulk loads, as Arrow reads it: the rows are the truth, and whoever changes or deletes one
+    # deletes the segment that it lies in
+    "CREATE TABLE IF NOT EXISTS segments (first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, body BLOB NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS segments_by_last ON segments (last_seq)",
+    # small integers keep this index cheap enough to be kept up during a bulk load
+    "CREATE INDEX IF NOT EXISTS events_by_customer ON events (customer_key, occurred_us)",
+)
+
+_STORED: Final = (
+    Columns.EVENT_ID,
+    "occurred_us",
+    "customer_key",
+    *(name for name in EVENT_SCHEMA.names if name not in (Columns.EVENT_ID, Columns.OCCURRED_AT)),
+)
+INSERT: Final = (
+    f"INSERT INTO events ({', '.join(_STORED)}) VALUES ({', '.join('?' * len(_STORED))})"
+    " ON CONFLICT (event_id) DO NOTHING"
+)
+_HASHED: Final = (Columns.EVENT_ID, Columns.OCCURRED_AT, Columns.PRODUCT_ID, Columns.QUANTITY, Columns.VALUE)
+COLUMNS: Final = "seq, c.customer_id, " + ", ".join(
+    f"e.{'occurred_us' if name == Columns.OCCURRED_AT else name}" for name in EVENT_SCHEMA.names
+)
+"""What a query over `events e` and `customers c` selects for `rows_to_table`."""
+
+
+def table_to_rows(table: pa.Table, customer_keys: Sequence[int]) -> Iterator[tuple[Any, ...]]:
+    """Rows for INSERT; `customer_keys` (n,) are of the same rows."""
+    columns: list[Sequence[Any]] = []
+    for name in _STORED:
+        if name == "customer_key":
+            columns.append(customer_keys)
+        elif name == "occurred_us":
+            columns.append(table.column(Columns.OCCURRED_AT).cast(pa.int64()).to_numpy().tolist())
+        else:
+            columns.append(_values(table, name))
+    return zip(*columns, strict=True)
+
+
+def rows_to_table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
+    """Rows of COLUMNS as a table of READ_SCHEMA."""
+    seqs, customer_ids, *columns = zip(*rows, strict=True)
+    arrays = []
+    for field, values in zip(EVENT_SCHEMA, columns, strict=True):
+        if field.name == Columns.OCCURRED_AT:
+            arrays.append(pa.array(values, pa.int64()).cast(field.type))
+        elif field.name == Columns.IDENTIFIERS:
+            pairs = [None if text is None else list(json.loads(text).items()) for text in values]
+            arrays.append(pa.array(pairs, field.type))
+        else:
+            arrays.append(pa.array(values, field.type))
+    arrays += [pa.array(seqs, pa.int64()), pa.array(customer_ids, pa.string())]
+    return pa.Table.from_arrays(arrays, schema=READ_SCHEMA)
+
+
+def dump_segment(table: pa.Table, seqs: Sequence[int], customer_ids: pa.Array | pa.ChunkedArray) -> bytes:
+    """Rows of EVENT_SCHEMA with their seqs and resolved customers as compressed Arrow IPC."""
+    full = table.append_column(READ_SCHEMA.field(Columns.SEQ), pa.array(seqs, pa.int64()))
+    full = full.append_column(READ_SCHEMA.field(Columns.RESOLVED_CUSTOMER_ID), customer_ids)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, READ_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(full)
+    body: bytes = sink.getvalue().to_pybytes()
+    return body
+
+
+def load_segment(body: bytes) -> pa.Table:
+    """The table that `dump_segment` wrote, in READ_SCHEMA."""
+    with pa.ipc.open_stream(body) as reader:
+        return reader.read_all()
+
+
+def hash_rows(table: pa.Table) -> int:
+    """The sum modulo 2^64 of one hash per event, over what makes up its meaning; the same on every machine."""
+    total = np.zeros(table.num_rows, np.uint64)
+    with np.errstate(over="ignore"):
+        for name in _HASHED:
+            column = table.column(name)
+            if pa.types.is_string(column.type):
+                values = pc.fill_null(column, "").to_numpy()
+            elif pa.types.is_timestamp(column.type):
+                values = column.cast(pa.int64()).to_numpy()
+            else:
+                values = pc.fill_null(column, np.nan).to_numpy()
+            total = total * np.uint64(0x9E3779B97F4A7C15) + hash_array(values, categorize=False)
+    return int(total.sum(dtype=np.uint64))
+
+
+def _values(table: pa.Table, name: str) -> list[Any]:
+    """A column as Python values; numpy makes them several times as fast as `to_pylist`."""
+    column = table.column(name)
+    if column.null_count == len(column):
+        return [None] * len(column)
+    if name == Columns.IDENTIFIERS:
+        return [_dump_pairs(pairs) for pairs in column.to_pylist()]
+    if pa.types.is_string(column.type) and name != Columns.EVENT_ID:
+        # few distinct values: make each Python text once and point to it
+        encoded = pc.dictionary_encode(column).combine_chunks()
+        words = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
+        values = words[pc.fill_null(encoded.indices, len(words) - 1).to_numpy()]
+    elif column.null_count and pa.types.is_floating(column.type):
+        values = column.to_numpy().astype(object)
+        values[column.is_null().to_numpy()] = None
+    else:
+        values = column.to_numpy()
+    result: list[Any] = values.tolist()
+    return result
+
+
+def _dump_pairs(pairs: list[tuple[str, str]] | None) -> str | None:
+    return None if not pairs else json.dumps(dict(pairs), ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,192 @@
+"""Anybody's own CSV, Parquet or JSONL file and its mapping.toml come in; events and products go out.
+
+Nothing is guessed and nothing is lost: what the mapping does not settle is rejected with the reason, row by row.
+Spaces around a value are taken off, and whole numbers of an id column stored as 17850.0 become 17850.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.errors import InputError
+from features.event_rules import NUMBER_COLUMNS, Problem
+from features.event_values import shorten
+from features.events import EVENT_SCHEMA
+from features.sources.batch import SourceBatch, sampled, to_event_table, to_product_table
+from features.sources.files import RawRows, read_rows, select, to_batch
+from features.sources.mapping_config import MappingConfig, read_mapping
+from features.sources.parsing import Problems, parse_moments, parse_numbers
+from features.vocabulary import CHANNEL_CODES, KIND_CODES, Columns, EventKind
+
+__all__ = ["MappingConfig", "load_mapped", "read_mapping"]
+
+UNIT_PRICE = "unit_price"
+
+
+def load_mapped(file: Path, mapping: Path, sample: float | None = None) -> Iterator[SourceBatch]:
+    """Batches of a file as its mapping describes it; `sample` keeps a share of the customers.
+
+    Raises InputError for a mapping or a file that cannot be used as a whole, with the key or the column to mend.
+    """
+    config = read_mapping(mapping)
+    seen: Counter[str] = Counter()  # how often each row without an id of its own has come, over the whole file
+    for raw in read_rows(file, config.encoding, config.delimiter):
+        absent = [name for name in config.source_columns() if name not in raw.table.column_names]
+        if absent and raw.table.num_rows:
+            raise InputError(
+                f"{file} has no column {absent[0]!r}, which {mapping} names; it has {raw.table.column_names}.",
+                repair="Correct the name in the mapping.",
+            )
+        yield _map_rows(raw, config, sample, seen)
+
+
+def _map_rows(raw: RawRows, config: MappingConfig, sample: float | None, seen: Counter[str]) -> SourceBatch:
+    if raw.table.num_rows == 0:
+        return to_batch(EVENT_SCHEMA.empty_table(), raw, {})
+    if sample is not None:
+        who = config.columns.get("customer_id") or next(iter(config.identifiers.values()))
+        raw = select(raw, sampled(_clean(raw.table.column(who), config), sample))
+    problems: Problems = {}
+    table, n_rows = raw.table, raw.table.num_rows
+    columns: dict[str, pa.Array | pa.ChunkedArray | str | None] = {
+        target: _clean(table.column(source), config)
+        for target, source in config.columns.items()
+        if target not in (Columns.OCCURRED_AT, UNIT_PRICE, *NUMBER_COLUMNS)
+    }
+    for name, words in ((Columns.KIND, config.kinds), (Columns.CHANNEL, config.channels)):
+        if name in columns:
+            columns[name] = _translate(name, columns[name], {key: word.value for key, word in words.items()}, problems)
+    for name, constant in config.constants.items():
+        columns[name] = pc.fill_null(columns[name], constant) if name in columns else pa.repeat(constant, n_rows)
+    columns[Columns.OCCURRED_AT] = _moments(table, config, problems)
+    _fill_numbers(columns, table, config, problems)
+    columns[Columns.IDENTIFIERS] = _identifiers(table, config)
+    columns[Columns.PROPERTIES] = _properties(table, config)
+    if Columns.EVENT_ID in columns:
+        columns[Columns.EVENT_ID] = pc.binary_join_element_wise(config.event_id_prefix, columns[Columns.EVENT_ID], "")
+    else:
+        columns[Columns.EVENT_ID] = _event_ids(table, config, seen)
+    return _with_products(to_batch(to_event_table(columns, n_rows), raw, problems), table, config)
+
+
+def _clean(column: pa.ChunkedArray, config: MappingConfig) -> pa.ChunkedArray:
+    """A column as trimmed text, with null for what stands for a missing value."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_floating(column.type):
+        whole = pc.all(pc.equal(column, pc.floor(column))).as_py()
+        column = column.cast(pa.int64()) if whole and pc.all(pc.less(pc.abs(column), 2.0**53)).as_py() else column
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column.cast(pa.string())
+    trimmed = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    return pc.if_else(pc.is_in(trimmed, value_set=pa.array(config.missing, pa.string())), None, trimmed)
+
+
+def _translate(name: str, column: pa.ChunkedArray, words: dict[str, str], problems: Problems) -> pa.Array:
+    ours = KIND_CODES if name == Columns.KIND else CHANNEL_CODES
+    encoded = pc.dictionary_encode(column).combine_chunks()
+    given = encoded.dictionary.to_pylist()
+    meant = pa.array([words.get(word, word if word in ours else None) for word in given], pa.string())
+    result = meant.take(encoded.indices)
+    for place in pc.indices_nonzero(pc.and_(pc.is_null(result), pc.is_valid(column))).to_pylist():
+        reason = f"is {shorten(column[place].as_py())}: say under [{name}s] of the mapping what that means."
+        problems.setdefault(place, Problem(name, reason))
+    return result
+
+
+def _moments(table: pa.Table, config: MappingConfig, problems: Problems) -> pa.Array:
+    column = table.column(config.columns["occurred_at"])
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        column = _clean(column, config)
+    return parse_moments(Columns.OCCURRED_AT, column, problems, config.time_zone, config.time_format, config.ambiguous)
+
+
+def _fill_numbers(
+    columns: dict[str, pa.Array | pa.ChunkedArray | str | None],
+    table: pa.Table,
+    config: MappingConfig,
+    problems: Problems,
+) -> None:
+    """Put quantity and value into `columns`, and turn purchases of a negative quantity into returns."""
+    found: dict[str, pa.Array] = {}
+    for name in (*NUMBER_COLUMNS, UNIT_PRICE):
+        source = config.columns.get(name)  # type: ignore[call-overload]
+        if source is not None:
+            column = table.column(source)
+            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+                column = _clean(column, config)
+            found[name] = parse_numbers(name, column, problems, config.decimal, config.thousands)
+    if UNIT_PRICE in found:
+        units = pc.fill_null(found[Columns.QUANTITY], 1.0) if Columns.QUANTITY in found else 1.0
+        found[Columns.VALUE] = pc.round(pc.multiply(found.pop(UNIT_PRICE), units), 6)
+    if config.negative_quantity == "return" and Columns.QUANTITY in found:
+        kinds = columns[Columns.KIND]
+        back = pc.and_(pc.less(found[Columns.QUANTITY], 0.0), pc.equal(kinds, EventKind.PURCHASE.value))
+        back = pc.fill_null(back, False)
+        columns[Columns.KIND] = pc.if_else(back, EventKind.RETURN.value, kinds)
+        for name in NUMBER_COLUMNS:
+            if name in found:
+                found[name] = pc.if_else(back, pc.abs(found[name]), found[name])
+    columns.update(found)
+
+
+def _identifiers(table: pa.Table, config: MappingConfig) -> pa.Array | None:
+    if not config.identifiers:
+        return None
+    values = [_clean(table.column(source), config).to_pylist() for source in config.identifiers.values()]
+    pairs = [
+        [(id_type, value) for id_type, value in zip(config.identifiers, row, strict=True) if value is not None] or None
+        for row in zip(*values, strict=True)
+    ]
+    return pa.array(pairs, EVENT_SCHEMA.field(Columns.IDENTIFIERS).type)
+
+
+def _properties(table: pa.Table, config: MappingConfig) -> pa.Array | None:
+    if not config.properties:
+        return None
+    values = [_clean(table.column(source), config).to_pylist() for source in config.properties.values()]
+    texts = []
+    for row in zip(*values, strict=True):
+        kept = {name: value for name, value in zip(config.properties, row, strict=True) if value is not None}
+        texts.append(json.dumps(kept, ensure_ascii=False, separators=(",", ":")) if kept else None)
+    return pa.array(texts, pa.string())
+
+
+def _event_ids(table: pa.Table, config: MappingConfig, seen: Counter[str]) -> pa.Array:
+    """Ids that come out the same each time the file is read: the naming columns, or a hash of the whole row."""
+    prefix = config.event_id_prefix
+    if config.event_id_from:
+        parts = [_clean(table.column(name), config) for name in config.event_id_from]
+        joined = pc.binary_join_element_wise(*parts, ":", null_handling="emit_null")
+        return pc.binary_join_element_wise(prefix, joined, "")
+    ids = []
+    names = sorted(table.column_names)
+    for row in zip(*(table.column(name).cast(pa.string()).to_pylist() for name in names), strict=True):
+        digest = hashlib.blake2b(repr(row).encode(), digest_size=16).hexdigest()
+        if config.duplicates == "keep":
+            seen[digest] += 1
+            digest = digest if seen[digest] == 1 else f"{digest}:{seen[digest]}"
+        ids.append(prefix + digest)
+    return pa.array(ids, pa.string())
+
+
+def _with_products(batch: SourceBatch, table: pa.Table, config: MappingConfig) -> SourceBatch:
+    if not config.products or "product_id" not in config.columns:
+        return batch
+    ids = _clean(table.column(config.columns["product_id"]), config)
+    rows = {product: row for row, product in enumerate(ids.to_pylist()) if product is not None}  # the last one counts
+    places = pa.array(rows.values(), pa.int64())
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {Columns.PRODUCT_ID: ids.take(places)}
+    for target, source in config.products.items():
+        column = _clean(table.column(source), config)
+        if target == Columns.PRICE:
+            column = pa.chunked_array([parse_numbers(target, column, {}, config.decimal, config.thousands)])
+        columns[target] = column.take(places)
+    return SourceBatch(
+        batch.events, to_product_table(columns, len(rows)), batch.rejected, batch.rows_total, batch.row_numbers
+    )

@@ -1,0 +1,111 @@
+"""A mapping.toml comes in; the checked description of somebody's own columns goes out."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from features.errors import InputError
+from features.vocabulary import Channel, EventKind
+
+_Target = Literal[
+    "event_id", "occurred_at", "kind", "channel", "customer_id", "product_id", "quantity", "value", "unit_price",
+    "currency", "campaign_id", "decision_id", "store_id", "session_id",
+]  # fmt: skip
+_Constant = Literal["kind", "channel", "currency", "store_id", "campaign_id"]
+_ProductTarget = Literal["name", "category", "brand", "price"]
+
+
+class MappingConfig(BaseModel):
+    """What somebody's columns mean. Left of each `=` is our word, right of it the name of their column."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    columns: dict[_Target, str]
+    """Event column -> your column; `unit_price` times the quantity makes the value, `session_id` is the basket."""
+    constants: dict[_Constant, str] = {}
+    """Event column -> one value for every row, and for rows whose own column is blank: kind, channel, currency, ..."""
+    identifiers: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,63}$")], str] = {}
+    """Id type (cookie, device, email, phone, loyalty_card, ...) -> your column."""
+    properties: dict[str, str] = {}
+    """Name of a property -> your column; anything else that is worth keeping."""
+    products: dict[_ProductTarget, str] = {}
+    """Product column (name, category, brand, price) -> your column; the last row of a product counts."""
+    kinds: dict[str, EventKind] = {}
+    """Your word for what happened -> ours; words that are not listed must be ours already."""
+    channels: dict[str, Channel] = {}
+    """Your word for a channel -> ours; words that are not listed must be ours already."""
+    event_id_from: list[str] = []
+    """Your columns that together name one row, such as order and line; empty: the whole row names itself."""
+    event_id_prefix: str = ""
+    """Put before each event_id, so that two files with the same numbers do not collide."""
+    duplicates: Literal["drop", "keep"] = "drop"
+    """Rows with nothing to tell them apart: "drop" counts them once, "keep" counts each, in file order."""
+    negative_quantity: Literal["return", "reject"] = "return"
+    """A purchase of less than nothing: "return" makes it a return of that many, "reject" refuses it."""
+    time_zone: str | None = None
+    """Zone of times without an offset, like Europe/Berlin."""
+    time_format: str | None = None
+    """strptime pattern like "%d.%m.%Y %H:%M", or "epoch_s" or "epoch_ms"; left out: ISO 8601."""
+    ambiguous: Literal["first", "reject"] = "first"
+    """A local time that happened twice as the clocks went back: the first of the two, or refused."""
+    encoding: str = "utf-8"
+    """Encoding of a text file, like utf-8 or cp1252; rows with other bytes are rejected."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """Mark between the fields of a CSV file; left out: told from the header."""
+    decimal: Literal[".", ","] = "."
+    """Mark before the decimals of a number."""
+    thousands: Literal["", ".", ",", "'", " "] = ""
+    """Mark between the thousands of a number."""
+    missing: list[str] = ["", "NULL", "null", "None", "N/A", "nan", "NaN"]
+    """Texts that stand for no value; spaces at the ends of a value are always taken off first."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "MappingConfig":
+        if "occurred_at" not in self.columns:
+            raise ValueError("columns.occurred_at is missing: name the column that says when it happened")
+        for name in ("kind", "channel"):
+            if name not in self.columns and name not in self.constants:
+                raise ValueError(f"say the {name}: name its column under [columns], or one value under [constants]")
+        if "customer_id" not in self.columns and not self.identifiers:
+            raise ValueError("say who: name columns.customer_id, or at least one column under [identifiers]")
+        if "value" in self.columns and "unit_price" in self.columns:
+            raise ValueError("columns.value and columns.unit_price exclude each other: keep one")
+        if "event_id" in self.columns and self.event_id_from:
+            raise ValueError("columns.event_id and event_id_from exclude each other: keep one")
+        if self.decimal == self.thousands:
+            raise ValueError(f"decimal and thousands are both {self.decimal!r}: they must differ")
+        for name, words in (("kind", EventKind), ("channel", Channel)):
+            if name in self.constants and self.constants[name] not in list(words):
+                raise ValueError(f"constants.{name} is {self.constants[name]!r}: use one of {', '.join(words)}")
+        if self.time_zone is not None:
+            try:
+                ZoneInfo(self.time_zone)
+            except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+                raise ValueError(f"time_zone {self.time_zone!r} is unknown: use a name like Europe/Berlin") from error
+        return self
+
+    def source_columns(self) -> list[str]:
+        """Every column of the file that the mapping reads, each once."""
+        groups = (self.columns, self.identifiers, self.properties, self.products)
+        named = [column for group in groups for column in group.values()]
+        return list(dict.fromkeys([*named, *self.event_id_from]))
+
+
+def read_mapping(file: Path) -> MappingConfig:
+    """The mapping in a TOML file; raises InputError that names the line or the key to mend."""
+    try:
+        return MappingConfig.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"The mapping {file} cannot be read: {error.strerror}.", repair="Check the path.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"The mapping {file} is not TOML: {error}.", repair="Mend that line.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        words = first["msg"].removeprefix("Value error, ")
+        raise InputError(
+            f"The mapping {file}: {place + ': ' if place else ''}{words}.", repair="Mend that key."
+        ) from error

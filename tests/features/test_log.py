@@ -1,0 +1,259 @@
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import features
+from features import log as log_module
+from features.errors import SettingsError, StoreError
+from features.events import EVENT_SCHEMA, events_to_table, parse_events
+from features.log import SqliteEventLog, open_log
+from features.log_rows import READ_SCHEMA, SEGMENT_MIN_ROWS
+from features.settings import Settings
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Any:
+    opened = SqliteEventLog(tmp_path / "events.db")
+    yield opened
+    opened.close()
+
+
+def table(*rows: dict[str, Any]) -> pa.Table:
+    """Page views by default; `at` counts seconds from START."""
+    items = []
+    for row in rows:
+        at = START + timedelta(seconds=row.pop("at", 0))
+        items.append({"kind": "visit", "channel": "web", "occurred_at": at, **row})
+    events, rejections = parse_events(items, datetime.now(UTC))
+    assert rejections == []
+    return events_to_table(events)
+
+
+def many(first: int, count: int) -> pa.Table:
+    """`count` visits with ids from `first`, of 7 customers."""
+    one = table({"event_id": "x", "customer_id": "x"})
+    repeated = pa.concat_tables([one]).take(pa.array([0] * count))
+    ids = pa.array([f"e{place}" for place in range(first, first + count)])
+    customers = pa.array([f"c{place % 7}" for place in range(first, first + count)])
+    return repeated.set_column(0, EVENT_SCHEMA.field(0), ids).set_column(4, EVENT_SCHEMA.field(4), customers)
+
+
+def read_all(log: Any, after_seq: int = 0, batch_rows: int = 200_000) -> list[dict[str, Any]]:
+    return [row for batch in log.read(after_seq, batch_rows) for row in batch.to_pylist()]
+
+
+def test_what_goes_in_comes_out_in_order(log: SqliteEventLog) -> None:
+    rows = table(
+        {"event_id": "b", "customer_id": "c1", "at": 5, "properties": {"é": [1]}, "value": 1.25},
+        {"event_id": "a", "customer_id": "c2", "identifiers": {"cookie": "k"}},
+    )
+    assert log.append(rows).last_seq == 2
+    batch = next(iter(log.read()))
+    assert batch.schema == READ_SCHEMA
+    assert batch.select(EVENT_SCHEMA.names).to_pylist() == rows.to_pylist()
+    assert batch.column("seq").to_pylist() == [1, 2]
+    assert batch.column("resolved_customer_id").to_pylist() == ["c1", "c2"]
+    assert [row["event_id"] for row in read_all(log, after_seq=1)] == ["a"]
+
+
+def test_an_event_id_is_kept_once_and_the_first_one_counts(log: SqliteEventLog) -> None:
+    log.append(table({"event_id": "a", "customer_id": "c1"}))
+    result = log.append(
+        table(
+            {"event_id": "a", "customer_id": "other"},
+            {"event_id": "b", "customer_id": "c1"},
+            {"event_id": "b", "customer_id": "c1"},
+        )
+    )
+    assert (result.appended, result.duplicates, log.count()) == (1, 2, 2)
+    assert [row["customer_id"] for row in read_all(log)] == ["c1", "c1"]
+
+
+def test_one_customers_timeline_is_in_time_order_with_ties_by_id(log: SqliteEventLog) -> None:
+    log.append(
+        table(
+            {"event_id": "z", "customer_id": "c1", "at": 10},
+            {"event_id": "b", "customer_id": "c1", "at": 20},
+            {"event_id": "x", "customer_id": "c2", "at": 1},
+            {"event_id": "a", "customer_id": "c1", "at": 20},
+            {"event_id": "late", "customer_id": "c1", "at": 0},
+        )
+    )
+    assert log.customer_events("c1").column("event_id").to_pylist() == ["late", "z", "a", "b"]
+    assert log.customer_events("c1", after_seq=2).column("event_id").to_pylist() == ["late", "a"]
+    assert log.customer_events("nobody").schema == READ_SCHEMA
+
+
+@pytest.mark.parametrize("batch_rows", [1_000, 7_777, 200_000])
+def test_bulk_segments_and_single_rows_read_as_one_list(log: SqliteEventLog, batch_rows: int) -> None:
+    log.append(many(0, 3))
+    log.append(many(3, SEGMENT_MIN_ROWS))
+    log.append(many(SEGMENT_MIN_ROWS, 5))  # the first three are duplicates
+    log.append(many(SEGMENT_MIN_ROWS + 5, SEGMENT_MIN_ROWS + 1))
+    total = 2 * SEGMENT_MIN_ROWS + 6
+    assert log.count() == total
+    with sqlite3.connect(log._path) as connection:
+        seqs = [seq for (seq,) in connection.execute("SELECT seq FROM events ORDER BY seq")]
+    connection.close()
+    for after in (0, 2, 3, 5_000, SEGMENT_MIN_ROWS + 3, seqs[-1] - 1, seqs[-1]):
+        rows = read_all(log, after, batch_rows)
+        assert [row["event_id"] for row in rows] == [f"e{place}" for place in range(total) if seqs[place] > after]
+        assert [row["seq"] for row in rows] == [seq for seq in seqs if seq > after]
+        assert {row["resolved_customer_id"] for row in rows} <= {f"c{place}" for place in range(7)}
+    with sqlite3.connect(log._path) as connection:  # the rows are the truth: without segments nothing changes
+        before = read_all(log)
+        assert connection.execute("DELETE FROM segments").rowcount == 2
+    connection.close()
+    assert read_all(log) == before
+
+
+def test_identifiers_are_learnt_and_then_resolve(log: SqliteEventLog) -> None:
+    log.append(
+        table(
+            {"event_id": "1", "identifiers": {"cookie": "k1"}},
+            {"event_id": "2", "identifiers": {"cookie": "k1", "device": "d1"}},
+            {"event_id": "3", "identifiers": {"device": "d1"}},
+            {"event_id": "4", "customer_id": "ana", "identifiers": {"cookie": "k1", "email": "a@x"}},
+            {"event_id": "5", "identifiers": {"cookie": "k1"}},
+            {"event_id": "6", "identifiers": {"device": "d1", "email": "a@x"}},
+            {"event_id": "7", "identifiers": {"cookie": "k9"}},
+        )
+    )
+    assert [row["resolved_customer_id"] for row in read_all(log)] == [
+        "anon:cookie:k1",
+        "anon:cookie:k1",
+        "anon:cookie:k1",  # the device was seen with the cookie
+        "ana",
+        "ana",
+        "ana",
+        "anon:cookie:k9",
+    ]
+    assert log.resolve(None, {"email": "a@x"}) == "ana"
+    assert log.resolve(None, {"email": "nobody@x"}) is None
+    assert log.resolve("bob", {"email": "a@x"}) == "bob"
+    assert log.resolve(None, {}) is None
+
+
+def test_a_duplicate_teaches_nothing(log: SqliteEventLog) -> None:
+    log.append(table({"event_id": "1", "customer_id": "ana", "identifiers": {"cookie": "k1"}}))
+    log.append(table({"event_id": "1", "customer_id": "bob", "identifiers": {"cookie": "k1"}}))
+    assert log.resolve(None, {"cookie": "k1"}) == "ana"
+
+
+def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
+    rows = table({"event_id": "a", "customer_id": "c"}, {"event_id": "b", "customer_id": "c", "at": 9})
+    prints = []
+    for name, parts in (("1", [rows]), ("2", [rows.slice(1), rows.slice(0, 1)]), ("3", [rows.slice(0, 1)])):
+        log = SqliteEventLog(tmp_path / f"{name}.db")
+        for part in parts:
+            log.append(part)
+            log.append(part)
+        prints.append(log.fingerprint())
+        log.close()
+    assert prints[0] == prints[1] != prints[2]
+    assert len(prints[0]) == 16
+
+
+def test_a_seq_is_never_given_out_twice(log: SqliteEventLog) -> None:
+    log.append(table({"event_id": "a", "customer_id": "c"}, {"event_id": "b", "customer_id": "c"}))
+    with sqlite3.connect(log._path) as connection:
+        connection.execute("DELETE FROM events WHERE event_id = 'b'")
+    connection.close()
+    assert log.append(table({"event_id": "new", "customer_id": "c"})).last_seq == 3
+
+
+def test_threads_append_and_read_at_once(log: SqliteEventLog) -> None:
+    def work(worker: int) -> None:
+        for step in range(20):
+            own, shared = f"{worker}:{step}", str(step)
+            log.append(table({"event_id": own, "customer_id": "own"}, {"event_id": shared, "customer_id": "all"}))
+            log.customer_events("all")
+
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert log.count() == 4 * 20 + 20
+    seqs = [row["seq"] for row in read_all(log)]
+    assert seqs == sorted(set(seqs))
+    assert len(seqs) == 100
+
+
+def test_a_busy_log_says_who_to_wait_for(log: SqliteEventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "BUSY_TIMEOUT_S", 0.1)
+    other = sqlite3.connect(log._path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    second = SqliteEventLog.__new__(SqliteEventLog)
+    with pytest.raises(StoreError, match="Let the other process"):
+        second.__init__(log._path)  # type: ignore[misc]
+    other.execute("ROLLBACK")
+    other.close()
+    second.close()
+
+
+@pytest.mark.parametrize("url", ["postgresql://host/db", "events.db", "sqlite:///", "sqlite:///:memory:"])
+def test_an_unknown_address_is_refused_in_words(tmp_path: Path, url: str) -> None:
+    with pytest.raises(SettingsError, match="sqlite:////absolute"):
+        open_log(Settings.from_env({"OMNI_HOME": str(tmp_path), "OMNI_EVENT_LOG": url}))
+
+
+def test_the_default_log_lies_in_omni_home(tmp_path: Path) -> None:
+    log = open_log(Settings.from_env({"OMNI_HOME": str(tmp_path / "new")}))
+    assert log.last_seq() == 0
+    assert (tmp_path / "new" / "events.db").is_file()
+    log.close()
+    with pytest.raises(StoreError, match="closed"):
+        log.count()
+
+
+_WRITER = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from features.events import events_to_table, parse_events
+from features.log import SqliteEventLog
+
+log = SqliteEventLog(Path(sys.argv[1]))
+for step in range(100_000):
+    items = [{"event_id": f"{step}:{part}", "kind": "visit", "channel": "web", "customer_id": "c"} for part in range(3)]
+    log.append(events_to_table(parse_events(items, datetime.now(UTC))[0]))
+    print(step, flush=True)
+"""
+
+
+def test_killed_while_writing_nothing_acknowledged_is_lost_and_nothing_is_there_twice(tmp_path: Path) -> None:
+    file = tmp_path / "events.db"
+    root = str(Path(features.__file__).parent.parent)
+    environment = {**os.environ, "PYTHONPATH": root}
+    writer = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(file)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert writer.stdout is not None
+    acknowledged = [int(writer.stdout.readline()) for _ in range(25)]
+    time.sleep(0.003)
+    writer.send_signal(signal.SIGKILL)
+    acknowledged += [int(line) for line in writer.stdout.read().split("\n") if line]
+    writer.wait()
+    writer.stdout.close()
+
+    log = SqliteEventLog(file)
+    ids = [row["event_id"] for row in read_all(log)]
+    assert len(ids) == len(set(ids)) == log.count()
+    assert {f"{step}:{part}" for step in acknowledged for part in range(3)} <= set(ids)
+    assert len(ids) % 3 == 0  # a transaction is there whole or not at all
+    again = log.append(table({"event_id": ids[-1], "customer_id": "c"}))
+    assert again.duplicates == 1
+    log.close()
