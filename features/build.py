@@ -20,6 +20,7 @@ from features.log import EventLog, open_log
 from features.settings import Settings
 from features.state import PRODUCTS_FIELDS, PRODUCTS_SCHEMA, STATE_FIELDS, STATE_SCHEMA, fold_timeline
 from features.timeline import build_timeline
+from features.vocabulary import HALF_LIVES_DAYS
 
 LAYOUT_VERSION: Final = 1
 """Raised by hand when the same events fold to other states: a note with another version is built anew."""
@@ -106,7 +107,9 @@ def fold_to_parquet(settings: Settings, n_events: int, progress: Progress) -> tu
     columns = ["customer_id", "occurred_at", "kind", "channel", "product_code", "quantity", "value", "seq"]
     with (
         pq.ParquetWriter(_part(states), STATE_SCHEMA, compression="zstd", use_dictionary=["customer_id"]) as to_states,
-        pq.ParquetWriter(_part(products), PRODUCTS_SCHEMA, compression="zstd", use_dictionary=["customer_id"]) as to_prods,
+        pq.ParquetWriter(
+            _part(products), PRODUCTS_SCHEMA, compression="zstd", use_dictionary=["customer_id"]
+        ) as to_prods,
     ):
         for piece in _pieces(settings.timeline_path, columns):
             n_customers += len(piece["customer_id"].unique())
@@ -146,7 +149,7 @@ def _build_product_state(settings: Settings, progress: Progress) -> None:
 
 def _layout() -> str:
     """Changes when stored states would: fields, scalars, half-lives, or the version above."""
-    parts = (LAYOUT_VERSION, STATE_FIELDS, PRODUCTS_FIELDS, fold_kernel.SCALARS, fold_kernel.HALF_LIVES_DAYS)
+    parts = (LAYOUT_VERSION, STATE_FIELDS, PRODUCTS_FIELDS, fold_kernel.SCALARS, HALF_LIVES_DAYS)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

@@ -228,7 +228,8 @@ def reset(s: Any) -> None:
 @njit(cache=True)
 def decay(elapsed_s: float, half_life_s: float) -> float:
     """What is left of 1 after `elapsed_s` seconds."""
-    return np.exp2(-elapsed_s / half_life_s)
+    left: float = np.exp2(-elapsed_s / half_life_s)
+    return left
 
 
 @njit(cache=True)
@@ -492,7 +493,7 @@ def _has_room(b: Any, row: int) -> bool:
     if row >= len(b.customer):
         return False
     pair, contact, hour, seq, habit, cart = _ends(b, row)
-    return (
+    room: bool = (
         pair + N_CHANNELS * N_KINDS <= len(b.pair_codes)
         and contact + N_CONTACTS <= len(b.contacts)
         and hour + N_HOURS <= len(b.hour_bins)
@@ -500,6 +501,7 @@ def _has_room(b: Any, row: int) -> bool:
         and habit + N_HABITS <= len(b.habit_codes)
         and cart + N_CART <= len(b.cart_codes)
     )
+    return room
 
 
 @njit(cache=True)

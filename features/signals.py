@@ -142,7 +142,7 @@ def _kinds(m: Moment) -> list[Floats]:
     by_kind = m.counts.sum(axis=1)[:, _KINDS]  # (n, kinds, H)
     return [
         by_kind[:, :, [_DAY7, _DAY30, _DAY90, _DAY365]].reshape(len(by_kind), -1),
-        m.totals.sum(axis=1)[:, _KINDS],
+        np.asarray(m.totals.sum(axis=1)[:, _KINDS]),
         m.days_since(_nanmax(m.last, axis=1)[:, _KINDS]),
     ]
 
@@ -213,7 +213,7 @@ def _cart(m: Moment) -> list[Floats]:
     cart: Ragged = m.states.cart_stats
     rows = cart.rows()
     n = len(m.as_of)
-    units = np.bincount(rows, weights=cart.values[:, kernel.CART_QUANTITY], minlength=n)
+    units = np.asarray(np.bincount(rows, weights=cart.values[:, kernel.CART_QUANTITY], minlength=n), dtype=np.float64)
     newest = np.full(n, np.nan)
     np.fmax.at(newest, rows, cart.values[:, kernel.CART_TIME])
     return [np.bincount(rows, minlength=n).astype(np.float64), units, m.days_since(newest)]
@@ -272,7 +272,10 @@ GROUPS: Final[tuple[Group, ...]] = (
     Group(
         {
             "n_occasions": "purchase occasions, ever",
-            **{f"occasions_{days:g}d": f"purchase occasions lately (half-life {days:g} days)" for days in HALF_LIVES_DAYS},
+            **{
+                f"occasions_{days:g}d": f"purchase occasions lately (half-life {days:g} days)"
+                for days in HALF_LIVES_DAYS
+            },
             "days_since_occasion": "days since the last purchase occasion",
             "gap_mean_days": "usual days between purchases",
             "gap_spread_days": "spread of the days between purchases",

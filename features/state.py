@@ -77,7 +77,8 @@ class Ragged:
     def positions(self, width: int) -> Ints:
         """For every value its column when lists are right-aligned in `width` columns, shape (m,)."""
         lengths = np.diff(self.offsets)
-        return np.arange(len(self.values)) - np.repeat(self.offsets[:-1], lengths) + np.repeat(width - lengths, lengths)
+        starts, blanks = np.repeat(self.offsets[:-1], lengths), np.repeat(width - lengths, lengths)
+        return np.asarray(np.arange(len(self.values)) - starts + blanks)
 
     def dense(self, width: int, fill: float) -> NDArray[Any]:
         """Right-aligned matrix (n, width), `fill` on the left; newest values last."""
@@ -130,9 +131,10 @@ class StateBatch:
 
     def take(self, index: Ints) -> "StateBatch":
         """The states at `index`, in that order; an index may repeat."""
-        return StateBatch(
-            **{name: part.take(index) if isinstance(part, Ragged) else part[index] for name, part in vars(self).items()}
-        )
+        parts: dict[str, Any] = {
+            name: part.take(index) if isinstance(part, Ragged) else part[index] for name, part in vars(self).items()
+        }
+        return StateBatch(**parts)
 
     @classmethod
     def concat(cls, parts: "Sequence[StateBatch]") -> "StateBatch":
@@ -229,7 +231,7 @@ def decode(states: pa.Table | None, products: pa.Table | None) -> StateBatch:
     last_seq = np.zeros(n, dtype=np.int64)
     if states is not None:
         known = np.flatnonzero(states["scalars"].is_valid().to_numpy())
-        scalars[known] = _ragged(states["scalars"]).values.reshape(len(known), -1)
+        scalars[known] = _ragged(states["scalars"]).values.reshape(len(known), scalars.shape[1])
         channels[known] = _ragged(states["channel_stats"]).values.reshape(len(known), *channels.shape[1:])
         last_seq = states["last_seq"].fill_null(0).to_numpy().astype(np.int64)
 

@@ -64,7 +64,9 @@ def test_values_by_hand() -> None:
     assert row["contacts_7_days"] == 0
     assert row["cart_products"] == 1
     assert row["days_since_cart"] == pytest.approx(10)
-    assert row["response_rate_email"] == pytest.approx(2 ** (-12 / 365) / (2 ** (-14 / 365) + 2 ** (-13 / 365) + 5), rel=1e-5)
+    assert row["response_rate_email"] == pytest.approx(
+        2 ** (-12 / 365) / (2 ** (-14 / 365) + 2 ** (-13 / 365) + 5), rel=1e-5
+    )
     assert np.isnan(row["days_since_click"])
 
 

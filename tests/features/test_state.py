@@ -67,9 +67,7 @@ def test_a_decayed_count_halves_in_its_half_life() -> None:
 
 
 def test_money_decays_like_counts_and_a_missing_value_adds_nothing() -> None:
-    state = fold_customer(
-        timeline((0, "purchase", "store", "p", 1, 10.0), (30, "purchase", "store", "q", 1, None))
-    )
+    state = fold_customer(timeline((0, "purchase", "store", "p", 1, 10.0), (30, "purchase", "store", "q", 1, None)))
     assert pair(state, "store", "purchase")[kernel.PAIR_VALUES + 2] == pytest.approx(5.0)  # half-life 30 days
 
 
@@ -93,7 +91,9 @@ def test_lines_of_one_basket_are_one_occasion() -> None:
 def test_the_cart_is_emptied_by_a_purchase_on_any_channel() -> None:
     in_cart = (0, "add_to_cart", "app", "a", 2)
     state = fold_customer(
-        timeline(in_cart, (1, "add_to_cart", "web", "b"), (2, "add_to_cart", "web", "a"), (3, "purchase", "store", "b", 1))
+        timeline(
+            in_cart, (1, "add_to_cart", "web", "b"), (2, "add_to_cart", "web", "a"), (3, "purchase", "store", "b", 1)
+        )
     )
     assert state.cart_product.values.tolist() == product_code(["a"]).tolist()
     assert state.cart_stats.values[0].tolist()[:2] == [CHANNEL_CODES["web"], 3.0]
@@ -136,7 +136,9 @@ def test_the_sequence_holds_the_last_128_interactions_in_order() -> None:
 
 
 def test_hours_count_active_moments_in_the_week_from_monday() -> None:
-    state = fold_customer(timeline((1 + 9 / 24, "visit", "store"), (1 + 9.5 / 24, "view", "app", "p"), (0, "send", "email")))
+    state = fold_customer(
+        timeline((1 + 9 / 24, "visit", "store"), (1 + 9.5 / 24, "view", "app", "p"), (0, "send", "email"))
+    )
     assert state.hour_bins.values.tolist() == [24 + 9]  # Tuesday, nine o'clock; the second action is the same occasion
 
 
@@ -230,7 +232,9 @@ def test_a_missing_row_is_a_customer_without_history() -> None:
 
 
 def test_decode_one_reads_what_encode_wrote() -> None:
-    state = fold_customer(timeline((0, "purchase", "store", "a", 1, 2.0), (1, "add_to_cart", "web", "b"), (2, "send", "sms")))
+    state = fold_customer(
+        timeline((0, "purchase", "store", "a", 1, 2.0), (1, "add_to_cart", "web", "b"), (2, "send", "sms"))
+    )
     tables = encode(state, ["c1"])
     fields = {n: t[n][0].as_py() for t in tables for n in t.column_names if n not in ("customer_id", "event_timestamp")}
     assert_same(decode_one(fields), state)

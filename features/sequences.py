@@ -1,0 +1,64 @@
+"""Customer states in, the arrays that the next-product model reads out: the same for training and for serving."""
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features import fold_kernel as kernel
+from features.state import StateBatch
+
+INPUT_NAMES: Final = (
+    "item",
+    "kind",
+    "channel",
+    "age_days",
+    "habit_item",
+    "habit_weight",
+    "habit_age_days",
+    "habit_gap_days",
+    "habit_count",
+)
+"""Names of the model's inputs; each is (n, 128)."""
+UNKNOWN_GAP_DAYS: Final = -1.0
+"""Gap of a product that was bought once."""
+
+ToRows = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+"""Product codes to vocabulary rows, in the same shape: 0 for padding and products that are not in the vocabulary."""
+
+
+def model_inputs(states: StateBatch, as_of_s: NDArray[np.float64], to_rows: ToRows) -> dict[str, NDArray[np.generic]]:
+    """One (n, 128) array per input: recent events and habitual products, right-aligned, the newest event last.
+
+    `as_of_s` (n,) is in seconds since the epoch. Padding has item 0; ages are days before `as_of_s`; a habit's weight is
+    decayed to `as_of_s`; its gap is the mean number of days between purchases, -1 where there was only one.
+    """
+    as_of = np.asarray(as_of_s, dtype=np.float64)[:, None]
+    length = kernel.SEQUENCE_LENGTH
+    item = to_rows(states.seq_product.dense(length, 0))
+    event = states.seq_event.dense(length, 0).astype(np.int64)
+    age = (as_of - states.seq_time.dense(length, 0.0)) / kernel.DAY_S
+    habit_item = to_rows(states.habit_product.dense(kernel.N_HABITS, 0))
+    weight, last, span, count = (_habit(states, column) for column in range(kernel.HABIT_WIDTH))
+    habit_age = np.where(habit_item > 0, (as_of - last) / kernel.DAY_S, 0.0)
+    decayed = weight * np.exp2(-habit_age / kernel.HABIT_HALF_LIFE_DAYS)
+    gap = np.where(count > 1, span / np.maximum(count - 1, 1), UNKNOWN_GAP_DAYS)
+    return {
+        "item": item,
+        "kind": event // kernel.EVENT_CODE_BASE,
+        "channel": event % kernel.EVENT_CODE_BASE,
+        "age_days": np.where(item > 0, age, 0.0).astype(np.float32),
+        "habit_item": habit_item,
+        "habit_weight": np.where(habit_item > 0, decayed, 0.0).astype(np.float32),
+        "habit_age_days": habit_age.astype(np.float32),
+        "habit_gap_days": gap.astype(np.float32),
+        "habit_count": np.where(habit_item > 0, count, 0.0).astype(np.float32),
+    }
+
+
+def _habit(states: StateBatch, column: int) -> NDArray[np.float64]:
+    out = np.zeros((len(states), kernel.N_HABITS))
+    part = states.habit_stats
+    out[part.rows(), part.positions(kernel.N_HABITS)] = part.values[:, column]
+    return out

@@ -1,0 +1,138 @@
+"""New events of the log come in; their customers' states go out through Feast's online store, a moment later.
+
+Run by `omni serve` as a child process: `python -m features.stream`. An event may be applied again after a crash, never
+twice in its effect: a customer's state is their online row plus the log's rows after it, whatever was written before.
+"""
+
+import logging
+import os
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from dataclasses import replace
+from types import FrameType
+from typing import Final, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from features.checkpoint import Checkpoint
+from features.errors import OmniError
+from features.live import LiveStates
+from features.log import EventLog, open_log
+from features.online import OnlineReader
+from features.settings import Settings
+from features.state import StateBatch, encode
+from features.store import Store
+from features.vocabulary import Columns
+
+logger = logging.getLogger(__name__)
+
+_BATCH_EVENTS: Final = 5_000
+_CUSTOMERS_PER_WRITE: Final = 200
+_PARENT_CHECK_S: Final = 1.0
+
+
+class StateWriter(Protocol):
+    """The one thing needed of the store."""
+
+    def write_online(self, states: pa.Table, products: pa.Table) -> None:
+        """Write customer rows of both views."""
+
+
+class Applier:
+    """Folds the log's new events into the online store."""
+
+    def __init__(self, log: EventLog, store: StateWriter, reader: OnlineReader, settings: Settings) -> None:
+        self._log = log
+        self._store = store
+        self._reader = reader
+        self._states = LiveStates(reader, log)
+        self._checkpoint = Checkpoint(settings)
+
+    def run_once(self) -> int:
+        """Bring the online store up to the log as it is now; returns the number of events looked at.
+
+        The checkpoint moves after the states are written, batch by batch.
+        """
+        n_events = 0
+        for events in self._log.read(self._checkpoint.read(), _BATCH_EVENTS):
+            self._apply(events)
+            self._checkpoint.write(int(events[Columns.SEQ][-1].as_py()))
+            n_events += events.num_rows
+        return n_events
+
+    def run_forever(self, stop: threading.Event, poll_s: float = 0.02) -> None:
+        """Follow the log until `stop` is set; a failure is logged and tried again, slower."""
+        while not stop.is_set():
+            try:
+                self.run_once()
+                wait_s = poll_s
+            except (OmniError, sqlite3.Error) as error:
+                logger.warning("The stream waits: %s", error)
+                wait_s = max(1.0, poll_s)
+            stop.wait(wait_s)
+
+    def _apply(self, events: pa.Table) -> None:
+        newest = _newest_seqs(events)
+        online = self._reader.last_seqs(list(newest))
+        waiting = [customer_id for customer_id, seq in newest.items() if online.get(customer_id, -1) < seq]
+        for start in range(0, len(waiting), _CUSTOMERS_PER_WRITE):
+            self._write(waiting[start : start + _CUSTOMERS_PER_WRITE], newest)
+
+    def _write(self, customer_ids: list[str], newest: dict[str, int]) -> None:
+        found = [(key, live.state) for key in customer_ids if (live := self._states.get(key)) is not None]
+        if not found:
+            return
+        batch = StateBatch.concat([state for _, state in found])
+        # Events about our own records change no state, but they are done with as well.
+        seqs = np.maximum(batch.last_seq, [newest[key] for key, _ in found])
+        self._store.write_online(*encode(replace(batch, last_seq=seqs), [key for key, _ in found]))
+
+
+def _newest_seqs(events: pa.Table) -> dict[str, int]:
+    """The newest log row of every customer in `events`, which are in the log's order."""
+    customers = events[Columns.RESOLVED_CUSTOMER_ID].to_pylist()
+    seqs = events[Columns.SEQ].to_pylist()
+    return {customer: seq for customer, seq in zip(customers, seqs, strict=True) if customer is not None}
+
+
+def main() -> int:
+    """Follow the log that the environment names, until SIGTERM, SIGINT or the end of the parent process."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    settings = Settings.from_env(os.environ)
+    stop = threading.Event()
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    threading.Thread(target=_stop_with_parent, args=(stop, os.getppid()), daemon=True).start()
+    try:
+        store = Store(settings)
+        store.apply()
+        store.warm_up()
+        log = open_log(settings)
+    except OmniError as error:
+        logger.error("%s", error)
+        return 2
+    logger.info("following the log from row %d", Checkpoint(settings).read())
+    try:
+        Applier(log, store, OnlineReader(settings), settings).run_forever(stop)
+    finally:
+        log.close()
+    return 0
+
+
+def _stop_with_parent(stop: threading.Event, parent: int) -> None:
+    while not stop.is_set():
+        if os.getppid() != parent:
+            stop.set()
+        time.sleep(_PARENT_CHECK_S)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""Bytes that Feast wrote (keys and `feast.types.Value` messages) in and out, without importing Feast.
+
+Keys: Feast's entity key serialization, version 3. Values: https://protobuf.dev/programming-guides/encoding/ for the eight
+types that our views use.
+"""
+
+import struct
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from features.errors import StoreError
+
+_STRING: Final = 2
+"""`ValueType.STRING`, the type of every join key and of its value."""
+_LENGTH_PREFIXED: Final = 2
+"""The protobuf wire type of strings and of nested messages."""
+_FIELDS: Final[dict[str, int]] = {
+    "string": 2,
+    "int64": 4,
+    "float64": 5,
+    "int32[]": 13,
+    "int64[]": 14,
+    "float64[]": 15,
+    "float32[]": 16,
+}
+"""Number of each type's field in the message `feast.types.Value`."""
+_PACKED: Final[dict[str, np.dtype[Any]]] = {"float64[]": np.dtype("<f8"), "float32[]": np.dtype("<f4")}
+_VARINTS: Final[dict[str, np.dtype[Any]]] = {"int64[]": np.dtype(np.int64), "int32[]": np.dtype(np.int32)}
+
+
+def entity_key(join_key: str, value: str) -> bytes:
+    """The key of an entity with one string join key, for example ("customer_id", "17")."""
+    name, text = join_key.encode(), value.encode()
+    return struct.pack("<III", 1, _STRING, len(name)) + name + struct.pack("<II", _STRING, len(text)) + text
+
+
+def entity_value(key: bytes) -> str:
+    """The join key's value in `key`: the inverse of `entity_key`."""
+    (name_length,) = struct.unpack_from("<I", key, 8)
+    return key[12 + name_length + 8 :].decode()
+
+
+def decode_value(message: bytes, dtype: str) -> Any:
+    """One `Value` as int, float, str or a writable array; None for a null. Raises StoreError for another type."""
+    if not message:
+        return None
+    tag, start = _varint(message, 0)
+    if tag >> 3 != _FIELDS[dtype]:
+        raise StoreError(
+            f"The online store holds a value of another type than {dtype}.", repair="Run `omni features build --force`."
+        )
+    if dtype == "float64":
+        return struct.unpack_from("<d", message, start)[0]
+    length, start = _varint(message, start)
+    if dtype == "int64":
+        return length - (1 << 64) if length >= 1 << 63 else length
+    if dtype == "string":
+        return message[start : start + length].decode()
+    if length:
+        # A list is a message of its own, whose only field (1) holds all numbers packed.
+        length, start = _varint(message, start + 1)
+    if dtype in _PACKED:
+        packed = _PACKED[dtype]
+        return np.frombuffer(message, packed, length // packed.itemsize, start).copy()
+    values = _varints(np.frombuffer(message, np.uint8, length, start))
+    return values.astype(_VARINTS[dtype], copy=False)
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    """The number at `at`, seven bits a byte, low ones first; and the place after it."""
+    value = shift = 0
+    while True:
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+
+
+@njit(cache=True)
+def _varints(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
+    n = 0
+    for byte in packed:
+        if byte < 0x80:
+            n += 1
+    out = np.zeros(n, dtype=np.int64)
+    value, shift, i = np.uint64(0), np.uint64(0), 0
+    for byte in packed:
+        value |= np.uint64(byte & 0x7F) << shift
+        if byte < 0x80:
+            out[i] = np.int64(value)
+            value, shift = np.uint64(0), np.uint64(0)
+            i += 1
+        else:
+            shift += np.uint64(7)
+    return out

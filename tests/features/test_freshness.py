@@ -1,0 +1,75 @@
+"""What need not be done again."""
+
+from datetime import UTC, datetime
+
+from features.build import build_features
+from features.events import events_to_table, parse_events
+from features.freshness import events_since_build, is_ingested, note_ingested
+from features.log import open_log
+
+
+def append(settings, *kinds):
+    log = open_log(settings)
+    start = log.last_seq()
+    items = [
+        {
+            "event_id": f"e{start + n}",
+            "occurred_at": f"2018-01-01T00:00:{(start + n) % 60:02d}Z",
+            "kind": kind,
+            "channel": "store",
+            "customer_id": "1",
+            "product_id": "p",
+            "quantity": 1,
+            "value": 2.0,
+            "currency": "USD",
+        }
+        if kind == "purchase"
+        else {
+            "event_id": f"e{start + n}",
+            "occurred_at": "2018-01-01T01:00:00Z",
+            "kind": kind,
+            "channel": "web",
+            "customer_id": "1",
+            "decision_id": f"d{start + n}",
+        }
+        for n, kind in enumerate(kinds)
+    ]
+    events, rejected = parse_events(items, datetime(2018, 1, 2, tzinfo=UTC))
+    assert rejected == []
+    log.append(events_to_table(events))
+    log.close()
+
+
+def test_decisions_do_not_make_a_build_stale_and_behaviour_does(settings):
+    append(settings, "purchase", "purchase")
+    assert events_since_build(settings) is None
+
+    build_features(settings, lambda _: None)
+    assert events_since_build(settings) == 0
+
+    append(settings, "decision")
+    assert events_since_build(settings) == 0
+
+    append(settings, "purchase", "decision")
+    assert events_since_build(settings) == 1
+
+
+def test_a_source_is_ingested_once_it_is_noted(settings, tmp_path):
+    append(settings, "purchase")
+    assert not is_ingested(settings, "complete-journey", None, None)
+
+    note_ingested(settings, "complete-journey", None, None)
+
+    assert is_ingested(settings, "complete-journey", None, None)
+    assert not is_ingested(settings, "complete-journey", 0.5, None)
+    assert not is_ingested(settings, "starbucks-offers", None, tmp_path)
+
+
+def test_a_note_about_another_log_does_not_count(settings):
+    append(settings, "purchase")
+    note_ingested(settings, "complete-journey", None, None)
+
+    for file in settings.home.glob("events.db*"):
+        file.unlink()
+
+    assert not is_ingested(settings, "complete-journey", None, None)

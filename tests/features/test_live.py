@@ -1,0 +1,109 @@
+"""A state now: the online row plus the log's newer events equals the fold of everything, whatever the row's lag."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from features.events import events_to_table, parse_events
+from features.live import LiveStates, state_version
+from features.log import SqliteEventLog
+from features.state import StateBatch, fold_customer
+
+NOW = datetime(2024, 3, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Row:
+    state: StateBatch
+    last_seq: int
+    updated_at: datetime = NOW
+
+
+class Store:
+    def __init__(self, row: Row | None = None) -> None:
+        self.row = row
+
+    def read_state(self, customer_id: str) -> Row | None:
+        return self.row
+
+
+def append(log: SqliteEventLog, *items: dict[str, Any]) -> None:
+    events, rejected = parse_events(items, NOW)
+    assert not rejected
+    log.append(events_to_table(events))
+
+
+def view(event_id: str, minute: int, product: str = "p", kind: str = "view") -> dict[str, Any]:
+    at = NOW - timedelta(days=1) + timedelta(minutes=minute)
+    found = {"event_id": event_id, "occurred_at": at.isoformat(), "kind": kind, "channel": "web", "customer_id": "ada"}
+    return found | ({"decision_id": event_id} if kind == "decision" else {"product_id": product})
+
+
+def same(a: StateBatch, b: StateBatch) -> None:
+    for name, part in vars(a).items():
+        other = getattr(b, name)
+        if name == "last_seq":
+            continue
+        np.testing.assert_array_equal(getattr(part, "values", part), getattr(other, "values", other), err_msg=name)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> SqliteEventLog:
+    return SqliteEventLog(tmp_path / "log.db")
+
+
+def test_nobody_is_none(log: SqliteEventLog) -> None:
+    assert LiveStates(Store(), log).get("ada") is None
+
+
+def test_without_a_row_the_log_alone_answers(log: SqliteEventLog) -> None:
+    append(log, view("1", 0), view("2", 1, kind="purchase"))
+    live = LiveStates(Store(), log).get("ada")
+    assert live is not None
+    assert (live.fresh_events, live.updated_at) == (2, None)
+    assert live.last_event_s == (NOW - timedelta(days=1) + timedelta(minutes=1)).timestamp()
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    minutes=st.lists(st.integers(0, 60), min_size=1, max_size=8),
+    kinds=st.lists(st.sampled_from(["view", "purchase", "add_to_cart", "decision"]), min_size=8, max_size=8),
+    split=st.integers(0, 8),
+)
+def test_row_plus_newer_events_is_the_fold_of_all(
+    tmp_path_factory: pytest.TempPathFactory, minutes: list[int], kinds: list[str], split: int
+) -> None:
+    log = SqliteEventLog(tmp_path_factory.mktemp("log") / "log.db")
+    items = [view(str(i), minute, f"p{minute % 3}", kinds[i]) for i, minute in enumerate(minutes)]
+    first, rest = items[:split], items[split:]
+    if first:
+        append(log, *first)
+    row = Row(fold_customer(log.customer_events("ada")), log.last_seq()) if first else None
+    if rest:
+        append(log, *rest)
+    live = LiveStates(Store(row), log).get("ada")
+    whole = fold_customer(log.customer_events("ada"))
+    log.close()
+    if live is None:
+        assert all(kind == "decision" for kind in kinds[: len(minutes)])
+    else:
+        same(live.state, whole)
+        assert live.version == state_version(whole)
+
+
+def test_a_decision_changes_nothing_and_behaviour_changes_the_version(log: SqliteEventLog) -> None:
+    append(log, view("1", 0))
+    states = LiveStates(Store(), log)
+    before = states.get("ada")
+    append(log, view("2", 5, kind="decision"))
+    after = states.get("ada")
+    append(log, view("3", 6))
+    later = states.get("ada")
+    assert before is not None and after is not None and later is not None
+    assert before.version == after.version != later.version

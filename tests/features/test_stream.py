@@ -1,0 +1,196 @@
+"""The applier: what is in the log is in the online store, once, whatever is interrupted, late or repeated."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from features.checkpoint import Checkpoint
+from features.errors import StoreError
+from features.log import open_log
+from features.online import OnlineReader
+from features.state import fold_customer
+from features.stream import Applier
+
+
+@pytest.fixture
+def stream(tmp_path, kit):
+    """An empty store with its reader, a log, and an applier between them."""
+    store, settings = kit.make_store(tmp_path / "home", [])
+    log, reader = open_log(settings), OnlineReader(settings)
+    yield log, store, reader, settings
+    reader.close()
+    log.close()
+
+
+def assert_up_to_date(log, reader, kit) -> None:
+    customers = {row for batch in log.read() for row in batch["resolved_customer_id"].to_pylist()}
+    assert customers
+    for customer in customers:
+        events = log.customer_events(customer)
+        found = reader.read_state(customer)
+        kit.assert_same_states(found.state, fold_customer(events))
+        assert found.last_seq == max(events["seq"].to_pylist())
+
+
+def test_events_reach_the_online_store(stream, kit):
+    log, store, reader, settings = stream
+    applier = Applier(log, store, reader, settings)
+
+    log.append(kit.to_events(kit.WORLD))
+
+    assert applier.run_once() == len(kit.WORLD)
+    assert_up_to_date(log, reader, kit)
+    assert Checkpoint(settings).read() == log.last_seq()
+    assert applier.run_once() == 0
+
+
+def test_any_order_of_arrival_ends_in_the_same_state(stream, kit):
+    log, store, reader, settings = stream
+    applier = Applier(log, store, reader, settings)
+    happenings = kit.random_happenings(seed=11, customers=3, events=90)
+
+    for start in range(0, 90, 9):
+        log.append(kit.to_events(happenings[start : start + 9], prefix=f"batch{start}-"))
+        applier.run_once()
+        assert_up_to_date(log, reader, kit)
+
+
+def test_a_late_event_takes_its_place(stream, kit):
+    log, store, reader, settings = stream
+    applier = Applier(log, store, reader, settings)
+    log.append(kit.to_events([kit.Happening("anna", 5, "purchase", product="p1", value=1.0)], prefix="a"))
+    applier.run_once()
+
+    log.append(kit.to_events([kit.Happening("anna", 1, "purchase", product="p2", value=1.0)], prefix="b"))
+    applier.run_once()
+
+    state = reader.read_state("anna").state
+    assert state.scalar("n_occasions").tolist() == [2]
+    assert state.scalar("last_purchase").tolist() == [kit.at(5).timestamp()]
+    assert_up_to_date(log, reader, kit)
+
+
+class Interrupted:
+    """A store that fails at one of its writes, before or after it is done."""
+
+    def __init__(self, store, *, after: bool) -> None:
+        self.store, self.after, self.writes = store, after, 0
+
+    def write_online(self, states: pa.Table, products: pa.Table) -> None:
+        if self.after:
+            self.store.write_online(states, products)
+        self.writes += 1
+        raise StoreError("power cut")
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_crash_before_the_checkpoint_repeats_nothing(stream, kit, after):
+    log, store, reader, settings = stream
+    log.append(kit.to_events(kit.WORLD))
+    with pytest.raises(StoreError, match="power cut"):
+        Applier(log, Interrupted(store, after=after), reader, settings).run_once()
+    assert Checkpoint(settings).read() == 0
+
+    Applier(log, store, reader, settings).run_once()
+
+    assert_up_to_date(log, reader, kit)
+
+
+def test_what_is_online_already_is_not_written_again(stream, kit):
+    log, store, reader, settings = stream
+    log.append(kit.to_events(kit.WORLD))
+    Applier(log, store, reader, settings).run_once()
+    Checkpoint(settings).write(0)
+    interrupted = Interrupted(store, after=True)
+
+    assert Applier(log, interrupted, reader, settings).run_once() == len(kit.WORLD)
+
+    assert interrupted.writes == 0
+
+
+def test_decisions_are_done_with_though_they_change_nothing(stream, kit):
+    log, store, reader, settings = stream
+    happenings = [kit.Happening("anna", 1, "visit"), kit.Happening("anna", 2, "decision", channel="web")]
+    log.append(kit.to_events([*happenings, kit.Happening("bert", 2, "decision", channel="web")]))
+
+    Applier(log, store, reader, settings).run_once()
+
+    assert reader.read_state("anna").last_seq == 2
+    assert reader.read_state("anna").state.scalar("last_event").tolist() == [kit.at(1).timestamp()]
+    assert reader.read_state("bert") is None
+
+
+def test_following_survives_a_failure_and_stops_when_told(stream, kit):
+    log, store, reader, settings = stream
+    failing = Interrupted(store, after=False)
+    applier = Applier(log, failing, reader, settings)
+    stop = threading.Event()
+    thread = threading.Thread(target=applier.run_forever, args=(stop, 0.01))
+    log.append(kit.to_events(kit.WORLD[:1]))
+
+    thread.start()
+    _wait_until(lambda: failing.writes > 0)
+    failing.write_online = store.write_online
+    _wait_until(lambda: reader.read_state("anna") is not None)
+    stop.set()
+    thread.join(timeout=10)
+
+    assert not thread.is_alive()
+
+
+def test_the_process_follows_the_log_and_ends_when_told(stream, kit):
+    log, _, _, settings = stream
+    process = subprocess.Popen(
+        [sys.executable, "-m", "features.stream"],
+        env={**os.environ, "OMNI_HOME": str(settings.home)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        log.append(kit.to_events(kit.WORLD))
+        _wait_until(lambda: Checkpoint(settings).read() == log.last_seq(), timeout_s=90)
+        assert_up_to_date(log, OnlineReader(settings), kit)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+
+    assert process.returncode == 0, errors
+
+
+def test_the_process_ends_with_its_parent():
+    follow = (
+        "import os, threading; from features.stream import _stop_with_parent; print(1, file=__import__('sys').stderr);"
+        "_stop_with_parent(threading.Event(), os.getppid())"
+    )
+    start = (
+        "import subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {follow!r}], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)\n"
+        "child.stderr.readline()\n"
+        "print(child.pid)\n"
+    )
+    parent = subprocess.run([sys.executable, "-c", start], stdout=subprocess.PIPE, text=True, check=True, timeout=60)
+
+    _wait_until(lambda: not _is_running(int(parent.stdout)))
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # An orphan that nobody waits for stays as a zombie.
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+
+
+def _wait_until(condition, timeout_s: float = 20) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
