@@ -1,0 +1,81 @@
+"""Benchmarks on a made world in which who leaves is known from how they bought."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from features.errors import InputError
+from training import benchmark
+from training.metrics import BINARY
+
+CUTOFF = datetime(2024, 6, 1, tzinfo=UTC)
+
+
+def world(n: int = 300) -> pd.DataFrame:
+    """Customers buy every 3 to 9 days from the new year on and stop for ever at a random moment."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for i in range(n):
+        stop, gap, day = rng.uniform(20, 400), rng.uniform(3, 9), rng.uniform(0, 9)
+        while day < min(stop, 182):
+            rows.append((f"c{i:03}", pd.Timestamp("2024-01-01", tz="UTC") + pd.Timedelta(days=day), 10.0))
+            day += gap * rng.uniform(0.7, 1.3)
+    return pd.DataFrame(rows, columns=["customer_id", "occurred_at", "value"])
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> benchmark.BenchmarkReport:
+    path = tmp_path_factory.mktemp("world") / "events.csv"
+    world().to_csv(path, index=False)
+    return benchmark.churn(path, CUTOFF, 20, seed=3)
+
+
+def test_who_left_is_found(report: benchmark.BenchmarkReport) -> None:
+    assert report.metrics["auc"].value > 0.95
+    assert report.metrics["log_loss"].value < report.baselines["base_rate"]["log_loss"].value / 2
+    assert set(report.metrics) == set(BINARY)
+    assert set(report.baselines) == {"base_rate", "recency", "log_rfm"}
+
+
+def test_everybody_seen_before_the_cutoff_is_tested(report: benchmark.BenchmarkReport) -> None:
+    events = world()
+    assert report.rows["test"] == events.loc[events["occurred_at"] < CUTOFF, "customer_id"].nunique()
+    assert report.protocol["validation_cutoff"] == "2024-05-12T00:00:00+00:00"
+    assert max(report.protocol["training_cutoffs"]) == "2024-04-22T00:00:00+00:00"
+
+
+def test_the_report_is_one_json_object(report: benchmark.BenchmarkReport, tmp_path: Path) -> None:
+    report.write(tmp_path / "reports" / "churn.json")
+    found = json.loads((tmp_path / "reports" / "churn.json").read_text())
+    assert {"metrics", "baselines", "seconds", "protocol", "rows", "seed"} <= set(found)
+    assert set(found["metrics"]["auc"]) == {"value", "low", "high"}
+    assert {"fit", "predict"} <= set(found["seconds"])
+
+
+def test_what_happens_after_the_window_changes_nothing(report: benchmark.BenchmarkReport, tmp_path: Path) -> None:
+    events = world()
+    later = events[events["occurred_at"] < CUTOFF + pd.Timedelta(days=20)]
+    assert len(later) < len(events)
+    later.to_parquet(tmp_path / "events.parquet")
+    again = benchmark.churn(tmp_path / "events.parquet", CUTOFF, 20, seed=3)
+    assert again.metrics["log_loss"].value == pytest.approx(report.metrics["log_loss"].value, abs=1e-9)
+
+
+def test_a_cutoff_outside_the_data_is_refused(tmp_path: Path) -> None:
+    world(5).to_csv(tmp_path / "events.csv", index=False)
+    with pytest.raises(InputError, match="the cutoff is 2030-01-01"):
+        benchmark.churn(tmp_path / "events.csv", datetime(2030, 1, 1, tzinfo=UTC), 20, seed=0)
+
+
+def test_unusable_files_say_why(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not there"):
+        benchmark.read_timeline(tmp_path / "none.csv")
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="no column 'customer_id'"):
+        benchmark.read_timeline(tmp_path / "other.csv")
+    with pytest.raises(InputError, match="is not a date"):
+        benchmark.utc("yesterday")

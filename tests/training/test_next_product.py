@@ -1,0 +1,201 @@
+"""Next product end to end on a made world whose next baskets are known from the customers' habits."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from features.errors import InputError, MissingError
+from features.settings import Settings
+from features.state import StateBatch, fold_customer, product_code
+from features.timeline import TIMELINE_SCHEMA
+from features.vocabulary import Task
+from training.basket_labels import load_purchases, next_baskets, number_purchases
+from training.models.next_product import NextProductConfig, train_next_product
+from training.models.next_product_benchmark import benchmark, read_interactions
+from training.models.next_product_data import CodeRows, ProductVocabulary
+from training.pipeline import load_config
+from training.results import TrainContext
+
+DAY = 86_400.0
+
+
+def table(rows: Sequence[tuple[str, str, str, float]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["customer_id", "product_id", "basket", "time"])
+    return frame.assign(time=frame["time"] * DAY)
+
+
+PURCHASES = number_purchases(
+    table([("b", "x", "1", 1), ("a", "y", "1", 0), ("a", "x", "1", 0.1), ("a", "z", "2", 5), ("b", "y", "2", 9)])
+)
+
+
+def test_baskets_are_numbered_in_time_and_dated_at_their_first_line() -> None:
+    lines = PURCHASES.lines
+    assert PURCHASES.customer_ids.tolist() == ["a", "b"]
+    assert PURCHASES.product_ids.tolist() == ["x", "y", "z"]
+    assert lines.customer.tolist() == [0, 0, 0, 1, 1]
+    assert lines.item.tolist() == [1, 2, 3, 1, 2]
+    assert lines.basket.tolist() == [0, 0, 1, 2, 3]
+    assert (lines.time / DAY).tolist() == [0, 0, 5, 1, 9]
+
+
+def test_the_next_basket_is_the_first_in_the_half_open_window() -> None:
+    found = next_baskets(PURCHASES.lines, 1 * DAY, 9 * DAY)
+    assert found.customers.tolist() == [0, 1]
+    assert [found.targets.items.tolist(), found.targets.sizes.tolist()] == [[3, 1], [1, 1]]
+    assert next_baskets(PURCHASES.lines, 1.5 * DAY, 9 * DAY).customers.tolist() == [0]
+
+
+def test_only_products_of_enough_customers_have_a_name() -> None:
+    vocabulary = ProductVocabulary.of_customers(PURCHASES, before=10 * DAY, n_min_customers=2)
+    assert vocabulary.product_ids == ("x", "y")
+    assert ProductVocabulary.of_customers(PURCHASES, before=9 * DAY, n_min_customers=2).product_ids == ("x",)
+    targets = vocabulary.from_catalogue(next_baskets(PURCHASES.lines, 1 * DAY, 9 * DAY).targets)
+    assert targets.sizes.tolist() == [0, 1]
+    with pytest.raises(InputError, match="n_min_customers"):
+        ProductVocabulary.of_customers(PURCHASES, before=10 * DAY, n_min_customers=3)
+
+
+def test_codes_become_rows_and_unknown_codes_zero() -> None:
+    rows = CodeRows(["milk", "bread"])
+    codes = product_code(["bread", "milk", "tea"])
+    assert rows(np.array([[*codes, 0]])).tolist() == [[2, 1, 0, 0]]
+
+
+def test_the_config_file_is_the_config_and_names_real_methods() -> None:
+    from training.models.baselines import METHODS
+
+    config = load_config(Task.NEXT_PRODUCT)
+    assert isinstance(config, NextProductConfig)
+    assert set(config.baselines) == set(METHODS)
+
+
+def test_a_missing_timeline_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="omni features build"):
+        load_purchases(tmp_path / "none.parquet")
+
+
+def chain(path: Path, n_users: int = 60) -> Path:
+    """After item i comes i + 1 (of 12), except that a fifth of the steps is random."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for user in range(n_users):
+        item = int(rng.integers(12))
+        for position in range(10):
+            rows.append((user, item, position))
+            item = (item + 1) % 12 if rng.random() > 0.2 else int(rng.integers(12))
+    pd.DataFrame(rows, columns=["user_id", "item_id", "position"]).sample(frac=1, random_state=1).to_csv(
+        path, index=False
+    )
+    return path
+
+
+def test_the_benchmark_finds_the_order_that_popularity_cannot(tmp_path: Path) -> None:
+    report = benchmark(chain(tmp_path / "chain.csv"), seed=1, max_epochs=3)
+    rules = report.baselines["sequence_rules"]["hr@5"].value
+    assert rules > 0.7 > report.baselines["popularity"]["hr@5"].value
+    assert report.rows == {"interactions": 600, "users": 60, "items": 12}
+    written = json.loads(json.dumps(report.to_dict()))
+    assert {"hr@10", "ndcg@10", "recall@10", "mrr@10", "coverage@10"} <= set(written["metrics"])
+    assert report.protocol["refit"] is False
+
+
+def test_the_benchmark_refuses_what_it_cannot_use(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="leave-one-out"):
+        benchmark(tmp_path / "x.csv", "other")
+    (tmp_path / "bad.csv").write_text("user,item\n1,2\n")
+    with pytest.raises(InputError, match="user_id, item_id"):
+        read_interactions(tmp_path / "bad.csv")
+
+
+class StatesFromTimeline:
+    """Folds a customer's purchases before each asked moment: what the feature store answers, for a few customers."""
+
+    def __init__(self, timeline: pa.Table) -> None:
+        self.frame = timeline.to_pandas()
+        self.schema = timeline.schema
+
+    def training_states(self, entities: pd.DataFrame, task: Task) -> StateBatch:
+        states = []
+        for customer, as_of in entities[["customer_id", "as_of"]].itertuples(index=False):
+            before = (self.frame["customer_id"] == customer) & (self.frame["occurred_at"] < as_of)
+            events = pa.Table.from_pandas(self.frame[before], self.schema, preserve_index=False)
+            states.append(fold_customer(events))
+        return StateBatch.concat(states)
+
+    def feature_service_name(self, task: Task) -> str:
+        return "next_product_v1"
+
+
+class SilentRun:
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        self.logged: dict[str, Any] = {}
+
+    def log_history(self, name: str, values: Sequence[float]) -> None:
+        self.logged[name] = values
+
+    def log_metrics(self, metrics: dict[str, float]) -> None:
+        self.logged |= metrics
+
+    def log_onnx(self, model: Any, example: Any, output: Any, metadata: Any, extra_files: Sequence[Path]) -> str:
+        folder = self.logged["folder"]
+        (folder / "model.onnx").write_bytes(model.SerializeToString())
+        shutil.copy(extra_files[0], folder)
+        self.logged["example"], self.logged["output"] = example, output
+        return "models:/made"
+
+
+def world() -> pa.Table:
+    """Twelve customers who each week buy their own two products and, one week in three, a third."""
+    rows = []
+    for customer in range(12):
+        for week in range(20):
+            own = [f"p{customer % 4}", f"p{customer % 4 + 4}", *(["p9"] if week % 3 == 0 else [])]
+            moment = pd.Timestamp("2024-01-01", tz="UTC") + pd.Timedelta(days=7 * week, hours=customer)
+            rows += [(f"c{customer:02}", moment, f"{customer}-{week}-{p}", p, f"{customer}-{week}") for p in own]
+    frame = pd.DataFrame(rows, columns=["customer_id", "occurred_at", "event_id", "product_id", "session_id"])
+    frame = frame.sort_values(["customer_id", "occurred_at", "event_id"], ignore_index=True)
+    frame = frame.assign(
+        seq=np.arange(1, len(frame) + 1),
+        kind="purchase",
+        channel="store",
+        product_code=product_code(frame["product_id"].tolist()),
+        quantity=1.0,
+        value=2.0,
+    )
+    return pa.Table.from_pandas(frame.reindex(columns=TIMELINE_SCHEMA.names), TIMELINE_SCHEMA, preserve_index=False)
+
+
+def test_training_finds_the_habits_and_its_files_score_alone(tmp_path: Path) -> None:
+    settings = Settings.from_env({"OMNI_HOME": str(tmp_path)})
+    settings.timeline_path.parent.mkdir(parents=True)
+    timeline = world()
+    pq.write_table(timeline, settings.timeline_path)
+    config = NextProductConfig(
+        horizon_days=21, step_days=14, warmup_days=14, n_min_customers=2, max_epochs=2, batch_size=16
+    )
+    run, lines = SilentRun(), []
+    run.logged["folder"] = tmp_path
+    context = TrainContext(settings, StatesFromTimeline(timeline), config, run, 7, lines.append)  # type: ignore[arg-type]
+    trained = train_next_product(context)
+    assert trained.rows["test"] == 12
+    assert trained.metrics["recall@5"].value == 1.0
+    assert trained.baselines["popularity"]["recall@5"].value < 0.8
+    assert trained.metadata["feature_service"] == "next_product_v1"
+    assert trained.log_model(run) == "models:/made"  # type: ignore[arg-type]
+    assert json.loads((tmp_path / "vocabulary.json").read_text()) == [f"p{i}" for i in (*range(8), 9)]
+    assert run.logged["example"]["item"].shape == (2, 128)
+    assert trained.evaluation is not None
+    assert trained.rescore is not None
+    np.testing.assert_allclose(trained.rescore(tmp_path), trained.evaluation["score"], atol=0.3)
+    assert any("epoch 1" in line for line in lines)

@@ -1,0 +1,274 @@
+"""The way from a timeline to a served version: a real MLflow store, the gates, and files that stand alone."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from features.errors import InputError, MissingError
+from features.settings import Settings
+from features.vocabulary import Task
+from training import gates, pipeline, registry, tracking
+from training.benchmark import MemoryStates, as_timeline
+from training.gates import Gates, judge_against, judge_first
+from training.metrics import Metric
+from training.models import best_channel, boosted
+from training.models.best_channel import ArmConfig, ArmModel
+from training.tuning import load_space
+
+# MLflow's own imports and its use of SQLAlchemy; nothing of ours.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
+SMALL = [
+    "horizon_days=20",
+    "step_days=10",
+    "booster.max_rounds=30",
+    "booster.min_data_in_leaf=20",
+    "booster.learning_rate=0.2",
+]
+FINGERPRINT = {"now": "data-1"}
+
+
+def events() -> pd.DataFrame:
+    """Customers who buy regularly until they stop for ever."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for i in range(150):
+        stop, gap, day = rng.uniform(20, 400), rng.uniform(3, 9), rng.uniform(0, 9)
+        while day < min(stop, 182):
+            rows.append((f"c{i:03}", pd.Timestamp("2024-01-01", tz="UTC") + pd.Timedelta(days=day), 10.0))
+            day += gap * rng.uniform(0.7, 1.3)
+    return pd.DataFrame(rows, columns=["customer_id", "occurred_at", "value"])
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    made = Settings.from_env({"OMNI_HOME": str(tmp_path_factory.mktemp("home"))})
+    made.timeline_path.parent.mkdir(parents=True)
+    timeline = as_timeline(events())
+    pq.write_table(timeline, made.timeline_path)
+    store = MemoryStates(timeline)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "open_store", lambda _: store)
+        patch.setattr(pipeline, "data_fingerprint", lambda _: FINGERPRINT["now"])
+        patch.setattr(pipeline, "code_fingerprint", lambda: "code")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def first(settings: Settings) -> pipeline.TrainReport:
+    return pipeline.train(Task.CHURN, settings, SMALL)
+
+
+def test_the_first_version_passes_the_gates_and_becomes_champion(first, settings) -> None:
+    assert (first.version, first.champion, first.skipped) == (1, True, False)
+    assert first.metrics["auc"].value > 0.9
+    version = tracking.by_alias(settings, Task.CHURN, tracking.CHAMPION)
+    assert version is not None
+    assert {key: version.tags[key] for key in ("feature_service", "task", "data_fingerprint")} == {
+        "feature_service": "in-memory",
+        "task": "churn",
+        "data_fingerprint": "data-1",
+    }
+    assert version.tags["as_of_end"].startswith("2024-06-3")
+    assert {"trained_at", "gates"} <= set(version.tags)
+
+
+def test_the_run_keeps_metrics_with_intervals_baselines_plots_and_the_config(first, settings) -> None:
+    stored = tracking.run_metrics(settings, first.run_id)
+    assert stored["log_loss"] == pytest.approx(first.metrics["log_loss"].value)
+    assert stored["lift_at_10pct_low"] <= stored["lift_at_10pct"] <= stored["lift_at_10pct_high"]
+    assert stored["baseline.recency.auc"] == pytest.approx(first.baselines["recency"]["auc"].value)
+    client = tracking.connect(settings).MlflowClient()
+    files = {item.path for folder in ("", "plots") for item in client.list_artifacts(first.run_id, folder)}
+    assert {"config.json", "evaluation.parquet", "plots/calibration.png", "plots/lift.png"} <= files
+    assert "plots/importance.png" in files
+
+
+def test_the_churn_file_stands_alone(first, settings, tmp_path) -> None:
+    version = tracking.by_alias(settings, Task.CHURN, tracking.CHAMPION)
+    folder = tracking.local_model(settings, version)
+    found = run_elsewhere(folder, tmp_path)
+    assert all(0 < p < 1 for p in found["answer"])
+    metadata = found["metadata"]
+    assert metadata["task"] == "churn"
+    assert metadata["horizon_days"] == 20
+    assert metadata["signal_names"] == found["columns"]
+
+
+def test_nothing_is_done_again_while_nothing_changed(first, settings) -> None:
+    again = pipeline.train(Task.CHURN, settings, SMALL, reuse=True)
+    assert (again.version, again.skipped) == (1, True)
+    config = pipeline.load_config(Task.CHURN, None, SMALL)
+    assert pipeline.up_to_date(Task.CHURN, settings, config, seed=5) is None
+    FINGERPRINT["now"] = "data-2"
+    assert pipeline.up_to_date(Task.CHURN, settings, config) is None
+    FINGERPRINT["now"] = "data-1"
+
+
+def test_a_challenger_is_refused_forced_and_rolled_back(first, settings) -> None:
+    with pytest.raises(MissingError, match="no challenger"):
+        registry.promote(Task.CHURN, settings)
+    with pytest.raises(MissingError, match="no earlier champion"):
+        registry.rollback(Task.CHURN, settings)
+    worse = pipeline.train(Task.CHURN, settings, [*SMALL, "booster.max_rounds=1"])
+    assert not worse.champion
+    with pytest.raises(registry.GateError, match=r"log_loss gain over the champion -0\.\d+"):
+        registry.promote(Task.CHURN, settings)
+    forced = registry.promote(Task.CHURN, settings, force=True)
+    assert (forced.version, forced.previous, forced.forced) == (worse.version, 1, True)
+    assert tracking.by_alias(settings, Task.CHURN, tracking.CHAMPION).tags["forced"] == "true"
+    assert registry.rollback(Task.CHURN, settings).version == 1
+    assert tracking.by_alias(settings, Task.CHURN, tracking.CHAMPION).version == 1
+
+
+def test_the_best_channel_file_stands_alone(settings, tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(400, 2)).astype(np.float32)
+    fitted = boosted.fit_calibrated(
+        (features[:300], (features[:300, 0] > 0).astype(float)),
+        (features[300:], (features[300:, 0] > 0).astype(float)),
+        ("a", "b"),
+        boosted.BoosterConfig(max_rounds=5, min_data_in_leaf=10),
+        0,
+    )
+    arm = {"kind": "send", "response_kinds": ["click"], "response_days": 3}
+    models = [
+        ArmModel(ArmConfig.model_validate({**arm, "name": "mail", "channel": "email"}), fitted.booster, 0.5, False),
+        ArmModel(
+            ArmConfig.model_validate({**arm, "name": "text", "channel": "sms"}),
+            boosted.constant_booster(0.03, ("a", "b")),
+            0.03,
+            True,
+        ),
+    ]
+
+    class Test:
+        pass
+
+    test = Test()
+    test.features, test.feature_names = features, ("a", "b")  # type: ignore[attr-defined]
+    with tracking.start_run(Task.BEST_CHANNEL, settings) as run:
+        uri = best_channel.log_model(run, models, test, {"task": "best-channel"})  # type: ignore[arg-type]
+        version = tracking.register(run, uri, {"task": "best-channel"})
+    folder = tracking.local_model(settings, version)
+    found = run_elsewhere(folder, tmp_path)
+    assert found["answer"]["text"] == pytest.approx([0.03] * 3)
+    assert found["answer"]["mail"] == pytest.approx(fitted.booster.predict(features[:3]).tolist())
+    arms = json.loads(next(folder.rglob("arms.json")).read_text())
+    assert [(row["arm"], row["channel"], row["constant"]) for row in arms] == [
+        ("mail", "email", False),
+        ("text", "sms", True),
+    ]
+    assert {path.name for path in folder.rglob("*.txt")} >= {"mail.txt", "text.txt"}
+
+
+def run_elsewhere(model: Path, folder: Path) -> dict:
+    """Load a model's files in a process that cannot see this project and predict its own input example."""
+    script = """
+import json, sys
+import mlflow, numpy as np, pandas as pd
+assert not any(name in sys.modules for name in ("features", "training", "serving"))
+model = mlflow.pyfunc.load_model(sys.argv[1])
+example = model.input_example
+answer = model.predict(example)
+answer = answer.to_dict("list") if isinstance(answer, pd.DataFrame) else np.asarray(answer).tolist()
+for package in ("features", "training", "serving"):
+    assert package not in sys.modules, package
+print(json.dumps({"answer": answer, "columns": list(example.columns), "metadata": model.metadata.metadata}))
+"""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script, str(model)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def evaluation(scores: list[float], labels: list[float] | None = None) -> pd.DataFrame:
+    n = len(scores)
+    return pd.DataFrame(
+        {
+            "key": [f"k{i}" for i in range(n)],
+            "customer_id": [f"c{i}" for i in range(n)],
+            "label": labels if labels is not None else [np.nan] * n,
+            "score": scores,
+            "part": "all",
+        }
+    )
+
+
+def test_the_gates_demand_a_paired_gain() -> None:
+    rules = Gates(primary="ndcg@10")
+    low, high = evaluation([0.1, 0.5, 0.2, 0.4] * 30), evaluation([0.2, 0.6, 0.3, 0.5] * 30)
+    assert judge_against(rules, {}, high, low).passed
+    assert not judge_against(rules, {}, low, high).passed
+    assert not judge_against(rules, {}, low, low).passed
+    assert "same rows" in str(judge_against(rules, {}, high, low.iloc[1:]))
+
+
+def test_the_gates_watch_calibration_and_floors() -> None:
+    labels = [1.0, 0.0] * 200
+    sure, unsure = evaluation([0.7, 0.3] * 200, labels), evaluation([0.5, 0.5] * 200, labels)
+    assert judge_against(Gates(primary="log_loss"), {}, sure, unsure).passed
+    strict = Gates(primary="log_loss", max_ece_increase=0.005)
+    assert "refused: calibration error 0.3000" in str(judge_against(strict, {}, sure, unsure))
+    floored = Gates(primary="ndcg@10", floors={"coverage@10": 0.2})
+    assert not judge_first(floored, {"ndcg_at_10": 0.5, "coverage_at_10": 0.1}).passed
+    assert judge_first(floored, {"ndcg_at_10": 0.5, "coverage_at_10": 0.3}).passed
+
+
+def test_the_first_version_must_beat_every_baseline() -> None:
+    rules = Gates(primary="log_loss")
+    assert judge_first(rules, {"log_loss": 0.3, "baseline.a.log_loss": 0.4, "baseline.a.auc": 0.9}).passed
+    verdict = judge_first(rules, {"log_loss": 0.3, "baseline.a.log_loss": 0.4, "baseline.b.log_loss": 0.2})
+    assert not verdict.passed
+    assert "refused: log_loss 0.3000, b has 0.2000" in str(verdict)
+
+
+def test_every_task_has_gates_and_a_broken_file_is_named(tmp_path: Path) -> None:
+    assert {gates.load_gates(task).primary for task in Task} == {"log_loss", "ndcg@10"}
+    (tmp_path / "gates.toml").write_text("[churn]\nprimary = 'auc'\nbeat_everything = true\n")
+    with pytest.raises(InputError, match="beat_everything"):
+        gates.load_gates(Task.CHURN, tmp_path / "gates.toml")
+
+
+def test_configs_refuse_what_they_do_not_know(tmp_path: Path) -> None:
+    config = pipeline.load_config(Task.CHURN, None, ["horizon_days=14", "booster.num_leaves=5"])
+    assert (config.horizon_days, config.booster.num_leaves) == (14, 5)
+    with pytest.raises(InputError, match="no_such_key"):
+        pipeline.load_config(Task.CHURN, None, ["no_such_key=1"])
+    with pytest.raises(InputError, match="has no value"):
+        pipeline.load_config(Task.CHURN, None, ["horizon_days"])
+    with pytest.raises(InputError, match="readable TOML"):
+        pipeline.load_config(Task.CHURN, tmp_path / "none.toml")
+
+
+def test_search_spaces_name_keys_of_their_configs() -> None:
+    for task in (Task.CHURN, Task.BEST_CHANNEL):
+        space = load_space(task)
+        assert space
+        for key, room in space.items():
+            pipeline.load_config(task, None, [f"{key}={int(room.high) if room.integer else room.high}"])
+
+
+def test_metric_names_become_keys_that_the_store_accepts() -> None:
+    assert tracking.flatten({"lift@10%": Metric(2.0, 1.0, 3.0)}) == {
+        "lift_at_10pct": 2.0,
+        "lift_at_10pct_low": 1.0,
+        "lift_at_10pct_high": 3.0,
+    }

@@ -1,0 +1,241 @@
+"""Other people's data and a protocol in, one report out: a model beside its baselines, with intervals."""
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from features.errors import InputError
+from features.vocabulary import Columns, EventKind, Task
+from training.dataset import TrainingSet, build_training_set, epoch_seconds
+from training.labels import Span, churn_entities
+from training.metrics import Metric
+from training.results import Progress
+
+logger = logging.getLogger(__name__)
+
+_MIN_COLUMNS: Final = (Columns.CUSTOMER_ID, Columns.OCCURRED_AT)
+
+
+@dataclass(frozen=True)
+class BenchmarkReport:
+    """The one shape of every benchmark's answer; `metrics` and `baselines` hold value, low and high."""
+
+    task: Task
+    metrics: Mapping[str, Metric]
+    baselines: Mapping[str, Mapping[str, Metric]]
+    gains: Mapping[str, Metric]
+    seconds: Mapping[str, float]
+    protocol: Mapping[str, Any]
+    rows: Mapping[str, int]
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object that `--report` writes."""
+        return {
+            "task": self.task.value,
+            "metrics": {name: metric.to_dict() for name, metric in self.metrics.items()},
+            "baselines": {
+                name: {key: metric.to_dict() for key, metric in values.items()}
+                for name, values in self.baselines.items()
+            },
+            "gains": {name: metric.to_dict() for name, metric in self.gains.items()},
+            "seconds": dict(self.seconds),
+            "protocol": dict(self.protocol),
+            "rows": dict(self.rows),
+            "seed": self.seed,
+        }
+
+    def write(self, path: Path) -> None:
+        """Write the report as one JSON object; undefined numbers become null."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(_finite(self.to_dict()), indent=2) + "\n", encoding="utf-8")
+
+
+class MemoryStates:
+    """States folded from a timeline that is held in memory: what a benchmark uses instead of the feature store."""
+
+    def __init__(self, timeline: pa.Table) -> None:
+        """`timeline` has the timeline's columns, sorted by (customer_id, occurred_at, event_id)."""
+        from features.state import fold_timeline
+
+        rows = pa.concat_tables([states for states, _ in fold_timeline(timeline)])
+        self._rows = rows
+        self._times: NDArray[np.int64] = rows[Columns.EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
+        names = rows[Columns.CUSTOMER_ID].to_pandas()
+        first = np.flatnonzero(np.concatenate([[True], names.to_numpy()[1:] != names.to_numpy()[:-1]]))
+        ends = np.append(first[1:], len(names))
+        self._spans = dict(zip(names.iloc[first], zip(first, ends, strict=True), strict=True))
+
+    def training_states(self, entities: pd.DataFrame, task: Task) -> Any:
+        """State i from events strictly before the moment of entity row i."""
+        from features.state import decode
+
+        moments = np.round(epoch_seconds(entities[Columns.AS_OF]) * 1e6).astype(np.int64)
+        found = np.full(len(entities), -1)
+        for i, (customer, moment) in enumerate(zip(entities[Columns.CUSTOMER_ID], moments, strict=True)):
+            first, end = self._spans.get(customer, (0, 0))
+            at = first + int(np.searchsorted(self._times[first:end], moment)) - 1
+            found[i] = at if at >= first and end > first else -1
+        return decode(self._rows.take(pa.array(found, mask=found < 0)), None)
+
+    def feature_service_name(self, task: Task) -> str:
+        """No feature service is involved."""
+        return "in-memory"
+
+
+def churn(
+    events: Path, cutoff: datetime, horizon_days: float, *, seed: int, progress: Progress = lambda _: None
+) -> BenchmarkReport:
+    """Churn at one cutoff: every customer seen before it counts; learning uses only what was known by the cutoff.
+
+    Training cutoffs lie before it, spaced by a quarter of the horizon, with label windows ending by the validation
+    cutoff, which is one horizon before the test cutoff. Raises InputError when the file or its span does not fit.
+    """
+    from training.models.boosted import predict
+    from training.models.churn import ChurnConfig, divide, fit, measure, snapshot_times
+
+    started = time.perf_counter()
+    timeline = read_timeline(events)
+    moments = timeline[Columns.OCCURRED_AT].to_pandas()
+    end = cutoff + timedelta(days=horizon_days)
+    if not moments.min() < cutoff or not moments.max() >= cutoff:
+        raise InputError(
+            f"{events} spans {moments.min():%Y-%m-%d} to {moments.max():%Y-%m-%d}; the cutoff is {cutoff:%Y-%m-%d}.",
+            repair="Choose a cutoff inside the data, with at least one horizon after it.",
+        )
+    config = ChurnConfig(
+        horizon_days=horizon_days, step_days=horizon_days / 4, warmup_days=0.0, active_within_days=None
+    )
+    cutoffs, split = snapshot_times(Span(moments.min().to_pydatetime(), end), config)
+    with _parquet(timeline) as path:
+        entities = churn_entities(path, [*cutoffs, split.train_end, split.valid_end], horizon_days)
+    progress(f"churn: {len(entities):,} rows at {len(cutoffs) + 2} cutoffs")
+    whole: TrainingSet = build_training_set(
+        entities, Task.CHURN, MemoryStates(timeline), str(events), progress=progress
+    )
+    data = divide(whole, split, progress)
+    features_s = time.perf_counter() - started
+    fitted = fit(data, config, seed)
+    fit_s = time.perf_counter() - started - features_s
+    scores = predict(fitted.booster, data.test.features)
+    predict_s = time.perf_counter() - started - features_s - fit_s
+    report = measure(data, scores, seed)
+    return BenchmarkReport(
+        task=Task.CHURN,
+        metrics=report.metrics,
+        baselines=report.baselines,
+        gains=report.gains,
+        seconds={"features": features_s, "fit": fit_s, "predict": predict_s},
+        protocol={
+            "cutoff": cutoff.isoformat(),
+            "horizon_days": horizon_days,
+            "population": "every customer seen before the cutoff",
+            "positive": "no event in [cutoff, cutoff + horizon)",
+            "training_cutoffs": [moment.isoformat() for moment in cutoffs],
+            "validation_cutoff": split.train_end.isoformat(),
+        },
+        rows={"events": len(moments), "train": len(data.train), "valid": len(data.valid), "test": len(data.test)},
+        seed=seed,
+    )
+
+
+def read_timeline(path: Path) -> pa.Table:
+    """Events of a CSV or Parquet file as a timeline: customer_id, occurred_at, and where there kind, channel, value.
+
+    A file without `kind` holds purchases in a store, and times without a zone are UTC. Raises InputError for a file
+    that cannot be read or lacks a column.
+    """
+    scan = "read_csv" if path.suffix.lower() in (".csv", ".gz", ".txt") else "read_parquet"
+    if not path.exists():
+        raise InputError(f"{path} is not there.", repair="Give the path of a CSV or Parquet file.")
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        try:
+            table = connection.execute(f"SELECT * FROM {scan}(?)", [str(path)]).df()
+        except duckdb.Error as error:
+            raise InputError(f"{path}: {str(error).splitlines()[0]}.", repair="Give a CSV or Parquet file.") from error
+    missing = [name for name in _MIN_COLUMNS if name not in table.columns]
+    if missing:
+        raise InputError(
+            f"{path} has no column {missing[0]!r}.", repair="Columns: customer_id, occurred_at and, if known, value."
+        )
+    return as_timeline(table)
+
+
+def as_timeline(table: pd.DataFrame) -> pa.Table:
+    """A frame with at least customer_id and occurred_at as a timeline, sorted; see `read_timeline`."""
+    frame = pd.DataFrame(
+        {
+            Columns.CUSTOMER_ID: table[Columns.CUSTOMER_ID].astype(str),
+            Columns.OCCURRED_AT: _moments(table[Columns.OCCURRED_AT]),
+            Columns.EVENT_ID: table.get(Columns.EVENT_ID, pd.Series(table.index)).astype(str),
+            Columns.KIND: table.get(Columns.KIND, pd.Series(EventKind.PURCHASE.value, index=table.index)),
+            Columns.CHANNEL: table.get(Columns.CHANNEL, pd.Series("store", index=table.index)),
+            Columns.PRODUCT_ID: table.get(Columns.PRODUCT_ID, pd.Series(None, index=table.index, dtype=object)),
+            Columns.QUANTITY: table.get(Columns.QUANTITY, pd.Series(1.0, index=table.index)).astype(float),
+            Columns.VALUE: table.get(Columns.VALUE, pd.Series(np.nan, index=table.index)).astype(float),
+        }
+    ).sort_values([Columns.CUSTOMER_ID, Columns.OCCURRED_AT, Columns.EVENT_ID], kind="stable")
+    frame[Columns.SEQ] = np.arange(1, len(frame) + 1)
+    schema = pa.schema([(Columns.OCCURRED_AT, pa.timestamp("us", tz="UTC")), (Columns.PRODUCT_ID, pa.string())])
+    columns = {
+        name: pa.array(frame[name], type=schema.field(name).type if name in schema.names else None, from_pandas=True)
+        for name in frame.columns
+    }
+    return pa.table(columns)
+
+
+def _moments(column: pd.Series) -> pd.Series:
+    try:
+        moments = pd.to_datetime(column, utc=True, format="ISO8601" if column.dtype == object else None)
+        return moments.dt.floor("us").astype("datetime64[us, UTC]")
+    except ValueError as error:
+        raise InputError(f"occurred_at: {error}.", repair="Write moments as ISO 8601.") from error
+
+
+class _parquet:  # noqa: N801 - used like a function
+    """A table as a Parquet file for the time of a with-block."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def __enter__(self) -> Path:
+        import tempfile
+
+        import pyarrow.parquet as pq
+
+        self._folder = tempfile.TemporaryDirectory()
+        path = Path(self._folder.name) / "timeline.parquet"
+        pq.write_table(self._table, path)
+        return path
+
+    def __exit__(self, *error: object) -> None:
+        self._folder.cleanup()
+
+
+def utc(text: str) -> datetime:
+    """An ISO date or moment, UTC where it names no zone. Raises InputError."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"{text!r} is not a date.", repair="Write it like 2017-12-01.") from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

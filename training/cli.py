@@ -1,0 +1,172 @@
+"""The commands around models: `omni train`, `models`, `promote`, `rollback`, `benchmark …`."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from features.console import JsonOption, emit, step
+from features.errors import InputError
+from features.settings import Settings
+from features.vocabulary import Task
+
+TaskArgument = Annotated[Task, typer.Argument(help="next-product, churn or best-channel.")]
+ReportOption = Annotated[Path | None, typer.Option("--report", help="Write the report here as one JSON object.")]
+SeedOption = Annotated[int, typer.Option(help="Of every random choice.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this package's commands to the front door."""
+    app.command("train")(train)
+    app.command("models")(models)
+    app.command("promote")(promote)
+    app.command("rollback")(rollback)
+    group = typer.Typer(help="Measure a model on somebody's data beside its baselines.")
+    group.command("next-product")(benchmark_next_product)
+    group.command("churn")(benchmark_churn)
+    group.command("best-channel")(benchmark_best_channel)
+    app.add_typer(group, name="benchmark", no_args_is_help=True)
+
+
+def train(
+    task: TaskArgument,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="A TOML file instead of training/configs/TASK.toml.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace one key of the config; repeatable.")
+    ] = None,
+    trials: Annotated[int, typer.Option(min=0, help="Search the settings with this many trials first.")] = 0,
+    seed: SeedOption = 20170101,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a model, measure it against its baselines, log it to MLflow and register it as challenger."""
+    from training import pipeline
+
+    settings = Settings.from_env(os.environ)
+    chosen = list(overrides or [])
+    with step(f"Training {task.value}") as progress:
+        if trials:
+            from training.tuning import tune
+
+            base = pipeline.load_config(task, config, chosen)
+            chosen += tune(task, settings, base, trials, progress, seed)
+        report = pipeline.train(task, settings, chosen, config_path=config, progress=progress, seed=seed)
+    emit(report, as_json)
+
+
+def models(as_json: JsonOption = False) -> None:
+    """List the registered versions of every task with their aliases and origin."""
+    from training import tracking
+
+    rows = [
+        {
+            "task": version.task.value,
+            "version": version.version,
+            "aliases": list(version.aliases),
+            "trained_at": version.tags.get("trained_at", ""),
+            "feature_service": version.tags.get("feature_service", ""),
+            "as_of_end": version.tags.get("as_of_end", ""),
+            "run_id": version.run_id,
+        }
+        for version in tracking.versions(Settings.from_env(os.environ))
+    ]
+    emit({"models": rows}, True) if as_json else emit(_Versions(rows))
+
+
+def promote(
+    task: TaskArgument,
+    version: Annotated[int | None, typer.Option(help="A version instead of the challenger.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Promote even if the gates refuse; this is recorded.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the challenger the champion if it passes the gates of mlflow/gates.toml."""
+    from training import registry
+
+    emit(registry.promote(task, Settings.from_env(os.environ), version=version, force=force), as_json)
+
+
+def rollback(task: TaskArgument, as_json: JsonOption = False) -> None:
+    """Give the champion's place back to the version that had it before."""
+    from training import registry
+
+    emit(registry.rollback(task, Settings.from_env(os.environ)), as_json)
+
+
+def benchmark_churn(
+    events: Annotated[Path, typer.Option(help="CSV or Parquet: the event schema, or customer_id, occurred_at, value.")],
+    cutoff: Annotated[str, typer.Option(help="The moment of prediction, for example 2017-12-01.")],
+    horizon_days: Annotated[float, typer.Option(min=1, help="Churned: no event in this many days.")],
+    report: ReportOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Churn at one cutoff: every customer seen before it counts."""
+    from training import benchmark
+
+    with step("Benchmark churn") as progress:
+        found = benchmark.churn(events, benchmark.utc(cutoff), horizon_days, seed=seed, progress=progress)
+    _hand_over(found, report, as_json)
+
+
+def benchmark_next_product(
+    interactions: Annotated[Path, typer.Option(help="CSV or Parquet: user_id, item_id, position or timestamp.")],
+    protocol: Annotated[str, typer.Option(help="leave-one-out or next-basket.")] = "leave-one-out",
+    refit: Annotated[bool, typer.Option("--refit", help="Fit the validation item too before testing.")] = False,
+    report: ReportOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Next product: all items ranked, nothing filtered, averaged over users."""
+    try:
+        from training.models.next_product import benchmark  # type: ignore[attr-defined,unused-ignore]
+    except ImportError as error:
+        raise InputError("This version has no next-product benchmark.", repair="Install a newer one.") from error
+    with step("Benchmark next-product") as progress:
+        found = benchmark(interactions, protocol, refit=refit, seed=seed, progress=progress)
+    _hand_over(found, report, as_json)
+
+
+def benchmark_best_channel(
+    decisions: Annotated[Path, typer.Option(help="Parquet or CSV: action, pscore, reward, x_*, optional timestamp.")],
+    report: ReportOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Best channel: the value of a learned policy on logged decisions."""
+    raise InputError(
+        "Off-policy evaluation of logged decisions is not part of this version.",
+        repair="`omni train best-channel` measures the response models on your own events.",
+    )
+
+
+class _Versions:
+    """A table of versions for a person."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self._rows = rows
+
+    def __rich__(self) -> Any:
+        from rich.table import Table
+
+        if not self._rows:
+            return "No model is registered yet. Run: omni train TASK"
+        table = Table(box=None, pad_edge=False)
+        for name in ("task", "version", "aliases", "trained_at", "feature_service"):
+            table.add_column(name.replace("_", " "))
+        for row in self._rows:
+            table.add_row(
+                row["task"],
+                str(row["version"]),
+                ", ".join(row["aliases"]),
+                row["trained_at"],
+                row["feature_service"],
+            )
+        return table
+
+
+def _hand_over(found: Any, report: Path | None, as_json: bool) -> None:
+    if report is not None:
+        found.write(report)
+    emit(found.to_dict(), as_json)

@@ -1,0 +1,126 @@
+"""A challenger's figures and the champion's in, a verdict with its reasons out; the rules are mlflow/gates.toml."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from features.errors import InputError
+from features.vocabulary import Columns, Task
+from training import metrics
+from training.metrics import BINARY, Metric, Statistic, better, bootstrap, lower_is_better
+from training.tracking import metric_key
+
+GATES_FILE: Final = Path(__file__).resolve().parent.parent / "mlflow" / "gates.toml"
+BASELINE_PREFIX: Final = "baseline."
+
+
+class Gates(BaseModel):
+    """The rules for one task; the file explains each."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    primary: str
+    """The metric that decides."""
+    beat_baselines: bool = True
+    """The first champion must beat every baseline of its own run."""
+    min_gain: float = 0.0
+    """The paired gain's lower bound must be above this."""
+    max_slice_loss_se: float = 1.0
+    """Most standard errors that a slice may lose to the champion."""
+    max_ece_increase: float | None = None
+    """Most that the calibration error may grow; None: not looked at."""
+    floors: dict[str, float] = {}
+    """Smallest allowed values of other metrics."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the challenger may be promoted, and the figures behind each rule."""
+
+    passed: bool
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "; ".join(self.reasons)
+
+
+def load_gates(task: Task, path: Path = GATES_FILE) -> Gates:
+    """The rules for a task. Raises InputError when the file lacks the task or has unknown keys."""
+    try:
+        return Gates.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))[task.value])
+    except (OSError, KeyError, tomllib.TOMLDecodeError, ValidationError) as error:
+        raise InputError(
+            f"{path}: the gates of {task.value} cannot be used ({error}).", repair="Mend the file's section."
+        ) from error
+
+
+def judge_first(gates: Gates, found: Mapping[str, float]) -> Verdict:
+    """Without a champion: the challenger's run (`found`: stored metric keys) against its own baselines."""
+    primary = metric_key(gates.primary)
+    ours = found.get(primary, float("nan"))
+    rules = list(_floors(gates, found))
+    for key, theirs in sorted(found.items()):
+        if gates.beat_baselines and key.startswith(BASELINE_PREFIX) and key.endswith(f".{primary}"):
+            name = key.removeprefix(BASELINE_PREFIX).removesuffix(f".{primary}")
+            rules.append((better(gates.primary, ours, theirs), f"{gates.primary} {ours:.4f}, {name} has {theirs:.4f}"))
+    return _verdict(rules)
+
+
+def judge_against(
+    gates: Gates, found: Mapping[str, float], challenger: pd.DataFrame, champion: pd.DataFrame
+) -> Verdict:
+    """Against a champion: both evaluations (see TrainedModel) hold the same keys and are compared in pairs."""
+    ours = challenger.set_index("key").sort_index()
+    theirs = champion.set_index("key").sort_index()
+    if not ours.index.equals(theirs.index):
+        return Verdict(False, ("the challenger and the champion were not scored on the same rows",))
+    groups = ours[Columns.CUSTOMER_ID].to_numpy()
+    gain = _gain(gates.primary, ours, theirs, groups)
+    rules = [
+        *_floors(gates, found),
+        (gain.low > gates.min_gain, f"{gates.primary} gain over the champion {gain}, needs > {gates.min_gain:g}"),
+    ]
+    for part in sorted(ours["part"].unique()) if ours["part"].nunique() > 1 else []:
+        rows = (ours["part"] == part).to_numpy()
+        slice_gain = _gain(gates.primary, ours[rows], theirs[rows], groups[rows])
+        error = (slice_gain.high - slice_gain.low) / 3.92
+        fine = not slice_gain.value < -gates.max_slice_loss_se * error
+        rules.append((fine, f"{part}: gain {slice_gain}"))
+    if gates.max_ece_increase is not None:
+        n = np.ones(len(ours))
+        ours_ece, theirs_ece = _statistic("ece", ours)(n), _statistic("ece", theirs)(n)
+        fine = ours_ece <= theirs_ece + gates.max_ece_increase
+        rules.append((fine, f"calibration error {ours_ece:.4f}, the champion's {theirs_ece:.4f}"))
+    return _verdict(rules)
+
+
+def _gain(name: str, ours: pd.DataFrame, theirs: pd.DataFrame, groups: np.ndarray) -> Metric:
+    sign = -1.0 if lower_is_better(name) else 1.0
+    one, two = _statistic(name, ours), _statistic(name, theirs)
+    return bootstrap(lambda w: sign * (one(w) - two(w)), groups)
+
+
+def _statistic(name: str, evaluation: pd.DataFrame) -> Statistic:
+    if evaluation["label"].isna().all():
+        return metrics.mean(evaluation["score"])
+    parts = evaluation["part"].to_numpy()
+    rows = [np.flatnonzero(parts == part) for part in np.unique(parts)]
+    labels, scores = evaluation["label"].to_numpy(float), evaluation["score"].to_numpy(float)
+    return metrics.macro_mean([BINARY[name](labels[index], scores[index]) for index in rows], rows)
+
+
+def _floors(gates: Gates, found: Mapping[str, float]) -> list[tuple[bool, str]]:
+    values = {name: found.get(metric_key(name), float("nan")) for name in gates.floors}
+    return [(values[n] >= floor, f"{n} {values[n]:.4f}, floor {floor:g}") for n, floor in gates.floors.items()]
+
+
+def _verdict(rules: list[tuple[bool, str]]) -> Verdict:
+    return Verdict(
+        all(fine for fine, _ in rules), tuple(f"{'ok' if fine else 'refused'}: {text}" for fine, text in rules)
+    )

@@ -1,0 +1,174 @@
+"""The timeline and cutoffs in, entity rows with labels out: the only code that looks past a cutoff.
+
+Features of a row come from events strictly before `as_of`, labels from the half-open window [as_of, as_of + horizon).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import pandas as pd
+
+from features.errors import InputError, MissingError
+from features.vocabulary import Columns, EventKind
+
+ARM: Final = "arm"
+
+
+@dataclass(frozen=True)
+class Span:
+    """Half-open extent of the data: `end` is just after the last event."""
+
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of contacting a customer, and what counts as an answer to it.
+
+    A contact of the arm is an event of this channel and kind whose properties hold one of the listed values for every
+    key of `properties`. It is answered when, within `response_days`, the customer has an event of one of the
+    `response_kinds` that agrees with the contact in every column of `response_match`.
+    """
+
+    name: str
+    channel: str
+    kind: str
+    properties: Mapping[str, Sequence[str]]
+    response_kinds: Sequence[str]
+    response_match: Sequence[str]
+    response_days: float
+
+
+def data_span(timeline: Path, kinds: Sequence[str] = (EventKind.PURCHASE.value,)) -> Span:
+    """From the first to just after the last event of the given kinds. Raises when the timeline is missing or empty."""
+    if not timeline.exists():
+        raise MissingError(f"{timeline} is not there.", repair="Run: omni features build")
+    with _connect() as connection:
+        first, last = connection.execute(
+            f"SELECT min(occurred_at), max(occurred_at) FROM {_scan(timeline)} WHERE kind IN ({_list(kinds)})"
+        ).fetchall()[0]
+    if first is None:
+        raise InputError(
+            f"{timeline} holds no event of kind {', '.join(kinds)}.", repair="Ingest some: omni ingest SOURCE"
+        )
+    utc = pd.to_datetime([first, last], utc=True)
+    return Span(utc[0].to_pydatetime(), (utc[1] + pd.Timedelta(microseconds=1)).to_pydatetime())
+
+
+def churn_entities(
+    timeline: Path,
+    cutoffs: Sequence[datetime],
+    horizon_days: float,
+    activity_kinds: Sequence[str] = (EventKind.PURCHASE.value,),
+    active_within_days: float | None = None,
+) -> pd.DataFrame:
+    """customer_id, as_of, label for every cutoff and every customer eligible at it, in that order.
+
+    The label is 1 (churned) when the customer has no event of `activity_kinds` in [cutoff, cutoff + horizon_days).
+    Eligible are customers with such an event in the `active_within_days` before the cutoff (None: ever before).
+    The caller sees to it that every window ends inside the data.
+    """
+    since = f"AND e.occurred_at >= c.as_of - {_days(active_within_days)}" if active_within_days else ""
+    with _connect() as connection:
+        connection.register("cutoffs", pd.DataFrame({Columns.AS_OF: pd.to_datetime(list(cutoffs), utc=True)}))
+        rows = connection.execute(
+            f"""
+            WITH activity AS (
+                SELECT customer_id, occurred_at FROM {_scan(timeline)} WHERE kind IN ({_list(activity_kinds)})
+            ), days AS (
+                SELECT DISTINCT customer_id, occurred_at FROM activity
+            )
+            SELECT e.customer_id, c.as_of,
+                   1 - max((e.occurred_at >= c.as_of)::INT)::DOUBLE AS label
+            FROM cutoffs c JOIN days e ON e.occurred_at < c.as_of + {_days(horizon_days)}
+            GROUP BY ALL
+            HAVING count(*) FILTER (e.occurred_at < c.as_of {since}) > 0
+            ORDER BY c.as_of, e.customer_id
+            """
+        ).df()
+    return _entities(rows)
+
+
+def contact_entities(
+    timeline: Path, arms: Sequence[Arm], data_end: datetime, n_max_contacts: int, seed: int
+) -> pd.DataFrame:
+    """customer_id, as_of, arm, label, key: one row per contact whose response window ends by `data_end`.
+
+    `as_of` is the moment of the contact and the label is 1 when it was answered (see Arm). Of an arm with more than
+    `n_max_contacts` contacts a fixed pseudo-random sample is taken by the hash of (seed, event id); a contact's own
+    event and all at the same moment are not part of its features, because those are strictly before `as_of`.
+    """
+    with _connect() as connection:
+        parts = [_contacts(connection, timeline, arm, data_end, n_max_contacts, seed) for arm in arms]
+    return _entities(pd.concat(parts, ignore_index=True))
+
+
+def _contacts(
+    connection: duckdb.DuckDBPyConnection, timeline: Path, arm: Arm, end: datetime, n_max: int, seed: int
+) -> pd.DataFrame:
+    agree = " AND ".join(f"r.{_name(column)} = c.{_name(column)}" for column in arm.response_match) or "true"
+    columns = ", ".join(_name(column) for column in dict.fromkeys(["customer_id", "occurred_at", *arm.response_match]))
+    holds = " ".join(
+        f"AND json_extract_string(properties, '$.{_name(key)}') IN ({_list(values)})"
+        for key, values in arm.properties.items()
+    )
+    return connection.execute(
+        f"""
+        WITH c AS (
+            SELECT {columns}, event_id FROM {_scan(timeline)}
+            WHERE channel = {_text(arm.channel)} AND kind = {_text(arm.kind)} {holds}
+              AND occurred_at + {_days(arm.response_days)} <= $end
+            ORDER BY hash({int(seed)}, event_id) LIMIT {int(n_max)}
+        ), r AS (
+            SELECT {columns} FROM {_scan(timeline)} WHERE kind IN ({_list(arm.response_kinds)})
+        )
+        SELECT customer_id, occurred_at AS as_of, {_text(arm.name)} AS {ARM}, event_id AS key,
+               EXISTS (
+                   SELECT 1 FROM r WHERE r.customer_id = c.customer_id AND {agree}
+                     AND r.occurred_at >= c.occurred_at
+                     AND r.occurred_at < c.occurred_at + {_days(arm.response_days)}
+               )::DOUBLE AS label
+        FROM c ORDER BY as_of, key
+        """,
+        {"end": end},
+    ).df()
+
+
+def _entities(rows: pd.DataFrame) -> pd.DataFrame:
+    moments = pd.to_datetime(rows[Columns.AS_OF], utc=True).astype("datetime64[us, UTC]")
+    return rows.assign(as_of=moments, customer_id=rows[Columns.CUSTOMER_ID].astype(str))
+
+
+def _connect() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'; SET threads = 2; SET memory_limit = '1500MB'")
+    return connection
+
+
+def _scan(timeline: Path) -> str:
+    return f"read_parquet({_text(str(timeline))})"
+
+
+def _days(days: float | None) -> str:
+    return f"to_microseconds({round((days or 0) * 86_400_000_000)})"
+
+
+def _list(values: Sequence[str]) -> str:
+    return ", ".join(_text(value) for value in values)
+
+
+def _text(value: Any) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _name(column: str) -> str:
+    """A column or property name that may stand in SQL as it is."""
+    if not column.isidentifier():
+        raise InputError(f"{json.dumps(column)} is not a column or property name.", repair="Mend the arm's config.")
+    return column

@@ -1,0 +1,242 @@
+"""One task in; a registered, measured version out: data, fit, evaluation, MLflow run, registry, promotion."""
+
+import hashlib
+import importlib
+import json
+import logging
+import time
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from features.errors import InputError
+from features.settings import Settings
+from features.vocabulary import Task
+from training import plots, registry, tracking
+from training.metrics import Metric
+from training.results import Progress, TrainContext, TrainedModel
+from training.tracking import CHAMPION, EVALUATION_FILE, ModelVersion, Run
+
+logger = logging.getLogger(__name__)
+
+CONFIGS: Final = Path(__file__).resolve().parent / "configs"
+DEFAULT_SEED: Final = 20170101
+
+
+@dataclass(frozen=True)
+class TaskModule:
+    """Where a task's config class and training function are."""
+
+    module: str
+    config: str
+    train: str
+
+
+TASKS: Final[dict[Task, TaskModule]] = {
+    Task.NEXT_PRODUCT: TaskModule("training.models.next_product", "NextProductConfig", "train_next_product"),
+    Task.CHURN: TaskModule("training.models.churn", "ChurnConfig", "train_churn"),
+    Task.BEST_CHANNEL: TaskModule("training.models.best_channel", "BestChannelConfig", "train_best_channel"),
+}
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What `omni train` answers: the version, its figures beside the baselines', and whether it serves now."""
+
+    task: Task
+    version: int
+    run_id: str
+    champion: bool
+    skipped: bool
+    gates: tuple[str, ...] = ()
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    baselines: dict[str, dict[str, Metric]] = field(default_factory=dict)
+    gains: dict[str, Metric] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def train(
+    task: Task,
+    settings: Settings,
+    overrides: Sequence[str] = (),
+    *,
+    config_path: Path | None = None,
+    progress: Progress = lambda _: None,
+    promote_if_none: bool = True,
+    force_first: bool = False,
+    reuse: bool = False,
+    seed: int = DEFAULT_SEED,
+) -> TrainReport:
+    """Train, evaluate, log and register a challenger; the first one of a task becomes champion if the gates let it.
+
+    `overrides` are `key=value` texts that replace keys of the TOML config. With `reuse` nothing is done when the
+    champion came from the same data, config and code. `force_first` makes the first version champion even when the
+    gates refuse (recorded on the version): a demo on a handful of customers still has something to serve.
+    Raises OmniError with the repair when the data is not there or too short.
+    """
+    config = load_config(task, config_path, overrides)
+    if reuse and (same := up_to_date(task, settings, config, seed)) is not None:
+        progress(f"{task.value}: version {same.version} is up to date")
+        return TrainReport(task, same.version, same.run_id, champion=True, skipped=True)
+    started = time.perf_counter()
+    store = open_store(settings)
+    module = TASKS[task]
+    fit: Callable[[TrainContext], TrainedModel] = getattr(importlib.import_module(module.module), module.train)
+    with tracking.start_run(task, settings) as run:
+        run.log_params({**config.model_dump(), "seed": seed})
+        run.log_json(config.model_dump(mode="json"), "config.json")
+        trained = fit(TrainContext(settings, store, config, run, seed, progress))
+        progress(f"{task.value}: writing the run and the model to MLflow")
+        version = _record(run, trained, settings, config, seed)
+    promotion, gates = _promote_first(task, settings, promote_if_none or force_first, force_first)
+    return TrainReport(
+        task=task,
+        version=version.version,
+        run_id=version.run_id,
+        champion=promotion,
+        skipped=False,
+        gates=gates,
+        metrics=dict(trained.metrics),
+        baselines={name: dict(values) for name, values in trained.baselines.items()},
+        gains=dict(trained.gains),
+        rows=dict(trained.rows),
+        seconds={**trained.seconds, "total": time.perf_counter() - started},
+    )
+
+
+def up_to_date(task: Task, settings: Settings, config: BaseModel, seed: int = DEFAULT_SEED) -> ModelVersion | None:
+    """The champion, if the same data, config, seed and code would be trained again; otherwise None."""
+    champion = tracking.by_alias(settings, task, CHAMPION)
+    if champion is None:
+        return None
+    wanted = _identity(settings, config, seed)
+    return champion if all(champion.tags.get(key) == value for key, value in wanted.items()) else None
+
+
+def load_config(task: Task, path: Path | None = None, overrides: Sequence[str] = ()) -> BaseModel:
+    """The task's config from TOML (`training/configs/<task>.toml` unless a path is given) with `key=value` overrides.
+
+    Raises InputError for a missing file, an unknown key or a value of the wrong type.
+    """
+    file = path or CONFIGS / f"{task.value}.toml"
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{file}: {error}.", repair="Give a readable TOML file with --config.") from error
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise InputError(f"--set {override!r} has no value.", repair="Write it as key=value.")
+        _set(content, key.strip(), _value(text.strip()))
+    kind: type[BaseModel] = getattr(importlib.import_module(TASKS[task].module), TASKS[task].config)
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"{file}: {name}: {first['msg']}.", repair=f"Known keys: {', '.join(kind.model_fields)}."
+        ) from error
+
+
+def code_fingerprint() -> str:
+    """A hash of the code and gates that a trained model depends on."""
+    root = CONFIGS.parent.parent
+    digest = hashlib.sha256()
+    for path in sorted([*root.glob("training/**/*.py"), *root.glob("features/*.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _record(run: Run, trained: TrainedModel, settings: Settings, config: BaseModel, seed: int) -> ModelVersion:
+    numbers: dict[str, Metric | float] = dict(trained.metrics)
+    for name, values in trained.baselines.items():
+        numbers |= {f"baseline.{name}.{metric}": value for metric, value in values.items()}
+    numbers |= {f"gain_over.{name}": value for name, value in trained.gains.items()}
+    numbers |= {f"seconds.{name}": value for name, value in trained.seconds.items()}
+    numbers |= {f"rows.{name}": float(value) for name, value in trained.rows.items()}
+    run.log_metrics(numbers)
+    identity = _identity(settings, config, seed)
+    run.set_tags(identity)
+    for path, figure in plots.of_evaluation(trained.evaluation):
+        run.log_figure(figure, path)
+    uri = trained.log_model(run)
+    if trained.evaluation is not None:
+        run.log_table(trained.evaluation, EVALUATION_FILE)
+        _rescore_champion(run, trained, settings)
+    tags = {
+        **identity,
+        "task": trained.task.value,
+        "feature_service": str(trained.metadata.get("feature_service", "")),
+        "as_of_end": str(trained.metadata.get("as_of_end", "")),
+        "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return tracking.register(run, uri, tags)
+
+
+def _rescore_champion(run: Run, trained: TrainedModel, settings: Settings) -> None:
+    """Put the champion's scores on the challenger's own test rows beside the challenger's: the gates compare pairs."""
+    champion = tracking.by_alias(settings, trained.task, CHAMPION)
+    if champion is None or trained.rescore is None or trained.evaluation is None:
+        return
+    scores = trained.rescore(tracking.local_model(settings, champion))
+    run.log_table(trained.evaluation.assign(score=scores), registry.rescored_file(champion.version))
+
+
+def _promote_first(task: Task, settings: Settings, wanted: bool, force: bool) -> tuple[bool, tuple[str, ...]]:
+    if not wanted or tracking.by_alias(settings, task, CHAMPION) is not None:
+        return False, ()
+    try:
+        return True, registry.promote(task, settings, force=force).reasons
+    except registry.GateError as refusal:
+        logger.warning("%s", refusal)
+        return False, (str(refusal),)
+
+
+def _identity(settings: Settings, config: BaseModel, seed: int) -> dict[str, str]:
+    text = json.dumps([config.model_dump(mode="json"), seed], sort_keys=True)
+    return {
+        "data_fingerprint": data_fingerprint(settings),
+        "config_fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16],
+        "code_fingerprint": code_fingerprint(),
+    }
+
+
+def data_fingerprint(settings: Settings) -> str:
+    """The event log's fingerprint."""
+    from features.log import open_log
+
+    log = open_log(settings)
+    try:
+        return log.fingerprint()
+    finally:
+        log.close()
+
+
+def open_store(settings: Settings) -> Any:
+    """The feature store; imported here, because Feast takes ten seconds to import."""
+    from features.store import Store
+
+    return Store(settings)
+
+
+def _set(content: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        content = content.setdefault(part, {})
+        if not isinstance(content, dict):
+            raise InputError(f"--set {key}: {part} is not a table.", repair="See the task's TOML file for its keys.")
+    content[last] = value
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

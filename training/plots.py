@@ -1,0 +1,64 @@
+"""Test rows with labels and scores in, matplotlib figures out: calibration, lift, importance."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from training.metrics import probability_bins
+
+
+def of_evaluation(evaluation: pd.DataFrame | None) -> Iterator[tuple[str, Figure]]:
+    """(file name, figure) of the calibration and the lift of every part of an evaluation (see TrainedModel)."""
+    if evaluation is None or evaluation["label"].isna().all():
+        return
+    yield "plots/calibration.png", calibration(evaluation)
+    yield "plots/lift.png", lift_curve(evaluation)
+
+
+def calibration(evaluation: pd.DataFrame) -> Figure:
+    """Mean label over mean probability in bins of equal mass, a line per part."""
+    figure, axes = _figure("predicted probability", "share that happened", "Calibration on the test period")
+    top = 0.0
+    for part, rows in evaluation.groupby("part"):
+        scores = rows["score"].to_numpy(float)
+        bins = probability_bins(scores)
+        means = rows.groupby(bins)[["score", "label"]].mean()
+        top = max(top, float(means.to_numpy().max()))
+        axes.plot(means["score"], means["label"], marker="o", label=str(part))
+    axes.plot([0, top], [0, top], color="grey", linewidth=1, linestyle="--", label="perfect")
+    axes.legend()
+    return figure
+
+
+def lift_curve(evaluation: pd.DataFrame) -> Figure:
+    """Share of all positives among the rows with the highest scores, a line per part."""
+    figure, axes = _figure("share of rows, highest score first", "share of positives found", "Gain on the test period")
+    for part, rows in evaluation.groupby("part"):
+        order = np.argsort(-rows["score"].to_numpy(float), kind="stable")
+        found = np.cumsum(rows["label"].to_numpy(float)[order])
+        if found[-1] > 0:
+            axes.plot(np.arange(1, len(found) + 1) / len(found), found / found[-1], label=str(part))
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="--", label="random")
+    axes.legend()
+    return figure
+
+
+def importance(names: Sequence[str], gains: NDArray[np.float64], title: str, top: int = 20) -> Figure:
+    """The signals that a booster gained most from."""
+    figure, axes = _figure("share of the gain", "", title)
+    order = np.argsort(gains)[-top:]
+    total = float(gains.sum()) or 1.0
+    axes.barh([names[i] for i in order], gains[order] / total)
+    figure.set_size_inches(7, 6)
+    return figure
+
+
+def _figure(x: str, y: str, title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlabel=x, ylabel=y, title=title)
+    return figure, axes

@@ -1,0 +1,121 @@
+"""Which version of a task serves: promote through the gates, roll back; aliases and history live in the registry."""
+
+import json
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pandas as pd
+
+from features.errors import MissingError, OmniError
+from features.settings import Settings
+from features.vocabulary import Task
+from training import tracking
+from training.gates import Verdict, judge_against, judge_first, load_gates
+from training.tracking import CHALLENGER, CHAMPION, EVALUATION_FILE, ModelVersion
+
+logger = logging.getLogger(__name__)
+
+HISTORY_TAG = "champion_history"
+
+
+class GateError(OmniError):
+    """A promotion that the gates refuse; the message holds the numbers."""
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What changed: the new champion, the one before (None at first), and the gates' figures."""
+
+    task: Task
+    version: int
+    previous: int | None
+    forced: bool
+    reasons: tuple[str, ...]
+
+
+def rescored_file(champion_version: int) -> str:
+    """Where a challenger's run keeps that champion's scores on the challenger's own test rows."""
+    return f"champion_v{champion_version}_evaluation.parquet"
+
+
+def promote(task: Task, settings: Settings, *, version: int | None = None, force: bool = False) -> Promotion:
+    """Make the challenger (or the version named) the champion, if the gates of mlflow/gates.toml let it.
+
+    With `force` a refusal is overruled and recorded on the version. Raises MissingError when there is nothing to
+    promote and GateError, with the numbers, when refused.
+    """
+    challenger = _candidate(task, settings, version)
+    champion = tracking.by_alias(settings, task, CHAMPION)
+    if champion is not None and champion.version == challenger.version:
+        raise GateError(f"Version {challenger.version} of {task.value} is the champion already.")
+    verdict = judge(challenger, champion, settings)
+    if not verdict.passed and not force:
+        raise GateError(
+            f"Version {challenger.version} of {task.value} is not promoted: {verdict}.",
+            repair=f"Train a better one, or overrule with: omni promote {task.value} --force",
+        )
+    forced = force and not verdict.passed
+    tracking.tag_version(
+        settings,
+        challenger,
+        {
+            "promoted_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "gates": str(verdict)[:4000],
+            "forced": str(forced).lower(),
+        },
+    )
+    tracking.move_alias(settings, task, CHAMPION, challenger.version)
+    if CHALLENGER in challenger.aliases:
+        tracking.drop_alias(settings, task, CHALLENGER)
+    _write_history(task, settings, [*_history(task, settings), challenger.version])
+    previous = champion.version if champion else None
+    return Promotion(task, challenger.version, previous, forced, verdict.reasons)
+
+
+def rollback(task: Task, settings: Settings) -> Promotion:
+    """Give the alias `champion` back to the version that had it before. Raises MissingError where there is none."""
+    history = _history(task, settings)
+    if len(history) < 2:
+        raise MissingError(f"{task.value} has no earlier champion.", repair="See the versions with: omni models")
+    *earlier, previous, current = history
+    tracking.move_alias(settings, task, CHAMPION, previous)
+    _write_history(task, settings, [*earlier, previous])
+    return Promotion(task, previous, current, False, (f"rolled back from version {current}",))
+
+
+def judge(challenger: ModelVersion, champion: ModelVersion | None, settings: Settings) -> Verdict:
+    """The gates' verdict on a challenger, without changing anything."""
+    gates = load_gates(challenger.task)
+    found = tracking.run_metrics(settings, challenger.run_id)
+    if champion is None:
+        return judge_first(gates, found)
+    ours = tracking.run_table(settings, challenger.run_id, EVALUATION_FILE)
+    theirs = _champion_scores(challenger, champion, settings)
+    if ours is None or theirs is None:
+        return Verdict(False, ("no test rows were kept to compare the two in pairs",))
+    return judge_against(gates, found, ours, theirs)
+
+
+def _champion_scores(challenger: ModelVersion, champion: ModelVersion, settings: Settings) -> pd.DataFrame | None:
+    rescored = tracking.run_table(settings, challenger.run_id, rescored_file(champion.version))
+    return rescored if rescored is not None else tracking.run_table(settings, champion.run_id, EVALUATION_FILE)
+
+
+def _candidate(task: Task, settings: Settings, version: int | None) -> ModelVersion:
+    if version is None:
+        found = tracking.by_alias(settings, task, CHALLENGER)
+    else:
+        found = next((v for v in tracking.versions(settings, task) if v.version == version), None)
+    if found is None:
+        what = "challenger" if version is None else f"version {version}"
+        raise MissingError(f"{task.value} has no {what}.", repair=f"Run: omni train {task.value}")
+    return found
+
+
+def _history(task: Task, settings: Settings) -> list[int]:
+    return [int(version) for version in json.loads(tracking.read_task_tag(settings, task, HISTORY_TAG) or "[]")]
+
+
+def _write_history(task: Task, settings: Settings, history: list[int]) -> None:
+    tracking.write_task_tag(settings, task, HISTORY_TAG, json.dumps(history))

@@ -1,0 +1,134 @@
+"""A task's search space and config in, better overrides out: Optuna trials that see no test row.
+
+The study is a SQLite file under OMNI_HOME, so an interrupted search is taken up where it stopped.
+"""
+
+import logging
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from features.errors import InputError, OmniError
+from features.settings import Settings
+from features.vocabulary import Task
+from training import tracking
+from training.models import churn
+from training.pipeline import CONFIGS, code_fingerprint, data_fingerprint, open_store
+from training.results import Progress, TrainContext
+
+if TYPE_CHECKING:
+    import optuna
+
+logger = logging.getLogger(__name__)
+
+
+class Range(BaseModel):
+    """What one key may be in a search."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low: float
+    """Smallest value."""
+    high: float
+    """Largest value."""
+    log: bool = False
+    """Sample on a logarithmic scale."""
+    integer: bool = False
+    """Whole numbers only."""
+
+
+def load_space(task: Task, path: Path | None = None) -> dict[str, Range]:
+    """Dotted config key to range, from `training/configs/<task>-search.toml`. Raises InputError for a bad file."""
+    file = path or CONFIGS / f"{task.value}-search.toml"
+    try:
+        return {key: Range.model_validate(value) for key, value in _leaves(tomllib.loads(file.read_text()))}
+    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+        raise InputError(f"{file}: {error}.", repair="Give every key a low and a high.") from error
+
+
+def tune(task: Task, settings: Settings, config: BaseModel, trials: int, progress: Progress, seed: int) -> list[str]:
+    """The best trial's values as `key=value` overrides; each trial is a nested run, hopeless ones are cut short.
+
+    Raises OmniError for a task that has no search yet.
+    """
+    if task is not Task.CHURN:
+        raise OmniError(f"There is no search for {task.value} yet.", repair="Set values with --set key=value.")
+    assert isinstance(config, churn.ChurnConfig)
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    space = load_space(task)
+    folder = settings.home / "tuning"
+    folder.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name=f"{task.value}-{data_fingerprint(settings)}-{code_fingerprint()}",
+        storage=f"sqlite:///{folder / f'{task.value}.db'}",
+        load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(seed=seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=30),
+    )
+    with tracking.start_run(task, settings, name=f"{task.value}-search") as run:
+        data = churn.load_data(TrainContext(settings, open_store(settings), config, run, seed, progress))
+
+        def objective(trial: "optuna.Trial") -> float:
+            values = {key: _suggest(trial, key, room) for key, room in space.items()}
+            candidate = _with_values(config, values)
+            with tracking.start_run(task, settings, name=f"trial-{trial.number}", nested=True) as nested:
+                nested.log_params(values)
+                fitted = churn.fit(data, candidate, seed, _pruner(trial))
+                nested.log_metrics({"valid_log_loss": min(fitted.history)})
+            progress(f"{task.value}: trial {trial.number + 1}, validation log-loss {min(fitted.history):.4f}")
+            return min(fitted.history)
+
+        study.optimize(objective, n_trials=max(0, trials - _finished(study)))
+        run.log_metrics({"best_valid_log_loss": float(study.best_value), "trials": float(len(study.trials))})
+    return [f"{key}={value}" for key, value in study.best_params.items()]
+
+
+def _with_values(config: churn.ChurnConfig, values: dict[str, Any]) -> churn.ChurnConfig:
+    plain = config.model_dump()
+    for key, value in values.items():
+        *path, last = key.split(".")
+        inner = plain
+        for part in path:
+            inner = inner[part]
+        inner[last] = value
+    plain["booster"]["refit"] = False
+    return churn.ChurnConfig.model_validate(plain)
+
+
+def _suggest(trial: "optuna.Trial", key: str, room: Range) -> float:
+    if room.integer:
+        return trial.suggest_int(key, int(room.low), int(room.high), log=room.log)
+    return trial.suggest_float(key, room.low, room.high, log=room.log)
+
+
+def _pruner(trial: "optuna.Trial") -> Any:
+    import optuna
+
+    def on_round(step: int, loss: float) -> None:
+        trial.report(loss, step)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    def sometimes(step: int, loss: float) -> None:
+        if step % 25 == 0:
+            on_round(step, loss)
+
+    return sometimes
+
+
+def _finished(study: "optuna.Study") -> int:
+    return sum(trial.state.is_finished() for trial in study.trials)
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, dict[str, Any]]]:
+    found = []
+    for key, value in tree.items():
+        if "low" in value:
+            found.append((prefix + key, value))
+        else:
+            found += _leaves(value, f"{prefix}{key}.")
+    return found
