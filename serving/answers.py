@@ -1,0 +1,174 @@
+"""A checked question in, its answer out: who is it about, what do we know, what do the models say."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.clock import Clock
+from features.errors import MissingError
+from features.events import Event, events_to_table
+from features.live import LiveState, LiveStates, state_version
+from features.log import EventLog
+from features.signals import SIGNAL_NAMES, compute_signals
+from features.state import StateBatch
+from features.vocabulary import Task
+from serving.catalogue import Catalogue
+from serving.contacts import contact_facts, score_arms
+from serving.decider import Decider, Decision
+from serving.explain import churn_reasons
+from serving.models import Bundle
+from serving.problems import customer_unknown
+from serving.profile import build_profile
+from serving.ranking import rank_products
+from serving.rules import Rules, check_arm
+from serving.schemas import (
+    BestChannelAnswer,
+    BestChannelRequest,
+    ChurnAnswer,
+    ChurnRequest,
+    CustomerInfo,
+    CustomerRef,
+    DecideRequest,
+    NextProductsAnswer,
+    NextProductsRequest,
+    ProfileAnswer,
+)
+from serving.timing import uniform_hours
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What is loaded from outside and swapped whole: models, products, habits of the population."""
+
+    bundle: Bundle = field(default_factory=Bundle)
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    population_hours: NDArray[np.float64] = field(default_factory=uniform_hours)
+    states: LiveStates | None = None
+    store_problem: str = ""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers every question of the HTTP contract; `knowledge()` is asked once per question."""
+
+    log: EventLog
+    clock: Clock
+    rules: Rules
+    knowledge: Callable[[], Knowledge]
+
+    def next_products(self, request: NextProductsRequest) -> NextProductsAnswer:
+        """The products that a customer buys next."""
+        known = self.knowledge()
+        scorer = known.bundle.need_product()
+        live = self._find(request, known, allow_unknown=request.allow_unknown)
+        as_of_s = self._as_of_s(live)
+        scores = scorer.scores(live.state, np.array([as_of_s]))[0]
+        products = rank_products(
+            scorer,
+            scores,
+            live.state,
+            as_of_s,
+            k=request.k,
+            wanted=request,
+            exclude_recent_days=request.exclude_recent_days,
+            catalogue=known.catalogue,
+            rules=self.rules,
+        )
+        return NextProductsAnswer(
+            customer=_info(live),
+            as_of=_moment(as_of_s),
+            feature_age_s=_age_s(live, as_of_s),
+            models={Task.NEXT_PRODUCT.value: scorer.card.version},
+            products=products,
+        )
+
+    def churn(self, request: ChurnRequest) -> ChurnAnswer:
+        """How likely a customer leaves, and why."""
+        known = self.knowledge()
+        scorer = known.bundle.need_churn()
+        live = self._find(request, known)
+        as_of_s = self._as_of_s(live)
+        signals = compute_signals(live.state, np.array([as_of_s]))
+        reasons = []
+        if request.explain:
+            values = signals[0, [SIGNAL_NAMES.index(name) for name in scorer.booster.names]]
+            reasons = churn_reasons(scorer.booster.names, scorer.booster.contributions(signals)[0], values)
+        return ChurnAnswer(
+            customer=_info(live),
+            as_of=_moment(as_of_s),
+            feature_age_s=_age_s(live, as_of_s),
+            models={Task.CHURN.value: scorer.card.version},
+            churn_probability=float(scorer.booster.probability(signals)[0]),
+            horizon_days=scorer.horizon_days,
+            reasons=reasons,
+        )
+
+    def best_channel(self, request: BestChannelRequest) -> BestChannelAnswer:
+        """Ways of reaching a customer, best first."""
+        known = self.knowledge()
+        scorer = known.bundle.need_channel()
+        live = self._find(request, known)
+        as_of_s = self._as_of_s(live)
+        signals = compute_signals(live.state, np.array([as_of_s]))
+        facts = contact_facts(live.state)
+        checked = [check_arm(arm, facts, self.rules, as_of_s) for arm in scorer.arms]
+        arms = score_arms(checked, scorer.probabilities(signals)[0], self.rules)
+        return BestChannelAnswer(
+            customer=_info(live),
+            as_of=_moment(as_of_s),
+            feature_age_s=_age_s(live, as_of_s),
+            models={Task.BEST_CHANNEL.value: scorer.card.version},
+            best=arms[0].arm,
+            arms=arms,
+        )
+
+    def decide(self, request: DecideRequest) -> Decision:
+        """One decision. The caller logs its event before it answers."""
+        known = self.knowledge()
+        known.bundle.need_channel()
+        live = self._find(request, known)
+        decider = Decider(known.bundle, known.catalogue, self.rules, known.population_hours)
+        return decider.decide([live], request, self.clock.now())[0]
+
+    def record(self, events: list[Event]) -> None:
+        """Keep decisions in the log; one that is there already stays as it was."""
+        self.log.append(events_to_table(events))
+
+    def profile(self, customer_id: str, with_signals: bool) -> ProfileAnswer:
+        """One customer over all channels."""
+        known = self.knowledge()
+        live = self._find(CustomerRef(customer_id=customer_id), known)
+        as_of_s = self._as_of_s(live)
+        return build_profile(live, as_of_s, known.catalogue, with_signals)
+
+    def _find(self, who: CustomerRef, known: Knowledge, *, allow_unknown: bool = False) -> LiveState:
+        if known.states is None:
+            raise MissingError(known.store_problem or "The online store is not open yet.", repair="Try again shortly.")
+        customer_id = self.log.resolve(who.customer_id, who.identifiers)
+        live = None if customer_id is None else known.states.get(customer_id)
+        if live is not None:
+            return live
+        if not allow_unknown:
+            raise customer_unknown(who.customer_id)
+        nobody = StateBatch.empty(1)
+        return LiveState(customer_id or who.customer_id or "", nobody, None, 0, state_version(nobody))
+
+    def _as_of_s(self, live: LiveState) -> float:
+        now_s = self.clock.now().timestamp()
+        return now_s if math.isnan(live.last_event_s) else max(now_s, live.last_event_s)
+
+
+def _info(live: LiveState) -> CustomerInfo:
+    return CustomerInfo(customer_id=live.customer_id, known=not math.isnan(live.last_event_s))
+
+
+def _moment(at_s: float) -> datetime:
+    return datetime.fromtimestamp(at_s, UTC)
+
+
+def _age_s(live: LiveState, as_of_s: float) -> float | None:
+    return None if math.isnan(live.last_event_s) else as_of_s - live.last_event_s

@@ -1,0 +1,282 @@
+"""HTTP requests in, JSON answers out: the routes of the service as a Starlette app, with one shape for every error."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic_core import from_json
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from features.events import events_to_table, parse_events
+from features.log import AppendResult
+from serving import schemas
+from serving.openapi import openapi_document
+from serving.problems import ApiError, to_api_error
+from serving.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY_BYTES: Final = 256 * 1024
+MAX_EVENTS_BODY_BYTES: Final = 8 * 1024 * 1024
+MAX_EVENTS: Final = 10_000
+MAX_IN_FLIGHT: Final = 256
+"""Requests that one worker holds at a time; more are answered 429, so that waiting stays short."""
+CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
+_CUSTOMER_ID: Final[TypeAdapter[str]] = TypeAdapter(schemas.Name)
+
+Handler = Callable[[Request, Runtime], Awaitable[Response]]
+RequestT = TypeVar("RequestT", bound=BaseModel)
+
+
+def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
+    """The app; `open_runtime` is called once when it starts, so that tests can pass their own."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        app.state.runtime = await asyncio.to_thread(open_runtime)
+        app.state.writer = ThreadPoolExecutor(1, thread_name_prefix="omni-writer")
+        app.state.in_flight = 0
+        try:
+            yield
+        finally:
+            app.state.writer.shutdown()
+            await asyncio.to_thread(app.state.runtime.close)
+
+    routes = [
+        Route("/v1/events", _guard(post_events), methods=["POST"]),
+        Route("/v1/next-products", _guard(next_products), methods=["POST"]),
+        Route("/v1/churn", _guard(churn), methods=["POST"]),
+        Route("/v1/best-channel", _guard(best_channel), methods=["POST"]),
+        Route("/v1/decide", _guard(decide), methods=["POST"]),
+        Route("/v1/customers/{customer_id:path}", _guard(get_customer), methods=["GET"]),
+        Route("/v1/customers/{customer_id:path}", _guard(delete_customer), methods=["DELETE"]),
+        Route("/v1/models", _guard(get_models), methods=["GET"]),
+        Route("/", console, methods=["GET"]),
+        Route("/docs.json", docs, methods=["GET"]),
+        Route("/livez", livez, methods=["GET"]),
+        Route("/healthz", livez, methods=["GET"]),
+        Route("/readyz", readyz, methods=["GET"]),
+        Route("/metrics", metrics, methods=["GET"]),
+    ]
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
+
+
+async def post_events(request: Request, runtime: Runtime) -> Response:
+    """Keep the good events of a batch, durably, and say what was wrong with the others."""
+    items = _event_items(await _body(request, MAX_EVENTS_BODY_BYTES))
+    result, rejected = await _write(request, lambda: _keep(runtime, items))
+    runtime.metrics.events.labels("rejected").inc(len(rejected))
+    if result is None:
+        details = [row.model_dump() for row in rejected]
+        raise ApiError(422, "events_rejected", "No event of this batch can be used: see details.", details)
+    runtime.metrics.events.labels("accepted").inc(result.appended)
+    runtime.metrics.events.labels("duplicate").inc(result.duplicates)
+    return _answer(
+        schemas.EventsAnswer(
+            accepted=result.appended, duplicates=result.duplicates, rejected=rejected, last_seq=result.last_seq
+        )
+    )
+
+
+async def next_products(request: Request, runtime: Runtime) -> Response:
+    """The products that a customer buys next."""
+    return _noted(runtime, runtime.answers.next_products(await _parse(request, schemas.NextProductsRequest)))
+
+
+async def churn(request: Request, runtime: Runtime) -> Response:
+    """How likely a customer leaves."""
+    return _noted(runtime, runtime.answers.churn(await _parse(request, schemas.ChurnRequest)))
+
+
+async def best_channel(request: Request, runtime: Runtime) -> Response:
+    """Through which channel a customer answers."""
+    return _noted(runtime, runtime.answers.best_channel(await _parse(request, schemas.BestChannelRequest)))
+
+
+async def decide(request: Request, runtime: Runtime) -> Response:
+    """One decision, in the log before it is answered."""
+    wanted = await _parse(request, schemas.DecideRequest)
+    decision = runtime.answers.decide(wanted)
+    await _write(request, lambda: runtime.answers.record([decision.event]))
+    runtime.metrics.decisions.labels(decision.answer.arm).inc()
+    return _noted(runtime, decision.answer)
+
+
+async def get_customer(request: Request, runtime: Runtime) -> Response:
+    """One customer over all channels."""
+    customer_id = _CUSTOMER_ID.validate_python(request.path_params["customer_id"])
+    wanted = request.query_params.get("signals", "false").lower()
+    if wanted not in ("true", "false", "1", "0"):
+        raise ApiError(422, "invalid_request", "signals must be true or false.", [{"field": "signals"}])
+    return _noted(runtime, runtime.answers.profile(customer_id, wanted in ("true", "1")))
+
+
+async def delete_customer(request: Request, runtime: Runtime) -> Response:
+    """Erasure is not here yet, and nothing pretends that it is."""
+    raise ApiError(
+        501,
+        "not_implemented",
+        "Erasing a customer from the log, the feature stores and the training tables is not in this version yet.",
+    )
+
+
+async def get_models(request: Request, runtime: Runtime) -> Response:
+    """The models in use."""
+    return _answer(schemas.ModelsAnswer(models=runtime.knowledge.bundle.infos()))
+
+
+async def console(request: Request) -> Response:
+    """The page that a marketer looks at."""
+    return FileResponse(CONSOLE, media_type="text/html")
+
+
+async def docs(request: Request) -> Response:
+    """The OpenAPI document."""
+    return JSONResponse(_document())
+
+
+async def livez(request: Request) -> Response:
+    """The process answers."""
+    return JSONResponse({"status": "alive"})
+
+
+async def readyz(request: Request) -> Response:
+    """Ready, or what it waits for."""
+    reasons = request.app.state.runtime.not_ready()
+    if not reasons:
+        return JSONResponse({"status": "ready"})
+    details = [{"reason": reason} for reason in reasons]
+    return _error(ApiError(503, "not_ready", f"Not everything can be answered yet: {reasons[0]}", details))
+
+
+async def metrics(request: Request) -> Response:
+    """Counters for Prometheus."""
+    found: Runtime = request.app.state.runtime
+    return Response(found.metrics.render(), media_type=found.metrics.content_type)
+
+
+def _guard(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """Count, time and limit the requests of a handler, and give every error its shape."""
+
+    async def guarded(request: Request) -> Response:
+        state = request.app.state
+        started = time.perf_counter()
+        state.in_flight += 1
+        try:
+            response = await _try(handler, request)
+        finally:
+            state.in_flight -= 1
+        found: Runtime = state.runtime
+        route = request.scope["route"].path.replace(":path}", "}")
+        found.metrics.latency.labels(route).observe(time.perf_counter() - started)
+        found.metrics.requests.labels(route, request.method, str(response.status_code)).inc()
+        return response
+
+    return guarded
+
+
+async def _try(handler: Handler, request: Request) -> Response:
+    if request.app.state.in_flight > MAX_IN_FLIGHT:
+        return _error(ApiError(429, "overloaded", "Too many requests at once: try again in a moment."))
+    try:
+        return await handler(request, request.app.state.runtime)
+    except Exception as error:  # every error is answered in the one shape; what is our own fault is logged
+        told = to_api_error(error)
+        if told is None:
+            logger.exception("%s %s failed", request.method, request.url.path)
+            told = ApiError(500, "internal", "This is a defect of the service; the log of the service holds its cause.")
+        return _error(told)
+
+
+async def _parse(request: Request, model: type[RequestT]) -> RequestT:
+    return model.model_validate_json(await _body(request, MAX_BODY_BYTES))
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    too_large = ApiError(413, "too_large", f"The body is larger than {limit // 1024} KiB: send it in parts.")
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large
+    parts = bytearray()
+    try:
+        async for part in request.stream():
+            parts += part
+            if len(parts) > limit:
+                raise too_large
+    except ClientDisconnect as error:
+        raise ApiError(400, "disconnected", "The body ended too early.") from error
+    return bytes(parts)
+
+
+def _event_items(body: bytes) -> list[Any]:
+    """The events of a body: {"events": [...]}, a bare list, or one event."""
+    try:
+        found = from_json(body, allow_inf_nan=False)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, "invalid_json", f"The body is not JSON: {error}.") from error
+    if isinstance(found, dict) and "kind" not in found:
+        extra = [{"field": name, "reason": "is not expected here"} for name in found if name != "events"]
+        if "events" not in found or extra:
+            raise ApiError(422, "invalid_request", 'Send {"events": [...]}, a list of events, or one event.', extra)
+        found = found["events"]
+    items = found if isinstance(found, list) else [found]
+    if not items or not isinstance(found, list | dict):
+        raise ApiError(422, "invalid_request", 'Send at least one event: {"events": [{"event_id": …}]}.')
+    if len(items) > MAX_EVENTS:
+        raise ApiError(413, "too_many_events", f"A batch holds at most {MAX_EVENTS} events: send it in parts.")
+    return items
+
+
+def _keep(runtime: Runtime, items: list[Any]) -> tuple[AppendResult | None, list[schemas.RejectedEvent]]:
+    """Append the good ones of `items`; None where there are none."""
+    events, rejections = parse_events(items, runtime.clock.now())
+    rejected = [schemas.RejectedEvent(**vars(rejection)) for rejection in rejections]
+    return (runtime.log.append(events_to_table(events)) if events else None), rejected
+
+
+T = TypeVar("T")
+
+
+async def _write(request: Request, work: Callable[[], T]) -> T:
+    """Do blocking work on the one writing thread, so that answering others goes on meanwhile."""
+    return await asyncio.get_running_loop().run_in_executor(request.app.state.writer, work)
+
+
+def _noted(runtime: Runtime, answer: schemas.Answer) -> Response:
+    if answer.feature_age_s is not None:
+        runtime.metrics.feature_age.observe(answer.feature_age_s)
+    return _answer(answer)
+
+
+def _answer(answer: BaseModel) -> Response:
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def _error(error: ApiError) -> Response:
+    headers = {"Retry-After": "1"} if error.status == 429 else None
+    return Response(error.body(), status_code=error.status, media_type="application/json", headers=headers)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    codes = {404: ("not_found", "There is no such page."), 405: ("method_not_allowed", "Not with this method.")}
+    code, message = codes.get(error.status_code, ("error", str(error.detail)))
+    response = _error(ApiError(error.status_code, code, f"{message} /docs.json lists what there is."))
+    response.headers.update(error.headers or {})
+    return response
+
+
+@cache
+def _document() -> dict[str, Any]:
+    return openapi_document()

@@ -1,0 +1,55 @@
+"""The commands that answer: `omni serve` over HTTP, `omni decide` for every customer at once."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from features.console import JsonOption, emit, say, set_up_logging, step
+from features.errors import InputError
+from features.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add this package's commands to the front door."""
+    app.command("serve")(serve)
+    app.command("decide")(decide)
+
+
+def serve(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address to listen on; only this machine unless you say so.")] = "127.0.0.1",
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer.")] = 1,
+    drain_seconds: Annotated[
+        float, typer.Option(min=0, help="After SIGTERM: how long to say 'not ready' before stopping.")
+    ] = 1.0,
+    applier: Annotated[
+        bool, typer.Option(help="Also run the process that brings new events into the online store.")
+    ] = True,
+) -> None:
+    """Answer over HTTP until stopped (Ctrl-C): the contract is at /docs.json, the console at /."""
+    from serving.supervisor import run_until_stopped, start_service
+
+    set_up_logging()
+    service = start_service(Settings.from_env(os.environ), host=host, port=port, workers=workers, with_applier=applier)
+    say(f"Starting on {service.url} (ready when {service.url}/readyz says so; Ctrl-C stops it)")
+    raise typer.Exit(run_until_stopped(service, drain_seconds))
+
+
+def decide(
+    out: Annotated[Path, typer.Option(help="The Parquet file to write: one row per customer.")],
+    everybody: Annotated[bool, typer.Option("--all", help="Decide for every customer.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--log/--no-log", help="Put the decisions into the event log, to learn from their outcomes.")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """One decision per customer, in bulk: product, channel, hour and reasons, as a table."""
+    if not everybody:
+        raise InputError("Nobody was named.", repair="Pass --all; for one customer ask POST /v1/decide.")
+    from serving.bulk import decide_all
+
+    with step("Deciding for every customer") as progress:
+        report = decide_all(Settings.from_env(os.environ), out, keep=keep, progress=progress)
+    emit(report, as_json)

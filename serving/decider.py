@@ -1,0 +1,218 @@
+"""Customers' states in, one decision each and the event that records it out; nothing is written here.
+
+A decision depends on the customer, their behaviour, the stretch of time, the models, the rules and the question, and on
+nothing else: whichever worker is asked by whichever channel, the answer and its `decision_id` are the same.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.events import Event
+from features.live import LiveState
+from features.signals import compute_signals
+from features.state import StateBatch
+from features.vocabulary import Channel, EventKind, Task
+from serving.catalogue import Catalogue
+from serving.contacts import NOTHING_ARM, arm_value, contact_facts, score_arms
+from serving.models import Bundle
+from serving.policy import Choice, choose
+from serving.ranking import product_to_offer
+from serving.rules import NOTHING, Arm, Eligibility, Rules, check_arm
+from serving.schemas import CustomerInfo, DecideRequest, DecisionAnswer, Product
+from serving.timing import best_moment, customer_hours
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer, and the event that goes into the log (once: its event_id is the decision's)."""
+
+    answer: DecisionAnswer
+    event: Event
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """What the models say of one customer."""
+
+    signals: NDArray[np.float32]  # (F,)
+    arms: NDArray[np.float64]  # (arms,)
+    churn: float | None
+    product: Product | None
+
+
+@dataclass(frozen=True)
+class Decider:
+    """Everything a decision needs beside the customer."""
+
+    bundle: Bundle
+    catalogue: Catalogue
+    rules: Rules
+    population_hours: NDArray[np.float64]  # (168,)
+
+    def decide(self, lives: Sequence[LiveState], request: DecideRequest, now: datetime) -> list[Decision]:
+        """One decision per customer; all of them are scored together. Raises MissingError where a model is missing."""
+        if not lives:
+            return []
+        as_of = np.array([self._as_of_s(live, now) for live in lives])
+        scores = self._score(lives, as_of, request)
+        return [
+            self._decide_one(live, float(at), found, request)
+            for live, at, found in zip(lives, as_of, scores, strict=True)
+        ]
+
+    def _as_of_s(self, live: LiveState, now: datetime) -> float:
+        """Start of the stretch of time that `now` lies in, or the customer's newest event where that is later."""
+        bucket_s = self.rules.bucket_minutes * 60
+        start = now.timestamp() // bucket_s * bucket_s
+        return max(start, live.last_event_s)
+
+    def _score(self, lives: Sequence[LiveState], as_of: NDArray[np.float64], request: DecideRequest) -> list[_Scores]:
+        channel, product = self.bundle.need_channel(), self.bundle.need_product()
+        states = StateBatch.concat([live.state for live in lives]) if len(lives) > 1 else lives[0].state
+        signals = compute_signals(states, as_of)
+        arms = channel.probabilities(signals)
+        churn = None if self.bundle.churn is None else self.bundle.churn.booster.probability(signals)
+        product_scores = product.scores(states, as_of)
+        return [
+            _Scores(
+                signals=signals[i],
+                arms=arms[i],
+                churn=None if churn is None else float(churn[i]),
+                product=product_to_offer(
+                    product,
+                    product_scores[i],
+                    live.state,
+                    float(as_of[i]),
+                    wanted=request,
+                    catalogue=self.catalogue,
+                    rules=self.rules,
+                ),
+            )
+            for i, live in enumerate(lives)
+        ]
+
+    def _decide_one(self, live: LiveState, as_of_s: float, scores: _Scores, request: DecideRequest) -> Decision:
+        channel = self.bundle.need_channel()
+        facts = contact_facts(live.state)
+        hours = customer_hours(live.state, self.population_hours)
+        moments = {
+            arm.name: None if arm.channel is None else best_moment(hours, arm.channel, self.rules, as_of_s)
+            for arm in channel.arms
+        }
+        checked = [
+            check_arm(arm, facts, self.rules, as_of_s, send_at_s=moments[arm.name], channels=request.channels)
+            for arm in channel.arms
+        ]
+        values = {
+            item.arm.name: arm_value(item.arm, float(probability), self.rules)
+            for item, probability in zip(checked, scores.arms, strict=True)
+            if item.eligible
+        }
+        values[NOTHING] = arm_value(NOTHING_ARM, 0.0, self.rules)
+        models = self._versions()
+        decision_id = self._decision_id(live, as_of_s, models, request)
+        choice = choose(values, decision_id, exploration=self.rules.exploration, temperature=self.rules.temperature)
+        arm = next((arm for arm in channel.arms if arm.name == choice.arm), NOTHING_ARM)
+        sends = arm.channel is not None
+        send_at_s = moments.get(arm.name)
+        probability = float(scores.arms[channel.arms.index(arm)]) if sends else None
+        answer = DecisionAnswer(
+            customer=CustomerInfo(customer_id=live.customer_id),
+            as_of=datetime.fromtimestamp(as_of_s, UTC),
+            feature_age_s=as_of_s - live.last_event_s,
+            models=models,
+            decision_id=decision_id,
+            action="send" if sends else "nothing",
+            arm=arm.name,
+            channel=arm.channel,
+            pscore=choice.pscore,
+            send_at=None if send_at_s is None else datetime.fromtimestamp(send_at_s, UTC),
+            product=scores.product if sends else None,
+            response_probability=probability,
+            churn_probability=scores.churn,
+            reasons=self._reasons(choice, arm, checked, values, scores, send_at_s),
+            arms=score_arms(checked, scores.arms, self.rules, choice.chances),
+        )
+        return Decision(answer, self._event(answer, live, scores, choice, request))
+
+    def _versions(self) -> dict[str, str]:
+        return {task.value: card.version for task in Task if (card := self.bundle.card(task)) is not None}
+
+    def _decision_id(self, live: LiveState, as_of_s: float, models: dict[str, str], request: DecideRequest) -> str:
+        question = request.model_dump_json(include={"exclude", "categories", "channels"})
+        parts = [live.customer_id, f"{as_of_s:.6f}", live.version, str(sorted(models.items())), question]
+        digest = hashlib.blake2b("\x1f".join([*parts, self.rules.model_dump_json()]).encode(), digest_size=12)
+        return f"d-{digest.hexdigest()}"
+
+    def _reasons(
+        self,
+        choice: Choice,
+        arm: Arm,
+        checked: Sequence[Eligibility],
+        values: dict[str, float],
+        scores: _Scores,
+        send_at_s: float | None,
+    ) -> list[str]:
+        """The decision in sentences: why this way, this product and this hour, and what was ruled out."""
+        best = max(values, key=lambda name: (values[name], name))
+        ways = f"{len(values)} allowed ways, nothing among them"
+        if arm.name == best:
+            reasons = [f"{arm.name} has the highest expected value ({values[best]:.2f}) of {ways}"]
+        else:
+            reasons = [
+                f"{arm.name} (expected value {values[arm.name]:.2f}) was drawn with chance {choice.pscore:.0%} to keep "
+                f"learning; {best} has the highest of {ways} ({values[best]:.2f})"
+            ]
+        if arm.channel is not None:
+            if scores.product is not None:
+                name = scores.product.name or scores.product.product_id
+                reasons.append(f"{name}: {', '.join(scores.product.reasons)}")
+            if send_at_s is not None:
+                local = datetime.fromtimestamp(send_at_s, UTC).astimezone(self.rules.zone)
+                reasons.append(f"likely active around {local:%H}:00 ({self.rules.time_zone})")
+        if scores.churn is not None:
+            reasons.append(f"churn probability {scores.churn:.0%}")
+        reasons += [f"not {item.arm.name}: {'; '.join(item.reasons)}" for item in checked if not item.eligible]
+        return reasons
+
+    def _event(
+        self, answer: DecisionAnswer, live: LiveState, scores: _Scores, choice: Choice, request: DecideRequest
+    ) -> Event:
+        """The decision as an event, with the inputs frozen as the models saw them."""
+        card = self.bundle.need_channel().card
+        properties: dict[str, Any] = {
+            "arm": answer.arm,
+            "pscore": answer.pscore,
+            "chances": {name: round(chance, 9) for name, chance in choice.chances.items()},
+            "response_probabilities": {
+                row.arm: round(row.response_probability, 9)
+                for row in answer.arms
+                if row.response_probability is not None
+            },
+            "churn_probability": answer.churn_probability,
+            "models": answer.models,
+            "feature_service": card.feature_service,
+            "state_version": live.version,
+            "signals_float32_base64": base64.b64encode(scores.signals.astype("<f4").tobytes()).decode(),
+        }
+        if answer.send_at is not None:
+            properties["send_at"] = answer.send_at.isoformat()
+        if request.asked_by is not None:
+            properties["asked_by"] = request.asked_by.value
+        return Event(
+            event_id=answer.decision_id,
+            occurred_at=answer.as_of,
+            kind=EventKind.DECISION,
+            channel=Channel(answer.channel) if answer.channel else request.asked_by or Channel.WEB,
+            customer_id=live.customer_id,
+            product_id=answer.product.product_id if answer.product else None,
+            decision_id=answer.decision_id,
+            properties=properties,
+        )

@@ -1,0 +1,167 @@
+"""The schemas in, the OpenAPI document of `/docs.json` out, with an example for every body."""
+
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from features.events import Event
+from serving import schemas
+
+VERSION: Final = "1.0.0"
+_REF: Final = "#/components/schemas/{model}"
+
+POSTS: Final[dict[str, tuple[str, str, type[BaseModel], type[BaseModel]]]] = {
+    "/v1/events": (
+        "Record what happened",
+        "Each event is kept once, by its event_id, and counts in the very next answer. Good events of a batch are kept, "
+        "bad ones are answered one by one in `rejected`; when every event is bad the status is 422.",
+        schemas.EventsRequest,
+        schemas.EventsAnswer,
+    ),
+    "/v1/next-products": (
+        "Which products will this customer buy next?",
+        "Products, best first, with readable reasons.",
+        schemas.NextProductsRequest,
+        schemas.NextProductsAnswer,
+    ),
+    "/v1/churn": (
+        "Is this customer about to leave?",
+        "The chance that they buy nothing within the horizon; with `explain`, why.",
+        schemas.ChurnRequest,
+        schemas.ChurnAnswer,
+    ),
+    "/v1/best-channel": (
+        "Through which channel does this customer answer?",
+        "Every way of reaching the customer with its response probability, and whether the rules allow it now.",
+        schemas.BestChannelRequest,
+        schemas.BestChannelAnswer,
+    ),
+    "/v1/decide": (
+        "Which product, through which channel, when, or nothing at all?",
+        "The same answer for every channel that asks within the same few minutes. It is logged before it is answered, "
+        "with the probability with which it was chosen.",
+        schemas.DecideRequest,
+        schemas.DecisionAnswer,
+    ),
+}
+
+
+def openapi_document() -> dict[str, Any]:
+    """The whole contract (OpenAPI 3.1)."""
+    models: list[type[BaseModel]] = [Event, schemas.ProfileAnswer, schemas.ModelsAnswer, schemas.ErrorAnswer]
+    for _, _, request, answer in POSTS.values():
+        models += [request, answer]
+    _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
+    components = dict(definitions["$defs"])
+    components["EventsRequest"]["properties"]["events"]["items"] = {"$ref": _REF.format(model="Event")}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Omni",
+            "version": VERSION,
+            "description": "One customer, every channel, one decision. Customers are named by `customer_id` or by any "
+            'identifier. Every error has the same shape: `{"error": {"code", "message", "details"}}`.',
+        },
+        "servers": [{"url": "."}],
+        "paths": {**{path: {"post": _post(*what)} for path, what in POSTS.items()}, **_gets()},
+        "components": {"schemas": components},
+    }
+
+
+def _post(summary: str, description: str, request: type[BaseModel], answer: type[BaseModel]) -> dict[str, Any]:
+    return {
+        "summary": summary,
+        "description": description,
+        "operationId": request.__name__.removesuffix("Request").lower(),
+        "tags": ["answers" if request is not schemas.EventsRequest else "events"],
+        "requestBody": {"required": True, "content": _json(request)},
+        "responses": {
+            "200": {"description": "The answer.", "content": _json(answer)},
+            **_errors("400", "413", "422", "429", "503"),
+            **({} if request is schemas.EventsRequest else _errors("404")),
+        },
+    }
+
+
+def _gets() -> dict[str, Any]:
+    customer = {
+        "name": "customer_id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 256},
+        "example": "1",
+    }
+    signals = {
+        "name": "signals",
+        "in": "query",
+        "schema": {"type": "boolean", "default": False},
+        "description": "Add every feature.",
+    }
+    return {
+        "/v1/customers/{customer_id}": {
+            "get": {
+                "summary": "One customer over all channels",
+                "operationId": "profile",
+                "tags": ["customers"],
+                "parameters": [customer, signals],
+                "responses": {
+                    "200": {"description": "The customer.", "content": _json(schemas.ProfileAnswer)},
+                    **_errors("404", "422", "503"),
+                },
+            },
+            "delete": {
+                "summary": "Erase a customer (not in this version yet)",
+                "description": "Answers 501 until erasure reaches the log, both feature stores and the training tables.",
+                "operationId": "erase",
+                "tags": ["customers"],
+                "parameters": [customer],
+                "responses": _errors("501"),
+            },
+        },
+        "/v1/models": {
+            "get": {
+                "summary": "The models in use",
+                "operationId": "models",
+                "tags": ["models"],
+                "responses": {"200": {"description": "One line per task.", "content": _json(schemas.ModelsAnswer)}},
+            }
+        },
+        "/livez": {"get": _plain("Is the process alive?", "livez", "200")},
+        "/readyz": {"get": _plain("Can it answer everything? If not, what is it waiting for?", "readyz", "200", "503")},
+        "/metrics": {"get": _plain("Counters for Prometheus", "metrics", "200")},
+    }
+
+
+def _plain(summary: str, operation: str, ok: str, *errors: str) -> dict[str, Any]:
+    return {
+        "summary": summary,
+        "operationId": operation,
+        "tags": ["operations"],
+        "responses": {ok: {"description": "Yes."}, **_errors(*errors)},
+    }
+
+
+def _json(model: type[BaseModel]) -> dict[str, Any]:
+    content: dict[str, Any] = {"schema": {"$ref": _REF.format(model=model.__name__)}}
+    extra = model.model_config.get("json_schema_extra")
+    if isinstance(extra, dict):
+        examples = extra.get("examples")
+        if isinstance(examples, list) and examples:
+            content["example"] = examples[0]
+    return {"application/json": content}
+
+
+_MEANING: Final = {
+    "400": "The body is not JSON.",
+    "404": "Nobody by that name is known.",
+    "413": "The body is too large.",
+    "422": "The request cannot be used; `details` names the fields.",
+    "429": "Too many requests at once; try again.",
+    "501": "Not in this version yet.",
+    "503": "Something that is needed is missing; the message says which command makes it.",
+}
+
+
+def _errors(*statuses: str) -> dict[str, Any]:
+    return {status: {"description": _MEANING[status], "content": _json(schemas.ErrorAnswer)} for status in statuses}

@@ -1,0 +1,127 @@
+"""The MLflow registry in, the champions' scorers out; asked again and again, loaded only when a version is new."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from features.errors import OmniError, StoreError
+from features.settings import Settings
+from features.views import feature_service_name
+from features.vocabulary import Task
+from serving.models import Bundle, ChannelScorer, ChurnScorer, ModelCard, ProductScorer, load_scorer
+
+logger = logging.getLogger(__name__)
+
+ALIAS: Final = "champion"
+Scorer = ChurnScorer | ChannelScorer | ProductScorer
+Fetch = Callable[[Task], tuple[ModelCard, Callable[[Path], Path]] | None]
+"""A task to its champion's card and a function that brings its files into a folder; None where there is no champion."""
+
+
+def next_bundle(current: Bundle, fetch: Fetch) -> Bundle:
+    """The champions of this moment: what is loaded already is kept, what is new is loaded.
+
+    A champion that cannot be loaded leaves the one before it in place, and its problem is told.
+    """
+    scorers: dict[Task, Scorer | None] = {
+        Task.CHURN: current.churn,
+        Task.BEST_CHANNEL: current.channel,
+        Task.NEXT_PRODUCT: current.product,
+    }
+    problems: dict[Task, str] = {}
+    changed = False
+    for task in Task:
+        try:
+            found = fetch(task)
+            if found is None:
+                changed |= scorers[task] is not None
+                scorers[task] = None
+                continue
+            card, download = found
+            if card == current.card(task):
+                continue
+            scorers[task] = _load(card, download)
+            changed = True
+            logger.info("%s version %s answers now", task.value, card.version)
+        except OmniError as error:
+            problems[task] = str(error)
+        except Exception as error:  # a damaged file must not take the other models with it; it is logged and told
+            logger.exception("%s could not be loaded", task.value)
+            problems[task] = f"The champion of {task.value} cannot be loaded ({type(error).__name__}: {error})."
+    if not changed and problems == dict(current.problems):
+        return current
+    churn, channel, product = (scorers[task] for task in (Task.CHURN, Task.BEST_CHANNEL, Task.NEXT_PRODUCT))
+    assert churn is None or isinstance(churn, ChurnScorer)
+    assert channel is None or isinstance(channel, ChannelScorer)
+    assert product is None or isinstance(product, ProductScorer)
+    return Bundle(churn, channel, product, problems)
+
+
+def mlflow_fetch(settings: Settings) -> Fetch:
+    """Look champions up in the registry at `settings.mlflow_tracking_uri`; imports MLflow (seconds) at the first look.
+
+    A registry that training has not made yet is not made here: it has no champions.
+    """
+    uri = settings.mlflow_tracking_uri
+    database = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+    def fetch(task: Task) -> tuple[ModelCard, Callable[[Path], Path]] | None:
+        if database is not None and not database.exists():
+            return None
+        return _champion(task, uri)
+
+    return fetch
+
+
+def _champion(task: Task, uri: str) -> tuple[ModelCard, Callable[[Path], Path]] | None:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    mlflow.set_tracking_uri(uri)
+    try:
+        version = mlflow.MlflowClient(uri).get_model_version_by_alias(task.value, ALIAS)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise StoreError(f"The model registry cannot be read: {error.message}") from error
+    card = ModelCard(
+        task=task,
+        version=str(version.version),
+        feature_service=version.tags.get("feature_service", ""),
+        run_id=version.run_id or "",
+        trained_at=version.tags.get("trained_at", ""),
+    )
+
+    def download(folder: Path) -> Path:
+        source = f"models:/{task.value}/{version.version}"
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(folder)))
+
+    return card, download
+
+
+def _load(card: ModelCard, download: Callable[[Path], Path]) -> Scorer:
+    known = feature_service_name(card.task)
+    if card.feature_service != known:
+        raise StoreError(
+            f"Model {card.task.value} version {card.version} wants the feature service {card.feature_service!r}; "
+            f"this version computes {known!r}.",
+            repair=f"Train it again: `omni train {card.task.value}`.",
+        )
+    with tempfile.TemporaryDirectory(prefix="omni-model-") as folder:
+        files = download(Path(folder))
+        return load_scorer(card, _metadata(files), files)
+
+
+def _metadata(folder: Path) -> dict[str, Any]:
+    import yaml
+
+    found = sorted(folder.rglob("MLmodel"))
+    if not found:
+        return {}
+    described = yaml.safe_load(found[0].read_text(encoding="utf-8")) or {}
+    return dict(described.get("metadata") or {})

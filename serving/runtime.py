@@ -1,0 +1,153 @@
+"""Settings in, everything that the service works with out; what changes outside is watched and swapped in whole."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from features.clock import Clock
+from features.errors import OmniError
+from features.live import LiveStates
+from features.log import EventLog, open_log
+from features.online import OnlineReader
+from features.settings import Settings
+from serving.answers import Answers, Knowledge
+from serving.catalogue import load_catalogue
+from serving.metrics import Metrics
+from serving.models import Bundle
+from serving.registry import mlflow_fetch, next_bundle
+from serving.rules import Rules, load_rules
+from serving.timing import population_hours
+
+logger = logging.getLogger(__name__)
+
+REFRESH_S: Final = 5.0
+"""How often the registry and the files are looked at."""
+
+
+@dataclass
+class Runtime:
+    """What one worker holds. `close` is called once, when the app stops."""
+
+    log: EventLog
+    clock: Clock
+    rules: Rules = field(default_factory=Rules)
+    knowledge: Knowledge = field(default_factory=Knowledge)
+    metrics: Metrics = field(default_factory=Metrics)
+    close: Callable[[], None] = lambda: None
+    draining: Callable[[], bool] = lambda: False
+
+    @property
+    def answers(self) -> Answers:
+        """What answers questions with the knowledge of the moment."""
+        return Answers(self.log, self.clock, self.rules, lambda: self.knowledge)
+
+    def not_ready(self) -> list[str]:
+        """Why the service cannot answer everything yet; empty when it can."""
+        if self.draining():
+            return ["The service is stopping."]
+        known = self.knowledge
+        reasons = [] if known.states is not None else [known.store_problem or "The online store is not open yet."]
+        return reasons + [str(info.problem) for info in known.bundle.infos() if not info.ready]
+
+
+def open_runtime(settings: Settings) -> Runtime:
+    """Open the log and start watching for models, products and the online store in the background.
+
+    Nothing that is missing stops it: the service lives and says what it waits for.
+    """
+    runtime = Runtime(log=open_log(settings), clock=Clock.from_settings(settings), rules=house_rules(settings))
+    drain_file = os.environ.get("OMNI_DRAIN_FILE")
+    if drain_file:
+        runtime.draining = Path(drain_file).exists
+    watcher = Watcher(settings, runtime)
+    watcher.start()
+
+    def close() -> None:
+        watcher.stop()
+        runtime.log.close()
+
+    runtime.close = close
+    return runtime
+
+
+def house_rules(settings: Settings) -> Rules:
+    """The retailer's own rules under `settings.home`, or those that come with the package."""
+    own = settings.home / "rules.toml"
+    return load_rules(own if own.exists() else Path(__file__).with_name("rules.toml"))
+
+
+class Watcher:
+    """A thread that keeps `runtime.knowledge` up to date."""
+
+    def __init__(self, settings: Settings, runtime: Runtime, refresh_s: float = REFRESH_S) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self._refresh_s = refresh_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="omni-watcher", daemon=True)
+        self._seen: dict[Path, tuple[int, int]] = {}
+        self._fetch = mlflow_fetch(settings)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no more; a load that is under way is waited for."""
+        self._stop.set()
+        self._thread.join(timeout=30)
+
+    def refresh(self) -> None:
+        """Look at everything once and swap in what is new."""
+        before = self._runtime.knowledge
+        after = self._with_store(self._with_files(before))
+        if after is not before:
+            self._runtime.knowledge = after
+        bundle = self._champions(after.bundle)
+        if bundle is not after.bundle:
+            self._runtime.knowledge = replace(after, bundle=bundle)
+        self._runtime.metrics.note_models(bundle.infos())
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.refresh()
+            except OmniError as error:
+                logger.warning("%s", error)
+            except Exception:  # the watcher must outlive a bad moment of the disk or the registry
+                logger.exception("Looking for what is new failed; it is tried again in %g s", self._refresh_s)
+            self._stop.wait(self._refresh_s)
+
+    def _champions(self, current: Bundle) -> Bundle:
+        return next_bundle(current, self._fetch)
+
+    def _with_files(self, known: Knowledge) -> Knowledge:
+        if self._changed(self._settings.products_path):
+            known = replace(known, catalogue=load_catalogue(self._settings.products_path))
+        if self._changed(self._settings.timeline_path):
+            known = replace(known, population_hours=population_hours(self._settings.timeline_path))
+        return known
+
+    def _with_store(self, known: Knowledge) -> Knowledge:
+        if known.states is not None:
+            return known
+        reader = OnlineReader(self._settings, self._runtime.clock)
+        try:
+            reader.read_state("")  # nobody: only asks whether the store is there
+        except OmniError as error:
+            return known if known.store_problem == str(error) else replace(known, store_problem=str(error))
+        return replace(known, states=LiveStates(reader, self._runtime.log), store_problem="")
+
+    def _changed(self, path: Path) -> bool:
+        if not path.exists():
+            return False
+        stat = path.stat()
+        stamp = (stat.st_mtime_ns, stat.st_size)
+        if self._seen.get(path) == stamp:
+            return False
+        self._seen[path] = stamp
+        return True

@@ -1,0 +1,160 @@
+"""The demo's last act: a running service is asked about three real customers over HTTP, and the answers are shown."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from features.errors import MissingError, OmniError
+from features.settings import Settings
+
+QUESTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("next-products", {"k": 5}),
+    ("churn", {"explain": True}),
+    ("best-channel", {}),
+    ("decide", {"asked_by": "web"}),
+)
+
+PICKS = (
+    (
+        "the most regular: most shopping trips in the last 28 days",
+        """SELECT customer_id FROM timeline, newest
+           WHERE kind = 'purchase' AND occurred_at >= newest.moment - INTERVAL 28 DAY
+           GROUP BY customer_id ORDER BY count(DISTINCT session_id) DESC, customer_id""",
+    ),
+    (
+        "the most silent: longest without a purchase, of those with 20 shopping trips or more",
+        """SELECT customer_id FROM timeline WHERE kind = 'purchase'
+           GROUP BY customer_id HAVING count(DISTINCT session_id) >= 20 ORDER BY max(occurred_at), customer_id""",
+    ),
+    (
+        "the one who answers mail: most responses to campaigns",
+        """SELECT customer_id FROM timeline WHERE kind = 'outcome'
+           GROUP BY customer_id ORDER BY count(*) DESC, customer_id""",
+    ),
+)
+"""Whom to show and why; each rule orders the customers, and the first one not shown yet is taken."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One customer, why they were picked, and for each question the curl line and the service's answer."""
+
+    customer_id: str
+    picked_as: str
+    curl: dict[str, str]
+    answers: dict[str, dict[str, Any]]
+
+    def __rich__(self) -> Any:
+        """The answers in words, each under the line that gets it."""
+        from rich.console import Group
+        from rich.markup import escape
+        from rich.text import Text
+
+        lines = [f"\n[bold]Customer {escape(self.customer_id)}[/], {escape(self.picked_as)}"]
+        for question, answer in self.answers.items():
+            lines.append(f"[dim]$ {escape(self.curl[question])}[/]")
+            lines.extend(f"  {escape(line)}" for line in in_words(question, answer))
+        return Group(*(Text.from_markup(line) for line in lines))
+
+
+def pick_customers(settings: Settings) -> list[tuple[str, str]]:
+    """(customer_id, why) for up to three customers of the timeline, by the rules in `PICKS`."""
+    picks: list[tuple[str, str]] = []
+    with _timeline(settings) as connection:
+        for why, rule in PICKS:
+            for (customer_id,) in connection.execute(f"{rule} LIMIT {len(PICKS)}").fetchall():
+                if customer_id not in {chosen for chosen, _ in picks}:
+                    picks.append((customer_id, why))
+                    break
+    return picks
+
+
+def replay_start(settings: Settings) -> datetime:
+    """The first second after the newest event, where a replayed clock goes on; aware, UTC."""
+    with _timeline(settings) as connection:
+        ((newest,),) = connection.execute("SELECT epoch_us(moment) FROM newest").fetchall()
+    if newest is None:
+        raise MissingError("The timeline is empty.", repair="Run omni ingest complete-journey.")
+    return datetime.fromtimestamp(newest // 1_000_000 + 1, UTC)
+
+
+def show(customer_id: str, picked_as: str, url: str) -> Shown:
+    """Ask every question about one customer.
+
+    Raises OmniError when the service answers with anything but 200.
+    """
+    curl, answers = {}, {}
+    with httpx.Client(base_url=url, timeout=30.0) as http:
+        for question, extra in QUESTIONS:
+            body = {"customer_id": customer_id, **extra}
+            response = http.post(f"/v1/{question}", json=body)
+            if response.status_code != 200:
+                raise OmniError(f"POST /v1/{question} answered {response.status_code}: {response.text[:300]}")
+            curl[question] = curl_line(url, question, body)
+            answers[question] = response.json()
+    return Shown(customer_id, picked_as, curl, answers)
+
+
+def curl_line(url: str, question: str, body: dict[str, Any]) -> str:
+    """The shell command that asks the same."""
+    data = shlex.quote(json.dumps(body))
+    return f"curl -s {url}/v1/{question} -H 'content-type: application/json' -d {data}"
+
+
+def in_words(question: str, answer: dict[str, Any]) -> list[str]:
+    """An answer of the service as lines that a marketer can read."""
+    if question == "next-products":
+        return [_product(product) for product in answer["products"]]
+    if question == "churn":
+        horizon = f" in the next {answer['horizon_days']:.0f} days" if answer.get("horizon_days") else ""
+        reasons = [f"  because {reason['text']}" for reason in answer["reasons"][:3]]
+        return [f"{answer['churn_probability']:.1%} likely to buy nothing{horizon}", *reasons]
+    if question == "best-channel":
+        arms = sorted(answer["arms"], key=lambda arm: -arm["value"])
+        return [_arm(arm, best=arm["arm"] == answer["best"]) for arm in arms]
+    return _decision(answer)
+
+
+def _product(product: dict[str, Any]) -> str:
+    name = product.get("name") or f"product {product['product_id']}"
+    category = f" ({product['category']})" if product.get("category") else ""
+    reasons = f": {', '.join(product['reasons'])}" if product.get("reasons") else ""
+    return f"{name}{category}{reasons}"
+
+
+def _arm(arm: dict[str, Any], best: bool) -> str:
+    likely = arm["response_probability"]
+    words = f"{arm['arm']}: answers with {likely:.1%}" if likely is not None else f"{arm['arm']}"
+    words += f", worth {arm['value']:+.2f}"
+    if not arm["eligible"]:
+        words += f", not allowed: {', '.join(arm['reasons'])}"
+    return f"{words}  ← best" if best else words
+
+
+def _decision(answer: dict[str, Any]) -> list[str]:
+    if answer["action"] == "nothing":
+        first = "send nothing"
+    else:
+        what = _product(answer["product"]) if answer.get("product") else "no particular product"
+        first = f"send {what}, as {answer['arm']} over {answer['channel']}, at {answer['send_at']}"
+    return [f"{first} (chosen with probability {answer['pscore']:.2f})", *(f"  {why}" for why in answer["reasons"])]
+
+
+@contextmanager
+def _timeline(settings: Settings) -> Iterator[Any]:
+    """A DuckDB connection that sees `timeline` and `newest` (its last `moment`)."""
+    import duckdb
+
+    if not settings.timeline_path.exists():
+        raise MissingError(f"{settings.timeline_path} is not there yet.", repair="Run omni features build.")
+    with duckdb.connect() as connection:
+        path = str(settings.timeline_path).replace("'", "''")
+        connection.execute(f"CREATE VIEW timeline AS SELECT * FROM read_parquet('{path}')")
+        connection.execute("CREATE VIEW newest AS SELECT max(occurred_at) AS moment FROM timeline")
+        yield connection

@@ -1,0 +1,150 @@
+"""Decisions: one answer whoever asks, logged once with its pscore and inputs; rules before policy; right hour."""
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from features.clock import Clock
+from features.events import events_to_table, parse_events
+from features.log import SqliteEventLog
+from features.signals import SIGNAL_NAMES, compute_signals
+from features.state import StateBatch
+from features.vocabulary import Channel
+from serving.decider import Decision
+from serving.policy import choose
+from serving.rules import NOTHING, Cap, Rules
+from serving.runtime import Runtime
+from serving.schemas import DecideRequest
+from serving.timing import best_moment, customer_hours, hour_of_week, uniform_hours
+
+NOW = datetime(2024, 3, 1, 12, 3, tzinfo=UTC)
+Decide = Callable[..., Decision]
+
+
+@pytest.fixture
+def decide(runtime: Runtime) -> Decide:
+    def ask(at: datetime = NOW, **fields: Any) -> Decision:
+        asked = replace(runtime.answers, clock=_At(at))
+        return asked.decide(DecideRequest(customer_id="ada", **fields))
+
+    return ask
+
+
+class _At(Clock):
+    def __init__(self, moment: datetime) -> None:
+        object.__setattr__(self, "start", moment)
+
+    def now(self) -> datetime:
+        assert self.start is not None
+        return self.start
+
+
+def add(log: SqliteEventLog, kind: str, at: datetime, channel: str = "web", **fields: Any) -> None:
+    item = {"event_id": f"{kind}-{at}-{channel}", "occurred_at": at, "kind": kind, "channel": channel}
+    events, rejected = parse_events([{**item, "customer_id": "ada", **fields}], NOW)
+    assert not rejected
+    log.append(events_to_table(events))
+
+
+def test_every_channel_gets_the_same_answer_within_the_same_minutes(decide: Decide) -> None:
+    web = decide(NOW, asked_by="web")
+    app = decide(NOW + timedelta(minutes=6), asked_by="app")
+    later = decide(NOW + timedelta(minutes=7), asked_by="app")
+    assert web.answer == app.answer
+    assert web.answer.as_of == datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
+    assert later.answer.decision_id != web.answer.decision_id
+
+
+def test_behaviour_changes_the_decision_and_the_decision_itself_does_not(
+    decide: Decide, runtime: Runtime, log: SqliteEventLog
+) -> None:
+    first = decide()
+    runtime.answers.record([first.event])
+    assert decide().answer == first.answer
+    add(log, "view", NOW, product_id="tea")
+    assert decide().answer.decision_id != first.answer.decision_id
+
+
+def test_a_decision_is_logged_once_with_its_chance_and_what_the_models_saw(
+    decide: Decide, runtime: Runtime, log: SqliteEventLog
+) -> None:
+    before = log.count()
+    decision = decide(asked_by="app")
+    runtime.answers.record([decision.event])
+    runtime.answers.record([decide(asked_by="web").event])
+    assert log.count() == before + 1
+    row = next(row for row in log.customer_events("ada").to_pylist() if row["kind"] == "decision")
+    properties = json.loads(row["properties"])
+    assert row["event_id"] == row["decision_id"] == decision.answer.decision_id
+    assert properties["pscore"] == decision.answer.pscore
+    assert properties["arm"] == decision.answer.arm
+    assert properties["asked_by"] == "app"
+    assert properties["feature_service"] == "best_channel_v1"
+    assert properties["models"] == {"next-product": "3", "churn": "2", "best-channel": "1"}
+    states = runtime.knowledge.states
+    assert states is not None
+    live = states.get("ada")
+    assert live is not None
+    saw = np.frombuffer(base64.b64decode(properties["signals_float32_base64"]), "<f4")
+    np.testing.assert_array_equal(saw, compute_signals(live.state, np.array([decision.answer.as_of.timestamp()]))[0])
+    assert len(saw) == len(SIGNAL_NAMES)
+
+
+def test_the_pscore_is_the_policys_own_chance(decide: Decide, runtime: Runtime) -> None:
+    answer = decide().answer
+    values = {arm.arm: arm.value for arm in answer.arms if arm.eligible}
+    rules = runtime.rules
+    again = choose(values, answer.decision_id, exploration=rules.exploration, temperature=rules.temperature)
+    assert (again.arm, again.pscore) == (answer.arm, answer.pscore)
+    assert sum(arm.chance or 0.0 for arm in answer.arms) == pytest.approx(1.0)
+
+
+def test_an_unsubscribe_holds_from_the_next_decision_on(decide: Decide, log: SqliteEventLog) -> None:
+    add(log, "unsubscribe", NOW, "email")
+    answers = [decide(NOW + timedelta(minutes=10 * i)).answer for i in range(60)]
+    assert {answer.arm for answer in answers} <= {"post_a", NOTHING}
+    refused = next(arm for arm in answers[0].arms if arm.arm == "email_news")
+    assert (refused.eligible, refused.chance) == (False, 0.0)
+    assert "not email_news: the customer refused email" in answers[0].reasons
+
+
+def test_when_nothing_else_is_allowed_nothing_is_sent(decide: Decide, runtime: Runtime) -> None:
+    runtime.rules = Rules(overall_cap=Cap(max=0, days=1))
+    answer = replace(runtime.answers, clock=_At(NOW)).decide(DecideRequest(customer_id="ada")).answer
+    assert (answer.action, answer.arm, answer.pscore) == ("nothing", NOTHING, 1.0)
+    assert (answer.product, answer.send_at, answer.channel) == (None, None, None)
+
+
+def test_only_the_channels_asked_for_are_used(decide: Decide) -> None:
+    arms = {decide(NOW + timedelta(minutes=10 * i), channels=["post"]).answer.arm for i in range(60)}
+    assert arms == {"post_a", NOTHING}
+
+
+def test_what_was_just_bought_is_not_advertised_unless_it_is_due(decide: Decide, log: SqliteEventLog) -> None:
+    due = decide(channels=["email"]).answer
+    assert due.product is None or due.product.product_id == "tea"  # every 20 days, last bought 20 days ago
+    add(log, "purchase", NOW, "store", product_id="tea", value=4.0)
+    offered = [decide(NOW + timedelta(minutes=10 * i)).answer.product for i in range(20)]
+    assert {product.product_id for product in offered if product} == {"bread"}  # tea today, milk two days ago
+
+
+def test_a_customer_is_reached_in_their_own_hour_outside_the_quiet_ones() -> None:
+    state = StateBatch.empty(1)
+    habit = replace(
+        state,
+        hour_bins=replace(state.hour_bins, offsets=np.array([0, 1]), values=np.array([4 * 24 + 22], dtype=np.int32)),
+        hour_weights=replace(state.hour_weights, offsets=np.array([0, 1]), values=np.array([30.0])),
+    )
+    friday_noon = NOW.timestamp()
+    assert hour_of_week(np.array([friday_noon]))[0] == 4 * 24 + 12
+    hours = customer_hours(habit, uniform_hours())
+    assert hours.sum() == pytest.approx(1.0)
+    at_22 = datetime(2024, 3, 1, 22, tzinfo=UTC).timestamp()
+    assert best_moment(hours, Channel.EMAIL, Rules(), friday_noon) == at_22
+    assert best_moment(hours, Channel.SMS, Rules(), friday_noon) == friday_noon  # 21:00 to 08:00 is quiet on sms

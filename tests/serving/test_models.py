@@ -1,0 +1,144 @@
+"""Scorers and the bundle: columns by name, vocabulary by code, whole swaps, and clear words for what cannot be used."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.errors import MissingError, StoreError
+from features.signals import SIGNAL_NAMES
+from features.state import product_code
+from features.vocabulary import Channel, Task
+from serving.models import BoosterScorer, Bundle, ModelCard, ProductScorer, load_scorer
+from serving.registry import next_bundle
+from serving.rules import Arm
+
+NAMES = (SIGNAL_NAMES[5], SIGNAL_NAMES[2])
+
+
+def booster(names: tuple[str, ...] = NAMES) -> lightgbm.Booster:
+    rng = np.random.default_rng(1)
+    x = rng.random((300, len(names)))
+    data = lightgbm.Dataset(x, (x[:, 0] > 0.5).astype(float), feature_name=list(names))
+    return lightgbm.train({"objective": "binary", "verbose": -1, "num_leaves": 4}, data, 5)
+
+
+def card(task: Task, version: str = "1", service: str | None = None) -> ModelCard:
+    return ModelCard(task, version, service or f"{task.value.replace('-', '_')}_v1")
+
+
+def write_churn(folder: Path) -> Path:
+    booster().save_model(str(folder / "model.lgb"))
+    (folder / "MLmodel").write_text("metadata:\n  horizon_days: 28\n")
+    return folder
+
+
+def test_a_booster_finds_its_columns_by_name() -> None:
+    signals = np.random.default_rng(2).random((4, len(SIGNAL_NAMES))).astype(np.float32)
+    scorer = BoosterScorer(booster(), "a model")
+    expected = booster().predict(signals[:, [5, 2]])
+    np.testing.assert_array_equal(scorer.probability(signals), expected)
+    raw = booster().predict(signals[:, [5, 2]], pred_contrib=True)
+    np.testing.assert_allclose(scorer.contributions(signals), np.asarray(raw)[:, :-1])
+
+
+def test_an_unknown_signal_is_refused() -> None:
+    with pytest.raises(StoreError, match="'shoe_size', which this version does not compute"):
+        BoosterScorer(booster(("shoe_size", SIGNAL_NAMES[0])), "churn version 3")
+
+
+class NoSession:
+    def run(self, output_names: list[str] | None, input_feed: dict[str, Any]) -> Any:
+        raise AssertionError
+
+
+@given(st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=20, unique=True))
+def test_rows_are_where_the_vocabulary_says(ids: list[str]) -> None:
+    scorer = ProductScorer(card(Task.NEXT_PRODUCT), NoSession(), tuple(ids))
+    codes = product_code([*ids, "unknown", ""])
+    assert scorer.rows(codes).tolist() == [*range(1, len(ids) + 1), 0, 0]
+
+
+@given(st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=30), st.integers(1, 35), st.integers(0, 2**30 - 1))
+def test_top_k_is_the_head_of_the_full_ranking(values: list[float], k: int, bits: int) -> None:
+    scorer = ProductScorer(card(Task.NEXT_PRODUCT), NoSession(), tuple(str(i) for i in range(len(values))))
+    scores = np.array(values, dtype=np.float32)
+    allowed = np.array([bool(bits >> i & 1) for i in range(len(values))])
+    found = scorer.top_k(scores, k, allowed)
+    assert len(found) == min(k, int(allowed.sum()))
+    assert allowed[found].all()
+    assert scores[found].tolist() == sorted(scores[allowed].tolist(), reverse=True)[:k]
+
+
+def test_arms_load_with_their_boosters(tmp_path: Path) -> None:
+    (tmp_path / "arms").mkdir()
+    booster().save_model(str(tmp_path / "arms" / "post_a.txt"))
+    arms = [{"arm": "post_a", "channel": "post", "kind": "send", "rate": 0.1, "cost": 0.6}]
+    (tmp_path / "arms.json").write_text(json.dumps(arms))
+    scorer = load_scorer(card(Task.BEST_CHANNEL), {}, tmp_path)
+    assert getattr(scorer, "arms", None) == (Arm("post_a", Channel.POST, 0.6),)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"Model churn version 1 holds no file model\.lgb"):
+        load_scorer(card(Task.CHURN), {}, tmp_path)
+
+
+Found = tuple[ModelCard, Callable[[Path], Path]] | None
+
+
+def test_a_new_version_is_loaded_once_and_swapped_in() -> None:
+    loads: list[str] = []
+
+    def fetch(version: str) -> Callable[[Task], Found]:
+        def download(folder: Path) -> Path:
+            loads.append(version)
+            return write_churn(folder)
+
+        return lambda task: (card(task, version), download) if task is Task.CHURN else None
+
+    first = next_bundle(Bundle(), fetch("1"))
+    assert first.need_churn().horizon_days == 28.0
+    assert next_bundle(first, fetch("1")) is first
+    second = next_bundle(first, fetch("2"))
+    assert (first.need_churn().card.version, second.need_churn().card.version) == ("1", "2")
+    assert loads == ["1", "2"]
+
+
+def test_a_champion_that_cannot_be_loaded_leaves_the_one_before_it(tmp_path: Path) -> None:
+    def fetch(version: str, broken: bool) -> Callable[[Task], Found]:
+        def download(folder: Path) -> Path:
+            return folder if broken else write_churn(folder)
+
+        return lambda task: (card(task, version), download) if task is Task.CHURN else None
+
+    first = next_bundle(Bundle(), fetch("1", broken=False))
+    second = next_bundle(first, fetch("2", broken=True))
+    assert second.need_churn().card.version == "1"
+    told = next(info for info in second.infos() if info.task == Task.CHURN)
+    assert told.ready and told.problem is not None and "version 2 holds no file" in told.problem
+    assert next_bundle(second, fetch("2", broken=True)) is second
+
+
+def test_a_champion_of_another_feature_service_is_refused() -> None:
+    def fetch(task: Task) -> Found:
+        return (card(task, service="churn_v9"), write_churn) if task is Task.CHURN else None
+
+    bundle = next_bundle(Bundle(), fetch)
+    with pytest.raises(MissingError, match="wants the feature service 'churn_v9'; this version computes 'churn_v1'"):
+        bundle.need_churn()
+
+
+def test_a_champion_that_is_withdrawn_answers_no_more() -> None:
+    def fetch(task: Task) -> Found:
+        return (card(task), write_churn) if task is Task.CHURN else None
+
+    bundle = next_bundle(next_bundle(Bundle(), fetch), lambda task: None)
+    with pytest.raises(MissingError, match="Run `omni train churn`"):
+        bundle.need_churn()

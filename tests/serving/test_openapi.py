@@ -1,0 +1,54 @@
+"""`/docs.json`: every route is in it, every reference resolves, and every example is accepted by its own schema."""
+
+from typing import Any
+
+import pytest
+
+from features.events import Event
+from serving import schemas
+from serving.api import create_app
+from serving.openapi import POSTS, openapi_document
+
+
+def references(found: Any) -> set[str]:
+    if isinstance(found, dict):
+        own = {found["$ref"]} if isinstance(found.get("$ref"), str) else set()
+        return own.union(*(references(part) for part in found.values()))
+    if isinstance(found, list):
+        return set().union(*(references(part) for part in found))
+    return set()
+
+
+def no_runtime() -> Any:
+    raise AssertionError
+
+
+def test_every_route_is_documented() -> None:
+    served = {
+        (route.path.replace(":path}", "}"), method.lower())  # type: ignore[attr-defined]
+        for route in create_app(no_runtime).routes
+        for method in route.methods - {"HEAD"}  # type: ignore[attr-defined]
+    }
+    documented = {(path, method) for path, methods in openapi_document()["paths"].items() for method in methods}
+    assert served - documented == {("/", "get"), ("/docs.json", "get"), ("/healthz", "get")}
+    assert documented <= served
+
+
+def test_every_reference_resolves() -> None:
+    document = openapi_document()
+    names = {name.rsplit("/", 1)[1] for name in references(document)}
+    assert names <= set(document["components"]["schemas"])
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_examples_are_accepted_by_their_schemas(path: str) -> None:
+    _, _, request, answer = POSTS[path]
+    responses = openapi_document()["paths"][path]["post"]
+    request.model_validate(responses["requestBody"]["content"]["application/json"]["example"])
+    answer.model_validate(responses["responses"]["200"]["content"]["application/json"]["example"])
+
+
+def test_the_example_events_are_events() -> None:
+    example = schemas.EventsRequest.model_config["json_schema_extra"]["examples"][0]  # type: ignore[index,call-overload]
+    for item in example["events"]:
+        assert Event.model_validate(item).kind == "add_to_cart"

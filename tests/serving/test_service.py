@@ -1,0 +1,95 @@
+"""The real service: BentoML in a process of its own on a free port of this machine, stopped by its own id."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from features.errors import InputError
+from features.log import open_log
+from features.settings import Settings
+from serving.supervisor import Service, StartError, start_service
+
+
+def call(url: str, body: Any = None) -> tuple[int, Any]:
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data), timeout=10) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def wait_alive(service: Service) -> None:
+    for _ in range(600):
+        try:
+            assert call(f"{service.url}/livez")[0] == 200
+            return
+        except OSError:
+            assert service.server.poll() is None, "the server ended"
+            time.sleep(0.1)
+    raise AssertionError("the server does not answer")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    home = tmp_path_factory.mktemp("home")
+    return Settings(home, f"sqlite:///{home / 'events.db'}", f"sqlite:///{home / 'mlflow' / 'mlflow.db'}")
+
+
+@pytest.fixture(scope="module")
+def service(settings: Settings) -> Iterator[Service]:
+    found = start_service(settings, port=0, with_applier=False, log_file=settings.home / "serve.log")
+    try:
+        wait_alive(found)
+        yield found
+    finally:
+        found.stop()
+
+
+def test_an_event_that_was_acknowledged_is_in_the_log(service: Service, settings: Settings) -> None:
+    item = {"event_id": "s1", "kind": "view", "channel": "web", "customer_id": "ada", "product_id": "tea"}
+    event = {**item, "occurred_at": datetime.now(UTC).isoformat()}
+    status, body = call(f"{service.url}/v1/events", [event])
+    assert (status, json.loads(body)["accepted"]) == (200, 1)
+    log = open_log(settings)
+    assert log.customer_events("ada").num_rows == 1
+    log.close()
+
+
+def test_our_pages_are_not_hidden_by_bentomls_own(service: Service) -> None:
+    assert b"Omni" in call(f"{service.url}/")[1]
+    assert json.loads(call(f"{service.url}/docs.json")[1])["info"]["title"] == "Omni"
+    assert b"omni_events_total" in call(f"{service.url}/metrics")[1]
+    status, body = call(f"{service.url}/readyz")
+    assert (status, json.loads(body)["error"]["code"]) == (503, "not_ready")
+
+
+def test_errors_have_our_shape(service: Service) -> None:
+    status, body = call(f"{service.url}/v1/churn", {"customer_id": ""})
+    assert (status, json.loads(body)["error"]["code"]) == (422, "invalid_request")
+    assert json.loads(call(f"{service.url}/nowhere")[1])["error"]["code"] == "not_found"
+
+
+def test_waiting_for_what_does_not_come_says_what_it_was(service: Service) -> None:
+    with pytest.raises(StartError, match=r"omni train|omni features build"):
+        service.wait_ready(timeout_s=0.5)
+
+
+def test_a_port_that_is_taken_is_said_at_once(service: Service, settings: Settings) -> None:
+    port = int(service.url.rsplit(":", 1)[1])
+    with pytest.raises(InputError, match="Choose another one with --port"):
+        start_service(settings, port=port)
+
+
+def test_it_stops_cleanly(service: Service, settings: Settings) -> None:
+    service.stop(drain_s=0.1)
+    assert service.server.returncode == 0
+    assert not service.drain_file.exists()
+    assert "Traceback" not in (settings.home / "serve.log").read_text()
