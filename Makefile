@@ -1,0 +1,69 @@
+# Omni: `make` lists what there is. Everything lives in .venv (the tools) and .omni (the state); both can be deleted.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-print-directory
+
+# The first Python on the path that is 3.11 or 3.12; `make install PYTHON=/path/to/python3.11` names another.
+PYTHON_FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
+PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
+  $$name -c '$(PYTHON_FITS)' 2>/dev/null && command -v $$name && break; done)
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+TORCH  := $(shell sed -n 's/^torch==//p' constraints.txt)
+
+# pip reads its own configuration as always; PIP_FLAGS adds to it.
+PIP_FLAGS ?=
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off $(PIP_FLAGS)
+# Of pip's several hundred lines, show a count that moves; errors come through on stderr as they are.
+BRIEFLY := awk '/^Collecting /{if (++n % 20 == 0) {print "  " n " packages found"; fflush()}} \
+  /^Installing collected/{print "  unpacking"; fflush()}'
+
+.PHONY: help install demo test serve notebooks bench clean distclean
+
+help: ## list the commands
+	@echo "Omni: one customer, every channel, one decision."
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+	  || sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1: \2/p' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make .venv and install everything into it, at the versions in constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ] || ! "$(PYTHON)" -c '$(PYTHON_FITS)'; then \
+	  echo "Omni needs Python 3.11 or 3.12. Install one, or name it: make install PYTHON=/path/to/python3.11" >&2; exit 2; fi
+	@if [ ! -x $(BIN)/python ]; then echo "Making $(VENV) with $$("$(PYTHON)" --version) …"; \
+	  "$(PYTHON)" -m venv $(VENV) || { echo "This Python cannot make virtual environments; on Debian or Ubuntu: apt install python3-venv" >&2; exit 2; }; fi
+	@echo "Installing torch $(TORCH) (1/2) …"
+	@$(PIP) "torch==$(TORCH)" -c constraints.txt | $(BRIEFLY)
+	@echo "Installing Omni and the rest (2/2); a few minutes the first time …"
+	@$(PIP) -e '.[demo,dev,notebooks]' -c constraints.txt | $(BRIEFLY)
+	@touch $@
+	@echo "Installed. The command is $(BIN)/omni"
+
+demo: $(STAMP) ## real data → features → three models → registry → service, and three customers' answers
+	@$(BIN)/omni demo
+
+test: $(STAMP) ## lint, types, layers, tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q
+
+serve: $(STAMP) ## the HTTP service on 127.0.0.1:3000
+	@$(BIN)/omni serve
+
+notebooks: $(STAMP) ## open the notebooks in JupyterLab on this machine
+	@$(BIN)/jupyter lab --ip=127.0.0.1 notebooks
+
+bench: $(STAMP) ## measure speed: what the README states, on your machine
+	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+clean: ## delete all state (.omni) and caches; the next demo starts from the sources
+	rm -rf .omni .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	find features training serving tests notebooks -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## the same, and .venv too
+	rm -rf $(VENV)

@@ -1,0 +1,103 @@
+"""The commands that bring data in and keep the feature stores: `omni ingest`, `omni features …`, `omni doctor`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from features.console import JsonOption, emit, step
+from features.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add this package's commands to the front door."""
+    app.command("ingest")(ingest)
+    group = typer.Typer(help="Fold the event log into the feature stores, and prove that they agree.")
+    group.command("build")(build)
+    group.command("parity")(parity)
+    group.command("check")(check)
+    app.add_typer(group, name="features", no_args_is_help=True)
+    app.command("doctor")(doctor)
+
+
+def ingest(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="complete-journey, starbucks-offers, online-retail-2, or the path of a Parquet, CSV or JSONL file."
+        ),
+    ],
+    path: Annotated[
+        Path | None, typer.Option(help="Where a built-in source's own files are, if it does not bring them along.")
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="A TOML file that says which of your columns means what.")
+    ] = None,
+    sample: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Take this share of the customers, the same ones every time."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring events into the log, each once; rows that cannot be used go to a file with the reason."""
+    from features.ingest import ingest as run
+
+    with step(f"Ingesting {source}") as progress:
+        report = run(
+            source,
+            Settings.from_env(os.environ),
+            sample=sample,
+            path=path,
+            mapping=mapping,
+            progress=progress,
+        )
+    emit(report, as_json)
+
+
+def build(
+    force: Annotated[bool, typer.Option("--force", help="Build even if the stores are level with the log.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fold the log into customer states and product tables, and write both of Feast's stores."""
+    from features.build import build_features
+
+    with step("Building features") as progress:
+        report = build_features(Settings.from_env(os.environ), progress, force)
+    emit(report, as_json)
+
+
+def parity(
+    customers: Annotated[int, typer.Option(min=1, help="How many customers to replay, drawn at random.")] = 200,
+    seed: Annotated[int, typer.Option(help="Which ones.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay customers event by event and compare every feature with the batch build; exit 1 if any differs."""
+    from features.parity import check_parity
+
+    with step(f"Replaying {customers} customers") as progress:
+        report = check_parity(Settings.from_env(os.environ), customers=customers, seed=seed, progress=progress)
+    emit(report, as_json)
+    if not report.equal:
+        raise typer.Exit(1)
+
+
+def check(as_json: JsonOption = False) -> None:
+    """Say whether the feature stores are there and up to date with the event log; exit 1 if not."""
+    from features.doctor import check_features
+
+    report = check_features(Settings.from_env(os.environ))
+    emit(report, as_json)
+    if not report.all_ok:
+        raise typer.Exit(1)
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Check the installation, the stores and the models, and say what to do; exit 1 if something is broken."""
+    from features.doctor import examine
+
+    with step("Examining"):
+        report = examine(Settings.from_env(os.environ))
+    emit(report, as_json)
+    if report.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,224 @@
+"""The one front door: `omni COMMAND …` comes in, one of the three packages' commands runs."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import features.cli
+import serving.cli
+import training.cli
+from features.console import JsonOption, emit, fail, say, set_up_logging
+from features.errors import OmniError
+from features.settings import Settings
+from features.vocabulary import Task
+
+if TYPE_CHECKING:
+    from features.meter import Costs, Meter
+    from serving.showcase import Shown
+    from training.pipeline import TrainReport
+
+QUIET_LIBRARIES = {
+    "BENTOML_DO_NOT_TRACK": "True",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "FEAST_USAGE": "False",
+    "DO_NOT_TRACK": "1",
+    "SCARF_NO_ANALYTICS": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+"""No library that we use reports to anybody or draws on the terminal, unless the user's own environment says so."""
+
+HEADLINES = {
+    Task.NEXT_PRODUCT: ("hr@10", "ndcg@10", "recall@10", "recall_repeat@10", "recall_explore@10", "coverage@10"),
+    Task.CHURN: ("auc", "average_precision", "log_loss", "brier", "ece", "lift@10%"),
+    Task.BEST_CHANNEL: (
+        "auc",
+        "auc/post_personal",
+        "auc/post_targeted",
+        "auc/mailer",
+        "auc/display",
+        "log_loss",
+        "ece",
+    ),
+}
+"""The figures that the demo shows; every other one is in MLflow and in `omni train --json`."""
+LESS_IS_BETTER = frozenset({"log_loss", "brier", "ece"})
+
+_UsageError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+# Typer carries its own copy of click in some releases and the real one in others; this is the base in both.
+
+
+class FrontDoor(TyperGroup):
+    """A command group whose errors are one line on stderr and exit code 2: what was wrong, and what to do."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run a command line; leaves the process with 0, 2 for what the user can mend, or a traceback for a bug."""
+        try:
+            code = super().main(*args, **{**extra, "standalone_mode": False})
+        except OmniError as error:
+            fail(error)
+            code = 2
+        except _UsageError as error:
+            say(_one_line(error))
+            code = error.exit_code
+        except typer.Abort:
+            say("omni: stopped.")
+            code = 130
+        if standalone_mode:
+            raise SystemExit(code if isinstance(code, int) else 0)
+        return code
+
+
+def _one_line(error: Any) -> str:
+    message = " ".join(error.format_message().split())
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "omni"
+    return f"omni: {message} Try '{command} --help'." if message else f"omni: Try '{command} --help'."
+
+
+app = typer.Typer(
+    name="omni",
+    cls=FrontDoor,
+    help="One customer, every channel, one decision: which product, through which channel, when, or nothing at all.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.callback()
+def front_door(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens to stderr.")] = False,
+) -> None:
+    """One customer, every channel, one decision: which product, through which channel, when, or nothing at all."""
+    for name, value in QUIET_LIBRARIES.items():
+        os.environ.setdefault(name, value)
+    if not verbose:
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    set_up_logging(verbose)
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """What the demo shows: the models' figures, three customers' answers, and where the time and memory went."""
+
+    models: "tuple[TrainReport, ...]"
+    customers: "tuple[Shown, ...]"
+    costs: "Costs"
+
+    def __rich__(self) -> Any:
+        """All of it in words."""
+        from rich.console import Group
+
+        return Group(*self.customers, "", _model_table(self.models), "", self.costs)
+
+
+@app.command()
+def demo(
+    once: Annotated[
+        bool, typer.Option("--once", help="Stop the service at the end, instead of leaving it up.")
+    ] = False,
+    sample: Annotated[
+        float | None, typer.Option(min=0.001, max=1.0, help="Take this share of the customers; for a quick look.")
+    ] = None,
+    source: Annotated[str, typer.Option(help="The built-in source to take.")] = "complete-journey",
+    path: Annotated[Path | None, typer.Option(help="Where the source's files are, if it does not bring them.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the service listens, on 127.0.0.1.")] = 3000,
+    as_json: JsonOption = False,
+) -> None:
+    """The whole path on real data: events, features, three models, registry, service, and three customers' answers.
+
+    What is done already is not done again. Without --once the service stays up until Ctrl-C.
+    """
+    from features.meter import Meter
+    from serving import showcase
+    from serving.supervisor import run_until_stopped, start_service
+
+    settings = Settings.from_env(os.environ)
+    with Meter() as meter:
+        _bring_in(settings, meter, source, sample, path)
+        models = _train_all(settings, meter)
+        picks = showcase.pick_customers(settings)
+        if settings.clock_start is None:
+            settings = replace(settings, clock_start=showcase.replay_start(settings))
+        service = start_service(settings, port=port, log_file=settings.home / "service.log")
+        try:
+            with meter.step("Start the service") as progress:
+                service.wait_ready(progress=progress)
+            with meter.step(f"Ask about {len(picks)} customers"):
+                shown = tuple(showcase.show(customer_id, picked_as, service.url) for customer_id, picked_as in picks)
+        except BaseException:
+            service.stop()
+            raise
+        emit(DemoReport(models, shown, meter.costs()), as_json)
+    if once:
+        service.stop()
+        return
+    say(f"\nThe service stays up: {service.url} (Ctrl-C stops it)")
+    raise typer.Exit(run_until_stopped(service, drain_s=0.0))
+
+
+def _bring_in(settings: Settings, meter: "Meter", source: str, sample: float | None, path: Path | None) -> None:
+    with meter.step(f"Ingest {source}") as progress:
+        from features.freshness import events_since_build, is_ingested, note_ingested
+        from features.ingest import ingest
+
+        if is_ingested(settings, source, sample, path):
+            progress("the log holds it already")
+        else:
+            ingest(source, settings, sample=sample, path=path, progress=progress)
+            note_ingested(settings, source, sample, path)
+    with meter.step("Build features") as progress:
+        from features.build import build_features
+
+        if events_since_build(settings) == 0:
+            progress("level with the log")
+        else:
+            build_features(settings, progress)
+
+
+def _train_all(settings: Settings, meter: "Meter") -> "tuple[TrainReport, ...]":
+    reports = []
+    for task in Task:
+        with meter.step(f"Train {task}") as progress:
+            from training.pipeline import train
+
+            reports.append(train(task, settings, progress=progress, reuse=True, force_first=True))
+    return tuple(reports)
+
+
+def _model_table(models: "tuple[TrainReport, ...]") -> Any:
+    from rich.table import Table
+
+    table = Table(
+        title="The models, on a test period after everything they learnt from", title_justify="left", box=None
+    )
+    for column in ("model", "metric", "value", "95 %", "best baseline"):
+        table.add_column(column, no_wrap=True)
+    for report in models:
+        if report.skipped:
+            table.add_row(str(report.task), f"version {report.version} is up to date: omni models")
+        for name in (name for name in HEADLINES[report.task] if name in report.metrics):
+            metric = report.metrics[name]
+            rivals = [(values[name].value, rival) for rival, values in report.baselines.items() if name in values]
+            best = min(rivals, default=None) if name in LESS_IS_BETTER else max(rivals, default=None)
+            interval = f"{metric.low:.4f} to {metric.high:.4f}"
+            rival = f"{best[1]} {best[0]:.4f}" if best else ""
+            table.add_row(str(report.task), name, f"{metric.value:.4f}", interval, rival)
+    return table
+
+
+features.cli.register(app)
+training.cli.register(app)
+serving.cli.register(app)
+
+
+def main() -> None:
+    """What the installed script `omni` calls."""
+    app(prog_name="omni")
+
+
+if __name__ == "__main__":
+    main()

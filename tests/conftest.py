@@ -1,0 +1,50 @@
+"""What several tests share: settings in an empty folder, and a home filled with a few real households."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from features.settings import Settings
+
+os.environ.update(
+    {
+        "BENTOML_DO_NOT_TRACK": "True",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "FEAST_USAGE": "False",
+        "MPLBACKEND": "Agg",
+    }
+)
+
+SAMPLE = 0.02
+"""Share of the Complete Journey households that the tests which need real data take."""
+
+
+def settings_in(home: Path) -> Settings:
+    """Settings with everything below one folder, whatever the environment says."""
+    return Settings.from_env({"OMNI_HOME": str(home)})
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of an installation where nothing happened yet."""
+    return settings_in(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def sample_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An `OMNI_HOME` with a few dozen real households ingested and their features built; read it, do not change it."""
+    from features.build import build_features
+    from features.ingest import ingest
+
+    home = tmp_path_factory.mktemp("sample_home")
+    settings = settings_in(home)
+    ingest("complete-journey", settings, sample=SAMPLE)
+    build_features(settings, lambda _: None)
+    return home
+
+
+@pytest.fixture(scope="session")
+def sample_settings(sample_home: Path) -> Settings:
+    """Settings of `sample_home`."""
+    return settings_in(sample_home)
