@@ -1,11 +1,9 @@
 """The event log comes in; the timeline, Feast's offline and online stores, and a note of what was built go out."""
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,17 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from features import fold_kernel
 from features.console import Progress
 from features.errors import MissingError
-from features.log import EventLog, open_log
+from features.freshness import BuildNote, events_since, layout, read_note, write_note
+from features.log import open_log
 from features.settings import Settings
-from features.state import PRODUCTS_FIELDS, PRODUCTS_SCHEMA, STATE_FIELDS, STATE_SCHEMA, fold_timeline
+from features.state import PRODUCTS_SCHEMA, STATE_SCHEMA, fold_timeline
 from features.timeline import build_timeline
-from features.vocabulary import HALF_LIVES_DAYS
 
-LAYOUT_VERSION: Final = 1
-"""Raised by hand when the same events fold to other states: a note with another version is built anew."""
 FOLD_ROWS: Final = 500_000
 """The timeline is folded in pieces of about this many events, cut between customers, to bound memory."""
 
@@ -39,20 +34,8 @@ class BuildReport:
     seconds: dict[str, float]
 
 
-@dataclass(frozen=True)
-class BuildNote:
-    """What the stores were built from; kept beside them."""
-
-    log_fingerprint: str
-    layout: str
-    events: int
-    customers: int
-    state_rows: int
-    last_event_at: str
-
-
 def build_features(settings: Settings, progress: Progress, force: bool = False) -> BuildReport:
-    """Bring both stores up to the log; does nothing when they already are (unless `force`).
+    """Bring both stores up to the log; does nothing when no event that changes a state is new (unless `force`).
 
     Raises MissingError when the log is empty.
     """
@@ -60,11 +43,11 @@ def build_features(settings: Settings, progress: Progress, force: bool = False) 
 
     log = open_log(settings)
     try:
-        fingerprint = log.fingerprint()
         note = read_note(settings)
-        if note and not force and note.log_fingerprint == fingerprint and note.layout == _layout():
+        if note and not force and events_since(note, log) == 0:
             return BuildReport(note.events, note.customers, note.state_rows, rebuilt=False, seconds={})
-        if log.count() == 0:
+        fingerprint, last_seq = log.fingerprint(), log.last_seq()
+        if last_seq == 0:
             raise MissingError("The event log is empty.", repair="Bring events in first: omni ingest complete-journey")
         seconds: dict[str, float] = {}
         started = time.perf_counter()
@@ -80,23 +63,10 @@ def build_features(settings: Settings, progress: Progress, force: bool = False) 
         started = _lap(seconds, "feast apply", started)
         store.materialize(progress)
         _lap(seconds, "online store", started)
-        note = BuildNote(fingerprint, _layout(), n_events, n_customers, n_rows, last_event_at)
-        _write_atomically(_note_path(settings), json.dumps(asdict(note), indent=2))
+        write_note(settings, BuildNote(fingerprint, layout(), last_seq, n_events, n_customers, n_rows, last_event_at))
         return BuildReport(n_events, n_customers, n_rows, rebuilt=True, seconds=seconds)
     finally:
         log.close()
-
-
-def read_note(settings: Settings) -> BuildNote | None:
-    """The note of the last build, None before the first."""
-    path = _note_path(settings)
-    return BuildNote(**json.loads(path.read_text())) if path.exists() else None
-
-
-def is_fresh(settings: Settings, log: EventLog) -> bool:
-    """Whether the stores were built from just what the log holds, with this code's layout."""
-    note = read_note(settings)
-    return note is not None and note.log_fingerprint == log.fingerprint() and note.layout == _layout()
 
 
 def fold_to_parquet(settings: Settings, n_events: int, progress: Progress) -> tuple[int, int, str]:
@@ -147,23 +117,8 @@ def _build_product_state(settings: Settings, progress: Progress) -> None:
     build_product_state(settings, progress)
 
 
-def _layout() -> str:
-    """Changes when stored states would: fields, scalars, half-lives, or the version above."""
-    parts = (LAYOUT_VERSION, STATE_FIELDS, PRODUCTS_FIELDS, fold_kernel.SCALARS, HALF_LIVES_DAYS)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-
-
-def _note_path(settings: Settings) -> Path:
-    return settings.timeline_path.with_name("build.json")
-
-
 def _part(path: Path) -> Path:
     return path.with_suffix(".part")
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    _part(path).write_text(text)
-    os.replace(_part(path), path)
 
 
 def _lap(seconds: dict[str, float], name: str, started: float) -> float:

@@ -1,36 +1,85 @@
 """What need not be done again: sources that the log holds already, and how far the feature stores lag behind it."""
 
+import hashlib
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.build import _layout, is_fresh, read_note
-from features.log import open_log
+from features import fold_kernel
+from features.log import EventLog, open_log
 from features.settings import Settings
-from features.vocabulary import Columns, EventKind
+from features.state import PRODUCTS_FIELDS, STATE_FIELDS
+from features.vocabulary import HALF_LIVES_DAYS, Columns, EventKind
+
+LAYOUT_VERSION: Final = 1
+"""Raised by hand when the same events fold to other states: a build with another version is done anew."""
+
+
+@dataclass(frozen=True)
+class BuildNote:
+    """What the feature stores were built from; kept beside them."""
+
+    log_fingerprint: str
+    layout: str
+    last_seq: int
+    events: int
+    customers: int
+    state_rows: int
+    last_event_at: str
+
+
+def read_note(settings: Settings) -> BuildNote | None:
+    """The note of the last build; None before the first, and for one that an older Omni wrote."""
+    path = _build_path(settings)
+    if not path.exists():
+        return None
+    try:
+        return BuildNote(**json.loads(path.read_text(encoding="utf-8")))
+    except TypeError:
+        return None
+
+
+def write_note(settings: Settings, note: BuildNote) -> None:
+    """Keep the note of a build that is complete."""
+    _write(_build_path(settings), asdict(note))
+
+
+def layout() -> str:
+    """Changes when the same events would be stored as other states."""
+    parts = (LAYOUT_VERSION, STATE_FIELDS, PRODUCTS_FIELDS, fold_kernel.SCALARS, HALF_LIVES_DAYS)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def events_since_build(settings: Settings) -> int | None:
-    """Events that came after the last build and change a state; None where a whole build is due.
-
-    Decisions do not count: the service writes one for every answer, and the fold passes over them.
-    """
+    """Events that came after the last build and change a state; None where a whole build is due."""
     note = read_note(settings)
-    if note is None or note.layout != _layout():
+    if note is None:
         return None
     log = open_log(settings)
     try:
-        if is_fresh(settings, log):
-            return 0
-        new = log.count() - note.events
-        if new <= 0:
-            return None  # same length or shorter, and not the same: another log
-        kinds = [batch[Columns.KIND].cast(pa.string()) for batch in log.read(after_seq=log.last_seq() - new)]
+        return events_since(note, log)
     finally:
         log.close()
-    return sum(int(pc.sum(pc.not_equal(column, EventKind.DECISION.value)).as_py()) for column in kinds)
+
+
+def events_since(note: BuildNote, log: EventLog) -> int | None:
+    """Events in `log` after the noted build that change a state; None where the log or the layout is another one.
+
+    Decisions do not count: the service writes one for every answer, and the fold passes over them.
+    """
+    if note.layout != layout():
+        return None
+    if note.log_fingerprint == log.fingerprint():
+        return 0
+    n_new = n_changing = 0
+    for batch in log.read(after_seq=note.last_seq):
+        n_new += batch.num_rows
+        n_changing += pc.sum(pc.not_equal(batch[Columns.KIND].cast(pa.string()), EventKind.DECISION.value)).as_py()
+    return n_changing if note.events + n_new == log.count() else None
 
 
 def is_ingested(settings: Settings, source: str, sample: float | None, path: Path | None) -> bool:
@@ -52,10 +101,7 @@ def note_ingested(settings: Settings, source: str, sample: float | None, path: P
         notes = {**_read_notes(settings), _key(settings, source, sample, path): log.last_seq()}
     finally:
         log.close()
-    file = _notes_path(settings)
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(notes, indent=2), encoding="utf-8")
-    part.replace(file)
+    _write(_notes_path(settings), notes)
 
 
 def _key(settings: Settings, source: str, sample: float | None, path: Path | None) -> str:
@@ -70,3 +116,13 @@ def _read_notes(settings: Settings) -> dict[str, int]:
 
 def _notes_path(settings: Settings) -> Path:
     return settings.home / "ingested.json"
+
+
+def _build_path(settings: Settings) -> Path:
+    return settings.timeline_path.with_name("build.json")
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    part.replace(file)

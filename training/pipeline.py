@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from features.errors import InputError
+from features.errors import InputError, MissingError
 from features.settings import Settings
 from features.vocabulary import Task
 from training import plots, registry, tracking
@@ -209,14 +209,13 @@ def _identity(settings: Settings, config: BaseModel, seed: int) -> dict[str, str
 
 
 def data_fingerprint(settings: Settings) -> str:
-    """The event log's fingerprint."""
-    from features.log import open_log
+    """Fingerprint of the events that the features were built from. Raises MissingError before the first build."""
+    from features.freshness import read_note
 
-    log = open_log(settings)
-    try:
-        return log.fingerprint()
-    finally:
-        log.close()
+    note = read_note(settings)
+    if note is None:
+        raise MissingError("There are no features to train on.", repair="Run: omni features build")
+    return note.log_fingerprint
 
 
 def open_store(settings: Settings) -> Any:

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features.build import build_features, fold_to_parquet, read_note
+from features.build import build_features, fold_to_parquet
 from features.errors import MissingError
 from features.events import events_to_table, parse_events
+from features.freshness import read_note
 from features.log import open_log
 from features.parity import check_parity, relative_difference
 from features.settings import Settings
