@@ -196,7 +196,7 @@ def _model_table(models: "tuple[TrainReport, ...]") -> Any:
         title="The models, on a test period after everything they learnt from", title_justify="left", box=None
     )
     for column in ("model", "metric", "value", "95 %", "best baseline"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, no_wrap=column != "best baseline")
     for report in models:
         if report.skipped:
             table.add_row(str(report.task), f"version {report.version} is up to date: omni models")

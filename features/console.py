@@ -20,6 +20,9 @@ from features.errors import OmniError
 Progress = Callable[[str], None]
 """What long work calls with a few words about what it is doing now."""
 
+_FILE_WIDTH = 120
+"""Columns that a table may take when stdout is no terminal."""
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
 """The `--json` flag, the same on every command: `as_json: JsonOption = False`."""
 
@@ -36,7 +39,8 @@ def emit(result: Any, as_json: bool = False) -> None:
         return
     from rich.console import Console
 
-    Console(soft_wrap=True).print(result if hasattr(result, "__rich__") else _as_table(to_plain(result)))
+    width = None if sys.stdout.isatty() else _FILE_WIDTH
+    Console(soft_wrap=True, width=width).print(result if hasattr(result, "__rich__") else _as_table(to_plain(result)))
 
 
 def to_plain(value: Any) -> Any:

@@ -43,7 +43,7 @@ _KIND_WORDS: Final[dict[EventKind, str]] = {
     EventKind.VISIT: "visits",
     EventKind.CALL: "calls",
     EventKind.FEEDBACK: "ratings and survey answers",
-    EventKind.IMPRESSION: "impressions",
+    EventKind.IMPRESSION: "promotions seen",
 }
 _KINDS: Final = np.array([KIND_CODES[kind] for kind in _KIND_WORDS])
 _ACTIONS: Final = np.array([KIND_CODES[kind] for kind in CUSTOMER_KINDS])

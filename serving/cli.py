@@ -1,6 +1,7 @@
 """The commands that answer: `omni serve` over HTTP, `omni decide` for every customer at once."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,12 @@ import typer
 from features.console import JsonOption, emit, say, set_up_logging, step
 from features.errors import InputError
 from features.settings import Settings
+
+
+ReplayOption = Annotated[
+    bool,
+    typer.Option("--replay", help="For data that ends in the past: start the clock just after its last event."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -27,12 +34,13 @@ def serve(
     applier: Annotated[
         bool, typer.Option(help="Also run the process that brings new events into the online store.")
     ] = True,
+    replay: ReplayOption = False,
 ) -> None:
     """Answer over HTTP until stopped (Ctrl-C): the contract is at /docs.json, the console at /."""
     from serving.supervisor import run_until_stopped, start_service
 
     set_up_logging()
-    service = start_service(Settings.from_env(os.environ), host=host, port=port, workers=workers, with_applier=applier)
+    service = start_service(_settings(replay), host=host, port=port, workers=workers, with_applier=applier)
     say(f"Starting on {service.url} (ready when {service.url}/readyz says so; Ctrl-C stops it)")
     raise typer.Exit(run_until_stopped(service, drain_seconds))
 
@@ -43,6 +51,7 @@ def decide(
     keep: Annotated[
         bool, typer.Option("--log/--no-log", help="Put the decisions into the event log, to learn from their outcomes.")
     ] = True,
+    replay: ReplayOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """One decision per customer, in bulk: product, channel, hour and reasons, as a table."""
@@ -51,5 +60,14 @@ def decide(
     from serving.bulk import decide_all
 
     with step("Deciding for every customer") as progress:
-        report = decide_all(Settings.from_env(os.environ), out, keep=keep, progress=progress)
+        report = decide_all(_settings(replay), out, keep=keep, progress=progress)
     emit(report, as_json)
+
+
+def _settings(replay: bool) -> Settings:
+    settings = Settings.from_env(os.environ)
+    if not replay:
+        return settings
+    from serving.showcase import replay_start
+
+    return replace(settings, clock_start=replay_start(settings))

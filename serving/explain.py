@@ -19,6 +19,8 @@ _VERBS = {
     KIND_CODES[EventKind.ADD_TO_CART]: "put in the cart",
 }
 N_REASONS = 5
+_LAPSED_GAPS = 3.0
+"""A product that was not bought for this many of its usual gaps is no longer due: the habit has lapsed."""
 
 
 def purchase_history(state: StateBatch, as_of_s: float) -> dict[int, ProductHistory]:
@@ -44,14 +46,19 @@ def product_reasons(
         reasons.append(f"bought {history.count} times" if history.count > 1 else "bought once")
         if history.gap_days is not None:
             reasons.append(f"bought about every {days(history.gap_days)}")
-        due = ": due" if is_due(history, rules) else ""
-        reasons.append(f"last bought {days(history.last_days)} ago{due}")
+        reasons.append(f"last bought {days(history.last_days)} ago{_timeliness(history, rules)}")
     if code in state.cart_product.values:
         reasons.append("in the open cart")
     reasons += _seen(code, state, as_of_s)
     if not reasons and len(state.seq_product.values):
         reasons.append("new to this customer: fits what they bought lately and what is popular now")
     return reasons or ["popular now"]
+
+
+def _timeliness(history: ProductHistory, rules: Rules) -> str:
+    if not is_due(history, rules) or history.gap_days is None:
+        return ""
+    return ": due" if history.last_days <= _LAPSED_GAPS * history.gap_days else ": lapsed, worth a reminder"
 
 
 def churn_reasons(

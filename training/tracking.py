@@ -154,6 +154,7 @@ class Run:
             metadata=_plain(metadata),
             extra_files=[str(path) for path in extra_files] or None,
             save_as_external_data=False,
+            onnx_execution_providers=["CPUExecutionProvider"],
             pip_requirements=[
                 f"onnx=={onnx.__version__}",
                 f"onnxruntime=={onnxruntime.__version__}",

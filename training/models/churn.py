@@ -48,7 +48,7 @@ class ChurnConfig(BaseModel):
     """Days between the cutoffs that training snapshots are taken at."""
     warmup_days: float = Field(56, ge=0)
     """History that must lie before the first cutoff."""
-    active_within_days: float | None = Field(90, gt=0)
+    active_within_days: float | None = Field(365, gt=0)
     """Only customers with activity in this many days before a cutoff count; without it all that were ever seen do."""
     activity_kinds: tuple[EventKind, ...] = (EventKind.PURCHASE,)
     """Kinds of event that show that a customer has not churned."""
