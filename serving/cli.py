@@ -11,7 +11,6 @@ from features.console import JsonOption, emit, say, set_up_logging, step
 from features.errors import InputError
 from features.settings import Settings
 
-
 ReplayOption = Annotated[
     bool,
     typer.Option("--replay", help="For data that ends in the past: start the clock just after its last event."),
