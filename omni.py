@@ -31,22 +31,6 @@ QUIET_LIBRARIES = {
 }
 """No library that we use reports to anybody or draws on the terminal, unless the user's own environment says so."""
 
-HEADLINES = {
-    Task.NEXT_PRODUCT: ("hr@10", "ndcg@10", "recall@10", "recall_repeat@10", "recall_explore@10", "coverage@10"),
-    Task.CHURN: ("auc", "average_precision", "log_loss", "brier", "ece", "lift@10%"),
-    Task.BEST_CHANNEL: (
-        "auc",
-        "auc/post_personal",
-        "auc/post_targeted",
-        "auc/mailer",
-        "auc/display",
-        "log_loss",
-        "ece",
-    ),
-}
-"""The figures that the demo shows; every other one is in MLflow and in `omni train --json`."""
-LESS_IS_BETTER = frozenset({"log_loss", "brier", "ece"})
-
 _UsageError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 # Typer carries its own copy of click in some releases and the real one in others; this is the base in both.
 
@@ -190,24 +174,11 @@ def _train_all(settings: Settings, meter: "Meter") -> "tuple[TrainReport, ...]":
 
 
 def _model_table(models: "tuple[TrainReport, ...]") -> Any:
-    from rich.table import Table
+    from training.report_table import HEADLINES, metric_table
 
-    table = Table(
-        title="The models, on a test period after everything they learnt from", title_justify="left", box=None
-    )
-    for column in ("model", "metric", "value", "95 %", "best baseline"):
-        table.add_column(column, no_wrap=column != "best baseline")
-    for report in models:
-        if report.skipped:
-            table.add_row(str(report.task), f"version {report.version} is up to date: omni models")
-        for name in (name for name in HEADLINES[report.task] if name in report.metrics):
-            metric = report.metrics[name]
-            rivals = [(values[name].value, rival) for rival, values in report.baselines.items() if name in values]
-            best = min(rivals, default=None) if name in LESS_IS_BETTER else max(rivals, default=None)
-            interval = f"{metric.low:.4f} to {metric.high:.4f}"
-            rival = f"{best[1]} {best[0]:.4f}" if best else ""
-            table.add_row(str(report.task), name, f"{metric.value:.4f}", interval, rival)
-    return table
+    names = {task.value: wanted for task, wanted in HEADLINES.items()}
+    figures = [(report.task.value, report.metrics, report.baselines) for report in models]
+    return metric_table(figures, "The models, on a test period after everything they learnt from", names)
 
 
 features.cli.register(app)

@@ -56,6 +56,15 @@ class BenchmarkReport:
             "seed": self.seed,
         }
 
+    def __rich__(self) -> Any:
+        """The figures as a table, under the protocol."""
+        from rich.console import Group
+
+        from training.report_table import metric_table
+
+        protocol = ", ".join(f"{name} {value}" for name, value in self.protocol.items())
+        return Group(protocol, "", metric_table([(self.task.value, self.metrics, self.baselines)]))
+
     def write(self, path: Path) -> None:
         """Write the report as one JSON object; undefined numbers become null."""
         path.parent.mkdir(parents=True, exist_ok=True)

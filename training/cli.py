@@ -169,4 +169,4 @@ class _Versions:
 def _hand_over(found: Any, report: Path | None, as_json: bool) -> None:
     if report is not None:
         found.write(report)
-    emit(found.to_dict(), as_json)
+    emit(found.to_dict() if as_json else found, as_json)

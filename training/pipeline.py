@@ -6,7 +6,7 @@ import json
 import logging
 import time
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from features.vocabulary import Task
 from training import plots, registry, tracking
 from training.metrics import Metric
 from training.results import Progress, TrainContext, TrainedModel
-from training.tracking import CHAMPION, EVALUATION_FILE, ModelVersion, Run
+from training.tracking import CHAMPION, EVALUATION_FILE, FIGURES_FILE, ModelVersion, Run
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,19 @@ class TrainReport:
     rows: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
+    def __rich__(self) -> Any:
+        """The figures as a table, under a line that says what became of the version."""
+        from rich.console import Group
+
+        from training.report_table import metric_table
+
+        role = "champion: it serves" if self.champion else "challenger: promote it with `omni promote`"
+        role += ", up to date" if self.skipped else ""
+        heading = f"{self.task.value} version {self.version}, {role}"
+        refusals = () if self.champion else self.gates
+        took = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
+        return Group(heading, *refusals, "", metric_table([(self.task.value, self.metrics, self.baselines)]), "", took)
+
 
 def train(
     task: Task,
@@ -83,7 +96,7 @@ def train(
     config = load_config(task, config_path, overrides)
     if reuse and (same := up_to_date(task, settings, config, seed)) is not None:
         progress(f"{task.value}: version {same.version} is up to date")
-        return TrainReport(task, same.version, same.run_id, champion=True, skipped=True)
+        return _report_of(same, settings)
     started = time.perf_counter()
     store = open_store(settings)
     module = TASKS[task]
@@ -154,6 +167,28 @@ def code_fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
+def _plain(metrics: Mapping[str, Metric]) -> dict[str, dict[str, float]]:
+    return {name: metric.to_dict() for name, metric in metrics.items()}
+
+
+def _report_of(version: ModelVersion, settings: Settings) -> TrainReport:
+    """The report of a version that was trained before, from what its run keeps."""
+    figures = tracking.run_json(settings, version.run_id, FIGURES_FILE) or {"metrics": {}, "baselines": {}}
+
+    def read(plain: Mapping[str, Mapping[str, float]]) -> dict[str, Metric]:
+        return {name: Metric(**metric) for name, metric in plain.items()}
+
+    return TrainReport(
+        task=version.task,
+        version=version.version,
+        run_id=version.run_id,
+        champion=True,
+        skipped=True,
+        metrics=read(figures["metrics"]),
+        baselines={name: read(values) for name, values in figures["baselines"].items()},
+    )
+
+
 def _record(run: Run, trained: TrainedModel, settings: Settings, config: BaseModel, seed: int) -> ModelVersion:
     numbers: dict[str, Metric | float] = dict(trained.metrics)
     for name, values in trained.baselines.items():
@@ -162,6 +197,10 @@ def _record(run: Run, trained: TrainedModel, settings: Settings, config: BaseMod
     numbers |= {f"seconds.{name}": value for name, value in trained.seconds.items()}
     numbers |= {f"rows.{name}": float(value) for name, value in trained.rows.items()}
     run.log_metrics(numbers)
+    run.log_json(
+        {"metrics": _plain(trained.metrics), "baselines": {k: _plain(v) for k, v in trained.baselines.items()}},
+        FIGURES_FILE,
+    )
     identity = _identity(settings, config, seed)
     run.set_tags(identity)
     for path, figure in plots.of_evaluation(trained.evaluation):

@@ -34,6 +34,7 @@ EXPERIMENT: Final = "omni"
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 EVALUATION_FILE: Final = "evaluation.parquet"
+FIGURES_FILE: Final = "figures.json"
 _FORBIDDEN_IN_KEYS = re.compile(r"[^\w\-. :/]")
 _BATCH = 500
 
@@ -229,6 +230,14 @@ def by_alias(settings: Settings, task: Task, alias: str) -> ModelVersion | None:
 def run_metrics(settings: Settings, run_id: str) -> dict[str, float]:
     """The last value of every metric of a run, by its stored key."""
     return dict(connect(settings).MlflowClient().get_run(run_id).data.metrics)
+
+
+def run_json(settings: Settings, run_id: str, path: str) -> Any:
+    """What `Run.log_json` wrote, or None where the run has no such file."""
+    mlflow = connect(settings)
+    if path not in {item.path for item in mlflow.MlflowClient().list_artifacts(run_id)}:
+        return None
+    return mlflow.artifacts.load_dict(f"runs:/{run_id}/{path}")
 
 
 def run_table(settings: Settings, run_id: str, name: str) -> pd.DataFrame | None:

@@ -69,7 +69,7 @@ def main() -> None:
         for i in range(PLAIN_EVENTS):
             if i == 0 or rows[i] != rows[i - 1]:
                 kernel.reset.py_func(fresh)
-            kernel.apply_event.py_func(fresh, *(column[i] for column in events))
+            kernel.apply_event.py_func(fresh, *(column[i].item() for column in events))
 
     plain_rate = PLAIN_EVENTS / cpu_seconds(plain)
     print(

@@ -1,0 +1,46 @@
+"""Metrics with intervals and the baselines' come in; the table that a person reads goes out."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from features.vocabulary import Task
+from training.metrics import Metric, lower_is_better
+
+HEADLINES: Final[dict[Task, tuple[str, ...]]] = {
+    Task.NEXT_PRODUCT: ("ndcg@10", "recall@10", "hr@10", "recall_repeat@10", "recall_explore@10", "coverage@10"),
+    Task.CHURN: ("log_loss", "auc", "average_precision", "brier", "ece", "lift@10%"),
+    Task.BEST_CHANNEL: ("log_loss", "auc", "ece"),
+}
+"""The figures worth a first look, the one that decides about promotion first; every other one is in MLflow."""
+
+Figures = tuple[str, Mapping[str, Metric], Mapping[str, Mapping[str, Metric]]]
+"""A heading, a model's metrics, and each baseline's."""
+
+
+def metric_table(
+    figures: Iterable[Figures], title: str = "", names: Mapping[str, tuple[str, ...]] | None = None
+) -> Any:
+    """A rich table with a row per metric: value, 95 % interval, and the best baseline.
+
+    `names` picks metrics per heading, where a name also takes its parts (`auc` takes `auc/mailer`); without it all are shown.
+    """
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    for column in ("model", "metric", "value", "95 %", "best baseline"):
+        table.add_column(column, no_wrap=column != "best baseline")
+    for heading, metrics, baselines in figures:
+        wanted = None if names is None else names[heading]
+        for name, metric in metrics.items():
+            if wanted is None or name.split("/")[0] in wanted:
+                interval = f"{metric.low:.4f} to {metric.high:.4f}"
+                table.add_row(heading, name, f"{metric.value:.4f}", interval, _best(name, baselines))
+    return table
+
+
+def _best(name: str, baselines: Mapping[str, Mapping[str, Metric]]) -> str:
+    rivals = {rival: values[name].value for rival, values in baselines.items() if name in values}
+    if not rivals:
+        return ""
+    best = min(rivals, key=rivals.__getitem__) if lower_is_better(name) else max(rivals, key=rivals.__getitem__)
+    return f"{best} {rivals[best]:.4f}"
