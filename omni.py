@@ -116,7 +116,7 @@ def demo(
 
     What is done already is not done again. Without --once the service stays up until Ctrl-C.
     """
-    from features.meter import Meter
+    from features.meter import Meter, release_memory
     from serving import showcase
     from serving.supervisor import run_until_stopped, start_service
 
@@ -127,6 +127,7 @@ def demo(
         picks = showcase.pick_customers(settings)
         if settings.clock_start is None:
             settings = replace(settings, clock_start=showcase.replay_start(settings))
+        release_memory()
         service = start_service(settings, port=port, log_file=settings.home / "service.log")
         try:
             with meter.step("Start the service") as progress:

@@ -1,13 +1,16 @@
 """Where a long job's time and memory go: named steps come in, seconds and peak memory of each go out."""
 
+import ctypes
+import gc
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
+import pyarrow as pa
 
 from features.console import Progress, step
 
@@ -80,6 +83,14 @@ class Meter:
     def _sample(self) -> None:
         while not self._stop.wait(SAMPLE_EVERY_S):
             self._peak_mib = max(self._peak_mib, tree_memory_mib())
+
+
+def release_memory() -> None:
+    """Give freed memory back to the system now, before another process needs it; does what the platform can."""
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    with suppress(OSError, AttributeError):  # glibc alone keeps freed pages, and has a call for it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def tree_memory_mib() -> float:

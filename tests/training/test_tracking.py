@@ -108,6 +108,8 @@ def test_the_churn_file_stands_alone(first, settings, tmp_path) -> None:
 def test_nothing_is_done_again_while_nothing_changed(first, settings) -> None:
     again = pipeline.train(Task.CHURN, settings, SMALL, reuse=True)
     assert (again.version, again.skipped) == (1, True)
+    assert again.metrics == first.metrics  # read back from the run
+    assert again.baselines == first.baselines
     config = pipeline.load_config(Task.CHURN, None, SMALL)
     assert pipeline.up_to_date(Task.CHURN, settings, config, seed=5) is None
     FINGERPRINT["now"] = "data-2"

@@ -1,0 +1,34 @@
+"""The table of figures: which rows it shows, and which baseline it calls the best."""
+
+from rich.console import Console
+
+from training.metrics import Metric
+from training.report_table import metric_table
+
+
+def lines(table) -> list[str]:
+    """The table as plain lines."""
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(table)
+    return [" ".join(line.split()) for line in capture.get().splitlines()]
+
+
+def of(value: float) -> Metric:
+    return Metric(value, value - 0.1, value + 0.1)
+
+
+METRICS = {"auc": of(0.8), "auc/mail": of(0.7), "log_loss": of(0.3), "brier": of(0.2)}
+BASELINES = {"recency": {"auc": of(0.6), "log_loss": of(0.4)}, "rfm": {"auc": of(0.7), "log_loss": of(0.5)}}
+
+
+def test_the_best_baseline_is_the_largest_or_for_a_loss_the_smallest() -> None:
+    shown = lines(metric_table([("churn", METRICS, BASELINES)]))
+    assert "churn auc 0.8000 0.7000 to 0.9000 rfm 0.7000" in shown
+    assert "churn log_loss 0.3000 0.2000 to 0.4000 recency 0.4000" in shown
+    assert "churn brier 0.2000 0.1000 to 0.3000" in shown
+
+
+def test_named_metrics_come_with_their_parts() -> None:
+    shown = lines(metric_table([("churn", METRICS, BASELINES)], names={"churn": ("auc",)}))
+    assert [line.split()[1] for line in shown[1:]] == ["auc", "auc/mail"]
