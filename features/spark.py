@@ -6,6 +6,7 @@ that succeeded, so a task that Spark repeats leaves nothing behind. Driver and e
 environment and `OMNI_HOME` on a file system that all of them see under the same path.
 """
 
+import atexit
 import os
 import sys
 from collections.abc import Iterator
@@ -64,14 +65,17 @@ def session(settings: Settings) -> "SparkSession":
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # the executors' Python; Spark reads it from nowhere else
     if settings.spark_master.startswith("local"):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")  # listen to nobody outside
-    conf = SparkConf().setAll(list(spark_conf(settings).items()))
+    conf, is_new = SparkConf().setAll(list(spark_conf(settings).items())), SparkSession.getActiveSession() is None
     try:
-        return SparkSession.builder.config(conf=conf).getOrCreate()
+        spark: SparkSession = SparkSession.builder.config(conf=conf).getOrCreate()
     except PySparkRuntimeError as error:
         raise MissingError(
             f"Spark does not start on {settings.spark_master}: {error}.",
             repair="Install Java 17 or set JAVA_HOME to it, and check OMNI_SPARK_MASTER.",
         ) from error
+    if is_new:
+        atexit.register(spark.stop)
+    return spark
 
 
 def fold_with_spark(settings: Settings, n_events: int, progress: Progress) -> FoldCount:

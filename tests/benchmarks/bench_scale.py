@@ -1,6 +1,6 @@
-"""What many customers and events need: rates and sizes measured on a built home, multiplied out; prints a table.
+"""What many customers and events need: rates and sizes measured on the log's events, multiplied out; prints a table.
 
-omni ingest complete-journey && omni features build && python tests/benchmarks/bench_scale.py
+omni ingest complete-journey && python tests/benchmarks/bench_scale.py --spark
 """
 
 import argparse
