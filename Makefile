@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 BRIEFLY := awk '/^Collecting /{if (++n % 20 == 0) {print "  " n " packages found"; fflush()}} \
   /^Installing collected/{print "  unpacking"; fflush()}'
 
-.PHONY: help install demo test serve notebooks bench clean distclean
+.PHONY: help install spark demo test serve notebooks bench clean distclean
 
 help: ## list the commands
 	@echo "Omni: one customer, every channel, one decision."
@@ -41,6 +41,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PIP) -e '.[demo,dev,notebooks]' -c constraints.txt | $(BRIEFLY)
 	@touch $@
 	@echo "Installed. The command is $(BIN)/omni"
+
+spark: $(STAMP) ## add Spark (450 MB; needs Java 17) and test that it gives what the embedded engine gives
+	@$(PIP) -e '.[spark]' -c constraints.txt | $(BRIEFLY)
+	$(BIN)/python -m pytest -q -m spark
 
 demo: $(STAMP) ## real data → features → three models → registry → service, and three customers' answers
 	@$(BIN)/omni demo

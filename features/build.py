@@ -1,22 +1,20 @@
 """The event log comes in; the timeline, Feast's offline and online stores, and a note of what was built go out."""
 
-import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from features import parts
 from features.console import Progress
 from features.errors import MissingError
+from features.fold_files import FOLD_COLUMNS, FoldCount, fold_to_files, whole_customers
 from features.freshness import BuildNote, events_since, layout, read_note, write_note
 from features.log import open_log
 from features.settings import Settings
-from features.state import PRODUCTS_SCHEMA, STATE_SCHEMA, fold_timeline
 from features.timeline import build_timeline
 
 FOLD_ROWS: Final = 500_000
@@ -71,44 +69,27 @@ def build_features(settings: Settings, progress: Progress, force: bool = False) 
 
 def fold_to_parquet(settings: Settings, n_events: int, progress: Progress) -> tuple[int, int, str]:
     """Fold the timeline into Feast's offline sources; returns (customers, state rows, time of the last event)."""
+    if settings.offline_store == "spark":
+        from features.spark import fold_with_spark
+
+        done = fold_with_spark(settings, n_events, progress)
+    else:
+        done = _fold_here(settings, n_events, progress)
+    last_event = pa.scalar(done.last_event_us, pa.timestamp("us", tz="UTC"))
+    return done.customers, done.state_rows, str(last_event.as_py().isoformat())
+
+
+def _fold_here(settings: Settings, n_events: int, progress: Progress) -> FoldCount:
     states, products = settings.customer_state_path, settings.customer_products_path
-    n_customers = n_rows = n_folded = 0
-    last = pa.scalar(0, pa.timestamp("us", tz="UTC"))
-    columns = ["customer_id", "occurred_at", "kind", "channel", "product_code", "quantity", "value", "seq"]
-    with (
-        pq.ParquetWriter(_part(states), STATE_SCHEMA, compression="zstd", use_dictionary=["customer_id"]) as to_states,
-        pq.ParquetWriter(
-            _part(products), PRODUCTS_SCHEMA, compression="zstd", use_dictionary=["customer_id"]
-        ) as to_prods,
-    ):
-        for piece in _pieces(settings.timeline_path, columns):
-            n_customers += len(piece["customer_id"].unique())
-            for state_rows, product_rows in fold_timeline(piece):
-                to_states.write_table(state_rows)
-                to_prods.write_table(product_rows)
-                n_rows += state_rows.num_rows
-            last = max(last, pc.max(piece["occurred_at"]), key=lambda moment: moment.value)
-            n_folded += piece.num_rows
-            progress(f"{n_folded:,} of {n_events:,} events folded, {n_rows:,} states")
-    os.replace(_part(states), states)
-    os.replace(_part(products), products)
-    return n_customers, n_rows, str(last.as_py().isoformat())
-
-
-def _pieces(path: Path, columns: list[str]) -> Iterator[pa.Table]:
-    """The timeline in pieces that never cut a customer in two."""
-    rest: pa.Table | None = None
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=FOLD_ROWS, columns=columns):
-        piece = pa.Table.from_batches([batch])
-        if rest is not None:
-            piece = pa.concat_tables([rest, piece])
-        last_customer = piece["customer_id"][-1]
-        n_whole = pc.sum(pc.not_equal(piece["customer_id"], last_customer)).as_py()
-        rest = piece.slice(n_whole)
-        if n_whole:
-            yield piece.slice(0, n_whole)
-    if rest is not None:
-        yield rest
+    batches = pq.ParquetFile(settings.timeline_path).iter_batches(batch_size=FOLD_ROWS, columns=list(FOLD_COLUMNS))
+    for left_over in (_part(states), _part(products)):
+        parts.discard(left_over)
+    done = FoldCount()
+    for done in fold_to_files(whole_customers(batches), _part(states), _part(products)):
+        progress(f"{done.events:,} of {n_events:,} events folded, {done.state_rows:,} states")
+    parts.replace(_part(states), states)
+    parts.replace(_part(products), products)
+    return done
 
 
 def _build_product_state(settings: Settings, progress: Progress) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
+from feast.data_source import DataSource
 from feast.types import Array, FeastType, Float32, Float64, Int32, Int64, String
 
 from features.offline import ROW_TIME
@@ -12,7 +13,9 @@ from features.settings import Settings
 from features.views import CUSTOMER_VIEWS, TASK_VIEWS, VIEWS, View, feature_service_name
 from features.vocabulary import Columns
 
-_ONE_MOMENT: Final = timedelta(microseconds=1)
+_ONE_MOMENT: Final[dict[str, timedelta]] = {"duckdb": timedelta(microseconds=1), "spark": timedelta(seconds=1)}
+"""How far back a view that is asked for exactly one moment looks: as little as the engine allows. Feast's Spark store
+counts whole seconds, and takes 0 of them for no limit at all; the newest row wins, so the answer is the same."""
 _TYPES: Final[dict[str, FeastType]] = {
     "int64": Int64,
     "float64": Float64,
@@ -59,7 +62,7 @@ def feature_view(view: View, settings: Settings) -> FeatureView:
 
 
 def _feature_view(view: View, entity: Entity, settings: Settings) -> FeatureView:
-    source: FileSource | PushSource = _file_source(view.name, view.path(settings))
+    source: DataSource = _source(view.name, view.path(settings), settings)
     if view in CUSTOMER_VIEWS:
         source = PushSource(name=f"{view.name}_push", batch_source=source)
     return _view(view.name, entity, view, view.fields, view.ttl, source, online=True)
@@ -72,11 +75,11 @@ def _training_views(view: View, entity: Entity, settings: Settings) -> list[Feat
     which costs tens of gigabytes for wide rows. So it first joins the narrow view, and then asks the wide one for
     exactly the moments found: the same rows, measured 10 times faster.
     """
-    narrow = _file_source(moments_name(view), view.moments_path(settings))
-    wide = _file_source(exact_name(view), view.path(settings))
+    narrow = _source(moments_name(view), view.moments_path(settings), settings)
+    wide = _source(exact_name(view), view.path(settings), settings)
     return [
         _view(moments_name(view), entity, view, ((ROW_TIME, "int64"),), view.ttl, narrow, online=False),
-        _view(exact_name(view), entity, view, view.fields, _ONE_MOMENT, wide, online=False),
+        _view(exact_name(view), entity, view, view.fields, _ONE_MOMENT[settings.offline_store], wide, online=False),
     ]
 
 
@@ -86,7 +89,7 @@ def _view(
     view: View,
     fields: tuple[tuple[str, str], ...],
     ttl: timedelta,
-    source: FileSource | PushSource,
+    source: DataSource,
     *,
     online: bool,
 ) -> FeatureView:
@@ -95,5 +98,10 @@ def _view(
     return FeatureView(name=name, entities=[entity], ttl=ttl, schema=schema, source=source, online=online)
 
 
-def _file_source(name: str, path: Path) -> FileSource:
-    return FileSource(name=f"{name}_file", path=str(path), timestamp_field=Columns.EVENT_TIMESTAMP)
+def _source(name: str, path: Path, settings: Settings) -> DataSource:
+    if settings.offline_store != "spark":
+        return FileSource(name=f"{name}_file", path=str(path), timestamp_field=Columns.EVENT_TIMESTAMP)
+    from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
+
+    where = f"file://{path}"  # a bare path would be looked for in the cluster's default file system
+    return SparkSource(name=f"{name}_spark", path=where, file_format="parquet", timestamp_field=Columns.EVENT_TIMESTAMP)

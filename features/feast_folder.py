@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from features import views
 from features.settings import Settings
+from features.spark import spark_conf
 
 _SHIM: Final = '''"""Shows Omni's definitions to the `feast` command; written by Omni, do not edit."""
 
@@ -67,12 +68,15 @@ class FeastFolder:
             if self._uses_sqlite
             else {"type": "redis", "connection_string": self._settings.redis_url}
         )
+        offline: dict[str, Any] = {"type": "duckdb"}
+        if self._settings.offline_store == "spark":
+            offline = {"type": "spark", "spark_conf": spark_conf(self._settings)}
         configuration = {
             "project": views.PROJECT,
             "provider": "local",
             # Definitions change only when they are applied, so a long-lived process need not read them again.
             "registry": {"path": str(self._registry_path), "cache_ttl_seconds": 0},
-            "offline_store": {"type": "duckdb"},
+            "offline_store": offline,
             "online_store": online,
             "entity_key_serialization_version": 3,
         }

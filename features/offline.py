@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.errors import MissingError
+from features.parts import scan_path, stamp
 from features.views import View
 from features.vocabulary import Columns
 
@@ -25,22 +26,21 @@ def newest_rows(view: View, path: Path) -> pa.Table:
         f"GROUP BY {key}) USING ({key}, {moment})"
     )
     with duckdb.connect() as connection:
-        return connection.sql(query, params={"path": str(path)}).to_arrow_table()
+        return connection.sql(query, params={"path": scan_path(path)}).to_arrow_table()
 
 
 def refresh_moments(view: View, source: Path, target: Path) -> None:
     """Write the keys and times of `source` to `target`, unless that was done for this very file already."""
     _require(source)
-    facts = source.stat()
-    stamp = f"{facts.st_size}:{facts.st_mtime_ns}".encode()
-    if target.exists() and (pq.read_schema(target).metadata or {}).get(_SOURCE) == stamp:
+    content = stamp(source).encode()
+    if target.exists() and (pq.read_schema(target).metadata or {}).get(_SOURCE) == content:
         return
     rows = pq.read_table(source, columns=[view.join_key, Columns.EVENT_TIMESTAMP])
     times = rows[Columns.EVENT_TIMESTAMP].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
     rows = rows.append_column(ROW_TIME, times)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial")
-    pq.write_table(rows.replace_schema_metadata({_SOURCE: stamp}), partial)
+    pq.write_table(rows.replace_schema_metadata({_SOURCE: content}), partial)
     partial.replace(target)
 
 

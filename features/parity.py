@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from features.console import Progress
 from features.errors import MissingError
+from features.parts import scan_path
 from features.settings import Settings
 from features.signals import SIGNAL_NAMES, compute_signals
 from features.state import StateBatch, decode, encode, fold_events
@@ -74,7 +75,7 @@ def relative_difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArr
 def _draw(settings: Settings, n: int, rng: np.random.Generator) -> list[str]:
     with duckdb.connect() as connection:
         ids = connection.execute(
-            f"SELECT DISTINCT customer_id FROM read_parquet('{settings.customer_state_path}') ORDER BY 1"
+            f"SELECT DISTINCT customer_id FROM read_parquet('{scan_path(settings.customer_state_path)}') ORDER BY 1"
         ).fetchall()
     chosen = rng.choice(len(ids), min(n, len(ids)), replace=False)
     return [ids[i][0] for i in chosen]

@@ -18,10 +18,13 @@ class Settings:
     online_store: str = "sqlite"
     redis_url: str = "localhost:6379"
     clock_start: datetime | None = None
+    offline_store: str = "duckdb"
+    spark_master: str = "local[2]"
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
-        """Read `OMNI_HOME`, `OMNI_EVENT_LOG`, `OMNI_ONLINE_STORE`, `OMNI_REDIS`, `OMNI_CLOCK_START`, `MLFLOW_TRACKING_URI`.
+        """Read `OMNI_HOME`, `OMNI_EVENT_LOG`, `OMNI_ONLINE_STORE`, `OMNI_REDIS`, `OMNI_OFFLINE_STORE`,
+        `OMNI_SPARK_MASTER`, `OMNI_CLOCK_START`, `MLFLOW_TRACKING_URI`.
 
         Raises SettingsError when a value cannot be used.
         """
@@ -31,6 +34,11 @@ class Settings:
             raise SettingsError(
                 f"OMNI_ONLINE_STORE is {online_store!r}.", repair="Set it to 'sqlite' or 'redis', or leave it out."
             )
+        offline_store = env.get("OMNI_OFFLINE_STORE", "duckdb")
+        if offline_store not in ("duckdb", "spark"):
+            raise SettingsError(
+                f"OMNI_OFFLINE_STORE is {offline_store!r}.", repair="Set it to 'duckdb' or 'spark', or leave it out."
+            )
         return cls(
             home=home,
             event_log_url=env.get("OMNI_EVENT_LOG", f"sqlite:///{home / 'events.db'}"),
@@ -38,6 +46,8 @@ class Settings:
             online_store=online_store,
             redis_url=env.get("OMNI_REDIS", "localhost:6379"),
             clock_start=_parse_clock_start(env.get("OMNI_CLOCK_START", "")),
+            offline_store=offline_store,
+            spark_master=env.get("OMNI_SPARK_MASTER", "local[2]"),
         )
 
     @property

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from features import views
+from features import spark, views
 from features.checkpoint import Checkpoint
 from features.clock import Clock
 from features.errors import InputError, MissingError
@@ -77,6 +77,8 @@ class Store:
         keys = _entity_keys(entities)
         if len(keys) == 0:
             return StateBatch.empty(0)
+        if self._is_there:
+            self.apply()  # another engine may have been chosen since the build
         wanted = [view for view in TASK_VIEWS[task] if view in CUSTOMER_VIEWS]
         moments = self._row_moments(keys, wanted)
         if all((times < 0).all() for times in moments.values()):
@@ -135,9 +137,13 @@ class Store:
         with quietly():
             return dict(self._feast.get_online_features(features=features, entity_rows=entity_rows).to_dict())
 
+    @property
+    def _is_there(self) -> bool:
+        return (self._settings.feast_dir / "feature_store.yaml").exists()
+
     @cached_property
     def _feast(self) -> "FeatureStore":
-        if not (self._settings.feast_dir / "feature_store.yaml").exists():
+        if not self._is_there:
             raise MissingError(
                 f"There is no feature store in {self._settings.feast_dir}.", repair="Run `omni features build`."
             )
@@ -203,6 +209,8 @@ class Store:
             }
         )
         with quietly():
+            if self._settings.offline_store == "spark":
+                spark.session(self._settings)  # Feast takes the running one
             table = self._feast.get_historical_features(entity_rows, features, full_feature_names=True).to_arrow()
         return table.sort_by(_ENTITY_ROW)
 
