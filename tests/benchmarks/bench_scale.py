@@ -25,7 +25,7 @@ from features.online_rows import to_online_rows
 from features.settings import Settings
 from features.signals import compute_signals
 from features.spark import fold_with_spark
-from features.store import Store
+from features.store import Store, _beside
 from features.timeline import build_timeline
 from features.views import CUSTOMER_VIEWS
 
@@ -96,7 +96,7 @@ def measure_log(settings: Settings, scratch: Settings, events: float) -> list[Li
     return [*lines, Line("read the log, sort the timeline (driver)", f"{rate:,.0f} events/s/core", needs)]
 
 
-def measure_fold(scratch: Settings, timeline: pa.Table, events: float, words: str, *, with_spark: bool) -> list[Line]:
+def measure_fold(scratch: Settings, timeline: pa.Table, events: float, words: str) -> list[Line]:
     """The fold with its files, embedded and on Spark, and what the rows take."""
     pq.write_table(timeline, scratch.timeline_path)
     fold_to_parquet(scratch, timeline.num_rows, quiet)  # compiles
@@ -105,7 +105,7 @@ def measure_fold(scratch: Settings, timeline: pa.Table, events: float, words: st
     rate, rows_per_event = timeline.num_rows / cpu_s, n_rows / timeline.num_rows
     bytes_per_row = sum(size(view.path(scratch)) for view in CUSTOMER_VIEWS) / n_rows
     stored = events * rows_per_event * bytes_per_row
-    lines = [
+    return [
         Line(f"fold and write, {words}", f"{rate:,.0f} events/s/core", f"{events / rate / HOUR_S:,.1f} core-hours"),
         Line(
             f"offline store, {words}",
@@ -113,21 +113,22 @@ def measure_fold(scratch: Settings, timeline: pa.Table, events: float, words: st
             f"{stored / TB:,.1f} TB",
         ),
     ]
-    if with_spark:
-        fold_with_spark(scratch, timeline.num_rows, quiet)  # starts Spark and its workers
-        cpu_s = cpu_seconds(lambda: fold_with_spark(scratch, timeline.num_rows, quiet))
-        rate = timeline.num_rows / cpu_s
-        needs = f"{events / rate / HOUR_S:,.1f} core-hours"
-        lines.insert(1, Line(f"the same on {scratch.spark_master}", f"{rate:,.0f} events/s/core", needs))
-    return lines
+
+
+def measure_spark(scratch: Settings, timeline: pa.Table, events: float) -> list[Line]:
+    """The same fold on Spark, with the shuffle and the sort, JVM and Python workers together."""
+    fold_with_spark(scratch, timeline.num_rows, quiet)  # starts Spark and its workers
+    cpu_s = cpu_seconds(lambda: fold_with_spark(scratch, timeline.num_rows, quiet))
+    rate = timeline.num_rows / cpu_s
+    needs = f"{events / rate / HOUR_S:,.1f} core-hours"
+    return [Line(f"sort, fold and write on Spark {scratch.spark_master}", f"{rate:,.0f} events/s/core", needs)]
 
 
 def measure_online(scratch: Settings, customers: float) -> list[Line]:
     """The newest states: what they take online, how fast they are written, and how fast they are read."""
-    newest = [newest_rows(view, view.path(scratch)).sort_by("customer_id") for view in CUSTOMER_VIEWS]
-    both = set(newest[1]["customer_id"].to_pylist()) & set(newest[0]["customer_id"].to_pylist())
-    ids = sorted(both)[:ONLINE_CUSTOMERS]
-    states, products = (table.filter(pc.is_in(table["customer_id"], pa.array(ids))) for table in newest)
+    newest = [newest_rows(view, view.path(scratch)) for view in CUSTOMER_VIEWS]
+    states = newest[0].slice(0, ONLINE_CUSTOMERS)
+    products, ids = _beside(states, newest[1]), states["customer_id"].to_pylist()
     now = Clock.from_settings(scratch).now()
     values = [
         value.ByteSize()
@@ -175,19 +176,29 @@ def main() -> None:
     per_customer = round(wanted.events / wanted.customers)
     with tempfile.TemporaryDirectory() as folder:
         scratch = replace(settings, home=Path(folder), online_store="sqlite", offline_store="duckdb")
-        lines = measure_log(settings, scratch, wanted.events)
+        log_lines = measure_log(settings, scratch, wanted.events)
         timeline = pq.read_table(scratch.timeline_path)
+        scratch = replace(scratch, clock_start=pc.max(timeline["occurred_at"]).as_py())  # nothing is too old to be read
         together = first_events(timeline, per_customer, spread=False)
+        n_customers = len(together["customer_id"].unique())
+        print(f"{wanted.customers:,.0f} customers with {per_customer} events each, {wanted.events:,.0f} events in all;")
+        print(
+            f"measured on the first {per_customer} events of {n_customers:,} customers ({together.num_rows:,} events)"
+        )
+        print("\n| step | measured | needs |\n|---|---|---|")
+        show(log_lines)
+        show(measure_fold(scratch, together, wanted.events, "as they come"))
+        show(measure_online(scratch, wanted.customers))
+        if wanted.spark:
+            show(measure_spark(scratch, together, wanted.events))
         apart = first_events(timeline, per_customer, spread=True)
-        lines += measure_fold(scratch, together, wanted.events, "events as they come", with_spark=wanted.spark)
-        lines += measure_online(scratch, wanted.customers)
-        lines += measure_fold(scratch, apart, wanted.events, "no two at one moment", with_spark=False)
-    n_customers = len(together["customer_id"].unique())
-    print(f"{wanted.customers:,.0f} customers with {per_customer} events each, {wanted.events:,.0f} events in all;")
-    print(f"measured on the first {per_customer} events of {n_customers:,} customers ({together.num_rows:,} events)\n")
-    print("| step | measured here | needs |\n|---|---|---|")
+        show(measure_fold(scratch, apart, wanted.events, "no two at one moment"))
+
+
+def show(lines: list[Line]) -> None:
+    """Print rows of the table."""
     for line in lines:
-        print(f"| {line.step} | {line.measured} | {line.needs} |")
+        print(f"| {line.step} | {line.measured} | {line.needs} |", flush=True)
 
 
 if __name__ == "__main__":
