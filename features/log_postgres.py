@@ -94,9 +94,9 @@ class PostgresEventLog:
     def read(self, after_seq: int = 0, batch_rows: int = 200_000) -> Iterator[pa.Table]:
         # short queries, one a batch: a reader that rests between batches holds nothing up
         while True:
-            with self._in_words(), self._connection().cursor() as cursor:
-                with cursor.copy(_READ.format(after=int(after_seq), rows=int(batch_rows))) as copy:
-                    body = b"".join(copy)
+            query = _READ.format(after=int(after_seq), rows=int(batch_rows))
+            with self._in_words(), self._connection().cursor() as cursor, cursor.copy(query) as copy:
+                body = b"".join(copy)
             table = csv_to_table(body)
             if table.num_rows == 0:
                 return
@@ -156,7 +156,8 @@ class PostgresEventLog:
             raise StoreError(f"The event log {self._place} is closed.", repair="Open it again with open_log.")
         if connection is None or connection.closed:
             connection = psycopg.connect(**self._parameters, autocommit=True)
-            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED  # sees what was committed before the lock
+            # a statement sees what was committed before it, so the first one after the lock sees all
+            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
             connection.execute(f"SET search_path TO {SCHEMA}")
             connection.execute("SET jit TO off")  # compiling takes longer than any of these queries
             connection.execute(f"SET lock_timeout TO '{engine.BUSY_TIMEOUT_S * 1000:.0f}ms'")

@@ -20,7 +20,8 @@ import features
 from features import log as log_module
 from features.errors import SettingsError, StoreError
 from features.events import EVENT_SCHEMA, events_to_table, parse_events
-from features.log import EventLog, SqliteEventLog, open_log
+from features.log import EventLog, open_log
+from features.log_postgres import BULK_MIN_ROWS
 from features.log_rows import READ_SCHEMA, SEGMENT_MIN_ROWS
 from features.settings import Settings
 
@@ -270,6 +271,106 @@ def test_the_default_log_lies_in_omni_home(tmp_path: Path) -> None:
     log.close()
     with pytest.raises(StoreError, match="closed"):
         log.count()
+
+
+def test_both_engines_give_the_same_back_bit_for_bit(tmp_path: Path, new_postgres: Callable[[], str]) -> None:
+    rows = table(
+        {"event_id": "1", "customer_id": 'a"b,c', "identifiers": {"cookie": 'k,"1"', "email": "é@日本"}, "value": 0.1},
+        {
+            "event_id": "2",
+            "identifiers": {"cookie": 'k,"1"'},
+            "properties": {"text": "two\nlines\r, \\. and \\N", "n": 0},
+        },
+        {"event_id": "é", "customer_id": "\\N", "value": 1e-300, "quantity": 3.0000000000000004},
+        {"event_id": "Z", "customer_id": "\\N", "store_id": "0"},
+        {"event_id": "a", "customer_id": "\\N"},
+    )
+    bulk = many(0, BULK_MIN_ROWS)
+    results = []
+    for url in (f"sqlite:///{tmp_path / 'events.db'}", new_postgres()):
+        with closing(open_url(url)) as log:
+            for part in (rows, bulk, rows, pa.concat_tables([bulk, table({"event_id": "new", "customer_id": "c1"})])):
+                log.append(part)
+            everything = pa.concat_tables(log.read()).drop(["seq"])  # duplicates leave other gaps
+            timeline = log.customer_events("\\N").drop(["seq"])
+            found = log.resolve(None, {"email": "é@日本"})
+            results.append((everything.to_pylist(), timeline.to_pylist(), found, log.count(), log.fingerprint()))
+    assert results[0] == results[1]
+    assert [row["event_id"] for row in results[0][1]] == ["Z", "a", "é"]
+    assert results[0][2] == 'a"b,c'
+    assert results[0][3] == len(rows) + BULK_MIN_ROWS + 1
+
+
+def test_a_reader_never_passes_over_a_slower_writers_event(new_postgres: Callable[[], str]) -> None:
+    """An event that got the smaller seq and is committed later would be lost to whoever follows the log."""
+    url = new_postgres()
+    with closing(open_url(url)) as log:
+        stop, followed = threading.Event(), []
+
+        def follow() -> None:
+            after = 0
+            while not (stop.is_set() and after == log.last_seq()):
+                for batch in log.read(after, 7):
+                    followed.extend(batch.column("event_id").to_pylist())
+                    after = batch.column("seq")[-1].as_py()
+
+        def write(worker: int) -> None:
+            for step in range(15):
+                log.append(
+                    table(*({"event_id": f"{worker}:{step}:{n}", "customer_id": "c"} for n in range(worker * 9 + 1)))
+                )
+
+        reader = threading.Thread(target=follow)
+        writers = [threading.Thread(target=write, args=(worker,)) for worker in range(3)]
+        for thread in (reader, *writers):
+            thread.start()
+        for thread in writers:
+            thread.join()
+        stop.set()
+        reader.join(timeout=30)
+        assert len(followed) == len(set(followed)) == log.count() == 15 * (1 + 10 + 19)
+
+
+def test_a_writer_waits_for_the_one_before_and_its_seqs_are_the_later_ones(new_postgres: Callable[[], str]) -> None:
+    url = new_postgres()
+    with closing(open_url(url)) as log:
+        writer = threading.Thread(target=log.append, args=(table({"event_id": "second", "customer_id": "c"}),))
+        with _writing_elsewhere(url):
+            writer.start()
+            writer.join(timeout=0.3)
+            assert writer.is_alive()
+            assert log.count() == 0
+        writer.join(timeout=30)
+        assert log.count() == 1
+
+
+def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
+    with pytest.raises(StoreError, match=r"postgresql://127\.0\.0\.1:1/omni does not answer") as caught:
+        open_url("postgresql://ana:secret@127.0.0.1:1/omni")
+    assert "secret" not in str(caught.value)
+    with pytest.raises(SettingsError, match="no PostgreSQL URL"):
+        open_url("postgresql://host/db?colour=red")
+
+
+def test_a_connection_that_the_server_closed_is_made_anew(new_postgres: Callable[[], str]) -> None:
+    url = new_postgres()
+    with closing(open_url(url)) as log:
+        log.append(table({"event_id": "a", "customer_id": "c"}))
+        execute(
+            url,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        with pytest.raises(StoreError, match="does not answer"):
+            log.count()
+        assert log.count() == 1
+
+
+def test_without_the_client_of_postgresql_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "features.log_postgres", raising=False)
+    with pytest.raises(SettingsError, match=r"pip install -e '\.\[postgres\]'"):
+        open_url("postgresql://host/db")
 
 
 _WRITER = """
