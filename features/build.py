@@ -12,7 +12,7 @@ from features import parts
 from features.console import Progress
 from features.errors import MissingError
 from features.fold_files import FOLD_COLUMNS, FoldCount, fold_to_files, whole_customers
-from features.freshness import BuildNote, events_since, layout, read_note, write_note
+from features.freshness import BuildNote, events_since, layout, places, read_note, write_note
 from features.log import open_log
 from features.settings import Settings
 from features.timeline import build_timeline
@@ -61,7 +61,10 @@ def build_features(settings: Settings, progress: Progress, force: bool = False) 
         started = _lap(seconds, "feast apply", started)
         store.materialize(progress)
         _lap(seconds, "online store", started)
-        write_note(settings, BuildNote(fingerprint, layout(), last_seq, n_events, n_customers, n_rows, last_event_at))
+        note = BuildNote(
+            fingerprint, layout(), last_seq, n_events, n_customers, n_rows, last_event_at, places(settings)
+        )
+        write_note(settings, note)
         return BuildReport(n_events, n_customers, n_rows, rebuilt=True, seconds=seconds)
     finally:
         log.close()

@@ -157,14 +157,35 @@ def check_log(settings: Settings) -> Check:
         path = Path(settings.event_log_url.removeprefix("sqlite:///"))
         if not path.exists():
             return Check("event log", Status.WARN, f"{path} is not there yet.", "Run omni ingest complete-journey.")
+    place = "PostgreSQL" if settings.event_log_url.startswith("postgres") else "SQLite"
     log = open_log(settings)
     try:
         rows = log.count()
     finally:
         log.close()
     if rows == 0:
-        return Check("event log", Status.WARN, "empty.", "Run omni ingest complete-journey.")
-    return Check("event log", Status.OK, f"{rows:,} events.")
+        return Check("event log", Status.WARN, f"{place}: empty.", "Run omni ingest complete-journey.")
+    return Check("event log", Status.OK, f"{place}: {rows:,} events.")
+
+
+def check_online(settings: Settings) -> Check:
+    """The online store answers, and holds something once the features are built."""
+    from features.freshness import read_note
+
+    if settings.online_store != "redis":
+        if settings.online_db_path.exists():
+            return Check("online store", Status.OK, f"SQLite, {settings.online_db_path}.")
+        return Check("online store", Status.WARN, "SQLite, not there yet.", "Run omni features build.")
+    from features.online_redis import connect, saying_where
+
+    with saying_where(settings), connect(settings) as client:
+        version, n_keys = client.info("server")["redis_version"], client.dbsize()
+    found = f"Redis {version} at {settings.redis_place}, {n_keys:,} keys."
+    if n_keys == 0 and read_note(settings) is not None:
+        return Check(
+            "online store", Status.FAIL, f"{found} What was built is gone.", "Run omni features build --force."
+        )
+    return Check("online store", Status.OK, found)
 
 
 def check_built(settings: Settings) -> Check:
@@ -220,7 +241,11 @@ def _look(name: str, look: Callable[[], Check]) -> Check:
 
 
 def _feature_looks(settings: Settings) -> list[tuple[str, Callable[[], Check]]]:
-    return [("event log", lambda: check_log(settings)), ("features", lambda: check_built(settings))]
+    return [
+        ("event log", lambda: check_log(settings)),
+        ("online store", lambda: check_online(settings)),
+        ("features", lambda: check_built(settings)),
+    ]
 
 
 def _built_files(settings: Settings) -> list[Path]:

@@ -66,7 +66,14 @@ class FeastFolder:
         online = (
             {"type": "sqlite", "path": str(self._settings.online_db_path)}
             if self._uses_sqlite
-            else {"type": "redis", "connection_string": self._settings.redis_url}
+            else {
+                "type": "redis",
+                "connection_string": self._settings.redis_url,
+                "key_ttl_seconds": int(views.ONLINE_KEY_TTL.total_seconds()),
+                # Else a row of the same moment is not replaced: a late event, or a build with another layout, would
+                # never reach the store. There is one writer, the stream, and whoever builds sets it back.
+                "skip_dedup": True,
+            }
         )
         offline: dict[str, Any] = {"type": "duckdb"}
         if self._settings.offline_store == "spark":

@@ -30,22 +30,32 @@ class BuildNote:
     customers: int
     state_rows: int
     last_event_at: str
+    places: str
+    """The event log and the online store that it was built from and into."""
 
 
 def read_note(settings: Settings) -> BuildNote | None:
-    """The note of the last build; None before the first, and for one that an older Omni wrote."""
+    """The note of the last build; None before the first, for one between other stores, and for an older Omni's."""
     path = _build_path(settings)
     if not path.exists():
         return None
     try:
-        return BuildNote(**json.loads(path.read_text(encoding="utf-8")))
+        note = BuildNote(**json.loads(path.read_text(encoding="utf-8")))
     except TypeError:
         return None
+    # The same events have other seqs in another log, and another online store holds no states yet.
+    return note if note.places == places(settings) else None
 
 
 def write_note(settings: Settings, note: BuildNote) -> None:
     """Keep the note of a build that is complete."""
     _write(_build_path(settings), asdict(note))
+
+
+def places(settings: Settings) -> str:
+    """The event log and the online store, without secrets; the same when the whole home has moved."""
+    online = settings.redis_place if settings.online_store == "redis" else settings.online_db_path
+    return f"{settings.event_log_place} {settings.online_store}:{online}".replace(str(settings.home), "OMNI_HOME")
 
 
 def layout() -> str:
@@ -106,7 +116,7 @@ def note_ingested(settings: Settings, source: str, sample: float | None, path: P
 
 def _key(settings: Settings, source: str, sample: float | None, path: Path | None) -> str:
     changed = path.stat().st_mtime_ns if path is not None and path.exists() else None
-    return json.dumps([source, sample, str(path), changed, settings.event_log_url])
+    return json.dumps([source, sample, str(path), changed, settings.event_log_place])
 
 
 def _read_notes(settings: Settings) -> dict[str, int]:

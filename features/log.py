@@ -1,6 +1,5 @@
 """Valid event tables come in and are kept once, for good; the same events come back in the order of arrival."""
 
-import hashlib
 import logging
 import sqlite3
 import threading
@@ -12,6 +11,7 @@ from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
+from features import log_sql
 from features.errors import SettingsError, StoreError
 from features.log_identity import IdentityBook
 from features.log_rows import (
@@ -21,7 +21,6 @@ from features.log_rows import (
     READ_SCHEMA,
     SEGMENT_MIN_ROWS,
     dump_segment,
-    hash_rows,
     load_segment,
     rows_to_table,
     table_to_rows,
@@ -87,10 +86,20 @@ class EventLog(Protocol):
 def open_log(settings: Settings) -> EventLog:
     """The log at `settings.event_log_url`, made if it is not there; raises SettingsError for an unknown scheme."""
     scheme, separator, rest = settings.event_log_url.partition("://")
+    if scheme in ("postgresql", "postgres"):
+        try:
+            from features.log_postgres import PostgresEventLog
+        except ImportError as error:
+            raise SettingsError(
+                "OMNI_EVENT_LOG names a PostgreSQL server, and psycopg is not installed.",
+                repair="Install it: pip install -e '.[postgres]' -c constraints.txt",
+            ) from error
+        return PostgresEventLog(settings.event_log_url)
     if not separator or scheme != "sqlite" or not rest.startswith("/") or rest in ("/", "/:memory:"):
         raise SettingsError(
-            f"OMNI_EVENT_LOG is {settings.event_log_url!r}, which this version cannot open.",
-            repair="Write it as sqlite:///relative/path.db or sqlite:////absolute/path.db, or leave it out.",
+            f"OMNI_EVENT_LOG is {settings.event_log_place!r}, which this version cannot open.",
+            repair="Write it as sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://host/database,"
+            " or leave it out.",
         )
     return SqliteEventLog(Path(rest[1:]))
 
@@ -117,16 +126,16 @@ class SqliteEventLog:
 
     def append(self, table: pa.Table) -> AppendResult:
         with self._writing() as connection:
-            before = _last_seq(connection)
+            before = log_sql.last_seq(connection)
             if table.num_rows == 0:
                 return AppendResult(0, 0, before)
             owners = IdentityBook(connection).assign(table)  # whose each row is; new identifiers are learnt
             changes = connection.total_changes
             connection.executemany(INSERT, table_to_rows(table, owners.keys))
             appended = connection.total_changes - changes
-            last = _last_seq(connection)
+            last = log_sql.last_seq(connection)
             if appended:
-                _update_content(connection, table, before, appended)
+                log_sql.note_appended(connection, table, before, appended)
             if appended == table.num_rows >= SEGMENT_MIN_ROWS:
                 first = last - appended + 1  # no duplicates: the new seqs follow each other
                 body = dump_segment(table, range(first, last + 1), owners.ids)
@@ -174,15 +183,13 @@ class SqliteEventLog:
         return IdentityBook(self._connection()).find(identifiers)
 
     def last_seq(self) -> int:
-        return _last_seq(self._connection())
+        return log_sql.last_seq(self._connection())
 
     def count(self) -> int:
-        return int(_get_meta(self._connection(), "count", "0"))
+        return log_sql.count(self._connection())
 
     def fingerprint(self) -> str:
-        connection = self._connection()
-        state = f"{_get_meta(connection, 'count', '0')}:{_get_meta(connection, 'content', '0')}"
-        return hashlib.sha256(state.encode()).hexdigest()[:16]
+        return log_sql.fingerprint(self._connection())
 
     def close(self) -> None:
         with self._all_lock:
@@ -231,24 +238,3 @@ class SqliteEventLog:
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
-
-
-def _last_seq(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
-
-
-def _update_content(connection: sqlite3.Connection, table: pa.Table, before: int, appended: int) -> None:
-    """Keep the count and the content hash, the sum of the events' hashes: neither order nor batches change it."""
-    if appended < table.num_rows:  # some were duplicates: only what was written counts
-        query = f"SELECT {COLUMNS} FROM events e JOIN customers c USING (customer_key) WHERE seq > ?"
-        table = rows_to_table(connection.execute(query, (before,)).fetchall())
-    content = (int(_get_meta(connection, "content", "0")) + hash_rows(table)) % 2**64
-    count = int(_get_meta(connection, "count", "0")) + appended
-    connection.executemany(
-        "INSERT OR REPLACE INTO meta VALUES (?, ?)", [("content", str(content)), ("count", str(count))]
-    )
-
-
-def _get_meta(connection: sqlite3.Connection, name: str, default: str) -> str:
-    row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-    return default if row is None else str(row[0])

@@ -4,7 +4,6 @@ First form of identity: the last customer seen with an identifier owns it. Event
 customer belong to whoever owns their identifiers by then, else to a stable anonymous customer of their own.
 """
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +11,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.log_sql import Connection
 from features.vocabulary import Columns, IdType
 
 ANONYMOUS: Final = "anon:"
@@ -20,11 +20,15 @@ _STRENGTH: Final[dict[str, int]] = {
     for place, id_type in enumerate((IdType.LOYALTY_CARD, IdType.EMAIL, IdType.PHONE, IdType.DEVICE, IdType.COOKIE))
 }
 """Who is believed first when two identifiers disagree: what a person carries before what a machine carries."""
+_LEARN: Final = (
+    "INSERT INTO identifiers (id_type, id_value, customer_id) VALUES (?, ?, ?)"
+    " ON CONFLICT (id_type, id_value) DO UPDATE SET customer_id = excluded.customer_id"
+)
 
 
 @dataclass(frozen=True)
 class Owners:
-    """Whose each row is: customer keys of the log's file, and resolved customer ids, both (n,)."""
+    """Whose each row is: customer keys of the log, and resolved customer ids, both (n,)."""
 
     keys: list[int]
     ids: pa.Array | pa.ChunkedArray
@@ -33,7 +37,7 @@ class Owners:
 class IdentityBook:
     """Reads and (inside a write transaction of the caller) writes the tables `customers` and `identifiers`."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._keys: dict[str, int] = {}
 
@@ -73,7 +77,7 @@ class IdentityBook:
             seen.add(event_id)
             for pair in identifiers.items():
                 if self._owner(pair) != owner:
-                    self._connection.execute("INSERT OR REPLACE INTO identifiers VALUES (?, ?, ?)", (*pair, owner))
+                    self._connection.execute(_LEARN, (*pair, owner))
 
     def _owner(self, pair: tuple[str, str]) -> str | None:
         query = "SELECT customer_id FROM identifiers WHERE id_type = ? AND id_value = ?"
@@ -85,7 +89,8 @@ class IdentityBook:
 
     def _key(self, customer_id: str) -> int:
         if customer_id not in self._keys:
-            self._connection.execute("INSERT OR IGNORE INTO customers (customer_id) VALUES (?)", (customer_id,))
+            new = "INSERT INTO customers (customer_id) VALUES (?) ON CONFLICT DO NOTHING"
+            self._connection.execute(new, (customer_id,))
             query = "SELECT customer_key FROM customers WHERE customer_id = ?"
             self._keys[customer_id] = int(self._connection.execute(query, (customer_id,)).fetchone()[0])
         return self._keys[customer_id]

@@ -1,4 +1,4 @@
-"""Event tables come in as Arrow and go out as SQLite rows, and back: the layout of the log's file, in one place."""
+"""Event tables come in as Arrow and go out as database rows, and back: the layout of the log's tables, in one place."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -37,14 +37,15 @@ CREATE: Final = (
     "CREATE INDEX IF NOT EXISTS events_by_customer ON events (customer_key, occurred_us)",
 )
 
-_STORED: Final = (
+STORED: Final = (
     Columns.EVENT_ID,
     "occurred_us",
     "customer_key",
     *(name for name in EVENT_SCHEMA.names if name not in (Columns.EVENT_ID, Columns.OCCURRED_AT)),
 )
+"""Columns of the table `events` but the seq, in the order of `table_to_rows`."""
 INSERT: Final = (
-    f"INSERT INTO events ({', '.join(_STORED)}) VALUES ({', '.join('?' * len(_STORED))})"
+    f"INSERT INTO events ({', '.join(STORED)}) VALUES ({', '.join('?' * len(STORED))})"
     " ON CONFLICT (event_id) DO NOTHING"
 )
 _HASHED: Final = (Columns.EVENT_ID, Columns.OCCURRED_AT, Columns.PRODUCT_ID, Columns.QUANTITY, Columns.VALUE)
@@ -57,7 +58,7 @@ COLUMNS: Final = "seq, c.customer_id, " + ", ".join(
 def table_to_rows(table: pa.Table, customer_keys: Sequence[int]) -> Iterator[tuple[Any, ...]]:
     """Rows for INSERT; `customer_keys` (n,) are of the same rows."""
     columns: list[Sequence[Any]] = []
-    for name in _STORED:
+    for name in STORED:
         if name == "customer_key":
             columns.append(customer_keys)
         elif name == "occurred_us":

@@ -1,5 +1,6 @@
 """Where things are: read from a mapping that is given (the environment at the entry points), never at import."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,6 +52,16 @@ class Settings:
         )
 
     @property
+    def event_log_place(self) -> str:
+        """The event log's URL without user, password and options: for messages and notes."""
+        return without_password(self.event_log_url)
+
+    @property
+    def redis_place(self) -> str:
+        """Redis' address without password and options: for messages and notes."""
+        return ",".join(part for part in self.redis_url.split(",") if "=" not in part or part.startswith("db="))
+
+    @property
     def timeline_path(self) -> Path:
         """One row per event, per customer in time order (Parquet)."""
         return self.home / "offline" / "timeline.parquet"
@@ -94,6 +105,11 @@ class Settings:
     def mlflow_artifacts_dir(self) -> Path:
         """Model files and plots of every run."""
         return self.home / "mlflow" / "artifacts"
+
+
+def without_password(url: str) -> str:
+    """`url` without user, password and options."""
+    return re.sub(r"://[^/]*@", "://", url.partition("?")[0])
 
 
 def _parse_clock_start(text: str) -> datetime | None:

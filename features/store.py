@@ -6,6 +6,7 @@ The only module that calls `feast.FeatureStore`. Feast is imported on first use,
 import atexit
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -119,7 +120,7 @@ class Store:
     def write_online(self, states: pa.Table, products: pa.Table) -> None:
         """Write the same customers' rows of both views (as `state.encode` makes them), replacing what is there.
 
-        Feast's SQLite store does not compare times: the caller passes states that are at least as new as the stored ones.
+        Times are not compared: the caller passes states that are at least as new as the stored ones.
         """
         # The products first, with the same seq: by that `OnlineReader` tells a customer who is half written.
         self._write(CUSTOMER_PRODUCTS, products)
@@ -219,7 +220,16 @@ class Store:
 
         rows = to_online_rows(view, table, self._clock.now())
         provider = self._feast._get_provider()
-        provider.online_write_batch(self._feast.config, self._online_views[view.name], rows, progress=None)
+        with self._saying_where():
+            provider.online_write_batch(self._feast.config, self._online_views[view.name], rows, progress=None)
+
+    def _saying_where(self) -> AbstractContextManager[None]:
+        """Feast lets the errors of Redis' client through."""
+        if self._settings.online_store != "redis":
+            return nullcontext()
+        from features.online_redis import saying_where
+
+        return saying_where(self._settings)
 
 
 def _entity_keys(entities: pd.DataFrame) -> pd.DataFrame:

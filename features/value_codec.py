@@ -43,6 +43,21 @@ def entity_value(key: bytes) -> str:
     return key[12 + name_length + 8 :].decode()
 
 
+def entity_key_prefix(join_key: str) -> bytes:
+    """What the keys of all entities with this join key begin with."""
+    return entity_key(join_key, "")[:-8]
+
+
+def decode_varints(message: bytes) -> dict[int, int]:
+    """The fields of a message that has nothing but integers, by number."""
+    fields, at = {}, 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        value, at = _varint(message, at)
+        fields[tag >> 3] = value - (1 << 64) if value >= 1 << 63 else value
+    return fields
+
+
 def decode_value(message: bytes, dtype: str) -> Any:
     """One `Value` as int, float, str or a writable array; None for a null. Raises StoreError for another type."""
     if not message:

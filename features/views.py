@@ -64,6 +64,9 @@ PRODUCT_STATE: Final = View("product_state", "product", Columns.PRODUCT_ID, PROD
 CUSTOMER_VIEWS: Final = (CUSTOMER_STATE, CUSTOMER_PRODUCTS)
 VIEWS: Final = (*CUSTOMER_VIEWS, PRODUCT_STATE)
 
+ONLINE_KEY_TTL: Final = max(view.ttl for view in VIEWS)
+"""How long after its last write an entity stays in an online store that can expire keys: no shorter than its row counts."""
+
 TASK_VIEWS: Final[dict[Task, tuple[View, ...]]] = {
     Task.NEXT_PRODUCT: (CUSTOMER_STATE, CUSTOMER_PRODUCTS, PRODUCT_STATE),
     Task.CHURN: (CUSTOMER_STATE,),

@@ -1,9 +1,12 @@
 """What several tests share: settings in an empty folder, and a home filled with a few real households."""
 
+import itertools
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from local_servers import postgres_server, redis_server
 
 from features.settings import Settings
 
@@ -48,3 +51,27 @@ def sample_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sample_settings(sample_home: Path) -> Settings:
     """Settings of `sample_home`."""
     return settings_in(sample_home)
+
+
+@pytest.fixture(scope="session")
+def new_redis() -> Iterator[Callable[[], str]]:
+    """A function that names an empty database of a real Redis, as OMNI_REDIS takes it."""
+    with redis_server() as address:
+        numbers = itertools.count()
+        yield lambda: f"{address},db={next(numbers)}"
+
+
+@pytest.fixture(scope="session")
+def new_postgres() -> Iterator[Callable[[], str]]:
+    """A function that names an empty database of a real PostgreSQL server, as OMNI_EVENT_LOG takes it."""
+    import psycopg
+
+    with postgres_server() as url, psycopg.connect(url, autocommit=True) as connection:
+        numbers = itertools.count()
+
+        def create() -> str:
+            name = f"test_{next(numbers)}"
+            connection.execute(f"CREATE DATABASE {name}")
+            return f"{url.rpartition('/')[0]}/{name}"
+
+        yield create

@@ -1,7 +1,7 @@
 """A small world for the tests of the feature store: timelines of a few customers, folded and registered with Feast."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -73,9 +73,14 @@ def to_events(happenings: list[Happening], prefix: str = "e") -> pa.Table:
     return pa.Table.from_pylist(rows, schema=EVENT_SCHEMA)
 
 
-def make_store(home: Path, happenings: list[Happening]) -> tuple[Store, Settings]:
-    """A store whose offline sources hold the folded timeline and two products; the clock stands after its end."""
-    settings = Settings.from_env({"OMNI_HOME": str(home), "OMNI_CLOCK_START": at(100).isoformat()})
+def make_store(
+    home: Path, happenings: list[Happening], engines: Mapping[str, str] | None = None
+) -> tuple[Store, Settings]:
+    """A store whose offline sources hold the folded timeline and two products; the clock stands after its end.
+
+    `engines` are settings of the environment that say which stores to use.
+    """
+    settings = Settings.from_env({"OMNI_HOME": str(home), "OMNI_CLOCK_START": at(100).isoformat(), **(engines or {})})
     settings.customer_state_path.parent.mkdir(parents=True)
     pieces = list(fold_timeline(to_timeline(happenings)))
     states = pa.concat_tables([STATE_SCHEMA.empty_table(), *(states for states, _ in pieces)])

@@ -1,11 +1,14 @@
 """What need not be done again."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from features.build import build_features
+from features.doctor import Status, check_features, check_online
 from features.events import events_to_table, parse_events
-from features.freshness import events_since_build, is_ingested, note_ingested
+from features.freshness import events_since_build, is_ingested, note_ingested, places
 from features.log import open_log
+from features.online_redis import connect
 
 
 def append(settings, *kinds):
@@ -73,3 +76,33 @@ def test_a_note_about_another_log_does_not_count(settings):
         file.unlink()
 
     assert not is_ingested(settings, "complete-journey", None, None)
+
+
+def test_a_build_between_other_stores_is_no_build_of_these(settings, new_redis):
+    append(settings, "purchase")
+    build_features(settings, lambda _: None)
+    elsewhere = replace(settings, online_store="redis", redis_url=f"{new_redis()},password=secret")
+
+    assert events_since_build(settings) == 0
+    assert events_since_build(elsewhere) is None
+    assert "secret" not in places(elsewhere)
+    assert "secret" not in places(replace(settings, event_log_url="postgresql://ana:secret@host/db?password=secret"))
+
+
+def test_the_doctor_sees_redis_and_that_it_lost_what_was_built(settings, new_redis):
+    append(settings, "purchase")
+    settings = replace(settings, online_store="redis", redis_url=new_redis())
+    assert check_online(settings).status is Status.OK
+
+    build_features(settings, lambda _: None)
+    healthy = check_online(settings)
+    assert healthy.status is Status.OK
+    assert "2 keys" in healthy.found  # one customer, one product
+
+    with connect(settings) as client:
+        client.flushdb()
+    assert check_online(settings).status is Status.FAIL
+
+    gone = check_features(replace(settings, redis_url="127.0.0.1:1"))
+    assert gone.failed
+    assert "does not answer" in next(check.found for check in gone.checks if check.name == "online store")

@@ -1,3 +1,5 @@
+"""Both engines keep the same promises: every test that says nothing else runs on SQLite and on PostgreSQL."""
+
 import os
 import signal
 import sqlite3
@@ -5,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,18 +20,51 @@ import features
 from features import log as log_module
 from features.errors import SettingsError, StoreError
 from features.events import EVENT_SCHEMA, events_to_table, parse_events
-from features.log import SqliteEventLog, open_log
+from features.log import EventLog, open_log
+from features.log_postgres import BULK_MIN_ROWS
 from features.log_rows import READ_SCHEMA, SEGMENT_MIN_ROWS
 from features.settings import Settings
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
+ENGINES = ("sqlite", "postgres")
+
+
+@pytest.fixture(params=ENGINES)
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """A function that names an empty place for a log, as OMNI_EVENT_LOG takes it."""
+    if request.param == "postgres":
+        return request.getfixturevalue("new_postgres")
+    return lambda: f"sqlite:///{tmp_path / f'{len(list(tmp_path.iterdir()))}.db'}"
+
+
 @pytest.fixture
-def log(tmp_path: Path) -> Any:
-    opened = SqliteEventLog(tmp_path / "events.db")
+def url(new_url: Callable[[], str]) -> str:
+    return new_url()
+
+
+@pytest.fixture
+def log(url: str) -> Iterator[EventLog]:
+    opened = open_url(url)
     yield opened
     opened.close()
+
+
+def open_url(url: str) -> EventLog:
+    return open_log(Settings.from_env({"OMNI_HOME": "unused", "OMNI_EVENT_LOG": url}))
+
+
+def execute(url: str, statement: str) -> list[Any]:
+    """What another program does to the same database."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+            return connection.execute(statement).fetchall()
+    import psycopg
+
+    with psycopg.connect(url, options="-c search_path=omni") as connection:
+        cursor = connection.execute(statement)
+        return cursor.fetchall() if cursor.description else []
 
 
 def table(*rows: dict[str, Any]) -> pa.Table:
@@ -54,7 +91,7 @@ def read_all(log: Any, after_seq: int = 0, batch_rows: int = 200_000) -> list[di
     return [row for batch in log.read(after_seq, batch_rows) for row in batch.to_pylist()]
 
 
-def test_what_goes_in_comes_out_in_order(log: SqliteEventLog) -> None:
+def test_what_goes_in_comes_out_in_order(log: EventLog) -> None:
     rows = table(
         {"event_id": "b", "customer_id": "c1", "at": 5, "properties": {"é": [1]}, "value": 1.25},
         {"event_id": "a", "customer_id": "c2", "identifiers": {"cookie": "k"}},
@@ -68,7 +105,7 @@ def test_what_goes_in_comes_out_in_order(log: SqliteEventLog) -> None:
     assert [row["event_id"] for row in read_all(log, after_seq=1)] == ["a"]
 
 
-def test_an_event_id_is_kept_once_and_the_first_one_counts(log: SqliteEventLog) -> None:
+def test_an_event_id_is_kept_once_and_the_first_one_counts(log: EventLog) -> None:
     log.append(table({"event_id": "a", "customer_id": "c1"}))
     result = log.append(
         table(
@@ -81,7 +118,7 @@ def test_an_event_id_is_kept_once_and_the_first_one_counts(log: SqliteEventLog) 
     assert [row["customer_id"] for row in read_all(log)] == ["c1", "c1"]
 
 
-def test_one_customers_timeline_is_in_time_order_with_ties_by_id(log: SqliteEventLog) -> None:
+def test_one_customers_timeline_is_in_time_order_with_ties_by_id(log: EventLog) -> None:
     log.append(
         table(
             {"event_id": "z", "customer_id": "c1", "at": 10},
@@ -97,29 +134,34 @@ def test_one_customers_timeline_is_in_time_order_with_ties_by_id(log: SqliteEven
 
 
 @pytest.mark.parametrize("batch_rows", [1_000, 7_777, 200_000])
-def test_bulk_segments_and_single_rows_read_as_one_list(log: SqliteEventLog, batch_rows: int) -> None:
+def test_bulk_segments_and_single_rows_read_as_one_list(log: EventLog, url: str, batch_rows: int) -> None:
     log.append(many(0, 3))
     log.append(many(3, SEGMENT_MIN_ROWS))
     log.append(many(SEGMENT_MIN_ROWS, 5))  # the first three are duplicates
     log.append(many(SEGMENT_MIN_ROWS + 5, SEGMENT_MIN_ROWS + 1))
     total = 2 * SEGMENT_MIN_ROWS + 6
     assert log.count() == total
-    with sqlite3.connect(log._path) as connection:
-        seqs = [seq for (seq,) in connection.execute("SELECT seq FROM events ORDER BY seq")]
-    connection.close()
+    seqs = [seq for (seq,) in execute(url, "SELECT seq FROM events ORDER BY seq")]
     for after in (0, 2, 3, 5_000, SEGMENT_MIN_ROWS + 3, seqs[-1] - 1, seqs[-1]):
         rows = read_all(log, after, batch_rows)
         assert [row["event_id"] for row in rows] == [f"e{place}" for place in range(total) if seqs[place] > after]
         assert [row["seq"] for row in rows] == [seq for seq in seqs if seq > after]
         assert {row["resolved_customer_id"] for row in rows} <= {f"c{place}" for place in range(7)}
-    with sqlite3.connect(log._path) as connection:  # the rows are the truth: without segments nothing changes
+
+
+def test_without_sqlites_segments_the_same_is_read(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'events.db'}"
+    with closing(open_url(url)) as log:
+        log.append(many(0, SEGMENT_MIN_ROWS))
+        log.append(many(SEGMENT_MIN_ROWS, 5))
+        log.append(many(SEGMENT_MIN_ROWS + 5, SEGMENT_MIN_ROWS + 1))
         before = read_all(log)
-        assert connection.execute("DELETE FROM segments").rowcount == 2
-    connection.close()
-    assert read_all(log) == before
+        assert execute(url, "SELECT count(*) FROM segments") == [(2,)]
+        execute(url, "DELETE FROM segments")
+        assert read_all(log) == before
 
 
-def test_identifiers_are_learnt_and_then_resolve(log: SqliteEventLog) -> None:
+def test_identifiers_are_learnt_and_then_resolve(log: EventLog) -> None:
     log.append(
         table(
             {"event_id": "1", "identifiers": {"cookie": "k1"}},
@@ -146,35 +188,32 @@ def test_identifiers_are_learnt_and_then_resolve(log: SqliteEventLog) -> None:
     assert log.resolve(None, {}) is None
 
 
-def test_a_duplicate_teaches_nothing(log: SqliteEventLog) -> None:
+def test_a_duplicate_teaches_nothing(log: EventLog) -> None:
     log.append(table({"event_id": "1", "customer_id": "ana", "identifiers": {"cookie": "k1"}}))
     log.append(table({"event_id": "1", "customer_id": "bob", "identifiers": {"cookie": "k1"}}))
     assert log.resolve(None, {"cookie": "k1"}) == "ana"
 
 
-def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
+def test_the_fingerprint_is_of_the_content(new_url: Callable[[], str]) -> None:
     rows = table({"event_id": "a", "customer_id": "c"}, {"event_id": "b", "customer_id": "c", "at": 9})
     prints = []
-    for name, parts in (("1", [rows]), ("2", [rows.slice(1), rows.slice(0, 1)]), ("3", [rows.slice(0, 1)])):
-        log = SqliteEventLog(tmp_path / f"{name}.db")
-        for part in parts:
-            log.append(part)
-            log.append(part)
-        prints.append(log.fingerprint())
-        log.close()
+    for parts in ([rows], [rows.slice(1), rows.slice(0, 1)], [rows.slice(0, 1)]):
+        with closing(open_url(new_url())) as log:
+            for part in parts:
+                log.append(part)
+                log.append(part)
+            prints.append(log.fingerprint())
     assert prints[0] == prints[1] != prints[2]
     assert len(prints[0]) == 16
 
 
-def test_a_seq_is_never_given_out_twice(log: SqliteEventLog) -> None:
+def test_a_seq_is_never_given_out_twice(log: EventLog, url: str) -> None:
     log.append(table({"event_id": "a", "customer_id": "c"}, {"event_id": "b", "customer_id": "c"}))
-    with sqlite3.connect(log._path) as connection:
-        connection.execute("DELETE FROM events WHERE event_id = 'b'")
-    connection.close()
+    execute(url, "DELETE FROM events WHERE event_id = 'b'")
     assert log.append(table({"event_id": "new", "customer_id": "c"})).last_seq == 3
 
 
-def test_threads_append_and_read_at_once(log: SqliteEventLog) -> None:
+def test_threads_append_and_read_at_once(log: EventLog) -> None:
     def work(worker: int) -> None:
         for step in range(20):
             own, shared = f"{worker}:{step}", str(step)
@@ -192,19 +231,34 @@ def test_threads_append_and_read_at_once(log: SqliteEventLog) -> None:
     assert len(seqs) == 100
 
 
-def test_a_busy_log_says_who_to_wait_for(log: SqliteEventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_log_says_who_to_wait_for(log: EventLog, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module, "BUSY_TIMEOUT_S", 0.1)
-    other = sqlite3.connect(log._path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    second = SqliteEventLog.__new__(SqliteEventLog)
-    with pytest.raises(StoreError, match="Let the other process"):
-        second.__init__(log._path)  # type: ignore[misc]
-    other.execute("ROLLBACK")
-    other.close()
-    second.close()
+    log.close()
+    with closing(open_url(url)) as patient, _writing_elsewhere(url), pytest.raises(StoreError, match="other process"):
+        patient.append(table({"event_id": "a", "customer_id": "c"}))
+    with closing(open_url(url)) as again:
+        assert again.count() == 0
 
 
-@pytest.mark.parametrize("url", ["postgresql://host/db", "events.db", "sqlite:///", "sqlite:///:memory:"])
+@contextmanager
+def _writing_elsewhere(url: str) -> Iterator[None]:
+    """Another process in the middle of an append."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+            other.execute("ROLLBACK")
+    else:
+        import psycopg
+
+        from features.log_postgres import WRITER_LOCK
+
+        with psycopg.connect(url) as other:
+            other.execute("SELECT pg_advisory_xact_lock(%s)", (WRITER_LOCK,))
+            yield
+
+
+@pytest.mark.parametrize("url", ["mysql://host/db", "events.db", "sqlite:///", "sqlite:///:memory:"])
 def test_an_unknown_address_is_refused_in_words(tmp_path: Path, url: str) -> None:
     with pytest.raises(SettingsError, match="sqlite:////absolute"):
         open_log(Settings.from_env({"OMNI_HOME": str(tmp_path), "OMNI_EVENT_LOG": url}))
@@ -219,14 +273,114 @@ def test_the_default_log_lies_in_omni_home(tmp_path: Path) -> None:
         log.count()
 
 
-_WRITER = """
-import sys
-from datetime import UTC, datetime
-from pathlib import Path
-from features.events import events_to_table, parse_events
-from features.log import SqliteEventLog
+def test_both_engines_give_the_same_back_bit_for_bit(tmp_path: Path, new_postgres: Callable[[], str]) -> None:
+    rows = table(
+        {"event_id": "1", "customer_id": 'a"b,c', "identifiers": {"cookie": 'k,"1"', "email": "é@日本"}, "value": 0.1},
+        {
+            "event_id": "2",
+            "identifiers": {"cookie": 'k,"1"'},
+            "properties": {"text": "two\nlines\r, \\. and \\N", "n": 0},
+        },
+        {"event_id": "é", "customer_id": "\\N", "value": 1e-300, "quantity": 3.0000000000000004},
+        {"event_id": "Z", "customer_id": "\\N", "store_id": "0"},
+        {"event_id": "a", "customer_id": "\\N"},
+    )
+    bulk = many(0, BULK_MIN_ROWS)
+    results = []
+    for url in (f"sqlite:///{tmp_path / 'events.db'}", new_postgres()):
+        with closing(open_url(url)) as log:
+            for part in (rows, bulk, rows, pa.concat_tables([bulk, table({"event_id": "new", "customer_id": "c1"})])):
+                log.append(part)
+            everything = pa.concat_tables(log.read()).drop(["seq"])  # duplicates leave other gaps
+            timeline = log.customer_events("\\N").drop(["seq"])
+            found = log.resolve(None, {"email": "é@日本"})
+            results.append((everything.to_pylist(), timeline.to_pylist(), found, log.count(), log.fingerprint()))
+    assert results[0] == results[1]
+    assert [row["event_id"] for row in results[0][1]] == ["Z", "a", "é"]
+    assert results[0][2] == 'a"b,c'
+    assert results[0][3] == len(rows) + BULK_MIN_ROWS + 1
 
-log = SqliteEventLog(Path(sys.argv[1]))
+
+def test_a_reader_never_passes_over_a_slower_writers_event(new_postgres: Callable[[], str]) -> None:
+    """An event that got the smaller seq and is committed later would be lost to whoever follows the log."""
+    url = new_postgres()
+    with closing(open_url(url)) as log:
+        stop, followed = threading.Event(), []
+
+        def follow() -> None:
+            after = 0
+            while not (stop.is_set() and after == log.last_seq()):
+                for batch in log.read(after, 7):
+                    followed.extend(batch.column("event_id").to_pylist())
+                    after = batch.column("seq")[-1].as_py()
+
+        def write(worker: int) -> None:
+            for step in range(15):
+                log.append(
+                    table(*({"event_id": f"{worker}:{step}:{n}", "customer_id": "c"} for n in range(worker * 9 + 1)))
+                )
+
+        reader = threading.Thread(target=follow)
+        writers = [threading.Thread(target=write, args=(worker,)) for worker in range(3)]
+        for thread in (reader, *writers):
+            thread.start()
+        for thread in writers:
+            thread.join()
+        stop.set()
+        reader.join(timeout=30)
+        assert len(followed) == len(set(followed)) == log.count() == 15 * (1 + 10 + 19)
+
+
+def test_a_writer_waits_for_the_one_before_and_its_seqs_are_the_later_ones(new_postgres: Callable[[], str]) -> None:
+    url = new_postgres()
+    with closing(open_url(url)) as log:
+        writer = threading.Thread(target=log.append, args=(table({"event_id": "second", "customer_id": "c"}),))
+        with _writing_elsewhere(url):
+            writer.start()
+            writer.join(timeout=0.3)
+            assert writer.is_alive()
+            assert log.count() == 0
+        writer.join(timeout=30)
+        assert log.count() == 1
+
+
+def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
+    with pytest.raises(StoreError, match=r"postgresql://127\.0\.0\.1:1/omni does not answer") as caught:
+        open_url("postgresql://ana:secret@127.0.0.1:1/omni")
+    assert "secret" not in str(caught.value)
+    with pytest.raises(SettingsError, match="no PostgreSQL URL"):
+        open_url("postgresql://host/db?colour=red")
+
+
+def test_a_connection_that_the_server_closed_is_made_anew(new_postgres: Callable[[], str]) -> None:
+    url = new_postgres()
+    with closing(open_url(url)) as log:
+        log.append(table({"event_id": "a", "customer_id": "c"}))
+        execute(
+            url,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        with pytest.raises(StoreError, match="does not answer"):
+            log.count()
+        assert log.count() == 1
+
+
+def test_without_the_client_of_postgresql_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "features.log_postgres", raising=False)
+    with pytest.raises(SettingsError, match=r"pip install -e '\.\[postgres\]'"):
+        open_url("postgresql://host/db")
+
+
+_WRITER = """
+import os
+from datetime import UTC, datetime
+from features.events import events_to_table, parse_events
+from features.log import open_log
+from features.settings import Settings
+
+log = open_log(Settings.from_env(os.environ))
 for step in range(100_000):
     items = [{"event_id": f"{step}:{part}", "kind": "visit", "channel": "web", "customer_id": "c"} for part in range(3)]
     log.append(events_to_table(parse_events(items, datetime.now(UTC))[0]))
@@ -234,13 +388,10 @@ for step in range(100_000):
 """
 
 
-def test_killed_while_writing_nothing_acknowledged_is_lost_and_nothing_is_there_twice(tmp_path: Path) -> None:
-    file = tmp_path / "events.db"
+def test_killed_while_writing_nothing_acknowledged_is_lost_and_nothing_is_there_twice(url: str) -> None:
     root = str(Path(features.__file__).parent.parent)
-    environment = {**os.environ, "PYTHONPATH": root}
-    writer = subprocess.Popen(
-        [sys.executable, "-c", _WRITER, str(file)], stdout=subprocess.PIPE, text=True, env=environment
-    )
+    environment = {**os.environ, "PYTHONPATH": root, "OMNI_EVENT_LOG": url}
+    writer = subprocess.Popen([sys.executable, "-c", _WRITER], stdout=subprocess.PIPE, text=True, env=environment)
     assert writer.stdout is not None
     acknowledged = [int(writer.stdout.readline()) for _ in range(25)]
     time.sleep(0.003)
@@ -249,11 +400,10 @@ def test_killed_while_writing_nothing_acknowledged_is_lost_and_nothing_is_there_
     writer.wait()
     writer.stdout.close()
 
-    log = SqliteEventLog(file)
-    ids = [row["event_id"] for row in read_all(log)]
-    assert len(ids) == len(set(ids)) == log.count()
-    assert {f"{step}:{part}" for step in acknowledged for part in range(3)} <= set(ids)
-    assert len(ids) % 3 == 0  # a transaction is there whole or not at all
-    again = log.append(table({"event_id": ids[-1], "customer_id": "c"}))
-    assert again.duplicates == 1
-    log.close()
+    with closing(open_url(url)) as log:
+        log.append(table({"event_id": "after", "customer_id": "c"}))  # waits for what the killed one began
+        ids = [row["event_id"] for row in read_all(log)]
+        assert len(ids) == len(set(ids)) == log.count()
+        assert {f"{step}:{part}" for step in acknowledged for part in range(3)} <= set(ids)
+        assert len(ids) % 3 == 1  # a transaction is there whole or not at all
+        assert log.append(table({"event_id": ids[0], "customer_id": "c"})).duplicates == 1

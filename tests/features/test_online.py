@@ -13,14 +13,34 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from features import online_redis
 from features.clock import Clock
-from features.errors import MissingError, OmniError, StoreError
+from features.errors import MissingError, SettingsError, StoreError
 from features.online import OnlineReader
+from features.online_sqlite import SqliteSource
 from features.state import StateBatch, decode, encode, fold_customer
 from features.value_codec import decode_value, entity_key, entity_value
 from features.views import CUSTOMER_PRODUCTS, CUSTOMER_STATE, CUSTOMER_TTL, PRODUCT_STATE
 
+STORES = ("sqlite", "redis")
 CUSTOMERS = ["anna", "bert", *(f"r{number}" for number in range(6))]
+
+
+@pytest.fixture(scope="module", params=STORES)
+def engines(request):
+    """A function that gives the settings of an empty online store; every test runs on both."""
+    if request.param == "sqlite":
+        return dict
+    new_redis = request.getfixturevalue("new_redis")
+    return lambda: {"OMNI_ONLINE_STORE": "redis", "OMNI_REDIS": new_redis()}
+
+
+@pytest.fixture(scope="module")
+def world(engines, kit, tmp_path_factory):
+    """A store over `WORLD`, materialized; read it, do not change it."""
+    store, settings = kit.make_store(tmp_path_factory.mktemp("world") / "home", kit.WORLD, engines())
+    store.materialize(lambda _: None)
+    return store, settings
 
 
 def test_the_reader_does_not_import_feast():
@@ -81,8 +101,8 @@ def test_a_row_older_than_its_ttl_does_not_exist(world, kit):
     assert read(kit.at(3) + CUSTOMER_TTL + timedelta(minutes=1)) is None
 
 
-def test_a_half_written_customer_is_not_shown(tmp_path, kit):
-    store, settings = kit.make_store(tmp_path / "home", kit.WORLD[:3])
+def test_a_half_written_customer_is_not_shown(tmp_path, kit, engines):
+    store, settings = kit.make_store(tmp_path / "home", kit.WORLD[:3], engines())
     store.materialize(lambda _: None)
     reader = OnlineReader(settings)
     before = reader.read_state("anna").state
@@ -96,8 +116,8 @@ def test_a_half_written_customer_is_not_shown(tmp_path, kit):
     assert reader.read_state("anna").last_seq == 8
 
 
-def test_any_state_survives_the_way_through_feast(tmp_path, kit):
-    store, settings = kit.make_store(tmp_path / "home", kit.WORLD[:1])
+def test_any_state_survives_the_way_through_feast(tmp_path, kit, engines):
+    store, settings = kit.make_store(tmp_path / "home", kit.WORLD[:1], engines())
     happenings = kit.random_happenings(seed=1, customers=1, events=300)
     names = ["r0", "émile 日本", "", "a" * 500]
     full = fold_customer(kit.to_timeline(happenings))
@@ -122,8 +142,8 @@ def test_products_as_feast_returns_them(world):
     assert dict(zip(table.product_id, table.price, strict=True))["p1"] == 3.0
 
 
-def test_threads_read_side_by_side_while_feast_writes(tmp_path, kit):
-    store, settings = kit.make_store(tmp_path / "home", kit.WORLD)
+def test_threads_read_side_by_side_while_feast_writes(tmp_path, kit, engines):
+    store, settings = kit.make_store(tmp_path / "home", kit.WORLD, engines())
     store.materialize(lambda _: None)
     reader = OnlineReader(settings)
     expected = reader.read_state("r1").state
@@ -148,22 +168,76 @@ def test_threads_read_side_by_side_while_feast_writes(tmp_path, kit):
     assert failures == []
 
 
-def test_the_reader_cannot_write(world):
-    reader = OnlineReader(world[1])
+def test_the_reader_of_sqlite_cannot_write(tmp_path, kit):
+    _, settings = kit.make_store(tmp_path / "home", [])
 
     with pytest.raises(MissingError, match="readonly"):
-        reader._query(f"DELETE FROM {CUSTOMER_STATE.table}", ())
+        SqliteSource(settings)._query(f"DELETE FROM {CUSTOMER_STATE.table}", ())
 
 
-def test_what_cannot_be_read_is_said(settings, world):
+def test_what_cannot_be_read_is_said(settings):
     with pytest.raises(MissingError, match="omni features build"):
         OnlineReader(settings).read_state("anna")
-    with pytest.raises(OmniError, match="redis"):
+    nowhere = replace(settings, online_store="redis", redis_url="127.0.0.1:1,password=secret")
+    with pytest.raises(StoreError, match=r"127\.0\.0\.1:1 does not answer") as caught:
+        OnlineReader(nowhere).read_state("anna")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["redis://localhost", "one:1,two:2", "localhost", ""])
+def test_an_address_of_redis_that_cannot_be_used_is_refused(settings, address):
+    with pytest.raises(SettingsError, match="host:6379"):
+        OnlineReader(replace(settings, online_store="redis", redis_url=address))
+
+
+def test_without_the_client_of_redis_the_command_is_named(settings, monkeypatch):
+    monkeypatch.setitem(sys.modules, "redis", None)
+    monkeypatch.delitem(sys.modules, "features.online_redis", raising=False)
+
+    with pytest.raises(SettingsError, match=r"pip install -e '\.\[redis\]'"):
         OnlineReader(replace(settings, online_store="redis"))
 
 
-def test_states_of_another_version_are_refused(tmp_path, kit):
-    store, settings = kit.make_store(tmp_path / "home", kit.WORLD[:1])
+def test_redis_forgets_a_customer_whose_key_is_deleted_and_only_them(tmp_path, kit, new_redis):
+    engines = {"OMNI_ONLINE_STORE": "redis", "OMNI_REDIS": new_redis()}
+    store, settings = kit.make_store(tmp_path / "home", kit.WORLD, engines)
+    store.materialize(lambda _: None)
+    reader = OnlineReader(settings)
+
+    assert online_redis.delete_entity(settings, "customer_id", "anna") == 1
+    assert online_redis.delete_entity(settings, "customer_id", "anna") == 0
+
+    assert reader.read_state("anna") is None
+    assert reader.read_state("bert").last_seq == 4
+    assert store.online_features(["anna"], CUSTOMER_STATE)["last_seq"] == [None]
+
+
+def test_a_key_in_redis_outlives_what_its_rows_count(tmp_path, kit, new_redis):
+    store, settings = kit.make_store(
+        tmp_path / "home", kit.WORLD[:1], {"OMNI_ONLINE_STORE": "redis", "OMNI_REDIS": new_redis()}
+    )
+    store.materialize(lambda _: None)
+    key = online_redis.online_key("customer_id", "anna")
+    with online_redis.connect(settings) as client:
+        assert CUSTOMER_TTL - timedelta(minutes=5) < timedelta(seconds=client.ttl(key)) <= CUSTOMER_TTL
+        client.persist(key)
+
+    assert OnlineReader(settings).read_state("anna").updated_at == kit.at(1)  # all that is known then
+
+
+def test_a_row_of_the_same_moment_is_replaced(tmp_path, kit, engines):
+    store, settings = kit.make_store(tmp_path / "home", kit.WORLD[:1], engines())
+    store.materialize(lambda _: None)
+    reader = OnlineReader(settings)
+    before = reader.read_state("anna").state
+
+    store.write_online(*encode(replace(before, last_seq=np.array([9])), ["anna"]))
+
+    assert reader.read_state("anna").last_seq == 9
+
+
+def test_states_of_another_version_are_refused(tmp_path, kit, engines):
+    store, settings = kit.make_store(tmp_path / "home", kit.WORLD[:1], engines())
     states, products = encode(StateBatch.empty(1), ["anna"])
     short = pa.array([[1.0]], pa.list_(pa.float64()))
     store.write_online(states.set_column(states.column_names.index("scalars"), "scalars", short), products)
@@ -224,8 +298,10 @@ def test_keys_are_feasts(world, name):
     assert entity_value(entity_key("customer_id", name)) == name
 
 
-def test_readers_do_not_wait_for_the_writer(world):
-    with sqlite3.connect(world[1].online_db_path) as connection:
+def test_readers_of_sqlite_do_not_wait_for_the_writer(tmp_path, kit):
+    _, settings = kit.make_store(tmp_path / "home", [])
+
+    with sqlite3.connect(settings.online_db_path) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
 

@@ -19,10 +19,19 @@ from features.state import fold_customer
 from features.stream import Applier
 
 
+@pytest.fixture(params=["files", "servers"])
+def engines(request):
+    """Settings of empty stores: SQLite for both, or PostgreSQL for the log and Redis for the states."""
+    if request.param == "files":
+        return {}
+    redis, postgres = request.getfixturevalue("new_redis")(), request.getfixturevalue("new_postgres")()
+    return {"OMNI_ONLINE_STORE": "redis", "OMNI_REDIS": redis, "OMNI_EVENT_LOG": postgres}
+
+
 @pytest.fixture
-def stream(tmp_path, kit):
+def stream(tmp_path, kit, engines):
     """An empty store with its reader, a log, and an applier between them."""
-    store, settings = kit.make_store(tmp_path / "home", [])
+    store, settings = kit.make_store(tmp_path / "home", [], engines)
     log, reader = open_log(settings), OnlineReader(settings)
     yield log, store, reader, settings
     reader.close()
@@ -145,11 +154,11 @@ def test_following_survives_a_failure_and_stops_when_told(stream, kit):
     assert not thread.is_alive()
 
 
-def test_the_process_follows_the_log_and_ends_when_told(stream, kit):
+def test_the_process_follows_the_log_and_ends_when_told(stream, kit, engines):
     log, _, _, settings = stream
     process = subprocess.Popen(
         [sys.executable, "-m", "features.stream"],
-        env={**os.environ, "OMNI_HOME": str(settings.home)},
+        env={**os.environ, "OMNI_HOME": str(settings.home), **engines},
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -1,0 +1,220 @@
+"""The event log on a PostgreSQL server, in a schema of its own: many services and readers, on as many machines.
+
+A writer holds an advisory lock until its transaction is visible. So seqs become visible in ascending order, and a
+reader that follows the log never passes over an event that a slower writer has still in hand.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+import pyarrow as pa
+from psycopg.conninfo import conninfo_to_dict
+
+from features import log as engine
+from features import log_sql
+from features.errors import SettingsError, StoreError
+from features.log import AppendResult
+from features.log_csv import csv_to_table
+from features.log_identity import IdentityBook
+from features.log_rows import COLUMNS, INSERT, READ_SCHEMA, STORED, rows_to_table, table_to_rows
+from features.settings import without_password
+
+SCHEMA: Final = "omni"
+"""All tables lie in this schema of the database that the URL names."""
+WRITER_LOCK: Final = 0x6F6D6E69
+"""Number of the advisory lock that the one writer holds."""
+BULK_MIN_ROWS: Final = 2_000
+"""Appends of at least this many rows go through COPY."""
+_CONNECT_TIMEOUT_S: Final = 10
+
+# COLLATE "C": texts are told apart and ordered by their bytes, as everywhere else, whatever the database's language is
+_CREATE: Final = (
+    f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}",
+    "CREATE TABLE IF NOT EXISTS meta (name text PRIMARY KEY, value text NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS customers (customer_key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+    ' customer_id text COLLATE "C" NOT NULL UNIQUE)',
+    'CREATE TABLE IF NOT EXISTS identifiers (id_type text COLLATE "C", id_value text COLLATE "C",'
+    " customer_id text NOT NULL, PRIMARY KEY (id_type, id_value))",
+    "CREATE TABLE IF NOT EXISTS events (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+    ' event_id text COLLATE "C" NOT NULL UNIQUE, occurred_us bigint NOT NULL, customer_key bigint NOT NULL,'
+    " kind text NOT NULL, channel text NOT NULL, customer_id text, identifiers text, product_id text,"
+    " quantity double precision, value double precision, currency text, campaign_id text, decision_id text,"
+    " store_id text, session_id text, properties text)",
+    # with the seq in it, a customer's new events are found without reading the old ones
+    "CREATE INDEX IF NOT EXISTS events_by_customer ON events (customer_key, occurred_us, seq)",
+)
+_DURABLE: Final = (  # what is acknowledged is on disk, even where the server's own default is to hurry
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+)
+_NAMES: Final = ", ".join(STORED)
+_READ: Final = (
+    f"COPY (SELECT {COLUMNS} FROM (SELECT * FROM events WHERE seq > {{after}} ORDER BY seq LIMIT {{rows}}) e"
+    " JOIN customers c USING (customer_key) ORDER BY seq) TO STDOUT (FORMAT csv)"
+)
+
+
+class PostgresEventLog:
+    """The log at a `postgresql://` URL; safe to use from several threads, each of which has its own connection."""
+
+    def __init__(self, url: str) -> None:
+        self._place = without_password(url)
+        try:
+            self._parameters: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_S, **conninfo_to_dict(url)}
+        except psycopg.ProgrammingError as error:
+            raise SettingsError(
+                f"OMNI_EVENT_LOG is {self._place!r}, which is no PostgreSQL URL: {error}.",
+                repair="Write it as postgresql://user:password@host:5432/database.",
+            ) from error
+        self._local = threading.local()
+        self._all: list[psycopg.Connection[Any]] = []
+        self._all_lock = threading.Lock()
+        self._closed = False
+        # the question comes first: a service may be allowed to write to the tables and not to make any
+        if self._fetch("SELECT to_regclass(?)", (f"{SCHEMA}.events",)) == [(None,)]:
+            with self._writing() as connection:
+                for statement in _CREATE:
+                    connection.execute(statement)
+
+    def append(self, table: pa.Table) -> AppendResult:
+        with self._writing() as connection:
+            portable = _Portable(connection)
+            before = log_sql.last_seq(portable)
+            if table.num_rows == 0:
+                return AppendResult(0, 0, before)
+            owners = IdentityBook(portable).assign(table)  # whose each row is; new identifiers are learnt
+            appended = _insert(connection, table, owners.keys)
+            last = log_sql.last_seq(portable)
+            if appended:
+                log_sql.note_appended(portable, table, before, appended)
+        return AppendResult(appended, table.num_rows - appended, last)
+
+    def read(self, after_seq: int = 0, batch_rows: int = 200_000) -> Iterator[pa.Table]:
+        # short queries, one a batch: a reader that rests between batches holds nothing up
+        while True:
+            query = _READ.format(after=int(after_seq), rows=int(batch_rows))
+            with self._in_words(), self._connection().cursor() as cursor, cursor.copy(query) as copy:
+                body = b"".join(copy)
+            table = csv_to_table(body)
+            if table.num_rows == 0:
+                return
+            yield table
+            after_seq = table.column("seq")[-1].as_py()
+
+    def customer_events(self, customer_id: str, after_seq: int = 0) -> pa.Table:
+        rows = self._fetch(
+            f"SELECT {COLUMNS} FROM customers c JOIN events e USING (customer_key)"
+            " WHERE c.customer_id = ? AND seq > ? ORDER BY occurred_us, event_id",
+            (customer_id, after_seq),
+        )
+        return rows_to_table(rows) if rows else READ_SCHEMA.empty_table()
+
+    def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
+        if customer_id:
+            return customer_id
+        with self._in_words():
+            return IdentityBook(_Portable(self._connection())).find(identifiers)
+
+    def last_seq(self) -> int:
+        with self._in_words():
+            return log_sql.last_seq(_Portable(self._connection()))
+
+    def count(self) -> int:
+        with self._in_words():
+            return log_sql.count(_Portable(self._connection()))
+
+    def fingerprint(self) -> str:
+        with self._in_words():
+            return log_sql.fingerprint(_Portable(self._connection()))
+
+    def close(self) -> None:
+        with self._all_lock:
+            self._closed = True
+            for connection in self._all:
+                connection.close()
+            self._all.clear()
+
+    def _fetch(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        with self._in_words():
+            return _Portable(self._connection()).execute(query, parameters).fetchall()
+
+    @contextmanager
+    def _writing(self) -> Iterator[psycopg.Connection[Any]]:
+        """One write transaction, the only one at a time on the whole server: all of it, or after an error nothing."""
+        with self._in_words():
+            connection = self._connection()
+            with connection.transaction():
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", (WRITER_LOCK,))
+                yield connection
+
+    def _connection(self) -> psycopg.Connection[Any]:
+        """This thread's own connection; a new one where the server closed the last one."""
+        connection: psycopg.Connection[Any] | None = getattr(self._local, "connection", None)
+        if self._closed:
+            raise StoreError(f"The event log {self._place} is closed.", repair="Open it again with open_log.")
+        if connection is None or connection.closed:
+            connection = psycopg.connect(**self._parameters, autocommit=True)
+            # a statement sees what was committed before it, so the first one after the lock sees all
+            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+            connection.execute(f"SET search_path TO {SCHEMA}")
+            connection.execute("SET jit TO off")  # compiling takes longer than any of these queries
+            connection.execute(f"SET lock_timeout TO '{engine.BUSY_TIMEOUT_S * 1000:.0f}ms'")
+            connection.execute(_DURABLE)
+            self._local.connection = connection
+            with self._all_lock:
+                self._all = [*(other for other in self._all if not other.closed), connection]
+        return connection
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """Turn the server's errors into ours."""
+        try:
+            yield
+        except psycopg.errors.LockNotAvailable as error:
+            raise StoreError(
+                f"The event log {self._place} has been busy for {engine.BUSY_TIMEOUT_S:.0f} s.",
+                repair="Let the other process that writes to it (an ingest, a service) finish, then try again.",
+            ) from error
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise StoreError(
+                f"The event log {self._place} refuses: {_first_line(error)}.",
+                repair=f"Let the user create the schema {SCHEMA}, or read and write its tables.",
+            ) from error
+        except psycopg.OperationalError as error:
+            raise StoreError(
+                f"The event log {self._place} does not answer: {_first_line(error)}.",
+                repair="Start the server, or set OMNI_EVENT_LOG to where it is.",
+            ) from error
+
+
+class _Portable:
+    """A connection that takes `?` for a parameter."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def execute(self, query: str, parameters: Sequence[Any] = (), /) -> psycopg.Cursor[Any]:
+        return self._connection.execute(query.replace("?", "%s"), parameters)
+
+
+def _insert(connection: psycopg.Connection[Any], table: pa.Table, customer_keys: list[int]) -> int:
+    """Write the rows whose event_id is new, in row order; returns how many."""
+    rows = table_to_rows(table, customer_keys)
+    with connection.cursor() as cursor:
+        if table.num_rows < BULK_MIN_ROWS:
+            cursor.executemany(INSERT.replace("?", "%s"), rows)
+            return cursor.rowcount
+        cursor.execute("CREATE TEMP TABLE incoming (LIKE events) ON COMMIT DROP")
+        with cursor.copy(f"COPY incoming (seq, {_NAMES}) FROM STDIN") as copy:
+            for place, row in enumerate(rows):
+                copy.write_row((place, *row))
+        cursor.execute(
+            f"INSERT INTO events ({_NAMES}) SELECT {_NAMES} FROM incoming ORDER BY seq ON CONFLICT (event_id) DO NOTHING"
+        )
+        return cursor.rowcount
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
