@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from features import fold_kernel
 from features.log import EventLog, open_log
@@ -46,6 +47,24 @@ def read_note(settings: Settings) -> BuildNote | None:
 def write_note(settings: Settings, note: BuildNote) -> None:
     """Keep the note of a build that is complete."""
     _write(_build_path(settings), asdict(note))
+
+
+def fit_note_to_files(settings: Settings) -> None:
+    """After rows were taken out of log and files alike: note what the files hold now, and of which log that is."""
+    note = read_note(settings)
+    timeline, states = settings.timeline_path, settings.customer_state_path
+    if note is None or not timeline.exists() or not states.exists():
+        return
+    customers = pc.count_distinct(pq.read_table(timeline, columns=[Columns.CUSTOMER_ID])[Columns.CUSTOMER_ID])
+    events, state_rows = (pq.read_metadata(path).num_rows for path in (timeline, states))
+    note = replace(note, events=events, customers=customers.as_py(), state_rows=state_rows)
+    log = open_log(settings)
+    try:
+        if events_since(note, log) == 0:
+            note = replace(note, log_fingerprint=log.fingerprint())
+    finally:
+        log.close()
+    write_note(settings, note)
 
 
 def layout() -> str:
