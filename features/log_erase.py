@@ -1,5 +1,6 @@
 """A customer's name comes in; their rows leave the SQLite log in one transaction, which also notes what is left to do."""
 
+import hashlib
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
@@ -8,8 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, runtime_checkable
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from features.erase_receipt import Receipt, Step
 from features.errors import InputError
@@ -18,6 +21,7 @@ from features.log_rows import COLUMNS, dump_table, hash_rows, load_segment, rows
 from features.tombstones import Hasher, Matcher, Tombstones
 from features.vocabulary import Columns, EventKind
 
+_SEQS: Final = "SELECT seq FROM events JOIN customers USING (customer_key) WHERE customers.customer_id IN ({})"
 _OWN_TABLES: Final = ("events", "segments", "meta", "tombstones", "erasures")
 
 
@@ -68,12 +72,15 @@ class SqliteErasureBook:
         self._reading = reading
 
     def begin(self, name: str, now: datetime) -> Begun | None:
+        cutter = _Cutter()
+        ahead = _find(self._reading, name)
+        cutter.run(self._reading, [seq for (seq,) in _rows(self._reading, _SEQS, ahead)])  # nobody waits for this
         with self._writing() as connection:
             connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten, not only unlinked
             customer_ids = _find(connection, name)
             if not customer_ids:
                 return _begun_before(connection, name)
-            begun = _erase(connection, customer_ids, now)
+            begun = _erase(connection, customer_ids, now, cutter)
         self._reading.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor does it stay in the write-ahead log
         return begun
 
@@ -128,7 +135,7 @@ def _begun_before(connection: sqlite3.Connection, name: str) -> Begun | None:
     return Begun(Receipt.model_validate_json(row[0])) if row else None
 
 
-def _erase(connection: sqlite3.Connection, customer_ids: Sequence[str], now: datetime) -> Begun:
+def _erase(connection: sqlite3.Connection, customer_ids: Sequence[str], now: datetime, cutter: "_Cutter") -> Begun:
     found = _rows(connection, "SELECT customer_key FROM customers WHERE customer_id IN ({})", customer_ids)
     keys = [key for (key,) in found]
     query = f"SELECT {COLUMNS} FROM events e JOIN customers c USING (customer_key) WHERE customer_key IN ({{}})"
@@ -152,7 +159,9 @@ def _erase(connection: sqlite3.Connection, customer_ids: Sequence[str], now: dat
         until_us = max(until_us, pc.max(moments.cast(pa.int64())).as_py() + 1)
         kinds = events.column(Columns.KIND).cast(pa.string())
         removed["log: decisions"] = pc.sum(pc.equal(kinds, EventKind.DECISION.value)).as_py()
-        removed["log: segments rewritten"] = _rewrite_segments(connection, events)
+        bodies = cutter.run(connection, events.column(Columns.SEQ).to_pylist())
+        connection.executemany("UPDATE segments SET body = ?2 WHERE first_seq = ?1", bodies.items())
+        removed["log: segments rewritten"] = len(bodies)
         _rewrite_content(connection, events)
     _delete(connection, customer_ids, keys)
     stones = Tombstones(connection)
@@ -181,20 +190,31 @@ def _digests(
     yield from map(hasher.event, event_ids)
 
 
-def _rewrite_segments(connection: sqlite3.Connection, events: pa.Table) -> int:
-    """Take the events out of the bulk copies that they lie in; what is left of a copy keeps its place and range."""
-    gone = events.column(Columns.SEQ).combine_chunks()
-    seqs = gone.to_pylist()
-    n_rewritten = 0
-    for first, last in connection.execute("SELECT first_seq, last_seq FROM segments").fetchall():
-        if not any(first <= seq <= last for seq in seqs):
-            continue
-        (body,) = connection.execute("SELECT body FROM segments WHERE first_seq = ?", (first,)).fetchone()
-        table = load_segment(body)
-        kept = table.filter(pc.invert(pc.is_in(table.column(Columns.SEQ), value_set=gone)))
-        connection.execute("UPDATE segments SET body = ? WHERE first_seq = ?", (dump_table(kept), first))
-        n_rewritten += 1
-    return n_rewritten
+class _Cutter:
+    """Cuts rows out of bulk copies. What was cut ahead of the write transaction is not cut again inside it."""
+
+    def __init__(self) -> None:
+        self._done: dict[tuple[bytes, bytes], bytes] = {}
+
+    def run(self, connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, bytes]:
+        """By first seq the new body of every segment that holds one of the events; it keeps its place and range."""
+        gone = np.sort(np.array(seqs, dtype=np.int64))
+        bodies: dict[int, bytes] = {}
+        for first, last in connection.execute("SELECT first_seq, last_seq FROM segments").fetchall():
+            within = gone[np.searchsorted(gone, first) : np.searchsorted(gone, last, "right")]
+            if len(within):
+                query = "SELECT body FROM segments WHERE first_seq = ?"
+                for (body,) in connection.execute(query, (first,)).fetchall():
+                    bodies[first] = self._cut(body, within)
+        return bodies
+
+    def _cut(self, body: bytes, gone: NDArray[np.int64]) -> bytes:
+        key = (hashlib.blake2b(body).digest(), gone.tobytes())
+        if key not in self._done:
+            table = load_segment(body)
+            kept = pc.invert(pc.is_in(table.column(Columns.SEQ), value_set=pa.array(gone)))
+            self._done[key] = dump_table(table.filter(kept))
+        return self._done[key]
 
 
 def _rewrite_content(connection: sqlite3.Connection, events: pa.Table) -> None:

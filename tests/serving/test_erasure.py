@@ -103,6 +103,8 @@ def test_the_command_prints_the_receipt(runtime: Runtime, settings: Settings, mo
         assert (result.exit_code, says in result.stderr) == (2, True), result.stderr
 
 
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")
 def test_models_are_read_from_the_registry(settings: Settings) -> None:
     from training import tracking
 
