@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from features import parts
 from features.freshness import fit_note_to_files
 from features.settings import Settings
 from features.tombstones import Matcher
@@ -31,7 +31,7 @@ def erase_files(settings: Settings, matcher: Matcher) -> dict[str, int]:
     _clear_leftovers(settings)
     removed: dict[str, int] = {}
     rewritten: set[Path] = set()
-    for path in sorted(settings.home.rglob("*.parquet")):
+    for path in sorted(path for path in settings.home.rglob("*.parquet") if path.is_file()):
         n_rows = _rewrite(path, matcher)
         if n_rows:
             rewritten.add(path)
@@ -62,6 +62,7 @@ def _rewrite(path: Path, matcher: Matcher) -> int:
                 if kept.num_rows:
                     writer.write_table(kept)
     os.replace(part, path)
+    path.with_name(f".{path.name}.crc").unlink(missing_ok=True)  # Hadoop's checksum of the file as it was
     return n_gone
 
 
@@ -101,19 +102,18 @@ def _dictionaries(file: pq.ParquetFile) -> list[str] | bool:
 
 
 def _stamp_moments(settings: Settings, rewritten: set[Path]) -> None:
-    """Make the narrow copies of the states' times anew: they carry the date of the file that they are of."""
+    """Make the narrow copies of the states' times anew: they carry the date of the files that they are of."""
     from features.offline import refresh_moments
     from features.views import CUSTOMER_VIEWS
 
     for view in CUSTOMER_VIEWS:
         source, target = view.path(settings), view.moments_path(settings)
-        if target.exists() and source.exists() and {source, target} & rewritten:
+        if target.exists() and source.exists() and rewritten & {source, target, *source.glob("*.parquet")}:
             refresh_moments(view, source, target)
 
 
 def _clear_leftovers(settings: Settings) -> None:
     folder = settings.timeline_path.parent
-    for pattern in ("*.part", "*.arrived.parquet", "*.erasing"):
+    for pattern in ("*.part", "*.old", "*.arrived.parquet", "**/*.erasing", "sort"):
         for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
-    shutil.rmtree(folder / "sort", ignore_errors=True)
+            parts.discard(path)

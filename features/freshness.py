@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from features import fold_kernel
 from features.log import EventLog, open_log
+from features.parts import files
 from features.settings import Settings
 from features.state import PRODUCTS_FIELDS, STATE_FIELDS
 from features.vocabulary import HALF_LIVES_DAYS, Columns, EventKind
@@ -56,7 +57,7 @@ def fit_note_to_files(settings: Settings) -> None:
     if note is None or not timeline.exists() or not states.exists():
         return
     customers = pc.count_distinct(pq.read_table(timeline, columns=[Columns.CUSTOMER_ID])[Columns.CUSTOMER_ID])
-    events, state_rows = (pq.read_metadata(path).num_rows for path in (timeline, states))
+    events, state_rows = (sum(pq.read_metadata(file).num_rows for file in files(path)) for path in (timeline, states))
     note = replace(note, events=events, customers=customers.as_py(), state_rows=state_rows)
     log = open_log(settings)
     try:

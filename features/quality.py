@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from features import parts
 from features.doctor import Check, Examination, Status
 from features.errors import InputError
 from features.settings import Settings
@@ -129,14 +130,21 @@ def _schema(settings: Settings) -> Check:
     wrong = [
         f"{path.name}: {problem}"
         for path, schema in files.items()
-        for problem in (_differences(pq.read_schema(path), schema) if path.exists() else ["is not there"])
+        for problem in (
+            _differences(pq.read_schema(found[0]), schema) if (found := parts.files(path)) else ["is not there"]
+        )
     ]
     if wrong:
         return Check("schema", Status.FAIL, f"{'; '.join(wrong)}.", "Run omni features build --force.")
     return Check("schema", Status.OK, f"{len(files)} files have the columns they should have.")
 
 
-def _differences(found: pa.Schema, wanted: pa.Schema) -> Iterator[str]:
+def _differences(path: Path, wanted: pa.Schema) -> Iterator[str]:
+    there = parts.files(path)
+    if not there:
+        yield "is not there"
+        return
+    found = pq.read_schema(there[0])
     for field in wanted:
         if field.name not in found.names:
             yield f"{field.name} is missing"

@@ -229,6 +229,27 @@ def test_files_and_online_store_hold_the_others_as_before(settings: Settings, lo
     assert events_since_build(settings) == 0
 
 
+def test_a_folder_of_part_files_is_rewritten_part_by_part(settings: Settings, log: SqliteEventLog) -> None:
+    """As Spark writes it, with Hadoop's checksums beside the parts."""
+    folder = settings.customer_state_path
+    folder.mkdir(parents=True)
+    for name, who in (("part-0.parquet", ["ada-1815", "bob"]), ("part-1.parquet", ["cleo"])):
+        pq.write_table(pa.table({"customer_id": who}), folder / name)
+        (folder / f".{name}.crc").write_bytes(b"crc")
+    (folder / "_SUCCESS").touch()
+
+    receipt = erased(settings, log, "ada-1815")
+
+    assert receipt.removed["files: offline/customer_state.parquet/part-0.parquet"] == 1
+    assert customers(pq.read_table(folder)) == {"bob", "cleo"}
+    assert sorted(path.name for path in folder.iterdir()) == [
+        ".part-1.parquet.crc",
+        "_SUCCESS",
+        "part-0.parquet",
+        "part-1.parquet",
+    ]
+
+
 def test_models_from_before_the_customer_are_not_listed(settings: Settings, log: SqliteEventLog) -> None:
     early = MODEL.model_copy(update={"version": 1, "as_of_end": "2023-12-01T00:00:00+00:00"})
     silent = MODEL.model_copy(update={"version": 2, "as_of_end": ""})
