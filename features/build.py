@@ -10,10 +10,12 @@ import pyarrow.parquet as pq
 
 from features import parts
 from features.console import Progress
+from features.erase import erasure_ids, honour_erasures
 from features.errors import MissingError
+from features.file_lock import offline_files
 from features.fold_files import FOLD_COLUMNS, FoldCount, fold_to_files, whole_customers
 from features.freshness import BuildNote, events_since, layout, places, read_note, write_note
-from features.log import open_log
+from features.log import EventLog, open_log
 from features.settings import Settings
 from features.timeline import build_timeline
 
@@ -37,37 +39,44 @@ def build_features(settings: Settings, progress: Progress, force: bool = False) 
 
     Raises MissingError when the log is empty.
     """
-    from features.store import Store  # Feast takes seconds to import; a build that is up to date does without
-
     log = open_log(settings)
     try:
-        note = read_note(settings)
-        if note and not force and events_since(note, log) == 0:
-            return BuildReport(note.events, note.customers, note.state_rows, rebuilt=False, seconds={})
-        fingerprint, last_seq = log.fingerprint(), log.last_seq()
-        if last_seq == 0:
-            raise MissingError("The event log is empty.", repair="Bring events in first: omni ingest complete-journey")
-        seconds: dict[str, float] = {}
-        started = time.perf_counter()
-        n_events = build_timeline(log, settings, progress)
-        started = _lap(seconds, "timeline", started)
-        n_customers, n_rows, last_event_at = fold_to_parquet(settings, n_events, progress)
-        started = _lap(seconds, "fold", started)
-        _build_product_state(settings, progress)
-        started = _lap(seconds, "products", started)
-        progress("feast apply")
-        store = Store(settings)
-        store.apply()
-        started = _lap(seconds, "feast apply", started)
-        store.materialize(progress)
-        _lap(seconds, "online store", started)
-        note = BuildNote(
-            fingerprint, layout(), last_seq, n_events, n_customers, n_rows, last_event_at, places(settings)
-        )
-        write_note(settings, note)
-        return BuildReport(n_events, n_customers, n_rows, rebuilt=True, seconds=seconds)
+        with offline_files(settings):
+            honour_erasures(settings, log)
+            erased_before = erasure_ids(log)
+            report = _build(settings, log, progress, force)
+            honour_erasures(settings, log, since=erased_before)
+        return report
     finally:
         log.close()
+
+
+def _build(settings: Settings, log: EventLog, progress: Progress, force: bool) -> BuildReport:
+    from features.store import Store  # Feast takes seconds to import; a build that is up to date does without
+
+    note = read_note(settings)
+    if note and not force and events_since(note, log) == 0:
+        return BuildReport(note.events, note.customers, note.state_rows, rebuilt=False, seconds={})
+    fingerprint, last_seq = log.fingerprint(), log.last_seq()
+    if last_seq == 0:
+        raise MissingError("The event log is empty.", repair="Bring events in first: omni ingest complete-journey")
+    seconds: dict[str, float] = {}
+    started = time.perf_counter()
+    n_events = build_timeline(log, settings, progress)
+    started = _lap(seconds, "timeline", started)
+    n_customers, n_rows, last_event_at = fold_to_parquet(settings, n_events, progress)
+    started = _lap(seconds, "fold", started)
+    _build_product_state(settings, progress)
+    started = _lap(seconds, "products", started)
+    progress("feast apply")
+    store = Store(settings)
+    store.apply()
+    started = _lap(seconds, "feast apply", started)
+    store.materialize(progress)
+    _lap(seconds, "online store", started)
+    note = BuildNote(fingerprint, layout(), last_seq, n_events, n_customers, n_rows, last_event_at, places(settings))
+    write_note(settings, note)
+    return BuildReport(n_events, n_customers, n_rows, rebuilt=True, seconds=seconds)
 
 
 def fold_to_parquet(settings: Settings, n_events: int, progress: Progress) -> tuple[int, int, str]:

@@ -82,13 +82,23 @@ def parity(
         raise typer.Exit(1)
 
 
-def check(as_json: JsonOption = False) -> None:
-    """Say whether the feature stores are there and up to date with the event log; exit 1 if not."""
-    from features.doctor import check_features
+def check(
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file with limits, instead of OMNI_HOME/quality.toml; see QualityConfig.")
+    ] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="Check as of this moment, for data that ends in the past: 2018-01-01.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Are the stores there and level with the log, and is the data sound? Exit 1 if not, with a finding per rule."""
+    from features.check import check_all, parse_as_of
 
-    report = check_features(Settings.from_env(os.environ))
+    settings = Settings.from_env(os.environ)
+    with step("Checking") as progress:
+        report = check_all(settings, config, parse_as_of(as_of, settings), progress)
     emit(report, as_json)
-    if not report.all_ok:
+    if report.failed:
         raise typer.Exit(1)
 
 

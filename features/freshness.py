@@ -2,15 +2,17 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from features import fold_kernel
 from features.log import EventLog, open_log
+from features.parts import files
 from features.settings import Settings
 from features.state import PRODUCTS_FIELDS, STATE_FIELDS
 from features.vocabulary import HALF_LIVES_DAYS, Columns, EventKind
@@ -56,6 +58,24 @@ def places(settings: Settings) -> str:
     """The event log and the online store, without secrets; the same when the whole home has moved."""
     online = settings.redis_place if settings.online_store == "redis" else settings.online_db_path
     return f"{settings.event_log_place} {settings.online_store}:{online}".replace(str(settings.home), "OMNI_HOME")
+
+
+def fit_note_to_files(settings: Settings) -> None:
+    """After rows were taken out of log and files alike: note what the files hold now, and of which log that is."""
+    note = read_note(settings)
+    timeline, states = settings.timeline_path, settings.customer_state_path
+    if note is None or not timeline.exists() or not states.exists():
+        return
+    customers = pc.count_distinct(pq.read_table(timeline, columns=[Columns.CUSTOMER_ID])[Columns.CUSTOMER_ID])
+    events, state_rows = (sum(pq.read_metadata(file).num_rows for file in files(path)) for path in (timeline, states))
+    note = replace(note, events=events, customers=customers.as_py(), state_rows=state_rows)
+    log = open_log(settings)
+    try:
+        if events_since(note, log) == 0:
+            note = replace(note, log_fingerprint=log.fingerprint())
+    finally:
+        log.close()
+    write_note(settings, note)
 
 
 def layout() -> str:

@@ -33,13 +33,17 @@ APPEND_ROWS: Final = 100_000
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What came of one ingest. `events` is appended + duplicates: a row of a source may make none, one or several."""
+    """What came of one ingest. `events` is appended + duplicates + erased: a row of a source may make none or several.
+
+    `erased` events belong to customers who were erased since they happened; they are not kept.
+    """
 
     source: str
     rows: int
     events: int
     appended: int
     duplicates: int
+    erased: int
     rejected: int
     rejected_by_field: dict[str, int]
     rejected_path: str | None
@@ -65,13 +69,14 @@ def ingest(
     started = time.perf_counter()
     batches = open_source(source, sample=sample, path=path, mapping=mapping)
     now = max(Clock.from_settings(settings).now(), datetime.now(UTC))  # replayed data may be of our future or past
-    rows = appended = duplicates = products = 0
+    rows = appended = duplicates = erased = products = 0
     log = open_log(settings)
     rejects = _RejectedFile(settings.rejected_dir / f"{_file_name(source, path)}.parquet")
     try:
         for batch in batches:
-            new, old = _keep(batch, log, rejects, now)
+            new, old, gone = _keep(batch, log, rejects, now)
             rows, appended, duplicates = rows + batch.rows_total, appended + new, duplicates + old
+            erased += gone
             if batch.products is not None:
                 products += batch.products.num_rows
                 merge_products(settings.products_path, batch.products)
@@ -83,9 +88,10 @@ def ingest(
     return IngestReport(
         source=source,
         rows=rows,
-        events=appended + duplicates,
+        events=appended + duplicates + erased,
         appended=appended,
         duplicates=duplicates,
+        erased=erased,
         rejected=rejects.rows,
         rejected_by_field=dict(rejects.fields.most_common()),
         rejected_path=str(rejects.path) if rejects.rows else None,
@@ -150,11 +156,11 @@ class _RejectedFile:
             self._part.unlink(missing_ok=True)
 
 
-def _keep(batch: SourceBatch, log: EventLog, rejects: _RejectedFile, now: datetime) -> tuple[int, int]:
-    """Rows appended, and rows that were there already."""
+def _keep(batch: SourceBatch, log: EventLog, rejects: _RejectedFile, now: datetime) -> tuple[int, int, int]:
+    """Rows appended, rows that were there already, and rows of erased customers."""
     if batch.rejected is not None:
         rejects.add(batch.rejected)
-    appended = duplicates = 0
+    appended = duplicates = erased = 0
     for start in range(0, batch.events.num_rows, APPEND_ROWS):
         good, rejected = validate_table(batch.events.slice(start, APPEND_ROWS), now)
         if rejected.num_rows:
@@ -163,7 +169,8 @@ def _keep(batch: SourceBatch, log: EventLog, rejects: _RejectedFile, now: dateti
             rejects.add(rejected.set_column(0, "index", pa.array(numbers, pa.int64())))
         result = log.append(good)
         appended, duplicates = appended + result.appended, duplicates + result.duplicates
-    return appended, duplicates
+        erased += result.erased
+    return appended, duplicates, erased
 
 
 def _file_name(source: str, path: Path | None) -> str:

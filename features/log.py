@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from features import log_sql
 from features.errors import SettingsError, StoreError
+from features.log_erase import SqliteErasureBook
 from features.log_identity import IdentityBook
 from features.log_rows import (
     COLUMNS,
@@ -26,6 +28,9 @@ from features.log_rows import (
     table_to_rows,
 )
 from features.settings import Settings
+from features.tombstones import CREATE as CREATE_TOMBSTONES
+from features.tombstones import Tombstones
+from features.vocabulary import Columns
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +42,15 @@ _NO_SEQ: Final = 2**62
 
 @dataclass(frozen=True)
 class AppendResult:
-    """What one append did: rows that are new, rows whose event_id was there already, and the log's last seq after it."""
+    """What one append did: rows that are new, rows whose event_id was there already, and the log's last seq after it.
+
+    `erased` rows belong to customers who were erased, and were left out.
+    """
 
     appended: int
     duplicates: int
     last_seq: int
+    erased: int = 0
 
 
 class EventLog(Protocol):
@@ -117,7 +126,7 @@ class SqliteEventLog:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with self._writing() as connection:
-                for statement in CREATE:
+                for statement in (*CREATE, *CREATE_TOMBSTONES):
                     connection.execute(statement)
         except (OSError, sqlite3.OperationalError) as error:
             raise StoreError(
@@ -127,8 +136,9 @@ class SqliteEventLog:
     def append(self, table: pa.Table) -> AppendResult:
         with self._writing() as connection:
             before = log_sql.last_seq(connection)
+            table, erased = Tombstones(connection).screen(table)
             if table.num_rows == 0:
-                return AppendResult(0, 0, before)
+                return AppendResult(0, 0, before, erased)
             owners = IdentityBook(connection).assign(table)  # whose each row is; new identifiers are learnt
             changes = connection.total_changes
             connection.executemany(INSERT, table_to_rows(table, owners.keys))
@@ -140,7 +150,7 @@ class SqliteEventLog:
                 first = last - appended + 1  # no duplicates: the new seqs follow each other
                 body = dump_segment(table, range(first, last + 1), owners.ids)
                 connection.execute("INSERT INTO segments VALUES (?, ?, ?)", (first, last, body))
-        return AppendResult(appended, table.num_rows - appended, last)
+        return AppendResult(appended, table.num_rows - appended, last, erased)
 
     def read(self, after_seq: int = 0, batch_rows: int = 200_000) -> Iterator[pa.Table]:
         # short queries, one a batch: a reader that rests between batches holds nothing up
@@ -151,7 +161,8 @@ class SqliteEventLog:
             first, last = segment[0] if segment else (_NO_SEQ, _NO_SEQ)
             if first <= after_seq + 1:
                 body = self._query("SELECT body FROM segments WHERE first_seq = ?", (first,))
-                table = load_segment(body[0][0]).slice(after_seq + 1 - first) if body else READ_SCHEMA.empty_table()
+                table = load_segment(body[0][0]) if body else READ_SCHEMA.empty_table()
+                table = table.slice(int(np.searchsorted(table.column(Columns.SEQ).to_numpy(), after_seq, "right")))
                 for start in range(0, table.num_rows, batch_rows):
                     yield table.slice(start, batch_rows)
                 after_seq = last if body else after_seq  # without a body it was dropped this moment: read its rows
@@ -190,6 +201,10 @@ class SqliteEventLog:
 
     def fingerprint(self) -> str:
         return log_sql.fingerprint(self._connection())
+
+    def erasures(self) -> SqliteErasureBook:
+        """What was erased from this log, and the means to erase."""
+        return SqliteErasureBook(self._writing, self._connection())
 
     def close(self) -> None:
         with self._all_lock:

@@ -30,7 +30,7 @@ CREATE: Final = (
     " customer_id TEXT, identifiers TEXT, product_id TEXT, quantity REAL, value REAL, currency TEXT,"
     " campaign_id TEXT, decision_id TEXT, store_id TEXT, session_id TEXT, properties TEXT)",
     # a second copy of bulk loads, as Arrow reads it: the rows are the truth, and whoever changes or deletes one
-    # deletes the segment that it lies in
+    # does the same to the segment that it lies in (or deletes that): the seqs of a segment may have gaps
     "CREATE TABLE IF NOT EXISTS segments (first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, body BLOB NOT NULL)",
     "CREATE INDEX IF NOT EXISTS segments_by_last ON segments (last_seq)",
     # small integers keep this index cheap enough to be kept up during a bulk load
@@ -87,16 +87,20 @@ def rows_to_table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
 def dump_segment(table: pa.Table, seqs: Sequence[int], customer_ids: pa.Array | pa.ChunkedArray) -> bytes:
     """Rows of EVENT_SCHEMA with their seqs and resolved customers as compressed Arrow IPC."""
     full = table.append_column(READ_SCHEMA.field(Columns.SEQ), pa.array(seqs, pa.int64()))
-    full = full.append_column(READ_SCHEMA.field(Columns.RESOLVED_CUSTOMER_ID), customer_ids)
+    return dump_table(full.append_column(READ_SCHEMA.field(Columns.RESOLVED_CUSTOMER_ID), customer_ids))
+
+
+def dump_table(table: pa.Table) -> bytes:
+    """Rows of READ_SCHEMA as compressed Arrow IPC."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, READ_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
-        writer.write_table(full)
+        writer.write_table(table)
     body: bytes = sink.getvalue().to_pybytes()
     return body
 
 
 def load_segment(body: bytes) -> pa.Table:
-    """The table that `dump_segment` wrote, in READ_SCHEMA."""
+    """The table that `dump_segment` or `dump_table` wrote, in READ_SCHEMA."""
     with pa.ipc.open_stream(body) as reader:
         return reader.read_all()
 

@@ -10,10 +10,15 @@ def scan_path(source: Path) -> str:
     return str(source / "*.parquet") if source.is_dir() else str(source)
 
 
+def files(source: Path) -> list[Path]:
+    """The file, or the part files of the folder; none where there is neither."""
+    return sorted(source.glob("*.parquet")) if source.is_dir() else [source] if source.exists() else []
+
+
 def stamp(source: Path) -> str:
     """Sizes and times of the files of `source`: another stamp means other content."""
-    files = sorted(source.glob("*.parquet")) if source.is_dir() else [source]
-    return ";".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
+    facts = [(file.name, file.stat()) for file in (files(source) or [source])]
+    return ";".join(f"{name}:{fact.st_size}:{fact.st_mtime_ns}" for name, fact in facts)
 
 
 def replace(new: Path, target: Path) -> None:

@@ -13,16 +13,19 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import from_json
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from features.errors import OmniError
 from features.events import events_to_table, parse_events
 from features.log import AppendResult
 from serving import schemas
+from serving.erasure import Eraser
 from serving.openapi import openapi_document
-from serving.problems import ApiError, to_api_error
+from serving.problems import ApiError, customer_unknown, to_api_error
 from serving.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -82,9 +85,14 @@ async def post_events(request: Request, runtime: Runtime) -> Response:
         raise ApiError(422, "events_rejected", "No event of this batch can be used: see details.", details)
     runtime.metrics.events.labels("accepted").inc(result.appended)
     runtime.metrics.events.labels("duplicate").inc(result.duplicates)
+    runtime.metrics.events.labels("erased").inc(result.erased)
     return _answer(
         schemas.EventsAnswer(
-            accepted=result.appended, duplicates=result.duplicates, rejected=rejected, last_seq=result.last_seq
+            accepted=result.appended,
+            duplicates=result.duplicates,
+            rejected=rejected,
+            erased=result.erased,
+            last_seq=result.last_seq,
         )
     )
 
@@ -123,12 +131,20 @@ async def get_customer(request: Request, runtime: Runtime) -> Response:
 
 
 async def delete_customer(request: Request, runtime: Runtime) -> Response:
-    """Erasure is not here yet, and nothing pretends that it is."""
-    raise ApiError(
-        501,
-        "not_implemented",
-        "Erasing a customer from the log, the feature stores and the training tables is not in this version yet.",
-    )
+    """Erase a customer: from the log and the online store before this answers, from the files right after it."""
+    name = _CUSTOMER_ID.validate_python(request.path_params["customer_id"])
+    eraser = runtime.eraser
+    if eraser is None:
+        raise ApiError(503, "not_ready", "This service was started without the means to erase.")
+    receipt = await _write(request, lambda: eraser.begin(name))
+    if receipt is None:
+        raise customer_unknown(None)
+    answer = schemas.ErasureAnswer.model_validate(receipt.model_dump())
+    if receipt.complete:
+        return _answer(answer)
+    response = _answer(answer, status=202)
+    response.background = BackgroundTask(_finish_erasures, eraser)
+    return response
 
 
 async def get_models(request: Request, runtime: Runtime) -> Response:
@@ -259,8 +275,15 @@ def _noted(runtime: Runtime, answer: schemas.Answer) -> Response:
     return _answer(answer)
 
 
-def _answer(answer: BaseModel) -> Response:
-    return Response(answer.model_dump_json(), media_type="application/json")
+def _answer(answer: BaseModel, status: int = 200) -> Response:
+    return Response(answer.model_dump_json(), status_code=status, media_type="application/json")
+
+
+async def _finish_erasures(eraser: Eraser) -> None:
+    try:
+        await asyncio.to_thread(eraser.finish)
+    except (OmniError, OSError) as error:
+        logger.warning("Erasures are not finished yet: %s Run: omni erase --finish", error)
 
 
 def _error(error: ApiError) -> Response:

@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     """Add this package's commands to the front door."""
     app.command("serve")(serve)
     app.command("decide")(decide)
+    app.command("erase")(erase)
 
 
 def serve(
@@ -61,6 +62,36 @@ def decide(
     with step("Deciding for every customer") as progress:
         report = decide_all(_settings(replay), out, keep=keep, progress=progress)
     emit(report, as_json)
+
+
+def erase(
+    customer: Annotated[
+        str | None, typer.Argument(help="The customer's id, or an identifier of theirs: email:ada@example.org")
+    ] = None,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Finish the erasures that were begun and cut short, over HTTP or here.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Erase a customer everywhere, for good, and print the receipt; it is also kept under OMNI_HOME/erasures."""
+    from features.log import open_log
+    from serving import erasure
+
+    settings = Settings.from_env(os.environ)
+    if (customer is None) is not finish:
+        raise InputError("Name a customer or pass --finish, not both.", repair="Try: omni erase CUSTOMER")
+    if customer is not None:
+        with step("Erasing") as progress:
+            receipt = erasure.erase(settings, customer, progress)
+        emit(receipt, as_json)
+        return
+    log = open_log(settings)
+    try:
+        with step("Finishing erasures") as progress:
+            receipts = erasure.finish_all(settings, log, progress)
+    finally:
+        log.close()
+    emit({"finished": [receipt.receipt_id for receipt in receipts]}, as_json)
 
 
 def _settings(replay: bool) -> Settings:

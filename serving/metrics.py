@@ -31,7 +31,10 @@ class Metrics:
             "omni_request_seconds", "Time to answer.", ["route"], buckets=_LATENCY_S, registry=registry
         )
         self.events = Counter(
-            "omni_events", "Events received over HTTP: accepted, duplicate, rejected.", ["outcome"], registry=registry
+            "omni_events",
+            "Events received over HTTP: accepted, duplicate, rejected, erased.",
+            ["outcome"],
+            registry=registry,
         )
         self.decisions = Counter("omni_decisions", "Decisions answered.", ["arm"], registry=registry)
         self.feature_age = Histogram(

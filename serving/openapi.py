@@ -50,6 +50,7 @@ POSTS: Final[dict[str, tuple[str, str, type[BaseModel], type[BaseModel]]]] = {
 def openapi_document() -> dict[str, Any]:
     """The whole contract (OpenAPI 3.1)."""
     models: list[type[BaseModel]] = [Event, schemas.ProfileAnswer, schemas.ModelsAnswer, schemas.ErrorAnswer]
+    models.append(schemas.ErasureAnswer)
     for _, _, request, answer in POSTS.values():
         models += [request, answer]
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
@@ -111,12 +112,18 @@ def _gets() -> dict[str, Any]:
                 },
             },
             "delete": {
-                "summary": "Erase a customer (not in this version yet)",
-                "description": "Answers 501 until erasure reaches the log, both feature stores and the training tables.",
+                "summary": "Erase a customer everywhere",
+                "description": "By id or identifier (`email:ada@example.org`). The log, the decisions and the online store "
+                "are done before this answers; files and the list of models that learnt from the customer follow at once "
+                "in the background: 202 while something is pending, 200 when asked again and all is done.",
                 "operationId": "erase",
                 "tags": ["customers"],
                 "parameters": [customer],
-                "responses": _errors("501"),
+                "responses": {
+                    "200": {"description": "Everything is done.", "content": _json(schemas.ErasureAnswer)},
+                    "202": {"description": "Some steps are pending.", "content": _json(schemas.ErasureAnswer)},
+                    **_errors("404", "422", "503"),
+                },
             },
         },
         "/v1/models": {
@@ -158,7 +165,6 @@ _MEANING: Final = {
     "413": "The body is too large.",
     "422": "The request cannot be used; `details` names the fields.",
     "429": "Too many requests at once; try again.",
-    "501": "Not in this version yet.",
     "503": "Something that is needed is missing; the message says which command makes it.",
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from features.erase_receipt import LearntModel
 from features.errors import OmniError, StoreError
 from features.settings import Settings
 from features.views import feature_service_name
@@ -74,6 +75,38 @@ def mlflow_fetch(settings: Settings) -> Fetch:
         return _champion(task, uri)
 
     return fetch
+
+
+def registered_models(settings: Settings) -> list[LearntModel]:
+    """Every version of every task in the registry, with what it was trained on; none where there is no registry yet."""
+    uri = settings.mlflow_tracking_uri
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return []
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    client = mlflow.MlflowClient(uri, uri)
+    try:
+        entries = [
+            (task, entry, client.get_registered_model(task.value).aliases)
+            for task in Task
+            for entry in client.search_model_versions(f"name = '{task.value}'")
+        ]
+    except MlflowException as error:
+        raise StoreError(f"The model registry cannot be read: {error.message}") from error
+    return [
+        LearntModel(
+            task=task.value,
+            version=int(entry.version),
+            aliases=tuple(sorted(alias for alias, held in aliases.items() if int(held) == int(entry.version))),
+            run_id=entry.run_id or "",
+            trained_at=entry.tags.get("trained_at", ""),
+            as_of_end=entry.tags.get("as_of_end", ""),
+            data_fingerprint=entry.tags.get("data_fingerprint", ""),
+        )
+        for task, entry, aliases in sorted(entries, key=lambda found: (found[0].value, int(found[1].version)))
+    ]
 
 
 def _champion(task: Task, uri: str) -> tuple[ModelCard, Callable[[Path], Path]] | None:

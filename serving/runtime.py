@@ -16,6 +16,7 @@ from features.online import OnlineReader
 from features.settings import Settings
 from serving.answers import Answers, Knowledge
 from serving.catalogue import load_catalogue
+from serving.erasure import Eraser
 from serving.metrics import Metrics
 from serving.models import Bundle
 from serving.registry import mlflow_fetch, next_bundle
@@ -37,6 +38,7 @@ class Runtime:
     rules: Rules = field(default_factory=Rules)
     knowledge: Knowledge = field(default_factory=Knowledge)
     metrics: Metrics = field(default_factory=Metrics)
+    eraser: Eraser | None = None
     close: Callable[[], None] = lambda: None
     draining: Callable[[], bool] = lambda: False
 
@@ -59,7 +61,13 @@ def open_runtime(settings: Settings) -> Runtime:
 
     Nothing that is missing stops it: the service lives and says what it waits for.
     """
-    runtime = Runtime(log=open_log(settings), clock=Clock.from_settings(settings), rules=house_rules(settings))
+    log = open_log(settings)
+    runtime = Runtime(
+        log=log,
+        clock=Clock.from_settings(settings),
+        rules=house_rules(settings),
+        eraser=Eraser(settings, log),
+    )
     drain_file = os.environ.get("OMNI_DRAIN_FILE")
     if drain_file:
         runtime.draining = Path(drain_file).exists

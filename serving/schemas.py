@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from features.erase_receipt import LearntModel
 from features.vocabulary import Channel
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -126,12 +127,39 @@ class RejectedEvent(BaseModel):
 class EventsAnswer(BaseModel):
     """What became of a batch: good events are kept and durable, bad ones are answered one by one."""
 
-    model_config = _config({"accepted": 1, "duplicates": 0, "rejected": [], "last_seq": 1469308})
+    model_config = _config({"accepted": 1, "duplicates": 0, "rejected": [], "erased": 0, "last_seq": 1469308})
 
     accepted: int = Field(description="New events, durable in the log.")
     duplicates: int = Field(description="Events whose event_id the log already holds; ignored.")
     rejected: list[RejectedEvent]
+    erased: int = Field(0, description="Events of customers who were erased since they happened; not kept.")
     last_seq: int = Field(description="Place of the newest event in the log.")
+
+
+class ErasureAnswer(BaseModel):
+    """What an erasure did so far, without personal data. Asking again gives the newest state of the same receipt."""
+
+    model_config = _config(
+        {
+            "receipt_id": "20240301T120300-5f0c9a1e",
+            "customer": "9b0e6a4f4bd1c3a79c2f3f1b8a6de014",
+            "erased_at": "2024-03-01T12:03:00Z",
+            "removed": {"log: events": 612, "log: identifiers": 2, "online store: rows": 2},
+            "pending": ["files", "models"],
+            "models": [],
+            "notes": [],
+        }
+    )
+
+    receipt_id: str
+    customer: str = Field(description="Keyed hash of the customer's id.")
+    erased_at: datetime
+    removed: dict[str, int] = Field(description="Rows taken out, by place.")
+    pending: list[str] = Field(
+        description="Steps still to be done; they go on in the background, and `omni erase --finish` does them too."
+    )
+    models: list[LearntModel] = Field(description="Models that learnt from the customer; train them again.")
+    notes: list[str]
 
 
 class CustomerInfo(BaseModel):

@@ -100,7 +100,7 @@ def test_an_event_counts_in_the_very_next_answer(client: Any) -> None:
         ("POST", "/v1/events", {"events": bought}),
         ("POST", "/v1/next-products", wanted),
     )
-    assert posted.json() == {"accepted": 6, "duplicates": 0, "rejected": [], "last_seq": 12}
+    assert posted.json() == {"accepted": 6, "duplicates": 0, "rejected": [], "erased": 0, "last_seq": 12}
     assert before.json()["products"][0]["product_id"] == "tea"
     assert after.json()["products"][0]["product_id"] == "bread"
     assert after.json()["feature_age_s"] == 0.0
@@ -278,11 +278,6 @@ def test_the_profile_shows_one_customer_over_all_channels(client: Any) -> None:
     assert found["signals"] is None
     assert full.json()["signals"]["view_7d"] == 0.0
     assert (unknown.status_code, odd.status_code) == (404, 422)
-
-
-def test_erasure_does_not_pretend(client: Any) -> None:
-    answer = client.run(("DELETE", "/v1/customers/ada", None))[0]
-    assert (answer.status_code, answer.json()["error"]["code"]) == (501, "not_implemented")
 
 
 def test_wrong_paths_and_methods_have_the_same_shape(client: Any) -> None:
