@@ -31,6 +31,7 @@ from features.views import CUSTOMER_VIEWS
 
 ONLINE_CUSTOMERS = 500
 """Customers that are written to and read from the online store to measure it."""
+FOLD_EVENTS = 600_000
 HOUR_S, TB, GB, MINUTE_US = 3600, 1e12, 1e9, 60_000_000
 
 
@@ -72,6 +73,17 @@ def first_events(timeline: pa.Table, per_customer: int, *, spread: bool) -> pa.T
         at = kept.column_names.index("occurred_at")
         kept = kept.set_column(at, "occurred_at", pa.array(moments).cast(pa.timestamp("us", tz="UTC")))
     return kept
+
+
+def copies(timeline: pa.Table, n_events: int) -> pa.Table:
+    """The timeline as often as makes about `n_events`, each time of other customers: fixed costs must not count."""
+    at = timeline.column_names.index("customer_id")
+    ids = timeline["customer_id"]
+    times = max(1, round(n_events / timeline.num_rows))
+    return pa.concat_tables(
+        timeline.set_column(at, "customer_id", pc.binary_join_element_wise(str(number), ids, "#"))
+        for number in range(times)
+    )
 
 
 def size(path: Path) -> int:
@@ -179,19 +191,21 @@ def main() -> None:
         log_lines = measure_log(settings, scratch, wanted.events)
         timeline = pq.read_table(scratch.timeline_path)
         scratch = replace(scratch, clock_start=pc.max(timeline["occurred_at"]).as_py())  # nothing is too old to be read
-        together = first_events(timeline, per_customer, spread=False)
-        n_customers = len(together["customer_id"].unique())
+        few = first_events(timeline, per_customer, spread=False)
+        together = copies(few, FOLD_EVENTS)
+        n_customers = len(few["customer_id"].unique())
         print(f"{wanted.customers:,.0f} customers with {per_customer} events each, {wanted.events:,.0f} events in all;")
         print(
-            f"measured on the first {per_customer} events of {n_customers:,} customers ({together.num_rows:,} events)"
+            f"the log and the timeline measured on {timeline.num_rows:,} events, the rest on the first {per_customer}"
         )
+        print(f"events of {n_customers:,} customers, repeated under other names to {together.num_rows:,} events")
         print("\n| step | measured | needs |\n|---|---|---|")
         show(log_lines)
         show(measure_fold(scratch, together, wanted.events, "as they come"))
         show(measure_online(scratch, wanted.customers))
         if wanted.spark:
             show(measure_spark(scratch, together, wanted.events))
-        apart = first_events(timeline, per_customer, spread=True)
+        apart = copies(first_events(timeline, per_customer, spread=True), FOLD_EVENTS)
         show(measure_fold(scratch, apart, wanted.events, "no two at one moment"))
 
 
