@@ -160,6 +160,7 @@ class PostgresEventLog:
             connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
             connection.execute(f"SET search_path TO {SCHEMA}")
             connection.execute("SET jit TO off")  # compiling takes longer than any of these queries
+            connection.execute("SET work_mem TO '64MB'")  # a batch is put in order in memory
             connection.execute(f"SET lock_timeout TO '{engine.BUSY_TIMEOUT_S * 1000:.0f}ms'")
             connection.execute(_DURABLE)
             self._local.connection = connection
