@@ -12,7 +12,7 @@ from features.settings import Settings
 
 NOTES: Final = (
     "Sums over all customers (products' popularity, models' parameters) hold no customer and are not changed.",
-    "Files outside OMNI_HOME (backups, tables written by `omni decide --out`) are yours to delete.",
+    "Outside OMNI_HOME (backups, tables of `omni decide --out`, artifacts of a shared MLflow server) deleting is yours.",
 )
 
 

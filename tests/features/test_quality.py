@@ -210,7 +210,7 @@ def test_real_data_is_sound(sample_settings: Settings, monkeypatch: Any) -> None
     """Complete Journey, as of the day after its end: the stores are level and no limit has to be moved."""
     monkeypatch.setenv("OMNI_HOME", str(sample_settings.home))
 
-    result = CliRunner().invoke(omni.app, ["features", "check", "--as-of", "2018-01-01", "--json"])
+    result = CliRunner().invoke(omni.app, ["features", "check", "--as-of", "2018-01-02", "--json"])
 
     report = json.loads(result.stdout)
     assert result.exit_code == 0, report
