@@ -114,7 +114,7 @@ def _kind_mask(kinds: tuple[EventKind, ...]) -> NDArray[np.bool_]:
 _IS_ACTION: Final = _kind_mask(CUSTOMER_KINDS)
 _IS_PRODUCT: Final = _kind_mask(PRODUCT_KINDS)
 _IS_RESPONSE: Final = _kind_mask(RESPONSE_KINDS)
-_IS_BOOKKEEPING: Final = _kind_mask((EventKind.DECISION, EventKind.IDENTIFY, EventKind.PROFILE, EventKind.ERASE))
+IS_BOOKKEEPING: Final = _kind_mask((EventKind.DECISION, EventKind.IDENTIFY, EventKind.PROFILE, EventKind.ERASE))
 """Kinds that are about our records, not about behaviour: they change no state."""
 _ADD: Final = KIND_CODES[EventKind.ADD_TO_CART]
 _REMOVE: Final = KIND_CODES[EventKind.REMOVE_FROM_CART]
@@ -385,7 +385,7 @@ def apply_event(
 ) -> bool:
     """Fold one event, not older than the state, into `s`; returns whether the product part changed."""
     s.cursors[LAST_SEQ] = max(s.cursors[LAST_SEQ], seq)
-    if _IS_BOOKKEEPING[kind]:
+    if IS_BOOKKEEPING[kind]:
         return False
     if math.isnan(s.scalars[FIRST_SEEN]):
         s.scalars[FIRST_SEEN] = t
@@ -528,7 +528,7 @@ def fold_rows(s: Any, e: Any, customers: Any, start: int, b: Any) -> Any:
         while j < n and customers[j] == customers[i] and e.time[j] == e.time[i]:
             if apply_event(s, e.time[j], e.kind[j], e.channel[j], e.product[j], e.quantity[j], e.value[j], e.seq[j]):
                 changed = True
-            if not _IS_BOOKKEEPING[e.kind[j]]:
+            if not IS_BOOKKEEPING[e.kind[j]]:
                 behaved = True
             j += 1
         if behaved:

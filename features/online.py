@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,20 +21,13 @@ from features import fold_kernel as kernel
 from features.clock import Clock
 from features.errors import MissingError, OmniError, StoreError
 from features.settings import Settings
-from features.state import Ragged, StateBatch, decode
+from features.state import StateBatch, decode_one
 from features.value_codec import decode_value, entity_key, entity_value
 from features.views import CUSTOMER_PRODUCTS, CUSTOMER_STATE, PRODUCT_STATE, View
 from features.vocabulary import Columns
 
 _TORN_READS: Final = 20
 """How often a customer between the writes of their two rows is read again, a millisecond apart."""
-_WIDTHS: Final[dict[str, int]] = {
-    "pair_stats": kernel.PAIR_WIDTH,
-    "contacts": 2,
-    "habit_stats": kernel.HABIT_WIDTH,
-    "cart_stats": kernel.CART_WIDTH,
-}
-"""Columns of the lists that are matrices."""
 
 
 @dataclass(frozen=True)
@@ -143,16 +135,16 @@ class OnlineReader:
             return self._row(CUSTOMER_STATE, self._query(_SELECT_STATE, (key,))), None
         found = self._query(_SELECT_BOTH, (key, key))
         return (
-            self._row(CUSTOMER_STATE, [row for row in found if row[0] == 0]),
-            self._row(CUSTOMER_PRODUCTS, [row for row in found if row[0] == 1]),
+            self._row(CUSTOMER_STATE, [row for row in found if row[0] in _TYPES[CUSTOMER_STATE.name]]),
+            self._row(CUSTOMER_PRODUCTS, [row for row in found if row[0] in _TYPES[CUSTOMER_PRODUCTS.name]]),
         )
 
     def _row(self, view: View, found: Sequence[tuple[Any, ...]]) -> "_Row | None":
-        types = dict(view.fields)
-        fields = {name: decode_value(value, types[name]) for _, name, value, _, _ in found if name in types}
+        types = _TYPES[view.name]
+        fields = {name: decode_value(value, types[name]) for name, value, _, _ in found if name in types}
         if len(fields) < len(types):
             return None
-        _, _, _, event_at, written_at = found[0]
+        _, _, event_at, written_at = found[0]
         return _Row(fields, _from_feast(event_at), _from_feast(written_at))
 
     def _online_state(self, state: "_Row", products: "_Row | None") -> OnlineState | None:
@@ -184,12 +176,14 @@ class _Row:
     written_at: datetime
 
 
-def _select(number: int, view: View) -> str:
-    return f"SELECT {number}, feature_name, value, event_ts, created_ts FROM {view.table} WHERE entity_key = ?"
+def _select(view: View) -> str:
+    return f"SELECT feature_name, value, event_ts, created_ts FROM {view.table} WHERE entity_key = ?"
 
 
-_SELECT_STATE: Final = _select(0, CUSTOMER_STATE)
-_SELECT_BOTH: Final = f"{_SELECT_STATE} UNION ALL {_select(1, CUSTOMER_PRODUCTS)}"
+_SELECT_STATE: Final = _select(CUSTOMER_STATE)
+_SELECT_BOTH: Final = f"{_SELECT_STATE} UNION ALL {_select(CUSTOMER_PRODUCTS)}"
+_TYPES: Final = {view.name: dict(view.fields) for view in (CUSTOMER_STATE, CUSTOMER_PRODUCTS)}
+"""Types of the fields, by view and name; no name is in both views."""
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -209,22 +203,4 @@ def _to_state(fields: dict[str, Any]) -> StateBatch:
         raise StoreError(
             "The online store holds states of another version.", repair="Run `omni features build --force`."
         )
-    columns: dict[str, Any] = {
-        "scalars": fields["scalars"].reshape(1, -1),
-        "channels": fields["channel_stats"].reshape(1, kernel.N_CHANNELS, kernel.CHANNEL_WIDTH),
-        "last_seq": np.array([fields["last_seq"]], dtype=np.int64),
-    }
-    for name, empty in _empty_lists().items():
-        values = fields.get(name)
-        columns[name] = empty if values is None else _one_list(values, _WIDTHS.get(name, 1))
-    return StateBatch(**columns)
-
-
-@cache
-def _empty_lists() -> dict[str, Ragged]:
-    return {name: part for name, part in vars(decode(None, None)).items() if isinstance(part, Ragged)}
-
-
-def _one_list(values: NDArray[Any], width: int) -> Ragged:
-    matrix = values.reshape(-1, width) if width > 1 else values
-    return Ragged(np.array([0, len(matrix)], dtype=np.int64), matrix)
+    return decode_one(fields)
