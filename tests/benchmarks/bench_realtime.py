@@ -106,7 +106,7 @@ async def visibility(url: str, settings: Settings) -> dict[str, Any]:
     watcher = threading.Thread(target=watch_store)
     watcher.start()
     limits = httpx.Limits(max_connections=16)
-    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=120) as http:
         started = time.perf_counter()
 
         async def one(i: int) -> None:
