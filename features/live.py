@@ -56,6 +56,16 @@ class LiveState:
     """Changes with the customer's behaviour and with nothing else: the same on every worker, whatever its lag."""
 
     @property
+    def may_profile(self) -> bool:
+        """False where the customer refused profiling; who was never asked may be profiled."""
+        return bool(self.state.scalar("profiling")[0] != 0.0)
+
+    @property
+    def scored(self) -> StateBatch:
+        """What models may look at (n = 1): the state, or nobody's where the customer refused profiling."""
+        return self.state if self.may_profile else StateBatch.empty(1)
+
+    @property
     def last_event_s(self) -> float:
         """Time of the newest behaviour, in seconds since the epoch; NaN where there is none."""
         return float(self.state.scalar("last_event")[0])

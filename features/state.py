@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features import fold_kernel as kernel
+from features.details import detail_column
 from features.fold_kernel import EventArrays, Floats, Ints, RowBuffers, Scratch
 from features.vocabulary import CHANNEL_CODES, KIND_CODES, Columns
 
@@ -65,6 +66,7 @@ _NO_EVENTS: Final = EventArrays(
     quantity=np.zeros(0),
     value=np.zeros(0),
     seq=np.zeros(0, np.int64),
+    detail=np.zeros(0),
 )
 
 
@@ -173,7 +175,8 @@ def product_code(product_ids: Sequence[str]) -> Ints:
 def event_arrays(events: pa.Table) -> EventArrays:
     """Event columns as the kernel wants them, in the table's order.
 
-    Needs occurred_at, kind, channel, quantity, value and seq, and product_code or product_id.
+    Needs occurred_at, kind, channel, quantity and value, and product_code or product_id; takes seq, and detail or
+    properties, where they are there.
     """
     n = events.num_rows
     if n <= _FEW:
@@ -192,6 +195,7 @@ def event_arrays(events: pa.Table) -> EventArrays:
         quantity=_floats(events[Columns.QUANTITY]),
         value=_floats(events[Columns.VALUE]),
         seq=seq.astype(np.int64),
+        detail=_details(events),
     )
 
 
@@ -232,7 +236,7 @@ def fold_newer(state: StateBatch, events: EventArrays) -> StateBatch | None:
 
 def changes_state(events: EventArrays) -> NDArray[np.bool_]:
     """Which events are about the customer, as opposed to our own records of them, shape (m,)."""
-    return np.asarray(~kernel.IS_BOOKKEEPING[events.kind])
+    return np.asarray(kernel.telling(events))
 
 
 def fold_arrays(state: StateBatch, events: EventArrays) -> StateBatch:
@@ -369,7 +373,14 @@ def _few_arrays(events: pa.Table) -> EventArrays:
         quantity=np.array(values(Columns.QUANTITY), dtype=np.float64),  # None becomes NaN
         value=np.array(values(Columns.VALUE), dtype=np.float64),
         seq=np.array(values(Columns.SEQ) if Columns.SEQ in names else [0] * len(product), dtype=np.int64),
+        detail=_details(events),
     )
+
+
+def _details(events: pa.Table) -> Floats:
+    if Columns.DETAIL in events.column_names:
+        return _floats(events[Columns.DETAIL])
+    return detail_column(events)
 
 
 @lru_cache(maxsize=100_000)
