@@ -1,10 +1,12 @@
 """One event's fields come in; the first thing that is wrong with it goes out: every rule of an event, stated once."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple, assert_never
 
+from features.details import TELLING_KINDS, read_detail
 from features.event_values import MAX_TEXT_LENGTH, VALUE_CHECKS
 from features.vocabulary import Columns, EventKind
 
@@ -126,6 +128,13 @@ def _find_kind_problem(fields: Mapping[str, Any]) -> Problem | None:
     rule = KIND_RULES[EventKind(fields[Columns.KIND])]
     if rule.needs_one_of and not any(fields.get(name) not in (None, {}, []) for name in rule.needs_one_of):
         return Problem(rule.needs_one_of[0], f"is missing: {rule.why}, so give {' or '.join(rule.needs_one_of)}.")
+    if fields[Columns.KIND] in TELLING_KINDS and fields.get(Columns.PROPERTIES) is not None:
+        properties = fields[Columns.PROPERTIES]
+        detail = read_detail(
+            fields[Columns.KIND], json.loads(properties) if isinstance(properties, str) else properties
+        )
+        if isinstance(detail, str):
+            return Problem(Columns.PROPERTIES, detail)
     value = fields.get(Columns.VALUE)
     if rule.money and value is not None and value < 0:
         return Problem(

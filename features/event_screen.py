@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from features.details import TELLING_KINDS
 from features.event_rules import KIND_RULES, TEXT_COLUMNS
 from features.event_values import (
     CURRENCY,
@@ -160,6 +161,8 @@ def _bad_for_kind(events: pa.Table, has_identifiers: Mask) -> Mask:
             continue
         rows = codes == names.index(kind.value)
         bad |= rows & ~np.logical_or.reduce([present[need] for need in rule.needs_one_of])
+    telling = np.array([name in TELLING_KINDS for name in names], np.bool_)
+    bad |= _spread(telling, codes) & ~_is_null(events, Columns.PROPERTIES)
     money = np.array([name in _MONEY for name in names], np.bool_)
     return bad | (_spread(money, codes) & _negative(events.column(Columns.VALUE)))
 

@@ -23,6 +23,7 @@ FOLD_COLUMNS: Final = (
     Columns.PRODUCT_CODE,
     Columns.QUANTITY,
     Columns.VALUE,
+    Columns.DETAIL,
     Columns.SEQ,
 )
 """What the fold reads of the timeline."""

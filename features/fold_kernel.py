@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from features.details import BITS_PER_ANSWER, NO, PROFILING_SHIFT, YES
 from features.vocabulary import (
     CHANNELS,
     CUSTOMER_KINDS,
@@ -58,8 +59,12 @@ SCALARS: Final[tuple[str, ...]] = (
     "previous_occasion_value",
     "hours_at",
     *(f"occasions_{half_life:g}d" for half_life in HALF_LIVES_DAYS),
+    "profiling",
+    "n_ratings",
+    "rating_mean",
+    "last_rating",
 )
-"""Names of the scalar part of a state. Times are seconds since the epoch; NaN means never."""
+"""Names of the scalar part of a state. Times are seconds since the epoch; NaN means never (or, of profiling: not asked)."""
 (
     FIRST_SEEN,
     LAST_EVENT,
@@ -78,8 +83,9 @@ SCALARS: Final[tuple[str, ...]] = (
     HOURS_AT,
     OCCASIONS,
 ) = range(16)
+PROFILING, N_RATINGS, RATING_MEAN, LAST_RATING = range(OCCASIONS + N_HALF_LIVES, OCCASIONS + N_HALF_LIVES + 4)
 COUNTERS: Final = frozenset(
-    {"n_action_occasions", "n_occasions", "n_gaps", "gap_m2", "occasion_value"}
+    {"n_action_occasions", "n_occasions", "n_gaps", "gap_m2", "occasion_value", "n_ratings"}
     | {name for name in SCALARS if name.startswith("occasions_")}
 )
 """Scalars that start at 0; all others start as NaN."""
@@ -114,7 +120,7 @@ def _kind_mask(kinds: tuple[EventKind, ...]) -> NDArray[np.bool_]:
 _IS_ACTION: Final = _kind_mask(CUSTOMER_KINDS)
 _IS_PRODUCT: Final = _kind_mask(PRODUCT_KINDS)
 _IS_RESPONSE: Final = _kind_mask(RESPONSE_KINDS)
-_IS_BOOKKEEPING: Final = _kind_mask((EventKind.DECISION, EventKind.IDENTIFY, EventKind.PROFILE, EventKind.ERASE))
+_IS_BOOKKEEPING: Final = _kind_mask((EventKind.DECISION, EventKind.IDENTIFY, EventKind.ERASE))
 """Kinds that are about our records, not about behaviour: they change no state."""
 _ADD: Final = KIND_CODES[EventKind.ADD_TO_CART]
 _REMOVE: Final = KIND_CODES[EventKind.REMOVE_FROM_CART]
@@ -122,6 +128,8 @@ _PURCHASE: Final = KIND_CODES[EventKind.PURCHASE]
 _SEND: Final = KIND_CODES[EventKind.SEND]
 _SUBSCRIBE: Final = KIND_CODES[EventKind.SUBSCRIBE]
 _UNSUBSCRIBE: Final = KIND_CODES[EventKind.UNSUBSCRIBE]
+_PROFILE: Final = KIND_CODES[EventKind.PROFILE]
+_FEEDBACK: Final = KIND_CODES[EventKind.FEEDBACK]
 
 
 class Scratch(NamedTuple):
@@ -153,6 +161,7 @@ class EventArrays(NamedTuple):
     quantity: Floats  # NaN where there is none
     value: Floats  # NaN where there is none
     seq: Ints
+    detail: Floats  # what the properties say, see details.py; NaN where there is nothing
 
 
 class RowBuffers(NamedTuple):
@@ -380,12 +389,53 @@ def _note_contact(s: Any, t: float, channel: int) -> None:
 
 
 @njit(cache=True)
+def tells_something(kind: int, detail: float) -> bool:
+    """Whether an event is about the customer, as opposed to our own records of them: only then it changes a state."""
+    told: bool = not (_IS_BOOKKEEPING[kind] or (kind == _PROFILE and math.isnan(detail)))
+    return told
+
+
+@njit(cache=True)
+def telling(e: Any) -> Any:
+    """`tells_something` of every event, shape (m,)."""
+    told = np.empty(len(e.kind), dtype=np.bool_)
+    for i in range(len(told)):
+        told[i] = tells_something(e.kind[i], e.detail[i])
+    return told
+
+
+@njit(cache=True)
+def _note_profile(s: Any, detail: float) -> None:
+    answers = np.int64(detail)
+    for channel in range(N_CHANNELS):
+        answer = answers >> BITS_PER_ANSWER * channel & 3
+        if answer == YES:
+            s.channels[channel, CONSENT] = 1.0
+        elif answer == NO:
+            s.channels[channel, CONSENT] = 0.0
+    answer = answers >> PROFILING_SHIFT & 3
+    if answer == YES:
+        s.scalars[PROFILING] = 1.0
+    elif answer == NO:
+        s.scalars[PROFILING] = 0.0
+
+
+@njit(cache=True)
+def _note_rating(s: Any, rating: float) -> None:
+    x = s.scalars
+    x[N_RATINGS] += 1.0
+    mean = 0.0 if math.isnan(x[RATING_MEAN]) else x[RATING_MEAN]
+    x[RATING_MEAN] = mean + (rating - mean) / x[N_RATINGS]
+    x[LAST_RATING] = rating
+
+
+@njit(cache=True)
 def apply_event(
-    s: Any, t: float, kind: int, channel: int, product: int, quantity: float, value: float, seq: int
+    s: Any, t: float, kind: int, channel: int, product: int, quantity: float, value: float, seq: int, detail: float
 ) -> bool:
     """Fold one event, not older than the state, into `s`; returns whether the product part changed."""
     s.cursors[LAST_SEQ] = max(s.cursors[LAST_SEQ], seq)
-    if _IS_BOOKKEEPING[kind]:
+    if not tells_something(kind, detail):
         return False
     if math.isnan(s.scalars[FIRST_SEEN]):
         s.scalars[FIRST_SEEN] = t
@@ -404,6 +454,10 @@ def apply_event(
         s.channels[channel, CONSENT] = 0.0
     elif kind == _PURCHASE:
         _note_purchase(s, t, value)
+    elif kind == _PROFILE:
+        _note_profile(s, detail)
+    elif kind == _FEEDBACK and not math.isnan(detail):
+        _note_rating(s, detail)
     if product == 0 or not _IS_PRODUCT[kind]:
         return False
     _remember(s, t, kind, channel, product, value)
@@ -428,7 +482,9 @@ def rank_habits(s: Any) -> None:
 def apply_events(s: Any, e: Any, start: int, stop: int) -> None:
     """Fold events `start:stop`, which are in order and not older than the state."""
     for i in range(start, stop):
-        apply_event(s, e.time[i], e.kind[i], e.channel[i], e.product[i], e.quantity[i], e.value[i], e.seq[i])
+        apply_event(
+            s, e.time[i], e.kind[i], e.channel[i], e.product[i], e.quantity[i], e.value[i], e.seq[i], e.detail[i]
+        )
 
 
 @njit(cache=True)
@@ -526,9 +582,11 @@ def fold_rows(s: Any, e: Any, customers: Any, start: int, b: Any) -> Any:
         changed = False
         behaved = False
         while j < n and customers[j] == customers[i] and e.time[j] == e.time[i]:
-            if apply_event(s, e.time[j], e.kind[j], e.channel[j], e.product[j], e.quantity[j], e.value[j], e.seq[j]):
+            if apply_event(
+                s, e.time[j], e.kind[j], e.channel[j], e.product[j], e.quantity[j], e.value[j], e.seq[j], e.detail[j]
+            ):
                 changed = True
-            if not _IS_BOOKKEEPING[e.kind[j]]:
+            if tells_something(e.kind[j], e.detail[j]):
                 behaved = True
             j += 1
         if behaved:

@@ -3,19 +3,13 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from features import fold_kernel as kernel
-from features.state import StateBatch, fold_customer, fold_events, is_late
-from features.vocabulary import Columns, EventKind
-
-_BOOKKEEPING: Final = pa.array(
-    [EventKind.DECISION.value, EventKind.IDENTIFY.value, EventKind.PROFILE.value, EventKind.ERASE.value]
-)
+from features.state import StateBatch, changes_state, event_arrays, fold_arrays, fold_customer, fold_newer
 
 
 class StoredState(Protocol):
@@ -62,6 +56,16 @@ class LiveState:
     """Changes with the customer's behaviour and with nothing else: the same on every worker, whatever its lag."""
 
     @property
+    def may_profile(self) -> bool:
+        """False where the customer refused profiling; who was never asked may be profiled."""
+        return bool(self.state.scalar("profiling")[0] != 0.0)
+
+    @property
+    def scored(self) -> StateBatch:
+        """What models may look at (n = 1): the state, or nobody's where the customer refused profiling."""
+        return self.state if self.may_profile else StateBatch.empty(1)
+
+    @property
     def last_event_s(self) -> float:
         """Time of the newest behaviour, in seconds since the epoch; NaN where there is none."""
         return float(self.state.scalar("last_event")[0])
@@ -81,21 +85,21 @@ class LiveStates:
         """
         stored = self._reader.read_state(customer_id)
         if stored is None:
-            fresh = _behaviour(self._log.customer_events(customer_id))
-            state = fold_customer(fresh)
+            fresh = event_arrays(self._log.customer_events(customer_id))
+            state = fold_arrays(StateBatch.empty(1), fresh)
         else:
-            fresh = _behaviour(self._log.customer_events(customer_id, stored.last_seq))
-            if is_late(stored.state, fresh):
-                state = fold_customer(_behaviour(self._log.customer_events(customer_id)))
-            else:
-                state = fold_events(stored.state, fresh)
+            fresh = event_arrays(self._log.customer_events(customer_id, stored.last_seq))
+            newer = fold_newer(stored.state, fresh)
+            if newer is None:
+                newer = fold_customer(self._log.customer_events(customer_id))
+            state = newer
         if np.isnan(state.scalar("last_event")[0]):
             return None
         return LiveState(
             customer_id=customer_id,
             state=state,
             updated_at=stored.updated_at if stored is not None else None,
-            fresh_events=fresh.num_rows,
+            fresh_events=int(np.count_nonzero(changes_state(fresh))),
             version=state_version(state),
         )
 
@@ -108,10 +112,3 @@ def state_version(state: StateBatch) -> str:
     digest.update(np.ascontiguousarray(state.pair_codes.values[order].astype(np.int32)).tobytes())
     digest.update(np.ascontiguousarray(state.pair_stats.values[order, kernel.PAIR_TOTAL]).tobytes())
     return digest.hexdigest()
-
-
-def _behaviour(events: pa.Table) -> pa.Table:
-    """Without the events that are about our own records; they change no state."""
-    if events.num_rows == 0:
-        return events
-    return events.filter(pc.invert(pc.is_in(events[Columns.KIND].cast(pa.string()), value_set=_BOOKKEEPING)))

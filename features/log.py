@@ -186,7 +186,7 @@ class SqliteEventLog:
             " WHERE c.customer_id = ? AND seq > ? ORDER BY occurred_us, event_id",
             (customer_id, after_seq),
         )
-        return rows_to_table(rows) if rows else READ_SCHEMA.empty_table()
+        return rows_to_table(rows)
 
     def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
         if customer_id:

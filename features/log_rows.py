@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -70,18 +71,23 @@ def table_to_rows(table: pa.Table, customer_keys: Sequence[int]) -> Iterator[tup
 
 def rows_to_table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
     """Rows of COLUMNS as a table of READ_SCHEMA."""
+    if not rows:
+        return _no_rows()
     seqs, customer_ids, *columns = zip(*rows, strict=True)
     arrays = []
     for field, values in zip(EVENT_SCHEMA, columns, strict=True):
-        if field.name == Columns.OCCURRED_AT:
-            arrays.append(pa.array(values, pa.int64()).cast(field.type))
-        elif field.name == Columns.IDENTIFIERS:
+        if field.name == Columns.IDENTIFIERS:
             pairs = [None if text is None else list(json.loads(text).items()) for text in values]
             arrays.append(pa.array(pairs, field.type))
         else:
             arrays.append(pa.array(values, field.type))
     arrays += [pa.array(seqs, pa.int64()), pa.array(customer_ids, pa.string())]
     return pa.Table.from_arrays(arrays, schema=READ_SCHEMA)
+
+
+@cache
+def _no_rows() -> pa.Table:
+    return READ_SCHEMA.empty_table()
 
 
 def dump_segment(table: pa.Table, seqs: Sequence[int], customer_ids: pa.Array | pa.ChunkedArray) -> bytes:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -20,19 +19,12 @@ from features.clock import Clock
 from features.errors import StoreError
 from features.online_source import StoredRow, open_source
 from features.settings import Settings
-from features.state import Ragged, StateBatch, decode
+from features.state import StateBatch, decode_one
 from features.views import CUSTOMER_PRODUCTS, CUSTOMER_STATE, CUSTOMER_VIEWS, PRODUCT_STATE
 from features.vocabulary import Columns
 
 _TORN_READS: Final = 20
 """How often a customer between the writes of their two rows is read again, a millisecond apart."""
-_WIDTHS: Final[dict[str, int]] = {
-    "pair_stats": kernel.PAIR_WIDTH,
-    "contacts": 2,
-    "habit_stats": kernel.HABIT_WIDTH,
-    "cart_stats": kernel.CART_WIDTH,
-}
-"""Columns of the lists that are matrices."""
 
 
 @dataclass(frozen=True)
@@ -136,22 +128,4 @@ def _to_state(fields: dict[str, Any]) -> StateBatch:
         raise StoreError(
             "The online store holds states of another version.", repair="Run `omni features build --force`."
         )
-    columns: dict[str, Any] = {
-        "scalars": fields["scalars"].reshape(1, -1),
-        "channels": fields["channel_stats"].reshape(1, kernel.N_CHANNELS, kernel.CHANNEL_WIDTH),
-        "last_seq": np.array([fields["last_seq"]], dtype=np.int64),
-    }
-    for name, empty in _empty_lists().items():
-        values = fields.get(name)
-        columns[name] = empty if values is None else _one_list(values, _WIDTHS.get(name, 1))
-    return StateBatch(**columns)
-
-
-@cache
-def _empty_lists() -> dict[str, Ragged]:
-    return {name: part for name, part in vars(decode(None, None)).items() if isinstance(part, Ragged)}
-
-
-def _one_list(values: NDArray[Any], width: int) -> Ragged:
-    matrix = values.reshape(-1, width) if width > 1 else values
-    return Ragged(np.array([0, len(matrix)], dtype=np.int64), matrix)
+    return decode_one(fields)

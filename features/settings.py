@@ -5,8 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from features.errors import SettingsError
+
+PARENT: Final = "OMNI_PARENT"
+"""Environment variable with the process id of whoever starts the stream and wants it to end with them."""
 
 
 @dataclass(frozen=True)

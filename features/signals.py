@@ -196,7 +196,12 @@ def _money(m: Moment) -> list[Floats]:
         _ratio(lines[:, _DAY90], m.occasions[:, _DAY90]),
         m.scalar("occasion_value"),
         m.scalar("previous_occasion_value"),
+        _ratio(returned[:, _DAY365], spent[:, _DAY365]),
     ]
+
+
+def _feedback(m: Moment) -> list[Floats]:
+    return [m.scalar("n_ratings"), m.scalar("rating_mean"), m.scalar("last_rating")]
 
 
 def _pressure(m: Moment) -> list[Floats]:
@@ -298,8 +303,17 @@ GROUPS: Final[tuple[Group, ...]] = (
             "basket_lines": "usual number of lines in a purchase",
             "last_basket_value": "value of the last purchase",
             "previous_basket_value": "value of the purchase before the last",
+            "returned_share_365d": "share of the money spent that was returned (half-life 365 days)",
         },
         _money,
+    ),
+    Group(
+        {
+            "n_ratings": "ratings given, ever",
+            "rating_mean": "mean of the ratings given",
+            "last_rating": "the last rating given",
+        },
+        _feedback,
     ),
     Group(
         {

@@ -6,7 +6,7 @@ listed in `STATE_FIELDS` and `PRODUCTS_FIELDS`. Ragged arrays keep a quiet custo
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features import fold_kernel as kernel
+from features.details import detail_column
 from features.fold_kernel import EventArrays, Floats, Ints, RowBuffers, Scratch
 from features.vocabulary import CHANNEL_CODES, KIND_CODES, Columns
 
@@ -55,6 +56,18 @@ _KEYS: Final = (
 )
 STATE_SCHEMA: Final = pa.schema([*_KEYS, *(pa.field(n, _ARROW_TYPES[t]) for n, t in STATE_FIELDS)])
 PRODUCTS_SCHEMA: Final = pa.schema([*_KEYS, *(pa.field(n, _ARROW_TYPES[t]) for n, t in PRODUCTS_FIELDS)])
+_FEW: Final = 32
+"""Up to so many events are taken from Arrow value by value."""
+_NO_EVENTS: Final = EventArrays(
+    time=np.zeros(0),
+    kind=np.zeros(0, np.int8),
+    channel=np.zeros(0, np.int8),
+    product=np.zeros(0, np.int64),
+    quantity=np.zeros(0),
+    value=np.zeros(0),
+    seq=np.zeros(0, np.int64),
+    detail=np.zeros(0),
+)
 
 
 @dataclass(frozen=True)
@@ -162,9 +175,12 @@ def product_code(product_ids: Sequence[str]) -> Ints:
 def event_arrays(events: pa.Table) -> EventArrays:
     """Event columns as the kernel wants them, in the table's order.
 
-    Needs occurred_at, kind, channel, quantity, value and seq, and product_code or product_id.
+    Needs occurred_at, kind, channel, quantity and value, and product_code or product_id; takes seq, and detail or
+    properties, where they are there.
     """
     n = events.num_rows
+    if n <= _FEW:
+        return _few_arrays(events)
     if Columns.PRODUCT_CODE in events.column_names:
         product = events[Columns.PRODUCT_CODE].to_numpy().astype(np.int64, copy=False)
     else:
@@ -179,6 +195,7 @@ def event_arrays(events: pa.Table) -> EventArrays:
         quantity=_floats(events[Columns.QUANTITY]),
         value=_floats(events[Columns.VALUE]),
         seq=seq.astype(np.int64),
+        detail=_details(events),
     )
 
 
@@ -202,18 +219,32 @@ def fold_customer(events: pa.Table) -> StateBatch:
     return fold_events(StateBatch.empty(1), events)
 
 
-def is_late(state: StateBatch, events: pa.Table) -> bool:
-    """Whether an event is not newer than the state (n = 1), so that the customer must be folded again from the log."""
-    return events.num_rows > 0 and bool(event_arrays(events).time.min() <= state.scalar("last_event")[0])
-
-
 def fold_events(state: StateBatch, events: pa.Table) -> StateBatch:
     """The state (n = 1) after `events`, which are in (occurred_at, event_id) order and newer than the state."""
-    if events.num_rows == 0:
+    return fold_arrays(state, event_arrays(events))
+
+
+def fold_newer(state: StateBatch, events: EventArrays) -> StateBatch | None:
+    """`fold_arrays`, or None where an event that changes a state is not newer than this one.
+
+    Then the customer has to be folded again from all of their events.
+    """
+    if (events.time[changes_state(events)] <= state.scalar("last_event")[0]).any():
+        return None
+    return fold_arrays(state, events)
+
+
+def changes_state(events: EventArrays) -> NDArray[np.bool_]:
+    """Which events are about the customer, as opposed to our own records of them, shape (m,)."""
+    return np.asarray(kernel.telling(events))
+
+
+def fold_arrays(state: StateBatch, events: EventArrays) -> StateBatch:
+    """`fold_events` of event columns."""
+    if len(events.time) == 0:
         return state
-    arrays = event_arrays(events)
     scratch = _to_scratch(state)
-    kernel.apply_events(scratch, arrays, 0, len(arrays.time))
+    kernel.apply_events(scratch, events, 0, len(events.time))
     buffers = _new_buffers(1)
     kernel.write_row(scratch, buffers, 0, 0, scratch.scalars[kernel.LAST_EVENT], True)
     return _to_batch(buffers)
@@ -268,9 +299,11 @@ def decode_one(values: Mapping[str, Any]) -> StateBatch:
     blank = _blank()
 
     def part(name: str, empty: Ragged, width: int = 0) -> Ragged:
-        flat = np.asarray(values.get(name, ()), dtype=empty.values.dtype)
+        if values.get(name) is None:
+            return empty
+        flat = np.asarray(values[name], dtype=empty.values.dtype)
         matrix = flat.reshape(-1, width) if width else flat
-        return Ragged(np.array([0, len(matrix)]), matrix)
+        return Ragged(_one_offsets(len(matrix)), matrix)
 
     scalars, channels = values.get("scalars"), values.get("channel_stats")
     return StateBatch(
@@ -293,6 +326,14 @@ def decode_one(values: Mapping[str, Any]) -> StateBatch:
     )
 
 
+@lru_cache(maxsize=1_000)
+def _one_offsets(length: int) -> Ints:
+    """Offsets of one list; shared, hence not to be written to."""
+    offsets = np.array([0, length], dtype=np.int64)
+    offsets.flags.writeable = False
+    return offsets
+
+
 def encode(batch: StateBatch, customer_ids: Sequence[str]) -> tuple[pa.Table, pa.Table]:
     """A batch as the rows that are stored (state rows, products rows), stamped with each state's last event."""
     micros = np.round(np.nan_to_num(batch.scalar("last_event")) * 1e6).astype(np.int64)
@@ -308,6 +349,43 @@ def encode(batch: StateBatch, customer_ids: Sequence[str]) -> tuple[pa.Table, pa
         pa.Table.from_arrays([*keys, *state], schema=STATE_SCHEMA),
         pa.Table.from_arrays([*keys, *products], schema=PRODUCTS_SCHEMA),
     )
+
+
+def _few_arrays(events: pa.Table) -> EventArrays:
+    """`event_arrays` by way of Python values: for a few events that takes a tenth of what Arrow's functions take."""
+    if events.num_rows == 0:
+        return _NO_EVENTS
+    names = events.column_names
+
+    def values(name: str) -> list[Any]:
+        found: list[Any] = events.column(name).to_pylist()
+        return found
+
+    if Columns.PRODUCT_CODE in names:
+        product = values(Columns.PRODUCT_CODE)
+    else:
+        product = [_one_code(product_id) if product_id else 0 for product_id in values(Columns.PRODUCT_ID)]
+    return EventArrays(
+        time=events.column(Columns.OCCURRED_AT).to_numpy().astype("datetime64[us]").astype(np.int64) / 1e6,
+        kind=np.array([KIND_CODES[kind] for kind in values(Columns.KIND)], dtype=np.int8),
+        channel=np.array([CHANNEL_CODES[channel] for channel in values(Columns.CHANNEL)], dtype=np.int8),
+        product=np.array(product, dtype=np.int64),
+        quantity=np.array(values(Columns.QUANTITY), dtype=np.float64),  # None becomes NaN
+        value=np.array(values(Columns.VALUE), dtype=np.float64),
+        seq=np.array(values(Columns.SEQ) if Columns.SEQ in names else [0] * len(product), dtype=np.int64),
+        detail=_details(events),
+    )
+
+
+def _details(events: pa.Table) -> Floats:
+    if Columns.DETAIL in events.column_names:
+        return _floats(events[Columns.DETAIL])
+    return detail_column(events)
+
+
+@lru_cache(maxsize=100_000)
+def _one_code(product_id: str) -> int:
+    return int(product_code([product_id])[0])
 
 
 def _codes(column: pa.ChunkedArray, codes: dict[str, int]) -> NDArray[np.int8]:
@@ -365,7 +443,7 @@ def _to_batch(b: RowBuffers) -> StateBatch:
     """The one row in the buffers as a batch of n = 1."""
 
     def part(end: Ints, values: NDArray[Any]) -> Ragged:
-        return Ragged(np.array([0, end[0]]), values[: end[0]])
+        return Ragged(_one_offsets(int(end[0])), values[: end[0]])
 
     return StateBatch(
         scalars=b.scalars[:1],

@@ -23,7 +23,7 @@ from features.errors import OmniError
 from features.live import LiveStates
 from features.log import EventLog, open_log
 from features.online import OnlineReader
-from features.settings import Settings
+from features.settings import PARENT, Settings
 from features.state import StateBatch, encode
 from features.store import Store
 from features.vocabulary import Columns
@@ -52,35 +52,43 @@ class Applier:
         self._states = LiveStates(reader, log)
         self._checkpoint = Checkpoint(settings)
 
-    def run_once(self) -> int:
-        """Bring the online store up to the log as it is now; returns the number of events looked at.
+    def run_once(self, stop: threading.Event | None = None) -> int:
+        """Bring the online store up to the log as it is now; returns the number of events that are done with.
 
-        The checkpoint moves after the states are written, batch by batch.
+        The checkpoint moves after the states are written, batch by batch. Once `stop` is set it returns after the write
+        that is under way, and the rest of that batch is looked at again by the next run.
         """
         n_events = 0
         for events in self._log.read(self._checkpoint.read(), _BATCH_EVENTS):
-            self._apply(events)
+            if not self._apply(events, stop or threading.Event()):
+                break
             self._checkpoint.write(int(events[Columns.SEQ][-1].as_py()))
             n_events += events.num_rows
+            if stop is not None and stop.is_set():
+                break
         return n_events
 
     def run_forever(self, stop: threading.Event, poll_s: float = 0.02) -> None:
         """Follow the log until `stop` is set; a failure is logged and tried again, slower."""
         while not stop.is_set():
             try:
-                self.run_once()
+                self.run_once(stop)
                 wait_s = poll_s
             except (OmniError, sqlite3.Error) as error:
                 logger.warning("The stream waits: %s", error)
                 wait_s = max(1.0, poll_s)
             stop.wait(wait_s)
 
-    def _apply(self, events: pa.Table) -> None:
+    def _apply(self, events: pa.Table, stop: threading.Event) -> bool:
+        """Write the states of everybody in `events`; False where `stop` came before the last of them."""
         newest = _newest_seqs(events)
         online = self._reader.last_seqs(list(newest))
         waiting = [customer_id for customer_id, seq in newest.items() if online.get(customer_id, -1) < seq]
         for start in range(0, len(waiting), _CUSTOMERS_PER_WRITE):
+            if stop.is_set():
+                return False
             self._write(waiting[start : start + _CUSTOMERS_PER_WRITE], newest)
+        return True
 
     def _write(self, customer_ids: list[str], newest: dict[str, int]) -> None:
         found = [(key, live.state) for key in customer_ids if (live := self._states.get(key)) is not None]
@@ -110,7 +118,9 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    threading.Thread(target=_stop_with_parent, args=(stop, os.getppid()), daemon=True).start()
+    # A parent that says who it is may end before this line: then another process is our parent by now.
+    parent = int(os.environ.get(PARENT, os.getppid()))
+    threading.Thread(target=_stop_with_parent, args=(stop, parent), daemon=True).start()
     try:
         store = Store(settings)
         store.apply()

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.console import Progress
+from features.details import detail_column
 from features.errors import MissingError
 from features.log import EventLog
 from features.settings import Settings
@@ -27,6 +28,7 @@ TIMELINE_SCHEMA: Final = pa.schema(
         (Columns.PRODUCT_CODE, pa.int64()),
         (Columns.QUANTITY, pa.float64()),
         (Columns.VALUE, pa.float64()),
+        (Columns.DETAIL, pa.float64()),
         (Columns.CAMPAIGN_ID, pa.string()),
         (Columns.DECISION_ID, pa.string()),
         (Columns.STORE_ID, pa.string()),
@@ -34,7 +36,7 @@ TIMELINE_SCHEMA: Final = pa.schema(
         (Columns.PROPERTIES, pa.string()),
     ]
 )
-"""The timeline's columns; `customer_id` is the resolved one, and a product code of 0 means no product."""
+"""Its columns: `customer_id` is the resolved one, a product code of 0 means no product, and `detail` is from details.py."""
 
 ORDER: Final = (Columns.CUSTOMER_ID, Columns.OCCURRED_AT, Columns.EVENT_ID)
 """The order in which events are folded, everywhere."""
@@ -62,6 +64,7 @@ def timeline_rows(events: pa.Table) -> pa.Table:
     columns = {name: events[name] for name in TIMELINE_SCHEMA.names if name in events.column_names}
     columns[Columns.CUSTOMER_ID] = events[Columns.RESOLVED_CUSTOMER_ID]
     columns[Columns.PRODUCT_CODE] = pa.array(product_code(events[Columns.PRODUCT_ID].to_pylist()))
+    columns[Columns.DETAIL] = pa.array(detail_column(events), from_pandas=True)
     return pa.table({name: columns[name] for name in TIMELINE_SCHEMA.names}, schema=TIMELINE_SCHEMA)
 
 

@@ -27,8 +27,20 @@ _FIELDS: Final[dict[str, int]] = {
     "float32[]": 16,
 }
 """Number of each type's field in the message `feast.types.Value`."""
+_LISTS: Final = frozenset(name for name in _FIELDS if name.endswith("[]"))
 _PACKED: Final[dict[str, np.dtype[Any]]] = {"float64[]": np.dtype("<f8"), "float32[]": np.dtype("<f4")}
 _VARINTS: Final[dict[str, np.dtype[Any]]] = {"int64[]": np.dtype(np.int64), "int32[]": np.dtype(np.int32)}
+
+
+def _tag(dtype: str) -> bytes:
+    """The bytes that a value begins with: its field's number and its wire type, as a varint."""
+    number = _FIELDS[dtype] << 3 | _WIRE_TYPES.get(dtype, _LENGTH_PREFIXED)
+    return bytes([number]) if number < 0x80 else bytes([number & 0x7F | 0x80, number >> 7])
+
+
+_WIRE_TYPES: Final[dict[str, int]] = {"int64": 0, "float64": 1}
+"""The protobuf wire types of numbers: a varint, eight bytes."""
+_TAGS: Final[dict[str, bytes]] = {dtype: _tag(dtype) for dtype in _FIELDS}
 
 
 def entity_key(join_key: str, value: str) -> bytes:
@@ -62,26 +74,33 @@ def decode_value(message: bytes, dtype: str) -> Any:
     """One `Value` as int, float, str or a writable array; None for a null. Raises StoreError for another type."""
     if not message:
         return None
-    tag, start = _varint(message, 0)
-    if tag >> 3 != _FIELDS[dtype]:
+    tag = _TAGS[dtype]
+    if not message.startswith(tag):
         raise StoreError(
             f"The online store holds a value of another type than {dtype}.", repair="Run `omni features build --force`."
         )
+    start = len(tag)
+    if dtype in _LISTS:
+        # A list is a message of its own, whose only field (1) holds all numbers packed, up to the end.
+        start = _after_varint(message, start)
+        if start < len(message):
+            start = _after_varint(message, start + 1)
+        packed = message[start:]
+        if dtype in _PACKED:
+            return np.frombuffer(packed, _PACKED[dtype]).copy()
+        return _varints(np.frombuffer(packed, np.uint8)).astype(_VARINTS[dtype], copy=False)
     if dtype == "float64":
         return struct.unpack_from("<d", message, start)[0]
     length, start = _varint(message, start)
     if dtype == "int64":
         return length - (1 << 64) if length >= 1 << 63 else length
-    if dtype == "string":
-        return message[start : start + length].decode()
-    if length:
-        # A list is a message of its own, whose only field (1) holds all numbers packed.
-        length, start = _varint(message, start + 1)
-    if dtype in _PACKED:
-        packed = _PACKED[dtype]
-        return np.frombuffer(message, packed, length // packed.itemsize, start).copy()
-    values = _varints(np.frombuffer(message, np.uint8, length, start))
-    return values.astype(_VARINTS[dtype], copy=False)
+    return message[start : start + length].decode()
+
+
+def _after_varint(message: bytes, at: int) -> int:
+    while message[at] >= 0x80:
+        at += 1
+    return at + 1
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:

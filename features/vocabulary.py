@@ -95,6 +95,7 @@ class Columns:
     SEQ: Final = "seq"
     RESOLVED_CUSTOMER_ID: Final = "resolved_customer_id"
     PRODUCT_CODE: Final = "product_code"
+    DETAIL: Final = "detail"
     AS_OF: Final = "as_of"
     LABEL: Final = "label"
     EVENT_TIMESTAMP: Final = "event_timestamp"

@@ -66,11 +66,11 @@ class Answers:
         scorer = known.bundle.need_product()
         live = self._find(request, known, allow_unknown=request.allow_unknown)
         as_of_s = self._as_of_s(live)
-        scores = scorer.scores(live.state, np.array([as_of_s]))[0]
+        scores = scorer.scores(live.scored, np.array([as_of_s]))[0]
         products = rank_products(
             scorer,
             scores,
-            live.state,
+            live.scored,
             as_of_s,
             k=request.k,
             wanted=request,
@@ -92,9 +92,9 @@ class Answers:
         scorer = known.bundle.need_churn()
         live = self._find(request, known)
         as_of_s = self._as_of_s(live)
-        signals = compute_signals(live.state, np.array([as_of_s]))
+        signals = compute_signals(live.scored, np.array([as_of_s]))
         reasons = []
-        if request.explain:
+        if request.explain and live.may_profile:
             values = signals[0, [SIGNAL_NAMES.index(name) for name in scorer.booster.names]]
             reasons = churn_reasons(scorer.booster.names, scorer.booster.contributions(signals)[0], values)
         return ChurnAnswer(
@@ -113,7 +113,7 @@ class Answers:
         scorer = known.bundle.need_channel()
         live = self._find(request, known)
         as_of_s = self._as_of_s(live)
-        signals = compute_signals(live.state, np.array([as_of_s]))
+        signals = compute_signals(live.scored, np.array([as_of_s]))
         facts = contact_facts(live.state)
         checked = [check_arm(arm, facts, self.rules, as_of_s) for arm in scorer.arms]
         arms = score_arms(checked, scorer.probabilities(signals)[0], self.rules)
@@ -163,7 +163,8 @@ class Answers:
 
 
 def _info(live: LiveState) -> CustomerInfo:
-    return CustomerInfo(customer_id=live.customer_id, known=not math.isnan(live.last_event_s))
+    known = not math.isnan(live.last_event_s)
+    return CustomerInfo(customer_id=live.customer_id, known=known, personal=live.may_profile)
 
 
 def _moment(at_s: float) -> datetime:

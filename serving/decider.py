@@ -24,7 +24,7 @@ from serving.contacts import NOTHING_ARM, arm_value, contact_facts, score_arms
 from serving.models import Bundle
 from serving.policy import Choice, choose
 from serving.ranking import product_to_offer
-from serving.rules import NOTHING, Arm, Eligibility, Rules, check_arm
+from serving.rules import NOTHING, Arm, Eligibility, Rules, check_arm, not_personal
 from serving.schemas import CustomerInfo, DecideRequest, DecisionAnswer, Product
 from serving.timing import best_moment, customer_hours
 
@@ -75,7 +75,7 @@ class Decider:
 
     def _score(self, lives: Sequence[LiveState], as_of: NDArray[np.float64], request: DecideRequest) -> list[_Scores]:
         channel, product = self.bundle.need_channel(), self.bundle.need_product()
-        states = StateBatch.concat([live.state for live in lives]) if len(lives) > 1 else lives[0].state
+        states = StateBatch.concat([live.scored for live in lives]) if len(lives) > 1 else lives[0].scored
         signals = compute_signals(states, as_of)
         arms = channel.probabilities(signals)
         churn = None if self.bundle.churn is None else self.bundle.churn.booster.probability(signals)
@@ -88,7 +88,7 @@ class Decider:
                 product=product_to_offer(
                     product,
                     product_scores[i],
-                    live.state,
+                    live.scored,
                     float(as_of[i]),
                     wanted=request,
                     catalogue=self.catalogue,
@@ -101,7 +101,7 @@ class Decider:
     def _decide_one(self, live: LiveState, as_of_s: float, scores: _Scores, request: DecideRequest) -> Decision:
         channel = self.bundle.need_channel()
         facts = contact_facts(live.state)
-        hours = customer_hours(live.state, self.population_hours)
+        hours = customer_hours(live.scored, self.population_hours)
         moments = {
             arm.name: None if arm.channel is None else best_moment(hours, arm.channel, self.rules, as_of_s)
             for arm in channel.arms
@@ -124,7 +124,7 @@ class Decider:
         send_at_s = moments.get(arm.name)
         probability = float(scores.arms[channel.arms.index(arm)]) if sends else None
         answer = DecisionAnswer(
-            customer=CustomerInfo(customer_id=live.customer_id),
+            customer=CustomerInfo(customer_id=live.customer_id, personal=live.may_profile),
             as_of=datetime.fromtimestamp(as_of_s, UTC),
             feature_age_s=as_of_s - live.last_event_s,
             models=models,
@@ -137,7 +137,7 @@ class Decider:
             product=scores.product if sends else None,
             response_probability=probability,
             churn_probability=scores.churn,
-            reasons=self._reasons(choice, arm, checked, values, scores, send_at_s),
+            reasons=[*not_personal(live), *self._reasons(choice, arm, checked, values, scores, send_at_s)],
             arms=score_arms(checked, scores.arms, self.rules, choice.chances),
         )
         return Decision(answer, self._event(answer, live, scores, choice, request))

@@ -24,7 +24,7 @@ def build_profile(live: LiveState, as_of_s: float, catalogue: Catalogue, with_si
         values = compute_signals(live.state, np.array([as_of_s]))[0].tolist()
         signals = {name: _finite(value) for name, value in zip(SIGNAL_NAMES, values, strict=True)}
     return ProfileAnswer(
-        customer=CustomerInfo(customer_id=live.customer_id),
+        customer=CustomerInfo(customer_id=live.customer_id, personal=live.may_profile),
         as_of=datetime.fromtimestamp(as_of_s, UTC),
         feature_age_s=as_of_s - live.last_event_s,
         models={},

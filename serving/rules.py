@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from features.errors import InputError
+from features.live import LiveState
 from features.vocabulary import Channel
 from serving.words import days
 
@@ -130,6 +131,11 @@ def load_rules(path: Path) -> Rules:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise InputError(f"{path}: {where}: {first['msg']}.", repair="Mend or remove that key.") from error
+
+
+def not_personal(live: LiveState) -> list[str]:
+    """The words for a customer who refused profiling: rules still look at them, models do not."""
+    return [] if live.may_profile else ["the customer refused profiling: scored as somebody unknown"]
 
 
 def check_arm(

@@ -167,6 +167,9 @@ class CustomerInfo(BaseModel):
 
     customer_id: str
     known: bool = Field(True, description="False where nothing was ever seen of them.")
+    personal: bool = Field(
+        True, description="False where they refused profiling: scores are then those of somebody unknown."
+    )
 
 
 class Answer(BaseModel):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from features.errors import InputError, OmniError
-from features.settings import Settings
+from features.settings import PARENT, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ def child_environment(settings: Settings, port: int, workers: int) -> dict[str, 
         "OMNI_ONLINE_STORE": settings.online_store,
         "OMNI_REDIS": settings.redis_url,
         "OMNI_WORKERS": str(workers),
+        PARENT: str(os.getpid()),
         "OMNI_DRAIN_FILE": str(_run_dir(settings, port) / "draining"),
         "MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",

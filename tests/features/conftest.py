@@ -49,6 +49,7 @@ def to_timeline(happenings: list[Happening]) -> pa.Table:
             "product_code": product_code([h.product or "" for h in happenings]),
             "quantity": pa.array([1.0 for _ in happenings], pa.float64()),
             "value": pa.array([h.value for h in happenings], pa.float64()),
+            "detail": pa.nulls(len(happenings), pa.float64()),
             "seq": pa.array(range(1, len(happenings) + 1), pa.int64()),
         }
     )

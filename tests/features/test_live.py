@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from features.events import events_to_table, parse_events
 from features.live import LiveStates, state_version
 from features.log import SqliteEventLog
-from features.state import StateBatch, fold_customer
+from features.state import StateBatch, decode, encode, fold_customer, fold_timeline
+from features.timeline import timeline_rows
 
 NOW = datetime(2024, 3, 1, tzinfo=UTC)
 
@@ -42,7 +43,11 @@ def append(log: SqliteEventLog, *items: dict[str, Any]) -> None:
 def view(event_id: str, minute: int, product: str = "p", kind: str = "view") -> dict[str, Any]:
     at = NOW - timedelta(days=1) + timedelta(minutes=minute)
     found = {"event_id": event_id, "occurred_at": at.isoformat(), "kind": kind, "channel": "web", "customer_id": "ada"}
-    return found | ({"decision_id": event_id} if kind == "decision" else {"product_id": product})
+    if kind == "decision":
+        return found | {"decision_id": event_id}
+    if kind == "profile":
+        return found | {"properties": {"consent": {"email": minute % 2 == 0}, "profiling": minute % 3 == 0}}
+    return found | {"product_id": product}
 
 
 def same(a: StateBatch, b: StateBatch) -> None:
@@ -73,7 +78,7 @@ def test_without_a_row_the_log_alone_answers(log: SqliteEventLog) -> None:
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     minutes=st.lists(st.integers(0, 60), min_size=1, max_size=8),
-    kinds=st.lists(st.sampled_from(["view", "purchase", "add_to_cart", "decision"]), min_size=8, max_size=8),
+    kinds=st.lists(st.sampled_from(["view", "purchase", "add_to_cart", "profile", "decision"]), min_size=8, max_size=8),
     split=st.integers(0, 8),
 )
 def test_row_plus_newer_events_is_the_fold_of_all(
@@ -95,6 +100,40 @@ def test_row_plus_newer_events_is_the_fold_of_all(
     else:
         same(live.state, whole)
         assert live.version == state_version(whole)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    minutes=st.lists(st.integers(0, 5), min_size=1, max_size=7),  # ties are the rule
+    kinds=st.lists(st.sampled_from(["view", "purchase", "add_to_cart", "profile", "decision"]), min_size=7, max_size=7),
+    data=st.data(),
+)
+def test_any_order_of_arrival_gives_the_state_of_the_batch(
+    tmp_path_factory: pytest.TempPathFactory, minutes: list[int], kinds: list[str], data: st.DataObject
+) -> None:
+    items = [view(str(i), minute, f"p{minute % 3}", kinds[i]) for i, minute in enumerate(minutes)]
+    in_order = SqliteEventLog(tmp_path_factory.mktemp("log") / "log.db")
+    append(in_order, *items)
+    timeline = timeline_rows(in_order.customer_events("ada"))
+    in_order.close()
+    rows = [decode(states, None) for states, _ in fold_timeline(timeline)]
+
+    log, store = SqliteEventLog(tmp_path_factory.mktemp("log") / "log.db"), Store()
+    live = None
+    for item in [*data.draw(st.permutations(items)), *data.draw(st.lists(st.sampled_from(items), max_size=3))]:
+        append(log, item)  # late, and at the end once more
+        live = LiveStates(store, log).get("ada")
+        if live is not None and data.draw(st.booleans()):  # the stream was here, or lags behind
+            store.row = Row(decode(*encode(live.state, ["ada"])), log.last_seq())
+    log.close()
+
+    if live is None:
+        assert rows == []
+        return
+    batch = rows[-1].take(np.array([len(rows[-1]) - 1]))
+    for name in ("scalars", "channels", "pair_stats", "contacts", "hour_weights", "cart_product", "cart_stats"):
+        mine, other = getattr(live.state, name), getattr(batch, name)
+        np.testing.assert_array_equal(getattr(mine, "values", mine), getattr(other, "values", other), err_msg=name)
 
 
 def test_a_decision_changes_nothing_and_behaviour_changes_the_version(log: SqliteEventLog) -> None:

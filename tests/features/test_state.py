@@ -15,10 +15,11 @@ from features.state import (
     decode,
     decode_one,
     encode,
+    event_arrays,
     fold_customer,
     fold_events,
+    fold_newer,
     fold_timeline,
-    is_late,
     product_code,
 )
 from features.vocabulary import CHANNEL_CODES, CHANNELS, KIND_CODES, KINDS
@@ -152,9 +153,26 @@ def test_bookkeeping_events_change_nothing_but_the_place_in_the_log() -> None:
 
 def test_an_event_that_is_not_newer_is_late() -> None:
     state = fold_customer(timeline((5, "view", "web", "p")))
-    assert is_late(state, timeline((5, "view", "web", "q")))
-    assert is_late(state, timeline((4, "view", "web", "q")))
-    assert not is_late(state, timeline((5.001, "view", "web", "q")))
+    assert fold_newer(state, event_arrays(timeline((5, "view", "web", "q")))) is None
+    assert fold_newer(state, event_arrays(timeline((4, "view", "web", "q")))) is None
+    newer = timeline((5.001, "view", "web", "q"))
+    found = fold_newer(state, event_arrays(newer))
+    assert found is not None
+    assert_same(found, fold_events(state, newer))
+
+
+@pytest.mark.parametrize("n", [0, 1, 7])
+def test_a_few_events_become_the_same_arrays_as_many(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        (day, "purchase", "store", None if day % 3 == 0 else f"p{day}", 1.0, None if day % 2 else 2.0)
+        for day in range(n)
+    ]
+    events = timeline(*rows)
+    few = event_arrays(events)
+    monkeypatch.setattr("features.state._FEW", -1)
+    for name, values in event_arrays(events)._asdict().items():
+        assert getattr(few, name).dtype == values.dtype, name
+        np.testing.assert_array_equal(getattr(few, name), values, err_msg=name)
 
 
 def test_product_codes_are_stable_and_zero_for_none() -> None:

@@ -15,6 +15,7 @@ from features.checkpoint import Checkpoint
 from features.errors import StoreError
 from features.log import open_log
 from features.online import OnlineReader
+from features.settings import PARENT
 from features.state import fold_customer
 from features.stream import Applier
 
@@ -154,6 +155,36 @@ def test_following_survives_a_failure_and_stops_when_told(stream, kit):
     assert not thread.is_alive()
 
 
+class StoppedAt:
+    """A store during whose n-th write somebody asks to stop."""
+
+    def __init__(self, store, stop: threading.Event, n: int) -> None:
+        self.store, self.stop, self.n, self.writes = store, stop, n, 0
+
+    def write_online(self, states: pa.Table, products: pa.Table) -> None:
+        self.store.write_online(states, products)
+        self.writes += 1
+        if self.writes == self.n:
+            self.stop.set()
+
+
+@pytest.mark.parametrize(("writes", "done"), [(2, 0), (3, 20)])
+def test_a_long_way_behind_it_still_stops_when_told(stream, kit, monkeypatch, writes, done):
+    log, store, reader, settings = stream
+    monkeypatch.setattr("features.stream._BATCH_EVENTS", 20)
+    monkeypatch.setattr("features.stream._CUSTOMERS_PER_WRITE", 2)
+    log.append(kit.to_events(kit.random_happenings(seed=3, customers=6, events=100)))
+    stop = threading.Event()
+    stopping = StoppedAt(store, stop, writes)
+
+    n_events = Applier(log, stopping, reader, settings).run_once(stop)
+
+    assert stopping.writes == writes
+    assert n_events == Checkpoint(settings).read() == done
+    assert Applier(log, store, reader, settings).run_once() == 100 - done
+    assert_up_to_date(log, reader, kit)
+
+
 def test_the_process_follows_the_log_and_ends_when_told(stream, kit, engines):
     log, _, _, settings = stream
     process = subprocess.Popen(
@@ -187,6 +218,21 @@ def test_the_process_ends_with_its_parent():
     parent = subprocess.run([sys.executable, "-c", start], stdout=subprocess.PIPE, text=True, check=True, timeout=60)
 
     _wait_until(lambda: not _is_running(int(parent.stdout)))
+
+
+def test_the_process_ends_when_its_parent_is_gone_before_it_looks(stream):
+    settings = stream[3]
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+
+    process = subprocess.run(
+        [sys.executable, "-m", "features.stream"],
+        env={**os.environ, "OMNI_HOME": str(settings.home), PARENT: str(ended.pid)},
+        timeout=90,
+        check=False,
+    )
+
+    assert process.returncode == 0
 
 
 def _is_running(pid: int) -> bool:

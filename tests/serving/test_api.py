@@ -60,7 +60,7 @@ def test_somebody_never_seen_is_404_or_gets_what_is_popular(client: Any) -> None
         ("POST", "/v1/next-products", {"customer_id": "zed", "allow_unknown": True, "k": 1}),
     )
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "customer_unknown")
-    assert popular.json()["customer"] == {"customer_id": "zed", "known": False}
+    assert popular.json()["customer"] == {"customer_id": "zed", "known": False, "personal": True}
     assert popular.json()["products"][0]["reasons"] == ["popular now"]
     assert popular.json()["feature_age_s"] is None
 
@@ -326,3 +326,25 @@ def test_two_apps_in_one_process_do_not_clash(client: Any) -> None:
         return [first[0].status_code, second[0].status_code]
 
     assert asyncio.run(both()) == [200, 200]
+
+
+def test_who_refused_profiling_gets_what_somebody_unknown_gets(client: Any) -> None:
+    refusal = {"event_id": "no", "occurred_at": "2024-03-01T12:00:00Z", "kind": "profile", "channel": "web"}
+    ask: dict[str, Any] = {"customer_id": "ada"}
+    told, products, stranger, churn, channel, decision, page = client.run(
+        ("POST", "/v1/events", refusal | ask | {"properties": {"profiling": False, "consent": {"email": False}}}),
+        ("POST", "/v1/next-products", ask),
+        ("POST", "/v1/next-products", {"customer_id": "nobody", "allow_unknown": True}),
+        ("POST", "/v1/churn", ask | {"explain": True}),
+        ("POST", "/v1/best-channel", ask),
+        ("POST", "/v1/decide", ask),
+        ("GET", "/v1/customers/ada", None),
+    )
+    assert told.json()["accepted"] == 1
+    assert products.json()["products"] == stranger.json()["products"]
+    assert products.json()["customer"] == {"customer_id": "ada", "known": True, "personal": False}
+    assert stranger.json()["customer"]["personal"] is True
+    assert churn.json()["reasons"] == []
+    assert "the customer refused email" in str(channel.json()["arms"])
+    assert decision.json()["reasons"][0] == "the customer refused profiling: scored as somebody unknown"
+    assert page.json()["consents"]["email"] is False

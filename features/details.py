@@ -1,0 +1,74 @@
+"""The properties of an event come in; one number goes out that holds what the fold takes from them, or what is wrong.
+
+A `profile` event may carry {"consent": {"email": true, "sms": false}, "profiling": false}, a `feedback` event
+{"rating": 4}. Other properties are kept with the event and change no state.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from features.vocabulary import CHANNEL_CODES, Columns, EventKind
+
+BITS_PER_ANSWER: Final = 2
+NO, YES = 1, 2
+"""An answer in a profile's number; 0 where the event does not say."""
+PROFILING_SHIFT: Final = 48
+"""Where the answer about profiling lies; before it lie the channels' answers, in the order of their codes."""
+TELLING_KINDS: Final = (EventKind.PROFILE.value, EventKind.FEEDBACK.value)
+"""Kinds whose properties the fold looks into."""
+
+
+def read_detail(kind: str, properties: Mapping[str, Any] | None) -> float | str:
+    """The number for the fold, NaN where there is nothing to say; or (as text) the reason why it cannot be read."""
+    if not properties:
+        return math.nan
+    if kind == EventKind.PROFILE:
+        return _read_profile(properties)
+    if kind == EventKind.FEEDBACK and properties.get("rating") is not None:
+        rating = properties["rating"]
+        if isinstance(rating, bool) or not isinstance(rating, int | float) or not math.isfinite(rating):
+            return 'holds a rating that is no number: write it like {"rating": 4}.'
+        return float(rating)
+    return math.nan
+
+
+def detail_column(events: pa.Table) -> NDArray[np.float64]:
+    """`read_detail` of every row of a table with kind and properties (JSON text), shape (n,)."""
+    details = np.full(events.num_rows, np.nan)
+    if Columns.PROPERTIES not in events.column_names:
+        return details
+    properties = events[Columns.PROPERTIES]
+    if properties.null_count == events.num_rows:
+        return details
+    told = pc.is_in(events[Columns.KIND].cast(pa.string()), value_set=pa.array(TELLING_KINDS))
+    rows = np.flatnonzero(pc.and_(told, properties.is_valid()).to_numpy())
+    kinds, texts = (events[name].take(pa.array(rows)).to_pylist() for name in (Columns.KIND, Columns.PROPERTIES))
+    for row, kind, text in zip(rows, kinds, texts, strict=True):
+        found = read_detail(kind, json.loads(text))
+        details[row] = found if isinstance(found, float) else np.nan
+    return details
+
+
+def _read_profile(properties: Mapping[str, Any]) -> float | str:
+    consent, profiling = properties.get("consent"), properties.get("profiling")
+    if consent is not None and not isinstance(consent, Mapping):
+        return 'holds a consent that is no object: write it like {"consent": {"email": true}}.'
+    packed = 0
+    for channel, said in (consent or {}).items():
+        if channel not in CHANNEL_CODES:
+            return f"holds a consent to {str(channel)[:40]!r}, which is no channel: use {', '.join(CHANNEL_CODES)}."
+        if not isinstance(said, bool):
+            return f"holds a consent to {channel} that is neither true nor false."
+        packed |= (YES if said else NO) << BITS_PER_ANSWER * CHANNEL_CODES[channel]
+    if profiling is not None:
+        if not isinstance(profiling, bool):
+            return 'holds a profiling that is neither true nor false: write it like {"profiling": false}.'
+        packed |= (YES if profiling else NO) << PROFILING_SHIFT
+    return float(packed) if packed else math.nan

@@ -1,0 +1,113 @@
+"""How fast one customer is answered: inside one process, and over loopback HTTP against a running service.
+
+omni demo && python tests/benchmarks/bench_serving.py    # needs trained champions; OMNI_CLOCK_START stands after the data
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import numpy as np
+
+from features.live import LiveStates
+from features.log import open_log
+from features.online import OnlineReader
+from features.settings import Settings
+from features.signals import compute_signals
+from features.timeline import read_timeline
+from features.vocabulary import Columns
+from serving.models import Bundle
+from serving.registry import mlflow_fetch, next_bundle
+from serving.supervisor import start_service
+
+CALLS = 500
+WARM_UP = 50
+CUSTOMERS = 200
+
+
+def timed(call: Callable[[int], object]) -> dict[str, float]:
+    """Median and 99th percentile of CALLS calls in milliseconds, after WARM_UP others."""
+    taken = []
+    for i in range(WARM_UP + CALLS):
+        started = time.perf_counter()
+        call(i)
+        taken.append((time.perf_counter() - started) * 1000)
+    return {f"p{q}_ms": round(float(np.percentile(taken[WARM_UP:], q)), 3) for q in (50, 99)}
+
+
+def in_process(settings: Settings, customers: list[str]) -> dict[str, Any]:
+    """The parts of an answer, one after the other."""
+    reader, log = OnlineReader(settings), open_log(settings)
+    live = LiveStates(reader, log)
+    bundle = next_bundle(Bundle(), mlflow_fetch(settings))
+    state = live.get(customers[0])
+    assert state is not None
+    as_of = np.array([state.last_event_s + 86_400])
+    signals = compute_signals(state.state, as_of)
+    churn, channel, product = bundle.need_churn(), bundle.need_channel(), bundle.need_product()
+    report = {
+        "read_state": timed(lambda i: reader.read_state(customers[i % len(customers)])),
+        "read_state_without_products": timed(lambda i: reader.read_state(customers[i % len(customers)], False)),
+        "live_state": timed(lambda i: live.get(customers[i % len(customers)])),
+        "signals": timed(lambda i: compute_signals(state.state, as_of)),
+        "score_churn": timed(lambda i: churn.booster.probability(signals)),
+        "score_best_channel": timed(lambda i: channel.probabilities(signals)),
+        "score_next_products": timed(lambda i: product.scores(state.state, as_of)),
+    }
+    log.close()
+    return report
+
+
+def over_http(url: str, customers: list[str], moment: str) -> dict[str, Any]:
+    """One request at a time over one connection."""
+    report = {}
+    with httpx.Client(base_url=url, timeout=30) as http:
+
+        def ask(path: str, body: Callable[[int], dict[str, Any]]) -> Callable[[int], None]:
+            def call(i: int) -> None:
+                answer = http.post(path, json=body(i))
+                assert answer.status_code == 200, answer.text
+
+            return call
+
+        for path in ("next-products", "churn", "best-channel", "decide"):
+            customer = ask(f"/v1/{path}", lambda i: {"customer_id": customers[i % len(customers)]})
+            report[path] = timed(customer)
+        report["one_event"] = timed(
+            ask(
+                "/v1/events",
+                lambda i: {
+                    "event_id": f"bench-{time.time_ns()}",
+                    "occurred_at": moment,
+                    "kind": "view",
+                    "channel": "web",
+                    "customer_id": customers[i % len(customers)],
+                    "product_id": "bench",
+                },
+            )
+        )
+    return report
+
+
+def main() -> None:
+    """Print one JSON object. The events and decisions that it makes stay in the log of OMNI_HOME."""
+    settings = Settings.from_env(os.environ)
+    timeline = read_timeline(settings, [Columns.CUSTOMER_ID, Columns.OCCURRED_AT])
+    ids = timeline[Columns.CUSTOMER_ID].unique().to_pylist()
+    customers = np.random.default_rng(3).choice(ids, min(CUSTOMERS, len(ids)), replace=False).tolist()
+    newest = max(timeline[Columns.OCCURRED_AT].slice(timeline.num_rows - 1).to_pylist())
+    report: dict[str, Any] = {"cores": os.cpu_count(), "in_process": in_process(settings, customers)}
+    service = start_service(settings, port=0, log_file=settings.home / "bench_service.log")
+    try:
+        service.wait_ready(180)
+        report["http"] = over_http(service.url, customers, newest.isoformat())
+    finally:
+        service.stop()
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()

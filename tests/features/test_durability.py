@@ -1,0 +1,106 @@
+"""Kill -9 at any moment: nothing acknowledged is lost and nothing counts twice, in the log, online and live."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from features.checkpoint import Checkpoint
+from features.live import LiveStates
+from features.log import open_log
+from features.online import OnlineReader
+from features.state import fold_customer
+from features.stream import Applier
+
+KILLS = 4
+
+WRITER = """
+import json, os, random, sys, threading
+from datetime import UTC, datetime, timedelta
+import feast
+import features.definitions, features.online_rows
+from features.events import events_to_table, parse_events
+from features.log import open_log
+from features.online import OnlineReader
+from features.settings import Settings
+from features.store import Store
+from features.stream import Applier
+
+
+def work(life):
+    settings = Settings.from_env(os.environ)
+    log, store = open_log(settings), Store(settings)
+    applier = Applier(log, store, OnlineReader(settings), settings)
+    threading.Thread(target=applier.run_forever, args=(threading.Event(), 0.001), daemon=True).start()
+    draw = random.Random(life)
+    start = datetime(2017, 1, 2, tzinfo=UTC)
+    for number in range(100_000):
+        items = []
+        for place in range(draw.randrange(1, 6)):
+            # A sender that was not answered sends again: ids repeat within a life and over lives.
+            event_id = f"{draw.choice([life, max(0, life - 1)])}-{draw.randrange(number + 3)}-{place}"
+            drawn = random.Random(event_id)  # the same event whenever it is sent
+            items.append({
+                "event_id": event_id,
+                "occurred_at": (start + timedelta(hours=drawn.randrange(500))).isoformat(),
+                "kind": drawn.choice(["view", "purchase", "add_to_cart"]),
+                "channel": drawn.choice(["web", "store"]),
+                "customer_id": f"c{drawn.randrange(5)}",
+                "product_id": f"p{drawn.randrange(4)}",
+                "value": 1.0,
+            })
+        events, rejected = parse_events(items, datetime(2018, 1, 1, tzinfo=UTC))
+        assert not rejected
+        log.append(events_to_table(events))
+        os.write(1, json.dumps([os.getpid(), *(event.event_id for event in events)]).encode() + b"\\n")
+
+
+for life in sys.stdin:  # every life is a process of its own; what is imported is imported once
+    pid = os.fork()
+    if pid == 0:
+        work(int(life))
+    os.waitpid(pid, 0)
+    os.write(1, b"[]\\n")
+"""
+
+
+def test_killed_again_and_again_the_end_state_is_the_fold_of_what_was_acknowledged(tmp_path, kit):
+    store, settings = kit.make_store(tmp_path / "home", [])
+    env = {**os.environ, "OMNI_HOME": str(settings.home), "OMNI_CLOCK_START": settings.clock_start.isoformat()}
+    draw = np.random.default_rng(17)
+    acknowledged: set[str] = set()
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as lives:
+        for life in range(KILLS):
+            lives.stdin.write(b"%d\n" % life)
+            lives.stdin.flush()
+            line = lives.stdout.readline()  # it is at work: wait a moment, then pull the plug
+            pid = json.loads(line)[0]
+            time.sleep(draw.uniform(0.0, 1.0))
+            os.kill(pid, signal.SIGKILL)
+            while line != b"[]\n":
+                acknowledged.update(json.loads(line)[1:])
+                line = lives.stdout.readline()
+    assert len(acknowledged) >= KILLS
+
+    log, reader = open_log(settings), OnlineReader(settings)
+    try:
+        kept = [event_id for batch in log.read() for event_id in batch["event_id"].to_pylist()]
+        assert len(kept) == len(set(kept)) == log.count()
+        assert acknowledged <= set(kept)
+        assert Checkpoint(settings).read() <= log.last_seq()
+        customers = [f"c{number}" for number in range(5)]
+        wanted = {customer: fold_customer(log.customer_events(customer)) for customer in customers}
+        for customer in customers:  # the answer right after the crash, whatever the stream had done
+            kit.assert_same_states(LiveStates(reader, log).get(customer).state, wanted[customer])
+        Applier(log, store, reader, settings).run_once()
+        for customer in customers:
+            kit.assert_same_states(reader.read_state(customer).state, wanted[customer])
+    finally:
+        reader.close()
+        log.close()
