@@ -1,6 +1,5 @@
 """What happens in the service in, Prometheus text out; one registry per app, so that two apps never clash."""
 
-import os
 from collections.abc import Iterable
 
 from prometheus_client import (
@@ -11,6 +10,7 @@ from prometheus_client import (
     Histogram,
     generate_latest,
     multiprocess,
+    values,
 )
 
 from serving.schemas import ModelInfo
@@ -20,7 +20,10 @@ _AGE_S = (1.0, 60.0, 3600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0, 7_776_0
 
 
 class Metrics:
-    """The service's counters. BentoML sets PROMETHEUS_MULTIPROC_DIR, so `/metrics` adds up all workers."""
+    """The service's counters. In a worker of BentoML they are kept in files, and `/metrics` adds up all workers.
+
+    Which of the two it is prometheus_client decides once, when it is imported: the environment may change after that.
+    """
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -56,7 +59,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """The text that Prometheus reads."""
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        if values.ValueClass is not values.MutexValue:
             together = CollectorRegistry()
             multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]
             return generate_latest(together)
