@@ -16,7 +16,6 @@ from features import fold_kernel as kernel
 from features.fold_kernel import DAY_S, Floats
 from features.state import Ragged, StateBatch
 from features.vocabulary import (
-    CHANNEL_CODES,
     CHANNELS,
     CUSTOMER_KINDS,
     HALF_LIVES_DAYS,
@@ -206,11 +205,11 @@ def _feedback(m: Moment) -> list[Floats]:
 
 def _pressure(m: Moment) -> list[Floats]:
     contacts = m.states.contacts
-    rows, age = contacts.rows(), m.days_since(m.as_of)  # zeros, (n,)
+    rows = contacts.rows()
     within = []
     elapsed = (m.as_of[rows] - contacts.values[:, 1]) / DAY_S
     for days in (7.0, 30.0):
-        within.append(np.bincount(rows[elapsed <= days], minlength=len(age)).astype(np.float64))
+        within.append(np.bincount(rows[elapsed <= days], minlength=len(m.as_of)).astype(np.float64))
     return within
 
 
@@ -372,8 +371,3 @@ def signal_index(names: list[str] | tuple[str, ...]) -> NDArray[np.int64]:
     """Columns of `names` in the signal matrix; KeyError naming the first that is no signal."""
     position = {name: i for i, name in enumerate(SIGNAL_NAMES)}
     return np.array([position[name] for name in names], dtype=np.int64)
-
-
-def channel_code(channel: str) -> int:
-    """Position of a channel in state arrays; KeyError for a name that is no channel."""
-    return CHANNEL_CODES[channel]

@@ -1,14 +1,7 @@
 """The words every part shares: channels, event kinds, tasks, id types and column names; standard library only."""
 
 from enum import StrEnum
-from typing import Final, NewType
-
-CustomerId = NewType("CustomerId", str)
-"""The one name of a customer after identity resolution."""
-ProductId = NewType("ProductId", str)
-"""A product's name in the outside world."""
-ProductCode = NewType("ProductCode", int)
-"""A product's 63-bit hash: what states and sequences hold instead of the id."""
+from typing import Final
 
 
 class Channel(StrEnum):
