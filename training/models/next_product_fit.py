@@ -71,8 +71,11 @@ def fit_network(
     optimizer = torch.optim.AdamW(
         net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
+    total_steps = steps * settings.max_epochs + 1
+    # On a handful of customers a tenth is one step or less, and a warm-up of one step divides by zero in torch.
+    warm_up = max(0.1, 2 / total_steps)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=steps * settings.max_epochs + 1, pct_start=0.1
+        optimizer, settings.learning_rate, total_steps=total_steps, pct_start=warm_up
     )
     net.log_popularity.copy_(valid_popularity)
     losses: list[float] = []
