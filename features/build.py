@@ -1,11 +1,13 @@
 """The event log comes in; the timeline, Feast's offline and online stores, and a note of what was built go out."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features import parts
@@ -13,11 +15,12 @@ from features.console import Progress
 from features.erase import erasure_ids, honour_erasures
 from features.errors import MissingError
 from features.file_lock import offline_files
-from features.fold_files import FOLD_COLUMNS, FoldCount, fold_to_files, whole_customers
+from features.fold_files import EPOCH_FOLD_COLUMNS, FOLD_COLUMNS, FoldCount, fold_to_files, whole_customers
 from features.freshness import BuildNote, events_since, layout, places, read_note, write_note
 from features.log import EventLog, open_log
 from features.settings import Settings
 from features.timeline import build_timeline
+from features.vocabulary import Columns
 
 FOLD_ROWS: Final = 500_000
 """The timeline is folded in pieces of about this many events, cut between customers, to bound memory."""
@@ -72,7 +75,8 @@ def _build(settings: Settings, log: EventLog, progress: Progress, force: bool) -
     store = Store(settings)
     store.apply()
     started = _lap(seconds, "feast apply", started)
-    store.materialize(progress)
+    regrouped = {name: seq for name, seq in log.regrouped_since(0).items() if seq <= last_seq}
+    store.materialize(progress, regrouped)
     _lap(seconds, "online store", started)
     note = BuildNote(fingerprint, layout(), last_seq, n_events, n_customers, n_rows, last_event_at, places(settings))
     write_note(settings, note)
@@ -93,15 +97,29 @@ def fold_to_parquet(settings: Settings, n_events: int, progress: Progress) -> tu
 
 def _fold_here(settings: Settings, n_events: int, progress: Progress) -> FoldCount:
     states, products = settings.customer_state_path, settings.customer_products_path
-    batches = pq.ParquetFile(settings.timeline_path).iter_batches(batch_size=FOLD_ROWS, columns=list(FOLD_COLUMNS))
     for left_over in (_part(states), _part(products)):
         parts.discard(left_over)
     done = FoldCount()
-    for done in fold_to_files(whole_customers(batches), _part(states), _part(products)):
+    for done in fold_to_files(_pieces(settings), _part(states), _part(products)):
         progress(f"{done.events:,} of {n_events:,} events folded, {done.state_rows:,} states")
     parts.replace(_part(states), states)
     parts.replace(_part(products), products)
     return done
+
+
+def _pieces(settings: Settings) -> Iterator[pa.Table]:
+    """Whole customers' timelines; of those who were put together from several, their epochs instead."""
+    batches = pq.ParquetFile(settings.timeline_path).iter_batches(batch_size=FOLD_ROWS, columns=list(FOLD_COLUMNS))
+    if not settings.epochs_path.exists():
+        yield from whole_customers(batches)
+        return
+    epochs = pq.ParquetFile(settings.epochs_path)
+    put_together = pq.read_table(settings.epochs_path, columns=[Columns.CUSTOMER_ID])[Columns.CUSTOMER_ID].unique()
+    for piece in whole_customers(batches):
+        piece = piece.filter(pc.invert(pc.is_in(piece[Columns.CUSTOMER_ID], value_set=put_together)))
+        if piece.num_rows:
+            yield piece
+    yield from whole_customers(epochs.iter_batches(batch_size=FOLD_ROWS, columns=list(EPOCH_FOLD_COLUMNS)))
 
 
 def _build_product_state(settings: Settings, progress: Progress) -> None:

@@ -27,6 +27,8 @@ FOLD_COLUMNS: Final = (
     Columns.SEQ,
 )
 """What the fold reads of the timeline."""
+EPOCH_FOLD_COLUMNS: Final = (*FOLD_COLUMNS, Columns.EPOCH, Columns.WRITTEN)
+"""What it reads of the timelines of customers who were put together."""
 
 
 @dataclass(frozen=True)

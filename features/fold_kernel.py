@@ -103,6 +103,8 @@ CART_CHANNEL, CART_QUANTITY, CART_TIME = range(3)
 CART_WIDTH: Final = 3
 N_TOUCHED, N_CONTACT, CONTACT_HEAD, N_SEQ, SEQ_HEAD, N_HABIT, N_IN_CART, LAST_SEQ = range(8)
 CURSOR_WIDTH: Final = 8
+UNWRITTEN, WRITTEN, REWRITTEN = range(3)
+"""Whether a moment gets a state row: no, as it is told of behaviour, or in any case, because the past before it is another."""
 EVENT_CODE_BASE: Final = 16
 """A sequence's event code is kind * 16 + channel."""
 
@@ -561,11 +563,12 @@ def _has_room(b: Any, row: int) -> bool:
 
 
 @njit(cache=True)
-def fold_rows(s: Any, e: Any, customers: Any, start: int, b: Any) -> Any:
+def fold_rows(s: Any, e: Any, customers: Any, written: Any, start: int, b: Any) -> Any:
     """Fold customer-sorted events from `start` until the buffers are full or the events end.
 
     `customers` holds each event's customer row number. A state row is written after the last event of every distinct
-    (customer, time). Returns (next event, rows written); the scratch carries over, so the next call goes on exactly there.
+    (customer, time); not where `written`, the same for all events of a moment, is UNWRITTEN, and where it is REWRITTEN
+    even if nothing was told. Returns (next event, rows written); the scratch carries over, so the next call goes on there.
     """
     row = 0
     changed = False
@@ -589,8 +592,9 @@ def fold_rows(s: Any, e: Any, customers: Any, start: int, b: Any) -> Any:
             if tells_something(e.kind[j], e.detail[j]):
                 behaved = True
             j += 1
-        if behaved:
-            write_row(s, b, row, customers[i], e.time[i], changed)
+        anew = written[i] == REWRITTEN and not math.isnan(s.scalars[FIRST_SEEN])
+        if anew or (behaved and written[i] != UNWRITTEN):
+            write_row(s, b, row, customers[i], e.time[i], changed or anew)
             row += 1
         i = j
     return i, row

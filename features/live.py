@@ -36,7 +36,10 @@ class StateReader(Protocol):
 
 
 class CustomerEvents(Protocol):
-    """The one thing needed of the event log."""
+    """What is needed of the event log."""
+
+    def regrouped_seq(self, customer_id: str) -> int:
+        """The log row at which events of others were joined to the customer's, or theirs taken away; 0 for never."""
 
     def customer_events(self, customer_id: str, after_seq: int = 0) -> pa.Table:
         """A customer's events after a place in the log, ordered by (occurred_at, event_id)."""
@@ -81,10 +84,11 @@ class LiveStates:
     def get(self, customer_id: str) -> LiveState | None:
         """The state with every event in the log, or None for somebody of whom nothing is known.
 
-        An event that is older than the online row cannot be folded on top of it: then the customer is folded afresh.
+        An event that is older than the online row cannot be folded on top of it, and a row from before the customer was
+        joined with another one is of other events: then the customer is folded afresh.
         """
         stored = self._reader.read_state(customer_id)
-        if stored is None:
+        if stored is None or stored.last_seq < self._log.regrouped_seq(customer_id):
             fresh = event_arrays(self._log.customer_events(customer_id))
             state = fold_arrays(StateBatch.empty(1), fresh)
         else:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from features import log_sql
 from features.errors import SettingsError, StoreError
 from features.log_erase import SqliteErasureBook
-from features.log_identity import IdentityBook
+from features.log_identity import DEFAULT_RULES, IdentityBook, IdentityRules, identity_rules
 from features.log_rows import (
     COLUMNS,
     CREATE,
@@ -24,6 +24,7 @@ from features.log_rows import (
     SEGMENT_MIN_ROWS,
     dump_segment,
     load_segment,
+    rename_customers,
     rows_to_table,
     table_to_rows,
 )
@@ -72,7 +73,22 @@ class EventLog(Protocol):
         ...
 
     def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
-        """Who this is: `customer_id` itself where given, else whom the identifiers are known to belong to, else None."""
+        """Who this is: the customer with that id (any id of theirs) where given, else with these identifiers, else None."""
+        ...
+
+    def regrouped_seq(self, customer_id: str) -> int:
+        """The seq at which events were last given to this customer or taken away by what is known of identifiers; or 0.
+
+        A state from before that seq is of other events, and has to be folded anew.
+        """
+        ...
+
+    def regrouped_since(self, seq: int) -> dict[str, int]:
+        """Customers who were regrouped after `seq`, and at which seq."""
+        ...
+
+    def identity(self) -> IdentityBook:
+        """What is known of identifiers, to read."""
         ...
 
     def last_seq(self) -> int:
@@ -94,6 +110,7 @@ class EventLog(Protocol):
 
 def open_log(settings: Settings) -> EventLog:
     """The log at `settings.event_log_url`, made if it is not there; raises SettingsError for an unknown scheme."""
+    rules = identity_rules(settings)
     scheme, separator, rest = settings.event_log_url.partition("://")
     if scheme in ("postgresql", "postgres"):
         try:
@@ -103,21 +120,22 @@ def open_log(settings: Settings) -> EventLog:
                 "OMNI_EVENT_LOG names a PostgreSQL server, and psycopg is not installed.",
                 repair="Install it: pip install -e '.[postgres]' -c constraints.txt",
             ) from error
-        return PostgresEventLog(settings.event_log_url)
+        return PostgresEventLog(settings.event_log_url, rules)
     if not separator or scheme != "sqlite" or not rest.startswith("/") or rest in ("/", "/:memory:"):
         raise SettingsError(
             f"OMNI_EVENT_LOG is {settings.event_log_place!r}, which this version cannot open.",
             repair="Write it as sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://host/database,"
             " or leave it out.",
         )
-    return SqliteEventLog(Path(rest[1:]))
+    return SqliteEventLog(Path(rest[1:]), rules)
 
 
 class SqliteEventLog:
     """The log in one SQLite file (WAL): many readers, one writer at a time, over threads and processes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rules: IdentityRules = DEFAULT_RULES) -> None:
         self._path = path
+        self._rules = rules
         self._local = threading.local()
         self._write_lock = threading.Lock()
         self._all: list[sqlite3.Connection] = []
@@ -126,20 +144,26 @@ class SqliteEventLog:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with self._writing() as connection:
+                known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone() is not None
+                if known:
+                    log_sql.check_layout(connection, str(path))
                 for statement in (*CREATE, *CREATE_TOMBSTONES):
-                    connection.execute(statement)
+                    connection.execute(statement.format(bytes="BLOB"))
+                log_sql.put_meta(connection, log_sql.LAYOUT, log_sql.CURRENT_LAYOUT)
+                rules.check_key(connection, str(path))
         except (OSError, sqlite3.OperationalError) as error:
             raise StoreError(
                 f"The event log {path} cannot be opened: {error}.", repair="Check that the folder can be written to."
             ) from error
 
     def append(self, table: pa.Table) -> AppendResult:
+        table = self._rules.identifiers.kept_table(table)
         with self._writing() as connection:
             before = log_sql.last_seq(connection)
             table, erased = Tombstones(connection).screen(table)
             if table.num_rows == 0:
                 return AppendResult(0, 0, before, erased)
-            owners = IdentityBook(connection).assign(table)  # whose each row is; new identifiers are learnt
+            owners = self._rules.book(connection).assign(table, before + 1)  # whose each row is; identifiers are learnt
             changes = connection.total_changes
             connection.executemany(INSERT, table_to_rows(table, owners.keys))
             appended = connection.total_changes - changes
@@ -148,7 +172,7 @@ class SqliteEventLog:
                 log_sql.note_appended(connection, table, before, appended)
             if appended == table.num_rows >= SEGMENT_MIN_ROWS:
                 first = last - appended + 1  # no duplicates: the new seqs follow each other
-                body = dump_segment(table, range(first, last + 1), owners.ids)
+                body = dump_segment(table, range(first, last + 1), owners.ids, owners.keys)
                 connection.execute("INSERT INTO segments VALUES (?, ?, ?)", (first, last, body))
         return AppendResult(appended, table.num_rows - appended, last, erased)
 
@@ -162,6 +186,8 @@ class SqliteEventLog:
             if first <= after_seq + 1:
                 body = self._query("SELECT body FROM segments WHERE first_seq = ?", (first,))
                 table = load_segment(body[0][0]) if body else READ_SCHEMA.empty_table()
+                moved = self._query("SELECT customer_key, customer_id FROM customers WHERE moved = 1", ())
+                table = rename_customers(table, dict(moved))
                 table = table.slice(int(np.searchsorted(table.column(Columns.SEQ).to_numpy(), after_seq, "right")))
                 for start in range(0, table.num_rows, batch_rows):
                     yield table.slice(start, batch_rows)
@@ -189,9 +215,16 @@ class SqliteEventLog:
         return rows_to_table(rows)
 
     def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
-        if customer_id:
-            return customer_id
-        return IdentityBook(self._connection()).find(identifiers)
+        return self.identity().find(customer_id, identifiers)
+
+    def regrouped_seq(self, customer_id: str) -> int:
+        return self.identity().regrouped_seq(customer_id)
+
+    def regrouped_since(self, seq: int) -> dict[str, int]:
+        return self.identity().regrouped_since(seq)
+
+    def identity(self) -> IdentityBook:
+        return self._rules.book(self._connection())
 
     def last_seq(self) -> int:
         return log_sql.last_seq(self._connection())
@@ -204,7 +237,7 @@ class SqliteEventLog:
 
     def erasures(self) -> SqliteErasureBook:
         """What was erased from this log, and the means to erase."""
-        return SqliteErasureBook(self._writing, self._connection())
+        return SqliteErasureBook(self._writing, self._connection(), self._rules)
 
     def close(self) -> None:
         with self._all_lock:

@@ -9,11 +9,8 @@ from pyarrow import csv
 from features.log_rows import READ_SCHEMA
 from features.vocabulary import Columns
 
-_ORDER: Final = (
-    Columns.SEQ,
-    Columns.RESOLVED_CUSTOMER_ID,
-    *(name for name in READ_SCHEMA.names if name not in (Columns.SEQ, Columns.RESOLVED_CUSTOMER_ID)),
-)
+_FIRST: Final = (Columns.SEQ, Columns.RESOLVED_CUSTOMER_ID, Columns.CUSTOMER_KEY)
+_ORDER: Final = (*_FIRST, *(name for name in READ_SCHEMA.names if name not in _FIRST))
 """The order of `log_rows.COLUMNS`."""
 _TYPES: Final = {
     field.name: pa.string() if field.name == Columns.IDENTIFIERS else field.type for field in READ_SCHEMA

@@ -1,4 +1,4 @@
-"""A customer's name comes in; their rows leave the SQLite log in one transaction, which also notes what is left to do."""
+"""A customer's name comes in; their rows leave the log in one transaction, which also notes what is left to do."""
 
 import hashlib
 import secrets
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from features.erase_receipt import Receipt, Step
 from features.errors import InputError
-from features.log_identity import ANONYMOUS
+from features.identity import ANONYMOUS, CUSTOMER, Node
+from features.log_identity import IdentityRules
 from features.log_rows import COLUMNS, dump_table, hash_rows, load_segment, rows_to_table
+from features.log_sql import Connection, count, get_meta, last_seq, put_meta, select_in
 from features.tombstones import Hasher, Matcher, Tombstones
 from features.vocabulary import Columns, EventKind
 
-_SEQS: Final = "SELECT seq FROM events JOIN customers USING (customer_key) WHERE customers.customer_id IN ({})"
-_OWN_TABLES: Final = ("events", "segments", "meta", "tombstones", "erasures")
+_EVENTS: Final = f"SELECT {COLUMNS} FROM events e JOIN customers c USING (customer_key) WHERE customer_key"
 
 
 @dataclass(frozen=True)
@@ -62,27 +63,20 @@ class ErasableLog(Protocol):
         ...
 
 
-class SqliteErasureBook:
-    """Erasures of a SQLite log; `writing` opens one write transaction, `reading` is a connection to read with."""
+class LogErasureBook:
+    """Erasures of a log; `writing` opens one write transaction, `reading` is a connection to read with."""
 
     def __init__(
-        self, writing: Callable[[], AbstractContextManager[sqlite3.Connection]], reading: sqlite3.Connection
+        self, writing: Callable[[], AbstractContextManager[Connection]], reading: Connection, rules: IdentityRules
     ) -> None:
         self._writing = writing
         self._reading = reading
+        self._rules = rules
 
     def begin(self, name: str, now: datetime) -> Begun | None:
-        cutter = _Cutter()
-        ahead = _find(self._reading, name)
-        cutter.run(self._reading, [seq for (seq,) in _rows(self._reading, _SEQS, ahead)])  # nobody waits for this
         with self._writing() as connection:
-            connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten, not only unlinked
-            customer_ids = _find(connection, name)
-            if not customer_ids:
-                return _begun_before(connection, name)
-            begun = _erase(connection, customer_ids, now, cutter)
-        self._reading.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor does it stay in the write-ahead log
-        return begun
+            whom = self._find(connection, name)
+            return _begun_before(connection, name, self._rules) if whom is None else self._erase(connection, whom, now)
 
     def receipts(self) -> list[Receipt]:
         rows = self._reading.execute("SELECT body FROM erasures ORDER BY erasure").fetchall()
@@ -95,98 +89,132 @@ class SqliteErasureBook:
     def matcher(self, receipt_id: str) -> Matcher:
         hasher = Tombstones(self._reading).hasher() or Hasher(b"")
         rows = self._reading.execute("SELECT digest FROM tombstones WHERE erasure = ?", (receipt_id,)).fetchall()
-        return Matcher(hasher, frozenset(digest for (digest,) in rows))
+        return Matcher(hasher, frozenset(bytes(digest) for (digest,) in rows), self._rules.identifiers)
 
+    def _find(self, connection: Connection, name: str) -> "_Whom | None":
+        book = self._rules.book(connection)
+        owners = book.owners(name)
+        if len(owners) > 1:
+            raise InputError(
+                f"The identifier that was given belongs to {len(owners)} customers.",
+                repair="Name the customer by id, or write the identifier as type:value, for example"
+                " email:ada@example.org.",
+            )
+        for owner in owners:
+            keys, nodes = book.possessions(owner)
+            if keys:
+                return _Whom(owner, tuple(keys), tuple(nodes))
+        return None
 
-def _find(connection: sqlite3.Connection, name: str) -> list[str]:
-    """The ids under which the customer of this name has rows: their own, and those of their anonymous past."""
-    query = "SELECT customer_id FROM customers WHERE customer_id = ?"
-    found = {str(row[0]) for row in connection.execute(query, (name,))}
-    if not found:
-        id_type, _, value = name.partition(":")
-        query = (
-            "SELECT DISTINCT customer_id FROM identifiers WHERE id_value = ?1"
-            " UNION SELECT customer_id FROM identifiers WHERE id_type = ?2 AND id_value = ?3"
+    def _cut_copies(self, connection: Connection, seqs: Sequence[int]) -> int:
+        """Take events out of what the log keeps a second time; returns how many copies were written anew."""
+        return 0
+
+    def _erase(self, connection: Connection, whom: "_Whom", now: datetime) -> Begun:
+        receipt_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+        until_us = int(now.timestamp() * 1e6)
+        pairs = [node for node in whom.nodes if node.id_type != CUSTOMER]
+        removed = {
+            "log: events": 0,
+            "log: decisions": 0,
+            "log: segments rewritten": 0,
+            "log: identifiers": len(pairs),
+        }
+        known_since = None
+        event_ids: list[str] = []
+        rows = select_in(connection, _EVENTS, whom.keys)
+        if rows:
+            events = rows_to_table(rows)
+            event_ids = events.column(Columns.EVENT_ID).to_pylist()
+            moments = events.column(Columns.OCCURRED_AT)
+            known_since = pc.min(moments).as_py()
+            until_us = max(until_us, pc.max(moments.cast(pa.int64())).as_py() + 1)
+            kinds = events.column(Columns.KIND).cast(pa.string())
+            removed["log: events"] = len(rows)
+            removed["log: decisions"] = pc.sum(pc.equal(kinds, EventKind.DECISION.value)).as_py()
+            removed["log: segments rewritten"] = self._cut_copies(connection, events.column(Columns.SEQ).to_pylist())
+            _rewrite_content(connection, events)
+        select_in(connection, "DELETE FROM events WHERE customer_key", whom.keys)
+        select_in(connection, "DELETE FROM regrouped WHERE customer_id", whom.names)
+        self._rules.book(connection).forget(whom.keys, last_seq(connection) + 1)
+        stones = Tombstones(connection)
+        hasher = stones.hasher(make=True)
+        assert hasher is not None
+        stones.put(_digests(hasher, whom.names, pairs, event_ids), until_us, receipt_id)
+        receipt = Receipt(
+            receipt_id=receipt_id,
+            customer=hasher.customer(whom.name).hex(),
+            erased_at=datetime.now(UTC).replace(microsecond=0),
+            removed=removed,
+            pending=(Step.ONLINE, Step.FILES, Step.MODELS),
+            known_since=known_since,
         )
-        found = {str(row[0]) for row in connection.execute(query, (name, id_type, value))}
-    if len(found) > 1:
-        raise InputError(
-            f"The identifier that was given belongs to {len(found)} customers.",
-            repair="Name the customer by id, or write the identifier as type:value, for example email:ada@example.org.",
-        )
-    for owner in tuple(found):
-        for id_type, value in _owned(connection, [owner]):
-            anonymous = (f"{ANONYMOUS}{id_type}:{value}",)
-            found |= {
-                str(row[0])
-                for row in connection.execute("SELECT customer_id FROM customers WHERE customer_id = ?", anonymous)
-            }
-    return sorted(found, key=lambda customer_id: (customer_id.startswith(ANONYMOUS), customer_id))
+        _save(connection, receipt)
+        return Begun(receipt, whom.names)
 
 
-def _begun_before(connection: sqlite3.Connection, name: str) -> Begun | None:
+class SqliteErasureBook(LogErasureBook):
+    """Erasures of a SQLite log: what is deleted is overwritten, and bulk copies are cut before anybody has to wait."""
+
+    def __init__(
+        self,
+        writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
+        reading: sqlite3.Connection,
+        rules: IdentityRules,
+    ) -> None:
+        super().__init__(writing, reading, rules)
+        self._cutter = _Cutter()
+
+    def begin(self, name: str, now: datetime) -> Begun | None:
+        ahead = self._find(self._reading, name)
+        if ahead is not None:
+            seqs = select_in(self._reading, "SELECT seq FROM events WHERE customer_key", ahead.keys)
+            self._cutter.run(self._reading, [seq for (seq,) in seqs])
+        self._reading.execute("PRAGMA secure_delete = ON")  # overwritten, not only unlinked
+        begun = super().begin(name, now)
+        self._reading.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor does it stay in the write-ahead log
+        return begun
+
+    def _cut_copies(self, connection: Connection, seqs: Sequence[int]) -> int:
+        bodies = self._cutter.run(connection, seqs)
+        for first_seq, body in bodies.items():
+            connection.execute("UPDATE segments SET body = ? WHERE first_seq = ?", (body, first_seq))
+        return len(bodies)
+
+
+@dataclass(frozen=True)
+class _Whom:
+    """The customer to erase: name, sightings and identifiers as the log has them now."""
+
+    name: str
+    keys: tuple[int, ...]
+    nodes: tuple[Node, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their name first, then all that they ever had, or had when they were several."""
+        former = {node.value if node.id_type == CUSTOMER else f"{ANONYMOUS}{node}" for node in self.nodes}
+        return (self.name, *sorted(former - {self.name}))
+
+
+def _begun_before(connection: Connection, name: str, rules: IdentityRules) -> Begun | None:
     stones = Tombstones(connection)
     hasher = stones.hasher()
     if hasher is None:
         return None
     id_type, _, value = name.partition(":")
-    erasure = stones.erasure_of([hasher.customer(name), hasher.identifier(id_type, value), hasher.value(name)])
+    values = map(hasher.value, rules.identifiers.forms(name))
+    typed = hasher.identifier(id_type, rules.identifiers.kept(id_type, value))
+    erasure = stones.erasure_of([hasher.customer(name), typed, *values])
     row = connection.execute("SELECT body FROM erasures WHERE erasure = ?", (erasure,)).fetchone()
     return Begun(Receipt.model_validate_json(row[0])) if row else None
 
 
-def _erase(connection: sqlite3.Connection, customer_ids: Sequence[str], now: datetime, cutter: "_Cutter") -> Begun:
-    found = _rows(connection, "SELECT customer_key FROM customers WHERE customer_id IN ({})", customer_ids)
-    keys = [key for (key,) in found]
-    query = f"SELECT {COLUMNS} FROM events e JOIN customers c USING (customer_key) WHERE customer_key IN ({{}})"
-    rows = _rows(connection, query, keys)
-    pairs = _owned(connection, customer_ids)
-    receipt_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-    until_us = int(now.timestamp() * 1e6)
-    removed = {
-        "log: events": len(rows),
-        "log: decisions": 0,
-        "log: segments rewritten": 0,
-        "log: identifiers": len(pairs),
-    }
-    known_since = None
-    event_ids: list[str] = []
-    if rows:
-        events = rows_to_table(rows)
-        event_ids = events.column(Columns.EVENT_ID).to_pylist()
-        moments = events.column(Columns.OCCURRED_AT)
-        known_since = pc.min(moments).as_py()
-        until_us = max(until_us, pc.max(moments.cast(pa.int64())).as_py() + 1)
-        kinds = events.column(Columns.KIND).cast(pa.string())
-        removed["log: decisions"] = pc.sum(pc.equal(kinds, EventKind.DECISION.value)).as_py()
-        bodies = cutter.run(connection, events.column(Columns.SEQ).to_pylist())
-        connection.executemany("UPDATE segments SET body = ?2 WHERE first_seq = ?1", bodies.items())
-        removed["log: segments rewritten"] = len(bodies)
-        _rewrite_content(connection, events)
-    _delete(connection, customer_ids, keys)
-    stones = Tombstones(connection)
-    hasher = stones.hasher(make=True)
-    assert hasher is not None
-    stones.put(_digests(hasher, customer_ids, pairs, event_ids), until_us, receipt_id)
-    receipt = Receipt(
-        receipt_id=receipt_id,
-        customer=hasher.customer(customer_ids[0]).hex(),
-        erased_at=datetime.now(UTC).replace(microsecond=0),
-        removed=removed,
-        pending=(Step.ONLINE, Step.FILES, Step.MODELS),
-        known_since=known_since,
-    )
-    _save(connection, receipt)
-    return Begun(receipt, tuple(customer_ids))
-
-
-def _digests(
-    hasher: Hasher, customer_ids: Sequence[str], pairs: Sequence[tuple[str, str]], event_ids: Sequence[str]
-) -> Iterable[bytes]:
-    yield from map(hasher.customer, customer_ids)
-    yield from map(hasher.value, customer_ids)
+def _digests(hasher: Hasher, names: Sequence[str], pairs: Sequence[Node], event_ids: Sequence[str]) -> Iterable[bytes]:
+    yield from map(hasher.customer, names)
+    yield from map(hasher.value, names)
     yield from (hasher.identifier(*pair) for pair in pairs)
-    yield from (hasher.value(value) for _, value in pairs)
+    yield from (hasher.value(pair.value) for pair in pairs)
     yield from map(hasher.event, event_ids)
 
 
@@ -196,7 +224,7 @@ class _Cutter:
     def __init__(self) -> None:
         self._done: dict[tuple[bytes, bytes], bytes] = {}
 
-    def run(self, connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, bytes]:
+    def run(self, connection: Connection, seqs: Sequence[int]) -> dict[int, bytes]:
         """By first seq the new body of every segment that holds one of the events; it keeps its place and range."""
         gone = np.sort(np.array(seqs, dtype=np.int64))
         bodies: dict[int, bytes] = {}
@@ -217,36 +245,12 @@ class _Cutter:
         return self._done[key]
 
 
-def _rewrite_content(connection: sqlite3.Connection, events: pa.Table) -> None:
+def _rewrite_content(connection: Connection, events: pa.Table) -> None:
     """The log's count and content hash are those of a log that never held the events."""
-    meta = dict(connection.execute("SELECT name, value FROM meta WHERE name IN ('content', 'count')").fetchall())
-    content = (int(meta["content"]) - hash_rows(events)) % 2**64
-    count = int(meta["count"]) - events.num_rows
-    connection.executemany(
-        "UPDATE meta SET value = ? WHERE name = ?", [(str(content), "content"), (str(count), "count")]
-    )
+    put_meta(connection, "content", (int(get_meta(connection, "content", "0")) - hash_rows(events)) % 2**64)
+    put_meta(connection, "count", count(connection) - events.num_rows)
 
 
-def _delete(connection: sqlite3.Connection, customer_ids: Sequence[str], keys: Sequence[int]) -> None:
-    """Delete the rows of the customers in every table of the log that names customers."""
-    _rows(connection, "DELETE FROM events WHERE customer_key IN ({})", keys)
-    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    for (table,) in tables:
-        columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
-        if table not in _OWN_TABLES and Columns.CUSTOMER_ID in columns:
-            _rows(connection, f"DELETE FROM {table} WHERE customer_id IN ({{}})", customer_ids)
-
-
-def _owned(connection: sqlite3.Connection, customer_ids: Sequence[str]) -> list[tuple[str, str]]:
-    """The identifiers that belong to the customers."""
-    query = "SELECT id_type, id_value FROM identifiers WHERE customer_id IN ({})"
-    return [(str(id_type), str(value)) for id_type, value in _rows(connection, query, customer_ids)]
-
-
-def _rows(connection: sqlite3.Connection, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
-    """What a query answers whose `{}` stands for a list of values."""
-    return connection.execute(query.format(",".join("?" * len(values))), tuple(values)).fetchall()
-
-
-def _save(connection: sqlite3.Connection, receipt: Receipt) -> None:
-    connection.execute("INSERT OR REPLACE INTO erasures VALUES (?, ?)", (receipt.receipt_id, receipt.model_dump_json()))
+def _save(connection: Connection, receipt: Receipt) -> None:
+    statement = "INSERT INTO erasures VALUES (?, ?) ON CONFLICT (erasure) DO UPDATE SET body = excluded.body"
+    connection.execute(statement, (receipt.receipt_id, receipt.model_dump_json()))

@@ -18,9 +18,13 @@ from features import log_sql
 from features.errors import SettingsError, StoreError
 from features.log import AppendResult
 from features.log_csv import csv_to_table
-from features.log_identity import IdentityBook
+from features.log_erase import LogErasureBook
+from features.log_identity import DEFAULT_RULES, IdentityBook, IdentityRules
 from features.log_rows import COLUMNS, INSERT, READ_SCHEMA, STORED, rows_to_table, table_to_rows
+from features.log_sql import Connection
 from features.settings import without_password
+from features.tombstones import CREATE as CREATE_TOMBSTONES
+from features.tombstones import Tombstones
 
 SCHEMA: Final = "omni"
 """All tables lie in this schema of the database that the URL names."""
@@ -35,9 +39,16 @@ _CREATE: Final = (
     f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}",
     "CREATE TABLE IF NOT EXISTS meta (name text PRIMARY KEY, value text NOT NULL)",
     "CREATE TABLE IF NOT EXISTS customers (customer_key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
-    ' customer_id text COLLATE "C" NOT NULL UNIQUE)',
+    ' nodes text COLLATE "C" NOT NULL UNIQUE, customer_id text COLLATE "C" NOT NULL, first_us bigint NOT NULL,'
+    " moved smallint NOT NULL DEFAULT 0)",
+    "CREATE INDEX IF NOT EXISTS customers_by_id ON customers (customer_id)",
     'CREATE TABLE IF NOT EXISTS identifiers (id_type text COLLATE "C", id_value text COLLATE "C",'
-    " customer_id text NOT NULL, PRIMARY KEY (id_type, id_value))",
+    ' customer_id text COLLATE "C" NOT NULL, shared smallint NOT NULL DEFAULT 0, PRIMARY KEY (id_type, id_value))',
+    "CREATE INDEX IF NOT EXISTS identifiers_by_id ON identifiers (customer_id)",
+    'CREATE TABLE IF NOT EXISTS seen_in (id_type text COLLATE "C", id_value text COLLATE "C", customer_key bigint,'
+    " PRIMARY KEY (id_type, id_value, customer_key))",
+    "CREATE INDEX IF NOT EXISTS seen_in_by_key ON seen_in (customer_key)",
+    'CREATE TABLE IF NOT EXISTS regrouped (customer_id text COLLATE "C" PRIMARY KEY, seq bigint NOT NULL)',
     "CREATE TABLE IF NOT EXISTS events (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
     ' event_id text COLLATE "C" NOT NULL UNIQUE, occurred_us bigint NOT NULL, customer_key bigint NOT NULL,'
     " kind text NOT NULL, channel text NOT NULL, customer_id text, identifiers text, product_id text,"
@@ -59,8 +70,9 @@ _READ: Final = (
 class PostgresEventLog:
     """The log at a `postgresql://` URL; safe to use from several threads, each of which has its own connection."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, rules: IdentityRules = DEFAULT_RULES) -> None:
         self._place = without_password(url)
+        self._rules = rules
         try:
             self._parameters: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_S, **conninfo_to_dict(url)}
         except psycopg.ProgrammingError as error:
@@ -75,21 +87,28 @@ class PostgresEventLog:
         # the question comes first: a service may be allowed to write to the tables and not to make any
         if self._fetch("SELECT to_regclass(?)", (f"{SCHEMA}.events",)) == [(None,)]:
             with self._writing() as connection:
-                for statement in _CREATE:
-                    connection.execute(statement)
+                for statement in (*_CREATE, *CREATE_TOMBSTONES):
+                    connection.execute(statement.format(bytes="bytea"))
+                log_sql.put_meta(_Portable(connection), log_sql.LAYOUT, log_sql.CURRENT_LAYOUT)
+        with self._in_words():
+            portable = _Portable(self._connection())
+            log_sql.check_layout(portable, self._place)
+            rules.check_key(portable, self._place)
 
     def append(self, table: pa.Table) -> AppendResult:
+        table = self._rules.identifiers.kept_table(table)
         with self._writing() as connection:
             portable = _Portable(connection)
             before = log_sql.last_seq(portable)
+            table, erased = Tombstones(portable).screen(table)
             if table.num_rows == 0:
-                return AppendResult(0, 0, before)
-            owners = IdentityBook(portable).assign(table)  # whose each row is; new identifiers are learnt
+                return AppendResult(0, 0, before, erased)
+            owners = self._rules.book(portable).assign(table, before + 1)  # whose each row is; identifiers are learnt
             appended = _insert(connection, table, owners.keys)
             last = log_sql.last_seq(portable)
             if appended:
                 log_sql.note_appended(portable, table, before, appended)
-        return AppendResult(appended, table.num_rows - appended, last)
+        return AppendResult(appended, table.num_rows - appended, last, erased)
 
     def read(self, after_seq: int = 0, batch_rows: int = 200_000) -> Iterator[pa.Table]:
         # short queries, one a batch: a reader that rests between batches holds nothing up
@@ -112,10 +131,19 @@ class PostgresEventLog:
         return rows_to_table(rows) if rows else READ_SCHEMA.empty_table()
 
     def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
-        if customer_id:
-            return customer_id
         with self._in_words():
-            return IdentityBook(_Portable(self._connection())).find(identifiers)
+            return self.identity().find(customer_id, identifiers)
+
+    def regrouped_seq(self, customer_id: str) -> int:
+        with self._in_words():
+            return self.identity().regrouped_seq(customer_id)
+
+    def regrouped_since(self, seq: int) -> dict[str, int]:
+        with self._in_words():
+            return self.identity().regrouped_since(seq)
+
+    def identity(self) -> IdentityBook:
+        return self._rules.book(_Portable(self._connection()))
 
     def last_seq(self) -> int:
         with self._in_words():
@@ -128,6 +156,17 @@ class PostgresEventLog:
     def fingerprint(self) -> str:
         with self._in_words():
             return log_sql.fingerprint(_Portable(self._connection()))
+
+    def erasures(self) -> LogErasureBook:
+        """What was erased from this log, and the means to erase. The server frees the disk at its next vacuum."""
+
+        @contextmanager
+        def writing() -> Iterator[Connection]:
+            with self._writing() as connection:
+                yield _Portable(connection)
+
+        with self._in_words():
+            return LogErasureBook(writing, _Portable(self._connection()), self._rules)
 
     def close(self) -> None:
         with self._all_lock:

@@ -1,7 +1,7 @@
 """Event tables come in as Arrow and go out as database rows, and back: the layout of the log's tables, in one place."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -15,16 +15,30 @@ from features.vocabulary import Columns
 
 SEGMENT_MIN_ROWS: Final = 10_000
 """Appends of at least this many new rows are kept a second time, in a form that is read at millions of rows a second."""
-READ_SCHEMA: Final = EVENT_SCHEMA.append(pa.field(Columns.SEQ, pa.int64())).append(
-    pa.field(Columns.RESOLVED_CUSTOMER_ID, pa.string())
+READ_SCHEMA: Final = pa.schema(
+    [
+        *EVENT_SCHEMA,
+        pa.field(Columns.SEQ, pa.int64()),
+        pa.field(Columns.RESOLVED_CUSTOMER_ID, pa.string()),
+        pa.field(Columns.CUSTOMER_KEY, pa.int64()),
+    ]
 )
-"""What the log gives back: the event, its place in the log, and whose it is."""
+"""What the log gives back: the event, its place in the log, whose it is, and by which sighting (see log_identity.py)."""
 
 CREATE: Final = (
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS customers (customer_key INTEGER PRIMARY KEY, customer_id TEXT NOT NULL UNIQUE)",
+    # what came together in events, and whose it is now; `moved` where that has changed since the first event
+    "CREATE TABLE IF NOT EXISTS customers (customer_key INTEGER PRIMARY KEY, nodes TEXT NOT NULL UNIQUE,"
+    " customer_id TEXT NOT NULL, first_us INTEGER NOT NULL, moved INTEGER NOT NULL DEFAULT 0)",
+    "CREATE INDEX IF NOT EXISTS customers_by_id ON customers (customer_id)",
+    "CREATE INDEX IF NOT EXISTS customers_moved ON customers (customer_key) WHERE moved = 1",
     "CREATE TABLE IF NOT EXISTS identifiers (id_type TEXT, id_value TEXT, customer_id TEXT NOT NULL,"
-    " PRIMARY KEY (id_type, id_value)) WITHOUT ROWID",
+    " shared INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (id_type, id_value)) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS identifiers_by_id ON identifiers (customer_id)",
+    "CREATE TABLE IF NOT EXISTS seen_in (id_type TEXT, id_value TEXT, customer_key INTEGER,"
+    " PRIMARY KEY (id_type, id_value, customer_key)) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS seen_in_by_key ON seen_in (customer_key)",
+    "CREATE TABLE IF NOT EXISTS regrouped (customer_id TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID",
     # AUTOINCREMENT: a seq is never given out twice, even after the newest event was erased
     "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL UNIQUE,"
     " occurred_us INTEGER NOT NULL, customer_key INTEGER NOT NULL, kind TEXT NOT NULL, channel TEXT NOT NULL,"
@@ -50,7 +64,7 @@ INSERT: Final = (
     " ON CONFLICT (event_id) DO NOTHING"
 )
 _HASHED: Final = (Columns.EVENT_ID, Columns.OCCURRED_AT, Columns.PRODUCT_ID, Columns.QUANTITY, Columns.VALUE)
-COLUMNS: Final = "seq, c.customer_id, " + ", ".join(
+COLUMNS: Final = "seq, c.customer_id, customer_key, " + ", ".join(
     f"e.{'occurred_us' if name == Columns.OCCURRED_AT else name}" for name in EVENT_SCHEMA.names
 )
 """What a query over `events e` and `customers c` selects for `rows_to_table`."""
@@ -73,7 +87,7 @@ def rows_to_table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
     """Rows of COLUMNS as a table of READ_SCHEMA."""
     if not rows:
         return _no_rows()
-    seqs, customer_ids, *columns = zip(*rows, strict=True)
+    seqs, customer_ids, customer_keys, *columns = zip(*rows, strict=True)
     arrays = []
     for field, values in zip(EVENT_SCHEMA, columns, strict=True):
         if field.name == Columns.IDENTIFIERS:
@@ -81,7 +95,7 @@ def rows_to_table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
             arrays.append(pa.array(pairs, field.type))
         else:
             arrays.append(pa.array(values, field.type))
-    arrays += [pa.array(seqs, pa.int64()), pa.array(customer_ids, pa.string())]
+    arrays += [pa.array(seqs, pa.int64()), pa.array(customer_ids, pa.string()), pa.array(customer_keys, pa.int64())]
     return pa.Table.from_arrays(arrays, schema=READ_SCHEMA)
 
 
@@ -90,10 +104,10 @@ def _no_rows() -> pa.Table:
     return READ_SCHEMA.empty_table()
 
 
-def dump_segment(table: pa.Table, seqs: Sequence[int], customer_ids: pa.Array | pa.ChunkedArray) -> bytes:
-    """Rows of EVENT_SCHEMA with their seqs and resolved customers as compressed Arrow IPC."""
-    full = table.append_column(READ_SCHEMA.field(Columns.SEQ), pa.array(seqs, pa.int64()))
-    return dump_table(full.append_column(READ_SCHEMA.field(Columns.RESOLVED_CUSTOMER_ID), customer_ids))
+def dump_segment(table: pa.Table, seqs: Sequence[int], customer_ids: pa.Array, customer_keys: Sequence[int]) -> bytes:
+    """Rows of EVENT_SCHEMA with their seqs and whose they are, by name and by key, as compressed Arrow IPC."""
+    added = pa.array(seqs, pa.int64()), customer_ids, pa.array(customer_keys, pa.int64())
+    return dump_table(pa.Table.from_arrays([*table.columns, *added], schema=READ_SCHEMA))
 
 
 def dump_table(table: pa.Table) -> bytes:
@@ -106,9 +120,21 @@ def dump_table(table: pa.Table) -> bytes:
 
 
 def load_segment(body: bytes) -> pa.Table:
-    """The table that `dump_segment` or `dump_table` wrote, in READ_SCHEMA."""
+    """The table that `dump_segment` or `dump_table` wrote, in READ_SCHEMA; whose a row is, as of then."""
     with pa.ipc.open_stream(body) as reader:
         return reader.read_all()
+
+
+def rename_customers(table: pa.Table, names: Mapping[int, str]) -> pa.Table:
+    """Rows of READ_SCHEMA with the customers' names by key; who is not in `names` keeps theirs."""
+    if not names:
+        return table
+    keys = pa.array(list(names), pa.int64())
+    place = table.schema.get_field_index(Columns.RESOLVED_CUSTOMER_ID)
+    renamed = pa.array(list(names.values()), pa.string()).take(
+        pc.index_in(table.column(Columns.CUSTOMER_KEY), value_set=keys).combine_chunks()
+    )
+    return table.set_column(place, READ_SCHEMA.field(place), pc.coalesce(renamed, table.column(place).combine_chunks()))
 
 
 def hash_rows(table: pa.Table) -> int:

@@ -1,12 +1,18 @@
 """What the event log asks of its database in words that SQLite and PostgreSQL both understand, stated once."""
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
+from features.errors import StoreError
 from features.log_rows import COLUMNS, hash_rows, rows_to_table
+
+LAYOUT: Final = "layout"
+CURRENT_LAYOUT: Final = "2"
+"""Of the log's tables; raised where an older log cannot be read any more."""
+_VALUES_PER_QUERY: Final = 500
 
 
 class Answer(Protocol):
@@ -33,12 +39,12 @@ def last_seq(connection: Connection) -> int:
 
 def count(connection: Connection) -> int:
     """How many events there are, as the last write noted it."""
-    return int(_get_meta(connection, "count", "0"))
+    return int(get_meta(connection, "count", "0"))
 
 
 def fingerprint(connection: Connection) -> str:
     """16 hexadecimal digits of the content; neither the order of the events nor the database changes it."""
-    state = f"{_get_meta(connection, 'count', '0')}:{_get_meta(connection, 'content', '0')}"
+    state = f"{get_meta(connection, 'count', '0')}:{get_meta(connection, 'content', '0')}"
     return hashlib.sha256(state.encode()).hexdigest()[:16]
 
 
@@ -50,12 +56,42 @@ def note_appended(connection: Connection, table: pa.Table, before: int, appended
     if appended < table.num_rows:  # some were duplicates: only what was written counts
         query = f"SELECT {COLUMNS} FROM events e JOIN customers c USING (customer_key) WHERE seq > ?"
         table = rows_to_table(connection.execute(query, (before,)).fetchall())
-    content = (int(_get_meta(connection, "content", "0")) + hash_rows(table)) % 2**64
-    for name, value in (("content", content), ("count", count(connection) + appended)):
-        statement = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-        connection.execute(statement, (name, str(value)))
+    put_meta(connection, "content", (int(get_meta(connection, "content", "0")) + hash_rows(table)) % 2**64)
+    put_meta(connection, "count", count(connection) + appended)
 
 
-def _get_meta(connection: Connection, name: str, default: str) -> str:
+def check_layout(connection: Connection, place: str) -> None:
+    """Raises StoreError for a log of another version of this software."""
+    if get_meta(connection, LAYOUT, "1") != CURRENT_LAYOUT:
+        raise StoreError(
+            f"The event log {place} was made by another version of Omni.",
+            repair="Move it away, ingest the sources again and run: omni features build --force",
+        )
+
+
+def get_meta(connection: Connection, name: str, default: str) -> str:
+    """A note that the log keeps of itself."""
     row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
     return default if row is None else str(row[0])
+
+
+def put_meta(connection: Connection, name: str, value: object) -> None:
+    """Keep a note, in place of the one before."""
+    statement = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    connection.execute(statement, (name, str(value)))
+
+
+def select_in(connection: Connection, statement: str, values: Iterable[Any]) -> list[Any]:
+    """Run `statement IN (values)`, a few hundred at a time; values are scalars, or tuples for several columns."""
+    rows: list[Any] = []
+    listed = list(values)
+    for start in range(0, len(listed), _VALUES_PER_QUERY):
+        part = listed[start : start + _VALUES_PER_QUERY]
+        if isinstance(part[0], tuple):
+            one = f"({', '.join('?' * len(part[0]))})"
+            query, parameters = f"VALUES {', '.join([one] * len(part))}", [field for value in part for field in value]
+        else:
+            query, parameters = ", ".join("?" * len(part)), part
+        answer = connection.execute(f"{statement} IN ({query})", parameters)
+        rows += answer.fetchall() if statement.startswith("SELECT") else []
+    return rows

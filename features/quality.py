@@ -3,7 +3,6 @@
 The rules are asked in DuckDB, straight from the Parquet files, so that a long history costs seconds and little memory.
 """
 
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,14 +12,14 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from features import parts
 from features.doctor import Check, Examination, Status
-from features.errors import InputError
 from features.settings import Settings
 from features.state import PRODUCTS_SCHEMA, STATE_SCHEMA
 from features.timeline import TIMELINE_SCHEMA
+from features.toml_file import load_toml
 from features.vocabulary import CHANNELS, KINDS, Columns
 
 OWN_CONFIG: Final = "quality.toml"
@@ -90,18 +89,7 @@ Finding = tuple[Check, dict[str, float]]
 
 def load_quality_config(settings: Settings, path: Path | None = None) -> QualityConfig:
     """The limits in `path`, else in OMNI_HOME/quality.toml, else the defaults. Raises InputError for a bad file."""
-    file = path or settings.home / OWN_CONFIG
-    if path is None and not file.exists():
-        return QualityConfig()
-    try:
-        return QualityConfig.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{file}: {error}.", repair="Give a readable TOML file.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(QualityConfig.model_fields)
-        raise InputError(f"{file}: {name}: {first['msg']}.", repair=f"Known keys: {known}.") from error
+    return load_toml(QualityConfig, settings.home / OWN_CONFIG, path)
 
 
 def check_quality(settings: Settings, config: QualityConfig, as_of: datetime) -> QualityReport:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -25,11 +25,12 @@ class Settings:
     clock_start: datetime | None = None
     offline_store: str = "duckdb"
     spark_master: str = "local[2]"
+    identifier_key: str = field(default="", repr=False)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
         """Read `OMNI_HOME`, `OMNI_EVENT_LOG`, `OMNI_ONLINE_STORE`, `OMNI_REDIS`, `OMNI_OFFLINE_STORE`,
-        `OMNI_SPARK_MASTER`, `OMNI_CLOCK_START`, `MLFLOW_TRACKING_URI`.
+        `OMNI_SPARK_MASTER`, `OMNI_CLOCK_START`, `OMNI_IDENTIFIER_KEY`, `MLFLOW_TRACKING_URI`.
 
         Raises SettingsError when a value cannot be used.
         """
@@ -53,6 +54,7 @@ class Settings:
             clock_start=_parse_clock_start(env.get("OMNI_CLOCK_START", "")),
             offline_store=offline_store,
             spark_master=env.get("OMNI_SPARK_MASTER", "local[2]"),
+            identifier_key=env.get("OMNI_IDENTIFIER_KEY", ""),
         )
 
     @property
@@ -69,6 +71,11 @@ class Settings:
     def timeline_path(self) -> Path:
         """One row per event, per customer in time order (Parquet)."""
         return self.home / "offline" / "timeline.parquet"
+
+    @property
+    def epochs_path(self) -> Path:
+        """The timelines of customers who were put together from several, once for every time that this happened."""
+        return self.home / "offline" / "epochs.parquet"
 
     @property
     def products_path(self) -> Path:

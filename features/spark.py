@@ -21,11 +21,12 @@ from features import parts
 from features.console import Progress
 from features.errors import MissingError
 from features.fold_files import FOLD_COLUMNS, FoldCount, fold_to_files, whole_customers
+from features.fold_kernel import WRITTEN
 from features.settings import Settings
 from features.vocabulary import Columns
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 EVENTS_PER_PARTITION: Final = 5_000_000
 """Spark sorts and folds the timeline in partitions of about this many events; one partition is one core's task."""
@@ -90,10 +91,9 @@ def fold_with_spark(settings: Settings, n_events: int, progress: Progress) -> Fo
         folder.mkdir(parents=True)
     progress(f"folding {n_events:,} events on {settings.spark_master}, in {n_parts:,} parts")
     timeline = (
-        spark.read.parquet(f"file://{settings.timeline_path}")
-        .select(*FOLD_COLUMNS, Columns.EVENT_ID)
+        _timeline(spark, settings)
         .repartition(n_parts, Columns.CUSTOMER_ID)
-        .sortWithinPartitions(Columns.CUSTOMER_ID, Columns.OCCURRED_AT, Columns.EVENT_ID)
+        .sortWithinPartitions(Columns.CUSTOMER_ID, Columns.EPOCH, Columns.OCCURRED_AT, Columns.EVENT_ID)
     )
     done = FoldCount()
     for row in timeline.mapInArrow(_Fold(str(attempts)), _REPORT_SCHEMA).collect():
@@ -105,6 +105,21 @@ def fold_with_spark(settings: Settings, n_events: int, progress: Progress) -> Fo
     parts.discard(attempts)
     progress(f"{done.events:,} of {n_events:,} events folded, {done.state_rows:,} states")
     return done
+
+
+def _timeline(spark: "SparkSession", settings: Settings) -> "DataFrame":
+    """What is folded: the timeline, but of customers who were put together from several their epochs."""
+    from pyspark.sql.functions import lit
+
+    columns = (*FOLD_COLUMNS, Columns.EVENT_ID)
+    timeline = spark.read.parquet(f"file://{settings.timeline_path}").select(
+        *columns, lit(0).cast("long").alias(Columns.EPOCH), lit(WRITTEN).cast("byte").alias(Columns.WRITTEN)
+    )
+    if not settings.epochs_path.exists():
+        return timeline
+    epochs = spark.read.parquet(f"file://{settings.epochs_path}").select(*columns, Columns.EPOCH, Columns.WRITTEN)
+    put_together = epochs.select(Columns.CUSTOMER_ID).distinct()
+    return timeline.join(put_together, Columns.CUSTOMER_ID, "left_anti").unionByName(epochs)
 
 
 class _Fold:

@@ -202,16 +202,24 @@ def event_arrays(events: pa.Table) -> EventArrays:
 def fold_timeline(timeline: pa.Table, row_capacity: int = 20_000) -> Iterator[tuple[pa.Table, pa.Table]]:
     """Fold a timeline sorted by (customer_id, occurred_at, event_id); yields (state rows, products rows) in pieces.
 
-    There is a state row for every distinct (customer, time) and a products row wherever the product part changed.
+    There is a state row for every distinct (customer, time) and a products row wherever the product part changed. Where
+    the timeline has the columns `epoch` and `written` (see timeline.py), it is sorted by customer and epoch, and every
+    epoch is folded from nothing.
     """
     events = event_arrays(timeline)
     ids = pc.dictionary_encode(timeline[Columns.CUSTOMER_ID]).combine_chunks()
-    customers = ids.indices.to_numpy().astype(np.int64)
+    customers, names = ids.indices.to_numpy().astype(np.int64), ids.dictionary
+    written = np.full(len(customers), kernel.WRITTEN, dtype=np.int8)
+    if Columns.EPOCH in timeline.column_names:
+        epochs = timeline[Columns.EPOCH].to_numpy()
+        begins = np.append(True, (np.diff(customers) != 0) | (np.diff(epochs) != 0))
+        customers, names = np.cumsum(begins) - 1, names.take(pa.array(customers[begins]))
+        written = timeline[Columns.WRITTEN].to_numpy().astype(np.int8)
     scratch, buffers, start = kernel.new_scratch(), _new_buffers(row_capacity), 0
     while start < len(customers):
-        start, n_rows = kernel.fold_rows(scratch, events, customers, start, buffers)
+        start, n_rows = kernel.fold_rows(scratch, events, customers, written, start, buffers)
         if n_rows:
-            yield _to_tables(buffers, n_rows, ids.dictionary)
+            yield _to_tables(buffers, n_rows, names)
 
 
 def fold_customer(events: pa.Table) -> StateBatch:

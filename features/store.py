@@ -5,7 +5,7 @@ The only module that calls `feast.FeatureStore`. Feast is imported on first use,
 
 import atexit
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -91,8 +91,12 @@ class Store:
         """The FeatureService that a task's model is trained on and served from, for example `churn_v1`."""
         return views.feature_service_name(task)
 
-    def materialize(self, progress: Progress = logger.info) -> dict[str, int]:
+    def materialize(
+        self, progress: Progress = logger.info, regrouped: Mapping[str, int] | None = None
+    ) -> dict[str, int]:
         """Write every customer's and product's newest offline row to the online store; returns rows written per view.
+
+        `regrouped` are customers whose states hold what the log knew of identities at a row (EventLog.regrouped_since).
 
         An online row that the stream has made newer meanwhile is set back, and so is the stream's checkpoint, so that the
         stream goes over those events again. Raises MissingError where the offline sources are not there yet.
@@ -101,6 +105,7 @@ class Store:
         states, products = (
             newest_rows(view, view.path(self._settings)) for view in (CUSTOMER_STATE, CUSTOMER_PRODUCTS)
         )
+        states = _as_of_regrouping(states, regrouped or {})
         products = _beside(states, products)
         for start in range(0, states.num_rows, _CUSTOMERS_PER_WRITE):
             self.write_online(states.slice(start, _CUSTOMERS_PER_WRITE), products.slice(start, _CUSTOMERS_PER_WRITE))
@@ -244,6 +249,17 @@ def _entity_keys(entities: pd.DataFrame) -> pd.DataFrame:
         raise InputError("An entity row has no customer_id or no as_of.", repair="Drop such rows.")
     moments = keys[Columns.AS_OF].dt.tz_convert("UTC").dt.as_unit("us")
     return keys.assign(**{Columns.CUSTOMER_ID: keys[Columns.CUSTOMER_ID].astype(str), Columns.AS_OF: moments})
+
+
+def _as_of_regrouping(states: pa.Table, regrouped: Mapping[str, int]) -> pa.Table:
+    """State rows whose last_seq says that they know of the regrouping, though no event of the customer's came with it."""
+    if not regrouped:
+        return states
+    names = states[Columns.CUSTOMER_ID].to_pylist()
+    at_least = np.array([regrouped.get(name, 0) for name in names], dtype=np.int64)
+    place = states.column_names.index("last_seq")
+    last_seq = np.maximum(states["last_seq"].to_numpy(), at_least)
+    return states.set_column(place, states.schema.field(place), pa.array(last_seq))
 
 
 def _beside(states: pa.Table, products: pa.Table) -> pa.Table:

@@ -58,11 +58,12 @@ class Applier:
         The checkpoint moves after the states are written, batch by batch. Once `stop` is set it returns after the write
         that is under way, and the rest of that batch is looked at again by the next run.
         """
-        n_events = 0
-        for events in self._log.read(self._checkpoint.read(), _BATCH_EVENTS):
-            if not self._apply(events, stop or threading.Event()):
+        n_events, done_seq = 0, self._checkpoint.read()
+        for events in self._log.read(done_seq, _BATCH_EVENTS):
+            if not self._apply(events, done_seq, stop or threading.Event()):
                 break
-            self._checkpoint.write(int(events[Columns.SEQ][-1].as_py()))
+            done_seq = int(events[Columns.SEQ][-1].as_py())
+            self._checkpoint.write(done_seq)
             n_events += events.num_rows
             if stop is not None and stop.is_set():
                 break
@@ -79,9 +80,15 @@ class Applier:
                 wait_s = max(1.0, poll_s)
             stop.wait(wait_s)
 
-    def _apply(self, events: pa.Table, stop: threading.Event) -> bool:
-        """Write the states of everybody in `events`; False where `stop` came before the last of them."""
+    def _apply(self, events: pa.Table, after_seq: int, stop: threading.Event) -> bool:
+        """Write the states of everybody in `events`, which come after a log row, and of whom they joined or parted.
+
+        False where `stop` came before the last of them.
+        """
         newest = _newest_seqs(events)
+        for customer_id, seq in self._log.regrouped_since(after_seq).items():
+            if seq <= events[Columns.SEQ][-1].as_py():
+                newest[customer_id] = max(seq, newest.get(customer_id, 0))
         online = self._reader.last_seqs(list(newest))
         waiting = [customer_id for customer_id, seq in newest.items() if online.get(customer_id, -1) < seq]
         for start in range(0, len(waiting), _CUSTOMERS_PER_WRITE):

@@ -1,17 +1,25 @@
-"""The event log comes in by order of arrival; one Parquet goes out, sorted into one timeline per customer."""
+"""The event log comes in by order of arrival; one Parquet goes out, sorted into one timeline per customer.
+
+A second Parquet has, for customers who were put together from several, the events of every epoch (identity_history.py):
+what is folded so that their states of some moment are of what was known to be theirs by then.
+"""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import duckdb
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.console import Progress
 from features.details import detail_column
 from features.errors import MissingError
+from features.fold_kernel import REWRITTEN, UNWRITTEN, WRITTEN
 from features.log import EventLog
+from features.log_rows import rename_customers
 from features.settings import Settings
 from features.state import product_code
 from features.vocabulary import Columns
@@ -40,6 +48,7 @@ TIMELINE_SCHEMA: Final = pa.schema(
 
 ORDER: Final = (Columns.CUSTOMER_ID, Columns.OCCURRED_AT, Columns.EVENT_ID)
 """The order in which events are folded, everywhere."""
+_ARRIVED_SCHEMA: Final = TIMELINE_SCHEMA.append(pa.field(Columns.CUSTOMER_KEY, pa.int64()))
 
 
 def build_timeline(log: EventLog, settings: Settings, progress: Progress) -> int:
@@ -47,16 +56,31 @@ def build_timeline(log: EventLog, settings: Settings, progress: Progress) -> int
     path = settings.timeline_path
     path.parent.mkdir(parents=True, exist_ok=True)
     arrived = path.with_suffix(".arrived.parquet")
+    history = log.identity().history()  # read once: somebody may log in while the log is read
     n_events, total = 0, log.count()
-    with pq.ParquetWriter(arrived, TIMELINE_SCHEMA, compression="lz4") as writer:
+    with pq.ParquetWriter(arrived, _ARRIVED_SCHEMA, compression="lz4") as writer:
         for batch in log.read():
-            writer.write_table(timeline_rows(batch))
+            rows = timeline_rows(rename_customers(batch, history.names))
+            writer.write_table(rows.append_column(_ARRIVED_SCHEMA.field(-1), batch[Columns.CUSTOMER_KEY]))
             n_events += batch.num_rows
             progress(f"{n_events:,} of {total:,} events read from the log")
     progress(f"sorting {n_events:,} events into timelines")
-    _sort(arrived, path)
+    _write_sorted(path, f"SELECT * EXCLUDE ({Columns.CUSTOMER_KEY}) FROM read_parquet('{arrived}')", ORDER)
+    settings.epochs_path.unlink(missing_ok=True)
+    if history.epochs:
+        query = _EPOCHS.format(arrived=arrived)
+        order = Columns.CUSTOMER_ID, Columns.EPOCH, Columns.OCCURRED_AT, Columns.EVENT_ID
+        _write_sorted(settings.epochs_path, query, order, epochs=history.frame())
     arrived.unlink()
     return n_events
+
+
+_EPOCHS: Final = f"""
+    SELECT e.customer_id, e.epoch, a.* EXCLUDE (customer_id, customer_key),
+           (CASE WHEN NOT e.regrouped OR epoch_us(a.occurred_at) > e.from_us THEN {WRITTEN}
+                 WHEN epoch_us(a.occurred_at) = e.from_us THEN {REWRITTEN} ELSE {UNWRITTEN} END)::TINYINT AS written
+    FROM read_parquet('{{arrived}}') a JOIN epochs e USING (customer_key) WHERE epoch_us(a.occurred_at) < e.until_us
+"""
 
 
 def timeline_rows(events: pa.Table) -> pa.Table:
@@ -75,15 +99,14 @@ def read_timeline(settings: Settings, columns: list[str] | None = None) -> pa.Ta
     return pq.read_table(settings.timeline_path, columns=columns)
 
 
-def _sort(source: Path, target: Path) -> None:
-    """Sort on disk with DuckDB, within a bounded memory; the target appears whole or not at all."""
+def _write_sorted(target: Path, query: str, order: Sequence[str], **frames: pd.DataFrame) -> None:
+    """Sort a query's rows on disk with DuckDB, within a bounded memory; the target appears whole or not at all."""
     part = target.with_suffix(".part")
     with duckdb.connect() as connection:
+        for name, frame in frames.items():
+            connection.register(name, frame)
         connection.execute("SET memory_limit = '1GB'")
         connection.execute(f"SET temp_directory = '{target.parent / 'sort'}'")
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(
-            f"COPY (SELECT * FROM read_parquet('{source}') ORDER BY {', '.join(ORDER)})"
-            f" TO '{part}' (FORMAT parquet, COMPRESSION zstd)"
-        )
+        connection.execute(f"COPY ({query} ORDER BY {', '.join(order)}) TO '{part}' (FORMAT parquet, COMPRESSION zstd)")
     os.replace(part, target)

@@ -5,7 +5,6 @@ A hash is keyed with a random number that lies in the log and nowhere else, so a
 
 import hashlib
 import secrets
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,16 +14,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from features.identifiers import Identifiers
+from features.log_sql import Connection, get_meta, put_meta, select_in
 from features.vocabulary import Columns
 
 CREATE: Final = (
-    "CREATE TABLE IF NOT EXISTS tombstones (digest BLOB PRIMARY KEY, until_us INTEGER NOT NULL, erasure TEXT NOT NULL)"
-    " WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS erasures (erasure TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS tombstones (digest {bytes} PRIMARY KEY, until_us BIGINT NOT NULL, erasure TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS erasures (erasure TEXT PRIMARY KEY, body TEXT NOT NULL)",
 )
 _KEY: Final = "erasure_key"
-_LOOKUPS: Final = 500
-"""Digests per query."""
+_PUT: Final = (
+    "INSERT INTO tombstones VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET erasure = excluded.erasure, until_us ="
+    " CASE WHEN tombstones.until_us < excluded.until_us THEN excluded.until_us ELSE tombstones.until_us END"
+)
 
 
 @dataclass(frozen=True)
@@ -56,26 +58,23 @@ class Hasher:
 class Tombstones:
     """Reads and (inside a write transaction of the caller) writes the table `tombstones`."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def hasher(self, make: bool = False) -> Hasher | None:
         """The log's hasher; None where nobody was ever erased, unless it is to be made."""
-        row = self._connection.execute("SELECT value FROM meta WHERE name = ?", (_KEY,)).fetchone()
-        if row is None and not make:
+        key = get_meta(self._connection, _KEY, "")
+        if not key and not make:
             return None
-        key = str(row[0]) if row else secrets.token_hex(32)
-        if row is None:
-            self._connection.execute("INSERT INTO meta VALUES (?, ?)", (_KEY, key))
+        if not key:
+            key = secrets.token_hex(32)
+            put_meta(self._connection, _KEY, key)
         return Hasher(bytes.fromhex(key))
 
     def put(self, digests: Iterable[bytes], until_us: int, erasure: str) -> None:
         """Keep digests; of one that is there already, the later moment and the later erasure hold."""
-        self._connection.executemany(
-            "INSERT INTO tombstones VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE"
-            " SET until_us = max(until_us, excluded.until_us), erasure = excluded.erasure",
-            ((digest, until_us, erasure) for digest in digests),
-        )
+        for digest in digests:
+            self._connection.execute(_PUT, (digest, until_us, erasure))
 
     def erasure_of(self, digests: Sequence[bytes]) -> str | None:
         """The erasure that one of these digests belongs to."""
@@ -120,12 +119,8 @@ class Tombstones:
         return np.append(untils, np.int64(0)).take(codes)
 
     def _untils(self, digests: Sequence[bytes]) -> NDArray[np.int64]:
-        found: dict[bytes, int] = {}
-        for start in range(0, len(digests), _LOOKUPS):
-            part = digests[start : start + _LOOKUPS]
-            marks = ",".join("?" * len(part))
-            query = f"SELECT digest, until_us FROM tombstones WHERE digest IN ({marks})"
-            found.update(self._connection.execute(query, part).fetchall())
+        query = "SELECT digest, until_us FROM tombstones WHERE digest"
+        found = {bytes(digest): int(until) for digest, until in select_in(self._connection, query, digests)}
         return np.array([found.get(digest, 0) for digest in digests], dtype=np.int64)
 
 
@@ -135,6 +130,7 @@ class Matcher:
 
     hasher: Hasher
     digests: frozenset[bytes]
+    identifiers: Identifiers
 
     def customers(self, customer_ids: Iterable[str | None]) -> set[str]:
         """Those of the customer ids that were erased."""
@@ -142,8 +138,9 @@ class Matcher:
 
     def has_identifier(self, pairs: Mapping[str, str]) -> bool:
         """Whether one of these identifiers was erased."""
-        return any(self.hasher.identifier(*pair) in self.digests for pair in pairs.items())
+        kept = self.identifiers.kept_pairs(pairs)
+        return any(self.hasher.identifier(*pair) in self.digests for pair in kept.items())
 
     def has_value(self, texts: Iterable[str]) -> bool:
         """Whether one of these texts is a customer id or an identifier, of whatever type, that was erased."""
-        return any(self.hasher.value(text) in self.digests for text in texts)
+        return any(self.hasher.value(form) in self.digests for text in texts for form in self.identifiers.forms(text))

@@ -87,8 +87,11 @@ class Columns:
     # added on the way
     SEQ: Final = "seq"
     RESOLVED_CUSTOMER_ID: Final = "resolved_customer_id"
+    CUSTOMER_KEY: Final = "customer_key"
     PRODUCT_CODE: Final = "product_code"
     DETAIL: Final = "detail"
+    EPOCH: Final = "epoch"
+    WRITTEN: Final = "written"
     AS_OF: Final = "as_of"
     LABEL: Final = "label"
     EVENT_TIMESTAMP: Final = "event_timestamp"

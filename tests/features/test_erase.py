@@ -222,7 +222,7 @@ def test_files_and_online_store_hold_the_others_as_before(settings: Settings, lo
     found = {place: rows for place, rows in receipt.removed.items() if place.startswith("files: ")}
     assert found["files: offline/timeline.parquet"] == 4
     assert found["files: rejected/shop.parquet"] == 3
-    assert receipt.removed["online store: rows"] == 4  # two views of Ada, two of her anonymous past
+    assert receipt.removed["online store: rows"] == 2  # of two views; her anonymous past has become hers
     assert receipt.models == (MODEL,)
     note = read_note(settings)
     assert note is not None and (note.events, note.customers, note.log_fingerprint) == (11, 2, log.fingerprint())

@@ -161,31 +161,41 @@ def test_without_sqlites_segments_the_same_is_read(tmp_path: Path) -> None:
         assert read_all(log) == before
 
 
-def test_identifiers_are_learnt_and_then_resolve(log: EventLog) -> None:
+def test_who_was_anonymous_becomes_the_customer_who_logs_in(log: EventLog) -> None:
     log.append(
         table(
             {"event_id": "1", "identifiers": {"cookie": "k1"}},
-            {"event_id": "2", "identifiers": {"cookie": "k1", "device": "d1"}},
-            {"event_id": "3", "identifiers": {"device": "d1"}},
-            {"event_id": "4", "customer_id": "ana", "identifiers": {"cookie": "k1", "email": "a@x"}},
-            {"event_id": "5", "identifiers": {"cookie": "k1"}},
-            {"event_id": "6", "identifiers": {"device": "d1", "email": "a@x"}},
-            {"event_id": "7", "identifiers": {"cookie": "k9"}},
+            {"event_id": "2", "identifiers": {"cookie": "k1", "device": "d1"}, "at": 1},
+            {"event_id": "3", "identifiers": {"device": "d1"}, "at": 2},
+            {"event_id": "4", "identifiers": {"cookie": "k9"}, "at": 3},
         )
     )
-    assert [row["resolved_customer_id"] for row in read_all(log)] == [
-        "anon:cookie:k1",
-        "anon:cookie:k1",
-        "anon:cookie:k1",  # the device was seen with the cookie
-        "ana",
-        "ana",
-        "ana",
-        "anon:cookie:k9",
-    ]
-    assert log.resolve(None, {"email": "a@x"}) == "ana"
+    anonymous = ["anon:cookie:k1"] * 3  # the device was seen with the cookie
+    assert [row["resolved_customer_id"] for row in read_all(log)] == [*anonymous, "anon:cookie:k9"]
+    assert log.resolve(None, {"device": "d1"}) == "anon:cookie:k1"
+    login = {"event_id": "5", "customer_id": "ana", "identifiers": {"cookie": "k1", "email": "a@x"}, "at": 4}
+    log.append(table(login, {"event_id": "6", "customer_id": "bob", "at": 5}))
+    assert [row["resolved_customer_id"] for row in read_all(log)] == [*["ana"] * 3, "anon:cookie:k9", "ana", "bob"]
+    assert log.customer_events("ana").column("event_id").to_pylist() == ["1", "2", "3", "5"]
+    assert log.customer_events("anon:cookie:k1").num_rows == 0
+    assert log.resolve(None, {"email": "A@x "}) == "ana"
+    assert log.resolve("anon:cookie:k1", {}) == "ana"
     assert log.resolve(None, {"email": "nobody@x"}) is None
     assert log.resolve("bob", {"email": "a@x"}) == "bob"
     assert log.resolve(None, {}) is None
+    assert log.regrouped_since(4) == {"ana": 5, "anon:cookie:k1": 5}
+    assert (log.regrouped_seq("ana"), log.regrouped_seq("bob")) == (5, 0)
+
+
+def test_a_segment_is_read_with_todays_names(log: EventLog) -> None:
+    rows = many(0, SEGMENT_MIN_ROWS)
+    pairs = pa.array([[("cookie", f"k{row % 7}")] for row in range(rows.num_rows)], EVENT_SCHEMA.field(5).type)
+    nobody = pa.nulls(rows.num_rows, pa.string())
+    log.append(rows.set_column(4, EVENT_SCHEMA.field(4), nobody).set_column(5, EVENT_SCHEMA.field(5), pairs))
+    log.append(table({"event_id": "login", "customer_id": "ana", "identifiers": {"cookie": "k3"}}))
+    names = [row["resolved_customer_id"] for row in read_all(log)]
+    wanted = ["ana" if row % 7 == 3 else f"anon:cookie:k{row % 7}" for row in range(SEGMENT_MIN_ROWS)]
+    assert names == [*wanted, "ana"]
 
 
 def test_a_duplicate_teaches_nothing(log: EventLog) -> None:

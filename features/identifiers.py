@@ -1,0 +1,77 @@
+"""Identifiers as sources write them come in; the one form of each goes out, as a keyed hash where that is wanted.
+
+A log keeps what comes out of here. With OMNI_IDENTIFIER_KEY set, e-mail addresses and phone numbers (or the types in
+identity.toml) leave only a hash behind, keyed with that secret: equal ones still meet, and nobody reads them back.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from features.vocabulary import Columns, IdType
+
+_HASHED: Final = "hash-"
+_NOT_DIGITS: Final = re.compile(r"[^0-9]")
+
+
+def normalise(id_type: str, value: str) -> str:
+    """The one form of an identifier: addresses in small letters, phone numbers as + and digits, no blanks around.
+
+    A phone number without a country code stays without one: `0` and `+` numbers of one line are not the same here.
+    """
+    value = value.strip()
+    if id_type == IdType.EMAIL:
+        return value.casefold()
+    if id_type == IdType.PHONE:
+        international = value.startswith(("+", "00"))
+        digits = _NOT_DIGITS.sub("", value)
+        if not digits:
+            return value
+        return "+" + digits.removeprefix("00") if international else digits
+    return value
+
+
+@dataclass(frozen=True)
+class Identifiers:
+    """Brings identifiers into the form in which they are kept."""
+
+    key: str = ""
+    hashed: tuple[str, ...] = ()
+
+    def kept(self, id_type: str, value: str) -> str:
+        """An identifier as it is kept. What is a hash already stays as it is."""
+        value = normalise(id_type, value)
+        if not self.key or id_type not in self.hashed or value.startswith(_HASHED):
+            return value
+        secret = hashlib.blake2b(self.key.encode(), digest_size=32).digest()
+        digest = hashlib.blake2b(value.encode(), digest_size=16, key=secret, person=id_type.encode()[:16])
+        return _HASHED + digest.hexdigest()
+
+    def forms(self, value: str) -> list[str]:
+        """The forms in which a value of unknown type may be kept."""
+        return sorted({value, *(self.kept(id_type, value) for id_type in {*self.hashed, *IdType})})
+
+    def kept_pairs(self, identifiers: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:
+        """All identifiers of one event as they are kept."""
+        pairs = identifiers.items() if isinstance(identifiers, Mapping) else identifiers
+        return {id_type: self.kept(id_type, value) for id_type, value in pairs}
+
+    def kept_table(self, table: pa.Table) -> pa.Table:
+        """A table of events whose identifiers are as they are kept."""
+        column = table.column(Columns.IDENTIFIERS)
+        if column.null_count == len(column):
+            return table
+        rows = [None if pairs is None else list(self.kept_pairs(pairs).items()) for pairs in column.to_pylist()]
+        place = table.schema.get_field_index(Columns.IDENTIFIERS)
+        return table.set_column(place, table.schema.field(place), pa.array(rows, column.type))
+
+    def mark(self) -> str:
+        """Tells keys apart without giving one away: the same for the same key and types, `plain` without a key."""
+        if not self.key:
+            return "plain"
+        text = " ".join((self.key, *sorted(self.hashed)))
+        return hashlib.blake2b(text.encode(), digest_size=8, person=b"mark").hexdigest()
