@@ -22,7 +22,7 @@ from features.log import EventLog
 from features.log_rows import rename_customers
 from features.settings import Settings
 from features.state import product_code
-from features.vocabulary import Columns
+from features.vocabulary import Channel, Columns, EventKind
 
 TIMELINE_SCHEMA: Final = pa.schema(
     [
@@ -80,7 +80,13 @@ _EPOCHS: Final = f"""
            (CASE WHEN NOT e.regrouped OR epoch_us(a.occurred_at) > e.from_us THEN {WRITTEN}
                  WHEN epoch_us(a.occurred_at) = e.from_us THEN {REWRITTEN} ELSE {UNWRITTEN} END)::TINYINT AS written
     FROM read_parquet('{{arrived}}') a JOIN epochs e USING (customer_key) WHERE epoch_us(a.occurred_at) < e.until_us
+    UNION ALL BY NAME
+    SELECT DISTINCT customer_id, epoch, make_timestamptz(from_us) AS occurred_at, '' AS event_id, 0::BIGINT AS seq,
+           '{EventKind.IDENTIFY}' AS kind, '{Channel.WEB}' AS channel, 0::BIGINT AS product_code,
+           {REWRITTEN}::TINYINT AS written
+    FROM epochs WHERE regrouped
 """
+"""The events of every epoch, and one that tells nothing at its beginning: what took somebody's past may not be theirs."""
 
 
 def timeline_rows(events: pa.Table) -> pa.Table:
