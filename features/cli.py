@@ -18,6 +18,10 @@ def register(app: typer.Typer) -> None:
     group.command("parity")(parity)
     group.command("check")(check)
     app.add_typer(group, name="features", no_args_is_help=True)
+    identity = typer.Typer(help="Who is whom: customers as they come about from identifiers that were seen together.")
+    identity.command("explain")(identity_explain)
+    identity.command("report")(identity_report)
+    app.add_typer(identity, name="identity", no_args_is_help=True)
     app.command("doctor")(doctor)
 
 
@@ -100,6 +104,39 @@ def check(
     emit(report, as_json)
     if report.failed:
         raise typer.Exit(1)
+
+
+def identity_explain(
+    name: Annotated[
+        str, typer.Argument(help="A customer id, an identifier such as email:ada@example.org, or its bare value.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Why somebody is who they are: what was seen together and when, and what was kept apart."""
+    from features import identity_report as words
+    from features.log import open_log
+    from features.log_identity import identity_rules
+
+    settings = Settings.from_env(os.environ)
+    log = open_log(settings)
+    try:
+        emit(words.explain(log, identity_rules(settings).config, name), as_json)
+    finally:
+        log.close()
+
+
+def identity_report(as_json: JsonOption = False) -> None:
+    """How many customers were put together from identifiers, and which identifiers are shared and join nobody."""
+    from features import identity_report as words
+    from features.log import open_log
+    from features.log_identity import identity_rules
+
+    settings = Settings.from_env(os.environ)
+    log = open_log(settings)
+    try:
+        emit(words.report(log, identity_rules(settings).config), as_json)
+    finally:
+        log.close()
 
 
 def doctor(as_json: JsonOption = False) -> None:

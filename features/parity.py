@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from features.console import Progress
 from features.errors import MissingError
 from features.parts import scan_path
+from features.relive import put_together, relive
 from features.settings import Settings
 from features.signals import SIGNAL_NAMES, compute_signals
 from features.state import StateBatch, decode, encode, fold_events
@@ -25,9 +26,13 @@ TOLERANCE: Final = 1e-6
 
 @dataclass(frozen=True)
 class ParityReport:
-    """How many values were compared, how many differ, and the worst signal."""
+    """How many values were compared, how many differ, and the worst signal.
+
+    `put_together` of the customers were several once, and had their identities found out again event by event.
+    """
 
     customers: int
+    put_together: int
     events: int
     values: int
     different: int
@@ -39,6 +44,9 @@ class ParityReport:
 def check_parity(settings: Settings, customers: int, seed: int, progress: Progress) -> ParityReport:
     """Replay `customers` drawn by `seed` through the live fold and compare with the offline rows at random moments.
 
+    Of customers who were put together from several, the events of all whom they ever had to do with go through a log of
+    their own, so that merges are found out again as they were found out live.
+
     Between events the live state is encoded and decoded as the online store would. Raises MissingError before the
     first build.
     """
@@ -47,13 +55,16 @@ def check_parity(settings: Settings, customers: int, seed: int, progress: Progre
     rng = np.random.default_rng(seed)
     n_events = n_values = n_different = 0
     largest, worst = 0.0, ""
-    ids = _draw(settings, customers, rng)
+    together = put_together(settings)
+    ids = _draw(settings, customers, together, rng)
+    n_together = sum(customer_id in together for customer_id in ids)
     for i, customer_id in enumerate(ids):
         timeline, stored = _read(settings, customer_id)
         rows = rng.choice(stored.num_rows, min(MOMENTS_PER_CUSTOMER, stored.num_rows), replace=False)
-        batch = decode(stored.take(pa.array(np.sort(rows))), None)
-        as_of = batch.scalar("last_event") + rng.exponential(10 * 86_400, len(batch))
-        live = _replay(timeline, batch.scalar("last_event"))
+        stored = stored.take(pa.array(np.sort(rows)))
+        batch, stops = decode(stored, None), stored[Columns.EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
+        as_of = stops / 1e6 + rng.exponential(10 * 86_400, len(batch))
+        live = relive(settings, customer_id, stops) if customer_id in together else _replay(timeline, stops / 1e6)
         difference = relative_difference(compute_signals(batch, as_of), compute_signals(live, as_of))
         n_events += timeline.num_rows
         n_values += difference.size
@@ -62,7 +73,7 @@ def check_parity(settings: Settings, customers: int, seed: int, progress: Progre
             largest = float(difference.max())
             worst = SIGNAL_NAMES[int(np.unravel_index(difference.argmax(), difference.shape)[1])]
         progress(f"{i + 1:,} of {len(ids):,} customers, {n_different:,} differences")
-    return ParityReport(len(ids), n_events, n_values, n_different, largest, worst, equal=n_different == 0)
+    return ParityReport(len(ids), n_together, n_events, n_values, n_different, largest, worst, equal=n_different == 0)
 
 
 def relative_difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -72,13 +83,16 @@ def relative_difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArr
     return np.where(one_missing, np.inf, np.abs(x - y) / np.maximum(1.0, np.maximum(np.abs(x), np.abs(y))))
 
 
-def _draw(settings: Settings, n: int, rng: np.random.Generator) -> list[str]:
+def _draw(settings: Settings, n: int, together: set[str], rng: np.random.Generator) -> list[str]:
+    """Customers at random; half of those who were put together, as far as there are any, so that they are not missed."""
+    first = sorted(together)
     with duckdb.connect() as connection:
         ids = connection.execute(
             f"SELECT DISTINCT customer_id FROM read_parquet('{scan_path(settings.customer_state_path)}') ORDER BY 1"
         ).fetchall()
-    chosen = rng.choice(len(ids), min(n, len(ids)), replace=False)
-    return [ids[i][0] for i in chosen]
+    found = [first[i] for i in rng.choice(len(first), min(n // 2, len(first)), replace=False)]
+    others = sorted({name for (name,) in ids} - set(found))
+    return found + [others[i] for i in rng.choice(len(others), min(n - len(found), len(others)), replace=False)]
 
 
 def _read(settings: Settings, customer_id: str) -> tuple[pa.Table, pa.Table]:

@@ -16,11 +16,13 @@ from features.errors import InputError, SettingsError
 from features.identifiers import Identifiers, normalise
 from features.identity import IdentityConfig, Limits, Sighting, load_identity_config, resolve, sighting_nodes
 from features.identity_history import trace
+from features.identity_report import explain, report
 from features.live import LiveStates
 from features.log import EventLog, SqliteEventLog, open_log
 from features.log_identity import IdentityRules
 from features.log_rows import READ_SCHEMA
 from features.online import OnlineReader
+from features.parity import check_parity
 from features.settings import Settings
 from features.state import decode, fold_customer
 from features.vocabulary import Columns
@@ -247,6 +249,36 @@ def test_a_login_counts_at_once_and_the_build_agrees(tmp_path: Path, kit: Any) -
         stored = live.get(name)
         assert stored.fresh_events == 0 and stored.updated_at is not None
         kit.assert_same_states(stored.state, fold_customer(log.customer_events(name)))
+    log.close()
+    parity = check_parity(settings_, customers=6, seed=0, progress=lambda _: None)
+    assert (parity.put_together, parity.different, parity.values > 1_000) == (3, 0, True)
+
+
+def test_why_somebody_is_who_they_are(tmp_path: Path, kit: Any) -> None:
+    log = open_log(Settings.from_env({"OMNI_HOME": str(tmp_path)}))
+    story = [
+        (1, None, {"cookie": "c", "device": "d"}),
+        (2, None, {"device": "d", "email": "e@x"}),
+        (3, "ana", {"email": "e@x"}),
+    ]
+    log.append(to_events([*story, (4, "ana", {"device": "k"}), (5, "bob", {"device": "k"})], kit))
+    found = explain(log, CONFIG, "cookie:c")
+    assert (
+        found.customer_id == "ana" == explain(log, CONFIG, "e@x").customer_id == explain(log, CONFIG, "ana").customer_id
+    )
+    assert found.identifiers == ("cookie:c", "customer_id:ana", "device:d", "email:e@x")
+    assert [set(link.identifiers) for link in found.because] == [
+        {"cookie:c", "device:d"},
+        {"device:d", "email:e@x"},
+        {"email:e@x", "ana"},
+    ]
+    assert [link.since for link in found.because] == [kit.at(day) for day in (1, 2, 3)]
+    assert found.kept_apart == ("device:k is shared by many and joins nobody",)
+    with pytest.raises(InputError, match="name of no customer"):
+        explain(log, CONFIG, "nobody")
+    whole = report(log, CONFIG)
+    assert (whole.customers_with_identifiers, whole.put_together, whole.anonymous) == (2, 1, 0)
+    assert whole.shared == {"device:k": 2}
     log.close()
 
 
