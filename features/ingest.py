@@ -18,7 +18,9 @@ import pyarrow.parquet as pq
 from features.clock import Clock
 from features.errors import InputError
 from features.events import REJECTED_SCHEMA, validate_table
+from features.identifiers import Identifiers
 from features.log import EventLog, open_log
+from features.log_identity import identity_rules
 from features.settings import Settings
 from features.sources import SOURCES, SourceBatch, load_source
 from features.sources.batch import merge_products
@@ -71,7 +73,8 @@ def ingest(
     now = max(Clock.from_settings(settings).now(), datetime.now(UTC))  # replayed data may be of our future or past
     rows = appended = duplicates = erased = products = 0
     log = open_log(settings)
-    rejects = _RejectedFile(settings.rejected_dir / f"{_file_name(source, path)}.parquet")
+    identifiers = identity_rules(settings).identifiers
+    rejects = _RejectedFile(settings.rejected_dir / f"{_file_name(source, path)}.parquet", identifiers)
     try:
         for batch in batches:
             new, old, gone = _keep(batch, log, rejects, now)
@@ -122,8 +125,9 @@ def open_source(
 class _RejectedFile:
     """Rejected rows as they come, in a file that appears under its name only when it is whole."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, identifiers: Identifiers) -> None:
         self.path = path
+        self._identifiers = identifiers
         self.rows = 0
         self.fields: Counter[str] = Counter()
         self._part = path.with_suffix(f".{os.getpid()}.part")
@@ -135,7 +139,7 @@ class _RejectedFile:
         if self._writer is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = pq.ParquetWriter(self._part, REJECTED_SCHEMA)
-        self._writer.write_table(table)
+        self._writer.write_table(self._without_secrets(table))
         self.rows += table.num_rows
         self.fields.update(table.column("field").to_pylist())
 
@@ -148,6 +152,14 @@ class _RejectedFile:
         self._writer = None
         os.replace(self._part, self.path)
         logger.warning("%d rows were rejected; the reasons are in %s", self.rows, self.path)
+
+    def _without_secrets(self, table: pa.Table) -> pa.Table:
+        """Where addresses are only kept as hashes, so they are here, and the row as it came is not kept."""
+        if not self._identifiers.key:
+            return table
+        place = table.schema.get_field_index("source_row")
+        hidden = pa.nulls(table.num_rows, pa.string())
+        return self._identifiers.kept_table(table).set_column(place, table.schema.field(place), hidden)
 
     def discard(self) -> None:
         """Leave nothing half written behind."""

@@ -17,6 +17,7 @@ from features.identifiers import Identifiers, normalise
 from features.identity import IdentityConfig, Limits, Sighting, load_identity_config, resolve, sighting_nodes
 from features.identity_history import trace
 from features.identity_report import explain, report
+from features.ingest import ingest
 from features.live import LiveStates
 from features.log import EventLog, SqliteEventLog, open_log
 from features.log_identity import IdentityRules
@@ -288,7 +289,14 @@ def test_another_key_or_an_older_log_is_refused(tmp_path: Path, kit: Any) -> Non
     log.append(to_events([(1, "ana", {"email": "Ada@x.org"})], kit))
     assert log.resolve(None, {"email": "ada@X.org"}) == "ana"
     log.close()
-    assert all(b"ada@x" not in path.read_bytes().lower() for path in tmp_path.rglob("events.db*"))
+    bad = tmp_path / "bad.csv"
+    bad.write_text(
+        "event_id,occurred_at,kind,channel,customer_id,identifiers\n"
+        'x,2024-01-01T00:00:00Z,nothing,web,ana,"{""email"": ""Ada@x.org""}"\n'
+    )
+    assert ingest(str(bad), Settings.from_env(env)).rejected == 1
+    bad.unlink()
+    assert all(b"ada@x" not in path.read_bytes().lower() for path in tmp_path.rglob("*") if path.is_file())
     with pytest.raises(SettingsError, match="another OMNI_IDENTIFIER_KEY"):
         open_log(Settings.from_env({**env, "OMNI_IDENTIFIER_KEY": "two"}))
     with pytest.raises(SettingsError, match="another OMNI_IDENTIFIER_KEY"):
