@@ -1,35 +1,47 @@
 """How soon an acknowledged event counts, and how many events a second a running service keeps while it is read from.
 
-Makes a small world of its own in a temporary folder: python tests/benchmarks/bench_realtime.py
+    python tests/benchmarks/bench_realtime.py [--online sqlite|redis] [--log sqlite|postgresql]
+
+Makes a small world of its own in a temporary folder; servers are started from their wheels and ended. `noop_ms` is a
+request that does nothing, asked for at the same pace in the same run: the share of every figure that is the machine's.
 """
 
+import argparse
 import asyncio
 import json
 import os
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-import pyarrow as pa
 
-from features.build import build_features
-from features.events import EVENT_SCHEMA
-from features.live import LiveStates
-from features.log import open_log
-from features.online import OnlineReader
-from features.settings import Settings
-from serving.supervisor import start_service
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+
+from local_servers import postgres_server, redis_server  # noqa: E402
+
+from features.build import build_features  # noqa: E402
+from features.checkpoint import Checkpoint  # noqa: E402
+from features.clock import Clock  # noqa: E402
+from features.events import parse_table  # noqa: E402
+from features.live import LiveStates  # noqa: E402
+from features.log import open_log  # noqa: E402
+from features.online import OnlineReader  # noqa: E402
+from features.settings import Settings  # noqa: E402
+from serving.supervisor import start_service  # noqa: E402
 
 CUSTOMERS = 500
 HISTORY = 20_000
 RATE = 200
 RATE_S = 10
+NOOP_S = 3
+LIMITS = httpx.Limits(max_connections=16)
 BATCHES, BATCH_EVENTS, SENDERS = 200, 100, 4
 START_S = 1_704_067_200
 """2024-01-01, in seconds since the epoch."""
@@ -54,63 +66,89 @@ def make_events(n: int, prefix: str, seed: int, at_s: float) -> list[dict[str, A
 
 @contextmanager
 def running(settings: Settings) -> Iterator[str]:
-    """The service over a store of HISTORY events; yields its address."""
+    """The service over a store of HISTORY events, once service and stream are up; yields its address."""
     log = open_log(settings)
-    rows = make_events(HISTORY, "h", 1, START_S)
-    columns = {name: [row.get(name) for row in rows] for name in EVENT_SCHEMA.names}
-    columns["occurred_at"] = pa.array(np.array([row["occurred_at"][:-6] for row in rows], "datetime64[us]")).cast(
-        EVENT_SCHEMA.field("occurred_at").type
-    )
-    log.append(pa.table(columns, schema=EVENT_SCHEMA))
-    log.close()
+    log.append(parse_table(make_events(HISTORY, "h", 1, START_S), Clock.from_settings(settings).now())[0])
     build_features(settings, lambda _: None)
     service = start_service(settings, port=0, log_file=settings.home / "service.log")
     try:
-        deadline = time.monotonic() + 180
-        while True:
-            try:
-                if httpx.get(f"{service.url}/v1/customers/c1", timeout=2).status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            assert time.monotonic() < deadline, "the service did not come up"
-            time.sleep(0.2)
+        _wait_until(lambda: _answers(f"{service.url}/v1/customers/c1"))
+        event = make_events(1, "first", 1, START_S + 86_000)[0]
+        assert httpx.post(f"{service.url}/v1/events", json=event, timeout=30).status_code == 200
+        _wait_until(lambda: Checkpoint(settings).read() == log.last_seq())
         yield service.url
     finally:
         service.stop()
+        log.close()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _wait_until(condition: Callable[[], bool], timeout_s: float = 180) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "the service did not come up"
+        time.sleep(0.2)
+
+
+async def at_a_pace(n: int, one: Callable[[int], Awaitable[None]]) -> float:
+    """Start `one(0)`, `one(1)`, ... at RATE a second, whether or not those before are done; seconds until all are."""
+    started = time.perf_counter()
+
+    async def later(i: int) -> None:
+        await asyncio.sleep(max(0.0, started + i / RATE - time.perf_counter()))
+        await one(i)
+
+    await asyncio.gather(*(later(i) for i in range(n)))
+    return time.perf_counter() - started
+
+
+async def noop(url: str) -> dict[str, float]:
+    """A request that does nothing, at RATE a second."""
+    taken_ms = []
+    async with httpx.AsyncClient(base_url=url, limits=LIMITS, timeout=120) as http:
+
+        async def one(_: int) -> None:
+            sent = time.perf_counter()
+            assert (await http.get("/livez")).status_code == 200
+            taken_ms.append((time.perf_counter() - sent) * 1000)
+
+        await at_a_pace(RATE * NOOP_S, one)
+    return percentiles(taken_ms)
 
 
 async def visibility(url: str, settings: Settings) -> dict[str, Any]:
     """Post single events at RATE a second; after each acknowledgement ask another process's state for that event."""
     log = open_log(settings)
-    reader = OnlineReader(settings)
-    live = LiveStates(reader, log)
+    live = LiveStates(OnlineReader(settings), log)
     events = make_events(RATE * RATE_S, "v", 2, START_S + 86_400)
     acknowledged: dict[str, tuple[float, int]] = {}
     in_answer_ms, in_store_ms, ack_ms = [], [], []
     stop = threading.Event()
 
     def watch_store() -> None:
-        mine = OnlineReader(settings)
+        reader = OnlineReader(settings)
         while not stop.is_set() or acknowledged:
             waiting = list(acknowledged)[:50]
-            seqs = mine.last_seqs(waiting)
+            seqs = reader.last_seqs(waiting)
             now = time.perf_counter()
             for customer in waiting:
                 at, seq = acknowledged[customer]
                 if seqs.get(customer, 0) >= seq:
                     in_store_ms.append((now - at) * 1000)
                     del acknowledged[customer]
-            time.sleep(0.002)
+            time.sleep(0.004)
 
     watcher = threading.Thread(target=watch_store)
     watcher.start()
-    limits = httpx.Limits(max_connections=16)
-    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=120) as http:
-        started = time.perf_counter()
+    async with httpx.AsyncClient(base_url=url, limits=LIMITS, timeout=120) as http:
 
         async def one(i: int) -> None:
-            await asyncio.sleep(max(0.0, started + i / RATE - time.perf_counter()))
             sent = time.perf_counter()
             answer = await http.post("/v1/events", json=events[i])
             done = time.perf_counter()
@@ -122,8 +160,7 @@ async def visibility(url: str, settings: Settings) -> dict[str, Any]:
             in_answer_ms.append((time.perf_counter() - done) * 1000)
             acknowledged.setdefault(customer, (done, seq))
 
-        await asyncio.gather(*(one(i) for i in range(len(events))))
-        took = time.perf_counter() - started
+        took = await at_a_pace(len(events), one)
     stop.set()
     await asyncio.to_thread(watcher.join)
     log.close()
@@ -174,12 +211,24 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 def main() -> None:
     """Print one JSON object."""
-    with tempfile.TemporaryDirectory() as folder:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--online", choices=("sqlite", "redis"), default="sqlite")
+    parser.add_argument("--log", choices=("sqlite", "postgresql"), default="sqlite")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as servers:
         home = Path(folder) / "home"
-        settings = Settings.from_env({"OMNI_HOME": str(home)})
+        engines = {"OMNI_HOME": str(home), "OMNI_ONLINE_STORE": arguments.online}
+        if arguments.online == "redis":
+            engines["OMNI_REDIS"] = servers.enter_context(redis_server())
+        if arguments.log == "postgresql":
+            engines["OMNI_EVENT_LOG"] = servers.enter_context(postgres_server())
+        settings = Settings.from_env(engines)
         with running(settings) as url:
             report = {
                 "cores": os.cpu_count(),
+                "log": arguments.log,
+                "online": arguments.online,
+                "noop_ms": asyncio.run(noop(url)),
                 f"one_event_at_a_time_{RATE}_per_s": asyncio.run(visibility(url, settings)),
                 f"batches_of_{BATCH_EVENTS}": asyncio.run(intake(url)),
             }
