@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from features import log_sql
 from features.errors import SettingsError, StoreError
+from features.log_bulk import insert_rows
 from features.log_erase import SqliteErasureBook
 from features.log_group import append_together
 from features.log_identity import IdentityBook
 from features.log_rows import (
     COLUMNS,
     CREATE,
-    INSERT,
     READ_SCHEMA,
     SEGMENT_MIN_ROWS,
     dump_segment,
@@ -145,9 +145,7 @@ class SqliteEventLog:
             if table.num_rows == 0:
                 return AppendResult(0, 0, before, erased)
             owners = IdentityBook(connection).assign(table)  # whose each row is; new identifiers are learnt
-            changes = connection.total_changes
-            connection.executemany(INSERT, table_to_rows(table, owners.keys))
-            appended = connection.total_changes - changes
+            appended = insert_rows(connection, table_to_rows(table, owners.keys))
             last = log_sql.last_seq(connection)
             if appended:
                 log_sql.note_appended(connection, table, before, appended)

@@ -11,6 +11,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.log_bulk import known_keys
 from features.log_sql import Connection
 from features.vocabulary import Columns, IdType
 
@@ -51,6 +52,7 @@ class IdentityBook:
         """Whose each row is, in row order; learns the identifiers of rows that are new to the log."""
         ids = table.column(Columns.CUSTOMER_ID)
         encoded = pc.dictionary_encode(ids).combine_chunks()
+        self._keys.update(known_keys(self._connection, encoded.dictionary.to_pylist()))
         given_keys = [self._key(customer_id) for customer_id in encoded.dictionary.to_pylist()]
         keys = [-1 if code is None else given_keys[code] for code in encoded.indices.to_pylist()]
         identified = pc.indices_nonzero(pc.is_valid(table.column(Columns.IDENTIFIERS))).to_pylist()

@@ -77,7 +77,7 @@ class Applier:
         """
         self._checkpoint.write(max(0, self._checkpoint.read() - _LOOK_BACK_EVENTS))
 
-    def run_forever(self, stop: threading.Event, poll_s: float = 0.01) -> None:
+    def run_forever(self, stop: threading.Event, poll_s: float = 0.02) -> None:
         """Follow the log until `stop` is set; a failure is logged and tried again, slower."""
         while not stop.is_set():
             try:
