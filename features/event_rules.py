@@ -38,6 +38,8 @@ EVENT_COLUMNS: Final[tuple[str, ...]] = (
     Columns.PROPERTIES,
 )
 """Every column of an event, in the order in which they are stored and checked."""
+REQUIRED_COLUMNS: Final = (Columns.EVENT_ID, Columns.OCCURRED_AT, Columns.KIND, Columns.CHANNEL)
+"""Columns that no event can do without."""
 
 
 class Problem(NamedTuple):
@@ -113,7 +115,10 @@ def find_problem(fields: Mapping[str, Any], now: datetime | None = None) -> Prob
         if name not in VALUE_CHECKS:
             return Problem(str(name)[:MAX_TEXT_LENGTH], "is not a field of an event: move it into properties.")
     for name, check in VALUE_CHECKS.items():
-        reason = check(fields.get(name), now)
+        value = fields.get(name)
+        if value is None and name not in REQUIRED_COLUMNS:
+            continue
+        reason = check(value, now)
         if reason:
             return Problem(name, reason)
     if not fields.get(Columns.CUSTOMER_ID) and not fields.get(Columns.IDENTIFIERS):

@@ -1,6 +1,6 @@
 """Events as JSON objects or as Arrow tables come in; typed, valid events and the reasons for every refusal go out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -8,11 +8,11 @@ from typing import Annotated, Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from features.errors import InputError
-from features.event_rules import EVENT_COLUMNS, Problem, find_problem
+from features.event_rules import EVENT_COLUMNS, REQUIRED_COLUMNS, Problem, find_problem
 from features.event_screen import suspects
 from features.event_values import LATEST, MAX_TEXT_LENGTH, JsonText, dump_properties, parse_moment
 from features.vocabulary import Channel, Columns, EventKind
@@ -24,7 +24,6 @@ _TYPES: Final[dict[str, pa.DataType]] = {
     Columns.QUANTITY: pa.float64(),
     Columns.VALUE: pa.float64(),
 }
-_REQUIRED: Final = (Columns.EVENT_ID, Columns.OCCURRED_AT, Columns.KIND, Columns.CHANNEL)
 
 _YEAR_1_US: Final = -62_135_596_800_000_000
 _YEAR_10000_US: Final = 253_402_300_800_000_000
@@ -37,6 +36,8 @@ REJECTED_SCHEMA: Final = pa.schema(
 )
 """Rejected rows: the row's place in its input from 0, what was wrong with it, the event as far as it got, and (JSON,
 where the source has columns of its own) the row as it came."""
+
+_NO_OBJECT: Final = Problem("event", "is not a JSON object: send each event as an object.")
 
 Text = Annotated[str | None, Field(max_length=MAX_TEXT_LENGTH)]
 
@@ -97,7 +98,7 @@ class Event(BaseModel):
     @classmethod
     def _apply_rules(cls, data: Any, info: ValidationInfo) -> Any:
         if not isinstance(data, Mapping):
-            raise _as_pydantic(Problem("event", "is not a JSON object: send each event as an object."))
+            raise _as_pydantic(_NO_OBJECT)
         problem = find_problem(data, (info.context or {}).get("now"))
         if problem:
             raise _as_pydantic(problem)
@@ -119,20 +120,32 @@ def parse_events(items: Sequence[Mapping[str, Any]], now: datetime) -> tuple[lis
 
     `now` (aware) stands in for a missing `occurred_at`; moments more than five minutes after it are refused.
     """
-    events: list[Event] = []
+    good, rejections = _sort_out(items, now)
+    return [Event.model_validate(fields, context={"now": now}) for fields in good], rejections
+
+
+def parse_table(items: Sequence[Mapping[str, Any]], now: datetime) -> tuple[pa.Table, list[Rejection]]:
+    """`parse_events` with the events as a table (EVENT_SCHEMA), which takes a third of the time of making models first."""
+    good, rejections = _sort_out(items, now)
+    return _to_table([{name: fields.get(name) for name in EVENT_COLUMNS} for fields in good]), rejections
+
+
+def _sort_out(items: Sequence[Mapping[str, Any]], now: datetime) -> tuple[list[Mapping[str, Any]], list[Rejection]]:
+    """The fields of the good events, and the first problem of each bad one."""
+    good: list[Mapping[str, Any]] = []
     rejections: list[Rejection] = []
     for index, item in enumerate(items):
-        fields: Any = item
-        if isinstance(item, Mapping) and item.get(Columns.OCCURRED_AT) is None:
-            fields = {**item, Columns.OCCURRED_AT: now}
-        try:
-            events.append(Event.model_validate(fields, context={"now": now}))
-        except ValidationError as error:
-            problem = _from_pydantic(error)
-            event_id = item.get(Columns.EVENT_ID) if isinstance(item, Mapping) else None
-            known_id = event_id if isinstance(event_id, str) else None
-            rejections.append(Rejection(index, problem.field, problem.reason, known_id))
-    return events, rejections
+        if not isinstance(item, Mapping):
+            rejections.append(Rejection(index, *_NO_OBJECT, None))
+            continue
+        fields = item if item.get(Columns.OCCURRED_AT) is not None else {**item, Columns.OCCURRED_AT: now}
+        problem = find_problem(fields, now)
+        if problem is None:
+            good.append(fields)
+            continue
+        event_id = item.get(Columns.EVENT_ID)
+        rejections.append(Rejection(index, *problem, event_id if isinstance(event_id, str) else None))
+    return good, rejections
 
 
 def validate_table(table: pa.Table, now: datetime | None = None) -> tuple[pa.Table, pa.Table]:
@@ -176,22 +189,39 @@ def rejected_table(
 
 def events_to_table(events: Sequence[Event]) -> pa.Table:
     """Events as a table of EVENT_SCHEMA, in the given order."""
+    return _to_table([vars(event) for event in events])
+
+
+def _to_table(events: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Fields that keep every rule, each column named, as a table of EVENT_SCHEMA."""
     columns = []
     for field in EVENT_SCHEMA:
-        values = [getattr(event, field.name) for event in events]
-        if field.name == Columns.IDENTIFIERS:
-            values = [None if value is None else list(value.items()) for value in values]
-        elif field.name == Columns.PROPERTIES:
-            values = [None if value is None else dump_properties(value) for value in values]
+        values = [event[field.name] for event in events]
+        convert = _TO_ARROW.get(field.name)
+        if values.count(None) == len(values):
+            columns.append(pa.nulls(len(values), field.type))
+            continue
+        if convert is not None:
+            values = [None if value is None else convert(value) for value in values]
         columns.append(pa.array(values, field.type))
     return pa.Table.from_arrays(columns, schema=EVENT_SCHEMA)
+
+
+_TO_ARROW: Final[dict[str, Callable[[Any], Any]]] = {
+    Columns.OCCURRED_AT: parse_moment,
+    Columns.IDENTIFIERS: lambda identifiers: list(identifiers.items()),
+    Columns.QUANTITY: float,
+    Columns.VALUE: float,
+    Columns.PROPERTIES: dump_properties,
+}
+"""How a value that is not None is made into what Arrow takes, where that is not the value itself."""
 
 
 def as_event_schema(table: pa.Table) -> pa.Table:
     """The same rows with the columns and types of EVENT_SCHEMA; raises InputError as `validate_table` does."""
     if table.schema.equals(EVENT_SCHEMA):
         return table
-    missing = [name for name in _REQUIRED if name not in table.column_names]
+    missing = [name for name in REQUIRED_COLUMNS if name not in table.column_names]
     unknown = [name for name in table.column_names if name not in EVENT_COLUMNS]
     if missing or unknown:
         raise InputError(
@@ -247,11 +277,3 @@ def _cast(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
 def _as_pydantic(problem: Problem) -> PydanticCustomError:
     context = {"field": problem.field, "reason": problem.reason}
     return PydanticCustomError("event", "{field} {reason}", context)
-
-
-def _from_pydantic(error: ValidationError) -> Problem:
-    first = error.errors()[0]
-    context = first.get("ctx", {})
-    if first["type"] == "event":
-        return Problem(context["field"], context["reason"])
-    return Problem(".".join(str(part) for part in first["loc"]), first["msg"])  # pragma: no cover - a rule is missing

@@ -3,7 +3,7 @@
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,13 @@ import pyarrow as pa
 
 from features import log_sql
 from features.errors import SettingsError, StoreError
+from features.log_bulk import insert_rows
 from features.log_erase import SqliteErasureBook
+from features.log_group import append_together
 from features.log_identity import DEFAULT_RULES, IdentityBook, IdentityRules, identity_rules
 from features.log_rows import (
     COLUMNS,
     CREATE,
-    INSERT,
     READ_SCHEMA,
     SEGMENT_MIN_ROWS,
     dump_segment,
@@ -62,6 +63,10 @@ class EventLog(Protocol):
 
     def append(self, table: pa.Table) -> AppendResult:
         """Keep the rows of a valid table (EVENT_SCHEMA) in one transaction; they are on disk when this returns."""
+        ...
+
+    def append_many(self, tables: Sequence[pa.Table]) -> list[AppendResult | Exception]:
+        """`append` of each table, one after the other, but in one transaction; what one of them raises is its result."""
         ...
 
     def read(self, after_seq: int = 0, batch_rows: int = 200_000) -> Iterator[pa.Table]:
@@ -164,9 +169,7 @@ class SqliteEventLog:
             if table.num_rows == 0:
                 return AppendResult(0, 0, before, erased)
             owners = self._rules.book(connection).assign(table, before + 1)  # whose each row is; identifiers are learnt
-            changes = connection.total_changes
-            connection.executemany(INSERT, table_to_rows(table, owners.keys))
-            appended = connection.total_changes - changes
+            appended = insert_rows(connection, table_to_rows(table, owners.keys))
             last = log_sql.last_seq(connection)
             if appended:
                 log_sql.note_appended(connection, table, before, appended)
@@ -175,6 +178,9 @@ class SqliteEventLog:
                 body = dump_segment(table, range(first, last + 1), owners.ids, owners.keys)
                 connection.execute("INSERT INTO segments VALUES (?, ?, ?)", (first, last, body))
         return AppendResult(appended, table.num_rows - appended, last, erased)
+
+    def append_many(self, tables: Sequence[pa.Table]) -> list[AppendResult | Exception]:
+        return append_together(self, self._writing, tables)
 
     def read(self, after_seq: int = 0, batch_rows: int = 200_000) -> Iterator[pa.Table]:
         # short queries, one a batch: a reader that rests between batches holds nothing up
@@ -270,8 +276,12 @@ class SqliteEventLog:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One write transaction: all of it, or after an error nothing."""
+        """One write transaction, or within one a part of it: all of it, or after an error nothing."""
         connection = self._connection()
+        if getattr(self._local, "is_writing", False):
+            with _savepoint(connection):
+                yield connection
+            return
         with self._write_lock:  # threads queue here; other processes wait in SQLite's busy handler
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -280,9 +290,26 @@ class SqliteEventLog:
                     f"The event log {self._path} has been busy for {BUSY_TIMEOUT_S:.0f} s: {error}.",
                     repair="Let the other process that writes to it (an ingest, a service) finish, then try again.",
                 ) from error
+            self._local.is_writing = True
             try:
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
                 raise
+            finally:
+                self._local.is_writing = False
+
+
+@contextmanager
+def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("SAVEPOINT part")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:  # some errors, as of a full disk, have ended the whole transaction already
+            connection.execute("ROLLBACK TO part")
+            connection.execute("RELEASE part")
+        raise
+    connection.execute("RELEASE part")

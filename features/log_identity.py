@@ -216,6 +216,8 @@ class IdentityBook:
 
     def _known_events(self, table: pa.Table) -> set[str]:
         """Ids of rows with identifiers that the log holds already."""
+        if table.column(Columns.IDENTIFIERS).null_count == table.num_rows:
+            return set()
         identified = table.filter(pc.is_valid(table.column(Columns.IDENTIFIERS)))
         ids = identified.column(Columns.EVENT_ID).to_pylist()
         return {row[0] for row in select_in(self._connection, "SELECT event_id FROM events WHERE event_id", ids)}

@@ -19,6 +19,7 @@ from features.errors import SettingsError, StoreError
 from features.log import AppendResult
 from features.log_csv import csv_to_table
 from features.log_erase import LogErasureBook
+from features.log_group import append_together
 from features.log_identity import DEFAULT_RULES, IdentityBook, IdentityRules
 from features.log_rows import COLUMNS, INSERT, READ_SCHEMA, STORED, rows_to_table, table_to_rows
 from features.log_sql import Connection
@@ -110,6 +111,9 @@ class PostgresEventLog:
                 log_sql.note_appended(portable, table, before, appended)
         return AppendResult(appended, table.num_rows - appended, last, erased)
 
+    def append_many(self, tables: Sequence[pa.Table]) -> list[AppendResult | Exception]:
+        return append_together(self, self._writing, tables)
+
     def read(self, after_seq: int = 0, batch_rows: int = 200_000) -> Iterator[pa.Table]:
         # short queries, one a batch: a reader that rests between batches holds nothing up
         while True:
@@ -181,7 +185,7 @@ class PostgresEventLog:
 
     @contextmanager
     def _writing(self) -> Iterator[psycopg.Connection[Any]]:
-        """One write transaction, the only one at a time on the whole server: all of it, or after an error nothing."""
+        """One write transaction, the only one at a time on the whole server, or within one a part of it: all or nothing."""
         with self._in_words():
             connection = self._connection()
             with connection.transaction():

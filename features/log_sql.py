@@ -1,7 +1,8 @@
 """What the event log asks of its database in words that SQLite and PostgreSQL both understand, stated once."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final, Protocol
 
 import pyarrow as pa
@@ -12,7 +13,8 @@ from features.log_rows import COLUMNS, hash_rows, rows_to_table
 LAYOUT: Final = "layout"
 CURRENT_LAYOUT: Final = "2"
 """Of the log's tables; raised where an older log cannot be read any more."""
-_VALUES_PER_QUERY: Final = 500
+_LOOKUPS: Final = (512, 64, 8, 1)
+"""Values per statement: few sizes, so that each is prepared once."""
 
 
 class Answer(Protocol):
@@ -84,9 +86,7 @@ def put_meta(connection: Connection, name: str, value: object) -> None:
 def select_in(connection: Connection, statement: str, values: Iterable[Any]) -> list[Any]:
     """Run `statement IN (values)`, a few hundred at a time; values are scalars, or tuples for several columns."""
     rows: list[Any] = []
-    listed = list(values)
-    for start in range(0, len(listed), _VALUES_PER_QUERY):
-        part = listed[start : start + _VALUES_PER_QUERY]
+    for part in in_parts(values, _LOOKUPS):
         if isinstance(part[0], tuple):
             one = f"({', '.join('?' * len(part[0]))})"
             query, parameters = f"VALUES {', '.join([one] * len(part))}", [field for value in part for field in value]
@@ -95,3 +95,14 @@ def select_in(connection: Connection, statement: str, values: Iterable[Any]) -> 
         answer = connection.execute(f"{statement} IN ({query})", parameters)
         rows += answer.fetchall() if statement.startswith("SELECT") else []
     return rows
+
+
+def in_parts(items: Iterable[Any], sizes: Sequence[int]) -> Iterator[list[Any]]:
+    """Items in their order, in parts of the given sizes (largest first, the last one 1)."""
+    waiting = iter(items)
+    while whole := list(islice(waiting, sizes[0])):
+        start = 0
+        for size in sizes:
+            while len(whole) - start >= size:
+                yield whole[start : start + size]
+                start += size

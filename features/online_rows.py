@@ -1,10 +1,10 @@
 """Arrow rows of a view in, rows as Feast's online stores take them out: entity key, values, moments."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import DoubleList, FloatList, Int32List, Int64List, Value
@@ -48,12 +48,13 @@ def _values(column: pa.ChunkedArray, dtype: str) -> list[Value]:
     to_value = _TO_VALUE[dtype]
     if not dtype.endswith("[]"):
         return [Value() if value is None else to_value(value) for value in column.to_pylist()]
-    array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    lengths = np.nan_to_num(array.value_lengths().to_numpy(zero_copy_only=False)).astype(np.int64)
-    ends = np.cumsum(lengths)
-    values = array.flatten().to_numpy(zero_copy_only=False).tolist()
-    present = array.is_valid().to_pylist()
-    return [
-        to_value(values[end - length : end]) if valid else Value()
-        for end, length, valid in zip(ends.tolist(), lengths.tolist(), present, strict=True)
-    ]
+    # Straight from the buffers: for the one row of a live customer Arrow's functions cost more than all the rest.
+    return [value for chunk in column.chunks for value in _lists(chunk, to_value)]
+
+
+def _lists(lists: pa.ListArray, to_value: Callable[[Any], Value]) -> Iterator[Value]:
+    ends = lists.offsets.to_numpy().tolist()  # one more than rows
+    numbers = lists.values.to_numpy(zero_copy_only=False)
+    for row, (start, end) in enumerate(pairwise(ends)):
+        missing = lists.null_count and not lists[row].is_valid
+        yield Value() if missing else to_value(numbers[start:end].tolist())

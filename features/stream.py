@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 _BATCH_EVENTS: Final = 5_000
 _CUSTOMERS_PER_WRITE: Final = 200
 _PARENT_CHECK_S: Final = 1.0
+_LOOK_BACK_EVENTS: Final = 100_000
+"""More events than come in while an operating system keeps what is written from the disk: half a minute."""
 
 
 class StateWriter(Protocol):
@@ -68,6 +70,13 @@ class Applier:
             if stop is not None and stop.is_set():
                 break
         return n_events
+
+    def look_back(self) -> None:
+        """Have the newest events looked at again by the next run: a power cut may have taken online rows.
+
+        What is online still is not written again.
+        """
+        self._checkpoint.write(max(0, self._checkpoint.read() - _LOOK_BACK_EVENTS))
 
     def run_forever(self, stop: threading.Event, poll_s: float = 0.02) -> None:
         """Follow the log until `stop` is set; a failure is logged and tried again, slower."""
@@ -138,7 +147,9 @@ def main() -> int:
         return 2
     logger.info("following the log from row %d", Checkpoint(settings).read())
     try:
-        Applier(log, store, OnlineReader(settings), settings).run_forever(stop)
+        applier = Applier(log, store, OnlineReader(settings), settings)
+        applier.look_back()
+        applier.run_forever(stop)
     finally:
         log.close()
     return 0

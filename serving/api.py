@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import pyarrow as pa
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import from_json
 from starlette.applications import Starlette
@@ -20,7 +21,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from features.errors import OmniError
-from features.events import events_to_table, parse_events
+from features.events import Rejection, events_to_table, parse_table
+from features.group_commit import GroupCommitter
 from features.log import AppendResult
 from serving import schemas
 from serving.erasure import Eraser
@@ -33,6 +35,8 @@ logger = logging.getLogger(__name__)
 MAX_BODY_BYTES: Final = 256 * 1024
 MAX_EVENTS_BODY_BYTES: Final = 8 * 1024 * 1024
 MAX_EVENTS: Final = 10_000
+MAX_EVENTS_AT_ONCE: Final = 200
+"""A larger batch is checked on another thread, so that other answers need not wait for it."""
 MAX_IN_FLIGHT: Final = 256
 """Requests that one worker holds at a time; more are answered 429, so that waiting stays short."""
 CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
@@ -48,12 +52,14 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.runtime = await asyncio.to_thread(open_runtime)
-        app.state.writer = ThreadPoolExecutor(1, thread_name_prefix="omni-writer")
+        app.state.committer = GroupCommitter(app.state.runtime.log)
+        app.state.worker = ThreadPoolExecutor(1, thread_name_prefix="omni-worker")
         app.state.in_flight = 0
         try:
             yield
         finally:
-            app.state.writer.shutdown()
+            app.state.worker.shutdown()
+            await asyncio.to_thread(app.state.committer.close)
             await asyncio.to_thread(app.state.runtime.close)
 
     routes = [
@@ -78,11 +84,13 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
 async def post_events(request: Request, runtime: Runtime) -> Response:
     """Keep the good events of a batch, durably, and say what was wrong with the others."""
     items = _event_items(await _body(request, MAX_EVENTS_BODY_BYTES))
-    result, rejected = await _write(request, lambda: _keep(runtime, items))
+    table, rejections = await _sort_out(request, items, runtime)
+    rejected = [schemas.RejectedEvent(**vars(rejection)) for rejection in rejections]
     runtime.metrics.events.labels("rejected").inc(len(rejected))
-    if result is None:
+    if table.num_rows == 0:
         details = [row.model_dump() for row in rejected]
         raise ApiError(422, "events_rejected", "No event of this batch can be used: see details.", details)
+    result = await _append(request, table)
     runtime.metrics.events.labels("accepted").inc(result.appended)
     runtime.metrics.events.labels("duplicate").inc(result.duplicates)
     runtime.metrics.events.labels("erased").inc(result.erased)
@@ -116,7 +124,7 @@ async def decide(request: Request, runtime: Runtime) -> Response:
     """One decision, in the log before it is answered."""
     wanted = await _parse(request, schemas.DecideRequest)
     decision = runtime.answers.decide(wanted)
-    await _write(request, lambda: runtime.answers.record([decision.event]))
+    await _append(request, events_to_table([decision.event]))
     runtime.metrics.decisions.labels(decision.answer.arm).inc()
     return _noted(runtime, decision.answer)
 
@@ -136,7 +144,7 @@ async def delete_customer(request: Request, runtime: Runtime) -> Response:
     eraser = runtime.eraser
     if eraser is None:
         raise ApiError(503, "not_ready", "This service was started without the means to erase.")
-    receipt = await _write(request, lambda: eraser.begin(name))
+    receipt = await _in_background(request, lambda: eraser.begin(name))
     if receipt is None:
         raise customer_unknown(None)
     answer = schemas.ErasureAnswer.model_validate(receipt.model_dump())
@@ -254,19 +262,26 @@ def _event_items(body: bytes) -> list[Any]:
     return items
 
 
-def _keep(runtime: Runtime, items: list[Any]) -> tuple[AppendResult | None, list[schemas.RejectedEvent]]:
-    """Append the good ones of `items`; None where there are none."""
-    events, rejections = parse_events(items, runtime.clock.now())
-    rejected = [schemas.RejectedEvent(**vars(rejection)) for rejection in rejections]
-    return (runtime.log.append(events_to_table(events)) if events else None), rejected
+async def _sort_out(request: Request, items: list[Any], runtime: Runtime) -> tuple[pa.Table, list[Rejection]]:
+    """The good ones of `items`, and what is wrong with the others."""
+    now = runtime.clock.now()
+    if len(items) <= MAX_EVENTS_AT_ONCE:
+        return parse_table(items, now)
+    return await _in_background(request, lambda: parse_table(items, now))
+
+
+async def _append(request: Request, table: pa.Table) -> AppendResult:
+    """Have rows appended, in one commit with those of others, and wait until they are durable."""
+    committer: GroupCommitter = request.app.state.committer
+    return await asyncio.wrap_future(committer.submit(table))
 
 
 T = TypeVar("T")
 
 
-async def _write(request: Request, work: Callable[[], T]) -> T:
-    """Do blocking work on the one writing thread, so that answering others goes on meanwhile."""
-    return await asyncio.get_running_loop().run_in_executor(request.app.state.writer, work)
+async def _in_background(request: Request, work: Callable[[], T]) -> T:
+    """Do long work on the one working thread, so that answering others goes on meanwhile."""
+    return await asyncio.get_running_loop().run_in_executor(request.app.state.worker, work)
 
 
 def _noted(runtime: Runtime, answer: schemas.Answer) -> Response:

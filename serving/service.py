@@ -1,6 +1,7 @@
 """The BentoML service: BentoML runs the workers, our app answers every request. `bentoml serve serving.service:Omni`."""
 
 import os
+import sys
 from typing import Any
 
 import bentoml
@@ -31,6 +32,8 @@ def _open() -> Runtime:
     return open_runtime(Settings.from_env(os.environ))
 
 
+# Threads of one worker take turns. At Python's own 5 ms, a commit would wait that long after each of its statements.
+sys.setswitchinterval(0.0005)
 _app = create_app(_open)
 Omni: Any = bentoml.service(
     name="omni",
