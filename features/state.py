@@ -123,8 +123,8 @@ class StateBatch:
     pair_codes: Ragged  # channel * kinds + kind
     pair_stats: Ragged  # (m, PAIR_WIDTH)
     contacts: Ragged  # (m, 2): channel, time; oldest first, at most 16
-    hour_bins: Ragged  # hour of the week, Monday 00:00 UTC = 0
-    hour_weights: Ragged
+    hour_bins: Ragged  # hour of the week, Monday 00:00 UTC = 0, in order of first use
+    hour_weights: Ragged  # as of the scalar "hours_from"; `hours` opens and decays them
     seq_product: Ragged  # product codes, oldest first, at most 128
     seq_event: Ragged  # kind * 16 + channel
     seq_time: Ragged
@@ -157,6 +157,15 @@ class StateBatch:
             pieces = [getattr(part, name) for part in parts]
             columns[name] = Ragged.concat(pieces) if isinstance(first, Ragged) else np.concatenate(pieces)
         return cls(**columns)
+
+    def hours(self) -> Floats:
+        """Decayed number of active moments by hour of the week as of each customer's last action, shape (n, 168)."""
+        out = np.zeros((len(self), kernel.N_HOURS))
+        rows = self.hour_bins.rows()
+        later_days = (self.scalar("last_action") - self.scalar("hours_from")) / kernel.DAY_S
+        left = np.exp2(-np.nan_to_num(later_days) / kernel.HOUR_HALF_LIFE_DAYS)
+        out[rows, self.hour_bins.values] = self.hour_weights.values * left[rows]
+        return out
 
     def scalar(self, name: str) -> Floats:
         """One scalar by its name in `fold_kernel.SCALARS`, shape (n,)."""
@@ -471,24 +480,27 @@ def _to_scratch(state: StateBatch) -> Scratch:
     s.scalars[:] = state.scalars[0]
     s.channels[:] = state.channels[0]
     codes = state.pair_codes.values
-    s.touched[: len(codes)] = codes
-    s.pairs[codes] = state.pair_stats.values
-    s.hours[state.hour_bins.values] = state.hour_weights.values
+    s.pair_codes[: len(codes)], s.pair_slots[codes] = codes, np.arange(len(codes))
+    s.pairs[: len(codes)] = state.pair_stats.values
+    hours = state.hour_bins.values
+    s.hour_bins[: len(hours)], s.hour_slots[hours] = hours, np.arange(len(hours))
+    s.hour_weights[: len(hours)] = state.hour_weights.values
     n_contacts, n_seq = len(state.contacts.values), len(state.seq_product.values)
     n_habits, n_cart = len(state.habit_product.values), len(state.cart_product.values)
     s.contacts[:n_contacts] = state.contacts.values
-    s.seq_codes[:n_seq, 0] = state.seq_product.values
-    s.seq_codes[:n_seq, 1] = state.seq_event.values
-    s.seq_floats[:n_seq, 0] = state.seq_time.values
-    s.seq_floats[:n_seq, 1] = state.seq_value.values
+    s.seq_product[:n_seq] = state.seq_product.values
+    s.seq_event[:n_seq] = state.seq_event.values
+    s.seq_time[:n_seq] = state.seq_time.values
+    s.seq_value[:n_seq] = state.seq_value.values
     s.habit_codes[:n_habits] = state.habit_product.values
     s.habits[:n_habits] = state.habit_stats.values
     s.cart_codes[:n_cart] = state.cart_product.values
     s.cart[:n_cart] = state.cart_stats.values
     cursors = s.cursors
-    cursors[kernel.N_TOUCHED], cursors[kernel.LAST_SEQ] = len(codes), state.last_seq[0]
+    cursors[kernel.N_PAIRS], cursors[kernel.LAST_SEQ] = len(codes), state.last_seq[0]
     cursors[kernel.N_CONTACT], cursors[kernel.CONTACT_HEAD] = n_contacts, n_contacts % kernel.N_CONTACTS
     cursors[kernel.N_SEQ], cursors[kernel.SEQ_HEAD] = n_seq, n_seq % kernel.SEQUENCE_LENGTH
+    cursors[kernel.N_HOURS_USED] = len(hours)
     cursors[kernel.N_HABIT], cursors[kernel.N_IN_CART] = n_habits, n_cart
     kernel.rank_habits(s)
     return s
