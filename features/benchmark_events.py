@@ -55,7 +55,7 @@ _CASES: Final = [(channel, kind, share) for channel, kinds in SHARES.items() for
 _CASE_CHANNEL: Final = np.array([CHANNEL_CODES[channel] for channel, _, _ in _CASES], dtype=np.int8)
 _CASE_KIND: Final = np.array([KIND_CODES[kind] for _, kind, _ in _CASES], dtype=np.int8)
 _CASE_LIMITS: Final = np.cumsum([share for _, _, share in _CASES]) / sum(share for _, _, share in _CASES)
-_IS_PURCHASE: Final = _CASE_KIND == KIND_CODES["purchase"]
+_IS_PURCHASE: Final = np.isin(_CASE_KIND, KIND_CODES["purchase"])
 _IS_PRODUCT: Final = np.isin(_CASE_KIND, [KIND_CODES[kind] for kind in PRODUCT_KINDS])
 _IS_MONEY: Final = np.isin(_CASE_KIND, [KIND_CODES["purchase"], KIND_CODES["return"]])
 _EVENTS_PER_MOMENT: Final = 1.0 + (LINES_PER_BASKET - 1.0) * float(
@@ -75,8 +75,7 @@ class Piece:
 
 
 def make_events(n_events: int, seed: int) -> Iterator[Piece]:
-    """`n_events` simulated events, the same ones for the same seed; a larger number only adds further customers."""
-    # fewer events would fold another way: the last customer is cut short, all others are whole
+    """`n_events` simulated events, the same ones for the same seed; a larger number only adds to them."""
     codes = np.random.default_rng(seed).integers(1, 2**62, N_PRODUCTS)
     made = number = 0
     while made < n_events:

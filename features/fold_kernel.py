@@ -25,7 +25,7 @@ from features.vocabulary import (
 
 _compiled: Final[Any] = njit(cache=True)
 _part: Final[Any] = njit(cache=True, forceinline=True)
-"""A part of the fold that is compiled into its callers: a call would hand over dozens of pointers, and cost more than the work."""
+"""A part of the fold that is compiled into its callers: a call hands over dozens of pointers, and costs more than the work."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

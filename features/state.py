@@ -216,7 +216,7 @@ def fold_timeline(timeline: pa.Table, row_capacity: int = 20_000) -> Iterator[tu
     events = event_arrays(timeline)
     ids = pc.dictionary_encode(timeline[Columns.CUSTOMER_ID]).combine_chunks()
     customers = ids.indices.to_numpy().astype(np.int64)
-    scratch, buffers, start = kernel.new_scratch(), _new_buffers(row_capacity), 0
+    scratch, buffers, start = kernel.new_scratch(), new_buffers(row_capacity), 0
     while start < len(customers):
         start, n_rows = kernel.fold_rows(scratch, events, customers, start, buffers)
         if n_rows:
@@ -254,7 +254,7 @@ def fold_arrays(state: StateBatch, events: EventArrays) -> StateBatch:
         return state
     scratch = _to_scratch(state)
     kernel.apply_events(scratch, events, 0, len(events.time))
-    buffers = _new_buffers(1)
+    buffers = new_buffers(1)
     kernel.write_row(scratch, buffers, 0, 0, scratch.scalars[kernel.LAST_EVENT], True)
     return _to_batch(buffers)
 
@@ -407,7 +407,7 @@ def _floats(column: pa.ChunkedArray) -> Floats:
     return np.array(column.cast(pa.float64()).fill_null(np.nan).to_numpy())
 
 
-def _new_buffers(rows: int) -> RowBuffers:
+def new_buffers(rows: int) -> RowBuffers:
     """Room for `rows` state rows; the ragged parts hold at least one row of the largest possible size."""
     n_pairs = kernel.N_CHANNELS * kernel.N_KINDS
     pairs, contacts, hours = n_pairs + 24 * rows, 16 + 8 * rows, kernel.N_HOURS + 40 * rows
@@ -443,7 +443,7 @@ def _new_buffers(rows: int) -> RowBuffers:
 
 @cache
 def _blank() -> StateBatch:
-    buffers = _new_buffers(1)
+    buffers = new_buffers(1)
     kernel.write_row(kernel.new_scratch(), buffers, 0, 0, np.nan, True)
     return _to_batch(buffers)
 
