@@ -25,6 +25,11 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
 
 
+def register_benchmarks(group: typer.Typer) -> None:
+    """Add this package's part of `omni benchmark`."""
+    group.command("features")(benchmark_features)
+
+
 def ingest(
     source: Annotated[
         str,
@@ -137,6 +142,27 @@ def identity_report(as_json: JsonOption = False) -> None:
         emit(words.report(log, identity_rules(settings).config), as_json)
     finally:
         log.close()
+
+
+def benchmark_features(
+    events: Annotated[
+        list[float] | None, typer.Option(min=1, help="How many simulated events; repeatable. Default: 1e6 and 1e7.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="50 million events too: some minutes.")] = False,
+    report: Annotated[Path | None, typer.Option("--report", help="Write the report here as one JSON object.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the simulated events.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Fold simulated events through the complete state: events/s and memory, beside SQL and pandas; exit 1 if values differ."""
+    from features import benchmark
+
+    numbers = [*(events or (1e6, 1e7)), *((5e7,) if full else ())]
+    found = benchmark.benchmark_features([int(number) for number in numbers], seed)
+    if report is not None:
+        found.write(report)
+    emit(found, as_json)
+    if not found.equal:
+        raise typer.Exit(1)
 
 
 def doctor(as_json: JsonOption = False) -> None:

@@ -10,12 +10,12 @@ from feast.types import Array, FeastType, Float32, Float64, Int32, Int64, String
 
 from features.offline import ROW_TIME
 from features.settings import Settings
-from features.views import CUSTOMER_VIEWS, TASK_VIEWS, VIEWS, View, feature_service_name
+from features.views import CUSTOMER_VIEWS, TASK_VIEWS, VIEWS, View, exact_name, feature_service_name, moments_name
 from features.vocabulary import Columns
 
-_ONE_MOMENT: Final[dict[str, timedelta]] = {"duckdb": timedelta(microseconds=1), "spark": timedelta(seconds=1)}
-"""How far back a view that is asked for exactly one moment looks: as little as the engine allows. Feast's Spark store
-counts whole seconds, and takes 0 of them for no limit at all; the newest row wins, so the answer is the same."""
+_ONE_MOMENT: Final = timedelta(seconds=1)
+"""How far back a view that is asked for exactly one moment looks: as little as Feast's Spark store allows. It counts whole
+seconds, and takes 0 of them for no limit at all; the newest row wins, so the answer is the same."""
 _TYPES: Final[dict[str, FeastType]] = {
     "int64": Int64,
     "float64": Float64,
@@ -27,23 +27,15 @@ _TYPES: Final[dict[str, FeastType]] = {
 }
 
 
-def moments_name(view: View) -> str:
-    """Name of the narrow offline view that tells which row of `view` was true as of a moment."""
-    return f"{view.name}_moments"
-
-
-def exact_name(view: View) -> str:
-    """Name of the offline view that answers with the row of `view` at exactly one moment."""
-    return f"{view.name}_at"
-
-
 def define(settings: Settings) -> list[Any]:
     """Every entity, view and service that is registered with Feast, for the places that `settings` names."""
     entities = {
         view.entity: Entity(name=view.entity, join_keys=[view.join_key], value_type=ValueType.STRING) for view in VIEWS
     }
     views = {view.name: _feature_view(view, entities[view.entity], settings) for view in VIEWS}
-    helpers = [helper for view in CUSTOMER_VIEWS for helper in _training_views(view, entities[view.entity], settings)]
+    helpers = []
+    if settings.offline_store == "spark":
+        helpers = [view for wide in CUSTOMER_VIEWS for view in _training_views(wide, entities[wide.entity], settings)]
     services = [
         FeatureService(
             name=feature_service_name(task),
@@ -69,17 +61,12 @@ def _feature_view(view: View, entity: Entity, settings: Settings) -> FeatureView
 
 
 def _training_views(view: View, entity: Entity, settings: Settings) -> list[FeatureView]:
-    """The two offline views by which `store.training_states` finds a row first and reads it second.
-
-    Feast's point-in-time join carries every requested column through a join with *all* earlier rows of a customer,
-    which costs tens of gigabytes for wide rows. So it first joins the narrow view, and then asks the wide one for
-    exactly the moments found: the same rows, measured 10 times faster.
-    """
+    """The two offline views by which `feast_history.py` finds a row first and reads it second."""
     narrow = _source(moments_name(view), view.moments_path(settings), settings)
     wide = _source(exact_name(view), view.path(settings), settings)
     return [
         _view(moments_name(view), entity, view, ((ROW_TIME, "int64"),), view.ttl, narrow, online=False),
-        _view(exact_name(view), entity, view, view.fields, _ONE_MOMENT[settings.offline_store], wide, online=False),
+        _view(exact_name(view), entity, view, view.fields, _ONE_MOMENT, wide, online=False),
     ]
 
 

@@ -17,7 +17,7 @@ from features.settings import Settings
 from features.state import PRODUCTS_FIELDS, STATE_FIELDS
 from features.vocabulary import HALF_LIVES_DAYS, Columns, EventKind
 
-LAYOUT_VERSION: Final = 2
+LAYOUT_VERSION: Final = 3
 """Raised by hand when the same events fold to other states: a build with another version is done anew."""
 
 

@@ -19,7 +19,7 @@ _SOURCE: Final = b"omni.source"
 
 def newest_rows(view: View, path: Path) -> pa.Table:
     """The newest row of every key in a view's source. Raises MissingError where there is no source yet."""
-    _require(path)
+    require(path)
     key, moment = view.join_key, Columns.EVENT_TIMESTAMP
     query = (
         f"SELECT s.* FROM read_parquet($path) s JOIN (SELECT {key}, max({moment}) AS {moment} FROM read_parquet($path) "
@@ -31,7 +31,7 @@ def newest_rows(view: View, path: Path) -> pa.Table:
 
 def refresh_moments(view: View, source: Path, target: Path) -> None:
     """Write the keys and times of `source` to `target`, unless that was done for this very file already."""
-    _require(source)
+    require(source)
     content = stamp(source).encode()
     if target.exists() and (pq.read_schema(target).metadata or {}).get(_SOURCE) == content:
         return
@@ -44,6 +44,7 @@ def refresh_moments(view: View, source: Path, target: Path) -> None:
     partial.replace(target)
 
 
-def _require(path: Path) -> None:
+def require(path: Path) -> None:
+    """Raise MissingError, with the command that makes it, where there is no such source."""
     if not path.exists():
         raise MissingError(f"There are no features in {path}.", repair="Run `omni features build`.")

@@ -102,9 +102,7 @@ class Moment:
     @cached_property
     def hours(self) -> Floats:
         """Share of the customer's actions by hour of the week (Monday 00:00 UTC first), zeros without history: (n, 168)."""
-        out = np.zeros((len(self.as_of), kernel.N_HOURS))
-        bins = self.states.hour_bins
-        out[bins.rows(), bins.values] = self.states.hour_weights.values
+        out = self.states.hours()
         return np.asarray(out / np.maximum(out.sum(axis=1, keepdims=True), 1e-12))
 
     def _open(self, values: NDArray[Any], fill: float) -> NDArray[Any]:

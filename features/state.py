@@ -67,6 +67,7 @@ _NO_EVENTS: Final = EventArrays(
     value=np.zeros(0),
     seq=np.zeros(0, np.int64),
     detail=np.zeros(0),
+    written=np.zeros(0, np.int8),
 )
 
 
@@ -123,8 +124,8 @@ class StateBatch:
     pair_codes: Ragged  # channel * kinds + kind
     pair_stats: Ragged  # (m, PAIR_WIDTH)
     contacts: Ragged  # (m, 2): channel, time; oldest first, at most 16
-    hour_bins: Ragged  # hour of the week, Monday 00:00 UTC = 0
-    hour_weights: Ragged
+    hour_bins: Ragged  # hour of the week, Monday 00:00 UTC = 0, in order of first use
+    hour_weights: Ragged  # as of the scalar "hours_from"; `hours` opens and decays them
     seq_product: Ragged  # product codes, oldest first, at most 128
     seq_event: Ragged  # kind * 16 + channel
     seq_time: Ragged
@@ -157,6 +158,15 @@ class StateBatch:
             pieces = [getattr(part, name) for part in parts]
             columns[name] = Ragged.concat(pieces) if isinstance(first, Ragged) else np.concatenate(pieces)
         return cls(**columns)
+
+    def hours(self) -> Floats:
+        """Decayed number of active moments by hour of the week as of each customer's last action, shape (n, 168)."""
+        out = np.zeros((len(self), kernel.N_HOURS))
+        rows = self.hour_bins.rows()
+        later_days = (self.scalar("last_action") - self.scalar("hours_from")) / kernel.DAY_S
+        left = np.exp2(-np.nan_to_num(later_days) / kernel.HOUR_HALF_LIFE_DAYS)
+        out[rows, self.hour_bins.values] = self.hour_weights.values * left[rows]
+        return out
 
     def scalar(self, name: str) -> Floats:
         """One scalar by its name in `fold_kernel.SCALARS`, shape (n,)."""
@@ -196,6 +206,7 @@ def event_arrays(events: pa.Table) -> EventArrays:
         value=_floats(events[Columns.VALUE]),
         seq=seq.astype(np.int64),
         detail=_details(events),
+        written=_written(events),
     )
 
 
@@ -209,15 +220,13 @@ def fold_timeline(timeline: pa.Table, row_capacity: int = 20_000) -> Iterator[tu
     events = event_arrays(timeline)
     ids = pc.dictionary_encode(timeline[Columns.CUSTOMER_ID]).combine_chunks()
     customers, names = ids.indices.to_numpy().astype(np.int64), ids.dictionary
-    written = np.full(len(customers), kernel.WRITTEN, dtype=np.int8)
     if Columns.EPOCH in timeline.column_names:
         epochs = timeline[Columns.EPOCH].to_numpy()
         begins = np.append(True, (np.diff(customers) != 0) | (np.diff(epochs) != 0))
         customers, names = np.cumsum(begins) - 1, names.take(pa.array(customers[begins]))
-        written = timeline[Columns.WRITTEN].to_numpy().astype(np.int8)
-    scratch, buffers, start = kernel.new_scratch(), _new_buffers(row_capacity), 0
+    scratch, buffers, start = kernel.new_scratch(), new_buffers(row_capacity), 0
     while start < len(customers):
-        start, n_rows = kernel.fold_rows(scratch, events, customers, written, start, buffers)
+        start, n_rows = kernel.fold_rows(scratch, events, customers, start, buffers)
         if n_rows:
             yield _to_tables(buffers, n_rows, names)
 
@@ -253,7 +262,7 @@ def fold_arrays(state: StateBatch, events: EventArrays) -> StateBatch:
         return state
     scratch = _to_scratch(state)
     kernel.apply_events(scratch, events, 0, len(events.time))
-    buffers = _new_buffers(1)
+    buffers = new_buffers(1)
     kernel.write_row(scratch, buffers, 0, 0, scratch.scalars[kernel.LAST_EVENT], True)
     return _to_batch(buffers)
 
@@ -382,6 +391,7 @@ def _few_arrays(events: pa.Table) -> EventArrays:
         value=np.array(values(Columns.VALUE), dtype=np.float64),
         seq=np.array(values(Columns.SEQ) if Columns.SEQ in names else [0] * len(product), dtype=np.int64),
         detail=_details(events),
+        written=_written(events),
     )
 
 
@@ -389,6 +399,12 @@ def _details(events: pa.Table) -> Floats:
     if Columns.DETAIL in events.column_names:
         return _floats(events[Columns.DETAIL])
     return detail_column(events)
+
+
+def _written(events: pa.Table) -> NDArray[np.int8]:
+    if Columns.WRITTEN in events.column_names:
+        return events[Columns.WRITTEN].to_numpy().astype(np.int8)
+    return np.full(events.num_rows, kernel.WRITTEN, dtype=np.int8)
 
 
 @lru_cache(maxsize=100_000)
@@ -406,7 +422,7 @@ def _floats(column: pa.ChunkedArray) -> Floats:
     return np.array(column.cast(pa.float64()).fill_null(np.nan).to_numpy())
 
 
-def _new_buffers(rows: int) -> RowBuffers:
+def new_buffers(rows: int) -> RowBuffers:
     """Room for `rows` state rows; the ragged parts hold at least one row of the largest possible size."""
     n_pairs = kernel.N_CHANNELS * kernel.N_KINDS
     pairs, contacts, hours = n_pairs + 24 * rows, 16 + 8 * rows, kernel.N_HOURS + 40 * rows
@@ -442,7 +458,7 @@ def _new_buffers(rows: int) -> RowBuffers:
 
 @cache
 def _blank() -> StateBatch:
-    buffers = _new_buffers(1)
+    buffers = new_buffers(1)
     kernel.write_row(kernel.new_scratch(), buffers, 0, 0, np.nan, True)
     return _to_batch(buffers)
 
@@ -479,24 +495,27 @@ def _to_scratch(state: StateBatch) -> Scratch:
     s.scalars[:] = state.scalars[0]
     s.channels[:] = state.channels[0]
     codes = state.pair_codes.values
-    s.touched[: len(codes)] = codes
-    s.pairs[codes] = state.pair_stats.values
-    s.hours[state.hour_bins.values] = state.hour_weights.values
+    s.pair_codes[: len(codes)], s.pair_slots[codes] = codes, np.arange(len(codes))
+    s.pairs[: len(codes)] = state.pair_stats.values
+    hours = state.hour_bins.values
+    s.hour_bins[: len(hours)], s.hour_slots[hours] = hours, np.arange(len(hours))
+    s.hour_weights[: len(hours)] = state.hour_weights.values
     n_contacts, n_seq = len(state.contacts.values), len(state.seq_product.values)
     n_habits, n_cart = len(state.habit_product.values), len(state.cart_product.values)
     s.contacts[:n_contacts] = state.contacts.values
-    s.seq_codes[:n_seq, 0] = state.seq_product.values
-    s.seq_codes[:n_seq, 1] = state.seq_event.values
-    s.seq_floats[:n_seq, 0] = state.seq_time.values
-    s.seq_floats[:n_seq, 1] = state.seq_value.values
+    s.seq_product[:n_seq] = state.seq_product.values
+    s.seq_event[:n_seq] = state.seq_event.values
+    s.seq_time[:n_seq] = state.seq_time.values
+    s.seq_value[:n_seq] = state.seq_value.values
     s.habit_codes[:n_habits] = state.habit_product.values
     s.habits[:n_habits] = state.habit_stats.values
     s.cart_codes[:n_cart] = state.cart_product.values
     s.cart[:n_cart] = state.cart_stats.values
     cursors = s.cursors
-    cursors[kernel.N_TOUCHED], cursors[kernel.LAST_SEQ] = len(codes), state.last_seq[0]
+    cursors[kernel.N_PAIRS], cursors[kernel.LAST_SEQ] = len(codes), state.last_seq[0]
     cursors[kernel.N_CONTACT], cursors[kernel.CONTACT_HEAD] = n_contacts, n_contacts % kernel.N_CONTACTS
     cursors[kernel.N_SEQ], cursors[kernel.SEQ_HEAD] = n_seq, n_seq % kernel.SEQUENCE_LENGTH
+    cursors[kernel.N_HOURS_USED] = len(hours)
     cursors[kernel.N_HABIT], cursors[kernel.N_IN_CART] = n_habits, n_cart
     kernel.rank_habits(s)
     return s

@@ -14,14 +14,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from features import spark, views
+from features import views
 from features.checkpoint import Checkpoint
 from features.clock import Clock
 from features.errors import InputError, MissingError
 from features.feast_folder import FeastFolder, close_ibis, quietly
-from features.offline import ROW_TIME, newest_rows, refresh_moments
+from features.offline import newest_rows
 from features.settings import Settings
 from features.state import PRODUCTS_SCHEMA, STATE_SCHEMA, StateBatch, decode
 from features.views import CUSTOMER_PRODUCTS, CUSTOMER_STATE, CUSTOMER_VIEWS, PRODUCT_STATE, TASK_VIEWS, VIEWS, View
@@ -35,9 +34,6 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
 
-_ENTITY_ROW: Final = "entity_row"
-_READ_ROWS: Final = 100_000
-"""Wide rows that one point-in-time query may return: bounds the memory that Feast's join takes."""
 _CUSTOMERS_PER_WRITE: Final = 500
 """Customers that are written to the online store in one go: they are half written for no longer than that takes."""
 _CUSTOMERS_PER_REPORT: Final = 5_000
@@ -69,7 +65,7 @@ class Store:
         return True
 
     def training_states(self, entities: pd.DataFrame, task: Task) -> StateBatch:
-        """States from events strictly before each entity row's moment, by Feast's point-in-time retrieval.
+        """States from events strictly before each entity row's moment, by Feast's definitions.
 
         `entities` has customer_id (str) and as_of (aware UTC) in any order, duplicates allowed; state i belongs to row i.
         A customer without history by then, or whose last event is older than the view's ttl, has the empty state.
@@ -82,10 +78,7 @@ class Store:
         if self._is_there:
             self.apply()  # another engine may have been chosen since the build
         wanted = [view for view in TASK_VIEWS[task] if view in CUSTOMER_VIEWS]
-        moments = self._row_moments(keys, wanted)
-        if all((times < 0).all() for times in moments.values()):
-            return StateBatch.empty(len(keys))
-        tables = {view.name: self._rows_at(view, keys[Columns.CUSTOMER_ID], moments[view.name]) for view in wanted}
+        tables = self._rows_as_of(wanted, keys)
         return decode(tables.get(CUSTOMER_STATE.name), tables.get(CUSTOMER_PRODUCTS.name))
 
     def feature_service_name(self, task: Task) -> str:
@@ -179,59 +172,23 @@ class Store:
 
             return {view.name: feature_view(view, self._settings) for view in VIEWS}
 
-    def _row_moments(self, keys: pd.DataFrame, wanted: Sequence[View]) -> dict[str, NDArray[np.int64]]:
-        """For every entity row the time of the row of each view that was true, in microseconds; -1 for none."""
-        from features.definitions import moments_name
+    def _rows_as_of(self, views: Sequence[View], keys: pd.DataFrame) -> dict[str, pa.Table]:
+        """For every entity row the row of each view that was true; a null row where there was none."""
+        from features.feast_history import FeastHistory
+        from features.point_in_time import OfflineView, rows_as_of
 
-        for view in wanted:
-            refresh_moments(view, view.path(self._settings), view.moments_path(self._settings))
-        # Feast's join is `row <= moment`; events of the very moment are not known yet, hence one microsecond less.
-        before = keys[Columns.AS_OF] - pd.Timedelta(1, "us")
-        found = self._historical(
-            keys[Columns.CUSTOMER_ID], before, [f"{moments_name(view)}:{ROW_TIME}" for view in wanted]
-        )
+        customers = keys[Columns.CUSTOMER_ID]
+        # A row of the very moment is not known yet, and both engines take what is not newer than the moment.
+        moments = keys[Columns.AS_OF] - pd.Timedelta(1, "us")
+        if self._settings.offline_store == "spark":
+            history = FeastHistory(self._feast, self._settings)
+            times = history.row_moments(customers, moments, views)
+            return {view.name: history.rows_at(view, _schema(view), customers, times[view.name]) for view in views}
+        registered = {view.name: self._feast.get_feature_view(view.name) for view in views}
         return {
-            view.name: found[f"{moments_name(view)}__{ROW_TIME}"].fill_null(-1).to_numpy().astype(np.int64)
-            for view in wanted
+            view.name: rows_as_of(OfflineView.from_feast(registered[view.name]), _schema(view), customers, moments)
+            for view in views
         }
-
-    def _rows_at(self, view: View, customers: pd.Series, times: NDArray[np.int64]) -> pa.Table:
-        """The row of `view` for every (customer, time of a row); a null row where the time is -1."""
-        from features.definitions import exact_name
-
-        schema = pa.schema([_SCHEMAS[view.name].field(name) for name, _ in view.fields])
-        wanted = pd.DataFrame({Columns.CUSTOMER_ID: customers.to_numpy(), "time": times})
-        known = wanted[wanted["time"] >= 0]
-        groups = known.groupby([Columns.CUSTOMER_ID, "time"], sort=True).ngroup()
-        distinct = known.loc[~groups.duplicated()].iloc[np.argsort(groups[~groups.duplicated()].to_numpy())]
-        pieces = [pa.Table.from_pylist([{}], schema=schema)]
-        for start in range(0, len(distinct), _READ_ROWS):
-            piece = distinct.iloc[start : start + _READ_ROWS]
-            found = self._historical(
-                piece[Columns.CUSTOMER_ID],
-                pd.to_datetime(piece["time"], unit="us", utc=True),
-                [f"{exact_name(view)}:{name}" for name in schema.names],
-            )
-            columns = [found[f"{exact_name(view)}__{field.name}"].cast(field.type) for field in schema]
-            pieces.append(pa.Table.from_arrays(columns, schema=schema))
-        position = np.zeros(len(wanted), dtype=np.int64)  # the null row comes first
-        position[known.index] = groups.to_numpy() + 1
-        return pa.concat_tables(pieces).combine_chunks().take(pa.array(position))
-
-    def _historical(self, customers: pd.Series, moments: pd.Series, features: list[str]) -> pa.Table:
-        """Feast's point-in-time join, one row per entity row and in their order; columns are `view__feature`."""
-        entity_rows = pd.DataFrame(
-            {
-                Columns.CUSTOMER_ID: customers.to_numpy(),
-                Columns.EVENT_TIMESTAMP: pd.DatetimeIndex(moments),
-                _ENTITY_ROW: np.arange(len(customers)),
-            }
-        )
-        with quietly():
-            if self._settings.offline_store == "spark":
-                spark.session(self._settings)  # Feast takes the running one
-            table = self._feast.get_historical_features(entity_rows, features, full_feature_names=True).to_arrow()
-        return table.sort_by(_ENTITY_ROW)
 
     def _write(self, view: View, table: pa.Table) -> None:
         from features.online_rows import to_online_rows
@@ -272,6 +229,10 @@ def _as_of_regrouping(states: pa.Table, regrouped: Mapping[str, int]) -> pa.Tabl
     place = states.column_names.index("last_seq")
     last_seq = np.maximum(states["last_seq"].to_numpy(), at_least)
     return states.set_column(place, states.schema.field(place), pa.array(last_seq))
+
+
+def _schema(view: View) -> pa.Schema:
+    return pa.schema([_SCHEMAS[view.name].field(name) for name, _ in view.fields])
 
 
 def _beside(states: pa.Table, products: pa.Table) -> pa.Table:

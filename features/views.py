@@ -49,7 +49,7 @@ class View:
         return path
 
     def moments_path(self, settings: Settings) -> Path:
-        """A narrow copy of the source's keys and times, by which a row is found before it is read (see store.py)."""
+        """A narrow copy of the source's keys and times, by which a row is found before it is read (see feast_history.py)."""
         return settings.feast_dir / f"{self.name}_moments.parquet"
 
     @property
@@ -81,3 +81,13 @@ SERVICE_VERSION: Final = 1
 def feature_service_name(task: Task) -> str:
     """The name of a task's Feast FeatureService, for example `churn_v1`."""
     return f"{task.value.replace('-', '_')}_v{SERVICE_VERSION}"
+
+
+def moments_name(view: View) -> str:
+    """Name of the narrow offline view that tells which row of `view` was true as of a moment."""
+    return f"{view.name}_moments"
+
+
+def exact_name(view: View) -> str:
+    """Name of the offline view that answers with the row of `view` at exactly one moment."""
+    return f"{view.name}_at"

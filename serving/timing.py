@@ -48,8 +48,7 @@ def hour_of_week(at_s: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def customer_hours(state: StateBatch, population: NDArray[np.float64]) -> NDArray[np.float64]:
     """Chance that a customer (n = 1) is active, per hour of the week (168,): their own hours, shrunk to everybody's."""
-    own = np.zeros(N_HOURS)
-    own[state.hour_bins.values] = state.hour_weights.values
+    own = state.hours()[0]
     spread = 0.25 * np.roll(own, 1) + 0.5 * own + 0.25 * np.roll(own, -1)
     return np.asarray((spread + PRIOR_WEIGHT * population) / (own.sum() + PRIOR_WEIGHT))
 

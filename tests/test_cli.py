@@ -50,6 +50,7 @@ def test_the_documented_commands_exist():
         "benchmark next-product",
         "benchmark churn",
         "benchmark best-channel",
+        "benchmark features",
         "doctor",
     }
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+import features.cli
 from features.console import JsonOption, emit, step
 from features.errors import InputError
 from features.settings import Settings
@@ -22,10 +23,11 @@ def register(app: typer.Typer) -> None:
     app.command("models")(models)
     app.command("promote")(promote)
     app.command("rollback")(rollback)
-    group = typer.Typer(help="Measure a model on somebody's data beside its baselines.")
+    group = typer.Typer(help="Measure a model on somebody's data, or the fold on simulated events, beside baselines.")
     group.command("next-product")(benchmark_next_product)
     group.command("churn")(benchmark_churn)
     group.command("best-channel")(benchmark_best_channel)
+    features.cli.register_benchmarks(group)
     app.add_typer(group, name="benchmark", no_args_is_help=True)
 
 

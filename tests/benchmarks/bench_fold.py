@@ -14,7 +14,7 @@ from numba import njit
 
 from features import fold_kernel as kernel
 from features.settings import Settings
-from features.state import _new_buffers, event_arrays
+from features.state import event_arrays, new_buffers
 from features.timeline import read_timeline
 
 PLAIN_EVENTS = 2_000
@@ -56,7 +56,7 @@ def main() -> None:
     if isinstance(customers, pa.ChunkedArray):
         customers = customers.combine_chunks()
     rows = customers.indices.to_numpy().astype(np.int64)
-    events, scratch, buffers = event_arrays(timeline), kernel.new_scratch(), _new_buffers(20_000)
+    events, scratch, buffers = event_arrays(timeline), kernel.new_scratch(), new_buffers(20_000)
     few = type(events)(*(column[:PLAIN_EVENTS] for column in events))
     update_only(scratch, few, rows[:PLAIN_EVENTS])  # compile
     with_rows(scratch, few, rows[:PLAIN_EVENTS], buffers)

@@ -12,6 +12,7 @@ import pytest
 
 from features.checkpoint import Checkpoint
 from features.errors import InputError, MissingError
+from features.point_in_time import OfflineView, rows_as_of
 from features.state import StateBatch, decode, fold_customer
 from features.store import Store
 from features.views import CUSTOMER_STATE, CUSTOMER_TTL, CUSTOMER_VIEWS
@@ -90,17 +91,34 @@ def test_a_training_row_is_the_fold_of_the_events_before_it(world, entity_rows, 
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Feast's ibis calls an old name of DuckDB's
-def test_two_steps_find_what_one_call_of_feast_finds(world, entity_rows, kit):
+def test_the_rows_found_are_those_that_feast_finds(world, entity_rows, kit):
+    """At the very moment of an event, just after it, when the ttl ends and after it, for the unknown, and twice."""
     store, _ = world
-    rows = entity_rows(
-        *[(customer, day) for customer in ("anna", "bert", "r1", "r2", "x") for day in (0, 2, 3, 15, 40)]
-    )
+    a_microsecond, ttl = timedelta(microseconds=1) / timedelta(days=1), CUSTOMER_TTL / timedelta(days=1)
+    days = (0, 2, 2 + a_microsecond, 3, 15, 15, 40, 2 + ttl, 3 + ttl, 3 + ttl + 1 / 86_400, 35 + ttl)
+    rows = entity_rows(*[(customer, day) for customer in ("anna", "x", "bert", "r1", "r2") for day in days])
     keys = rows.rename(columns={"as_of": "event_timestamp"}).assign(row=range(len(rows)))
     keys["event_timestamp"] -= pd.Timedelta(1, "us")
     names = [f"{view.name}:{field}" for view in CUSTOMER_VIEWS for field, _ in view.fields]
     table = store._feast.get_historical_features(keys, names).to_arrow().sort_by("row")
 
-    kit.assert_same_states(store.training_states(rows, Task.NEXT_PRODUCT), decode(table, table))
+    states = store.training_states(rows, Task.NEXT_PRODUCT)
+
+    kit.assert_same_states(states, decode(table, table))
+    assert states.last_seq.tolist() == table["last_seq"].fill_null(0).to_pylist()
+    assert 0 < np.count_nonzero(states.last_seq) < len(rows) - 2 * len(days)  # more are unknown than the one stranger
+
+
+def test_a_source_with_two_rows_of_one_moment_doubles_no_entity_row(world, entity_rows, tmp_path):
+    _, settings = world
+    rows = pq.read_table(settings.customer_state_path)
+    pq.write_table(pa.concat_tables([rows, rows]), tmp_path / "twice.parquet")
+    view = OfflineView(tmp_path / "twice.parquet", "customer_id", "event_timestamp", timedelta(0))
+    entities = entity_rows(("bert", 9), ("anna", 2.5), ("x", 9), ("anna", 5_000))
+
+    found = rows_as_of(view, pa.schema([("last_seq", pa.int64())]), entities["customer_id"], entities["as_of"])
+
+    assert found["last_seq"].to_pylist() == [4, 2, None, 3]  # without a ttl a row counts for ever
 
 
 def test_newer_sources_are_seen_without_another_apply(tmp_path, entity_rows, kit):
