@@ -22,7 +22,7 @@ from features.stream import Applier
 KILLS = 6
 
 WRITER = """
-import json, os, random, sys, threading
+import json, os, random, sys, threading, time
 from datetime import UTC, datetime, timedelta
 import feast
 import features.definitions, features.online_rows
@@ -46,7 +46,7 @@ def work(life):
     applier = Applier(log, store, OnlineReader(settings), settings)
     threading.Thread(target=applier.run_forever, args=(threading.Event(), 0.001), daemon=True).start()
     committer = GroupCommitter(log)
-    senders = [threading.Thread(target=send, args=(committer, life, number)) for number in range(4)]
+    senders = [threading.Thread(target=send, args=(committer, life, number)) for number in range(3)]
     for sender in senders:
         sender.start()
     for sender in senders:
@@ -74,6 +74,7 @@ def send(committer, life, sender):
         table, rejected = parse_table(items, NOW)
         assert not rejected
         committer.submit(table).result()
+        time.sleep(draw.uniform(0, 0.02))  # the stream, in the same process, gets its turn
         os.write(1, json.dumps([os.getpid(), *(item["event_id"] for item in items)]).encode() + b"\\n")
 
 
