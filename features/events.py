@@ -134,6 +134,7 @@ def _sort_out(items: Sequence[Mapping[str, Any]], now: datetime) -> tuple[list[M
     """The fields of the good events, and the first problem of each bad one."""
     good: list[Mapping[str, Any]] = []
     rejections: list[Rejection] = []
+    item: Any  # whatever the sender wrote
     for index, item in enumerate(items):
         if not isinstance(item, Mapping):
             rejections.append(Rejection(index, *_NO_OBJECT, None))

@@ -160,7 +160,8 @@ class Store:
         if self._settings.online_store == "sqlite":
             # Nothing is lost when a process ends. A power cut may take the last rows; the log has them, answers take
             # them from there, and the stream, which looks back when it starts, writes them again.
-            connection = provider.online_store._get_conn(self._feast.config)
+            online_store: Any = provider.online_store
+            connection = online_store._get_conn(self._feast.config)
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("PRAGMA wal_autocheckpoint=10000")  # at 40 MB: a state is some 30 pages
         return provider

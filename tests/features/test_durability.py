@@ -1,4 +1,7 @@
-"""Kill -9 at any moment: nothing acknowledged is lost and nothing counts twice, in the log, online and live."""
+"""Kill -9 at any moment: nothing acknowledged is lost and nothing counts twice, in the log, online and live.
+
+Several senders share commits, while the stream follows them; both are killed together, in the middle of whatever they do.
+"""
 
 import json
 import os
@@ -19,16 +22,22 @@ from features.stream import Applier
 KILLS = 4
 
 WRITER = """
-import json, os, random, sys, threading
+import json, os, random, sys, threading, time
 from datetime import UTC, datetime, timedelta
 import feast
 import features.definitions, features.online_rows
-from features.events import events_to_table, parse_events
+from features.events import parse_table
+from features.group_commit import GroupCommitter
 from features.log import open_log
 from features.online import OnlineReader
 from features.settings import Settings
+from features.state import fold_customer
 from features.store import Store
 from features.stream import Applier
+
+NOW = datetime(2018, 1, 1, tzinfo=UTC)
+warm = {"event_id": "w", "kind": "view", "channel": "web", "customer_id": "c", "product_id": "p"}
+fold_customer(parse_table([warm], NOW)[0])  # what is compiled is loaded once
 
 
 def work(life):
@@ -36,12 +45,21 @@ def work(life):
     log, store = open_log(settings), Store(settings)
     applier = Applier(log, store, OnlineReader(settings), settings)
     threading.Thread(target=applier.run_forever, args=(threading.Event(), 0.001), daemon=True).start()
-    draw = random.Random(life)
+    committer = GroupCommitter(log)
+    senders = [threading.Thread(target=send, args=(committer, life, number)) for number in range(3)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+
+
+def send(committer, life, sender):
+    draw = random.Random(f"{life} {sender}")
     start = datetime(2017, 1, 2, tzinfo=UTC)
     for number in range(100_000):
         items = []
         for place in range(draw.randrange(1, 6)):
-            # A sender that was not answered sends again: ids repeat within a life and over lives.
+            # A sender that was not answered sends again: ids repeat within a life, over lives and between senders.
             event_id = f"{draw.choice([life, max(0, life - 1)])}-{draw.randrange(number + 3)}-{place}"
             drawn = random.Random(event_id)  # the same event whenever it is sent
             items.append({
@@ -53,10 +71,11 @@ def work(life):
                 "product_id": f"p{drawn.randrange(4)}",
                 "value": 1.0,
             })
-        events, rejected = parse_events(items, datetime(2018, 1, 1, tzinfo=UTC))
+        table, rejected = parse_table(items, NOW)
         assert not rejected
-        log.append(events_to_table(events))
-        os.write(1, json.dumps([os.getpid(), *(event.event_id for event in events)]).encode() + b"\\n")
+        committer.submit(table).result()
+        time.sleep(draw.uniform(0, 0.02))  # the stream, in the same process, gets its turn
+        os.write(1, json.dumps([os.getpid(), *(item["event_id"] for item in items)]).encode() + b"\\n")
 
 
 for life in sys.stdin:  # every life is a process of its own; what is imported is imported once
@@ -73,15 +92,19 @@ def test_killed_again_and_again_the_end_state_is_the_fold_of_what_was_acknowledg
     env = {**os.environ, "OMNI_HOME": str(settings.home), "OMNI_CLOCK_START": settings.clock_start.isoformat()}
     draw = np.random.default_rng(17)
     acknowledged: set[str] = set()
+    checkpoint = Checkpoint(settings)
     with subprocess.Popen(
         [sys.executable, "-c", WRITER], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as lives:
         for life in range(KILLS):
+            done = checkpoint.read()
             lives.stdin.write(b"%d\n" % life)
             lives.stdin.flush()
             line = lives.stdout.readline()  # it is at work: wait a moment, then pull the plug
             pid = json.loads(line)[0]
-            time.sleep(draw.uniform(0.0, 1.0))
+            if life == KILLS - 1:  # this time the stream is sure to be at work as well
+                _wait_until(lambda done=done: checkpoint.read() > done, timeout_s=60)
+            time.sleep(draw.uniform(0.0, 0.5))
             os.kill(pid, signal.SIGKILL)
             while line != b"[]\n":
                 acknowledged.update(json.loads(line)[1:])
@@ -93,7 +116,7 @@ def test_killed_again_and_again_the_end_state_is_the_fold_of_what_was_acknowledg
         kept = [event_id for batch in log.read() for event_id in batch["event_id"].to_pylist()]
         assert len(kept) == len(set(kept)) == log.count()
         assert acknowledged <= set(kept)
-        assert Checkpoint(settings).read() <= log.last_seq()
+        assert 0 < checkpoint.read() <= log.last_seq()
         customers = [f"c{number}" for number in range(5)]
         wanted = {customer: fold_customer(log.customer_events(customer)) for customer in customers}
         for customer in customers:  # the answer right after the crash, whatever the stream had done
@@ -104,3 +127,10 @@ def test_killed_again_and_again_the_end_state_is_the_fold_of_what_was_acknowledg
     finally:
         reader.close()
         log.close()
+
+
+def _wait_until(condition, timeout_s: float) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)

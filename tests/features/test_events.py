@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from features.errors import InputError
 from features.event_rules import EVENT_COLUMNS, KIND_RULES
 from features.event_values import EARLIEST, LATEST, dump_properties
-from features.events import EVENT_SCHEMA, Event, events_to_table, parse_events, validate_table
+from features.events import EVENT_SCHEMA, Event, events_to_table, parse_events, parse_table, validate_table
 from features.vocabulary import Channel, Columns, EventKind, IdType
 
 NOW = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
@@ -241,3 +241,11 @@ def test_http_and_bulk_apply_the_same_rules(items: list[dict[str, Any]]) -> None
     assert [(row["index"], row["field"], row["reason"]) for row in rejected.to_pylist()] == [
         (one.index, one.field, one.reason) for one in rejections
     ]
+
+
+@given(st.lists(st.one_of(_items, _near_good, st.just(7)), max_size=6))
+def test_a_table_without_models_is_the_same_table(items: list[Any]) -> None:
+    events, rejections = parse_events(items, NOW)
+    table, told = parse_table(items, NOW)
+    assert told == rejections
+    assert table.equals(events_to_table(events))

@@ -341,6 +341,42 @@ def test_a_reader_never_passes_over_a_slower_writers_event(new_postgres: Callabl
         assert len(followed) == len(set(followed)) == log.count() == 15 * (1 + 10 + 19)
 
 
+def test_tables_appended_together_answer_as_one_after_the_other(new_url: Callable[[], str]) -> None:
+    tables = [
+        table({"event_id": "a", "customer_id": "c1"}, {"event_id": "b", "identifiers": {"cookie": "k"}}),
+        table({"event_id": "b", "customer_id": "c2"}, {"event_id": "c", "customer_id": "c2"}),
+        EVENT_SCHEMA.empty_table(),
+        table({"event_id": "c", "customer_id": "c3"}),
+        table({"event_id": "d", "customer_id": "c3", "identifiers": {"cookie": "k"}}),
+    ]
+    with closing(open_url(new_url())) as together, closing(open_url(new_url())) as apart:
+        results = together.append_many(tables)
+        assert [(one.appended, one.duplicates) for one in results] == [(2, 0), (1, 1), (0, 0), (0, 1), (1, 0)]
+        for one, theirs in zip(results, [apart.append(one) for one in tables], strict=True):
+            assert (one.appended, one.duplicates) == (theirs.appended, theirs.duplicates)
+        assert [one.last_seq for one in results][-1] == together.last_seq()
+        mine, theirs = ([{**row, "seq": 0} for row in read_all(log)] for log in (together, apart))
+        assert mine == theirs and together.fingerprint() == apart.fingerprint()
+
+
+def test_new_rows_appended_together_know_their_own_place(log: EventLog) -> None:
+    log.append(many(0, 3))
+    results = log.append_many([many(3, 2), EVENT_SCHEMA.empty_table(), many(5, 70)])
+    assert [(one.appended, one.last_seq) for one in results] == [(2, 5), (0, 5), (70, 75)]
+    assert [row["seq"] for row in read_all(log)] == list(range(1, 76))
+    assert log.append(many(0, 80)).appended == 5  # 64 and 8 rows at a time, with duplicates among them
+    assert [row["event_id"] for row in read_all(log)] == [f"e{place}" for place in range(80)]
+
+
+def test_an_error_in_one_table_leaves_those_beside_it(log: EventLog) -> None:
+    bad = many(7, 2).set_column(0, EVENT_SCHEMA.field(0), pa.array(["x", None], pa.string()))
+    before, failed, after = log.append_many([many(0, 2), bad, many(2, 2)])
+    assert isinstance(failed, Exception)
+    assert (before.appended, after.appended, after.last_seq) == (2, 2, log.last_seq())
+    assert [row["event_id"] for row in read_all(log)] == ["e0", "e1", "e2", "e3"]
+    assert log.count() == 4
+
+
 def test_a_writer_waits_for_the_one_before_and_its_seqs_are_the_later_ones(new_postgres: Callable[[], str]) -> None:
     url = new_postgres()
     with closing(open_url(url)) as log:

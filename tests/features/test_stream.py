@@ -1,6 +1,7 @@
 """The applier: what is in the log is in the online store, once, whatever is interrupted, late or repeated."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,6 +124,37 @@ def test_what_is_online_already_is_not_written_again(stream, kit):
     assert Applier(log, interrupted, reader, settings).run_once() == len(kit.WORLD)
 
     assert interrupted.writes == 0
+
+
+def test_looking_back_writes_what_a_power_cut_took_and_nothing_else(stream, kit, monkeypatch):
+    log, store, reader, settings = stream
+    monkeypatch.setattr("features.stream._LOOK_BACK_EVENTS", 30)
+    log.append(kit.to_events(kit.WORLD))
+    applier = Applier(log, store, reader, settings)
+    applier.run_once()
+    writes = []
+    monkeypatch.setattr(store, "write_online", lambda *tables: writes.append(tables))
+
+    applier.look_back()
+
+    assert Checkpoint(settings).read() == len(kit.WORLD) - 30
+    assert applier.run_once() == 30
+    assert writes == []
+    Checkpoint(settings).write(10)
+    applier.look_back()
+    assert Checkpoint(settings).read() == 0
+
+
+def test_a_folder_made_anew_begins_at_zero(settings):
+    checkpoint = Checkpoint(settings)
+    checkpoint.write(7)
+    assert Checkpoint(settings).read() == checkpoint.read() == 7
+
+    shutil.rmtree(settings.feast_dir)
+
+    assert checkpoint.read() == 0
+    checkpoint.write(3)
+    assert Checkpoint(settings).read() == checkpoint.read() == 3
 
 
 def test_decisions_are_done_with_though_they_change_nothing(stream, kit):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -120,6 +121,36 @@ def test_a_batch_keeps_the_good_and_tells_the_bad(client: Any) -> None:
         (2, "event", None),
     ]
     assert again.json()["duplicates"] == 1
+
+
+def test_requests_at_once_share_commits_and_hear_each_of_its_own(runtime: Runtime) -> None:
+    groups: list[int] = []
+    append_many = runtime.log.append_many
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(runtime.log, name)
+
+        def append_many(self, tables: Any) -> Any:
+            groups.append(len(tables))
+            return append_many(tables)
+
+    async def post_all() -> list[dict[str, Any]]:
+        app = api.create_app(lambda: replace(runtime, log=Watched()))
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://t") as http,
+        ):
+            bodies = [event(f"g{i // 2}", NOW.isoformat(), "visit") for i in range(40)]  # each event twice
+            return [answer.json() for answer in await asyncio.gather(*(http.post(POSTS[0], json=b) for b in bodies))]
+
+    answers = asyncio.run(post_all())
+
+    assert sum(groups) == 40 and len(groups) < 40
+    assert sorted((one["accepted"], one["duplicates"]) for one in answers) == [(0, 1)] * 20 + [(1, 0)] * 20
+    seqs = [row for batch in runtime.log.read(after_seq=6) for row in batch["seq"].to_pylist()]
+    assert sorted(one["last_seq"] for one in answers if one["accepted"]) == seqs and len(seqs) == 20
 
 
 def test_a_batch_of_only_bad_events_is_422(client: Any) -> None:
