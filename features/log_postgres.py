@@ -50,6 +50,7 @@ _CREATE: Final = (
     " PRIMARY KEY (id_type, id_value, customer_key))",
     "CREATE INDEX IF NOT EXISTS seen_in_by_key ON seen_in (customer_key)",
     'CREATE TABLE IF NOT EXISTS regrouped (customer_id text COLLATE "C" PRIMARY KEY, seq bigint NOT NULL)',
+    "CREATE INDEX IF NOT EXISTS regrouped_by_seq ON regrouped (seq)",
     "CREATE TABLE IF NOT EXISTS events (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
     ' event_id text COLLATE "C" NOT NULL UNIQUE, occurred_us bigint NOT NULL, customer_key bigint NOT NULL,'
     " kind text NOT NULL, channel text NOT NULL, customer_id text, identifiers text, product_id text,"

@@ -39,6 +39,7 @@ CREATE: Final = (
     " PRIMARY KEY (id_type, id_value, customer_key)) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS seen_in_by_key ON seen_in (customer_key)",
     "CREATE TABLE IF NOT EXISTS regrouped (customer_id TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS regrouped_by_seq ON regrouped (seq)",
     # AUTOINCREMENT: a seq is never given out twice, even after the newest event was erased
     "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL UNIQUE,"
     " occurred_us INTEGER NOT NULL, customer_key INTEGER NOT NULL, kind TEXT NOT NULL, channel TEXT NOT NULL,"
