@@ -5,7 +5,8 @@ a row after every distinct moment; a live event runs it once. Both therefore com
 """
 
 import math
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 from numba import njit
@@ -23,10 +24,7 @@ from features.vocabulary import (
     EventKind,
 )
 
-_compiled: Final[Any] = njit(cache=True)
-_part: Final[Any] = njit(cache=True, forceinline=True)
-"""A part of the fold that is compiled into its callers: a call hands over dozens of pointers, and costs more than the work."""
-
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -145,6 +143,17 @@ _SUBSCRIBE: Final = KIND_CODES[EventKind.SUBSCRIBE]
 _UNSUBSCRIBE: Final = KIND_CODES[EventKind.UNSUBSCRIBE]
 _PROFILE: Final = KIND_CODES[EventKind.PROFILE]
 _FEEDBACK: Final = KIND_CODES[EventKind.FEEDBACK]
+
+
+def _compiled(function: _Function) -> _Function:
+    compiled: _Function = njit(cache=True)(function)
+    return compiled
+
+
+def _part(function: _Function) -> _Function:
+    """Compile into the callers: a call hands over dozens of pointers, and costs more than most parts' work."""
+    part: _Function = njit(cache=True, forceinline=True)(function)
+    return part
 
 
 class Scratch(NamedTuple):
