@@ -6,7 +6,7 @@ a row after every distinct moment; a live event runs it once. Both therefore com
 
 import math
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numba import njit
@@ -146,14 +146,12 @@ _FEEDBACK: Final = KIND_CODES[EventKind.FEEDBACK]
 
 
 def _compiled(function: _Function) -> _Function:
-    compiled: _Function = njit(cache=True)(function)
-    return compiled
+    return cast(_Function, njit(cache=True)(function))
 
 
 def _part(function: _Function) -> _Function:
     """Compile into the callers: a call hands over dozens of pointers, and costs more than most parts' work."""
-    part: _Function = njit(cache=True, forceinline=True)(function)
-    return part
+    return cast(_Function, njit(cache=True, forceinline=True)(function))
 
 
 class Scratch(NamedTuple):
