@@ -99,8 +99,13 @@ class FeaturesReport:
             figures = (size.events, size.customers, newest, size.state_rows, every, size.peak_mib)
             sizes.add_row(*(f"{figure:,.0f}" for figure in figures))
         for name, other in self.baselines.items():
-            figures = f"{other.seconds:.2f}", f"{other.events_per_s:,.0f}", f"{other.times_the_fold:.1f}"
-            others.add_row(name, *figures, f"{other.largest_difference:.1e}")
+            others.add_row(
+                name,
+                f"{other.seconds:.2f}",
+                f"{other.events_per_s:,.0f}",
+                f"{other.times_the_fold:.1f}",
+                f"{other.largest_difference:.1e}",
+            )
         growth = ", ".join(f"{name.replace('_', ' ')} {value:,.2f}" for name, value in self.growth.items())
         return Group(sizes, growth, "", others)
 
@@ -207,7 +212,7 @@ def _growth(sizes: list[FoldSize]) -> dict[str, float]:
 def _frame(piece: Piece) -> pd.DataFrame:
     """The columns that SQL and pandas need, of the events that change a state."""
     told = changes_state(piece.events)
-    events: EventArrays = EventArrays(*(column[told] for column in piece.events))
+    events = EventArrays._make(column[told] for column in piece.events)
     return pd.DataFrame(
         {
             "customer": piece.customers[told],

@@ -83,7 +83,7 @@ def make_events(n_events: int, seed: int) -> Iterator[Piece]:
         piece = _draw(rng, number * PIECE_CUSTOMERS, made, codes)
         if made + len(piece) > n_events:
             kept = n_events - made
-            piece = Piece(piece.customers[:kept], EventArrays(*(column[:kept] for column in piece.events)))
+            piece = Piece(piece.customers[:kept], EventArrays._make(column[:kept] for column in piece.events))
         made += len(piece)
         number += 1
         yield piece

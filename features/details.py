@@ -1,7 +1,7 @@
 """The properties of an event come in; one number goes out that holds what the fold takes from them, or what is wrong.
 
-A `profile` event may carry {"consent": {"email": true, "sms": false}, "profiling": false}, a `feedback` event
-{"rating": 4}. Other properties are kept with the event and change no state.
+A `profile` event may carry {"consent": {"email": true, "sms": false}, "profiling": false, "preferred_channel": "sms"}, a
+`feedback` event {"rating": 4}. Other properties are kept with the event and change no state.
 """
 
 import json
@@ -19,8 +19,11 @@ from features.vocabulary import CHANNEL_CODES, Columns, EventKind
 BITS_PER_ANSWER: Final = 2
 NO, YES = 1, 2
 """An answer in a profile's number; 0 where the event does not say."""
+PREFERENCE_SHIFT: Final = 44
+"""Where the preferred channel lies, four bits: its code + 1, or NO_PREFERENCE; 0 where the event does not say."""
+NO_PREFERENCE: Final = 15
 PROFILING_SHIFT: Final = 48
-"""Where the answer about profiling lies; before it lie the channels' answers, in the order of their codes."""
+"""Where the answer about profiling lies; first of all lie the channels' answers, in the order of their codes."""
 TELLING_KINDS: Final = (EventKind.PROFILE.value, EventKind.FEEDBACK.value)
 """Kinds whose properties the fold looks into."""
 
@@ -71,4 +74,9 @@ def _read_profile(properties: Mapping[str, Any]) -> float | str:
         if not isinstance(profiling, bool):
             return 'holds a profiling that is neither true nor false: write it like {"profiling": false}.'
         packed |= (YES if profiling else NO) << PROFILING_SHIFT
+    if "preferred_channel" in properties:
+        preferred = properties["preferred_channel"]
+        if preferred is not None and preferred not in CHANNEL_CODES:
+            return f"holds a preferred_channel that is none: use null or {', '.join(CHANNEL_CODES)}."
+        packed |= (NO_PREFERENCE if preferred is None else CHANNEL_CODES[preferred] + 1) << PREFERENCE_SHIFT
     return float(packed) if packed else math.nan

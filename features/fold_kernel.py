@@ -5,13 +5,14 @@ a row after every distinct moment; a live event runs it once. Both therefore com
 """
 
 import math
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from features.details import BITS_PER_ANSWER, NO, PROFILING_SHIFT, YES
+from features.details import BITS_PER_ANSWER, NO, NO_PREFERENCE, PREFERENCE_SHIFT, PROFILING_SHIFT, YES
 from features.vocabulary import (
     CHANNELS,
     CUSTOMER_KINDS,
@@ -23,10 +24,7 @@ from features.vocabulary import (
     EventKind,
 )
 
-_compiled: Final[Any] = njit(cache=True)
-_part: Final[Any] = njit(cache=True, forceinline=True)
-"""A part of the fold that is compiled into its callers: a call hands over dozens of pointers, and costs more than the work."""
-
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -67,8 +65,10 @@ SCALARS: Final[tuple[str, ...]] = (
     "n_ratings",
     "rating_mean",
     "last_rating",
+    "preferred_channel",
 )
-"""Names of the scalar part of a state. Times are seconds since the epoch; NaN means never (or, of profiling: not asked)."""
+"""Names of the scalar part of a state. Times are seconds since the epoch; NaN means never (or, of profiling and
+the preferred channel, a channel's code: not said)."""
 (
     FIRST_SEEN,
     LAST_EVENT,
@@ -87,7 +87,9 @@ SCALARS: Final[tuple[str, ...]] = (
     HOURS_FROM,
     OCCASIONS,
 ) = range(16)
-PROFILING, N_RATINGS, RATING_MEAN, LAST_RATING = range(OCCASIONS + N_HALF_LIVES, OCCASIONS + N_HALF_LIVES + 4)
+PROFILING, N_RATINGS, RATING_MEAN, LAST_RATING, PREFERRED_CHANNEL = range(
+    OCCASIONS + N_HALF_LIVES, OCCASIONS + N_HALF_LIVES + 5
+)
 COUNTERS: Final = frozenset(
     {"n_action_occasions", "n_occasions", "n_gaps", "gap_m2", "occasion_value", "n_ratings"}
     | {name for name in SCALARS if name.startswith("occasions_")}
@@ -137,11 +139,21 @@ _IS_BOOKKEEPING: Final = _kind_mask((EventKind.DECISION, EventKind.IDENTIFY, Eve
 _ADD: Final = KIND_CODES[EventKind.ADD_TO_CART]
 _REMOVE: Final = KIND_CODES[EventKind.REMOVE_FROM_CART]
 _PURCHASE: Final = KIND_CODES[EventKind.PURCHASE]
+_RETURN: Final = KIND_CODES[EventKind.RETURN]
 _SEND: Final = KIND_CODES[EventKind.SEND]
 _SUBSCRIBE: Final = KIND_CODES[EventKind.SUBSCRIBE]
 _UNSUBSCRIBE: Final = KIND_CODES[EventKind.UNSUBSCRIBE]
 _PROFILE: Final = KIND_CODES[EventKind.PROFILE]
 _FEEDBACK: Final = KIND_CODES[EventKind.FEEDBACK]
+
+
+def _compiled(function: _Function) -> _Function:
+    return cast(_Function, njit(cache=True)(function))
+
+
+def _part(function: _Function) -> _Function:
+    """Compile into the callers: a call hands over dozens of pointers, and costs more than most parts' work."""
+    return cast(_Function, njit(cache=True, forceinline=True)(function))
 
 
 class Scratch(NamedTuple):
@@ -389,6 +401,34 @@ def _note_habit(s: Any, t: float, product: int) -> None:
 
 
 @_part
+def _undo_habit(s: Any, product: int) -> None:
+    """A returned product: its last purchase, which weighs 1, does not count; one that was bought once is no habit."""
+    n = s.cursors[N_HABIT]
+    for i in range(n):
+        if s.habit_codes[i] == product:
+            s.habits[i, HABIT_WEIGHT] -= 1.0
+            s.habits[i, HABIT_COUNT] -= 1.0
+            if s.habits[i, HABIT_COUNT] > 0.0 and s.habits[i, HABIT_WEIGHT] > 0.0:
+                rank_habit(s, i)
+                return
+            s.habit_codes[i] = s.habit_codes[n - 1]
+            s.habits[i, :] = s.habits[n - 1, :]
+            s.habit_ranks[i] = s.habit_ranks[n - 1]
+            s.cursors[N_HABIT] = n - 1
+            return
+
+
+@_part
+def _take_from_cart(s: Any, product: int, quantity: float) -> None:
+    """Units that were taken out; all of them where the event does not say how many."""
+    for i in range(s.cursors[N_IN_CART]):
+        if s.cart_codes[i] == product and quantity < s.cart[i, CART_QUANTITY]:
+            s.cart[i, CART_QUANTITY] -= quantity
+            return
+    _drop_from_cart(s, product)
+
+
+@_part
 def _drop_from_cart(s: Any, product: int) -> None:
     n = s.cursors[N_IN_CART]
     for i in range(n):
@@ -470,6 +510,11 @@ def _note_profile(s: Any, detail: float) -> None:
         s.scalars[PROFILING] = 1.0
     elif answer == NO:
         s.scalars[PROFILING] = 0.0
+    preferred = answers >> PREFERENCE_SHIFT & 15
+    if preferred == NO_PREFERENCE:
+        s.scalars[PREFERRED_CHANNEL] = np.nan
+    elif preferred > 0:
+        s.scalars[PREFERRED_CHANNEL] = preferred - 1
 
 
 @_part
@@ -519,7 +564,9 @@ def apply_event(
     elif kind == _ADD:
         _put_in_cart(s, t, channel, product, quantity)
     elif kind == _REMOVE:
-        _drop_from_cart(s, product)
+        _take_from_cart(s, product, quantity)
+    elif kind == _RETURN:
+        _undo_habit(s, product)
     return True
 
 

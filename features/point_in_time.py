@@ -7,7 +7,7 @@ joined, and the wide rows that were found are read once each. A test holds that 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import numpy as np
@@ -52,7 +52,7 @@ class OfflineView:
     @classmethod
     def from_feast(cls, view: "FeatureView") -> "OfflineView":
         """The facts of a registered view over a Parquet source."""
-        source = view.batch_source
+        source: Any = view.batch_source  # a FileSource, wherever DuckDB is the engine
         return cls(
             path=Path(source.path),
             key=view.join_keys[0],

@@ -147,6 +147,7 @@ def _kinds(m: Moment) -> list[Floats]:
 def _channels(m: Moment) -> list[Floats]:
     contacts = m.counts[:, :, KIND_CODES[EventKind.SEND], _DAY365]
     responses = m.counts[:, :, _RESPONSES, _DAY365].sum(axis=2)
+    preferred = m.scalar("preferred_channel")[:, None]
     return [
         m.counts[:, :, KIND_CODES[EventKind.PURCHASE], _DAY90],
         m.counts[:, :, _ACTIONS, _DAY30].sum(axis=2),
@@ -158,6 +159,7 @@ def _channels(m: Moment) -> list[Floats]:
         m.days_since(m.states.channels[:, :, kernel.LAST_CONTACT]),
         m.days_since(m.states.channels[:, :, kernel.LAST_RESPONSE]),
         m.states.channels[:, :, kernel.CONSENT],
+        np.where(np.isnan(preferred), np.nan, preferred == np.arange(kernel.N_CHANNELS)),
     ]
 
 
@@ -268,7 +270,8 @@ GROUPS: Final[tuple[Group, ...]] = (
         | _per_channel("unanswered_{channel}", "messages by {channel} in a row without an answer")
         | _per_channel("days_since_contact_{channel}", "days since the last message by {channel}")
         | _per_channel("days_since_response_{channel}", "days since the last answer to {channel}")
-        | _per_channel("consent_{channel}", "consent to {channel} (1 given, 0 refused, -1 not asked)"),
+        | _per_channel("consent_{channel}", "consent to {channel} (1 given, 0 refused, -1 not asked)")
+        | _per_channel("prefers_{channel}", "named {channel} as the preferred channel (1 yes, 0 another one)"),
         _channels,
     ),
     Group(

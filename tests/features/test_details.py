@@ -53,6 +53,19 @@ def test_a_profile_says_yes_and_no_and_leaves_the_rest_as_it_was() -> None:
     assert np.isnan(StateBatch.empty(1).scalar("profiling")[0])
 
 
+def test_the_preferred_channel_is_the_last_one_named_until_it_is_withdrawn() -> None:
+    def prefers(*said: dict) -> list[float]:
+        state = fold_customer(history(("view", None), *(("profile", one) for one in said)))
+        signals = dict(zip(SIGNAL_NAMES, compute_signals(state, np.array([1.8e9]))[0], strict=True))
+        return [float(signals[f"prefers_{channel}"]) for channel in ("web", "sms", "store")]
+
+    sms, store = {"preferred_channel": "sms", "consent": {"store": True}}, {"preferred_channel": "store"}
+    assert prefers(sms) == [0, 1, 0]
+    assert prefers(sms, store, {"profiling": True}) == [0, 0, 1]
+    assert np.isnan(prefers(store, {"preferred_channel": None})).all()
+    assert np.isnan(prefers({"consent": {"sms": True}})).all()
+
+
 def test_an_unsubscribe_after_a_profile_holds_and_a_later_profile_too() -> None:
     told = ("profile", {"consent": {"web": True}})
     assert consent(fold_customer(history(told, ("unsubscribe", None))), "web") == 0.0
@@ -81,6 +94,7 @@ def test_what_was_returned_is_a_share_of_what_was_spent() -> None:
         ("profile", {"consent": {"fax": True}}, "no channel"),
         ("profile", {"consent": {"email": "yes"}}, "neither true nor false"),
         ("profile", {"profiling": 0}, "neither true nor false"),
+        ("profile", {"preferred_channel": "fax"}, "that is none"),
         ("feedback", {"rating": "good"}, "no number"),
         ("feedback", {"rating": True}, "no number"),
     ],

@@ -100,6 +100,32 @@ def test_the_cart_is_emptied_by_a_purchase_on_any_channel() -> None:
     assert state.cart_stats.values[0].tolist()[:2] == [CHANNEL_CODES["web"], 3.0]
 
 
+def test_units_taken_out_of_the_cart_leave_the_others_in() -> None:
+    rows = [(0, "add_to_cart", "app", "a", 3), (1, "remove_from_cart", "web", "a", 1)]
+    assert fold_customer(timeline(*rows)).cart_stats.values[0, kernel.CART_QUANTITY] == 2
+    for gone in ((2, "remove_from_cart", "web", "a", 2), (2, "remove_from_cart", "web", "a")):
+        assert len(fold_customer(timeline(*rows, gone)).cart_product.values) == 0
+
+
+def test_a_return_takes_back_the_last_purchase_of_a_habit() -> None:
+    bought = [(0, "purchase", "store", "a", 1, 1.0), (0, "purchase", "store", "b", 1, 1.0)]
+    again = (30, "purchase", "web", "a", 1, 1.0)
+    back = [(day, "return", "store", product, 1, 1.0) for day, product in ((31, "a"), (32, "b"), (33, "never bought"))]
+    state = fold_customer(timeline(*bought, again, *back))
+    assert state.habit_product.values.tolist() == product_code(["a"]).tolist()
+    weight, last, _, count = state.habit_stats.values[0]
+    assert (weight, count) == (pytest.approx(2 ** (-30 / kernel.HABIT_HALF_LIFE_DAYS)), 1)
+    assert last == (START + timedelta(days=30)).timestamp()
+    assert len(fold_customer(timeline(*bought, back[0], back[1])).habit_product.values) == 0
+
+
+def test_looked_up_powers_are_powers() -> None:
+    elapsed = np.concatenate([np.random.default_rng(1).uniform(0, 40, 500), [0.0, 1.0, 900.5, 1_080.0, 1e9]])
+    found = np.array([kernel.decay.py_func(x) for x in elapsed])
+    np.testing.assert_allclose(found, np.exp2(-elapsed), rtol=1e-15, atol=1e-300)
+    assert kernel.decay(3.0) == 0.125
+
+
 def test_contacts_go_unanswered_until_the_customer_responds_on_that_channel() -> None:
     events = timeline(
         (0, "send", "email"), (1, "send", "email"), (1, "send", "sms"), (2, "open", "email"), (3, "send", "email")
@@ -141,6 +167,19 @@ def test_hours_count_active_moments_in_the_week_from_monday() -> None:
         timeline((1 + 9 / 24, "visit", "store"), (1 + 9.5 / 24, "view", "app", "p"), (0, "send", "email"))
     )
     assert state.hour_bins.values.tolist() == [24 + 9]  # Tuesday, nine o'clock; the second action is the same occasion
+
+
+def test_hours_decay_to_the_last_action_over_any_time() -> None:
+    century = 100 * 365.0
+    for days in (90.0, century):  # beyond 63 years the weights are brought to a new moment
+        state = fold_customer(timeline((0, "visit", "store"), (1, "visit", "web"), (days + 1.5 / 24, "visit", "store")))
+        hours = state.hours()[0]
+        # hour 0 on the first day, and hour 1 of whatever weekday the last one is
+        assert hours[0] == pytest.approx(2 ** (-(days + 1.5 / 24) / kernel.HOUR_HALF_LIFE_DAYS), rel=1e-9)
+        assert hours[24] == pytest.approx(2 ** (-(days - 1 + 1.5 / 24) / kernel.HOUR_HALF_LIFE_DAYS), rel=1e-9)
+        assert hours[int(days) % 7 * 24 + 1] == pytest.approx(1.0)
+    assert state.scalar("hours_from")[0] > START.timestamp()
+    assert StateBatch.empty(2).hours().sum() == 0
 
 
 def test_bookkeeping_events_change_nothing_but_the_place_in_the_log() -> None:
