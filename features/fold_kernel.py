@@ -4,11 +4,14 @@
 a row after every distinct moment; a live event runs it once. Both therefore compute the same bits.
 """
 
+import hashlib
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import numpy as np
+from numba import config as numba_config
 from numba import njit
 from numpy.typing import NDArray
 
@@ -145,6 +148,18 @@ _SUBSCRIBE: Final = KIND_CODES[EventKind.SUBSCRIBE]
 _UNSUBSCRIBE: Final = KIND_CODES[EventKind.UNSUBSCRIBE]
 _PROFILE: Final = KIND_CODES[EventKind.PROFILE]
 _FEEDBACK: Final = KIND_CODES[EventKind.FEEDBACK]
+
+
+def _sources_digest() -> str:
+    """Of the files whose words and numbers are compiled in: numba looks at the date of this file only."""
+    sources = (
+        Path(__file__).with_name(name).read_bytes() for name in ("vocabulary.py", "details.py", "fold_kernel.py")
+    )
+    return hashlib.sha256(b"".join(sources)).hexdigest()[:16]
+
+
+# A channel that is added to the vocabulary must not meet code that was compiled for one channel less.
+numba_config.CACHE_DIR = str(Path(__file__).parent / "__pycache__" / f"fold-{_sources_digest()}")  # type: ignore[attr-defined]
 
 
 def _compiled(function: _Function) -> _Function:

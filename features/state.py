@@ -403,7 +403,7 @@ def _details(events: pa.Table) -> Floats:
 
 def _written(events: pa.Table) -> NDArray[np.int8]:
     if Columns.WRITTEN in events.column_names:
-        return events[Columns.WRITTEN].to_numpy().astype(np.int8)
+        return np.asarray(events[Columns.WRITTEN].to_numpy(), dtype=np.int8)
     return np.full(events.num_rows, kernel.WRITTEN, dtype=np.int8)
 
 
