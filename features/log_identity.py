@@ -124,7 +124,7 @@ class IdentityBook:
     def owners(self, name: str) -> set[str]:
         """Customers whom a name may mean: a customer id, an identifier as type:value, or the bare value of identifiers."""
         node = named_node(name)
-        if node.id_type != CUSTOMER or self._read([pack((node,))]) or self._owner(node)[0]:
+        if node.id_type != CUSTOMER or self._read({pack((node,)): (node,)}) or self._owner(node)[0]:
             return {self.find(name, {}) or name}
         id_type, _, value = name.partition(":")
         typed = self._owner(Node(id_type, self._identifiers.kept(id_type, value)))[0]
@@ -224,7 +224,8 @@ class IdentityBook:
 
     def _learn(self, rows: "_Rows", seq: int) -> dict[str, Stored]:
         """The sightings of a batch by text; new ones are kept, and customers whom they join are joined."""
-        stored = self._read(rows.texts)
+        nodes = dict(zip(rows.texts, rows.nodes, strict=True))
+        stored = self._read(nodes)
         new = [place for place, text in enumerate(rows.texts) if text not in stored]
         earlier = [
             place
@@ -237,13 +238,13 @@ class IdentityBook:
             update = "UPDATE customers SET first_us = ? WHERE nodes = ?"
             self._connection.execute(update, (rows.first_us[place], rows.texts[place]))
         if new:
-            stored |= self._read([rows.texts[place] for place in new])
+            stored |= self._read({rows.texts[place]: rows.nodes[place] for place in new})
         changed = [stored[rows.texts[place]] for place in (*new, *earlier)]
         linked = self._link([one.sighting for one in changed])
         if linked:
             new_keys = frozenset(stored[rows.texts[place]].sighting.key for place in new)
             self._regroup({node for sighting in linked for node in sighting.nodes}, seq, new_keys)
-            stored = self._read(rows.texts)
+            stored = self._read(nodes)
         return stored
 
     def _link(self, sightings: Sequence[Sighting]) -> list[Sighting]:
@@ -258,7 +259,7 @@ class IdentityBook:
                 self._connection.execute(_SEE, (*node, sighting.key))
         # a customer who was known by their id alone until now
         named = {node for one in linked for node in one.nodes if node.id_type == CUSTOMER} - known
-        for own in self._read([pack((node,)) for node in named]).values():
+        for own in self._read({pack((node,)): (node,) for node in named}).values():
             self._connection.execute(_SEE, (*own.sighting.nodes[0], own.sighting.key))
         return linked
 
@@ -298,9 +299,10 @@ class IdentityBook:
             nodes = {node for one in self.sightings() for node in one.sighting.nodes}
             self._regroup(nodes, seq, frozenset())
 
-    def _read(self, texts: Sequence[str]) -> dict[str, Stored]:
-        rows = select_in(self._connection, f"{_STORED} WHERE nodes", texts)
-        return {row[1]: _stored(row) for row in rows}
+    def _read(self, wanted: Mapping[str, tuple[Node, ...]]) -> dict[str, Stored]:
+        """Those of the sightings, given as texts with their identifiers, that the log has."""
+        rows = select_in(self._connection, f"{_STORED} WHERE nodes", wanted)
+        return {text: Stored(Sighting(key, wanted[text], first_us), name) for key, text, first_us, name in rows}
 
 
 _STORED: Final = "SELECT customer_key, nodes, first_us, customers.customer_id FROM customers"
