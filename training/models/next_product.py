@@ -24,8 +24,8 @@ from features.vocabulary import CHANNELS, KINDS, Columns, Task
 from training.basket_labels import load_purchases
 from training.labels import Span, data_span
 from training.metrics import Metric
-from training.models.baselines import METHODS, Interactions, recommend, tune
-from training.models.next_product_benchmark import benchmark as benchmark  # what `omni benchmark` calls
+from training.models.baselines import METHODS, recommend, tune
+from training.models.interactions import Interactions
 from training.models.next_product_data import (
     Examples,
     ProductVocabulary,
