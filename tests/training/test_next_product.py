@@ -19,7 +19,6 @@ from features.timeline import TIMELINE_SCHEMA
 from features.vocabulary import Task
 from training.basket_labels import load_purchases, next_baskets, number_purchases
 from training.models.next_product import NextProductConfig, train_next_product
-from training.models.next_product_benchmark import benchmark, read_interactions
 from training.models.next_product_data import CodeRows, ProductVocabulary
 from training.pipeline import load_config
 from training.results import TrainContext
@@ -81,39 +80,6 @@ def test_the_config_file_is_the_config_and_names_real_methods() -> None:
 def test_a_missing_timeline_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="omni features build"):
         load_purchases(tmp_path / "none.parquet")
-
-
-def chain(path: Path, n_users: int = 60) -> Path:
-    """After item i comes i + 1 (of 12), except that a fifth of the steps is random."""
-    rng = np.random.default_rng(0)
-    rows = []
-    for user in range(n_users):
-        item = int(rng.integers(12))
-        for position in range(10):
-            rows.append((user, item, position))
-            item = (item + 1) % 12 if rng.random() > 0.2 else int(rng.integers(12))
-    pd.DataFrame(rows, columns=["user_id", "item_id", "position"]).sample(frac=1, random_state=1).to_csv(
-        path, index=False
-    )
-    return path
-
-
-def test_the_benchmark_finds_the_order_that_popularity_cannot(tmp_path: Path) -> None:
-    report = benchmark(chain(tmp_path / "chain.csv"), seed=1, max_epochs=3)
-    rules = report.baselines["sequence_rules"]["hr@5"].value
-    assert rules > 0.7 > report.baselines["popularity"]["hr@5"].value
-    assert report.rows == {"interactions": 600, "users": 60, "items": 12}
-    written = json.loads(json.dumps(report.to_dict()))
-    assert {"hr@10", "ndcg@10", "recall@10", "mrr@10", "coverage@10"} <= set(written["metrics"])
-    assert report.protocol["refit"] is False
-
-
-def test_the_benchmark_refuses_what_it_cannot_use(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="leave-one-out"):
-        benchmark(tmp_path / "x.csv", "other")
-    (tmp_path / "bad.csv").write_text("user,item\n1,2\n")
-    with pytest.raises(InputError, match="user_id, item_id"):
-        read_interactions(tmp_path / "bad.csv")
 
 
 class StatesFromTimeline:

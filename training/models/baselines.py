@@ -50,7 +50,7 @@ class Popularity:
     def scores(self, customers: IntArray) -> Scores:
         return np.tile(self.score, (len(customers), 1))
 
-    def about(self, data: Interactions, now: float) -> Self:
+    def about(self, data: Interactions, now: float, **asked: Any) -> Self:
         return self
 
 
@@ -69,8 +69,9 @@ class PersonalFrequency:
     def scores(self, customers: IntArray) -> Scores:
         return self.profile[customers].toarray() + self.filler
 
-    def about(self, data: Interactions, now: float) -> Self:
-        return replace(self, profile=decayed_profile(data, now, self.half_life_days))
+    def about(self, data: Interactions, now: float, **asked: Any) -> Self:
+        new = replace(self, **asked)
+        return replace(new, profile=decayed_profile(data, now, new.half_life_days))
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,9 @@ class SequenceRules:
     def scores(self, customers: IntArray) -> Scores:
         return scaled((self.antecedents[customers] @ self.rules).toarray()) + self.filler
 
-    def about(self, data: Interactions, now: float) -> Self:
-        return replace(self, antecedents=recent_profile(data, self.n_recent, self.recent_decay))
+    def about(self, data: Interactions, now: float, **asked: Any) -> Self:
+        new = replace(self, **asked)
+        return replace(new, antecedents=recent_profile(data, new.n_recent, new.recent_decay))
 
 
 @dataclass(frozen=True)
@@ -178,8 +180,9 @@ class ItemKnn:
         own = self.profile[customers]
         return scaled((own @ self.similarity + self.self_weight * own).toarray()) + self.filler
 
-    def about(self, data: Interactions, now: float) -> Self:
-        return replace(self, profile=decayed_profile(data, now, self.half_life_days))
+    def about(self, data: Interactions, now: float, **asked: Any) -> Self:
+        new = replace(self, **asked)
+        return replace(new, profile=decayed_profile(data, now, new.half_life_days))
 
 
 Fit = Callable[..., Recommender]
@@ -194,6 +197,15 @@ METHODS: Final[dict[str, Fit]] = {
     "tifu_knn": TifuKnn.fit,
 }
 """Every baseline by the name it has in reports."""
+
+ASKED: Final[dict[str, frozenset[str]]] = {
+    "personal_frequency": frozenset({"half_life_days"}),
+    "sequence_rules": frozenset({"n_recent", "recent_decay"}),
+    "item_knn": frozenset({"half_life_days", "self_weight"}),
+    "ease": frozenset({"n_recent", "recent_decay"}),
+    "tifu_knn": frozenset({"n_neighbours", "own_share"}),
+}
+"""Settings of `METHODS` that only say how a customer's history is read: changing them needs no new fit."""
 
 
 def tune(

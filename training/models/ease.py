@@ -5,7 +5,7 @@ second power, so callers ask `fits` first.
 """
 
 from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -57,5 +57,6 @@ class Ease:
     def scores(self, customers: IntArray) -> Scores:
         return scaled(self.profile[customers] @ self.weights) + self.filler
 
-    def about(self, data: Interactions, now: float) -> Self:
-        return replace(self, profile=recent_profile(data, self.n_recent, self.recent_decay))
+    def about(self, data: Interactions, now: float, **asked: Any) -> Self:
+        new = replace(self, **asked)
+        return replace(new, profile=recent_profile(data, new.n_recent, new.recent_decay))

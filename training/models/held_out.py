@@ -146,7 +146,7 @@ def _clock(table: pd.DataFrame) -> NDArray[np.float64]:
     column = table["timestamp"]
     if not pd.api.types.is_numeric_dtype(column):
         try:
-            column = pd.to_datetime(column, utc=True)
+            column = pd.to_datetime(column, utc=True, format="ISO8601" if column.dtype == object else None)
         except ValueError as error:
             raise InputError(f"timestamp: {error}.", repair="Write moments as numbers or as ISO 8601.") from error
         return column.dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64) / 1e6

@@ -62,8 +62,10 @@ class HybridConfig(BaseModel):
     """Most passes of the sequence model when it goes on with one more basket."""
     ranker: RankerConfig = RankerConfig()
     """The ranker."""
-    n_tuning_users: int = Field(10_000, ge=1)
-    """Most users on whose validation baskets anything is chosen."""
+    n_tuning_users: int = Field(4_000, ge=1)
+    """Most users on whose validation baskets the methods' settings are chosen."""
+    n_checked_users: int = Field(10_000, ge=1)
+    """Most users on whose validation baskets a fit is stopped and the final choice is made."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def fit(
     seconds: dict[str, float] = {}
     started = perf_counter()
     users, targets = data.targets(1)
-    checked = sample(len(users), config.n_tuning_users, seed)
+    checked = sample(len(users), config.n_checked_users, seed)
     users, targets = users[checked], _subset(targets, checked)
     early, late = data.known(3), data.known(2)
 

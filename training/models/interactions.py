@@ -1,7 +1,7 @@
 """Who took what, when, as flat arrays; and the sparse matrices over it that recommenders are made of."""
 
 from dataclasses import dataclass
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,8 +57,11 @@ class Recommender(Protocol):
         """Scores (n, n_items + 1) of the whole catalogue for customers (n,); column 0 is padding."""
         ...
 
-    def about(self, data: Interactions, now: float) -> Self:
-        """What was learned, asked about other histories of the same customers and items."""
+    def about(self, data: Interactions, now: float, **asked: Any) -> Self:
+        """What was learned, asked about other histories of the same customers and items.
+
+        `asked` replaces settings that nothing learned depends on; their names are in `ASKED`.
+        """
         ...
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from training.models.baselines import METHODS, recommend
-from training.models.interactions import Interactions
+from training.models.baselines import ASKED, METHODS, recommend
+from training.models.interactions import Interactions, Recommender
 from training.ranking_metrics import IntArray, Targets, ranking_values
 
 Axes = Mapping[str, Sequence[Any]]
@@ -17,19 +17,22 @@ def search(
 ) -> tuple[dict[str, Any], float]:
     """Begin with the first value of every key, then try the others of one key after the other and keep what is better.
 
-    As many fits as there are values, where a full grid would need their product. Answers the settings and their value.
+    At most as many fits as there are values, where a full grid would need their product. Answers the settings and their value.
     """
     k = int(metric.split("@")[1])
+    asked = ASKED.get(method, frozenset())
 
-    def value(settings: Mapping[str, Any]) -> float:
-        top = recommend(METHODS[method](data, now, **settings), customers, k)
+    def value(model: Recommender) -> float:
+        top = recommend(model, customers, k)
         return float(np.nanmean(ranking_values(top, targets, (k,))[metric]))
 
     best = {key: values[0] for key, values in axes.items()}
-    reached = value(best) if any(len(values) > 1 for values in axes.values()) else float("nan")
+    model = METHODS[method](data, now, **best)
+    reached = value(model)
     for key, values in axes.items():
         for other in values[1:]:
             tried = {**best, key: other}
-            if (found := value(tried)) > reached:
-                best, reached = tried, found
+            rival = model.about(data, now, **{key: other}) if key in asked else METHODS[method](data, now, **tried)
+            if (found := value(rival)) > reached:
+                best, reached, model = tried, found, rival
     return best, reached

@@ -4,7 +4,7 @@ Hu, He, Gao and Zhang (2020), "Modeling Personalized Item Frequency Information 
 """
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from scipy import sparse
@@ -47,16 +47,17 @@ class TifuKnn:
         pool = own[: min(max_pool, data.n_customers)]
         norms = np.asarray(pool.multiply(pool).sum(axis=1), dtype=np.float32).ravel()
         pool, norms = pool[norms > 0], norms[norms > 0]
-        return cls(own, pool, norms, tie_break(data, now), min(n_neighbours, len(norms) - 1), own_share, decays)
+        return cls(own, pool, norms, tie_break(data, now), n_neighbours, own_share, decays)
 
     def scores(self, customers: IntArray) -> Scores:
         own = self.own[customers]
         found = own.toarray() * np.float32(self.own_share)
-        if self.own_share < 1 and self.n_neighbours > 0:
+        n_neighbours = min(self.n_neighbours, len(self.pool_norms) - 1)
+        if self.own_share < 1 and n_neighbours > 0:
             # The squared distance up to the customer's own norm, which is the same for all neighbours.
             distance = self.pool_norms - 2 * (own @ self.pool.T).toarray()  # (n, pool)
             # One more than asked for: the nearest is the customer, who is in the pool.
-            near = np.argpartition(distance, self.n_neighbours, axis=1)[:, : self.n_neighbours + 1]
+            near = np.argpartition(distance, n_neighbours, axis=1)[:, : n_neighbours + 1]
             n = len(customers)
             rows = np.repeat(np.arange(n), near.shape[1])
             mean = sparse.csr_array(
@@ -65,8 +66,8 @@ class TifuKnn:
             found += (mean @ self.pool).toarray() * np.float32(1 - self.own_share)
         return found + self.filler
 
-    def about(self, data: Interactions, now: float) -> Self:
-        return replace(self, own=_frequencies(data, *self.decays))
+    def about(self, data: Interactions, now: float, **asked: Any) -> Self:
+        return replace(self, own=_frequencies(data, *self.decays), **asked)
 
 
 def _frequencies(data: Interactions, group_size: int, within: float, across: float) -> sparse.csr_array:

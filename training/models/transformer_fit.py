@@ -125,7 +125,7 @@ class TransformerRecommender:
                 found[rows] = (state @ vectors.T).numpy()
         return found
 
-    def about(self, data: Interactions, now: float) -> Self:
+    def about(self, data: Interactions, now: float, **asked: Any) -> Self:
         return replace(self, histories=Sequences.of(data, self.net.size.length, self.sides_of(data)))
 
 
