@@ -152,6 +152,6 @@ def test_nothing_that_is_fitted_depends_on_the_held_out_items(tmp_path: Path) ->
     fits = []
     for data in (one, other):
         settings, valid = hybrid.tune_methods(data, config, 0, lambda _: None)
-        fitted = hybrid.fit(data, config, settings, 0, lambda _: None)
+        fitted = hybrid.fit(data, config, settings, valid, 0, lambda _: None)
         fits.append((settings, valid["rules"], fitted.valid))
     assert fits[0] == fits[1]

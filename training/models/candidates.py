@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.models.baselines import SCORE_BATCH
+from training.models.baselines import SCORE_BATCH, Popularity
 from training.models.interactions import Interactions, Recommender, Scores
 from training.ranking_metrics import IntArray, Targets, hit_matrix, top_k
 
@@ -140,7 +140,9 @@ def collect(
     for first in range(0, len(customers), SCORE_BATCH):
         asked = customers[first : first + SCORE_BATCH]
         scored = [part.scores(asked) for part in parts.values()]
-        items, origin = _union([top_k(scores, n_candidates) for scores in scored])
+        items, origin = _union(
+            [_top(part, scores, n_candidates) for part, scores in zip(parts.values(), scored, strict=True)]
+        )
         columns = []
         for scores in scored:
             value = np.take_along_axis(scores, items, axis=1)
@@ -149,6 +151,12 @@ def collect(
         chunks.append((items, origin, np.concatenate((np.stack(columns, axis=2), own), axis=2, dtype=np.float32)))
     items, origin, features = (np.concatenate(part) for part in zip(*chunks, strict=True))
     return Candidates(items, features, origin, (*names, *HISTORY_FEATURES, *ITEM_FEATURES), tuple(parts))
+
+
+def _top(part: Recommender, scores: Scores, k: int) -> IntArray:
+    if isinstance(part, Popularity):  # the same for everybody
+        return np.tile(top_k(scores[:1], k), (len(scores), 1))
+    return top_k(scores, k)
 
 
 def _union(tops: Sequence[IntArray]) -> tuple[IntArray, IntArray]:

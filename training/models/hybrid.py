@@ -62,9 +62,11 @@ class HybridConfig(BaseModel):
     """Most passes of the sequence model when it goes on with one more basket."""
     ranker: RankerConfig = RankerConfig()
     """The ranker."""
+    min_share: float = Field(0.15, ge=0, lt=1)
+    """A part whose validation value is below this share of the best one's puts no candidates forward."""
     n_tuning_users: int = Field(4_000, ge=1)
     """Most users on whose validation baskets the methods' settings are chosen."""
-    n_checked_users: int = Field(10_000, ge=1)
+    n_checked_users: int = Field(6_000, ge=1)
     """Most users on whose validation baskets a fit is stopped and the final choice is made."""
 
 
@@ -122,12 +124,14 @@ def fit(
     data: HeldOut,
     config: HybridConfig,
     settings: dict[str, dict[str, Any]],
+    reached: Mapping[str, float],
     seed: int,
     progress: Progress,
     checkpoint: Path | None = None,
 ) -> Fitted:
-    """Parts and ranker, as the module's words say; `settings` are those of `tune_methods`."""
-    names = [name for name in config.parts if name in settings]
+    """Parts and ranker, as the module's words say; `settings` and what they `reached` are those of `tune_methods`."""
+    floor = config.min_share * max((reached[name] for name in config.parts if name in reached), default=0.0)
+    names = [name for name in config.parts if name in settings and reached[name] >= floor]
     seconds: dict[str, float] = {}
     started = perf_counter()
     users, targets = data.targets(1)

@@ -58,7 +58,7 @@ def benchmark(
     settings, valid = hybrid.tune_methods(data, config, seed, progress)
     spent["tune"] = perf_counter() - started
     started = perf_counter()
-    fitted = hybrid.fit(data, config, settings, seed, progress, checkpoint)
+    fitted = hybrid.fit(data, config, settings, valid, seed, progress, checkpoint)
     spent["fit"] = perf_counter() - started
     started = perf_counter()
     progress("ranking for the test")

@@ -19,7 +19,7 @@ class RankerConfig(BaseModel):
 
     n_candidates: int = Field(40, ge=1)
     """Best items that each part puts forward."""
-    max_customers: int = Field(20_000, ge=1)
+    max_customers: int = Field(12_000, ge=1)
     """Most customers that are learned from; more are drawn at random."""
     learning_rate: float = Field(0.05, gt=0)
     """Shrinkage of each tree."""

@@ -45,7 +45,7 @@ class TransformerConfig(BaseModel):
     """Transformer blocks."""
     n_heads: int = Field(2, ge=1)
     """Attention heads."""
-    dropout: float = Field(0.2, ge=0, lt=1)
+    dropout: float = Field(0.3, ge=0, lt=1)
     """Share of the activations dropped while learning."""
     start_scale: float = Field(0.05, ge=0)
     """Length per dimension of the item vectors at the start, the singular vectors of smoothed rules; 0 starts at random."""
@@ -59,14 +59,14 @@ class TransformerConfig(BaseModel):
     """Negatives that a batch shares."""
     popular_share: float = Field(0.5, ge=0, le=1)
     """Share of the negatives that is drawn by popularity to the power of 3/4; the rest is drawn evenly."""
-    max_epochs: int = Field(12, ge=1)
+    max_epochs: int = Field(8, ge=1)
     """Most passes over the sequences."""
     max_events: int = Field(4_000_000, ge=1)
     """Most events in all passes together: a large file gets fewer passes, at least one."""
     patience: int = Field(3, ge=1)
     """Passes without a better validation value before the fit stops."""
-    n_threads: int = Field(2, ge=1)
-    """Threads of torch."""
+    n_threads: int = Field(1, ge=1)
+    """Threads of torch; on cores shared with other work one is much faster than two."""
 
 
 @dataclass(frozen=True)
