@@ -90,7 +90,7 @@ def test_without_a_hit_there_is_nothing_to_learn() -> None:
 def test_one_key_after_the_other_finds_what_a_grid_would() -> None:
     axes = {"max_distance": [1, 2], "n_recent": [1], "recent_decay": [0.9, 0.5]}
     targets = Targets.from_lists([[3], [1]])
-    settings, value = search("sequence_rules", axes, DATA, 1e7, np.array([0, 1]), targets, "ndcg@10")
+    found = search("sequence_rules", axes, DATA, 1e7, np.array([0, 1]), targets, "ndcg@10")
     fits = {
         (distance, decay): METHODS["sequence_rules"](DATA, 1e7, distance, n_recent=1, recent_decay=decay)
         for distance in (1, 2)
@@ -100,7 +100,8 @@ def test_one_key_after_the_other_finds_what_a_grid_would() -> None:
         key: np.mean(ranking_values(recommend(fit, np.array([0, 1]), 10), targets, (10,))["ndcg@10"])
         for key, fit in fits.items()
     }
-    assert value == max(values.values()) == values[settings["max_distance"], settings["recent_decay"]]
+    chosen = (found.settings["max_distance"], found.settings["recent_decay"])
+    assert found.value == max(values.values()) == values[chosen]
 
 
 def test_ease_is_the_published_closed_form() -> None:

@@ -151,7 +151,7 @@ def test_nothing_that_is_fitted_depends_on_the_held_out_items(tmp_path: Path) ->
     other = type(one)(type(one.lines)(**{**vars(one.lines), "item": item}), one.left, one.users, one.clock)
     fits = []
     for data in (one, other):
-        settings, valid = hybrid.tune_methods(data, config, 0, lambda _: None)
-        fitted = hybrid.fit(data, config, settings, valid, 0, lambda _: None)
-        fits.append((settings, valid["rules"], fitted.valid))
+        tuned = hybrid.tune_methods(data, config, 0, lambda _: None)
+        fitted = hybrid.fit(data, config, tuned, 0, lambda _: None)
+        fits.append(({name: (one.settings, one.value) for name, one in tuned.items()}, fitted.valid))
     assert fits[0] == fits[1]

@@ -20,7 +20,7 @@ from training.models.ease import fits
 from training.models.held_out import HeldOut
 from training.models.interactions import Interactions, Recommender
 from training.models.ranker import Ranker, RankerConfig, fit_ranker, sample
-from training.models.step_search import search
+from training.models.step_search import Tuned, search
 from training.models.transformer_fit import TransformerConfig, TransformerRecommender, fit_transformer
 from training.ranking_metrics import IntArray, Targets, ranking_values
 from training.results import Progress
@@ -96,22 +96,19 @@ class Tables:
     valid: tuple[Candidates, Targets]
 
 
-def tune_methods(
-    data: HeldOut, config: HybridConfig, seed: int, progress: Progress
-) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
-    """Each method's best settings on validation baskets, fitted without them, and their value."""
+def tune_methods(data: HeldOut, config: HybridConfig, seed: int, progress: Progress) -> dict[str, Tuned]:
+    """Each method with its best settings on validation baskets, fitted without them."""
     users, targets = _sampled(*data.targets(1), config.n_tuning_users, seed)
-    chosen: dict[str, dict[str, Any]] = {}
-    reached: dict[str, float] = {}
+    found: dict[str, Tuned] = {}
     for name, part in config.methods.items():
+        if name not in (*config.parts, *config.baselines):
+            continue
         if part.method == "ease" and not fits(data.lines.n_items):
             progress(f"{name}: left out, {data.lines.n_items:,} items are too many")
             continue
         progress(f"tuning {name}")
-        chosen[name], reached[name] = search(
-            part.method, part.axes, *_seen_by(part.method, data, 2), users, targets, PRIMARY
-        )
-    return chosen, reached
+        found[name] = search(part.method, part.axes, *_seen_by(part.method, data, 2), users, targets, PRIMARY)
+    return found
 
 
 def fit_method(name: str, settings: Mapping[str, Any], config: HybridConfig, data: HeldOut, held_out: int) -> Recommender:
@@ -123,15 +120,15 @@ def fit_method(name: str, settings: Mapping[str, Any], config: HybridConfig, dat
 def fit(
     data: HeldOut,
     config: HybridConfig,
-    settings: dict[str, dict[str, Any]],
-    reached: Mapping[str, float],
+    tuned: Mapping[str, Tuned],
     seed: int,
     progress: Progress,
     checkpoint: Path | None = None,
 ) -> Fitted:
-    """Parts and ranker, as the module's words say; `settings` and what they `reached` are those of `tune_methods`."""
-    floor = config.min_share * max((reached[name] for name in config.parts if name in reached), default=0.0)
-    names = [name for name in config.parts if name in settings and reached[name] >= floor]
+    """Parts and ranker, as the module's words say; `tuned` is what `tune_methods` found."""
+    simple = {name: tuned[name] for name in config.parts if name in tuned}
+    floor = config.min_share * max((one.value for one in simple.values()), default=0.0)
+    simple = {name: one for name, one in simple.items() if one.value >= floor}
     seconds: dict[str, float] = {}
     started = perf_counter()
     users, targets = data.targets(1)
@@ -139,8 +136,8 @@ def fit(
     users, targets = users[checked], _subset(targets, checked)
     early, late = data.known(3), data.known(2)
 
-    parts_before: dict[str, Recommender] = {name: fit_method(name, settings[name], config, data, 3) for name in names}
-    parts: dict[str, Recommender] = {name: fit_method(name, settings[name], config, data, 2) for name in names}
+    parts_before = {name: fit_method(name, one.settings, config, data, 3) for name, one in simple.items()}
+    parts = {name: one.model for name, one in simple.items()}
     seconds["methods"] = perf_counter() - started
     if TRANSFORMER in config.parts:
         started = perf_counter()
@@ -170,7 +167,7 @@ def fit(
     if ranker is not None:
         valid[RANKER] = _value(tables.valid[0].best(ranker.scores(tables.valid[0]), _K), targets)
     seconds[RANKER] = perf_counter() - started
-    return Fitted(parts, settings, ranker, valid, tables, seconds)
+    return Fitted(parts, {name: one.settings for name, one in simple.items()}, ranker, valid, tables, seconds)
 
 
 def rank(fitted: Fitted, data: HeldOut, users: IntArray, config: HybridConfig, k: int, refit: bool = False) -> IntArray:

@@ -1,7 +1,7 @@
 """A file of user-item interactions and a published protocol in, a benchmark report out: all items ranked, nothing filtered."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -18,6 +18,7 @@ from training.models import hybrid
 from training.models.baselines import recommend
 from training.models.held_out import LEAVE_ONE_OUT, PROTOCOLS, HeldOut, read_held_out
 from training.models.hybrid import Fitted, HybridConfig
+from training.models.step_search import Tuned
 from training.ranking_metrics import (
     DEFAULT_KS,
     IntArray,
@@ -55,10 +56,10 @@ def benchmark(
     users, test = data.targets(0)
     spent: dict[str, float] = {}
     started = perf_counter()
-    settings, valid = hybrid.tune_methods(data, config, seed, progress)
+    tuned = hybrid.tune_methods(data, config, seed, progress)
     spent["tune"] = perf_counter() - started
     started = perf_counter()
-    fitted = hybrid.fit(data, config, settings, valid, seed, progress, checkpoint)
+    fitted = hybrid.fit(data, config, tuned, seed, progress, checkpoint)
     spent["fit"] = perf_counter() - started
     started = perf_counter()
     progress("ranking for the test")
@@ -66,7 +67,7 @@ def benchmark(
     spent["predict"] = perf_counter() - started
     spent |= {f"fit.{name}": seconds for name, seconds in fitted.seconds.items()}
     started = perf_counter()
-    tops = _baselines(config, settings, data, users, refit, progress)
+    tops = _baselines(config, tuned, data, users, refit, progress)
     spent["baselines"] = perf_counter() - started
     values = {name: per_user(top, test) for name, top in {**tops, "ours": ours}.items()}
     found: dict[str, dict[str, Metric]] = {}
@@ -84,8 +85,8 @@ def benchmark(
             "filtered": False,
             "all_items": True,
             "chosen": fitted.chosen,
-            "validation": {**valid, **fitted.valid},
-            "settings": settings,
+            "validation": {**{name: one.value for name, one in tuned.items()}, **fitted.valid},
+            "settings": {name: one.settings for name, one in tuned.items()},
         },
         rows={"interactions": len(data.lines.customer), "users": len(users), "items": data.lines.n_items},
         seed=seed,
@@ -118,22 +119,23 @@ def summary(top: IntArray, values: Mapping[str, NDArray[np.float64]], data: Held
 
 def _baselines(
     config: HybridConfig,
-    settings: Mapping[str, Mapping[str, Any]],
+    tuned: Mapping[str, Tuned],
     data: HeldOut,
     users: IntArray,
     refit: bool,
     progress: Progress,
 ) -> dict[str, IntArray]:
     tops = {}
-    for name in _present(config.baselines, settings):
+    for name in config.baselines:
+        if name not in tuned:
+            continue
         progress(f"baseline {name}")
-        model = hybrid.fit_method(name, settings[name], config, data, 1 if refit else 2)
-        tops[name] = recommend(model if refit else model.about(data.known(1), data.now), users, _DEEPEST)
+        if refit:
+            model = hybrid.fit_method(name, tuned[name].settings, config, data, 1)
+        else:
+            model = tuned[name].model.about(data.known(1), data.now)
+        tops[name] = recommend(model, users, _DEEPEST)
     return tops
-
-
-def _present(names: Sequence[str], settings: Mapping[str, Any]) -> list[str]:
-    return [name for name in names if name in settings]
 
 
 def _ablation(

@@ -1,6 +1,7 @@
 """A method's settings, one list of values per key, in; the best on validation targets out, one key at a time."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,21 @@ from training.ranking_metrics import IntArray, Targets, ranking_values
 Axes = Mapping[str, Sequence[Any]]
 
 
+@dataclass(frozen=True)
+class Tuned:
+    """The settings of a method, their value on the validation targets, and the method fitted with them."""
+
+    settings: dict[str, Any]
+    value: float
+    model: Recommender
+
+
 def search(
     method: str, axes: Axes, data: Interactions, now: float, customers: IntArray, targets: Targets, metric: str
-) -> tuple[dict[str, Any], float]:
+) -> Tuned:
     """Begin with the first value of every key, then try the others of one key after the other and keep what is better.
 
-    At most as many fits as there are values, where a full grid would need their product. Answers the settings and their value.
+    At most as many fits as there are values, where a full grid would need their product.
     """
     k = int(metric.split("@")[1])
     asked = ASKED.get(method, frozenset())
@@ -35,4 +45,4 @@ def search(
             rival = model.about(data, now, **{key: other}) if key in asked else METHODS[method](data, now, **tried)
             if (found := value(rival)) > reached:
                 best, reached, model = tried, found, rival
-    return best, reached
+    return Tuned(best, reached, model)
