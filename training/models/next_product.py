@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from features.product_ranking import Companions
 from features.vocabulary import CHANNELS, KINDS, Columns, Task
 from training.basket_labels import load_purchases
 from training.labels import Span, data_span
@@ -34,8 +35,10 @@ from training.models.next_product_data import (
     seconds,
     vocabulary_json,
 )
+from training.models.next_product_ranker import ProductRanker, companions_at, fit_product_ranker, rank_with_trees
 from training.models.next_product_fit import FitHistory, FitSettings, fit_network, rank
 from training.models.next_product_score import rank_with_file
+from training.models.ranker import RankerConfig
 from training.models.onnx_export import as_arrays, export_onnx, open_session, score_onnx
 from training.models.sequence import OUTPUT_NAME, NetworkSize, NextProductNet
 from training.ranking_metrics import (
@@ -105,6 +108,12 @@ class NextProductConfig(BaseModel):
     """Threads of torch; on cores shared with other work one is much faster than two."""
     n_tuning_customers: int = Field(800, ge=1)
     """Validation customers that the baselines are tuned on."""
+    rule_window_days: float = Field(120, gt=0)
+    """Only baskets of so many days make the rules that put candidates forward."""
+    with_ranker: bool = True
+    """Order the candidates by boosted trees, where that is better on the validation period than the network alone."""
+    ranker: RankerConfig = RankerConfig()
+    """The boosted trees."""
     baselines: dict[str, list[dict[str, float]]] = {"popularity": [{}], "personal_frequency": [{}]}
     """Per baseline the settings to choose from on the validation period."""
 
@@ -160,8 +169,24 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
         ctx.progress,
     )
     clock.lap("fit")
+    def companions(moment: datetime) -> Companions:
+        at = moment.timestamp()
+        return companions_at(lines, vocabulary, at, popularity(moment), config.rule_window_days)
+
+    ranker = None
+    if config.with_ranker:
+        ctx.progress("next-product: ranker")
+        ranker = fit_product_ranker(
+            net, valid, vocabulary, companions(periods.valid[0]), config.ranker, PRIMARY, ctx.seed
+        )
+        if ranker is not None and not ranker.helps:
+            ranker = None
+    clock.lap("ranker")
     net.log_popularity.copy_(popularity(periods.test[0]))
-    network_top = rank(net, test, vocabulary, max(KS))
+    if ranker is None:
+        network_top = rank(net, test, vocabulary, max(KS))
+    else:
+        network_top = rank_with_trees(net, test, vocabulary, companions(periods.test[0]), ranker, max(KS))
     clock.lap("predict")
     ctx.progress("next-product: baselines")
     tops, chosen = baseline_rankings(lines, periods, valid, test, config, ctx.seed)
@@ -185,7 +210,12 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
         "n_products": len(vocabulary),
         "baseline_settings": chosen,
         "latency_ms": latency,
+        "ranker": ranker is not None,
     }
+    if ranker is not None:
+        ctx.run.log_metrics(
+            {"valid_network": ranker.valid_network, "valid_ranker": ranker.valid_ranker}
+        )
 
     def rescore(folder: Path) -> NDArray[np.float64]:
         as_of = seconds(test_entities[Columns.AS_OF])
@@ -207,7 +237,7 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
             "best_epoch": history.best + 1,
         },
         metadata=metadata,
-        log_model=lambda run: log_model(run, graph, example, vocabulary, metadata),
+        log_model=lambda run: log_model(run, graph, example, vocabulary, metadata, ranker, companions(periods.test[1])),
         evaluation=_evaluation(test_entities, report.values),
         rescore=rescore,
     )
@@ -330,14 +360,17 @@ def log_model(
     example: tuple[torch.Tensor, ...],
     vocabulary: ProductVocabulary,
     metadata: Mapping[str, Any],
+    ranker: ProductRanker | None,
+    companions: Companions,
 ) -> str:
-    """The graph with its vocabulary beside it; answers the model's URI."""
+    """The graph with its vocabulary and, where there is one, the ranker beside it; answers the model's URI."""
     inputs = as_arrays(example)
     output = {OUTPUT_NAME: score_onnx(open_session(graph.SerializeToString()), inputs)}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "vocabulary.json"
         path.write_text(vocabulary_json(vocabulary), encoding="utf-8")
-        return run.log_onnx(graph, inputs, output, metadata, [path])
+        beside = [path] if ranker is None else [path, *ranker.save(Path(folder), companions)]
+        return run.log_onnx(graph, inputs, output, metadata, beside)
 
 
 def _evaluation(entities: pd.DataFrame, values: NDArray[np.float64]) -> pd.DataFrame:

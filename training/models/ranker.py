@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from training.models.candidates import Candidates
-from training.ranking_metrics import Targets
+from training.ranking_metrics import IntArray, Targets
 
 
 class RankerConfig(BaseModel):
@@ -35,6 +35,8 @@ class RankerConfig(BaseModel):
     """Most trees."""
     patience: int = Field(30, ge=1)
     """Trees without a better validation value before the fit stops."""
+    n_threads: int = Field(1, ge=1)
+    """Threads of LightGBM."""
 
 
 @dataclass(frozen=True)
@@ -64,35 +66,46 @@ def fit_ranker(
     valid: tuple[Candidates, Targets],
     config: RankerConfig,
     seed: int,
-    n_threads: int = 1,
 ) -> Ranker | None:
     """Fit on customers with a target among their candidates; None where nobody has one. Stops on `valid`'s NDCG@10."""
-    learned, checked = _dataset(*train), _dataset(*valid)
-    if learned is None or checked is None:
+    booster = lambdarank(*_grouped(*train), *_grouped(*valid), train[0].names, config, seed)
+    return None if booster is None else Ranker(booster, train[0].names)
+
+
+def lambdarank(
+    features: NDArray[np.float32],
+    labels: NDArray[np.float32],
+    groups: IntArray,
+    valid_features: NDArray[np.float32],
+    valid_labels: NDArray[np.float32],
+    valid_groups: IntArray,
+    names: Sequence[str],
+    config: RankerConfig,
+    seed: int,
+) -> lightgbm.Booster | None:
+    """The trees for candidates (M, F), labels (M,) and how many candidates each customer has; None without customers."""
+    if not len(groups) or not len(valid_groups):
         return None
-    booster = lightgbm.train(
-        {
-            "objective": "lambdarank",
-            "metric": "ndcg",
-            "eval_at": [10],
-            "lambdarank_truncation_level": 20,
-            "learning_rate": config.learning_rate,
-            "num_leaves": config.num_leaves,
-            "min_data_in_leaf": config.min_data_in_leaf,
-            "lambda_l2": config.lambda_l2,
-            "feature_fraction": config.feature_fraction,
-            "seed": seed,
-            "num_threads": n_threads,
-            "deterministic": True,
-            "force_row_wise": True,
-            "verbosity": -1,
-        },
-        learned,
-        config.max_rounds,
-        valid_sets=[checked],
-        callbacks=[lightgbm.early_stopping(config.patience, verbose=False)],
-    )
-    return Ranker(booster, train[0].names)
+    params = {
+        "objective": "lambdarank",
+        "metric": "ndcg",
+        "eval_at": [10],
+        "lambdarank_truncation_level": 20,
+        "learning_rate": config.learning_rate,
+        "num_leaves": config.num_leaves,
+        "min_data_in_leaf": config.min_data_in_leaf,
+        "lambda_l2": config.lambda_l2,
+        "feature_fraction": config.feature_fraction,
+        "seed": seed,
+        "num_threads": config.n_threads,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+    }
+    learned = lightgbm.Dataset(features, labels, group=groups, feature_name=list(names), params={"verbosity": -1})
+    checked = lightgbm.Dataset(valid_features, valid_labels, group=valid_groups, reference=learned)
+    stop = lightgbm.early_stopping(config.patience, verbose=False)
+    return lightgbm.train(params, learned, config.max_rounds, valid_sets=[checked], callbacks=[stop])
 
 
 def sample(n: int, at_most: int, seed: int) -> NDArray[np.int64]:
@@ -102,21 +115,10 @@ def sample(n: int, at_most: int, seed: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).choice(n, at_most, replace=False))
 
 
-def _dataset(candidates: Candidates, targets: Targets) -> lightgbm.Dataset | None:
+def _grouped(
+    candidates: Candidates, targets: Targets
+) -> tuple[NDArray[np.float32], NDArray[np.float32], IntArray]:
     labels = candidates.labels(targets)
     rows = np.flatnonzero(labels.any(axis=1))
-    if not len(rows):
-        return None
     real = candidates.items[rows] > 0
-    return lightgbm.Dataset(
-        candidates.features[rows][real],
-        label=labels[rows][real].astype(np.float32),
-        group=real.sum(axis=1),
-        feature_name=list(_safe(candidates.names)),
-        params={"verbosity": -1},
-        free_raw_data=True,
-    )
-
-
-def _safe(names: Sequence[str]) -> Sequence[str]:
-    return [name.replace("-", "_") for name in names]
+    return candidates.features[rows][real], labels[rows][real].astype(np.float32), real.sum(axis=1)
