@@ -38,7 +38,9 @@ def diversify(
     chosen: list[int] = []
     while left and len(chosen) < k:
         # The group without a name is no group.
-        best = max(left, key=lambda i: (float(scores[columns[i]]) - penalty * (seen[groups[i]] if groups[i] else 0), -i))
+        best = max(
+            left, key=lambda i: (float(scores[columns[i]]) - penalty * (seen[groups[i]] if groups[i] else 0), -i)
+        )
         left.remove(best)
         seen[groups[best]] += 1
         chosen.append(int(columns[best]))

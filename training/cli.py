@@ -115,7 +115,9 @@ def benchmark_next_product(
     protocol: Annotated[str, typer.Option(help="leave-one-out or next-basket.")] = "leave-one-out",
     refit: Annotated[bool, typer.Option("--refit", help="Fit the validation item too before testing.")] = False,
     ablation: Annotated[bool, typer.Option("--ablation", help="Also measure each part alone, and all but it.")] = False,
-    parts: Annotated[str | None, typer.Option(help="Only these parts of the model, for example rules,item_knn.")] = None,
+    parts: Annotated[
+        str | None, typer.Option(help="Only these parts of the model, for example rules,item_knn.")
+    ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Keep the sequence model's fit here, to go on after an interruption.")
     ] = None,

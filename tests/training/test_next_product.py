@@ -16,10 +16,11 @@ from features.errors import InputError, MissingError
 from features.settings import Settings
 from features.state import StateBatch, fold_customer, product_code
 from features.timeline import TIMELINE_SCHEMA
-from features.vocabulary import Task
+from features.vocabulary import CHANNEL_CODES, Task
 from training.basket_labels import load_purchases, next_baskets, number_purchases
 from training.models.next_product import NextProductConfig, train_next_product
-from training.models.next_product_data import CodeRows, ProductVocabulary
+from training.models.next_product_data import CodeRows, Examples, ProductVocabulary
+from training.models.next_product_measure import measure, slices_of
 from training.pipeline import load_config
 from training.results import TrainContext
 
@@ -165,3 +166,33 @@ def test_training_finds_the_habits_and_its_files_score_alone(tmp_path: Path) -> 
     assert trained.rescore is not None
     np.testing.assert_allclose(trained.rescore(tmp_path), trained.evaluation["score"], atol=0.3)
     assert any("epoch 1" in line for line in lines)
+
+
+def test_figures_come_apart_by_what_is_known_of_customers_and_products() -> None:
+    lines = number_purchases(
+        table(
+            [
+                *(("a", product, str(day), day) for day, product in enumerate("xyx")),
+                *(("b", product, str(day), day) for day, product in [(0, "x"), (8, "z")]),
+                ("a", "z", "9", 9),
+                ("a", "x", "9", 9),
+                ("b", "y", "9", 9),
+            ]
+        )
+    ).lines
+    found = next_baskets(lines, 9 * DAY, 10 * DAY)
+    web, store = (CHANNEL_CODES[name] for name in ("web", "store"))
+    inputs = {"channel": np.array([[web], [store]]), "item": np.array([[1], [1]])}
+    examples = Examples(inputs, found.targets, found.customers, np.zeros(2, int))
+    slices = slices_of(examples, lines.before(9 * DAY), new_since=5 * DAY)
+    assert found.targets.items.tolist() == [1, 3, 2]
+    assert slices.targets["repeat"].tolist() == [True, False, False]
+    assert slices.targets["cold_products"].tolist() == [False, True, False]  # z was first bought on day 8
+    assert slices.customers["cold_customers"].tolist() == [False, True]
+    assert slices.customers["web"].tolist() == [True, False]
+    top = np.array([[1, 3] + [0] * 18, [1, 3] + [0] * 18])
+    report = measure(top, {"same": top}, examples, lines, 9 * DAY, 4.0, "ndcg@10", 0)
+    assert report.metrics["recall_repeat@10"].value == 1.0
+    assert report.metrics["recall_explore@10"].value == 0.5  # a's z is found, b's y is not
+    assert report.metrics["coverage@5"].value == pytest.approx(2 / 3)
+    assert report.gains["same"].value == 0.0

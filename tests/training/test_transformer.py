@@ -107,18 +107,18 @@ def test_a_large_file_gets_fewer_passes() -> None:
 def test_a_fit_that_was_killed_goes_on_to_the_same_end(tmp_path: Path) -> None:
     data, path = cycle(), tmp_path / "fit.pt"
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill_at(epoch: int):
         def progress(text: str) -> None:
             if f"epoch {epoch} " in text:
-                raise Killed
+                raise KilledError
 
         return progress
 
     whole = fit_transformer(data, 1e7, CONFIG, 3)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         fit_transformer(data, 1e7, CONFIG, 3, checkpoint=path, progress=kill_at(4))
     lines: list[str] = []
     resumed = fit_transformer(data, 1e7, CONFIG, 3, checkpoint=path, progress=lines.append)

@@ -111,7 +111,9 @@ def tune_methods(data: HeldOut, config: HybridConfig, seed: int, progress: Progr
     return found
 
 
-def fit_method(name: str, settings: Mapping[str, Any], config: HybridConfig, data: HeldOut, held_out: int) -> Recommender:
+def fit_method(
+    name: str, settings: Mapping[str, Any], config: HybridConfig, data: HeldOut, held_out: int
+) -> Recommender:
     """One simple method on all but the last `held_out` baskets."""
     part = config.methods[name]
     return METHODS[part.method](*_seen_by(part.method, data, held_out), **settings)
@@ -210,7 +212,9 @@ def ablate(
     for left_out in found.parts if len(found.parts) > 1 else ():
         progress(f"ablation: without {left_out}")
         kept = [name for name in found.parts if name != left_out]
-        train, valid = ((table.of_parts(kept), targets) for table, targets in (fitted.tables.train, fitted.tables.valid))
+        train, valid = (
+            (table.of_parts(kept), targets) for table, targets in (fitted.tables.train, fitted.tables.valid)
+        )
         ranker = fit_ranker(train, valid, config.ranker, seed)
         if ranker is None:
             continue
@@ -234,7 +238,12 @@ def _asked(fitted: Fitted, data: HeldOut, config: HybridConfig, refit: bool) -> 
 
 
 def _table(
-    parts: Mapping[str, Recommender], data: HeldOut, held_out: int, users: IntArray, targets: Targets, config: HybridConfig
+    parts: Mapping[str, Recommender],
+    data: HeldOut,
+    held_out: int,
+    users: IntArray,
+    targets: Targets,
+    config: HybridConfig,
 ) -> tuple[Candidates, Targets]:
     return collect(parts, _histories(data, held_out, held_out), users, config.ranker.n_candidates), targets
 

@@ -24,7 +24,6 @@ from features.product_ranking import Companions
 from features.vocabulary import CHANNELS, KINDS, Columns, Task
 from training.basket_labels import load_purchases
 from training.labels import Span, data_span
-from training.metrics import Metric
 from training.models.baselines import METHODS, recommend, tune
 from training.models.interactions import Interactions
 from training.models.next_product_data import (
@@ -35,20 +34,14 @@ from training.models.next_product_data import (
     seconds,
     vocabulary_json,
 )
-from training.models.next_product_ranker import ProductRanker, companions_at, fit_product_ranker, rank_with_trees
 from training.models.next_product_fit import FitHistory, FitSettings, fit_network, rank
+from training.models.next_product_measure import KS, measure
+from training.models.next_product_ranker import ProductRanker, companions_at, fit_product_ranker, rank_with_trees
 from training.models.next_product_score import rank_with_file
-from training.models.ranker import RankerConfig
 from training.models.onnx_export import as_arrays, export_onnx, open_session, score_onnx
+from training.models.ranker import RankerConfig
 from training.models.sequence import OUTPUT_NAME, NetworkSize, NextProductNet
-from training.ranking_metrics import (
-    IntArray,
-    Targets,
-    coverage_at_k,
-    paired_gain,
-    ranking_values,
-    with_intervals,
-)
+from training.ranking_metrics import IntArray, Targets, ranking_values
 from training.results import TrainContext, TrainedModel
 from training.splits import TimeSplit
 from training.tracking import Run
@@ -57,7 +50,6 @@ logger = logging.getLogger(__name__)
 
 PRIMARY: Final = "ndcg@10"
 PART: Final = "all"
-KS: Final = (5, 10, 20)
 _LATENCY_CALLS: Final = 200
 
 
@@ -127,15 +119,6 @@ class Periods:
     test: tuple[datetime, datetime]
 
 
-@dataclass(frozen=True)
-class Rankings:
-    """Ranked catalogue rows (n, K) of the test customers by the network and by each baseline, with chosen settings."""
-
-    network: IntArray
-    baselines: dict[str, IntArray]
-    chosen: dict[str, dict[str, float]]
-
-
 def train_next_product(ctx: TrainContext) -> TrainedModel:
     """Fit, measure and export; see the module's words for the protocol."""
     config: NextProductConfig = ctx.config
@@ -169,6 +152,7 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
         ctx.progress,
     )
     clock.lap("fit")
+
     def companions(moment: datetime) -> Companions:
         at = moment.timestamp()
         return companions_at(lines, vocabulary, at, popularity(moment), config.rule_window_days)
@@ -191,7 +175,9 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
     ctx.progress("next-product: baselines")
     tops, chosen = baseline_rankings(lines, periods, valid, test, config, ctx.seed)
     clock.lap("baselines")
-    report = measure(Rankings(network_top, tops, chosen), test, lines, periods, ctx.seed)
+    report = measure(
+        network_top, tops, test, lines, periods.test[0].timestamp(), config.horizon_days, PRIMARY, ctx.seed
+    )
     # The file that serves knows what is popular at the end of the data; nothing else differs from what was measured.
     net.log_popularity.copy_(popularity(periods.test[1]))
     ctx.progress("next-product: writing the graph")
@@ -213,9 +199,7 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
         "ranker": ranker is not None,
     }
     if ranker is not None:
-        ctx.run.log_metrics(
-            {"valid_network": ranker.valid_network, "valid_ranker": ranker.valid_ranker}
-        )
+        ctx.run.log_metrics({"valid_network": ranker.valid_network, "valid_ranker": ranker.valid_ranker})
 
     def rescore(folder: Path) -> NDArray[np.float64]:
         as_of = seconds(test_entities[Columns.AS_OF])
@@ -309,49 +293,6 @@ def baseline_rankings(
             chosen[name], _ = tune(name, grid, past, valid_at, valid.customers[chosen_rows], targets, PRIMARY)
         tops[name] = recommend(METHODS[name](latest, test_at, **chosen[name]), test.customers, max(KS))
     return tops, chosen
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Metrics of the network and the baselines, the network's gains over them, and its primary metric per customer."""
-
-    metrics: dict[str, Metric]
-    baselines: dict[str, dict[str, Metric]]
-    gains: dict[str, Metric]
-    values: NDArray[np.float64]
-
-
-def measure(rankings: Rankings, test: Examples, lines: Interactions, periods: Periods, seed: int) -> Measured:
-    """All metrics on the test customers, with recall also split into products bought before and new ones."""
-    past = lines.before(periods.test[0].timestamp())
-    width = lines.n_items + 1
-    bought = np.isin(
-        test.customers[test.targets.owners()] * width + test.targets.items, past.customer * width + past.item
-    )
-    n_items = len(np.unique(past.item))
-
-    def values_of(top: IntArray) -> dict[str, NDArray[np.float64]]:
-        return ranking_values(top, test.targets, KS)
-
-    def summary(top: IntArray) -> dict[str, Metric]:
-        found = with_intervals(values_of(top), seed)
-        for part, mask in (("repeat", bought), ("explore", ~bought)):
-            split = ranking_values(top, test.targets.keep(mask), (10, 20))
-            if mask.any():
-                wanted = {f"recall_{part}@{k}": split[f"recall@{k}"] for k in (10, 20)}
-                found |= with_intervals(wanted, seed)
-        for k in KS:
-            share = coverage_at_k(top, n_items, k)
-            found[f"coverage@{k}"] = Metric(share, share, share)
-        return found
-
-    ours = values_of(rankings.network)[PRIMARY]
-    return Measured(
-        metrics=summary(rankings.network),
-        baselines={name: summary(top) for name, top in rankings.baselines.items()},
-        gains={name: paired_gain(ours, values_of(top)[PRIMARY], seed) for name, top in rankings.baselines.items()},
-        values=ours,
-    )
 
 
 def log_model(

@@ -112,7 +112,8 @@ def fit_product_ranker(
 def pool_of(net: NextProductNet, examples: Examples, companions: Companions) -> Pool:
     """The candidates of every example."""
     parts = [
-        candidate_pool(scores, inputs, companions) for scores, inputs in _scored(net, examples, np.arange(len(examples)))
+        candidate_pool(scores, inputs, companions)
+        for scores, inputs in _scored(net, examples, np.arange(len(examples)))
     ]
     return Pool(np.concatenate([part.items for part in parts]), np.concatenate([part.features for part in parts]))
 

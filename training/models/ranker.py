@@ -115,9 +115,7 @@ def sample(n: int, at_most: int, seed: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).choice(n, at_most, replace=False))
 
 
-def _grouped(
-    candidates: Candidates, targets: Targets
-) -> tuple[NDArray[np.float32], NDArray[np.float32], IntArray]:
+def _grouped(candidates: Candidates, targets: Targets) -> tuple[NDArray[np.float32], NDArray[np.float32], IntArray]:
     labels = candidates.labels(targets)
     rows = np.flatnonzero(labels.any(axis=1))
     real = candidates.items[rows] > 0

@@ -357,5 +357,3 @@ def _fingerprint(data: Interactions, config: TransformerConfig, seed: int) -> st
     for column in (data.customer, data.item):
         digest.update(np.ascontiguousarray(column, dtype=np.int64).data)
     return digest.hexdigest()
-
-
