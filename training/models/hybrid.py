@@ -172,23 +172,22 @@ def fit(
     return Fitted(parts, {name: one.settings for name, one in simple.items()}, ranker, valid, tables, seconds)
 
 
-def rank(fitted: Fitted, data: HeldOut, users: IntArray, config: HybridConfig, k: int, refit: bool = False) -> IntArray:
-    """The k best items (n, k) for the last basket of users (n,), who are known up to the basket before it."""
-    if fitted.chosen == RANKER and fitted.ranker is not None:
-        found = test_candidates(fitted, data, users, config, refit)
-        return complete(found.best(fitted.ranker.scores(found), k), data, users)
-    return recommend(_asked(fitted, data, config, refit)[fitted.chosen], users, k)
-
-
-def test_candidates(
-    fitted: Fitted, data: HeldOut, users: IntArray, config: HybridConfig, refit: bool = False
-) -> Candidates:
-    """The candidates for the last basket."""
+def candidates(fitted: Fitted, data: HeldOut, users: IntArray, config: HybridConfig, refit: bool = False) -> Candidates:
+    """The candidates for the last basket of users (n,), who are known up to the basket before it."""
     parts = _asked(fitted, data, config, refit)
     return collect(parts, _histories(data, 1, fitted_on=1 if refit else 2), users, config.ranker.n_candidates)
 
 
-def complete(top: IntArray, data: HeldOut, users: IntArray) -> IntArray:
+def rank(fitted: Fitted, found: Candidates, data: HeldOut, k: int) -> IntArray:
+    """The k best items (n, k) of these candidates, by what was chosen: the ranker or one part."""
+    if fitted.chosen == RANKER and fitted.ranker is not None:
+        scores = fitted.ranker.scores(found)
+    else:
+        scores = found.features[:, :, found.names.index(f"score_{fitted.chosen}")]
+    return complete(found.best(scores, k), data)
+
+
+def complete(top: IntArray, data: HeldOut) -> IntArray:
     """Places that no candidate fills get the most popular items that the row does not have yet."""
     short = np.flatnonzero((top == 0).any(axis=1))
     popular = recommend(Popularity.fit(data.known(2), data.now), np.zeros(1, np.int64), 2 * top.shape[1])[0]
@@ -201,14 +200,11 @@ def complete(top: IntArray, data: HeldOut, users: IntArray) -> IntArray:
     return top
 
 
-test_candidates.__test__ = False  # type: ignore[attr-defined]
-
-
 def ablate(
-    fitted: Fitted, found: Candidates, config: HybridConfig, seed: int, progress: Progress
-) -> dict[str, tuple[IntArray, float]]:
-    """The ranker fitted again without one part after the other: name -> (ranked test items, validation NDCG@10)."""
-    results: dict[str, tuple[IntArray, float]] = {}
+    fitted: Fitted, found: Candidates, data: HeldOut, config: HybridConfig, k: int, seed: int, progress: Progress
+) -> dict[str, IntArray]:
+    """The ranker fitted again without one part after the other: what is left out -> the k best of the candidates."""
+    results: dict[str, IntArray] = {}
     for left_out in found.parts if len(found.parts) > 1 else ():
         progress(f"ablation: without {left_out}")
         kept = [name for name in found.parts if name != left_out]
@@ -216,11 +212,9 @@ def ablate(
             (table.of_parts(kept), targets) for table, targets in (fitted.tables.train, fitted.tables.valid)
         )
         ranker = fit_ranker(train, valid, config.ranker, seed)
-        if ranker is None:
-            continue
-        rest = found.of_parts(kept)
-        value = _value(valid[0].best(ranker.scores(valid[0]), _K), valid[1])
-        results[f"without {left_out}"] = (rest.best(ranker.scores(rest), 20), value)
+        if ranker is not None:
+            rest = found.of_parts(kept)
+            results[f"without {left_out}"] = complete(rest.best(ranker.scores(rest), k), data)
     return results
 
 

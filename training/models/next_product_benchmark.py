@@ -16,6 +16,7 @@ from training.benchmark import BenchmarkReport
 from training.metrics import Metric
 from training.models import hybrid
 from training.models.baselines import recommend
+from training.models.candidates import Candidates
 from training.models.held_out import LEAVE_ONE_OUT, PROTOCOLS, HeldOut, read_held_out
 from training.models.hybrid import Fitted, HybridConfig
 from training.models.step_search import Tuned
@@ -63,7 +64,8 @@ def benchmark(
     spent["fit"] = perf_counter() - started
     started = perf_counter()
     progress("ranking for the test")
-    ours = hybrid.rank(fitted, data, users, config, _DEEPEST, refit)
+    candidates = hybrid.candidates(fitted, data, users, config, refit)
+    ours = hybrid.rank(fitted, candidates, data, _DEEPEST)
     spent["predict"] = perf_counter() - started
     spent |= {f"fit.{name}": seconds for name, seconds in fitted.seconds.items()}
     started = perf_counter()
@@ -72,7 +74,7 @@ def benchmark(
     values = {name: per_user(top, test) for name, top in {**tops, "ours": ours}.items()}
     found: dict[str, dict[str, Metric]] = {}
     if ablation:
-        found = _ablation(fitted, data, users, test, config, seed, progress)
+        found = _ablation(fitted, candidates, data, users, test, config, seed, progress)
     return BenchmarkReport(
         task=Task.NEXT_PRODUCT,
         metrics=summary(ours, values["ours"], data, seed),
@@ -139,12 +141,18 @@ def _baselines(
 
 
 def _ablation(
-    fitted: Fitted, data: HeldOut, users: IntArray, test: Targets, config: HybridConfig, seed: int, progress: Progress
+    fitted: Fitted,
+    candidates: Candidates,
+    data: HeldOut,
+    users: IntArray,
+    test: Targets,
+    config: HybridConfig,
+    seed: int,
+    progress: Progress,
 ) -> dict[str, dict[str, Metric]]:
-    found = hybrid.test_candidates(fitted, data, users, config)
     rows = {
         f"only {name}": recommend(part.about(data.known(1), data.now), users, _DEEPEST)
         for name, part in fitted.parts.items()
     }
-    rows |= {name: top for name, (top, _) in hybrid.ablate(fitted, found, config, seed, progress).items()}
+    rows |= hybrid.ablate(fitted, candidates, data, config, _DEEPEST, seed, progress)
     return {name: summary(top, per_user(top, test), data, seed) for name, top in rows.items()}
