@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from features.product_ranking import Companions
+from features.state import StateBatch
 from features.vocabulary import CHANNELS, KINDS, Columns, Task
-from training.basket_labels import load_purchases
+from training.basket_labels import Purchases, load_purchases
 from training.labels import Span, data_span
 from training.models.baselines import METHODS, recommend, tune
 from training.models.interactions import Interactions
@@ -34,7 +35,7 @@ from training.models.next_product_data import (
     seconds,
     vocabulary_json,
 )
-from training.models.next_product_fit import FitHistory, FitSettings, fit_network, rank
+from training.models.next_product_fit import FitHistory, FitSettings, OnEpoch, fit_network, rank
 from training.models.next_product_measure import KS, measure
 from training.models.next_product_ranker import ProductRanker, companions_at, fit_product_ranker, rank_with_trees
 from training.models.next_product_score import rank_with_file
@@ -42,7 +43,7 @@ from training.models.onnx_export import as_arrays, export_onnx, open_session, sc
 from training.models.ranker import RankerConfig
 from training.models.sequence import OUTPUT_NAME, NetworkSize, NextProductNet
 from training.ranking_metrics import IntArray, Targets, ranking_values
-from training.results import TrainContext, TrainedModel
+from training.results import Progress, TrainContext, TrainedModel
 from training.splits import TimeSplit
 from training.tracking import Run
 
@@ -119,38 +120,39 @@ class Periods:
     test: tuple[datetime, datetime]
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What every fit on the same data shares."""
+
+    periods: Periods
+    purchases: Purchases
+    vocabulary: ProductVocabulary
+    train: Examples
+    valid: Examples
+    test: Examples
+    test_states: StateBatch
+    test_entities: pd.DataFrame
+
+    def popularity(self, moment: datetime, config: NextProductConfig) -> torch.Tensor:
+        """Log-popularity (V + 1,) as of a moment."""
+        return log_popularity(
+            self.purchases.lines, self.vocabulary, moment.timestamp(), config.popularity_half_life_days
+        )
+
+
 def train_next_product(ctx: TrainContext) -> TrainedModel:
     """Fit, measure and export; see the module's words for the protocol."""
     config: NextProductConfig = ctx.config
-    torch.set_num_threads(config.n_threads)
-    torch.manual_seed(ctx.seed)
     clock = _Stopwatch()
-    periods = split_periods(data_span(ctx.settings.timeline_path), config)
-    purchases = load_purchases(ctx.settings.timeline_path)
-    lines = purchases.lines
-    vocabulary = ProductVocabulary.of_customers(purchases, periods.valid[0].timestamp(), config.n_min_customers)
-    windows = [*periods.train, periods.valid, periods.test]
-    examples, test_states, test_entities = load_examples(ctx.store, purchases, vocabulary, windows, ctx.progress)
-    n_train = len(periods.train)
-    train = examples.of_moments(0, n_train)
-    valid, test = examples.of_moments(n_train, n_train + 1), examples.of_moments(n_train + 1, n_train + 2)
+    data = prepare(ctx)
+    periods, vocabulary, valid, test = data.periods, data.vocabulary, data.valid, data.test
+    lines = data.purchases.lines
     clock.lap("features")
 
     def popularity(moment: datetime) -> torch.Tensor:
-        return log_popularity(lines, vocabulary, moment.timestamp(), config.popularity_half_life_days)
+        return data.popularity(moment, config)
 
-    net = new_network(config, vocabulary, popularity(periods.valid[0]))
-    history = fit_network(
-        net,
-        train,
-        valid,
-        vocabulary,
-        torch.stack([popularity(cutoff) for cutoff, _ in periods.train]),
-        popularity(periods.valid[0]),
-        fit_settings(config),
-        ctx.seed,
-        ctx.progress,
-    )
+    net, history = fit(data, config, ctx.seed, ctx.progress)
     clock.lap("fit")
 
     def companions(moment: datetime) -> Companions:
@@ -202,8 +204,8 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
         ctx.run.log_metrics({"valid_network": ranker.valid_network, "valid_ranker": ranker.valid_ranker})
 
     def rescore(folder: Path) -> NDArray[np.float64]:
-        as_of = seconds(test_entities[Columns.AS_OF])
-        top = rank_with_file(folder, test_states, as_of, purchases.product_ids, max(KS))
+        as_of = seconds(data.test_entities[Columns.AS_OF])
+        top = rank_with_file(folder, data.test_states, as_of, data.purchases.product_ids, max(KS))
         return ranking_values(top, test.targets, KS)[PRIMARY]
 
     return TrainedModel(
@@ -213,7 +215,7 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
         gains=report.gains,
         seconds=clock.seconds,
         rows={
-            "train": len(train),
+            "train": len(data.train),
             "valid": len(valid),
             "test": len(test),
             "products": len(vocabulary),
@@ -222,9 +224,52 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
         },
         metadata=metadata,
         log_model=lambda run: log_model(run, graph, example, vocabulary, metadata, ranker, companions(periods.test[1])),
-        evaluation=_evaluation(test_entities, report.values),
+        evaluation=_evaluation(data.test_entities, report.values),
         rescore=rescore,
     )
+
+
+def prepare(ctx: TrainContext) -> Prepared:
+    """Load everything that a fit reads. Raises OmniError where the history is missing or too short."""
+    config: NextProductConfig = ctx.config
+    periods = split_periods(data_span(ctx.settings.timeline_path), config)
+    purchases = load_purchases(ctx.settings.timeline_path)
+    vocabulary = ProductVocabulary.of_customers(purchases, periods.valid[0].timestamp(), config.n_min_customers)
+    windows = [*periods.train, periods.valid, periods.test]
+    examples, test_states, test_entities = load_examples(ctx.store, purchases, vocabulary, windows, ctx.progress)
+    n_train = len(periods.train)
+    return Prepared(
+        periods=periods,
+        purchases=purchases,
+        vocabulary=vocabulary,
+        train=examples.of_moments(0, n_train),
+        valid=examples.of_moments(n_train, n_train + 1),
+        test=examples.of_moments(n_train + 1, n_train + 2),
+        test_states=test_states,
+        test_entities=test_entities,
+    )
+
+
+def fit(
+    data: Prepared, config: NextProductConfig, seed: int, progress: Progress, on_epoch: OnEpoch = lambda *_: None
+) -> tuple[NextProductNet, FitHistory]:
+    """A fitted network; `on_epoch` gets the number of each epoch and its validation value, and may raise to stop."""
+    torch.set_num_threads(config.n_threads)
+    torch.manual_seed(seed)
+    net = new_network(config, data.vocabulary, data.popularity(data.periods.valid[0], config))
+    history = fit_network(
+        net,
+        data.train,
+        data.valid,
+        data.vocabulary,
+        torch.stack([data.popularity(cutoff, config) for cutoff, _ in data.periods.train]),
+        data.popularity(data.periods.valid[0], config),
+        fit_settings(config),
+        seed,
+        progress,
+        on_epoch,
+    )
+    return net, history
 
 
 def split_periods(span: Span, config: NextProductConfig) -> Periods:
