@@ -50,9 +50,10 @@ class Ease:
         precision = torch.cholesky_inverse(gram, out=gram)
         weights = precision.div_(-precision.diagonal().clone())
         weights.diagonal().zero_()
-        return cls(
-            recent_profile(data, n_recent, recent_decay), weights.numpy(), tie_break(data, now), n_recent, recent_decay
-        )
+        # LAPACK answers by columns; a sparse product with that copies the whole matrix at every call.
+        by_rows = np.ascontiguousarray(weights.numpy())
+        profile = recent_profile(data, n_recent, recent_decay)
+        return cls(profile, by_rows, tie_break(data, now), n_recent, recent_decay)
 
     def scores(self, customers: IntArray) -> Scores:
         return scaled(self.profile[customers] @ self.weights) + self.filler
