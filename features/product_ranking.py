@@ -102,18 +102,24 @@ def candidate_pool(scores: Floats32, inputs: Mapping[str, NDArray[Any]], compani
     return Pool(items, np.stack(columns, axis=2).astype(np.float32))
 
 
+def tree_scores(pool: Pool, trees: Trees) -> NDArray[np.float64]:
+    """The network's score of each candidate plus what the trees add (n, C); minus infinity where there is none."""
+    real = pool.items > 0
+    found = np.full(pool.items.shape, -np.inf)
+    found[real] = pool.features[:, :, FEATURES.index("score")][real] + trees.predict(pool.features[real], num_threads=1)
+    return found
+
+
 def rerank(scores: Floats32, inputs: Mapping[str, NDArray[Any]], companions: Companions, trees: Trees) -> Floats32:
-    """`scores` (n, V + 1) with the candidates above everything else, in the order of the trees."""
+    """`scores` (n, V + 1) with the candidates above everything else, in the order of the network and the trees together."""
     pool = candidate_pool(scores, inputs, companions)
     real = pool.items > 0
-    found = np.zeros(pool.items.shape)
-    found[real] = trees.predict(pool.features[real], num_threads=1)
-    # Bounded, so that every candidate lies above the rest and the order of the trees is kept.
-    bounded = found / (1.0 + np.abs(found))
+    found = tree_scores(pool, trees)
     top = np.where(np.isfinite(scores), scores, -np.inf).max(axis=1, keepdims=True)
+    lowest = np.where(real, found, np.inf).min(axis=1, keepdims=True)
     ranked = scores.copy()
     rows = np.broadcast_to(np.arange(len(scores))[:, None], pool.items.shape)
-    ranked[rows[real], pool.items[real]] = (top + 2.0 + bounded)[real]
+    ranked[rows[real], pool.items[real]] = (top + 1.0 + found - lowest)[real]
     return ranked
 
 

@@ -1,11 +1,10 @@
 """Validation customers and a fitted network in, the trees that order its candidates out, with what ranks beside it.
 
-The network did not learn from the validation period, so its scores there are what they will be later. The trees learn on
-four fifths of its customers; the rest says when to stop and whether the trees order better than the network alone.
+The network did not learn from the validation period, so its scores there are what they will be later. Trees that learned
+from three quarters of its customers order the candidates of the rest: so it shows whether they do it better than the network.
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +21,12 @@ from features.product_ranking import (
     Pool,
     candidate_pool,
     rerank,
+    tree_scores,
 )
 from training.models.baselines import SequenceRules
 from training.models.interactions import Interactions
 from training.models.next_product_data import Examples, ProductVocabulary
-from training.models.ranker import RankerConfig, lambdarank
+from training.models.ranker import Grouped, RankerConfig, lambdarank
 from training.models.sequence import NextProductNet
 from training.ranking_metrics import IntArray, Targets, hit_matrix, ranking_values, top_k
 
@@ -34,21 +34,22 @@ logger = logging.getLogger(__name__)
 
 _BATCH = 256
 _N_RULES_KEPT = 30
-_CHECKED_SHARE = 0.2
+_N_FOLDS = 4
 
 
 @dataclass(frozen=True)
 class ProductRanker:
-    """Fitted trees and the validation figures of the customers that they did not learn from."""
+    """Trees fitted on all validation customers; the figures are of trees that had not seen the customer."""
 
     booster: lightgbm.Booster
     valid_network: float
     valid_ranker: float
+    standard_error: float
 
     @property
     def helps(self) -> bool:
-        """Whether the trees order better than the network alone."""
-        return self.valid_ranker > self.valid_network
+        """Whether the trees order better than the network alone, by more than chance would."""
+        return self.valid_ranker - self.valid_network > 2 * self.standard_error
 
     def save(self, folder: Path, companions: Companions) -> list[Path]:
         """Write what serving needs beside the network; answers the files."""
@@ -86,26 +87,37 @@ def fit_product_ranker(
     metric: str,
     seed: int,
 ) -> ProductRanker | None:
-    """Trees for a network whose popularity is that of the validation cutoff; None where there is too little to learn."""
-    wanted = vocabulary.from_catalogue(valid.targets)
-    order = np.random.default_rng(seed).permutation(len(valid))
-    n_checked = int(len(valid) * _CHECKED_SHARE)
-    checked, learned = np.sort(order[:n_checked]), np.sort(order[n_checked:])
+    """Trees for a network whose popularity is that of the validation cutoff; None where there is too little to learn.
+
+    They are added to the network's scores, so that they learn only what the network gets wrong.
+    """
     pool = pool_of(net, valid, companions)
-    booster = lambdarank(*_grouped(pool, wanted, learned), *_grouped(pool, wanted, checked), FEATURES, config, seed)
-    if booster is None:
-        return None
+    wanted = vocabulary.from_catalogue(valid.targets)
+    fold = np.random.default_rng(seed).integers(0, _N_FOLDS, len(valid))
+    scores = np.full(pool.items.shape, -np.inf)
+    for number in range(_N_FOLDS):
+        booster = _fit(pool, wanted, np.flatnonzero(fold != number), config, seed)
+        if booster is None:
+            return None
+        rows = np.flatnonzero(fold == number)
+        scores[rows] = tree_scores(Pool(pool.items[rows], pool.features[rows]), booster)
     k = int(metric.split("@")[1])
-    targets = _subset(valid.targets, checked)
 
-    def value(scores_of: Callable[[NDArray[np.float32], dict[str, NDArray[np.generic]]], NDArray[np.float32]]) -> float:
-        top = vocabulary.to_catalogue(_top(net, valid, checked, k, scores_of))
-        return float(np.nanmean(ranking_values(top, targets, (k,))[metric]))
+    def values(of: NDArray[np.floating]) -> NDArray[np.float64]:
+        order = np.argsort(np.where(pool.items > 0, -of, np.inf), axis=1, kind="stable")[:, :k]
+        top = vocabulary.to_catalogue(np.take_along_axis(pool.items, order, axis=1))
+        return ranking_values(top, valid.targets, (k,))[metric]
 
+    network = values(pool.features[:, :, FEATURES.index("score")])
+    with_trees = values(scores)
+    gain = with_trees - network
+    booster = _fit(pool, wanted, np.arange(len(valid)), config, seed)
+    assert booster is not None
     return ProductRanker(
         booster,
-        valid_network=value(lambda scores, _: scores),
-        valid_ranker=value(lambda scores, inputs: rerank(scores, inputs, companions, booster)),
+        valid_network=float(np.nanmean(network)),
+        valid_ranker=float(np.nanmean(with_trees)),
+        standard_error=float(np.nanstd(gain) / np.sqrt(np.isfinite(gain).sum())),
     )
 
 
@@ -150,12 +162,22 @@ def _top(net: NextProductNet, examples: Examples, rows: IntArray, k: int, scores
     return np.concatenate([top_k(scores_of(*part), k) for part in _scored(net, examples, rows)])
 
 
-def _grouped(pool: Pool, wanted: Targets, rows: IntArray) -> tuple[NDArray[np.float32], NDArray[np.float32], IntArray]:
-    """Features, labels and group sizes of the customers `rows` who have a target among their candidates."""
+def _fit(pool: Pool, wanted: Targets, rows: IntArray, config: RankerConfig, seed: int) -> lightgbm.Booster | None:
+    """Trees for the customers `rows`, on top of the network's scores."""
     labels = hit_matrix(pool.items[rows], _subset(wanted, rows))
     useful = labels.any(axis=1)
+    if not useful.any():
+        return None
     real = pool.items[rows][useful] > 0
-    return pool.features[rows][useful][real], labels[useful][real].astype(np.float32), real.sum(axis=1)
+    features = pool.features[rows][useful][real]
+    return lambdarank(
+        Grouped(features, labels[useful][real].astype(np.float32), real.sum(axis=1)),
+        None,
+        FEATURES,
+        config,
+        seed,
+        start=features[:, FEATURES.index("score")],
+    )
 
 
 def _subset(targets: Targets, rows: IntArray) -> Targets:

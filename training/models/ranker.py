@@ -68,24 +68,30 @@ def fit_ranker(
     seed: int,
 ) -> Ranker | None:
     """Fit on customers with a target among their candidates; None where nobody has one. Stops on `valid`'s NDCG@10."""
-    booster = lambdarank(*_grouped(*train), *_grouped(*valid), train[0].names, config, seed)
-    return None if booster is None else Ranker(booster, train[0].names)
+    learned, checked = _grouped(*train), _grouped(*valid)
+    if not len(learned.sizes) or not len(checked.sizes):
+        return None
+    return Ranker(lambdarank(learned, checked, train[0].names, config, seed), train[0].names)
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Candidates (M, F) with labels (M,), customer after customer; `sizes` says how many each customer has."""
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.float32]
+    sizes: IntArray
 
 
 def lambdarank(
-    features: NDArray[np.float32],
-    labels: NDArray[np.float32],
-    groups: IntArray,
-    valid_features: NDArray[np.float32],
-    valid_labels: NDArray[np.float32],
-    valid_groups: IntArray,
+    learned: Grouped,
+    checked: Grouped | None,
     names: Sequence[str],
     config: RankerConfig,
     seed: int,
-) -> lightgbm.Booster | None:
-    """The trees for candidates (M, F), labels (M,) and how many candidates each customer has; None without customers."""
-    if not len(groups) or not len(valid_groups):
-        return None
+    start: NDArray[np.float32] | None = None,
+) -> lightgbm.Booster:
+    """The trees; they stop on `checked` where there is one, and are added to `start` (M,) where that is given."""
     params = {
         "objective": "lambdarank",
         "metric": "ndcg",
@@ -102,10 +108,20 @@ def lambdarank(
         "force_row_wise": True,
         "verbosity": -1,
     }
-    learned = lightgbm.Dataset(features, labels, group=groups, feature_name=list(names), params={"verbosity": -1})
-    checked = lightgbm.Dataset(valid_features, valid_labels, group=valid_groups, reference=learned)
+    quiet = {"verbosity": -1}
+    data = lightgbm.Dataset(
+        learned.features,
+        learned.labels,
+        group=learned.sizes,
+        init_score=start,
+        feature_name=list(names),
+        params=quiet,
+    )
+    if checked is None:
+        return lightgbm.train(params, data, config.max_rounds)
+    against = lightgbm.Dataset(checked.features, checked.labels, group=checked.sizes, reference=data, params=quiet)
     stop = lightgbm.early_stopping(config.patience, verbose=False)
-    return lightgbm.train(params, learned, config.max_rounds, valid_sets=[checked], callbacks=[stop])
+    return lightgbm.train(params, data, config.max_rounds, valid_sets=[against], callbacks=[stop])
 
 
 def sample(n: int, at_most: int, seed: int) -> NDArray[np.int64]:
@@ -115,8 +131,9 @@ def sample(n: int, at_most: int, seed: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).choice(n, at_most, replace=False))
 
 
-def _grouped(candidates: Candidates, targets: Targets) -> tuple[NDArray[np.float32], NDArray[np.float32], IntArray]:
+def _grouped(candidates: Candidates, targets: Targets) -> Grouped:
+    """Those customers who have a target among their candidates."""
     labels = candidates.labels(targets)
     rows = np.flatnonzero(labels.any(axis=1))
     real = candidates.items[rows] > 0
-    return candidates.features[rows][real], labels[rows][real].astype(np.float32), real.sum(axis=1)
+    return Grouped(candidates.features[rows][real], labels[rows][real].astype(np.float32), real.sum(axis=1))
