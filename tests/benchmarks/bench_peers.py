@@ -33,7 +33,7 @@ def ours(data: HeldOut, users: IntArray) -> tuple[IntArray, float]:
     started = time.perf_counter()
     fitted = hybrid.fit(data, config, hybrid.tune_methods(data, config, SEED, print), SEED, print)
     seconds = time.perf_counter() - started
-    return hybrid.rank(fitted, hybrid.candidates(fitted, data, users, config), data, K), seconds
+    return hybrid.rank(fitted, {"": hybrid.best_variant(fitted)}, data, users, config, K)[""], seconds
 
 
 def implicit_model(data: HeldOut, users: IntArray, make: Callable[[], object]) -> tuple[IntArray, float]:

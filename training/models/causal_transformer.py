@@ -45,10 +45,10 @@ class CausalTransformer(nn.Module):
         empty = torch.zeros(size.n_items + 1, 0, dtype=torch.int64)
         self.register_buffer("content", empty if content is None else content)
         for table in (self.item, self.position, *self.sides, *self.contents):
-            nn.init.normal_(table.weight, std=0.02)  # type: ignore[arg-type]
+            nn.init.normal_(table.weight, std=0.02)
             if table is not self.position:
                 with torch.no_grad():
-                    table.weight[0] = 0  # type: ignore[index, operator]
+                    table.weight[0] = 0
 
     def item_vectors(self, rows: Tensor) -> Tensor:
         """The vectors (..., D) of item rows (...): learned ones plus those of the items' content codes."""

@@ -19,7 +19,7 @@ from training.ranking_metrics import IntArray, Targets
 LEAVE_ONE_OUT: Final = "leave-one-out"
 NEXT_BASKET: Final = "next-basket"
 PROTOCOLS: Final = (LEAVE_ONE_OUT, NEXT_BASKET)
-_ORDERS: Final = ("position", "timestamp", "basket", "basket_position")
+_ORDERS: Final = ("position", "timestamp", "basket_position", "basket position", "basket", "basket_id")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from training.models.baselines import METHODS, Popularity, recommend
@@ -32,6 +33,9 @@ RANKER: Final = "ranker"
 TRANSFORMER: Final = "transformer"
 _K: Final = 10
 _RECENT_DAYS: Final = 60.0
+_RANK_BATCH: Final = 4096
+_TUNED_CELLS: Final = 50_000_000
+_MIN_TUNED: Final = 500
 
 
 class PartConfig(BaseModel):
@@ -98,7 +102,9 @@ class Tables:
 
 def tune_methods(data: HeldOut, config: HybridConfig, seed: int, progress: Progress) -> dict[str, Tuned]:
     """Each method with its best settings on validation baskets, fitted without them."""
-    users, targets = _sampled(*data.targets(1), config.n_tuning_users, seed)
+    # Every trial scores users times items: a large catalogue is tuned on fewer users.
+    n_affordable = max(_MIN_TUNED, _TUNED_CELLS // data.lines.n_items)
+    users, targets = _sampled(*data.targets(1), min(config.n_tuning_users, n_affordable), seed)
     found: dict[str, Tuned] = {}
     for name, part in config.methods.items():
         if name not in (*config.parts, *config.baselines):
@@ -172,19 +178,61 @@ def fit(
     return Fitted(parts, {name: one.settings for name, one in simple.items()}, ranker, valid, tables, seconds)
 
 
-def candidates(fitted: Fitted, data: HeldOut, users: IntArray, config: HybridConfig, refit: bool = False) -> Candidates:
-    """The candidates for the last basket of users (n,), who are known up to the basket before it."""
+@dataclass(frozen=True)
+class Variant:
+    """One way of ordering candidates: by a ranker over these parts, or by one part alone."""
+
+    parts: tuple[str, ...]
+    ranker: Ranker | None
+
+    def scores(self, found: Candidates) -> NDArray[np.floating]:
+        """One score per candidate (n, C)."""
+        if self.ranker is not None:
+            return self.ranker.scores(found)
+        return found.features[:, :, found.names.index(f"score_{self.parts[0]}")]
+
+
+def best_variant(fitted: Fitted) -> Variant:
+    """What orders best on the validation basket."""
+    if fitted.chosen == RANKER:
+        return Variant(tuple(fitted.parts), fitted.ranker)
+    return Variant((fitted.chosen,), None)
+
+
+def ablations(fitted: Fitted, config: HybridConfig, seed: int, progress: Progress) -> dict[str, Variant]:
+    """Every part alone, and the ranker fitted again without one part after the other."""
+    found = {f"only {name}": Variant((name,), None) for name in fitted.parts}
+    for left_out in fitted.parts if len(fitted.parts) > 1 else ():
+        progress(f"ablation: without {left_out}")
+        kept = tuple(name for name in fitted.parts if name != left_out)
+        train, valid = (
+            (table.of_parts(kept), targets) for table, targets in (fitted.tables.train, fitted.tables.valid)
+        )
+        ranker = fit_ranker(train, valid, config.ranker, seed)
+        if ranker is not None:
+            found[f"without {left_out}"] = Variant(kept, ranker)
+    return found
+
+
+def rank(
+    fitted: Fitted,
+    variants: Mapping[str, Variant],
+    data: HeldOut,
+    users: IntArray,
+    config: HybridConfig,
+    k: int,
+    refit: bool = False,
+) -> dict[str, IntArray]:
+    """The k best items (n, k) by each variant for the last basket of users (n,), who are known up to the one before it."""
     parts = _asked(fitted, data, config, refit)
-    return collect(parts, _histories(data, 1, fitted_on=1 if refit else 2), users, config.ranker.n_candidates)
-
-
-def rank(fitted: Fitted, found: Candidates, data: HeldOut, k: int) -> IntArray:
-    """The k best items (n, k) of these candidates, by what was chosen: the ranker or one part."""
-    if fitted.chosen == RANKER and fitted.ranker is not None:
-        scores = fitted.ranker.scores(found)
-    else:
-        scores = found.features[:, :, found.names.index(f"score_{fitted.chosen}")]
-    return complete(found.best(scores, k), data)
+    histories = _histories(data, 1, fitted_on=1 if refit else 2)
+    tops: dict[str, list[IntArray]] = {name: [] for name in variants}
+    for first in range(0, len(users), _RANK_BATCH):
+        found = collect(parts, histories, users[first : first + _RANK_BATCH], config.ranker.n_candidates)
+        for name, variant in variants.items():
+            own = found if len(variant.parts) == len(parts) else found.of_parts(variant.parts)
+            tops[name].append(own.best(variant.scores(own), k))
+    return {name: complete(np.concatenate(chunks), data) for name, chunks in tops.items()}
 
 
 def complete(top: IntArray, data: HeldOut) -> IntArray:
@@ -198,24 +246,6 @@ def complete(top: IntArray, data: HeldOut) -> IntArray:
         joined = np.concatenate((own, more))[: top.shape[1]]
         top[row, : len(joined)] = joined
     return top
-
-
-def ablate(
-    fitted: Fitted, found: Candidates, data: HeldOut, config: HybridConfig, k: int, seed: int, progress: Progress
-) -> dict[str, IntArray]:
-    """The ranker fitted again without one part after the other: what is left out -> the k best of the candidates."""
-    results: dict[str, IntArray] = {}
-    for left_out in found.parts if len(found.parts) > 1 else ():
-        progress(f"ablation: without {left_out}")
-        kept = [name for name in found.parts if name != left_out]
-        train, valid = (
-            (table.of_parts(kept), targets) for table, targets in (fitted.tables.train, fitted.tables.valid)
-        )
-        ranker = fit_ranker(train, valid, config.ranker, seed)
-        if ranker is not None:
-            rest = found.of_parts(kept)
-            results[f"without {left_out}"] = complete(rest.best(ranker.scores(rest), k), data)
-    return results
 
 
 def _asked(fitted: Fitted, data: HeldOut, config: HybridConfig, refit: bool) -> dict[str, Recommender]:

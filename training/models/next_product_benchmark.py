@@ -16,9 +16,8 @@ from training.benchmark import BenchmarkReport
 from training.metrics import Metric
 from training.models import hybrid
 from training.models.baselines import recommend
-from training.models.candidates import Candidates
 from training.models.held_out import LEAVE_ONE_OUT, PROTOCOLS, HeldOut, read_held_out
-from training.models.hybrid import Fitted, HybridConfig
+from training.models.hybrid import HybridConfig
 from training.models.step_search import Tuned
 from training.ranking_metrics import (
     DEFAULT_KS,
@@ -34,6 +33,7 @@ from training.results import Progress
 PRIMARY: Final = hybrid.PRIMARY
 CONFIG_FILE: Final = Path(__file__).resolve().parent.parent / "configs" / "next-product-benchmark.toml"
 _DEEPEST: Final = max(DEFAULT_KS)
+_OURS: Final = "ours"
 
 
 def benchmark(
@@ -64,22 +64,22 @@ def benchmark(
     spent["fit"] = perf_counter() - started
     started = perf_counter()
     progress("ranking for the test")
-    candidates = hybrid.candidates(fitted, data, users, config, refit)
-    ours = hybrid.rank(fitted, candidates, data, _DEEPEST)
+    variants = {_OURS: hybrid.best_variant(fitted)}
+    if ablation:
+        variants |= hybrid.ablations(fitted, config, seed, progress)
+    ranked = hybrid.rank(fitted, variants, data, users, config, _DEEPEST, refit)
+    ours = ranked.pop(_OURS)
     spent["predict"] = perf_counter() - started
     spent |= {f"fit.{name}": seconds for name, seconds in fitted.seconds.items()}
     started = perf_counter()
     tops = _baselines(config, tuned, data, users, refit, progress)
     spent["baselines"] = perf_counter() - started
-    values = {name: per_user(top, test) for name, top in {**tops, "ours": ours}.items()}
-    found: dict[str, dict[str, Metric]] = {}
-    if ablation:
-        found = _ablation(fitted, candidates, data, users, test, config, seed, progress)
+    values = {name: per_user(top, test) for name, top in {**tops, _OURS: ours}.items()}
     return BenchmarkReport(
         task=Task.NEXT_PRODUCT,
-        metrics=summary(ours, values["ours"], data, seed),
+        metrics=summary(ours, values[_OURS], data, seed),
         baselines={name: summary(top, values[name], data, seed) for name, top in tops.items()},
-        gains={name: paired_gain(values["ours"][PRIMARY], values[name][PRIMARY], seed) for name in tops},
+        gains={name: paired_gain(values[_OURS][PRIMARY], values[name][PRIMARY], seed) for name in tops},
         seconds=spent,
         protocol={
             "name": protocol,
@@ -92,7 +92,7 @@ def benchmark(
         },
         rows={"interactions": len(data.lines.customer), "users": len(users), "items": data.lines.n_items},
         seed=seed,
-        ablation=found,
+        ablation={name: summary(top, per_user(top, test), data, seed) for name, top in ranked.items()},
     )
 
 
@@ -138,21 +138,3 @@ def _baselines(
             model = tuned[name].model.about(data.known(1), data.now)
         tops[name] = recommend(model, users, _DEEPEST)
     return tops
-
-
-def _ablation(
-    fitted: Fitted,
-    candidates: Candidates,
-    data: HeldOut,
-    users: IntArray,
-    test: Targets,
-    config: HybridConfig,
-    seed: int,
-    progress: Progress,
-) -> dict[str, dict[str, Metric]]:
-    rows = {
-        f"only {name}": recommend(part.about(data.known(1), data.now), users, _DEEPEST)
-        for name, part in fitted.parts.items()
-    }
-    rows |= hybrid.ablate(fitted, candidates, data, config, _DEEPEST, seed, progress)
-    return {name: summary(top, per_user(top, test), data, seed) for name, top in rows.items()}
