@@ -6,6 +6,7 @@ what speaks for each. Training and serving both go through this module, so they 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -60,14 +61,20 @@ class Companions:
     rule_item: NDArray[np.int32]  # (V + 1, R) what follows a product, 0 where there is less
     rule_weight: Floats32  # (V + 1, R)
 
-    @property
+    @cached_property
     def popular(self) -> Rows:
         """The most popular rows, best first."""
-        return np.argsort(-self.log_popularity[1:], kind="stable")[:N_POPULAR] + 1
+        rows: Rows = np.argsort(-self.log_popularity[1:], kind="stable")[:N_POPULAR] + 1
+        return rows
 
     def save(self, path: Path) -> None:
         """Write all arrays to one file."""
-        np.savez_compressed(path, **vars(self))
+        np.savez_compressed(
+            path,
+            log_popularity=self.log_popularity,
+            rule_item=self.rule_item,
+            rule_weight=self.rule_weight,
+        )
 
     @classmethod
     def load(cls, path: Path) -> "Companions":

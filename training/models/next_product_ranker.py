@@ -5,6 +5,7 @@ from three quarters of its customers order the candidates of the rest: so it sho
 """
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,10 +124,7 @@ def fit_product_ranker(
 
 def pool_of(net: NextProductNet, examples: Examples, companions: Companions) -> Pool:
     """The candidates of every example."""
-    parts = [
-        candidate_pool(scores, inputs, companions)
-        for scores, inputs in _scored(net, examples, np.arange(len(examples)))
-    ]
+    parts = [candidate_pool(scores, inputs, companions) for scores, inputs in _scored(net, examples)]
     return Pool(np.concatenate([part.items for part in parts]), np.concatenate([part.features for part in parts]))
 
 
@@ -139,27 +137,20 @@ def rank_with_trees(
     k: int,
 ) -> IntArray:
     """The k best products (n, k) of each example, in catalogue rows."""
-    top = _top(
-        net,
-        examples,
-        np.arange(len(examples)),
-        k,
-        lambda scores, inputs: rerank(scores, inputs, companions, ranker.booster),
-    )
-    return vocabulary.to_catalogue(top)
+    tops = [top_k(rerank(scores, inputs, companions, ranker.booster), k) for scores, inputs in _scored(net, examples)]
+    return vocabulary.to_catalogue(np.concatenate(tops))
 
 
-def _scored(net: NextProductNet, examples: Examples, rows: IntArray):  # type: ignore[no-untyped-def]
+def _scored(
+    net: NextProductNet, examples: Examples
+) -> Iterator[tuple[NDArray[np.float32], dict[str, NDArray[np.generic]]]]:
+    """The network's scores and inputs, batch after batch."""
     net.eval()
     with torch.inference_mode():
-        for first in range(0, len(rows), _BATCH):
-            batch = rows[first : first + _BATCH]
+        for first in range(0, len(examples), _BATCH):
+            batch = np.arange(first, min(first + _BATCH, len(examples)))
             scores = net(*examples.batch(batch)).numpy()
             yield scores, {name: array[batch] for name, array in examples.inputs.items()}
-
-
-def _top(net: NextProductNet, examples: Examples, rows: IntArray, k: int, scores_of) -> IntArray:  # type: ignore[no-untyped-def]
-    return np.concatenate([top_k(scores_of(*part), k) for part in _scored(net, examples, rows)])
 
 
 def _fit(pool: Pool, wanted: Targets, rows: IntArray, config: RankerConfig, seed: int) -> lightgbm.Booster | None:
