@@ -4,11 +4,11 @@ The network, the rules "what follows what", and recent popularity each put candi
 what speaks for each. Training and serving both go through this module, so they cannot disagree.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,11 +46,8 @@ _RULE_HALF_LIFE_DAYS: Final = 21.0
 _CARTED: Final = KIND_CODES[EventKind.ADD_TO_CART]
 
 
-class Trees(Protocol):
-    """The part of lightgbm.Booster that is used."""
-
-    def predict(self, data: Floats32, num_threads: int = 1) -> Any:
-        """One score per row."""
+Trees = Callable[[Floats32], Any]
+"""Features of candidates (M, F) to one score each (M,): a booster's `predict` on one thread."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,7 @@ def tree_scores(pool: Pool, trees: Trees) -> NDArray[np.float64]:
     """The network's score of each candidate plus what the trees add (n, C); minus infinity where there is none."""
     real = pool.items > 0
     found = np.full(pool.items.shape, -np.inf)
-    found[real] = pool.features[:, :, FEATURES.index("score")][real] + trees.predict(pool.features[real], num_threads=1)
+    found[real] = pool.features[:, :, FEATURES.index("score")][real] + trees(pool.features[real])
     return found
 
 

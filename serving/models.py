@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
@@ -12,7 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from features.errors import MissingError, StoreError
-from features.product_ranking import COMPANIONS_FILE, RANKER_FILE, Companions, rerank
+from features.product_ranking import COMPANIONS_FILE, RANKER_FILE, Companions, Trees, rerank
 from features.sequences import model_inputs
 from features.signals import SIGNAL_NAMES
 from features.state import StateBatch, product_code
@@ -97,7 +98,7 @@ class ProductScorer:
         card: ModelCard,
         session: Session,
         product_ids: tuple[str, ...],
-        ranker: tuple[Companions, lightgbm.Booster] | None = None,
+        ranker: tuple[Companions, Trees] | None = None,
     ) -> None:
         self.card = card
         self._ranker = ranker
@@ -225,12 +226,13 @@ def _session(path: Path) -> Session:
     return cast(Session, onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
 
 
-def _ranker(folder: Path) -> tuple[Companions, lightgbm.Booster] | None:
+def _ranker(folder: Path) -> tuple[Companions, Trees] | None:
     """The trees and what ranks beside the network, where the model has them."""
     trees = next(iter(sorted(folder.rglob(RANKER_FILE))), None)
     if trees is None:
         return None
-    return Companions.load(trees.with_name(COMPANIONS_FILE)), lightgbm.Booster(model_file=str(trees))
+    booster = lightgbm.Booster(model_file=str(trees))
+    return Companions.load(trees.with_name(COMPANIONS_FILE)), partial(booster.predict, num_threads=1)
 
 
 def _arm(row: Mapping[str, Any]) -> Arm:

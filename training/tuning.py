@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -58,7 +58,7 @@ class Search:
     """How one task is searched: data loaded once, then a validation value per config."""
 
     metric: str
-    direction: str
+    direction: Literal["minimize", "maximize"]
     warm_up: int
     """Steps before a trial can be cut short."""
     evaluate: Callable[[BaseModel, Report], float]

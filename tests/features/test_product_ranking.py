@@ -42,7 +42,7 @@ class Prefer:
     def __init__(self, name: str, plus: float) -> None:
         self.column, self.plus = FEATURES.index(name), plus
 
-    def predict(self, data: np.ndarray, num_threads: int = 1) -> np.ndarray:
+    def __call__(self, data: np.ndarray) -> np.ndarray:
         return (data[:, self.column] > 0) * self.plus
 
 

@@ -155,3 +155,12 @@ def test_nothing_that_is_fitted_depends_on_the_held_out_items(tmp_path: Path) ->
         fitted = hybrid.fit(data, config, tuned, 0, lambda _: None)
         fits.append(({name: (one.settings, one.value) for name, one in tuned.items()}, fitted.valid))
     assert fits[0] == fits[1]
+
+
+def test_users_with_three_items_only_are_enough(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [(user, int(item), place) for user in range(30) for place, item in enumerate(rng.integers(0, 8, 3))]
+    report = benchmark(write(tmp_path / "short.csv", rows), config=load_config(LEAVE_ONE_OUT, SMALL))
+    assert report.protocol["chosen"] != hybrid.RANKER
+    assert report.rows["users"] == 30
+    assert report.metrics["hr@10"].value == 1.0  # eight items, ten places

@@ -149,8 +149,12 @@ def collect(
             columns += [value - value.max(axis=1, keepdims=True), _places(np.where(items > 0, value, -np.inf))]
         own = histories.features(asked, items)
         chunks.append((items, origin, np.concatenate((np.stack(columns, axis=2), own), axis=2, dtype=np.float32)))
+    every = (*names, *HISTORY_FEATURES, *ITEM_FEATURES)
+    if not chunks:
+        nobody = np.zeros((0, 0), np.int64)
+        return Candidates(nobody, np.zeros((0, 0, len(every)), np.float32), nobody, every, tuple(parts))
     items, origin, features = (np.concatenate(part) for part in zip(*chunks, strict=True))
-    return Candidates(items, features, origin, (*names, *HISTORY_FEATURES, *ITEM_FEATURES), tuple(parts))
+    return Candidates(items, features, origin, every, tuple(parts))
 
 
 def _top(part: Recommender, scores: Scores, k: int) -> IntArray:

@@ -142,9 +142,12 @@ def fit(
     users, targets = data.targets(1)
     checked = sample(len(users), config.n_checked_users, seed)
     users, targets = users[checked], _subset(targets, checked)
-    early, late = data.known(3), data.known(2)
+    learners = data.targets(2)
+    # Where nobody has a history before that basket there is nothing for a ranker, and the best part answers alone.
+    before = 3 if len(learners[0]) else 2
+    early, late = data.known(before), data.known(2)
 
-    parts_before = {name: fit_method(name, one.settings, config, data, 3) for name, one in simple.items()}
+    parts_before = {name: fit_method(name, one.settings, config, data, before) for name, one in simple.items()}
     parts = {name: one.model for name, one in simple.items()}
     seconds["methods"] = perf_counter() - started
     if TRANSFORMER in config.parts:
@@ -164,7 +167,7 @@ def fit(
     started = perf_counter()
     progress("candidates")
     tables = Tables(
-        train=_table(parts_before, data, 3, *_sampled(*data.targets(2), config.ranker.max_customers, seed), config),
+        train=_table(parts_before, data, before, *_sampled(*learners, config.ranker.max_customers, seed), config),
         valid=_table(parts, data, 2, users, targets, config),
     )
     seconds["candidates"] = perf_counter() - started

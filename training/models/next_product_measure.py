@@ -97,7 +97,7 @@ def slices_of(test: Examples, past: Interactions, new_since: float) -> Slices:
     baskets = np.unique(past.basket, return_index=True)[1]
     n_baskets = np.bincount(past.customer[baskets], minlength=past.n_customers)[test.customers]
     latest = test.inputs["channel"][:, -1]
-    has_event = test.inputs["item"][:, -1] > 0
+    has_event = test.inputs["item"][:, -1].astype(np.int64) > 0
     by_channel = {
         channel.value: has_event & (latest == code) for code, channel in enumerate(CHANNELS) if (latest == code).any()
     }

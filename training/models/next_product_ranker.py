@@ -101,7 +101,7 @@ def fit_product_ranker(
         if booster is None:
             return None
         rows = np.flatnonzero(fold == number)
-        scores[rows] = tree_scores(Pool(pool.items[rows], pool.features[rows]), booster)
+        scores[rows] = tree_scores(Pool(pool.items[rows], pool.features[rows]), booster.predict)
     k = int(metric.split("@")[1])
 
     def values(of: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -137,7 +137,10 @@ def rank_with_trees(
     k: int,
 ) -> IntArray:
     """The k best products (n, k) of each example, in catalogue rows."""
-    tops = [top_k(rerank(scores, inputs, companions, ranker.booster), k) for scores, inputs in _scored(net, examples)]
+    tops = [
+        top_k(rerank(scores, inputs, companions, ranker.booster.predict), k)
+        for scores, inputs in _scored(net, examples)
+    ]
     return vocabulary.to_catalogue(np.concatenate(tops))
 
 

@@ -1,6 +1,7 @@
 """A registered next-product model's files and customer states in, ranked products out: scores without the network's code."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import lightgbm
@@ -42,6 +43,6 @@ def rank_with_file(
         inputs = model_inputs(states.take(index), as_of_s[index], to_rows)
         scores = score_onnx(session, inputs)
         if booster is not None and companions is not None:
-            scores = rerank(scores, inputs, companions, booster)
+            scores = rerank(scores, inputs, companions, partial(booster.predict, num_threads=1))
         parts.append(rows[top_k(scores, k)])
     return np.concatenate(parts) if parts else np.empty((0, k), np.int64)
