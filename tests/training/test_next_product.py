@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.errors import InputError, MissingError
+from features.product_ranking import COMPANIONS_FILE, RANKER_FILE
 from features.settings import Settings
 from features.state import StateBatch, fold_customer, product_code
 from features.timeline import TIMELINE_SCHEMA
@@ -21,6 +22,8 @@ from training.basket_labels import load_purchases, next_baskets, number_purchase
 from training.models.next_product import NextProductConfig, train_next_product
 from training.models.next_product_data import CodeRows, Examples, ProductVocabulary
 from training.models.next_product_measure import measure, slices_of
+from training.models.next_product_ranker import ProductRanker
+from training.models.ranker import RankerConfig
 from training.pipeline import load_config
 from training.results import TrainContext
 
@@ -117,7 +120,8 @@ class SilentRun:
     def log_onnx(self, model: Any, example: Any, output: Any, metadata: Any, extra_files: Sequence[Path]) -> str:
         folder = self.logged["folder"]
         (folder / "model.onnx").write_bytes(model.SerializeToString())
-        shutil.copy(extra_files[0], folder)
+        for path in extra_files:
+            shutil.copy(path, folder)
         self.logged["example"], self.logged["output"] = example, output
         return "models:/made"
 
@@ -143,13 +147,24 @@ def world() -> pa.Table:
     return pa.Table.from_pandas(frame.reindex(columns=TIMELINE_SCHEMA.names), TIMELINE_SCHEMA, preserve_index=False)
 
 
-def test_training_finds_the_habits_and_its_files_score_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_trees", [False, True])
+def test_training_finds_the_habits_and_its_files_score_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_trees: bool
+) -> None:
+    # Twelve customers are too few for trees to help; here they are to be used all the same.
+    monkeypatch.setattr(ProductRanker, "helps", with_trees)
     settings = Settings.from_env({"OMNI_HOME": str(tmp_path)})
     settings.timeline_path.parent.mkdir(parents=True)
     timeline = world()
     pq.write_table(timeline, settings.timeline_path)
     config = NextProductConfig(
-        horizon_days=21, step_days=14, warmup_days=14, n_min_customers=2, max_epochs=2, batch_size=16
+        horizon_days=21,
+        step_days=14,
+        warmup_days=14,
+        n_min_customers=2,
+        max_epochs=2,
+        batch_size=16,
+        ranker=RankerConfig(max_rounds=5, min_data_in_leaf=5),
     )
     run, lines = SilentRun(), []
     run.logged["folder"] = tmp_path
@@ -162,6 +177,8 @@ def test_training_finds_the_habits_and_its_files_score_alone(tmp_path: Path) -> 
     assert trained.log_model(run) == "models:/made"  # type: ignore[arg-type]
     assert json.loads((tmp_path / "vocabulary.json").read_text()) == [f"p{i}" for i in (*range(8), 9)]
     assert run.logged["example"]["item"].shape == (2, 128)
+    assert (tmp_path / RANKER_FILE).exists() == (tmp_path / COMPANIONS_FILE).exists() == with_trees
+    assert trained.metadata["ranker"] == with_trees
     assert trained.evaluation is not None
     assert trained.rescore is not None
     np.testing.assert_allclose(trained.rescore(tmp_path), trained.evaluation["score"], atol=0.3)
