@@ -109,10 +109,13 @@ def _of_users(path: Path, n_users: int, folder: Path) -> Path:
 def main() -> None:
     """Print one table: quality with intervals, the gain of ours over each peer, seconds of fitting."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, nargs="?")
     parser.add_argument("--users", type=int, default=0, help="only so many users, drawn at random; 0 for all")
     parser.add_argument("--epochs", type=int, default=30, help="of SASRec")
     asked = parser.parse_args()
+    if asked.file is None:
+        print("Needs a file of interactions, and two packages that are not installed with the rest; see --help.")
+        return
     warnings.simplefilter("ignore")
     from implicit.als import AlternatingLeastSquares
     from implicit.nearest_neighbours import CosineRecommender
