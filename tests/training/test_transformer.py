@@ -8,13 +8,12 @@ import torch
 
 from training.models.causal_transformer import CausalTransformer, TransformerSize
 from training.models.interactions import SECONDS_PER_DAY, Interactions
+from training.models.negatives import NegativeSampler, sampled_loss
 from training.models.transformer_fit import (
-    NegativeSampler,
     Sequences,
     TransformerConfig,
     fit_transformer,
     n_affordable,
-    sampled_loss,
 )
 
 CONFIG = TransformerConfig(
@@ -71,8 +70,7 @@ def test_every_item_as_its_own_negative_makes_the_exact_softmax() -> None:
 
 
 def test_negatives_are_drawn_as_often_as_expected() -> None:
-    config = TransformerConfig(n_negatives=20_000, popular_share=0.5)
-    rows, log_expected = NegativeSampler(np.array([0, 16, 1, 0]), config).draw(np.random.default_rng(0))
+    rows, log_expected = NegativeSampler(np.array([0, 16, 1, 0]), 20_000, 0.5).draw(np.random.default_rng(0))
     found = np.bincount(rows.numpy(), minlength=4)
     # half by 16^.75 : 1, half evenly over three
     np.testing.assert_allclose(found[1:] / 20_000, [8 / 18 + 1 / 6, 1 / 18 + 1 / 6, 1 / 6], atol=0.01)

@@ -1,13 +1,11 @@
 """Interactions in, a fitted causal transformer out: every position predicts the next item, against sampled negatives.
 
-The softmax runs over the wanted item and negatives that the whole batch shares, corrected by how likely each was drawn
-(log Q: Bengio and Senecal 2008; Yi et al. 2019). Sequences of about one length share a batch, so little is padding. After
-every epoch the state goes to a checkpoint, where one is asked for, and a fit that was cut short goes on from there.
+The softmax runs over the wanted item and negatives that the whole batch shares. Sequences of about one length share a
+batch, so little is padding. After every epoch the state goes to a checkpoint, where one is asked for, and a fit that was
+cut short goes on from there.
 """
 
 import copy
-import hashlib
-import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -22,11 +20,11 @@ from torch import Tensor
 
 from training.models.baselines import SequenceRules
 from training.models.causal_transformer import CausalTransformer, TransformerSize
+from training.models.fit_checkpoint import FitCheckpoint, fingerprint
 from training.models.interactions import Interactions, Scores
+from training.models.negatives import NegativeSampler, sampled_loss
 from training.ranking_metrics import IntArray
 from training.results import Progress
-
-logger = logging.getLogger(__name__)
 
 _SORTED_BATCHES: Final = 32
 _SCORE_BATCH: Final = 256
@@ -167,7 +165,9 @@ def fit_transformer(
     n_epochs = n_affordable(config, int(histories.sizes[usable].sum()))
     if not len(usable):
         return model
-    negatives = NegativeSampler(np.bincount(data.item, minlength=data.n_items + 1), config)
+    negatives = NegativeSampler(
+        np.bincount(data.item, minlength=data.n_items + 1), config.n_negatives, config.popular_share
+    )
     optimizer = torch.optim.AdamW(
         net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98), fused=True
     )
@@ -175,7 +175,9 @@ def fit_transformer(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=steps, pct_start=max(0.1, 2 / steps)
     )
-    save = _Checkpoint(checkpoint, _fingerprint(data, config, seed), net, optimizer, schedule, rng)
+    save = FitCheckpoint(
+        checkpoint, fingerprint(data, f"{config.model_dump_json()} {seed}"), net, optimizer, schedule, rng
+    )
     first, best, kept = save.load()
     for epoch in range(first, n_epochs):
         loss = _epoch(net, histories, usable, negatives, optimizer, schedule, config, rng)
@@ -239,37 +241,6 @@ def start_vectors(data: Interactions, now: float, dim: int, seed: int) -> Scores
     return (vectors @ turn).astype(np.float32)
 
 
-class NegativeSampler:
-    """Draws the negatives that a batch shares, with the log of how many of each are expected."""
-
-    def __init__(self, counts: IntArray, config: TransformerConfig) -> None:
-        """`counts` (V + 1,) says how often each item was taken; row 0 is padding and never drawn."""
-        self.n = config.n_negatives
-        popular = np.power(counts.astype(np.float64), 0.75)
-        popular[0] = 0.0
-        even = np.full(len(counts), 1.0 / max(len(counts) - 1, 1))
-        even[0] = 0.0
-        chance = config.popular_share * popular / max(popular.sum(), 1e-12) + (1 - config.popular_share) * even
-        self._cumulated = np.cumsum(chance / chance.sum())
-        self._log_expected = np.log(np.maximum(chance * self.n, 1e-12)).astype(np.float32)
-
-    def draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Item rows (n,) and their log expected counts (n,)."""
-        rows = np.searchsorted(self._cumulated, rng.random(self.n), side="right")
-        rows = np.minimum(rows, len(self._cumulated) - 1)
-        return torch.from_numpy(rows), torch.from_numpy(self._log_expected[rows])
-
-
-def sampled_loss(net: CausalTransformer, states: Tensor, wanted: Tensor, drawn: tuple[Tensor, Tensor]) -> Tensor:
-    """Cross-entropy of the wanted items (M,) after states (M, D), against the drawn negatives; a mean over M."""
-    negatives, log_expected = drawn
-    vectors = net.item_vectors(torch.cat((negatives, wanted)))
-    against = states @ vectors[: len(negatives)].T - log_expected  # (M, N)
-    against = against.masked_fill(negatives == wanted.unsqueeze(1), float("-inf"))
-    score = (states * vectors[len(negatives) :]).sum(dim=1)  # (M,)
-    return (torch.logsumexp(torch.cat((score.unsqueeze(1), against), dim=1), dim=1) - score).mean()
-
-
 def _epoch(
     net: CausalTransformer,
     histories: Sequences,
@@ -306,54 +277,3 @@ def _by_length(sizes: IntArray, usable: IntArray, batch_size: int, rng: np.rando
         batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
     for i in rng.permutation(len(batches)):
         yield batches[i]
-
-
-class _Checkpoint:
-    """The state of a fit in a file, so that a killed fit goes on where it was and ends where it would have ended."""
-
-    def __init__(self, path: Path | None, key: str, net: CausalTransformer, *parts: Any) -> None:
-        self._path, self._key, self._net = path, key, net
-        self._optimizer, self._schedule, self._rng = parts
-
-    def load(self) -> tuple[int, tuple[int, float], dict[str, Any]]:
-        """The epoch to begin with, the best epoch with its value, and its weights."""
-        fresh = (0, (0, -math.inf), copy.deepcopy(self._net.state_dict()))
-        if self._path is None or not self._path.exists():
-            return fresh
-        saved = torch.load(self._path, weights_only=False)
-        if saved["key"] != self._key:
-            return fresh
-        self._net.load_state_dict(saved["net"])
-        self._optimizer.load_state_dict(saved["optimizer"])
-        self._schedule.load_state_dict(saved["schedule"])
-        self._rng.bit_generator.state = saved["rng"]
-        torch.set_rng_state(saved["torch_rng"])
-        logger.info("going on from epoch %d of %s", saved["epoch"], self._path)
-        return saved["epoch"], saved["best"], saved["kept"]
-
-    def store(self, epoch: int, best: tuple[int, float], kept: dict[str, Any]) -> None:
-        """Write everything that the next epoch needs, all or nothing."""
-        if self._path is None:
-            return
-        state = {
-            "key": self._key,
-            "epoch": epoch,
-            "best": best,
-            "kept": kept,
-            "net": self._net.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "schedule": self._schedule.state_dict(),
-            "rng": self._rng.bit_generator.state,
-            "torch_rng": torch.get_rng_state(),
-        }
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self._path.with_name(self._path.name + ".part")
-        torch.save(state, unfinished)
-        unfinished.replace(self._path)
-
-
-def _fingerprint(data: Interactions, config: TransformerConfig, seed: int) -> str:
-    digest = hashlib.blake2b(f"{config.model_dump_json()} {seed}".encode(), digest_size=16)
-    for column in (data.customer, data.item):
-        digest.update(np.ascontiguousarray(column, dtype=np.int64).data)
-    return digest.hexdigest()
