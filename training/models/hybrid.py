@@ -4,7 +4,6 @@ The ranker learns on the basket before the validation basket, from parts that ha
 again with that basket, and the validation basket decides settings and when to stop. Nothing is fitted to it.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +24,6 @@ from training.models.step_search import Tuned, search
 from training.models.transformer_fit import TransformerConfig, TransformerRecommender, fit_transformer
 from training.ranking_metrics import IntArray, Targets, ranking_values
 from training.results import Progress
-
-logger = logging.getLogger(__name__)
 
 PRIMARY: Final = "ndcg@10"
 RANKER: Final = "ranker"

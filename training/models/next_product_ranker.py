@@ -4,7 +4,6 @@ The network did not learn from the validation period, so its scores there are wh
 from three quarters of its customers order the candidates of the rest: so it shows whether they do it better than the network.
 """
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +29,6 @@ from training.models.next_product_data import Examples, ProductVocabulary
 from training.models.ranker import Grouped, RankerConfig, lambdarank
 from training.models.sequence import NextProductNet
 from training.ranking_metrics import IntArray, Targets, hit_matrix, ranking_values, top_k
-
-logger = logging.getLogger(__name__)
 
 _BATCH = 256
 _N_RULES_KEPT = 30
