@@ -70,7 +70,7 @@ def tune(task: Task, settings: Settings, config: BaseModel, trials: int, progres
     Several processes that search the same task on the same data share one study. Raises OmniError for a task that has no
     search yet.
     """
-    if task not in _SEARCHES:
+    if task not in SEARCHES:
         raise OmniError(f"There is no search for {task.value} yet.", repair="Set values with --set key=value.")
     import optuna
 
@@ -79,7 +79,7 @@ def tune(task: Task, settings: Settings, config: BaseModel, trials: int, progres
     folder = settings.home / "tuning"
     folder.mkdir(parents=True, exist_ok=True)
     with tracking.start_run(task, settings, name=f"{task.value}-search") as run:
-        search = _SEARCHES[task](TrainContext(settings, open_store(settings), config, run, seed, progress))
+        search = SEARCHES[task](TrainContext(settings, open_store(settings), config, run, seed, progress))
         study = optuna.create_study(
             study_name=f"{task.value}-{data_fingerprint(settings)}-{code_fingerprint()}",
             storage=f"sqlite:///{folder / f'{task.value}.db'}",
@@ -136,10 +136,11 @@ def _next_product_search(ctx: TrainContext) -> Search:
     return Search("ndcg_at_10", "maximize", 1, evaluate)
 
 
-_SEARCHES: Final[dict[Task, Callable[[TrainContext], Search]]] = {
+SEARCHES: Final[dict[Task, Callable[[TrainContext], Search]]] = {
     Task.CHURN: _churn_search,
     Task.NEXT_PRODUCT: _next_product_search,
 }
+"""The tasks that can be searched."""
 
 
 def _with_values(config: BaseModel, values: dict[str, Any]) -> BaseModel:

@@ -26,6 +26,7 @@ from training.models.next_product_ranker import ProductRanker
 from training.models.ranker import RankerConfig
 from training.pipeline import load_config
 from training.results import TrainContext
+from training.tuning import SEARCHES
 
 DAY = 86_400.0
 
@@ -183,6 +184,29 @@ def test_training_finds_the_habits_and_its_files_score_alone(
     assert trained.rescore is not None
     np.testing.assert_allclose(trained.rescore(tmp_path), trained.evaluation["score"], atol=0.3)
     assert any("epoch 1" in line for line in lines)
+
+
+def test_a_trial_tells_every_epoch_and_can_be_cut_short(tmp_path: Path) -> None:
+    settings = Settings.from_env({"OMNI_HOME": str(tmp_path)})
+    settings.timeline_path.parent.mkdir(parents=True)
+    timeline = world()
+    pq.write_table(timeline, settings.timeline_path)
+    config = NextProductConfig(
+        horizon_days=21, step_days=14, warmup_days=14, n_min_customers=2, max_epochs=2, patience=2, batch_size=16
+    )
+    context = TrainContext(settings, StatesFromTimeline(timeline), config, SilentRun(), 7, lambda _: None)  # type: ignore[arg-type]
+    search = SEARCHES[Task.NEXT_PRODUCT](context)
+    told: list[tuple[int, float]] = []
+    reached = search.evaluate(config, lambda epoch, value: told.append((epoch, value)))
+    assert [epoch for epoch, _ in told] == [0, 1]
+    assert reached == max(value for _, value in told)
+    assert (search.metric, search.direction) == ("ndcg_at_10", "maximize")
+
+    def hopeless(epoch: int, value: float) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        search.evaluate(config.model_copy(update={"dropout": 0.1}), hopeless)
 
 
 def test_figures_come_apart_by_what_is_known_of_customers_and_products() -> None:
