@@ -83,6 +83,11 @@ class Settings:
         return self.home / "offline" / "products.parquet"
 
     @property
+    def stock_path(self) -> Path:
+        """Units per product and store, written by the retailer's own systems (Parquet); may be missing."""
+        return self.home / "offline" / "stock.parquet"
+
+    @property
     def customer_state_path(self) -> Path:
         """Feast's offline source of the view `customer_state` (Parquet)."""
         return self.home / "offline" / "customer_state.parquet"

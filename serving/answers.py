@@ -24,7 +24,7 @@ from serving.models import Bundle
 from serving.problems import customer_unknown
 from serving.profile import build_profile
 from serving.ranking import rank_products
-from serving.rules import Rules, check_arm
+from serving.rules import DAY_S, Rules, check_arm
 from serving.schemas import (
     BestChannelAnswer,
     BestChannelRequest,
@@ -72,9 +72,8 @@ class Answers:
             scores,
             live.scored,
             as_of_s,
-            k=request.k,
-            wanted=request,
-            exclude_recent_days=request.exclude_recent_days,
+            request=request,
+            seed=f"{live.customer_id}\x1f{int(as_of_s // DAY_S)}",
             catalogue=known.catalogue,
             rules=self.rules,
         )

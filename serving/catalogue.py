@@ -1,16 +1,15 @@
 """The product table in, a product's name, category and price out."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isfinite
+from functools import cached_property
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from features.state import product_code
 from features.vocabulary import Columns
@@ -26,14 +25,25 @@ class ProductInfo:
     name: str | None = None
     category: str | None = None
     price: float | None = None
+    brand: str | None = None
+    attributes: str | None = None
+    """JSON object, as in the product table."""
+    available_from_s: float = -inf
+    """Since when it is sold, seconds since 1970."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Catalogue:
-    """All products, by id and by the code that states hold."""
+    """All products, by id and by the code that states hold; `stock` is units by product for each store, None: online."""
 
     by_id: Mapping[str, ProductInfo] = field(default_factory=dict)
     id_by_code: Mapping[int, str] = field(default_factory=dict)
+    stock: Mapping[str | None, Mapping[str, float]] = field(default_factory=dict)
+
+    @cached_property
+    def product_ids(self) -> tuple[str, ...]:
+        """Every product, in the table's order."""
+        return tuple(self.by_id)
 
     def get(self, product_id: str) -> ProductInfo:
         """What is known of a product; for an unknown one only its id."""
@@ -44,27 +54,51 @@ class Catalogue:
         product_id = self.id_by_code.get(code)
         return None if product_id is None else self.by_id[product_id]
 
-    def codes_in(self, categories: Collection[str]) -> NDArray[np.int64]:
-        """Codes of the products of these categories (in any case of letters)."""
-        wanted = {category.casefold() for category in categories}
-        codes = [code for code, pid in self.id_by_code.items() if (self.by_id[pid].category or "").casefold() in wanted]
-        return np.array(codes, dtype=np.int64)
 
-
-def load_catalogue(path: Path) -> Catalogue:
-    """Read the product table (PRODUCT_SCHEMA); an empty catalogue where there is no file."""
+def load_catalogue(path: Path, stock: Path | None = None) -> Catalogue:
+    """Read the product table (PRODUCT_SCHEMA) and, where there is one, the stock; empty where there is no file."""
+    units = {} if stock is None else load_stock(stock)
     if not path.exists():
-        return Catalogue()
+        return Catalogue(stock=units)
     table = pq.read_table(path)
     ids = table[Columns.PRODUCT_ID].to_pylist()
-    names, categories, prices = (_column(table, name) for name in (Columns.NAME, Columns.CATEGORY, Columns.PRICE))
+    columns = (
+        _column(table, name)
+        for name in (
+            *(Columns.NAME, Columns.CATEGORY, Columns.PRICE),
+            *(Columns.BRAND, Columns.ATTRIBUTES, Columns.AVAILABLE_FROM),
+        )
+    )
     by_id = {
-        product_id: ProductInfo(product_id, name, category, price if price is not None and isfinite(price) else None)
-        for product_id, name, category, price in zip(ids, names, categories, prices, strict=True)
+        product_id: ProductInfo(
+            product_id,
+            name,
+            category,
+            price if price is not None and isfinite(price) else None,
+            brand,
+            attributes,
+            -inf if since is None else since.timestamp(),
+        )
+        for product_id, name, category, price, brand, attributes, since in zip(ids, *columns, strict=True)
     }
     codes = product_code(ids).tolist()
     logger.info("%d products in the catalogue", len(ids))
-    return Catalogue(by_id, dict(zip(codes, ids, strict=True)))
+    return Catalogue(by_id, dict(zip(codes, ids, strict=True)), units)
+
+
+def load_stock(path: Path) -> dict[str | None, dict[str, float]]:
+    """Units by store (None: online) and product, from Parquet with product_id, store_id, units and as_of.
+
+    Of several rows the one with the newest as_of counts.
+    """
+    if not path.exists():
+        return {}
+    table = pq.read_table(path, columns=[Columns.PRODUCT_ID, Columns.STORE_ID, "units", "as_of"]).sort_by("as_of")
+    found: dict[str | None, dict[str, float]] = {}
+    rows = (table[name].to_pylist() for name in (Columns.STORE_ID, Columns.PRODUCT_ID, "units"))
+    for store_id, product_id, units in zip(*rows, strict=True):
+        found.setdefault(store_id, {})[product_id] = float(units)
+    return found
 
 
 def _column(table: pa.Table, name: str) -> list[Any]:

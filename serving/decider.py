@@ -25,7 +25,7 @@ from serving.models import Bundle
 from serving.policy import Choice, choose
 from serving.ranking import product_to_offer
 from serving.rules import NOTHING, Arm, Eligibility, Rules, check_arm, not_personal
-from serving.schemas import CustomerInfo, DecideRequest, DecisionAnswer, Product
+from serving.schemas import CustomerInfo, CustomerRef, DecideRequest, DecisionAnswer, Product, ProductFilter
 from serving.timing import best_moment, customer_hours
 
 
@@ -146,7 +146,9 @@ class Decider:
         return {task.value: card.version for task in Task if (card := self.bundle.card(task)) is not None}
 
     def _decision_id(self, live: LiveState, as_of_s: float, models: dict[str, str], request: DecideRequest) -> str:
-        question = request.model_dump_json(include={"exclude", "categories", "channels"})
+        question = request.model_dump_json(
+            include={*ProductFilter.model_fields, "channels"} - set(CustomerRef.model_fields)
+        )
         parts = [live.customer_id, f"{as_of_s:.6f}", live.version, str(sorted(models.items())), question]
         digest = hashlib.blake2b("\x1f".join([*parts, self.rules.model_dump_json()]).encode(), digest_size=12)
         return f"d-{digest.hexdigest()}"

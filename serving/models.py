@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
@@ -12,6 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from features.errors import MissingError, StoreError
+from features.product_ranking import COMPANIONS_FILE, RANKER_FILE, Companions, Trees, rerank
 from features.sequences import model_inputs
 from features.signals import SIGNAL_NAMES
 from features.state import StateBatch, product_code
@@ -91,8 +93,15 @@ class Session(Protocol):
 class ProductScorer:
     """A score for every product of the vocabulary."""
 
-    def __init__(self, card: ModelCard, session: Session, product_ids: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        card: ModelCard,
+        session: Session,
+        product_ids: tuple[str, ...],
+        ranker: tuple[Companions, Trees] | None = None,
+    ) -> None:
         self.card = card
+        self._ranker = ranker
         self.product_ids = product_ids
         self.codes = product_code(product_ids)
         self.row_of = {product_id: row for row, product_id in enumerate(product_ids)}
@@ -111,8 +120,11 @@ class ProductScorer:
 
     def scores(self, states: StateBatch, as_of_s: Floats) -> NDArray[np.float32]:
         """Scores (n, V), column i for `product_ids[i]`; `as_of_s` (n,) in seconds since the epoch."""
-        found = self._session.run(["score"], model_inputs(states, as_of_s, self.rows))[0]
-        return cast(NDArray[np.float32], found[:, 1:])
+        inputs = model_inputs(states, as_of_s, self.rows)
+        found = cast(NDArray[np.float32], self._session.run(["score"], inputs)[0])
+        if self._ranker is not None:
+            found = rerank(found, inputs, *self._ranker)
+        return found[:, 1:]
 
     def top_k(self, scores: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """Columns of the k best allowed scores (V,), best first; fewer where fewer are allowed."""
@@ -204,7 +216,7 @@ def load_scorer(
             return ChannelScorer(card, arms, boosters)
         case Task.NEXT_PRODUCT:
             vocabulary = json.loads(_find(folder, "vocabulary.json", where).read_text(encoding="utf-8"))
-            return ProductScorer(card, _session(_find(folder, "*.onnx", where)), tuple(vocabulary))
+            return ProductScorer(card, _session(_find(folder, "*.onnx", where)), tuple(vocabulary), _ranker(folder))
 
 
 def _session(path: Path) -> Session:
@@ -212,6 +224,15 @@ def _session(path: Path) -> Session:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     return cast(Session, onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
+
+
+def _ranker(folder: Path) -> tuple[Companions, Trees] | None:
+    """The trees and what ranks beside the network, where the model has them."""
+    trees = next(iter(sorted(folder.rglob(RANKER_FILE))), None)
+    if trees is None:
+        return None
+    booster = lightgbm.Booster(model_file=str(trees))
+    return Companions.load(trees.with_name(COMPANIONS_FILE)), partial(booster.predict, num_threads=1)
 
 
 def _arm(row: Mapping[str, Any]) -> Arm:

@@ -1,6 +1,7 @@
 """Scores and a customer's history in, the products to show out, with names and reasons."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +10,14 @@ from features.state import StateBatch
 from serving.catalogue import Catalogue
 from serving.explain import product_reasons, purchase_history
 from serving.models import ProductScorer
-from serving.rules import ProductHistory, Rules, product_refusal
-from serving.schemas import Product, ProductFilter
+from serving.product_rules import allowed_products, product_table
+from serving.rules import DAY_S, ProductHistory, Rules, product_refusal
+from serving.schemas import NextProductsRequest, Product, ProductFilter
+from serving.variety import DEPTH, Place, diversify, explore
 
-CANDIDATES = 64
+CANDIDATES: Final = 64
 """How deep a decision looks for a product that the rules allow."""
+NEW: Final = "new in the range: shown to find out who likes it"
 
 
 def rank_products(
@@ -22,19 +26,27 @@ def rank_products(
     state: StateBatch,
     as_of_s: float,
     *,
-    k: int,
-    wanted: ProductFilter,
-    exclude_recent_days: float,
+    request: NextProductsRequest,
+    seed: str,
     catalogue: Catalogue,
     rules: Rules,
 ) -> list[Product]:
-    """The k best products of `scores` (V,) for one customer (state n = 1), best first."""
+    """The products to show for the best of `scores` (V,) for one customer (state n = 1), best first.
+
+    `seed` decides which places go to new products, where the request asks for that.
+    """
     histories = purchase_history(state, as_of_s)
-    recent = [code for code, history in histories.items() if history.last_days < exclude_recent_days]
-    allowed = _allowed(scorer, wanted, recent, catalogue)
+    table = product_table(scorer.product_ids, catalogue)
+    allowed = allowed_products(table, request, histories, request.exclude_recent_days, rules, as_of_s)
+    depth = request.k * DEPTH if request.diversity > 0 else request.k
+    columns = scorer.top_k(scores, depth, allowed)
+    groups = [table.category[column] for column in columns]
+    ranked = diversify(columns, scores, groups, request.k, request.diversity)
+    ids = [scorer.product_ids[column] for column in ranked]
+    new = _new_products(request, histories, catalogue, rules, as_of_s) if request.explore_share > 0 else []
     return [
-        _describe(scorer, int(column), scores, state, histories, as_of_s, catalogue, rules)
-        for column in scorer.top_k(scores, k, allowed)
+        _describe(scorer, place, scores, state, histories, as_of_s, catalogue, rules)
+        for place in explore(ids, new, request.explore_share, seed)
     ]
 
 
@@ -50,16 +62,32 @@ def product_to_offer(
 ) -> Product | None:
     """The best product that the rules allow to advertise now, or None."""
     histories = purchase_history(state, as_of_s)
-    for column in scorer.top_k(scores, CANDIDATES, _allowed(scorer, wanted, (), catalogue)):
-        code = int(scorer.codes[column])
-        if product_refusal(histories.get(code), rules) is None:
-            return _describe(scorer, int(column), scores, state, histories, as_of_s, catalogue, rules)
+    table = product_table(scorer.product_ids, catalogue)
+    allowed = allowed_products(table, wanted, histories, 0.0, rules, as_of_s)
+    for column in scorer.top_k(scores, CANDIDATES, allowed):
+        if product_refusal(histories.get(int(scorer.codes[column])), rules) is None:
+            place = Place(scorer.product_ids[column], 1.0)
+            return _describe(scorer, place, scores, state, histories, as_of_s, catalogue, rules)
     return None
+
+
+def _new_products(
+    request: NextProductsRequest,
+    histories: Mapping[int, ProductHistory],
+    catalogue: Catalogue,
+    rules: Rules,
+    as_of_s: float,
+) -> list[str]:
+    """Allowed products that became available lately, whether the model knows them or not."""
+    table = product_table(catalogue.product_ids, catalogue)
+    allowed = allowed_products(table, request, histories, request.exclude_recent_days, rules, as_of_s)
+    allowed &= table.available_from_s > as_of_s - request.new_days * DAY_S
+    return [catalogue.product_ids[row] for row in np.flatnonzero(allowed)]
 
 
 def _describe(
     scorer: ProductScorer,
-    column: int,
+    place: Place,
     scores: NDArray[np.float32],
     state: StateBatch,
     histories: Mapping[int, ProductHistory],
@@ -67,30 +95,16 @@ def _describe(
     catalogue: Catalogue,
     rules: Rules,
 ) -> Product:
-    """One product of the vocabulary with what a person wants to know of it."""
-    info = catalogue.get(scorer.product_ids[column])
+    """One product with what a person wants to know of it; one that the model does not know scores 0."""
+    info = catalogue.get(place.product_id)
+    row = scorer.row_of.get(place.product_id)
+    reasons = [] if row is None else product_reasons(int(scorer.codes[row]), state, histories, rules, as_of_s)
     return Product(
         product_id=info.product_id,
         name=info.name,
         category=info.category,
         price=info.price,
-        score=round(float(scores[column]), 6),
-        reasons=product_reasons(int(scorer.codes[column]), state, histories, rules, as_of_s),
+        score=0.0 if row is None else round(float(scores[row]), 6),
+        reasons=[NEW] if place.explored else reasons,
+        pscore=place.pscore,
     )
-
-
-def _allowed(
-    scorer: ProductScorer, wanted: ProductFilter, recent_codes: Sequence[int], catalogue: Catalogue
-) -> NDArray[np.bool_] | None:
-    """Which columns may be shown, shape (V,); None where all may."""
-    if not (wanted.exclude or wanted.categories or recent_codes):
-        return None
-    allowed = np.ones(len(scorer), dtype=np.bool_)
-    if wanted.categories:
-        allowed = np.isin(scorer.codes, catalogue.codes_in(wanted.categories))
-    if wanted.exclude:
-        allowed[[scorer.row_of[name] for name in wanted.exclude if name in scorer.row_of]] = False
-    if recent_codes:
-        rows = scorer.rows(np.array(recent_codes, dtype=np.int64))
-        allowed[rows[rows > 0] - 1] = False
-    return allowed

@@ -134,8 +134,9 @@ class Watcher:
         return next_bundle(current, self._fetch)
 
     def _with_files(self, known: Knowledge) -> Knowledge:
-        if self._changed(self._settings.products_path):
-            known = replace(known, catalogue=load_catalogue(self._settings.products_path))
+        products, stock = self._settings.products_path, self._settings.stock_path
+        if any([self._changed(products), self._changed(stock)]):
+            known = replace(known, catalogue=load_catalogue(products, stock))
         if self._changed(self._settings.timeline_path):
             known = replace(known, population_hours=population_hours(self._settings.timeline_path))
         return known

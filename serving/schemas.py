@@ -46,6 +46,16 @@ class ProductFilter(CustomerRef):
     categories: list[Name] | None = Field(
         None, min_length=1, max_length=200, description="Only products of these categories."
     )
+    brands: list[Name] | None = Field(None, min_length=1, max_length=200, description="Only products of these brands.")
+    min_price: float | None = Field(None, ge=0, description="Only products that cost at least this much.")
+    max_price: float | None = Field(None, ge=0, description="Only products that cost at most this much.")
+    attributes: dict[Name, Name] = Field(
+        default_factory=dict, max_length=16, description="Only products whose attributes have these values."
+    )
+    store_id: Name | None = Field(None, description="Only what this store has in stock; without it, the online stock.")
+    rebuys: Literal["any", "due", "never"] = Field(
+        "any", description="Products bought before: all, only those that are due again, or none."
+    )
 
 
 class NextProductsRequest(ProductFilter):
@@ -60,6 +70,13 @@ class NextProductsRequest(ProductFilter):
     allow_unknown: bool = Field(
         False, description="Answer with what is popular for somebody never seen, instead of 404."
     )
+    diversity: float = Field(
+        0.0, ge=0, le=1, description="0: the best products. More: fewer products of one category, at some cost."
+    )
+    explore_share: float = Field(
+        0.0, ge=0, le=0.5, description="Chance with which a place goes to a new product; every place tells its own."
+    )
+    new_days: float = Field(28.0, gt=0, le=3650, description="A product is new for so long after it became available.")
 
 
 class ChurnRequest(CustomerRef):
@@ -192,6 +209,8 @@ class Product(BaseModel):
     price: float | None = None
     score: float
     reasons: list[str] = []
+    pscore: Probability = 1.0
+    """The chance with which this product was put in this place; below 1 only where new products are explored."""
 
 
 class NextProductsAnswer(Answer):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from features.errors import InputError, MissingError
 from features.vocabulary import EventKind
-from training.models.baselines import Interactions
+from training.models.interactions import Interactions
 from training.ranking_metrics import IntArray, Targets
 
 

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -39,10 +39,12 @@ class BenchmarkReport:
     protocol: Mapping[str, Any]
     rows: Mapping[str, int]
     seed: int
+    ablation: Mapping[str, Mapping[str, Metric]] = field(default_factory=dict)
+    """The model without one part, or one part alone, where that was asked for."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that `--report` writes."""
-        return {
+        found = {
             "task": self.task.value,
             "metrics": {name: metric.to_dict() for name, metric in self.metrics.items()},
             "baselines": {
@@ -55,15 +57,24 @@ class BenchmarkReport:
             "rows": dict(self.rows),
             "seed": self.seed,
         }
+        if self.ablation:
+            found["ablation"] = {
+                name: {key: metric.to_dict() for key, metric in values.items()}
+                for name, values in self.ablation.items()
+            }
+        return found
 
     def __rich__(self) -> Any:
         """The figures as a table, under the protocol."""
         from rich.console import Group
 
-        from training.report_table import metric_table
+        from training.report_table import ablation_table, metric_table
 
         protocol = ", ".join(f"{name} {value}" for name, value in self.protocol.items())
-        return Group(protocol, "", metric_table([(self.task.value, self.metrics, self.baselines)]))
+        tables = [metric_table([(self.task.value, self.metrics, self.baselines)])]
+        if self.ablation:
+            tables += ["", ablation_table(self.metrics, self.ablation)]
+        return Group(protocol, "", *tables)
 
     def write(self, path: Path) -> None:
         """Write the report as one JSON object; undefined numbers become null."""

@@ -116,17 +116,32 @@ def benchmark_next_product(
     interactions: Annotated[Path, typer.Option(help="CSV or Parquet: user_id, item_id, position or timestamp.")],
     protocol: Annotated[str, typer.Option(help="leave-one-out or next-basket.")] = "leave-one-out",
     refit: Annotated[bool, typer.Option("--refit", help="Fit the validation item too before testing.")] = False,
+    ablation: Annotated[bool, typer.Option("--ablation", help="Also measure each part alone, and all but it.")] = False,
+    parts: Annotated[
+        str | None, typer.Option(help="Only these parts of the model, for example rules,item_knn.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Keep the sequence model's fit here, to go on after an interruption.")
+    ] = None,
     report: ReportOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Next product: all items ranked, nothing filtered, averaged over users."""
-    try:
-        from training.models.next_product import benchmark  # type: ignore[attr-defined,unused-ignore]
-    except ImportError as error:
-        raise InputError("This version has no next-product benchmark.", repair="Install a newer one.") from error
+    from training.models.next_product_benchmark import benchmark, load_config
+
+    config = load_config(protocol, {} if parts is None else {"parts": parts.split(",")})
     with step("Benchmark next-product") as progress:
-        found = benchmark(interactions, protocol, refit=refit, seed=seed, progress=progress)
+        found = benchmark(
+            interactions,
+            protocol,
+            refit=refit,
+            seed=seed,
+            progress=progress,
+            config=config,
+            ablation=ablation,
+            checkpoint=checkpoint,
+        )
     _hand_over(found, report, as_json)
 
 

@@ -38,6 +38,22 @@ def metric_table(
     return table
 
 
+def ablation_table(
+    metrics: Mapping[str, Metric],
+    ablation: Mapping[str, Mapping[str, Metric]],
+    shown: tuple[str, ...] = ("ndcg@10", "hr@10", "recall@10", "coverage@10"),
+) -> Any:
+    """A rich table with a row for the whole model and for each variant of it, a column per metric."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("variant", *shown):
+        table.add_column(column, no_wrap=True)
+    for name, values in {"all parts": metrics, **ablation}.items():
+        table.add_row(name, *(f"{values[column].value:.4f}" for column in shown))
+    return table
+
+
 def _best(name: str, baselines: Mapping[str, Mapping[str, Metric]]) -> str:
     rivals = {rival: values[name].value for rival, values in baselines.items() if name in values}
     if not rivals:

@@ -5,8 +5,10 @@ The study is a SQLite file under OMNI_HOME, so an interrupted search is taken up
 
 import logging
 import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -14,7 +16,6 @@ from features.errors import InputError, OmniError
 from features.settings import Settings
 from features.vocabulary import Task
 from training import tracking
-from training.models import churn
 from training.pipeline import CONFIGS, code_fingerprint, data_fingerprint, open_store
 from training.results import Progress, TrainContext
 
@@ -48,46 +49,101 @@ def load_space(task: Task, path: Path | None = None) -> dict[str, Range]:
         raise InputError(f"{file}: {error}.", repair="Give every key a low and a high.") from error
 
 
+Report = Callable[[int, float], None]
+"""Takes a step and the value reached there; raises to cut a hopeless trial short."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How one task is searched: data loaded once, then a validation value per config."""
+
+    metric: str
+    direction: Literal["minimize", "maximize"]
+    warm_up: int
+    """Steps before a trial can be cut short."""
+    evaluate: Callable[[BaseModel, Report], float]
+
+
 def tune(task: Task, settings: Settings, config: BaseModel, trials: int, progress: Progress, seed: int) -> list[str]:
     """The best trial's values as `key=value` overrides; each trial is a nested run, hopeless ones are cut short.
 
-    Raises OmniError for a task that has no search yet.
+    Several processes that search the same task on the same data share one study. Raises OmniError for a task that has no
+    search yet.
     """
-    if task is not Task.CHURN:
+    if task not in SEARCHES:
         raise OmniError(f"There is no search for {task.value} yet.", repair="Set values with --set key=value.")
-    assert isinstance(config, churn.ChurnConfig)
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = load_space(task)
     folder = settings.home / "tuning"
     folder.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        study_name=f"{task.value}-{data_fingerprint(settings)}-{code_fingerprint()}",
-        storage=f"sqlite:///{folder / f'{task.value}.db'}",
-        load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=seed),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=30),
-    )
     with tracking.start_run(task, settings, name=f"{task.value}-search") as run:
-        data = churn.load_data(TrainContext(settings, open_store(settings), config, run, seed, progress))
+        search = SEARCHES[task](TrainContext(settings, open_store(settings), config, run, seed, progress))
+        study = optuna.create_study(
+            study_name=f"{task.value}-{data_fingerprint(settings)}-{code_fingerprint()}",
+            storage=f"sqlite:///{folder / f'{task.value}.db'}",
+            load_if_exists=True,
+            direction=search.direction,
+            sampler=optuna.samplers.TPESampler(seed=seed),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=search.warm_up),
+        )
 
         def objective(trial: "optuna.Trial") -> float:
             values = {key: _suggest(trial, key, room) for key, room in space.items()}
             candidate = _with_values(config, values)
             with tracking.start_run(task, settings, name=f"trial-{trial.number}", nested=True) as nested:
                 nested.log_params(values)
-                fitted = churn.fit(data, candidate, seed, _pruner(trial))
-                nested.log_metrics({"valid_log_loss": min(fitted.history)})
-            progress(f"{task.value}: trial {trial.number + 1}, validation log-loss {min(fitted.history):.4f}")
-            return min(fitted.history)
+                reached = search.evaluate(candidate, _pruner(trial))
+                nested.log_metrics({f"valid_{search.metric}": reached})
+            progress(f"{task.value}: trial {trial.number + 1}, validation {search.metric} {reached:.4f}")
+            return reached
 
         study.optimize(objective, n_trials=max(0, trials - _finished(study)))
-        run.log_metrics({"best_valid_log_loss": float(study.best_value), "trials": float(len(study.trials))})
+        run.log_metrics({f"best_valid_{search.metric}": float(study.best_value), "trials": float(len(study.trials))})
     return [f"{key}={value}" for key, value in study.best_params.items()]
 
 
-def _with_values(config: churn.ChurnConfig, values: dict[str, Any]) -> churn.ChurnConfig:
+def _churn_search(ctx: TrainContext) -> Search:
+    from training.models import churn
+
+    assert isinstance(ctx.config, churn.ChurnConfig)
+    data = churn.load_data(ctx)
+
+    def evaluate(config: BaseModel, report: Report) -> float:
+        assert isinstance(config, churn.ChurnConfig)
+        plain = config.model_copy(update={"booster": config.booster.model_copy(update={"refit": False})})
+
+        def sometimes(step: int, loss: float) -> None:
+            if step % 25 == 0:
+                report(step, loss)
+
+        return min(churn.fit(data, plain, ctx.seed, sometimes).history)
+
+    return Search("log_loss", "minimize", 30, evaluate)
+
+
+def _next_product_search(ctx: TrainContext) -> Search:
+    from training.models import next_product
+
+    data = next_product.prepare(ctx)
+
+    def evaluate(config: BaseModel, report: Report) -> float:
+        assert isinstance(config, next_product.NextProductConfig)
+        _, history = next_product.fit(data, config, ctx.seed, lambda _: None, report)
+        return max(history.valid)
+
+    return Search("ndcg_at_10", "maximize", 1, evaluate)
+
+
+SEARCHES: Final[dict[Task, Callable[[TrainContext], Search]]] = {
+    Task.CHURN: _churn_search,
+    Task.NEXT_PRODUCT: _next_product_search,
+}
+"""The tasks that can be searched."""
+
+
+def _with_values(config: BaseModel, values: dict[str, Any]) -> BaseModel:
     plain = config.model_dump()
     for key, value in values.items():
         *path, last = key.split(".")
@@ -95,8 +151,7 @@ def _with_values(config: churn.ChurnConfig, values: dict[str, Any]) -> churn.Chu
         for part in path:
             inner = inner[part]
         inner[last] = value
-    plain["booster"]["refit"] = False
-    return churn.ChurnConfig.model_validate(plain)
+    return type(config).model_validate(plain)
 
 
 def _suggest(trial: "optuna.Trial", key: str, room: Range) -> float:
@@ -105,19 +160,15 @@ def _suggest(trial: "optuna.Trial", key: str, room: Range) -> float:
     return trial.suggest_float(key, room.low, room.high, log=room.log)
 
 
-def _pruner(trial: "optuna.Trial") -> Any:
+def _pruner(trial: "optuna.Trial") -> Report:
     import optuna
 
-    def on_round(step: int, loss: float) -> None:
-        trial.report(loss, step)
+    def report(step: int, value: float) -> None:
+        trial.report(value, step)
         if trial.should_prune():
             raise optuna.TrialPruned
 
-    def sometimes(step: int, loss: float) -> None:
-        if step % 25 == 0:
-            on_round(step, loss)
-
-    return sometimes
+    return report
 
 
 def _finished(study: "optuna.Study") -> int:

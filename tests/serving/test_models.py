@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.errors import MissingError, StoreError
+from features.product_ranking import FEATURES, Companions
 from features.signals import SIGNAL_NAMES
-from features.state import product_code
+from features.state import StateBatch, product_code
 from features.vocabulary import Channel, Task
 from serving.models import BoosterScorer, Bundle, ModelCard, ProductScorer, load_scorer
 from serving.registry import next_bundle
@@ -142,3 +143,20 @@ def test_a_champion_that_is_withdrawn_answers_no_more() -> None:
     bundle = next_bundle(next_bundle(Bundle(), fetch), lambda task: None)
     with pytest.raises(MissingError, match="Run `omni train churn`"):
         bundle.need_churn()
+
+
+class OneScoreEach:
+    def run(self, output_names: list[str] | None, input_feed: dict[str, Any]) -> Any:
+        return [np.array([[-np.inf, 3.0, 2.0, 1.0]] * len(input_feed["item"]), np.float32)]
+
+
+def test_trees_beside_the_network_decide_the_order() -> None:
+    companions = Companions(np.zeros(4, np.float32), np.zeros((4, 1), np.int32), np.zeros((4, 1), np.float32))
+    score = FEATURES.index("score")
+    ids = ("a", "b", "c")
+    product = card(Task.NEXT_PRODUCT)
+    plain = ProductScorer(product, OneScoreEach(), ids)
+    turned = ProductScorer(product, OneScoreEach(), ids, (companions, lambda rows: -2.0 * rows[:, score]))
+    nobody, now = StateBatch.empty(1), np.array([0.0])
+    assert plain.top_k(plain.scores(nobody, now)[0], 3).tolist() == [0, 1, 2]
+    assert turned.top_k(turned.scores(nobody, now)[0], 3).tolist() == [2, 1, 0]

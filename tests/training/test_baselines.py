@@ -60,10 +60,7 @@ def test_personal_frequency_decays_and_is_filled_with_recent_popularity() -> Non
 def test_sequence_rules_point_to_what_followed() -> None:
     model = SequenceRules.fit(SHOP.before(2 * DAY), 2 * DAY, max_distance=1, n_recent=1, normalisation=0.5)
     asked = history([(0, 0, [1, 2]), (0, 1, [3]), (1, 0, [2])], 5)
-    on_two = SequenceRules(
-        SequenceRules.fit(asked, NOW, max_distance=1, n_recent=1).antecedents, model.rules, model.filler
-    )
-    assert recommend(on_two, np.array([1]), 1).tolist() == [[3]]
+    assert recommend(model.about(asked, NOW), np.array([1]), 1).tolist() == [[3]]
     # 2 was followed by 3 in both histories, each of them seen twice: 2 / sqrt(2 * 2)
     assert model.rules[[2], [3]][0] == pytest.approx(1.0)
 

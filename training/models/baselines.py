@@ -5,68 +5,33 @@ where every event is its own basket (leave-one-out), the sequence rules are item
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
+from training.models.ease import Ease
+from training.models.interactions import (
+    SECONDS_PER_DAY,
+    Interactions,
+    Recommender,
+    Scores,
+    basket_matrix,
+    decayed_profile,
+    recent_profile,
+    scaled,
+    tie_break,
+)
+from training.models.tifu_knn import TifuKnn
 from training.ranking_metrics import IntArray, Targets, ranking_values, top_k
 
-SECONDS_PER_DAY: Final = 86_400.0
-_BATCH: Final = 128
-_TIE_BREAK: Final = 1e-6
-_TIE_BREAK_HALF_LIFE_DAYS: Final = 14.0
-
-Scores = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Interactions:
-    """What customers took, one line per (customer, basket, item), sorted by customer and then time.
-
-    `customer` in [0, n_customers), `item` rows from 1 to n_items, `basket` numbers that grow over a customer's time
-    and are not shared by customers, `time` in seconds.
-    """
-
-    customer: IntArray
-    item: IntArray
-    basket: IntArray
-    time: NDArray[np.float64]
-    n_customers: int
-    n_items: int
-
-    def before(self, moment: float) -> "Interactions":
-        """What happened strictly before `moment` (seconds)."""
-        return self.select(self.time < moment)
-
-    def select(self, mask: NDArray[np.bool_]) -> "Interactions":
-        """The lines where `mask` holds."""
-        return Interactions(
-            self.customer[mask], self.item[mask], self.basket[mask], self.time[mask], self.n_customers, self.n_items
-        )
-
-    def since(self, moment: float) -> "Interactions":
-        """What happened at or after `moment` (seconds)."""
-        return self.select(self.time >= moment)
-
-    def decay(self, half_life_days: float, now: float) -> NDArray[np.float64]:
-        """`2^(-age / half-life)` of each line at `now`; an infinite half-life counts all lines alike."""
-        return np.exp2(-(now - self.time) / SECONDS_PER_DAY / half_life_days)
-
-
-class Recommender(Protocol):
-    """A fitted method."""
-
-    def scores(self, customers: IntArray) -> Scores:
-        """Scores (n, n_items + 1) of the whole catalogue for customers (n,); column 0 is padding."""
-        ...
+SCORE_BATCH: Final = 128
 
 
 def recommend(model: Recommender, customers: IntArray, k: int) -> IntArray:
     """The k best items (n, k) for each customer, scored in batches."""
-    parts = [top_k(model.scores(customers[i : i + _BATCH]), k) for i in range(0, len(customers), _BATCH)]
+    parts = [top_k(model.scores(customers[i : i + SCORE_BATCH]), k) for i in range(0, len(customers), SCORE_BATCH)]
     return np.concatenate(parts) if parts else np.empty((0, k), np.int64)
 
 
@@ -85,6 +50,9 @@ class Popularity:
     def scores(self, customers: IntArray) -> Scores:
         return np.tile(self.score, (len(customers), 1))
 
+    def about(self, data: Interactions, now: float, **asked: Any) -> Self:
+        return self
+
 
 @dataclass(frozen=True)
 class PersonalFrequency:
@@ -92,13 +60,18 @@ class PersonalFrequency:
 
     profile: sparse.csr_array
     filler: Scores
+    half_life_days: float
 
     @classmethod
     def fit(cls, data: Interactions, now: float, half_life_days: float = 60.0) -> "PersonalFrequency":
-        return cls(_profile(data, now, half_life_days), _tie_break(data, now))
+        return cls(decayed_profile(data, now, half_life_days), tie_break(data, now), half_life_days)
 
     def scores(self, customers: IntArray) -> Scores:
         return self.profile[customers].toarray() + self.filler
+
+    def about(self, data: Interactions, now: float, **asked: Any) -> Self:
+        new = replace(self, **asked)
+        return replace(new, profile=decayed_profile(data, now, new.half_life_days))
 
 
 @dataclass(frozen=True)
@@ -112,6 +85,8 @@ class SequenceRules:
     antecedents: sparse.csr_array
     rules: sparse.csr_array
     filler: Scores
+    n_recent: int
+    recent_decay: float
 
     @classmethod
     def fit(
@@ -125,25 +100,38 @@ class SequenceRules:
         normalisation: float = 0.5,
         min_weight: float = 0.0,
         window_days: float = np.inf,
+        normalisation_to: float | None = None,
+        shrinkage: float = 0.0,
+        backward: float = 0.0,
     ) -> "SequenceRules":
-        """`normalisation` is the power of both items' counts that divides a rule.
+        """`normalisation` is the power of both items' counts that divides a rule; `normalisation_to` of the second's.
 
-        Rules of a decayed count below `min_weight` are dropped; only baskets of the last `window_days` make rules.
+        `shrinkage` is added to every item's count first, so that what was seen a few times makes no strong rules.
+        `backward` is the weight of a rule in the other direction: what comes before an item points to it, too. Rules of
+        a decayed count below `min_weight` are dropped; only baskets of the last `window_days` make rules.
         """
         recent = data.since(now - window_days * SECONDS_PER_DAY)
-        baskets, owner = _basket_matrix(recent)
+        baskets, owner = basket_matrix(recent)
         counts = sparse.csr_array((data.n_items + 1, data.n_items + 1), dtype=np.float32)
         for distance in range(1, max_distance + 1):
             same = owner[distance:] == owner[:-distance]
             earlier, later = baskets[:-distance][same], baskets[distance:][same]
             counts = counts + np.float32(distance_decay ** (distance - 1)) * (earlier.T @ later)
-        size = np.bincount(recent.item, minlength=data.n_items + 1)
-        scale = np.power(np.maximum(size, 1.0), -normalisation)
-        rules = _kept(counts, min_weight, lambda row, column, count: count * scale[row] * scale[column])
-        return cls(_recent_profile(data, n_recent, recent_decay), rules, _tie_break(data, now))
+        if backward:
+            counts = sparse.csr_array(counts + np.float32(backward) * counts.T)
+        size = np.maximum(np.bincount(recent.item, minlength=data.n_items + 1) + shrinkage, 1.0)
+        scale = np.power(size, -normalisation)
+        scale_to = scale if normalisation_to is None else np.power(size, -normalisation_to)
+        rules = _kept(counts, min_weight, lambda row, column, count: count * scale[row] * scale_to[column])
+        profile = recent_profile(data, n_recent, recent_decay)
+        return cls(profile, rules, tie_break(data, now), n_recent, recent_decay)
 
     def scores(self, customers: IntArray) -> Scores:
-        return _scaled((self.antecedents[customers] @ self.rules).toarray()) + self.filler
+        return scaled((self.antecedents[customers] @ self.rules).toarray()) + self.filler
+
+    def about(self, data: Interactions, now: float, **asked: Any) -> Self:
+        new = replace(self, **asked)
+        return replace(new, antecedents=recent_profile(data, new.n_recent, new.recent_decay))
 
 
 @dataclass(frozen=True)
@@ -154,6 +142,7 @@ class ItemKnn:
     similarity: sparse.csr_array
     self_weight: float
     filler: Scores
+    half_life_days: float
 
     @classmethod
     def fit(
@@ -171,7 +160,7 @@ class ItemKnn:
 
         Pairs seen together fewer than `min_count` times are dropped; only the last `window_days` make pairs.
         """
-        baskets, _ = _basket_matrix(data.since(now - window_days * SECONDS_PER_DAY), by_customer=by_customer)
+        baskets, _ = basket_matrix(data.since(now - window_days * SECONDS_PER_DAY), by_customer=by_customer)
         counts = sparse.csr_array(baskets.T @ baskets)
         size = counts.diagonal()
 
@@ -180,12 +169,20 @@ class ItemKnn:
             return np.where(row == column, 0.0, value)
 
         return cls(
-            _profile(data, now, half_life_days), _kept(counts, min_count, cosine), self_weight, _tie_break(data, now)
+            decayed_profile(data, now, half_life_days),
+            _kept(counts, min_count, cosine),
+            self_weight,
+            tie_break(data, now),
+            half_life_days,
         )
 
     def scores(self, customers: IntArray) -> Scores:
         own = self.profile[customers]
-        return _scaled((own @ self.similarity + self.self_weight * own).toarray()) + self.filler
+        return scaled((own @ self.similarity + self.self_weight * own).toarray()) + self.filler
+
+    def about(self, data: Interactions, now: float, **asked: Any) -> Self:
+        new = replace(self, **asked)
+        return replace(new, profile=decayed_profile(data, now, new.half_life_days))
 
 
 Fit = Callable[..., Recommender]
@@ -196,8 +193,19 @@ METHODS: Final[dict[str, Fit]] = {
     "personal_frequency": PersonalFrequency.fit,
     "sequence_rules": SequenceRules.fit,
     "item_knn": ItemKnn.fit,
+    "ease": Ease.fit,
+    "tifu_knn": TifuKnn.fit,
 }
 """Every baseline by the name it has in reports."""
+
+ASKED: Final[dict[str, frozenset[str]]] = {
+    "personal_frequency": frozenset({"half_life_days"}),
+    "sequence_rules": frozenset({"n_recent", "recent_decay"}),
+    "item_knn": frozenset({"half_life_days", "self_weight"}),
+    "ease": frozenset({"n_recent", "recent_decay"}),
+    "tifu_knn": frozenset({"n_neighbours", "own_share"}),
+}
+"""Settings of `METHODS` that only say how a customer's history is read: changing them needs no new fit."""
 
 
 def tune(
@@ -218,42 +226,6 @@ def tune(
         if value > best[1]:
             best = (dict(settings), value)
     return best
-
-
-def _profile(data: Interactions, now: float, half_life_days: float) -> sparse.csr_array:
-    weight = data.decay(half_life_days, now).astype(np.float32)
-    shape = (data.n_customers, data.n_items + 1)
-    return sparse.coo_array((weight, (data.customer, data.item)), shape=shape).tocsr()
-
-
-def _recent_profile(data: Interactions, n_recent: int, decay: float) -> sparse.csr_array:
-    number = np.concatenate(([0], np.cumsum(data.basket[1:] != data.basket[:-1])))
-    last = np.zeros(data.n_customers, np.int64)
-    np.maximum.at(last, data.customer, number)
-    back = last[data.customer] - number
-    kept = back < n_recent
-    shape = (data.n_customers, data.n_items + 1)
-    weight = np.power(decay, back[kept]).astype(np.float32)
-    return sparse.coo_array((weight, (data.customer[kept], data.item[kept])), shape=shape).tocsr()
-
-
-def _basket_matrix(data: Interactions, by_customer: bool = False) -> tuple[sparse.csr_array, IntArray]:
-    unit = data.customer if by_customer else data.basket
-    new = np.concatenate(([True], unit[1:] != unit[:-1])) if len(unit) else np.empty(0, bool)
-    number = np.cumsum(new) - 1
-    shape = (int(new.sum()), data.n_items + 1)
-    matrix = sparse.coo_array((np.ones(len(number), np.float32), (number, data.item)), shape=shape).tocsr()
-    matrix.data[:] = 1.0
-    return matrix, data.customer[new]
-
-
-def _tie_break(data: Interactions, now: float) -> Scores:
-    popularity = Popularity.fit(data, now, _TIE_BREAK_HALF_LIFE_DAYS).score
-    return popularity / max(float(popularity.max()), 1e-12) * np.float32(_TIE_BREAK)
-
-
-def _scaled(scores: Scores) -> Scores:
-    return scores / np.maximum(scores.max(axis=1, keepdims=True), 1e-12)
 
 
 def _kept(

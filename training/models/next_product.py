@@ -20,12 +20,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from features.product_ranking import Companions
+from features.state import StateBatch
 from features.vocabulary import CHANNELS, KINDS, Columns, Task
-from training.basket_labels import load_purchases
+from training.basket_labels import Purchases, load_purchases
 from training.labels import Span, data_span
-from training.metrics import Metric
-from training.models.baselines import METHODS, Interactions, recommend, tune
-from training.models.next_product_benchmark import benchmark as benchmark  # what `omni benchmark` calls
+from training.models.baselines import METHODS, recommend, tune
+from training.models.interactions import Interactions
 from training.models.next_product_data import (
     Examples,
     ProductVocabulary,
@@ -34,19 +35,15 @@ from training.models.next_product_data import (
     seconds,
     vocabulary_json,
 )
-from training.models.next_product_fit import FitHistory, FitSettings, fit_network, rank
+from training.models.next_product_fit import FitHistory, FitSettings, OnEpoch, fit_network, rank
+from training.models.next_product_measure import KS, measure
+from training.models.next_product_ranker import ProductRanker, companions_at, fit_product_ranker, rank_with_trees
 from training.models.next_product_score import rank_with_file
 from training.models.onnx_export import as_arrays, export_onnx, open_session, score_onnx
+from training.models.ranker import RankerConfig
 from training.models.sequence import OUTPUT_NAME, NetworkSize, NextProductNet
-from training.ranking_metrics import (
-    IntArray,
-    Targets,
-    coverage_at_k,
-    paired_gain,
-    ranking_values,
-    with_intervals,
-)
-from training.results import TrainContext, TrainedModel
+from training.ranking_metrics import IntArray, Targets, ranking_values
+from training.results import Progress, TrainContext, TrainedModel
 from training.splits import TimeSplit
 from training.tracking import Run
 
@@ -54,7 +51,6 @@ logger = logging.getLogger(__name__)
 
 PRIMARY: Final = "ndcg@10"
 PART: Final = "all"
-KS: Final = (5, 10, 20)
 _LATENCY_CALLS: Final = 200
 
 
@@ -105,6 +101,12 @@ class NextProductConfig(BaseModel):
     """Threads of torch; on cores shared with other work one is much faster than two."""
     n_tuning_customers: int = Field(800, ge=1)
     """Validation customers that the baselines are tuned on."""
+    rule_window_days: float = Field(120, gt=0)
+    """Only baskets of so many days make the rules that put candidates forward."""
+    with_ranker: bool = True
+    """Order the candidates by boosted trees, where that is better on the validation period than the network alone."""
+    ranker: RankerConfig = RankerConfig()
+    """The boosted trees."""
     baselines: dict[str, list[dict[str, float]]] = {"popularity": [{}], "personal_frequency": [{}]}
     """Per baseline the settings to choose from on the validation period."""
 
@@ -119,54 +121,65 @@ class Periods:
 
 
 @dataclass(frozen=True)
-class Rankings:
-    """Ranked catalogue rows (n, K) of the test customers by the network and by each baseline, with chosen settings."""
+class Prepared:
+    """What every fit on the same data shares."""
 
-    network: IntArray
-    baselines: dict[str, IntArray]
-    chosen: dict[str, dict[str, float]]
+    periods: Periods
+    purchases: Purchases
+    vocabulary: ProductVocabulary
+    train: Examples
+    valid: Examples
+    test: Examples
+    test_states: StateBatch
+    test_entities: pd.DataFrame
+
+    def popularity(self, moment: datetime, config: NextProductConfig) -> torch.Tensor:
+        """Log-popularity (V + 1,) as of a moment."""
+        return log_popularity(
+            self.purchases.lines, self.vocabulary, moment.timestamp(), config.popularity_half_life_days
+        )
 
 
 def train_next_product(ctx: TrainContext) -> TrainedModel:
     """Fit, measure and export; see the module's words for the protocol."""
     config: NextProductConfig = ctx.config
-    torch.set_num_threads(config.n_threads)
-    torch.manual_seed(ctx.seed)
     clock = _Stopwatch()
-    periods = split_periods(data_span(ctx.settings.timeline_path), config)
-    purchases = load_purchases(ctx.settings.timeline_path)
-    lines = purchases.lines
-    vocabulary = ProductVocabulary.of_customers(purchases, periods.valid[0].timestamp(), config.n_min_customers)
-    windows = [*periods.train, periods.valid, periods.test]
-    examples, test_states, test_entities = load_examples(ctx.store, purchases, vocabulary, windows, ctx.progress)
-    n_train = len(periods.train)
-    train = examples.of_moments(0, n_train)
-    valid, test = examples.of_moments(n_train, n_train + 1), examples.of_moments(n_train + 1, n_train + 2)
+    data = prepare(ctx)
+    periods, vocabulary, valid, test = data.periods, data.vocabulary, data.valid, data.test
+    lines = data.purchases.lines
     clock.lap("features")
 
     def popularity(moment: datetime) -> torch.Tensor:
-        return log_popularity(lines, vocabulary, moment.timestamp(), config.popularity_half_life_days)
+        return data.popularity(moment, config)
 
-    net = new_network(config, vocabulary, popularity(periods.valid[0]))
-    history = fit_network(
-        net,
-        train,
-        valid,
-        vocabulary,
-        torch.stack([popularity(cutoff) for cutoff, _ in periods.train]),
-        popularity(periods.valid[0]),
-        fit_settings(config),
-        ctx.seed,
-        ctx.progress,
-    )
+    net, history = fit(data, config, ctx.seed, ctx.progress)
     clock.lap("fit")
+
+    def companions(moment: datetime) -> Companions:
+        at = moment.timestamp()
+        return companions_at(lines, vocabulary, at, popularity(moment), config.rule_window_days)
+
+    ranker = None
+    if config.with_ranker:
+        ctx.progress("next-product: ranker")
+        ranker = fit_product_ranker(
+            net, valid, vocabulary, companions(periods.valid[0]), config.ranker, PRIMARY, ctx.seed
+        )
+        if ranker is not None and not ranker.helps:
+            ranker = None
+    clock.lap("ranker")
     net.log_popularity.copy_(popularity(periods.test[0]))
-    network_top = rank(net, test, vocabulary, max(KS))
+    if ranker is None:
+        network_top = rank(net, test, vocabulary, max(KS))
+    else:
+        network_top = rank_with_trees(net, test, vocabulary, companions(periods.test[0]), ranker, max(KS))
     clock.lap("predict")
     ctx.progress("next-product: baselines")
     tops, chosen = baseline_rankings(lines, periods, valid, test, config, ctx.seed)
     clock.lap("baselines")
-    report = measure(Rankings(network_top, tops, chosen), test, lines, periods, ctx.seed)
+    report = measure(
+        network_top, tops, test, lines, periods.test[0].timestamp(), config.horizon_days, PRIMARY, ctx.seed
+    )
     # The file that serves knows what is popular at the end of the data; nothing else differs from what was measured.
     net.log_popularity.copy_(popularity(periods.test[1]))
     ctx.progress("next-product: writing the graph")
@@ -185,11 +198,14 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
         "n_products": len(vocabulary),
         "baseline_settings": chosen,
         "latency_ms": latency,
+        "ranker": ranker is not None,
     }
+    if ranker is not None:
+        ctx.run.log_metrics({"valid_network": ranker.valid_network, "valid_ranker": ranker.valid_ranker})
 
     def rescore(folder: Path) -> NDArray[np.float64]:
-        as_of = seconds(test_entities[Columns.AS_OF])
-        top = rank_with_file(folder, test_states, as_of, purchases.product_ids, max(KS))
+        as_of = seconds(data.test_entities[Columns.AS_OF])
+        top = rank_with_file(folder, data.test_states, as_of, data.purchases.product_ids, max(KS))
         return ranking_values(top, test.targets, KS)[PRIMARY]
 
     return TrainedModel(
@@ -199,7 +215,7 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
         gains=report.gains,
         seconds=clock.seconds,
         rows={
-            "train": len(train),
+            "train": len(data.train),
             "valid": len(valid),
             "test": len(test),
             "products": len(vocabulary),
@@ -207,10 +223,53 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
             "best_epoch": history.best + 1,
         },
         metadata=metadata,
-        log_model=lambda run: log_model(run, graph, example, vocabulary, metadata),
-        evaluation=_evaluation(test_entities, report.values),
+        log_model=lambda run: log_model(run, graph, example, vocabulary, metadata, ranker, companions(periods.test[1])),
+        evaluation=_evaluation(data.test_entities, report.values),
         rescore=rescore,
     )
+
+
+def prepare(ctx: TrainContext) -> Prepared:
+    """Load everything that a fit reads. Raises OmniError where the history is missing or too short."""
+    config: NextProductConfig = ctx.config
+    periods = split_periods(data_span(ctx.settings.timeline_path), config)
+    purchases = load_purchases(ctx.settings.timeline_path)
+    vocabulary = ProductVocabulary.of_customers(purchases, periods.valid[0].timestamp(), config.n_min_customers)
+    windows = [*periods.train, periods.valid, periods.test]
+    examples, test_states, test_entities = load_examples(ctx.store, purchases, vocabulary, windows, ctx.progress)
+    n_train = len(periods.train)
+    return Prepared(
+        periods=periods,
+        purchases=purchases,
+        vocabulary=vocabulary,
+        train=examples.of_moments(0, n_train),
+        valid=examples.of_moments(n_train, n_train + 1),
+        test=examples.of_moments(n_train + 1, n_train + 2),
+        test_states=test_states,
+        test_entities=test_entities,
+    )
+
+
+def fit(
+    data: Prepared, config: NextProductConfig, seed: int, progress: Progress, on_epoch: OnEpoch = lambda *_: None
+) -> tuple[NextProductNet, FitHistory]:
+    """A fitted network; `on_epoch` gets the number of each epoch and its validation value, and may raise to stop."""
+    torch.set_num_threads(config.n_threads)
+    torch.manual_seed(seed)
+    net = new_network(config, data.vocabulary, data.popularity(data.periods.valid[0], config))
+    history = fit_network(
+        net,
+        data.train,
+        data.valid,
+        data.vocabulary,
+        torch.stack([data.popularity(cutoff, config) for cutoff, _ in data.periods.train]),
+        data.popularity(data.periods.valid[0], config),
+        fit_settings(config),
+        seed,
+        progress,
+        on_epoch,
+    )
+    return net, history
 
 
 def split_periods(span: Span, config: NextProductConfig) -> Periods:
@@ -281,63 +340,23 @@ def baseline_rankings(
     return tops, chosen
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Metrics of the network and the baselines, the network's gains over them, and its primary metric per customer."""
-
-    metrics: dict[str, Metric]
-    baselines: dict[str, dict[str, Metric]]
-    gains: dict[str, Metric]
-    values: NDArray[np.float64]
-
-
-def measure(rankings: Rankings, test: Examples, lines: Interactions, periods: Periods, seed: int) -> Measured:
-    """All metrics on the test customers, with recall also split into products bought before and new ones."""
-    past = lines.before(periods.test[0].timestamp())
-    width = lines.n_items + 1
-    bought = np.isin(
-        test.customers[test.targets.owners()] * width + test.targets.items, past.customer * width + past.item
-    )
-    n_items = len(np.unique(past.item))
-
-    def values_of(top: IntArray) -> dict[str, NDArray[np.float64]]:
-        return ranking_values(top, test.targets, KS)
-
-    def summary(top: IntArray) -> dict[str, Metric]:
-        found = with_intervals(values_of(top), seed)
-        for part, mask in (("repeat", bought), ("explore", ~bought)):
-            split = ranking_values(top, test.targets.keep(mask), (10, 20))
-            if mask.any():
-                wanted = {f"recall_{part}@{k}": split[f"recall@{k}"] for k in (10, 20)}
-                found |= with_intervals(wanted, seed)
-        for k in KS:
-            share = coverage_at_k(top, n_items, k)
-            found[f"coverage@{k}"] = Metric(share, share, share)
-        return found
-
-    ours = values_of(rankings.network)[PRIMARY]
-    return Measured(
-        metrics=summary(rankings.network),
-        baselines={name: summary(top) for name, top in rankings.baselines.items()},
-        gains={name: paired_gain(ours, values_of(top)[PRIMARY], seed) for name, top in rankings.baselines.items()},
-        values=ours,
-    )
-
-
 def log_model(
     run: Run,
     graph: Any,
     example: tuple[torch.Tensor, ...],
     vocabulary: ProductVocabulary,
     metadata: Mapping[str, Any],
+    ranker: ProductRanker | None,
+    companions: Companions,
 ) -> str:
-    """The graph with its vocabulary beside it; answers the model's URI."""
+    """The graph with its vocabulary and, where there is one, the ranker beside it; answers the model's URI."""
     inputs = as_arrays(example)
     output = {OUTPUT_NAME: score_onnx(open_session(graph.SerializeToString()), inputs)}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "vocabulary.json"
         path.write_text(vocabulary_json(vocabulary), encoding="utf-8")
-        return run.log_onnx(graph, inputs, output, metadata, [path])
+        beside = [path] if ranker is None else [path, *ranker.save(Path(folder), companions)]
+        return run.log_onnx(graph, inputs, output, metadata, beside)
 
 
 def _evaluation(entities: pd.DataFrame, values: NDArray[np.float64]) -> pd.DataFrame:

@@ -17,7 +17,8 @@ from features.state import StateBatch, product_code
 from features.vocabulary import Columns, Task
 from training.basket_labels import NextBaskets, Purchases, next_baskets
 from training.dataset import StateSource
-from training.models.baselines import Interactions, Popularity
+from training.models.baselines import Popularity
+from training.models.interactions import Interactions
 from training.ranking_metrics import IntArray, Targets
 from training.results import Progress
 

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,9 @@ from training.ranking_metrics import IntArray, Targets, ranking_values, top_k
 from training.results import Progress
 
 logger = logging.getLogger(__name__)
+
+OnEpoch = Callable[[int, float], None]
+"""Takes the number of an epoch, from 0, and its validation value."""
 
 _SCORE_BATCH = 256
 
@@ -57,6 +61,7 @@ def fit_network(
     settings: FitSettings,
     seed: int,
     progress: Progress,
+    on_epoch: OnEpoch = lambda *_: None,
 ) -> FitHistory:
     """Fit in place and leave the weights of the best epoch in `net`.
 
@@ -103,6 +108,7 @@ def fit_network(
             f"next-product: epoch {epoch + 1} of at most {settings.max_epochs}, loss {losses[-1]:.3f}, "
             f"validation {settings.metric} {values[-1]:.4f}"
         )
+        on_epoch(epoch, values[-1])
         if values[-1] > values[best] or epoch == 0:
             best, kept = epoch, copy.deepcopy(net.state_dict())
         elif epoch - best >= settings.patience:

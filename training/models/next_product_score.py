@@ -1,12 +1,15 @@
 """A registered next-product model's files and customer states in, ranked products out: scores without the network's code."""
 
 import json
+from functools import partial
 from pathlib import Path
 
+import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import StoreError
+from features.product_ranking import COMPANIONS_FILE, RANKER_FILE, Companions, rerank
 from features.sequences import model_inputs
 from features.state import StateBatch
 from training.models.next_product_data import CodeRows
@@ -31,9 +34,15 @@ def rank_with_file(
     row_of = {str(name): row for row, name in enumerate(catalogue, start=1)}
     rows = np.array([0, *(row_of.get(name, 0) for name in product_ids)], dtype=np.int64)
     session, to_rows = open_session(str(graph)), CodeRows(product_ids)
+    trees = next(iter(sorted(folder.rglob(RANKER_FILE))), None)
+    booster = None if trees is None else lightgbm.Booster(model_file=str(trees))
+    companions = None if trees is None else Companions.load(trees.with_name(COMPANIONS_FILE))
     parts = []
     for start in range(0, len(states), _BATCH):
         index = np.arange(start, min(start + _BATCH, len(states)))
         inputs = model_inputs(states.take(index), as_of_s[index], to_rows)
-        parts.append(rows[top_k(score_onnx(session, inputs), k)])
+        scores = score_onnx(session, inputs)
+        if booster is not None and companions is not None:
+            scores = rerank(scores, inputs, companions, partial(booster.predict, num_threads=1))
+        parts.append(rows[top_k(scores, k)])
     return np.concatenate(parts) if parts else np.empty((0, k), np.int64)

@@ -1,0 +1,148 @@
+"""Next product beside other people's models: RecTools' SASRec, implicit's ALS and ItemKNN; same split, same machine.
+
+pip install 'rectools[torch]' implicit
+python tests/benchmarks/bench_peers.py FILE [--users 2000] [--epochs 30]     # FILE: user_id, item_id, position
+"""
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from scipy import sparse
+
+from training.models import hybrid
+from training.models.held_out import LEAVE_ONE_OUT, HeldOut, read_held_out
+from training.models.interactions import SECONDS_PER_DAY
+from training.models.next_product_benchmark import PRIMARY, load_config, per_user
+from training.ranking_metrics import IntArray, paired_gain, with_intervals
+
+K = 20
+SEED = 0
+
+
+def ours(data: HeldOut, users: IntArray) -> tuple[IntArray, float]:
+    """Items ranked by our model, and the time of its search and fit."""
+    config = load_config(LEAVE_ONE_OUT, {"baselines": []})
+    started = time.perf_counter()
+    fitted = hybrid.fit(data, config, hybrid.tune_methods(data, config, SEED, print), SEED, print)
+    seconds = time.perf_counter() - started
+    return hybrid.rank(fitted, {"": hybrid.best_variant(fitted)}, data, users, config, K)[""], seconds
+
+
+def implicit_model(data: HeldOut, users: IntArray, make: Callable[[], object]) -> tuple[IntArray, float]:
+    """Items ranked by a model of `implicit` that knows everything but the last two baskets, and its fitting time.
+
+    What it asks with is everything but the last basket.
+    """
+    fitted, asked = (_matrix(data, held_out) for held_out in (2, 1))
+    model = make()
+    started = time.perf_counter()
+    model.fit(fitted, show_progress=False)  # type: ignore[attr-defined]
+    seconds = time.perf_counter() - started
+    again = {"recalculate_user": True} if hasattr(model, "user_factors") else {}
+    items, _ = model.recommend(users, asked[users], N=K, filter_already_liked_items=False, **again)  # type: ignore[attr-defined]
+    return items.astype(np.int64), seconds
+
+
+def sasrec(data: HeldOut, users: IntArray, epochs: int) -> tuple[IntArray, float]:
+    """Items ranked by RecTools' SASRec with sampled softmax, and its fitting time."""
+    from rectools import Columns
+    from rectools.dataset import Dataset
+    from rectools.models import SASRecModel
+
+    def interactions(held_out: int) -> pd.DataFrame:
+        lines = data.known(held_out)
+        return pd.DataFrame(
+            {
+                Columns.User: lines.customer,
+                Columns.Item: lines.item,
+                Columns.Weight: 1.0,
+                Columns.Datetime: pd.Timestamp("2020-01-01") + pd.to_timedelta(lines.time / SECONDS_PER_DAY, unit="D"),
+            }
+        )
+
+    model = SASRecModel(
+        n_factors=64,
+        n_blocks=2,
+        n_heads=2,
+        session_max_len=50,
+        dropout_rate=0.2,
+        loss="sampled_softmax",
+        n_negatives=256,
+        lr=1e-3,
+        batch_size=128,
+        epochs=epochs,
+        verbose=0,
+        deterministic=True,
+    )
+    started = time.perf_counter()
+    model.fit(Dataset.construct(interactions(2)))
+    seconds = time.perf_counter() - started
+    found = model.recommend(users, Dataset.construct(interactions(1)), k=K, filter_viewed=False)
+    top = np.zeros((len(users), K), np.int64)
+    row = np.searchsorted(users, found[Columns.User].to_numpy(np.int64))
+    top[row, found[Columns.Rank].to_numpy() - 1] = found[Columns.Item].to_numpy(np.int64)
+    return top, seconds
+
+
+def _matrix(data: HeldOut, held_out: int) -> sparse.csr_matrix:
+    lines = data.known(held_out)
+    shape = (lines.n_customers, lines.n_items + 1)
+    return sparse.csr_matrix((np.ones(len(lines.item), np.float32), (lines.customer, lines.item)), shape=shape)
+
+
+def _of_users(path: Path, n_users: int, folder: Path) -> Path:
+    table = pd.read_parquet(path)
+    users = np.random.default_rng(SEED).permutation(table["user_id"].unique())[:n_users]
+    part = folder / "part.parquet"
+    table[table["user_id"].isin(users)].to_parquet(part)
+    return part
+
+
+def main() -> None:
+    """Print one table: quality with intervals, the gain of ours over each peer, seconds of fitting."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, nargs="?")
+    parser.add_argument("--users", type=int, default=0, help="only so many users, drawn at random; 0 for all")
+    parser.add_argument("--epochs", type=int, default=30, help="of SASRec")
+    asked = parser.parse_args()
+    if asked.file is None:
+        print("Needs a file of interactions, and two packages that are not installed with the rest; see --help.")
+        return
+    warnings.simplefilter("ignore")
+    from implicit.als import AlternatingLeastSquares
+    from implicit.nearest_neighbours import CosineRecommender
+
+    with TemporaryDirectory() as folder:
+        path = _of_users(asked.file, asked.users, Path(folder)) if asked.users else asked.file
+        data = read_held_out(path, LEAVE_ONE_OUT)
+        users, test = data.targets(0)
+        rankings: dict[str, tuple[IntArray, float]] = {
+            "implicit ItemKNN (cosine, 100)": implicit_model(data, users, lambda: CosineRecommender(K=100)),
+            "implicit ALS (64 factors)": implicit_model(
+                data, users, lambda: AlternatingLeastSquares(64, random_state=SEED)
+            ),
+            f"RecTools SASRec ({asked.epochs} epochs)": sasrec(data, users, asked.epochs),
+        }
+        rankings = {"ours": ours(data, users), **rankings}
+    own = per_user(rankings["ours"][0], test)
+    table = Table(box=None)
+    for column in ("model", "NDCG@10", "HR@10", "ours minus it", "fit, s"):
+        table.add_column(column)
+    for name, (top, seconds) in rankings.items():
+        values = per_user(top, test)
+        figures = with_intervals(values, SEED)
+        gain = "" if name == "ours" else str(paired_gain(own[PRIMARY], values[PRIMARY], SEED))
+        table.add_row(name, str(figures[PRIMARY]), str(figures["hr@10"]), gain, f"{seconds:.0f}")
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The sequence model: what it may see, that it learns an order, and that a killed fit ends where it would have."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training.models.causal_transformer import CausalTransformer, TransformerSize
+from training.models.interactions import SECONDS_PER_DAY, Interactions
+from training.models.negatives import NegativeSampler, sampled_loss
+from training.models.transformer_fit import (
+    Sequences,
+    TransformerConfig,
+    fit_transformer,
+    n_affordable,
+)
+
+CONFIG = TransformerConfig(
+    length=6, dim=16, max_epochs=6, n_negatives=8, batch_size=16, learning_rate=0.01, dropout=0.0, n_threads=1
+)
+
+
+def cycle(n_users: int = 40, n_items: int = 20, length: int = 7) -> Interactions:
+    """After item i always comes i + 1."""
+    start = np.arange(n_users) % n_items
+    item = (start[:, None] + np.arange(length)) % n_items + 1
+    n = item.size
+    time = np.tile(np.arange(length), n_users) * SECONDS_PER_DAY
+    return Interactions(np.repeat(np.arange(n_users), length), item.ravel(), np.arange(n), time, n_users, n_items)
+
+
+def test_no_position_sees_what_comes_later() -> None:
+    torch.manual_seed(0)
+    net = CausalTransformer(TransformerSize(n_items=9, length=5, dim=8, n_sides=(3,))).eval()
+    item, side = torch.tensor([[1, 2, 3, 4]]), torch.tensor([[1, 2, 1, 2]])
+    changed, other = item.clone(), side.clone()
+    changed[0, 3], other[0, 3] = 9, 1
+    one, two = net(item, (side,)), net(changed, (other,))
+    torch.testing.assert_close(one[:, :3], two[:, :3])
+    assert not torch.allclose(one[:, 3], two[:, 3])
+
+
+def test_a_product_that_nobody_bought_has_its_contents_vector() -> None:
+    content = torch.tensor([[0], [1], [1], [2]])
+    net = CausalTransformer(TransformerSize(n_items=3, dim=8, n_contents=(3,)), content)
+    with torch.no_grad():
+        net.item.weight.zero_()
+    vectors = net.item_vectors(torch.arange(4))
+    torch.testing.assert_close(vectors[1], vectors[2])
+    assert not torch.allclose(vectors[1], vectors[3])
+    assert vectors[0].abs().sum() == 0
+
+
+def test_histories_are_cut_to_the_newest_events_and_padded_at_the_end() -> None:
+    data = cycle(2, 20, 4).select(np.array([True] * 4 + [True, True, False, False]))
+    item, _ = Sequences.of(data, 3).batch(np.array([0, 1]))
+    assert item.tolist() == [[2, 3, 4], [2, 3, 0]]
+
+
+def test_every_item_as_its_own_negative_makes_the_exact_softmax() -> None:
+    torch.manual_seed(0)
+    net = CausalTransformer(TransformerSize(n_items=5, dim=8))
+    with torch.no_grad():
+        net.item.weight[1:].normal_()
+    states, wanted = torch.randn(3, 8), torch.tensor([1, 4, 2])
+    everything = (torch.arange(1, 6), torch.zeros(5))
+    exact = torch.nn.functional.cross_entropy(states @ net.item.weight[1:].T, wanted - 1)
+    torch.testing.assert_close(sampled_loss(net, states, wanted, everything), exact)
+
+
+def test_negatives_are_drawn_as_often_as_expected() -> None:
+    rows, log_expected = NegativeSampler(np.array([0, 16, 1, 0]), 20_000, 0.5).draw(np.random.default_rng(0))
+    found = np.bincount(rows.numpy(), minlength=4)
+    # half by 16^.75 : 1, half evenly over three
+    np.testing.assert_allclose(found[1:] / 20_000, [8 / 18 + 1 / 6, 1 / 18 + 1 / 6, 1 / 6], atol=0.01)
+    assert np.exp(log_expected.numpy()[rows.numpy() == 1][0]) == pytest.approx(20_000 * (8 / 18 + 1 / 6), rel=1e-4)
+
+
+def test_it_learns_the_order_and_answers_about_other_histories() -> None:
+    data = cycle()
+    longer = CONFIG.model_copy(update={"max_epochs": 40, "n_negatives": 64})
+    model = fit_transformer(data, data.time.max() + 1, longer, 0)
+    scores = model.scores(np.arange(20))
+    last = data.item.reshape(40, 7)[:20, -1]
+    assert (scores[:, 1:].argmax(axis=1) + 1 == last % 20 + 1).mean() >= 0.9
+    shorter = model.about(data.select(np.arange(280) % 7 < 3), 0.0)
+    third = data.item.reshape(40, 7)[:20, 2]
+    assert (shorter.scores(np.arange(20))[:, 1:].argmax(axis=1) + 1 == third % 20 + 1).mean() >= 0.9
+
+
+def test_the_best_epoch_stays_and_the_rest_is_not_waited_for() -> None:
+    values = iter([0.1, 0.5, 0.2, 0.3, 0.1, 0.1])
+    lines: list[str] = []
+    config = CONFIG.model_copy(update={"patience": 2})
+    fit_transformer(cycle(), 1e7, config, 0, validate=lambda _: next(values), progress=lines.append)
+    assert len(lines) == 4
+
+
+def test_a_large_file_gets_fewer_passes() -> None:
+    config = TransformerConfig(max_epochs=10, max_events=1_000)
+    assert [n_affordable(config, n) for n in (50, 250, 5_000)] == [10, 4, 1]
+
+
+def test_a_fit_that_was_killed_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    data, path = cycle(), tmp_path / "fit.pt"
+
+    class KilledError(Exception):
+        pass
+
+    def kill_at(epoch: int):
+        def progress(text: str) -> None:
+            if f"epoch {epoch} " in text:
+                raise KilledError
+
+        return progress
+
+    whole = fit_transformer(data, 1e7, CONFIG, 3)
+    with pytest.raises(KilledError):
+        fit_transformer(data, 1e7, CONFIG, 3, checkpoint=path, progress=kill_at(4))
+    lines: list[str] = []
+    resumed = fit_transformer(data, 1e7, CONFIG, 3, checkpoint=path, progress=lines.append)
+    assert len(lines) == 3  # epochs 4, 5 and 6
+    for one, two in zip(whole.net.parameters(), resumed.net.parameters(), strict=True):
+        torch.testing.assert_close(one, two)
+    other_seed: list[str] = []
+    fit_transformer(data, 1e7, CONFIG, 4, checkpoint=path, progress=other_seed.append)
+    assert len(other_seed) == 6

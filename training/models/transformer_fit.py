@@ -1,0 +1,279 @@
+"""Interactions in, a fitted causal transformer out: every position predicts the next item, against sampled negatives.
+
+The softmax runs over the wanted item and negatives that the whole batch shares. Sequences of about one length share a
+batch, so little is padding. After every epoch the state goes to a checkpoint, where one is asked for, and a fit that was
+cut short goes on from there.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from sklearn.utils.extmath import randomized_svd
+from torch import Tensor
+
+from training.models.baselines import SequenceRules
+from training.models.causal_transformer import CausalTransformer, TransformerSize
+from training.models.fit_checkpoint import FitCheckpoint, fingerprint
+from training.models.interactions import Interactions, Scores
+from training.models.negatives import NegativeSampler, sampled_loss
+from training.ranking_metrics import IntArray
+from training.results import Progress
+
+_SORTED_BATCHES: Final = 32
+_SCORE_BATCH: Final = 256
+
+
+class TransformerConfig(BaseModel):
+    """Size and pace of the transformer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    length: int = Field(50, ge=2)
+    """Newest events that it looks at."""
+    dim: int = Field(64, ge=4)
+    """Size of every vector; a multiple of n_heads."""
+    n_blocks: int = Field(1, ge=1)
+    """Transformer blocks."""
+    n_heads: int = Field(2, ge=1)
+    """Attention heads."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Share of the activations dropped while learning."""
+    start_scale: float = Field(0.05, ge=0)
+    """Length per dimension of the item vectors at the start, the singular vectors of smoothed rules; 0 starts at random."""
+    learning_rate: float = Field(2e-3, gt=0)
+    """Highest rate of the one-cycle schedule."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Pull of all weights towards zero (AdamW)."""
+    batch_size: int = Field(128, ge=2)
+    """Sequences a step."""
+    n_negatives: int = Field(1024, ge=1)
+    """Negatives that a batch shares."""
+    popular_share: float = Field(0.5, ge=0, le=1)
+    """Share of the negatives that is drawn by popularity to the power of 3/4; the rest is drawn evenly."""
+    max_epochs: int = Field(8, ge=1)
+    """Most passes over the sequences."""
+    max_events: int = Field(4_000_000, ge=1)
+    """Most events in all passes together: a large file gets fewer passes, at least one."""
+    patience: int = Field(3, ge=1)
+    """Passes without a better validation value before the fit stops."""
+    n_threads: int = Field(1, ge=1)
+    """Threads of torch; on cores shared with other work one is much faster than two."""
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Everybody's newest events, oldest first: customer i's are the lines [start[i], end[i]) of the flat arrays."""
+
+    item: IntArray
+    sides: tuple[IntArray, ...]
+    start: IntArray
+    end: IntArray
+
+    @classmethod
+    def of(cls, data: Interactions, length: int, sides: tuple[IntArray, ...] = ()) -> "Sequences":
+        """The last `length` lines of each customer; `sides` are parallel to the lines."""
+        everybody = np.arange(data.n_customers)
+        end = np.searchsorted(data.customer, everybody, side="right")
+        start = np.maximum(np.searchsorted(data.customer, everybody), end - length)
+        return cls(data.item, sides, start, end)
+
+    @property
+    def sizes(self) -> IntArray:
+        """Events of each customer (n,)."""
+        return self.end - self.start
+
+    def batch(self, customers: IntArray) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Item rows and side codes (B, T), padded with 0 at the end."""
+        sizes = self.sizes[customers]
+        column = np.arange(max(int(sizes.max(initial=1)), 1))
+        inside = column < sizes[:, None]
+        at = np.where(inside, self.start[customers][:, None] + column, 0)
+        tables = [torch.from_numpy(np.where(inside, codes[at], 0)) for codes in (self.item, *self.sides)]
+        return tables[0], tuple(tables[1:])
+
+
+@dataclass(frozen=True)
+class TransformerRecommender:
+    """A fitted network that scores the whole catalogue after a customer's last event."""
+
+    net: CausalTransformer
+    histories: Sequences
+    sides_of: Callable[[Interactions], tuple[IntArray, ...]]
+
+    def scores(self, customers: IntArray) -> Scores:
+        self.net.eval()
+        found = np.zeros((len(customers), self.net.size.n_items + 1), np.float32)
+        sizes = self.histories.sizes[customers]
+        order = np.argsort(sizes, kind="stable")
+        order = order[sizes[order] > 0]
+        with torch.inference_mode():
+            vectors = self.net.item_vectors(torch.arange(self.net.size.n_items + 1))
+            for first in range(0, len(order), _SCORE_BATCH):
+                rows = order[first : first + _SCORE_BATCH]
+                item, sides = self.histories.batch(customers[rows])
+                last = torch.from_numpy(sizes[rows] - 1)
+                state = self.net(item, sides)[torch.arange(len(rows)), last]
+                found[rows] = (state @ vectors.T).numpy()
+        return found
+
+    def about(self, data: Interactions, now: float, **asked: Any) -> Self:
+        return replace(self, histories=Sequences.of(data, self.net.size.length, self.sides_of(data)))
+
+
+def no_sides(data: Interactions) -> tuple[IntArray, ...]:
+    """Nothing is known of an event but its item."""
+    return ()
+
+
+def fit_transformer(
+    data: Interactions,
+    now: float,
+    config: TransformerConfig,
+    seed: int,
+    *,
+    validate: Callable[[TransformerRecommender], float] | None = None,
+    start_from: TransformerRecommender | None = None,
+    sides_of: Callable[[Interactions], tuple[IntArray, ...]] = no_sides,
+    n_sides: tuple[int, ...] = (),
+    content: Tensor | None = None,
+    checkpoint: Path | None = None,
+    progress: Progress = lambda _: None,
+) -> TransformerRecommender:
+    """Fit on every position of every history; the weights of the best epoch by `validate`, or of the last one, stay.
+
+    `start_from` goes on from a fitted network instead of a new one. `checkpoint` names a file that is written after every
+    epoch and read at the start where it belongs to the same data, settings and seed.
+    """
+    torch.set_num_threads(config.n_threads)
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    if start_from is not None:
+        net = copy.deepcopy(start_from.net)
+    else:
+        net = new_transformer(data, now, config, seed, n_sides, content)
+    # One event more than the network looks at: the oldest is only ever an input, the newest only ever wanted.
+    histories = Sequences.of(data, config.length + 1, sides_of(data))
+    usable = np.flatnonzero(histories.sizes > 1)
+    model = TransformerRecommender(net, Sequences.of(data, config.length, sides_of(data)), sides_of)
+    n_epochs = n_affordable(config, int(histories.sizes[usable].sum()))
+    if not len(usable):
+        return model
+    negatives = NegativeSampler(
+        np.bincount(data.item, minlength=data.n_items + 1), config.n_negatives, config.popular_share
+    )
+    optimizer = torch.optim.AdamW(
+        net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98), fused=True
+    )
+    steps = -(-len(usable) // config.batch_size) * n_epochs + 1
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, total_steps=steps, pct_start=max(0.1, 2 / steps)
+    )
+    save = FitCheckpoint(
+        checkpoint, fingerprint(data, f"{config.model_dump_json()} {seed}"), net, optimizer, schedule, rng
+    )
+    first, best, kept = save.load()
+    for epoch in range(first, n_epochs):
+        loss = _epoch(net, histories, usable, negatives, optimizer, schedule, config, rng)
+        text = f"transformer: epoch {epoch + 1} of at most {n_epochs}, loss {loss:.3f}"
+        if validate is None:
+            best, kept = (epoch, float("nan")), net.state_dict()
+        else:
+            value = validate(model)
+            text += f", validation {value:.4f}"
+            if not value <= best[1]:
+                best, kept = (epoch, value), copy.deepcopy(net.state_dict())
+        progress(text)
+        save.store(epoch + 1, best, kept)
+        if epoch - best[0] >= config.patience:
+            break
+    net.load_state_dict(kept)
+    net.eval()
+    return model
+
+
+def n_affordable(config: TransformerConfig, n_events: int) -> int:
+    """How many passes over `n_events` the settings allow."""
+    return max(1, min(config.max_epochs, config.max_events // max(n_events, 1)))
+
+
+def new_transformer(
+    data: Interactions,
+    now: float,
+    config: TransformerConfig,
+    seed: int,
+    n_sides: tuple[int, ...] = (),
+    content: Tensor | None = None,
+) -> CausalTransformer:
+    """An unfitted network; items that follow each other often start near each other."""
+    n_contents = () if content is None else tuple(int(n) + 1 for n in content.max(dim=0).values)
+    size = TransformerSize(
+        n_items=data.n_items,
+        length=config.length,
+        dim=config.dim,
+        n_blocks=config.n_blocks,
+        n_heads=config.n_heads,
+        dropout=config.dropout,
+        n_sides=n_sides,
+        n_contents=n_contents,
+    )
+    net = CausalTransformer(size, content)
+    if config.start_scale > 0 and data.n_items > config.dim:
+        with torch.no_grad():
+            net.item.weight[1:] = torch.from_numpy(start_vectors(data, now, config.dim, seed) * config.start_scale)
+    return net
+
+
+def start_vectors(data: Interactions, now: float, dim: int, seed: int) -> Scores:
+    """Item vectors (V, dim) of length sqrt(dim) whose products follow the smoothed rules between items."""
+    rules = SequenceRules.fit(data, now, max_distance=10, distance_decay=0.8, shrinkage=10.0, backward=1.0).rules
+    left, values, _ = randomized_svd(rules[1:, 1:], dim, n_iter=4, random_state=seed)
+    vectors = left * np.sqrt(values)
+    vectors *= math.sqrt(dim) / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-6)
+    # Turned at random, so that every dimension carries as much as any other.
+    turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(dim, dim)))[0]
+    return (vectors @ turn).astype(np.float32)
+
+
+def _epoch(
+    net: CausalTransformer,
+    histories: Sequences,
+    usable: IntArray,
+    negatives: NegativeSampler,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    config: TransformerConfig,
+    rng: np.random.Generator,
+) -> float:
+    net.train()
+    total, n = 0.0, 0
+    for customers in _by_length(histories.sizes, usable, config.batch_size, rng):
+        item, sides = histories.batch(customers)
+        known, wanted = item[:, :-1], item[:, 1:]
+        real = wanted > 0
+        states = net(known, tuple(codes[:, :-1] for codes in sides))[real]  # (M, D)
+        loss = sampled_loss(net, states, wanted[real], negatives.draw(rng))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        total, n = total + float(loss.detach()) * len(states), n + len(states)
+    return total / n
+
+
+def _by_length(sizes: IntArray, usable: IntArray, batch_size: int, rng: np.random.Generator) -> Iterator[IntArray]:
+    """Batches of customers of about one length, in random order: sorted within stretches of a random order."""
+    order = rng.permutation(usable)
+    batches = []
+    for first in range(0, len(order), batch_size * _SORTED_BATCHES):
+        part = order[first : first + batch_size * _SORTED_BATCHES]
+        part = part[np.argsort(sizes[part], kind="stable")]
+        batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    for i in rng.permutation(len(batches)):
+        yield batches[i]
