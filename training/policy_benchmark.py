@@ -81,9 +81,7 @@ def judge_decisions(
     return BenchmarkReport(
         task=Task.BEST_CHANNEL,
         metrics={name: value.metric() for name, value in ours.items()},
-        baselines={
-            name: {key: value.metric() for key, value in values.items()} for name, values in found.items()
-        },
+        baselines={name: {key: value.metric() for key, value in values.items()} for name, values in found.items()},
         gains=gains,
         seconds={"fit": judged.fit_s, "predict": judged.predict_s, "total": time.perf_counter() - started},
         protocol=_protocol(decisions, judged, supports, gains),

@@ -182,7 +182,9 @@ def support(log: DecisionLog, chances: FloatArray) -> Support:
     wrong = bool(np.all(log.pscore == 1.0)) and bool(np.any(chances[log.taken()] < 1.0))
     refusal = ""
     if wrong:
-        refusal = "Every decision of the log had the pscore 1: nothing else could have happened, so nothing else is known."
+        refusal = (
+            "Every decision of the log had the pscore 1: nothing else could have happened, so nothing else is known."
+        )
     elif unseen > MAX_UNSEEN_CHANCE:
         refusal = f"The policy gives a chance of {unseen:.2g} to arms that the log never took: there is no overlap."
     elif effective < MIN_EFFECTIVE_ROWS:

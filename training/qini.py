@@ -34,9 +34,7 @@ def auuc(gains: FloatArray) -> float:
     return float((gains[:-1].sum() + gains[-1] / 2) / len(gains))
 
 
-def qini_curve(
-    log: DecisionLog, effect: FloatArray, arm: int, rival: int | None
-) -> Callable[[FloatArray], FloatArray]:
+def qini_curve(log: DecisionLog, effect: FloatArray, arm: int, rival: int | None) -> Callable[[FloatArray], FloatArray]:
     """Row weights (n,) to g at the shares 1 / N_POINTS, …, 1. Equal effects keep the order of the rows' hash."""
     tie = np.random.default_rng(0).permutation(len(log))
     order = np.lexsort((tie, -effect))

@@ -163,9 +163,7 @@ def grow(
     }
     given = None if weight is None else weight * (n / weight.sum())
     weights = (None, None) if given is None else (given[~aside], given[aside])
-    known = lgb.Dataset(
-        x[~aside], target[~aside], weight=weights[0], categorical_feature=list(categorical)
-    )
+    known = lgb.Dataset(x[~aside], target[~aside], weight=weights[0], categorical_feature=list(categorical))
     check = lgb.Dataset(x[aside], target[aside], weight=weights[1], reference=known)
     booster = lgb.train(
         parameters,
