@@ -177,7 +177,7 @@ def _protocol(
         "policy_per_fold": [policy.name for policy in judged.policies],
         "best_single_arm_per_fold": [decisions.arms[policy.base_arm] for policy in judged.policies],
         "inner_gain_per_fold": [
-            {"learner": policy.learner, "gain": policy.gain, "standard_error": policy.gain_error}
+            {"learner": policy.learner, "gain": policy.gain, "slope": policy.slope, "slope_z": policy.slope_z}
             for policy in judged.policies
         ],
         "support": {name: found.to_dict() for name, found in supports.items()},
@@ -189,8 +189,8 @@ def conclusion(judged: Judged, over_best: Metric) -> str:
     """What can and what cannot be claimed, in a sentence."""
     if not any(policy.personal for policy in judged.policies):
         return (
-            "No personal policy was beyond doubt better than the best single arm on the rows that it had not seen, so "
-            "the learned policy is the best single arm for everybody."
+            "Customers are not proven to differ in what the arms do to them, so the learned policy is the best single "
+            "arm for everybody."
         )
     if over_best.low > 0:
         return f"The learned policy beats the best single arm: gain {over_best} per decision (doubly robust, paired)."

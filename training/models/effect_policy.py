@@ -1,8 +1,8 @@
 """Features and a decision log in, a policy out that leaves the best single arm only where the log proves a gain.
 
 A learner's effects are calibrated on rows that it did not see (the slope of the scores on the predictions, as in the
-best linear predictor of Chernozhukov et al. 2018) and shrunk by that slope. Where the policy's gain over the best
-single arm is not beyond doubt on those rows, the policy is the best single arm.
+best linear predictor of Chernozhukov et al. 2018) and shrunk by that slope. Where the slope is not beyond doubt above
+zero, so that customers are not proven to differ, or the policy gains nothing on those rows, it is the best single arm.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from training.models.effects import EffectConfig, Features, Predict, candidates,
 from training.policy_value import DecisionLog, IntArray, scores
 
 BEST_SINGLE_ARM: Final = "best_single_arm"
-GATE_Z: Final = 1.96
-"""Standard errors by which the inner gain must be above 0; several learners compete, so not less."""
+GATE_Z: Final = 2.24
+"""Standard errors by which the slope must be above 0: four learners compete, so 5 % in all is 1.25 % each."""
 MAX_SLOPE: Final = 1.5
 
 
@@ -29,7 +29,7 @@ class EffectPolicy:
     base_arm: int
     n_arms: int
     personal: bool
-    """Whether the gain over the best single arm was beyond doubt, so that choices differ between customers."""
+    """Whether customers were proven to differ, so that choices do."""
     learner: str
     """Who gave the effects; empty where there was nothing to learn from."""
     gain: float
@@ -37,6 +37,8 @@ class EffectPolicy:
     gain_error: float
     slope: float
     """What the effects are multiplied by."""
+    slope_z: float
+    """The slope before it was bounded, in standard errors."""
     means: FloatArray  # (arms,) scores relative to the base arm's
     _effects: Predict | None
     _centre: FloatArray  # (arms,)
@@ -63,6 +65,7 @@ class EffectPolicy:
 class _Candidate:
     learner: str
     slope: float
+    slope_z: float
     centre: FloatArray
     gain: float
     error: float
@@ -97,18 +100,19 @@ def learn_policy(
     base = best_arm(log, score)
     means = (score - score[:, [base]]).mean(axis=0)
     if x.shape[1] == 0:
-        return EffectPolicy(base, log.n_arms, False, "", 0.0, 0.0, 0.0, means, None, np.zeros(log.n_arms))
+        return EffectPolicy(base, log.n_arms, False, "", 0.0, 0.0, 0.0, 0.0, means, None, np.zeros(log.n_arms))
     known = candidates(log.n_arms, config)
     judged = []
     for name, learner in known.items():
         found = crossed(lambda rows, fit=learner: fit(x[rows], log.select(rows), score[rows], config, seed), x, folds)
         judged.append(_judge(name, found, score, base, means, log))
-    best = max(judged, key=lambda one: (one.gain, one.slope))
+    proven = [one for one in judged if one.slope_z > gate_z and one.gain > 0]
+    best = max(proven or judged, key=lambda one: (one.gain, one.slope_z))
     final = known[best.learner](x, log, score, config, seed)
-    personal = best.gain > gate_z * best.error
     return EffectPolicy(
-        base, log.n_arms, personal, best.learner, best.gain, best.error, best.slope, means, final, best.centre
-    )
+        base, log.n_arms, bool(proven), best.learner, best.gain, best.error, best.slope, best.slope_z, means, final,
+        best.centre,
+    )  # fmt: skip
 
 
 def best_arm(log: DecisionLog, score: FloatArray) -> int:
@@ -125,10 +129,13 @@ def _judge(
     moved = contrast - centre
     target = score - score[:, [base]] - means
     spread = float((moved**2).sum())
-    slope = float(np.clip((moved * target).sum() / spread, 0.0, MAX_SLOPE)) if spread > 0 else 0.0
+    raw = float((moved * target).sum()) / spread if spread > 0 else 0.0
+    misses = (moved * (target - raw * moved)).sum(axis=1)
+    error = clustered_error(misses, log.members()) * len(misses) / spread if spread > 0 else np.inf
+    slope = float(np.clip(raw, 0.0, MAX_SLOPE))
     chosen = np.argmax(means + slope * moved, axis=1)
     gains = score[np.arange(len(score)), chosen] - score[:, base]
-    return _Candidate(name, slope, centre, float(gains.mean()), clustered_error(gains, log.members()))
+    return _Candidate(name, slope, raw / error, centre, float(gains.mean()), clustered_error(gains, log.members()))
 
 
 def clustered_error(values: FloatArray, groups: NDArray[np.generic]) -> float:

@@ -28,7 +28,7 @@ class EffectConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    learning_rate: float = Field(0.05, gt=0, le=1)
+    learning_rate: float = Field(0.1, gt=0, le=1)
     """Share of each tree that is added."""
     num_leaves: int = Field(6, ge=2)
     """Leaves of a tree."""
@@ -38,9 +38,9 @@ class EffectConfig(BaseModel):
     """Shrinks leaf values."""
     feature_fraction: float = Field(0.7, gt=0, le=1)
     """Share of the features that a tree may look at."""
-    max_rounds: int = Field(200, ge=1)
+    max_rounds: int = Field(150, ge=1)
     """Most trees."""
-    early_stopping_rounds: int = Field(20, ge=1)
+    early_stopping_rounds: int = Field(10, ge=1)
     """Trees without a gain on the rows set aside after which growing stops."""
     holdout_share: float = Field(0.2, gt=0, lt=1)
     """Rows set aside to say when to stop."""
