@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,6 @@ import pandas as pd
 from features.simulator_arms import ACTION_ARMS, ARM_CHANNEL
 from features.simulator_people import Floats, Ints
 from features.vocabulary import KIND_CODES, Columns, EventKind
-
-_EVERYTHING: Final = "everything"
 
 
 @dataclass
@@ -51,7 +49,7 @@ class DecisionBuffer:
                 "retention_nothing": retention_nothing,
                 "retention_contact": retention_contact,
                 **{f"x_{name}": values for name, values in features.items()},
-            }  # fmt: skip
+            }
         )
         return numbers
 

@@ -37,6 +37,8 @@ MANY_ROWS: Final = 200_000
 """With more rows 200 resamples are enough, and quicker."""
 MAX_ARMS_SHOWN: Final = 20
 """With more arms, `always_<arm>` is left out of the baselines."""
+PROMISED: Final = ("dr", "snips", "ips", "dm")
+"""The estimators that every policy is judged by; the learned one and its first rival are judged by all."""
 LOGGING_POLICY: Final = "logging_policy"
 UNGATED: Final = "always_personalised"
 LEARNED: Final = "learned"
@@ -134,7 +136,8 @@ def _sampled(
     for name, chances in judged.chances.items():
         if not supports[name].refusal:
             found = statistics(log, chances, judged.rewards)
-            wanted |= {f"{name}\n{_metric(key)}": value for key, value in found.items()}
+            keys = found if name in (LEARNED, BEST_SINGLE_ARM) else PROMISED
+            wanted |= {f"{name}\n{_metric(key)}": found[key] for key in keys}
     wanted |= {f"{LOGGING_POLICY}\n{_metric(key)}": mean(log.reward) for key in ("ips", "snips", "dr")}
     wanted[f"{LOGGING_POLICY}\n{_metric('dm')}"] = mean(judged.rewards[log.taken()])
     for arm, name in enumerate(decisions.arms):

@@ -104,7 +104,7 @@ def most_engaged(world: World) -> np.ndarray:
     rates = world.decisions[[f"x_response_rate_{channel.value}" for channel in CONTACT]].to_numpy()
     evening = (world.decisions["x_evening_share"] > world.decisions["x_morning_share"]).to_numpy()
     arms = np.array(
-        [[np.flatnonzero(ARM_CHANNEL == c)[0], np.flatnonzero(ARM_CHANNEL == c)[-1]] for c in range(len(CONTACT))]
+        [[np.flatnonzero(c == ARM_CHANNEL)[0], np.flatnonzero(c == ARM_CHANNEL)[-1]] for c in range(len(CONTACT))]
     )
     assert np.all(np.isnan(ARM_HOUR[arms[:, 0]]) | (ARM_HOUR[arms[:, 0]] < ARM_HOUR[arms[:, 1]]))
     return arms[np.argmax(rates, axis=1), evening.astype(int)]
@@ -112,14 +112,25 @@ def most_engaged(world: World) -> np.ndarray:
 
 def show(title: str, rows: pd.DataFrame) -> None:
     """The figures of one world over its seeds, with 95 % intervals of the means (Student's t)."""
-    print(f"\n{title}: {len(rows)} seeds, {rows['decisions'].mean():,.0f} decisions each, {rows['seconds'].mean():.1f} s each")
-    print(f"  oracle {rows['oracle'].mean():.3f}, logging policy {rows['logging'].mean():.3f}, nothing {rows['nothing'].mean():.3f}")
-    for policy in POLICIES:
-        print(f"  {policy:16} value {interval(rows[policy])}   share of the oracle's {interval(rows[policy] / rows['oracle'])}")
-    for rival in (BEST_SINGLE_ARM, "most_engaged"):
-        print(f"  learned - {rival:16} {interval(rows[LEARNED] - rows[rival])}, above in {int((rows[LEARNED] > rows[rival]).sum())}")
     print(
-        f"  shown to win (interval above 0) in {int((rows['gain_low'] > 0).sum())}, false winners {int(rows['false_winner'].sum())}, "
+        f"\n{title}: {len(rows)} seeds, {rows['decisions'].mean():,.0f} decisions each, {rows['seconds'].mean():.1f} s each"
+    )
+    print(
+        f"  oracle {rows['oracle'].mean():.3f}, "
+        f"logging policy {rows['logging'].mean():.3f}, nothing {rows['nothing'].mean():.3f}"
+    )
+    for policy in POLICIES:
+        print(
+            f"  {policy:16} value {interval(rows[policy])}   share of the oracle's {interval(rows[policy] / rows['oracle'])}"
+        )
+    for rival in (BEST_SINGLE_ARM, "most_engaged"):
+        print(
+            f"  learned - {rival:16} {interval(rows[LEARNED] - rows[rival])}, "
+            f"above in {int((rows[LEARNED] > rows[rival]).sum())}"
+        )
+    print(
+        f"  shown to win (interval above 0) in {int((rows['gain_low'] > 0).sum())}, "
+        f"false winners {int(rows['false_winner'].sum())}, "
         f"personal in {rows['personal_folds'].mean():.1f} of 5 folds"
     )
     for policy in POLICIES:
