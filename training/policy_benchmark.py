@@ -92,17 +92,23 @@ def judge_decisions(
     )
 
 
-def cross_fit(decisions: Decisions, config: EffectConfig, seed: int, progress: Progress = lambda _: None) -> Judged:
+def cross_fit(
+    decisions: Decisions,
+    config: EffectConfig,
+    seed: int,
+    progress: Progress = lambda _: None,
+    n_folds: int = N_FOLDS,
+) -> Judged:
     """Policies, rewards and effects of every row from the other folds; customers stay together."""
     log, x = decisions.log, decisions.x
     n, k = len(log), log.n_arms
-    folds = fold_numbers(log.members(), N_FOLDS, seed)
+    folds = fold_numbers(log.members(), n_folds, seed)
     rewards, effects = np.empty((n, k)), np.empty((n, k))
     chosen = {name: np.zeros(n, np.int64) for name in (LEARNED, BEST_SINGLE_ARM, UNGATED)}
     policies = []
     fit_s = predict_s = 0.0
-    for fold in range(N_FOLDS):
-        progress(f"best-channel: learning without part {fold + 1} of {N_FOLDS}")
+    for fold in range(n_folds):
+        progress(f"best-channel: learning without part {fold + 1} of {n_folds}")
         started = time.perf_counter()
         mine = folds == fold
         policy = learn_policy(x[~mine], log.select(~mine), config, seed=seed + fold)
