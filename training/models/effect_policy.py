@@ -40,20 +40,23 @@ class EffectPolicy:
     slope_z: float
     """The slope before it was bounded, in standard errors."""
     means: FloatArray  # (arms,) scores relative to the base arm's
-    _effects: Predict | None
-    _centre: FloatArray  # (arms,)
+    centre: FloatArray  # (arms,) mean of the predictions relative to the base arm's
+    predict: Predict | None
 
-    def effects(self, x: Features) -> FloatArray:
-        """Expected reward of every arm less the base arm's, (n, arms), whether proven or not."""
-        if self._effects is None:
+    def effects(self, x: Features, trust: FloatArray | None = None) -> FloatArray:
+        """Expected reward of every arm less the base arm's, (n, arms), whether proven or not.
+
+        `trust` (n,) in [0, 1] is how much of a customer's own difference counts: 0 gives the population's answer.
+        """
+        if self.predict is None:
             return np.tile(self.means, (len(x), 1))
-        found = self._effects(x)
-        found = found - found[:, [self.base_arm]]
-        return np.asarray(self.means + self.slope * (found - self._centre))
+        found = self.predict(x)
+        own = self.slope * (found - found[:, [self.base_arm]] - self.centre)
+        return np.asarray(self.means + (own if trust is None else trust[:, None] * own))
 
-    def arms(self, x: Features) -> IntArray:
+    def arms(self, x: Features, trust: FloatArray | None = None) -> IntArray:
         """The arm to take, (n,): the one with the highest expected reward, or for everybody the best single arm."""
-        return np.argmax(self.effects(x), axis=1) if self.personal else np.full(len(x), self.base_arm)
+        return np.argmax(self.effects(x, trust), axis=1) if self.personal else np.full(len(x), self.base_arm)
 
     @property
     def name(self) -> str:
@@ -91,27 +94,34 @@ def crossed(fit: Callable[[NDArray[np.bool_]], Predict], x: Features, folds: Int
 
 
 def learn_policy(
-    x: Features, log: DecisionLog, config: EffectConfig, *, seed: int, n_folds: int = 3, gate_z: float = GATE_Z
+    x: Features,
+    log: DecisionLog,
+    config: EffectConfig,
+    *,
+    seed: int,
+    trust: FloatArray | None = None,
+    n_folds: int = 3,
+    gate_z: float = GATE_Z,
 ) -> EffectPolicy:
-    """The policy for features x (n, F). Nothing outside these rows is looked at."""
+    """The policy for features x (n, F); `trust` as in EffectPolicy. Nothing outside these rows is looked at."""
     folds = fold_numbers(log.members(), n_folds, seed)
     rewards = crossed(lambda rows: reward_model(x[rows], log.select(rows), config, seed), x, folds)
     score = scores(log, rewards)
     base = best_arm(log, score)
     means = (score - score[:, [base]]).mean(axis=0)
     if x.shape[1] == 0:
-        return EffectPolicy(base, log.n_arms, False, "", 0.0, 0.0, 0.0, 0.0, means, None, np.zeros(log.n_arms))
+        return EffectPolicy(base, log.n_arms, False, "", 0.0, 0.0, 0.0, 0.0, means, np.zeros(log.n_arms), None)
     known = candidates(log.n_arms, config)
     judged = []
     for name, learner in known.items():
         found = crossed(lambda rows, fit=learner: fit(x[rows], log.select(rows), score[rows], config, seed), x, folds)
-        judged.append(_judge(name, found, score, base, means, log))
+        judged.append(_judge(name, found, score, base, means, log, trust))
     proven = [one for one in judged if one.slope_z > gate_z and one.gain > 0]
     best = max(proven or judged, key=lambda one: (one.gain, one.slope_z))
     final = known[best.learner](x, log, score, config, seed)
     return EffectPolicy(
-        base, log.n_arms, bool(proven), best.learner, best.gain, best.error, best.slope, best.slope_z, means, final,
-        best.centre,
+        base, log.n_arms, bool(proven), best.learner, best.gain, best.error, best.slope, best.slope_z, means,
+        best.centre, final,
     )  # fmt: skip
 
 
@@ -122,11 +132,19 @@ def best_arm(log: DecisionLog, score: FloatArray) -> int:
 
 
 def _judge(
-    name: str, found: FloatArray, score: FloatArray, base: int, means: FloatArray, log: DecisionLog
+    name: str,
+    found: FloatArray,
+    score: FloatArray,
+    base: int,
+    means: FloatArray,
+    log: DecisionLog,
+    trust: FloatArray | None,
 ) -> _Candidate:
     contrast = found - found[:, [base]]
     centre = contrast.mean(axis=0)
     moved = contrast - centre
+    if trust is not None:
+        moved = trust[:, None] * moved
     target = score - score[:, [base]] - means
     spread = float((moved**2).sum())
     raw = float((moved * target).sum()) / spread if spread > 0 else 0.0

@@ -6,6 +6,7 @@ feature), T (one booster per arm), and two doubly robust ones (Kennedy 2020) tha
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import lightgbm as lgb
@@ -46,8 +47,57 @@ class EffectConfig(BaseModel):
     """Rows set aside to say when to stop."""
     arm_prior_rows: float = Field(20.0, ge=0)
     """An arm's mean is pulled towards the mean of all with the weight of this many rows."""
+    learners: tuple[str, ...] = ("dr_linear", "dr_trees", "t_learner", "s_learner")
+    """Who competes; names of LEARNERS."""
     max_arms_alone: int = Field(12, ge=1)
     """With more arms than this only the S-learner is tried: one booster per arm would have too few rows each."""
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A booster, or a level for everybody where there was too little to grow one on; answers (n,)."""
+
+    booster: lgb.Booster | None
+    level: float = 0.0
+
+    def __call__(self, rows: Features) -> FloatArray:
+        if self.booster is None:
+            return np.full(len(rows), self.level)
+        return np.asarray(self.booster.predict(rows, num_threads=1))
+
+
+@dataclass(frozen=True)
+class Trees:
+    """A booster per arm."""
+
+    models: tuple[Grown, ...]
+
+    def __call__(self, rows: Features) -> FloatArray:
+        return np.column_stack([model(rows) for model in self.models])
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Weights (F, arms) and shifts (arms,) for the features, missing ones put to `fill` (F,)."""
+
+    fill: FloatArray
+    weights: FloatArray
+    shift: FloatArray
+
+    def __call__(self, rows: Features) -> FloatArray:
+        return np.asarray(filled(rows, self.fill) @ self.weights + self.shift)
+
+
+@dataclass(frozen=True)
+class WithArm:
+    """One booster whose last feature is the arm."""
+
+    model: Grown
+    n_arms: int
+
+    def __call__(self, rows: Features) -> FloatArray:
+        each = [np.column_stack([rows, np.full(len(rows), arm, np.float32)]) for arm in range(self.n_arms)]
+        return np.column_stack([self.model(part) for part in each])
 
 
 class EffectLearner(Protocol):
@@ -75,14 +125,9 @@ def s_learner(x: Features, log: DecisionLog, scores: FloatArray, config: EffectC
     """One booster over features and the arm."""
     del scores
     with_arm = np.column_stack([x, log.action.astype(np.float32)])
-    model = grow(with_arm, log.reward, config, seed, weight=1.0 / log.pscore, categorical=(x.shape[1],))
-
-    def predict(rows: Features) -> FloatArray:
-        return np.column_stack(
-            [model(np.column_stack([rows, np.full(len(rows), arm, np.float32)])) for arm in range(log.n_arms)]
-        )
-
-    return predict
+    return WithArm(
+        grow(with_arm, log.reward, config, seed, weight=1.0 / log.pscore, categorical=(x.shape[1],)), log.n_arms
+    )
 
 
 def t_learner(x: Features, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
@@ -92,25 +137,26 @@ def t_learner(x: Features, log: DecisionLog, scores: FloatArray, config: EffectC
     for arm in range(log.n_arms):
         mine = log.action == arm
         models.append(grow(x[mine], log.reward[mine], config, seed, weight=1.0 / log.pscore[mine], prior=log.reward))
-    return lambda rows: np.column_stack([model(rows) for model in models])
+    return Trees(tuple(models))
 
 
 def dr_trees(x: Features, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
     """A booster per arm on its score's difference to the mean score of the arms."""
     centred = scores - scores.mean(axis=1, keepdims=True)
-    models = [grow(x, centred[:, arm], config, seed) for arm in range(log.n_arms)]
-    return lambda rows: np.column_stack([model(rows) for model in models])
+    return Trees(tuple(grow(x, centred[:, arm], config, seed) for arm in range(log.n_arms)))
 
 
 def dr_linear(x: Features, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
     """A ridge per arm on the same differences; missing values are put to the feature's mean."""
     del seed, config
     centred = scores - scores.mean(axis=1, keepdims=True)
-    fill = np.nanmean(np.where(np.isfinite(x), x, np.nan), axis=0)
-    scaler = StandardScaler().fit(_filled(x, fill))
-    penalties = len(x) * np.logspace(-3, 2, 11)
-    model = RidgeCV(alphas=penalties).fit(scaler.transform(_filled(x, fill)), centred)
-    return lambda rows: np.asarray(model.predict(scaler.transform(_filled(rows, fill))))
+    known = np.isfinite(x)
+    fill = np.where(known, x, 0.0).sum(axis=0, dtype=np.float64) / np.maximum(known.sum(axis=0), 1)
+    full = filled(x, fill)
+    scaler = StandardScaler().fit(full)
+    model = RidgeCV(alphas=len(x) * np.logspace(-3, 2, 11)).fit(scaler.transform(full), centred)
+    weights = np.asarray(model.coef_, dtype=np.float64).T / scaler.scale_[:, None]
+    return Linear(fill, weights, np.asarray(model.intercept_ - scaler.mean_ @ weights))
 
 
 LEARNERS: Final[dict[str, EffectLearner]] = {
@@ -124,7 +170,8 @@ LEARNERS: Final[dict[str, EffectLearner]] = {
 
 def candidates(n_arms: int, config: EffectConfig) -> dict[str, EffectLearner]:
     """The learners worth trying for that many arms."""
-    return LEARNERS if n_arms <= config.max_arms_alone else {"s_learner": s_learner}
+    wanted = config.learners if n_arms <= config.max_arms_alone else ("s_learner",)
+    return {name: LEARNERS[name] for name in wanted}
 
 
 def grow(
@@ -136,7 +183,7 @@ def grow(
     weight: FloatArray | None = None,
     categorical: tuple[int, ...] = (),
     prior: FloatArray | None = None,
-) -> Callable[[Features], FloatArray]:
+) -> Grown:
     """A booster for squared error that stops where rows set aside gain nothing more; too few rows give a constant.
 
     The constant is the mean of `prior` (of `target` where not given).
@@ -144,8 +191,7 @@ def grow(
     n = len(target)
     minimum = max(20, round(config.min_leaf_share * n))
     if n < 5 * minimum or x.shape[1] == 0 or np.ptp(target) == 0:
-        level = float(np.mean(target if prior is None else prior))
-        return lambda rows: np.full(len(rows), level)
+        return Grown(None, float(np.mean(target if prior is None else prior)))
     aside = np.random.default_rng(seed).random(n) < config.holdout_share
     parameters = {
         "objective": "l2",
@@ -172,8 +218,9 @@ def grow(
         valid_sets=[check],
         callbacks=[lgb.early_stopping(config.early_stopping_rounds, verbose=False)],
     )
-    return lambda rows: np.asarray(booster.predict(rows, num_iteration=booster.best_iteration, num_threads=1))
+    return Grown(lgb.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration)))
 
 
-def _filled(x: Features, fill: FloatArray) -> FloatArray:
-    return np.where(np.isfinite(x), x, np.nan_to_num(fill)).astype(np.float64)
+def filled(x: Features, fill: FloatArray) -> FloatArray:
+    """Features (n, F) with missing values put to `fill` (F,)."""
+    return np.where(np.isfinite(x), x, fill).astype(np.float64)
