@@ -1,5 +1,6 @@
 """When a customer is active, hour by hour of the week, in; the moment to reach them out."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -54,16 +55,26 @@ def customer_hours(state: StateBatch, population: NDArray[np.float64]) -> NDArra
     return np.asarray((spread + PRIOR_WEIGHT * population) / (own.sum() + PRIOR_WEIGHT))
 
 
-def best_moment(hours: NDArray[np.float64], channel: Channel, rules: Rules, as_of_s: float) -> float | None:
+def best_moment(
+    hours: NDArray[np.float64],
+    channel: Channel,
+    rules: Rules,
+    as_of_s: float,
+    within: tuple[int, int] | None = None,
+) -> float | None:
     """Start of the best allowed hour within a day of `as_of_s` (now, where that hour is the present one), in seconds.
 
-    None where the channel is silent in all of them.
+    `within` narrows to local hours [from, to). None where the channel is silent in all of them.
     """
     first = np.floor(as_of_s / HOUR_S) * HOUR_S
     starts = first + HOUR_S * np.arange(24)
     chances = hours[hour_of_week(starts)]
     for i in np.argsort(-chances, kind="stable"):
         at_s = max(float(starts[i]), as_of_s)
-        if not is_quiet(channel, rules, at_s):
+        if not is_quiet(channel, rules, at_s) and _lies_within(at_s, within, rules):
             return at_s
     return None
+
+
+def _lies_within(at_s: float, within: tuple[int, int] | None, rules: Rules) -> bool:
+    return within is None or within[0] <= datetime.fromtimestamp(at_s, UTC).astimezone(rules.zone).hour < within[1]
