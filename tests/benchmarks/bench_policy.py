@@ -3,7 +3,7 @@
     python tests/benchmarks/bench_policy.py --seeds 20 --customers 2000 --days 90 --report policy.json
 
 Per world (strong, weak, null) and seed: a world is simulated, a policy is learned from its log as by `omni benchmark
-best-channel` (in two folds instead of five), and both are compared with the truth, which learning never sees. Values are means
+best-channel` (in two folds instead of five, and without dr_trees unless asked for, to save time), and both are compared with the truth, which learning never sees. Values are means
 over the logged moments of the true expected reward; `share` is the share of the oracle's value, where the oracle knows
 every customer's own expected rewards, also the part that behaviour does not tell about.
 """
@@ -42,28 +42,30 @@ def main() -> None:
     parser.add_argument("--worlds", nargs="+", default=["strong", "weak", "null"])
     parser.add_argument("--curve", type=int, nargs="*", default=[], help="numbers of customers for a learning curve")
     parser.add_argument("--curve-seeds", type=int, default=5)
+    parser.add_argument("--learners", nargs="+", default=["dr_linear", "t_learner", "s_learner"])
     parser.add_argument("--report", type=Path)
     args = parser.parse_args()
+    config = EffectConfig(learners=tuple(args.learners))
     rows: list[dict[str, Any]] = []
     for name in args.worlds:
-        rows += [measure(name, args.customers, args.days, seed) for seed in range(args.seeds)]
+        rows += [measure(name, args.customers, args.days, seed, config) for seed in range(args.seeds)]
         show(name, pd.DataFrame([row for row in rows if row["world"] == name]))
     for customers in args.curve:
-        curve = [measure("strong", customers, args.days, 1_000 + seed) for seed in range(args.curve_seeds)]
+        curve = [measure("strong", customers, args.days, 1_000 + seed, config) for seed in range(args.curve_seeds)]
         rows += [{**row, "curve": customers} for row in curve]
         show(f"strong, {customers} customers", pd.DataFrame(curve))
     if args.report:
         args.report.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
-def measure(name: str, customers: int, days: int, seed: int) -> dict[str, Any]:
+def measure(name: str, customers: int, days: int, seed: int, config: EffectConfig) -> dict[str, Any]:
     """One world: true values of every policy, and whether the intervals hold them."""
     started = time.perf_counter()
     world = simulate(world_config(name, n_customers=customers, n_days=days, seed=seed))
     decisions = as_decisions(world.decisions)
     order = [world.arms.index(arm) for arm in decisions.arms]
     expected = world.expected()[:, order]
-    judged = cross_fit(decisions, EffectConfig(), seed, n_folds=N_FOLDS)
+    judged = cross_fit(decisions, config, seed, n_folds=N_FOLDS)
     engaged = np.argsort(order)[most_engaged(world)]
     chances = {**judged.chances, "most_engaged": single_arm(len(engaged), len(order), engaged)}
     row: dict[str, Any] = {
