@@ -76,6 +76,17 @@ class World:
         """Expected reward of every arm for every decision, (n, arms)."""
         return self.truth[[f"expected_{arm}" for arm in self.arms]].to_numpy(np.float64)
 
+    def answer(self, arm: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """What comes of taking `arm` (n,), an index into `arms`, at every logged moment: an experiment, drawn anew.
+
+        Conversions are drawn; the rare loss of a consent counts with its expected cost.
+        """
+        rows = np.arange(len(arm))
+        probability = self.truth[[f"probability_{name}" for name in self.arms]].to_numpy(np.float64)[rows, arm]
+        margin = self.truth["margin"].to_numpy(np.float64)
+        converted = rng.random(len(arm)) < probability
+        return np.asarray(self.expected()[rows, arm] + (converted - probability) * margin)
+
     def write(self, folder: Path) -> dict[str, int]:
         """Write the files into a folder; answers their row counts."""
         folder.mkdir(parents=True, exist_ok=True)

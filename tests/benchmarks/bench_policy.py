@@ -4,8 +4,9 @@
 
 Per world (strong, weak, null) and seed: a world is simulated, a policy is learned from its log as by `omni benchmark
 best-channel` (in two folds instead of five, and without dr_trees unless asked for, to save time), and both are compared
-with the truth, which learning never sees. Values are means over the logged moments of the true expected reward; `share` is the share of the oracle's value, where the oracle knows
-every customer's own expected rewards, also the part that behaviour does not tell about.
+with the truth, which learning never sees. Values are means over the logged moments of the true expected reward; `share`
+is the share of the oracle's value, where the oracle knows every customer's own expected rewards, also the part that
+behaviour does not tell about.
 """
 
 import argparse
