@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -162,7 +162,7 @@ class DayLoop:
         n, people, rng = len(who), self.people, self.rng
         rows = np.arange(n)
         reachable = reachable_arms(self.consent[who])
-        due = 0.7 * (self.next_due[who] <= day).any(axis=1)
+        due = np.where((self.next_due[who] <= day).any(axis=1), 0.7, 0.0)
         probability = self.arms.probabilities(people, who, due, self.pressure[who], reachable)
         unsubscribe = self.arms.unsubscribes(people, who, self.pressure[who], reachable)
         rates = self.opens_90d[who] / (self.sends_90d[who] + 5.0)
@@ -194,7 +194,7 @@ class DayLoop:
         opened = sent & (noticed | left)
         seen = np.minimum(hour + rng.exponential(1.5, n), 22.5)
 
-        def emit(kind: EventKind, mask: Bools, after: Floats, on: Ints = code, **columns: object) -> None:
+        def emit(kind: EventKind, mask: Bools, after: Floats, on: Ints = code, **columns: Any) -> None:
             picked = {name: np.asarray(value)[mask] if np.ndim(value) else value for name, value in columns.items()}
             events.add(
                 kind,
@@ -204,7 +204,7 @@ class DayLoop:
                 _CONTACT_IDS[channel[mask]],
                 decision=numbers[mask],
                 **picked,
-            )  # type: ignore[arg-type]
+            )
 
         emit(EventKind.SEND, sent, hour)
         emit(EventKind.OPEN, opened, seen)
@@ -326,7 +326,7 @@ class DayLoop:
         later = start + 400_000_000
         common = {"product": product, "session": session, "named": named, "store": place}
 
-        def emit(kind: EventKind, mask: Bools, at: Ints, **columns: object) -> None:
+        def emit(kind: EventKind, mask: Bools, at: Ints, **columns: Any) -> None:
             picked = {name: np.asarray(value)[mask] for name, value in {**common, **columns}.items()}
             events.add(kind, code[mask], at[mask], who[mask], ids[mask], **picked)
 
@@ -348,7 +348,7 @@ class DayLoop:
         more = self._browsed(who[rows])
         there = self.shop.in_stock(more, place[rows])
         rows, more = rows[there], more[there]
-        paid = self.shop.paid(more)
+        paid = np.asarray(self.shop.paid(more), dtype=np.float64)
         events.add(EventKind.PURCHASE, code[rows], later[rows] + 120_000_000, who[rows], ids[rows], product=more,
                    quantity=1.0, value=paid, store=place[rows], session=session[rows], named=named[rows])  # fmt: skip
         self._bought(who[rows], more, paid, day)

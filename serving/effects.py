@@ -58,7 +58,7 @@ class EffectScorer:
         return cast(Floats, np.where(np.array(self.seen), found, np.nan))
 
     def _predict(self, x: NDArray[np.float32]) -> Floats:
-        if self.weights is not None:
+        if self.weights is not None and self.fill is not None and self.shift is not None:
             return cast(Floats, np.where(np.isfinite(x), x, self.fill) @ self.weights + self.shift)
         return np.column_stack(
             [

@@ -100,10 +100,11 @@ def encode(table: pd.DataFrame) -> tuple[Features, tuple[str, ...]]:
         column = table[name]
         if pd.api.types.is_datetime64_any_dtype(column):
             moments = pd.to_datetime(column, utc=True)
-            columns.append(((moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)).to_numpy(np.float64))
+            days = (moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
+            columns.append(np.asarray(days, dtype=np.float64))
             names.append(name)
         elif pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
-            values = column.astype("Float64").to_numpy(np.float64, na_value=np.nan)
+            values = np.asarray(column.astype("Float64").to_numpy(np.float64, na_value=np.nan))
             columns.append(np.where(np.isfinite(values), values, np.nan))
             names.append(name)
         else:
@@ -141,17 +142,19 @@ def _natural(name: str) -> tuple[int, float, str]:
 
 def _numbers(table: pd.DataFrame, name: str, where: str) -> FloatArray:
     try:
-        return table[name].astype("Float64").to_numpy(np.float64, na_value=np.nan)
+        return np.asarray(table[name].astype("Float64").to_numpy(np.float64, na_value=np.nan))
     except (ValueError, TypeError) as error:
         raise InputError(f"{where}: {name} is not a number ({error}).", repair="Give numbers.") from error
 
 
 def _hours_of_week(column: pd.Series, where: str) -> NDArray[np.int64]:
     try:
-        unit = "s" if pd.api.types.is_numeric_dtype(column) else None
-        moments = pd.to_datetime(column, utc=True, unit=unit)
+        if pd.api.types.is_numeric_dtype(column):
+            moments = pd.to_datetime(column, utc=True, unit="s")
+        else:
+            moments = pd.to_datetime(column, utc=True)
     except (ValueError, TypeError) as error:
         raise InputError(f"{where}: timestamp: {error}.", repair="Write moments as ISO 8601.") from error
     if moments.isna().any():
         raise InputError(f"{where}: timestamp is missing in {int(moments.isna().sum())} rows.", repair="Fill it.")
-    return (moments.dt.dayofweek * 24 + moments.dt.hour).to_numpy(np.int64)
+    return np.asarray(moments.dt.dayofweek * 24 + moments.dt.hour, dtype=np.int64)

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -84,7 +85,7 @@ def decision_log(rows: pd.DataFrame, arms: tuple[str, ...]) -> DecisionLog:
     """The rows of `decision_entities` as a log; `arms` numbers them."""
     codes = rows[ARM].map({name: i for i, name in enumerate(arms)})
     return DecisionLog(
-        codes.to_numpy("int64"),
+        np.asarray(codes, dtype=np.int64),
         rows[PSCORE].to_numpy(float),
         rows[Columns.LABEL].to_numpy(float),
         len(arms),

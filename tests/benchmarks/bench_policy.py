@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--customers", type=int, default=2_000)
     parser.add_argument("--days", type=int, default=90)
-    parser.add_argument("--worlds", nargs="+", default=["strong", "weak", "null"])
+    parser.add_argument("--worlds", nargs="*", default=["strong", "weak", "null"])
     parser.add_argument("--curve", type=int, nargs="*", default=[], help="numbers of customers for a learning curve")
     parser.add_argument("--curve-seeds", type=int, default=5)
     parser.add_argument("--learners", nargs="+", default=["dr_linear", "t_learner", "s_learner"])

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.metrics import FloatArray
-from training.models.effects import EffectConfig, Features, Predict, candidates, reward_model
+from training.models.effects import EffectConfig, EffectLearner, Features, Predict, candidates, reward_model
 from training.policy_value import DecisionLog, IntArray, scores
 
 BEST_SINGLE_ARM: Final = "best_single_arm"
@@ -114,7 +114,11 @@ def learn_policy(
     known = candidates(log.n_arms, config)
     judged = []
     for name, learner in known.items():
-        found = crossed(lambda rows, fit=learner: fit(x[rows], log.select(rows), score[rows], config, seed), x, folds)
+
+        def fit(rows: NDArray[np.bool_], learner: EffectLearner = learner) -> Predict:
+            return learner(x[rows], log.select(rows), score[rows], config, seed)
+
+        found = crossed(fit, x, folds)
         judged.append(_judge(name, found, score, base, means, log, trust))
     proven = [one for one in judged if one.slope_z > gate_z and one.gain > 0]
     best = max(proven or judged, key=lambda one: (one.gain, one.slope_z))
