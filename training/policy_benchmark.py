@@ -39,6 +39,8 @@ MAX_ARMS_SHOWN: Final = 20
 """With more arms, `always_<arm>` is left out of the baselines."""
 PROMISED: Final = ("dr", "snips", "ips", "dm")
 """The estimators that every policy is judged by; the learned one and its first rival are judged by all."""
+NEVER_TAKEN: Final = -1e9
+"""Stands for the effect of an arm that the learning rows say too little of."""
 LOGGING_POLICY: Final = "logging_policy"
 UNGATED: Final = "always_personalised"
 LEARNED: Final = "learned"
@@ -114,7 +116,8 @@ def cross_fit(
         policy = learn_policy(x[~mine], log.select(~mine), config, seed=seed + fold)
         expected = reward_model(x[~mine], log.select(~mine), config, seed + fold)
         fitted = time.perf_counter()
-        rewards[mine], effects[mine] = expected(x[mine]), policy.effects(x[mine])
+        rewards[mine] = expected(x[mine])
+        effects[mine] = np.maximum(policy.effects(x[mine]), NEVER_TAKEN)
         chosen[LEARNED][mine] = policy.arms(x[mine])
         chosen[BEST_SINGLE_ARM][mine] = policy.base_arm
         chosen[UNGATED][mine] = np.argmax(effects[mine], axis=1)

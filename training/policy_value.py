@@ -202,6 +202,16 @@ def support(log: DecisionLog, chances: FloatArray) -> Support:
     return Support(effective, float(w.max()), mean_weight, unseen, refusal, warning)
 
 
+def known_arms(log: DecisionLog) -> NDArray[np.bool_]:
+    """Whether the log speaks about each arm, (arms,): at least `MIN_EFFECTIVE_ROWS`; of few rows, all that were taken."""
+    inverse = 1.0 / log.pscore
+    total = np.bincount(log.action, inverse, log.n_arms)
+    squares = np.bincount(log.action, inverse**2, log.n_arms)
+    effective = np.divide(total**2, squares, out=np.zeros(log.n_arms), where=squares > 0)
+    known = effective >= MIN_EFFECTIVE_ROWS
+    return known if known.any() else effective > 0
+
+
 def single_arm(n: int, n_arms: int, arm: int | IntArray) -> FloatArray:
     """The policy (n, n_arms) that always takes `arm`, or in row i `arm[i]`."""
     chances = np.zeros((n, n_arms))

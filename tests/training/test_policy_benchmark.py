@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import omni
 from features.errors import InputError
 from training.decision_table import as_decisions, encode, read_decisions, reference_arm
+from training.models.effect_policy import arm_levels
 from training.models.effects import EffectConfig
 from training.policy_benchmark import benchmark, cross_fit, judge_decisions, rank_within
 from training.qini import N_POINTS, auuc, qini, qini_curve
@@ -93,6 +94,24 @@ def test_many_arms_and_no_features_are_fine() -> None:
     report = judge_decisions(as_decisions(log))
     assert report.metrics["policy_value_dr"].value == pytest.approx(0.77, abs=0.1)
     assert "qini_23" in report.metrics
+
+
+def test_a_lucky_arm_with_a_handful_of_rows_is_not_taken_for_the_best() -> None:
+    table = experiment(1_500, 0.0)
+    table.loc[:3, ["action", "pscore", "reward"]] = ["rare", 0.004, 1]
+    report = judge_decisions(as_decisions(table))
+    assert "rare" not in report.protocol["best_single_arm_per_fold"]
+    assert "always_rare" not in report.baselines
+    assert "4.0 effective rows" in report.protocol["support"]["always_rare"]["refusal"]
+
+
+def test_an_arms_level_is_shrunk_by_how_unsure_it_is() -> None:
+    rng = np.random.default_rng(0)
+    score = np.column_stack([rng.normal(0.0, 1, 400), rng.normal(1.0, 1, 400), rng.normal(1.2, 60, 400)])
+    levels = arm_levels(score)
+    plain = score.mean(axis=0)
+    assert abs(levels[2] - plain[2]) > 10 * abs(levels[1] - plain[1])
+    assert arm_levels(score[:, :2]) == pytest.approx(plain[:2], abs=0.02)
 
 
 def test_logs_that_cannot_answer_are_refused_in_words(tmp_path: Path) -> None:

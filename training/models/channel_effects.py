@@ -19,7 +19,7 @@ from training.dataset import TrainingSet, build_training_set
 from training.metrics import FloatArray, Metric, mean, resample
 from training.models.effect_policy import BEST_SINGLE_ARM, EffectPolicy, learn_policy
 from training.models.effects import EffectConfig, Linear, Trees, reward_model
-from training.policy_value import DecisionLog, gain, single_arm, statistics, support
+from training.policy_value import DecisionLog, gain, known_arms, single_arm, statistics, support
 from training.results import TrainContext
 from training.reward_labels import ARM, RewardConfig, decision_entities, decision_log
 from training.splits import TimeSplit
@@ -80,7 +80,7 @@ class Effects:
             "learner": policy.name,
             "base": self.arms[policy.base_arm],
             "slope": policy.slope,
-            "means": policy.means.tolist(),
+            "means": np.where(self.seen, policy.means, 0.0).tolist(),
             "centre": policy.centre.tolist(),
             "seen": list(self.seen),
         }
@@ -137,7 +137,7 @@ def learn_effects(
         baselines=baselines,
         gains=gains,
         rows={"train/decisions": int(early.sum()), "test/decisions": int(late.sum())},
-        seen=tuple((np.bincount(log.action[early], minlength=len(arms)) > 0).tolist()),
+        seen=tuple(known_arms(log.select(early)).tolist()),
     )
 
 

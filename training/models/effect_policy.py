@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from training.metrics import FloatArray
 from training.models.effects import EffectConfig, EffectLearner, Features, Predict, candidates, reward_model
-from training.policy_value import DecisionLog, IntArray, scores
+from training.policy_value import DecisionLog, IntArray, known_arms, scores
 
 BEST_SINGLE_ARM: Final = "best_single_arm"
 GATE_Z: Final = 2.24
@@ -39,7 +39,7 @@ class EffectPolicy:
     """What the effects are multiplied by."""
     slope_z: float
     """The slope before it was bounded, in standard errors."""
-    means: FloatArray  # (arms,) scores relative to the base arm's
+    means: FloatArray  # (arms,) shrunk mean scores less the base arm's; minus infinity where the log says too little
     centre: FloatArray  # (arms,) mean of the predictions relative to the base arm's
     predict: Predict | None
 
@@ -107,8 +107,10 @@ def learn_policy(
     folds = fold_numbers(log.members(), n_folds, seed)
     rewards = crossed(lambda rows: reward_model(x[rows], log.select(rows), config, seed), x, folds)
     score = scores(log, rewards)
-    base = best_arm(log, score)
-    means = (score - score[:, [base]]).mean(axis=0)
+    levels = arm_levels(score)
+    seen = known_arms(log)
+    base = int(np.argmax(np.where(seen, levels, -np.inf)))
+    means = np.where(seen, levels - levels[base], -np.inf)
     if x.shape[1] == 0:
         return EffectPolicy(base, log.n_arms, False, "", 0.0, 0.0, 0.0, 0.0, means, np.zeros(log.n_arms), None)
     known = candidates(log.n_arms, config)
@@ -129,10 +131,16 @@ def learn_policy(
     )  # fmt: skip
 
 
-def best_arm(log: DecisionLog, score: FloatArray) -> int:
-    """The arm with the highest mean score among those that the log took."""
-    seen = np.bincount(log.action, minlength=log.n_arms) > 0
-    return int(np.argmax(np.where(seen, score.mean(axis=0), -np.inf)))
+def arm_levels(score: FloatArray) -> FloatArray:
+    """Mean score of every arm, (arms,), each pulled towards the mean of all by how unsure it is (empirical Bayes).
+
+    The arms' own spread is what their means vary by beyond their errors, and at least a hundredth of those.
+    """
+    means = score.mean(axis=0)
+    errors = score.var(axis=0) / len(score)
+    spread = max(float(means.var(ddof=1) - errors.mean()), 0.01 * float(errors.mean()), 1e-300)
+    centre = float(np.average(means, weights=1 / (spread + errors)))
+    return np.asarray(centre + (means - centre) * spread / (spread + errors))
 
 
 def _judge(
@@ -149,7 +157,8 @@ def _judge(
     moved = contrast - centre
     if trust is not None:
         moved = trust[:, None] * moved
-    target = score - score[:, [base]] - means
+    target = score - score[:, [base]]
+    target = target - target.mean(axis=0)
     spread = float((moved**2).sum())
     raw = float((moved * target).sum()) / spread if spread > 0 else 0.0
     misses = (moved * (target - raw * moved)).sum(axis=1)
