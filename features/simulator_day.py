@@ -10,6 +10,7 @@ from features.simulator_arms import ARM_CHANNEL, ARM_HOUR, Arms, reachable_arms
 from features.simulator_config import WorldConfig
 from features.simulator_decisions import DecisionBuffer, logging_chances
 from features.simulator_events import CARD, COOKIE, DEVICE, EMAIL, NONE, PHONE, EventBuffer, clipped_day_time
+from features.simulator_memory import Memory
 from features.simulator_people import CONTACT, N_HABITS, ORGANIC, Bools, Floats, Ints, People
 from features.simulator_shop import ONLINE, Shop
 from features.vocabulary import CHANNEL_CODES, KIND_CODES, Channel, EventKind
@@ -21,8 +22,6 @@ RETENTION_DAYS: Final = 28
 DECISION_HOUR: Final = 6.0
 OPENING_HOUR: Final = 6.5
 """Nothing but decisions happens earlier in the day, so a decision knows exactly the days before."""
-PRESSURE_HALF_LIFE_DAYS: Final = 5.0
-_KEEP: Final = {days: 0.5 ** (1 / days) for days in (5.0, 7.0, 30.0, 90.0)}
 _CONTACT_CODES: Final = np.array([CHANNEL_CODES[channel] for channel in CONTACT])
 _ORGANIC_CODES: Final = np.array([CHANNEL_CODES[channel] for channel in ORGANIC])
 _CONTACT_IDS: Final = np.array([EMAIL, DEVICE, PHONE, COOKIE, CARD])
@@ -49,31 +48,18 @@ class DayLoop:
 
     def __post_init__(self) -> None:
         n = len(self.people)
+        self.memory = Memory(n)
         self.left_day: Floats = np.full(n, np.inf)
         self.consent: Bools = self.people.consent.copy()
         self.cookies: Ints = np.zeros(n, np.int64)
         self.web_login = np.zeros(n, bool)
         self.app_login = np.zeros(n, bool)
-        self.pressure = np.zeros(n)
-        self.contacts_7d = np.zeros(n)
-        self.contacts_30d = np.zeros(n)
-        self.last_contact: Floats = np.full(n, -np.inf)
-        self.last_purchase: Floats = np.full(n, np.nan)
-        self.last_action: Floats = np.full(n, np.nan)
-        self.visits_30d = np.zeros((n, len(ORGANIC)))
-        self.spend_90d = np.zeros(n)
-        self.purchases_90d = np.zeros(n)
-        self.promoted_90d = np.zeros(n)
-        self.sends_90d = np.zeros((n, len(CONTACT)))
-        self.opens_90d = np.zeros((n, len(CONTACT)))
-        self.day_part_90d = np.zeros((n, 3))
-        self.weekend_90d = np.zeros(n)
         self.next_due: Floats = self.rng.random((n, N_HABITS)) * self.people.cycle_days
 
     def run(self, day: int) -> None:
         """Everything of one day."""
         self.shop.new_day(day, self.rng)
-        self._forget()
+        self.memory.forget()
         self._welcome(
             np.flatnonzero(self.people.joined_day == day) if day else np.flatnonzero(self.people.joined_day <= 0), day
         )
@@ -92,53 +78,15 @@ class DayLoop:
         contact = np.exp(-hazard * (CONTACT_DAYS * ratio + RETENTION_DAYS - CONTACT_DAYS))
         return nothing, contact
 
-    def features(self, who: Ints, day: int) -> dict[str, np.ndarray]:
-        """What is known of customers this morning, by name without the prefix x_."""
-        visits = self.visits_30d[who]
-        parts = self.day_part_90d[who]
-        share = parts / np.maximum(parts.sum(axis=1, keepdims=True), 1e-9)
-        rates = self.opens_90d[who] / (self.sends_90d[who] + 5.0)
-        found: dict[str, np.ndarray] = {f"visits_{ch.value}_30d": visits[:, i] for i, ch in enumerate(ORGANIC)}
-        found |= {
-            f"share_{ORGANIC[i].value}": visits[:, i] / (visits.sum(axis=1) + 1.0)
-            for i in (_WEB, _APP, _STORE, _SOCIAL)
-        }
-        found |= {f"response_rate_{ch.value}": rates[:, i] for i, ch in enumerate(CONTACT)}
-        found |= {f"consent_{ch.value}": self.consent[who, i].astype(np.float64) for i, ch in enumerate(CONTACT[:3])}
-        return found | {
-            "spend_90d": self.spend_90d[who],
-            "basket_value": self.spend_90d[who] / np.maximum(self.purchases_90d[who], 1e-9),
-            "promoted_share": self.promoted_90d[who] / (self.purchases_90d[who] + 1.0),
-            "days_since_purchase": day - self.last_purchase[who],
-            "days_since_action": day - self.last_action[who],
+    def _known(self, who: Ints, day: int) -> dict[str, np.ndarray]:
+        """The features of a decision: behaviour, consents, what is due, and the customer's master data."""
+        return self.memory.features(who, day) | {
+            **{f"consent_{ch.value}": self.consent[who, i].astype(np.float64) for i, ch in enumerate(CONTACT[:3])},
             "due_products": (self.next_due[who] <= day).sum(axis=1).astype(np.float64),
-            "pressure": self.pressure[who],
-            "contacts_7d": self.contacts_7d[who],
-            "contacts_30d": self.contacts_30d[who],
-            "days_since_contact": np.where(np.isfinite(self.last_contact[who]), day - self.last_contact[who], np.nan),
-            "morning_share": share[:, 0],
-            "evening_share": share[:, 2],
-            "weekend_share": self.weekend_90d[who] / np.maximum(parts.sum(axis=1), 1e-9),
             "tenure_days": day - self.people.joined_day[who].astype(np.float64),
             "margin": self.people.margin[who],
             "source": self.people.source[who],
         }
-
-    def _forget(self) -> None:
-        self.pressure *= _KEEP[PRESSURE_HALF_LIFE_DAYS]
-        self.contacts_7d *= _KEEP[7.0]
-        for sums in (self.contacts_30d, self.visits_30d):
-            sums *= _KEEP[30.0]
-        for sums in (
-            self.spend_90d,
-            self.purchases_90d,
-            self.promoted_90d,
-            self.sends_90d,
-            self.opens_90d,
-            self.day_part_90d,
-            self.weekend_90d,
-        ):
-            sums *= _KEEP[90.0]
 
     def _welcome(self, who: Ints, day: int) -> None:
         came_by = np.array([CHANNEL_CODES[Channel(name)] for name in self.people.source[who]], dtype=np.int64)
@@ -151,7 +99,7 @@ class DayLoop:
 
     def _leave(self, day: int) -> None:
         rate = self.people.hazard * np.where(
-            day - self.last_contact <= CONTACT_DAYS, np.exp(self.people.contact_hazard), 1.0
+            day - self.memory.last_contact <= CONTACT_DAYS, np.exp(self.people.contact_hazard), 1.0
         )
         there = (self.people.joined_day < day) & np.isinf(self.left_day)
         self.left_day[there & (self.rng.random(len(rate)) < -np.expm1(-rate))] = day
@@ -163,20 +111,19 @@ class DayLoop:
         rows = np.arange(n)
         reachable = reachable_arms(self.consent[who])
         due = np.where((self.next_due[who] <= day).any(axis=1), 0.7, 0.0)
-        probability = self.arms.probabilities(people, who, due, self.pressure[who], reachable)
-        unsubscribe = self.arms.unsubscribes(people, who, self.pressure[who], reachable)
-        rates = self.opens_90d[who] / (self.sends_90d[who] + 5.0)
-        chances = logging_chances(rates, self.config.exploration)
+        probability = self.arms.probabilities(people, who, due, self.memory.pressure[who], reachable)
+        unsubscribe = self.arms.unsubscribes(people, who, self.memory.pressure[who], reachable)
+        chances = logging_chances(self.memory.open_rates(who), self.config.exploration)
         arm = np.minimum((rng.random(n)[:, None] >= np.cumsum(chances, axis=1)).sum(axis=1), chances.shape[1] - 1)
         converted = rng.random(n) < probability[rows, arm]
         sent = reachable[rows, arm] & (arm > 0)
         left = rng.random(n) < unsubscribe[rows, arm]
         reward = converted * people.margin[who] - self.arms.cost(reachable)[rows, arm] - self.arms.penalty * left
         expected = self.arms.rewards(probability, unsubscribe, people.margin[who], reachable)
-        nothing, contact = self.retention(who, day - self.last_contact[who])
+        nothing, contact = self.retention(who, day - self.memory.last_contact[who])
         numbers = self.log.add(
             who, clipped_day_time(np.full(n, DECISION_HOUR), day), arm, chances[rows, arm], reward,
-            self.features(who, day), expected, probability, people.margin[who], nothing, contact,
+            self._known(who, day), expected, probability, people.margin[who], nothing, contact,
         )  # fmt: skip
         self._emit_contacts(who, arm, numbers, chances[rows, arm], sent, converted, left, day)
 
@@ -225,13 +172,13 @@ class DayLoop:
         emit(EventKind.OUTCOME, converted & sent, seen + 0.21, value=np.round(self.people.margin[who], 2))
         self._bought(who[c], product[c], value[c], day)
         self.shop.sell(product[c], np.where(place[c] >= 0, place[c], ONLINE))
-        self.last_action[who[opened | c]] = day
+        self.memory.last_action[who[opened | c]] = day
         reached, on = who[sent], channel[sent]
-        self.sends_90d[reached, on] += 1
-        self.opens_90d[who[opened], channel[opened]] += 1
-        for sums in (self.pressure, self.contacts_7d, self.contacts_30d):
+        self.memory.sends_90d[reached, on] += 1
+        self.memory.opens_90d[who[opened], channel[opened]] += 1
+        for sums in (self.memory.pressure, self.memory.contacts_7d, self.memory.contacts_30d):
             sums[reached] += 1
-        self.last_contact[reached] = day
+        self.memory.last_contact[reached] = day
 
     def _visit(self, active: Ints, day: int) -> None:
         rng, people, events = self.rng, self.people, self.events
@@ -281,10 +228,10 @@ class DayLoop:
         carted = online & (wants | (rng.random(n) < 0.15))
         self._buy(who, code, product, wants, carted, start, session, place, ids, named, day)
         part = np.digitize(hour, [11.0, 16.0])
-        self.day_part_90d[who, part] += 1
-        self.weekend_90d[who] += weekend
-        self.visits_30d[who, way] += 1
-        self.last_action[who] = day
+        self.memory.day_part_90d[who, part] += 1
+        self.memory.weekend_90d[who] += weekend
+        self.memory.visits_30d[who, way] += 1
+        self.memory.last_action[who] = day
 
     def _who_is_it(self, who: Ints, way: Ints, session: Ints, hour: Floats, day: int) -> tuple[Bools, Ints]:
         """Whether each visit names its customer, and the identifiers that it carries."""
@@ -357,7 +304,9 @@ class DayLoop:
             EventKind.RETURN, wants & (rng.random(len(who)) < 0.02), later + 3_600_000_000, quantity=units, value=value
         )
         rates = np.flatnonzero(wants & (rng.random(len(who)) < 0.03))
-        stars = np.clip(np.round(4.2 - 0.3 * self.pressure[who[rates]] + 0.8 * rng.standard_normal(len(rates))), 1, 5)
+        stars = np.clip(
+            np.round(4.2 - 0.3 * self.memory.pressure[who[rates]] + 0.8 * rng.standard_normal(len(rates))), 1, 5
+        )
         for number, rating in zip(session[rates], stars, strict=True):
             events.texts[KIND_CODES[EventKind.FEEDBACK], int(number)] = json.dumps({"rating": int(rating)})
         emit(EventKind.FEEDBACK, np.isin(np.arange(len(who)), rates), later + 600_000_000)
@@ -375,10 +324,10 @@ class DayLoop:
         return self.shop.pick(np.minimum(category, self.people.taste.shape[1] - 1), self.rng.random(len(who)))
 
     def _bought(self, who: Ints, product: Ints, value: Floats, day: int) -> None:
-        np.add.at(self.spend_90d, who, value)
-        np.add.at(self.purchases_90d, who, 1.0)
-        np.add.at(self.promoted_90d, who, self.shop.promoted[product])
-        self.last_purchase[who] = day
+        np.add.at(self.memory.spend_90d, who, value)
+        np.add.at(self.memory.purchases_90d, who, 1.0)
+        np.add.at(self.memory.promoted_90d, who, self.shop.promoted[product])
+        self.memory.last_purchase[who] = day
         rows, habit = np.nonzero(self.people.habits[who] == product[:, None])
         cycle = self.people.cycle_days[who[rows], habit]
         self.next_due[who[rows], habit] = day + cycle * np.exp(0.2 * self.rng.standard_normal(len(rows)))
