@@ -18,6 +18,7 @@ from serving.effects import load_effects
 from training.benchmark import MemoryStates
 from training.models.channel_effects import Effects, EffectsConfig, learn_effects, summary
 from training.pipeline import CONFIGS, load_config
+from training.plots import policy_values
 from training.results import TrainContext
 from training.reward_labels import RewardConfig, decision_entities
 from training.splits import TimeSplit
@@ -99,6 +100,13 @@ def test_the_policy_is_judged_on_later_decisions(effects: Effects) -> None:
     assert {"best_single_arm", "random", "logging_policy"} <= set(effects.baselines)
     assert effects.metrics["policy_value_dr"].value > effects.baselines["random"]["policy_value_dr"].value
     assert "On later decisions" in summary(effects)
+
+
+def test_the_values_are_drawn_with_their_intervals(effects: Effects) -> None:
+    figure = policy_values({"learned": effects.metrics["policy_value_dr"]}, "values")
+    line, point = figure.axes[0].lines
+    assert line.get_xdata() == [effects.metrics["policy_value_dr"].low, effects.metrics["policy_value_dr"].high]
+    assert point.get_xdata() == [effects.metrics["policy_value_dr"].value]
 
 
 def test_serving_reads_what_training_wrote(effects: Effects, timeline: Path, tmp_path: Path) -> None:

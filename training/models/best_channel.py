@@ -158,6 +158,10 @@ def train_best_channel(ctx: TrainContext) -> TrainedModel:
         ctx.run.log_history(f"valid_log_loss/{model.config.name}", model.history)
     names = data[0].train.feature_names
     _log_importance(ctx.run, models, names)
+    if effects is not None:
+        tables = {"learned": effects.metrics, **effects.baselines}
+        values = {name: table["policy_value_dr"] for name, table in tables.items() if "policy_value_dr" in table}
+        ctx.run.log_figure(plots.policy_values(values, "Policies on later decisions"), "plots/policy_value.png")
     metadata = {
         "task": Task.BEST_CHANNEL.value,
         "feature_service": data[0].train.feature_service,
