@@ -3,7 +3,7 @@
     python tests/benchmarks/bench_policy.py --seeds 20 --customers 2000 --days 90 --report policy.json
 
 Per world (strong, weak, null) and seed: a world is simulated, a policy is learned from its log as by `omni benchmark
-best-channel` (in two folds instead of five, and without dr_trees unless asked for, to save time), and both are compared
+best-channel` (in two folds instead of five, and without dr_trees and t_learner unless asked for, to save time), and both are compared
 with the truth, which learning never sees. Values are means over the logged moments of the true expected reward; `share`
 is the share of the oracle's value, where the oracle knows every customer's own expected rewards, also the part that
 behaviour does not tell about.
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--worlds", nargs="*", default=["strong", "weak", "null"])
     parser.add_argument("--curve", type=int, nargs="*", default=[], help="numbers of customers for a learning curve")
     parser.add_argument("--curve-seeds", type=int, default=5)
-    parser.add_argument("--learners", nargs="+", default=["dr_linear", "t_learner", "s_learner"])
+    parser.add_argument("--learners", nargs="+", default=["dr_linear", "t_linear", "s_learner"])
     parser.add_argument("--report", type=Path)
     args = parser.parse_args()
     config = EffectConfig(learners=tuple(args.learners))

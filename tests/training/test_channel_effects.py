@@ -105,8 +105,9 @@ def test_the_policy_is_judged_on_later_decisions(effects: Effects) -> None:
 def test_the_values_are_drawn_with_their_intervals(effects: Effects) -> None:
     figure = policy_values({"learned": effects.metrics["policy_value_dr"]}, "values")
     line, point = figure.axes[0].lines
-    assert line.get_xdata() == [effects.metrics["policy_value_dr"].low, effects.metrics["policy_value_dr"].high]
-    assert point.get_xdata() == [effects.metrics["policy_value_dr"].value]
+    metric = effects.metrics["policy_value_dr"]
+    assert list(line.get_xdata()) == [metric.low, metric.high]
+    assert list(point.get_xdata()) == [metric.value]
 
 
 def test_serving_reads_what_training_wrote(effects: Effects, timeline: Path, tmp_path: Path) -> None:

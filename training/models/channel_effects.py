@@ -51,7 +51,7 @@ class EffectsConfig(BaseModel):
     """With fewer logged decisions before the test period no effects are learned."""
     history_prior: float = Field(3.0, ge=0)
     """A customer's own difference counts n / (n + this) after n active moments: nobody known gets the population's answer."""
-    learner: EffectConfig = EffectConfig(learners=("dr_linear", "dr_trees", "t_learner"))
+    learner: EffectConfig = EffectConfig(learners=("dr_linear", "dr_trees", "t_linear", "t_learner"))
     """The learners and their size."""
 
 

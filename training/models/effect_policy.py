@@ -17,8 +17,8 @@ from training.models.effects import EffectConfig, EffectLearner, Features, Predi
 from training.policy_value import DecisionLog, IntArray, known_arms, scores
 
 BEST_SINGLE_ARM: Final = "best_single_arm"
-GATE_Z: Final = 2.24
-"""Standard errors by which the slope must be above 0: four learners compete, so 5 % in all is 1.25 % each."""
+GATE_Z: Final = 2.33
+"""Standard errors by which the slope must be above 0: five learners compete, so 5 % in all is 1 % each."""
 MAX_SLOPE: Final = 1.5
 
 

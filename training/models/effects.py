@@ -1,7 +1,7 @@
 """Features and a decision log in, expected rewards of every arm out: the learners that a policy can be made from.
 
 All of them predict rewards (n, arms) of which only the differences between arms matter: S (one booster, the arm is a
-feature), T (one booster per arm), and two doubly robust ones (Kennedy 2020) that regress the scores of
+feature), T (a booster or a ridge per arm), and two doubly robust ones (Kennedy 2020) that regress the scores of
 `policy_value.scores`, with trees or with a ridge.
 """
 
@@ -22,6 +22,9 @@ from training.policy_value import DecisionLog
 Features = NDArray[np.float32]
 Predict = Callable[[Features], FloatArray]
 """Features (n, F) to expected rewards (n, arms)."""
+
+
+MIN_RIDGE_ROWS: Final = 20
 
 
 class EffectConfig(BaseModel):
@@ -47,7 +50,7 @@ class EffectConfig(BaseModel):
     """Rows set aside to say when to stop."""
     arm_prior_rows: float = Field(20.0, ge=0)
     """An arm's mean is pulled towards the mean of all with the weight of this many rows."""
-    learners: tuple[str, ...] = ("dr_linear", "dr_trees", "t_learner", "s_learner")
+    learners: tuple[str, ...] = ("dr_linear", "dr_trees", "t_linear", "t_learner", "s_learner")
     """Who competes; names of LEARNERS."""
     max_arms_alone: int = Field(12, ge=1)
     """With more arms than this only the S-learner is tried: one booster per arm would have too few rows each."""
@@ -159,9 +162,34 @@ def dr_linear(x: Features, log: DecisionLog, scores: FloatArray, config: EffectC
     return Linear(fill, weights, np.asarray(model.intercept_ - scaler.mean_ @ weights))
 
 
+def t_linear(x: Features, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
+    """A ridge per arm, on the arm's own rows unweighted, for what the prognosis of all arms missed.
+
+    Where the log's chances differ much this is steadier than doubly robust scores, which it must beat on those.
+    """
+    del scores
+    prognosis = grow(x, log.reward, config, seed)
+    missed = log.reward - prognosis(x)
+    known = np.isfinite(x)
+    fill = np.where(known, x, 0.0).sum(axis=0, dtype=np.float64) / np.maximum(known.sum(axis=0), 1)
+    full = filled(x, fill)
+    scaler = StandardScaler().fit(full)
+    scaled = scaler.transform(full)
+    weights, shift = np.zeros((x.shape[1], log.n_arms)), np.zeros(log.n_arms)
+    for arm in range(log.n_arms):
+        mine = log.action == arm
+        if mine.sum() < MIN_RIDGE_ROWS:
+            continue
+        model = RidgeCV(alphas=mine.sum() * np.logspace(-3, 2, 11)).fit(scaled[mine], missed[mine])
+        weights[:, arm] = model.coef_ / scaler.scale_
+        shift[arm] = model.intercept_ - scaler.mean_ @ weights[:, arm]
+    return Linear(fill, weights, shift)
+
+
 LEARNERS: Final[dict[str, EffectLearner]] = {
     "dr_linear": dr_linear,
     "dr_trees": dr_trees,
+    "t_linear": t_linear,
     "t_learner": t_learner,
     "s_learner": s_learner,
 }
