@@ -3,10 +3,10 @@
     python tests/benchmarks/bench_policy.py --seeds 20 --customers 2000 --days 90 --report policy.json
 
 Per world (strong, weak, null) and seed: a world is simulated, a policy is learned from its log as by `omni benchmark
-best-channel` (in two folds instead of five, and without dr_trees and t_learner unless asked for, to save time), and both are compared
-with the truth, which learning never sees. Values are means over the logged moments of the true expected reward; `share`
-is the share of the oracle's value, where the oracle knows every customer's own expected rewards, also the part that
-behaviour does not tell about.
+best-channel` (in two folds instead of five, and without dr_trees and t_learner unless asked for, to save time), and both
+are compared with the truth, which learning never sees. Values are means over the logged moments of the true expected
+reward; `share` is the share of the oracle's value, where the oracle knows every customer's own expected rewards, also
+the part that behaviour does not tell about.
 """
 
 import argparse
