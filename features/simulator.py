@@ -132,12 +132,13 @@ def _customers(loop: DayLoop, ids: np.ndarray) -> pd.DataFrame:
     never = np.full(len(people), np.inf)
     nothing, contact = loop.retention(np.arange(len(people)), never)
     start = pd.Timestamp(START)
-    left = pd.Series(loop.left_day, dtype="float64").where(np.isfinite(loop.left_day))
+    gone = np.isfinite(loop.left_day)
+    left = pd.Series(start + pd.to_timedelta(np.where(gone, loop.left_day, 0).astype(np.int64), unit="D"))
     return pd.DataFrame(
         {
             "customer_id": ids,
             "joined_at": start + pd.to_timedelta(people.joined_day, unit="D"),
-            "left_at": start + pd.to_timedelta(left, unit="D"),
+            "left_at": left.where(gone),
             "hazard_per_day": people.hazard,
             "contact_hazard_ratio": np.exp(people.contact_hazard),
             "retention_nothing": nothing,

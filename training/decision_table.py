@@ -148,6 +148,8 @@ def _numbers(table: pd.DataFrame, name: str, where: str) -> FloatArray:
 
 
 def _hours_of_week(column: pd.Series, where: str) -> NDArray[np.int64]:
+    if column.isna().any():
+        raise InputError(f"{where}: timestamp is missing in {int(column.isna().sum())} rows.", repair="Fill it.")
     try:
         if pd.api.types.is_numeric_dtype(column):
             moments = pd.to_datetime(column, utc=True, unit="s")
@@ -155,6 +157,4 @@ def _hours_of_week(column: pd.Series, where: str) -> NDArray[np.int64]:
             moments = pd.to_datetime(column, utc=True)
     except (ValueError, TypeError) as error:
         raise InputError(f"{where}: timestamp: {error}.", repair="Write moments as ISO 8601.") from error
-    if moments.isna().any():
-        raise InputError(f"{where}: timestamp is missing in {int(moments.isna().sum())} rows.", repair="Fill it.")
     return np.asarray(moments.dt.dayofweek * 24 + moments.dt.hour, dtype=np.int64)
