@@ -11,7 +11,8 @@ events.parquet     the event schema. Visits by web, app, store, social, chat and
 products.parquet   product_id, category, brand, price, name, …
 stock.parquet      product_id, store_id (null: online), units, as_of: every Monday.
 decisions.parquet  one row per decision: decision_id, customer_id, as_of, timestamp (the same moment), action, pscore,
-                   reward, and x_*: what was known of the customer at that moment. `omni benchmark best-channel` reads it.
+                   reward, eligible_<arm> (whether a contact by it would be sent: consent), and x_*: what was known of the
+                   customer at that moment. `omni benchmark best-channel` reads it.
 truth.parquet      in the same order: decision_id, customer_id, as_of; expected_<arm>, the expected reward of every arm;
                    probability_<arm>, the chance that it converts; margin; and retention_nothing, retention_contact,
                    retention_uplift: the chance to be still there 28 days later without and with a contact, if nothing

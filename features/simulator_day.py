@@ -123,7 +123,7 @@ class DayLoop:
         nothing, contact = self.retention(who, day - self.memory.last_contact[who])
         numbers = self.log.add(
             who, clipped_day_time(np.full(n, DECISION_HOUR), day), arm, chances[rows, arm], reward,
-            self._known(who, day), expected, probability, people.margin[who], nothing, contact,
+            self._known(who, day), reachable, expected, probability, people.margin[who], nothing, contact,
         )  # fmt: skip
         self._emit_contacts(who, arm, numbers, chances[rows, arm], sent, converted, left, day)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from features.simulator_arms import ACTION_ARMS, ARM_CHANNEL
-from features.simulator_people import Floats, Ints
+from features.simulator_people import Bools, Floats, Ints
 from features.vocabulary import KIND_CODES, Columns, EventKind
 
 
@@ -27,6 +27,7 @@ class DecisionBuffer:
         pscore: Floats,
         reward: Floats,
         features: dict[str, np.ndarray],
+        reachable: Bools,
         expected: Floats,
         probability: Floats,
         margin: Floats,
@@ -43,6 +44,7 @@ class DecisionBuffer:
                 "arm": arm,
                 "pscore": pscore,
                 "reward": reward,
+                "reachable": reachable,
                 "expected": expected,
                 "probability": probability,
                 "margin": margin,
@@ -78,6 +80,7 @@ class DecisionBuffer:
                 "action": np.array(ACTION_ARMS, dtype=object)[c["arm"]],
                 "pscore": c["pscore"],
                 "reward": c["reward"],
+                **{f"eligible_{arm}": c["reachable"][:, i] for i, arm in enumerate(ACTION_ARMS)},
                 **{name: values for name, values in c.items() if name.startswith("x_")},
             }
         )

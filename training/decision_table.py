@@ -1,7 +1,8 @@
 """A file of logged decisions in; features, log and arm names out, ready for learning and evaluating policies.
 
 Columns: `action` (any value), `pscore`, `reward`, features `x_*` (numbers, booleans, categories, moments), and where
-there `timestamp` (adds the hour and the day of the week) and `customer_id` (rows of one customer stay together).
+there `timestamp` (adds the hour and the day of the week), `customer_id` (rows of one customer stay together) and
+`eligible_<action>` (true where the customer could be reached so: consent, stock; learned policies choose among those).
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ PSCORE: Final = "pscore"
 REWARD: Final = "reward"
 TIMESTAMP: Final = "timestamp"
 FEATURE_PREFIX: Final = "x_"
+ELIGIBLE_PREFIX: Final = "eligible_"
 MAX_LEVELS: Final = 12
 """A category's most frequent values get a column each; the others share the zeros."""
 REFERENCE_WORDS: Final = ("nothing", "none", "no", "control", "holdout", "hold_out", "placebo")
@@ -41,6 +43,8 @@ class Decisions:
     arms: tuple[str, ...]
     hours: NDArray[np.int64] | None = None
     """Hour of the week of every decision, 0 to 167, where the file has a timestamp."""
+    eligible: NDArray[np.bool_] | None = None
+    """(n, arms), where the file says it of any arm; arms that it says nothing of always are."""
 
     def reference_arm(self) -> int | None:
         """The arm that does nothing, told by its name."""
@@ -89,7 +93,7 @@ def as_decisions(table: pd.DataFrame, where: str = "the table") -> Decisions:
         hours = _hours_of_week(table[TIMESTAMP], where)
         x = np.column_stack([x, hours % 24, hours // 24]).astype(np.float32)
         names = (*names, "hour of day", "day of week")
-    return Decisions(x, names, log, arms, hours)
+    return Decisions(x, names, log, arms, hours, _eligible(table, arms))
 
 
 def encode(table: pd.DataFrame) -> tuple[Features, tuple[str, ...]]:
@@ -125,6 +129,18 @@ def reference_arm(arms: Sequence[str]) -> int | None:
         if plain in REFERENCE_WORDS or first in REFERENCE_WORDS:
             return i
     return None
+
+
+def _eligible(table: pd.DataFrame, arms: Sequence[str]) -> NDArray[np.bool_] | None:
+    named = [f"{ELIGIBLE_PREFIX}{arm}" in table.columns for arm in arms]
+    if not any(named):
+        return None
+    every = np.ones(len(table), bool)
+    columns = [
+        table[f"{ELIGIBLE_PREFIX}{arm}"].fillna(False).to_numpy(bool) if told else every
+        for arm, told in zip(arms, named, strict=True)
+    ]
+    return np.column_stack(columns)
 
 
 def _arm_name(value: object) -> str:

@@ -16,7 +16,7 @@ from features.vocabulary import Task
 from training.benchmark import BenchmarkReport
 from training.decision_table import Decisions, read_decisions
 from training.metrics import FloatArray, Metric, Sampled, Statistic, mean, resample
-from training.models.effect_policy import BEST_SINGLE_ARM, EffectPolicy, fold_numbers, learn_policy
+from training.models.effect_policy import BEST_SINGLE_ARM, EffectPolicy, best_eligible, fold_numbers, learn_policy
 from training.models.effects import EffectConfig, reward_model
 from training.policy_value import (
     DecisionLog,
@@ -102,7 +102,7 @@ def cross_fit(
     n_folds: int = N_FOLDS,
 ) -> Judged:
     """Policies, rewards and effects of every row from the other folds; customers stay together."""
-    log, x = decisions.log, decisions.x
+    log, x, eligible = decisions.log, decisions.x, decisions.eligible
     n, k = len(log), log.n_arms
     folds = fold_numbers(log.members(), n_folds, seed)
     rewards, effects = np.empty((n, k)), np.empty((n, k))
@@ -113,14 +113,15 @@ def cross_fit(
         progress(f"best-channel: learning without part {fold + 1} of {n_folds}")
         started = time.perf_counter()
         mine = folds == fold
-        policy = learn_policy(x[~mine], log.select(~mine), config, seed=seed + fold)
+        known, here = (None, None) if eligible is None else (eligible[~mine], eligible[mine])
+        policy = learn_policy(x[~mine], log.select(~mine), config, seed=seed + fold, eligible=known)
         expected = reward_model(x[~mine], log.select(~mine), config, seed + fold)
         fitted = time.perf_counter()
         rewards[mine] = expected(x[mine])
         effects[mine] = np.maximum(policy.effects(x[mine]), NEVER_TAKEN)
-        chosen[LEARNED][mine] = policy.arms(x[mine])
+        chosen[LEARNED][mine] = policy.arms(x[mine], eligible=here)
         chosen[BEST_SINGLE_ARM][mine] = policy.base_arm
-        chosen[UNGATED][mine] = np.argmax(effects[mine], axis=1)
+        chosen[UNGATED][mine] = best_eligible(effects[mine], here)
         policies.append(policy)
         fit_s += fitted - started
         predict_s += time.perf_counter() - fitted
@@ -202,7 +203,7 @@ def conclusion(judged: Judged, over_best: Metric) -> str:
     if not any(policy.personal for policy in judged.policies):
         return (
             "Customers are not proven to differ in what the arms do to them, so the learned policy is the best single "
-            "arm for everybody."
+            "arm for everybody (of those that the customer can be reached by)."
         )
     if over_best.low > 0:
         return f"The learned policy beats the best single arm: gain {over_best} per decision (doubly robust, paired)."

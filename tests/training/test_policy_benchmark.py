@@ -105,6 +105,19 @@ def test_a_lucky_arm_with_a_handful_of_rows_is_not_taken_for_the_best() -> None:
     assert "4.0 effective rows" in report.protocol["support"]["always_rare"]["refusal"]
 
 
+def test_policies_choose_among_the_arms_by_which_a_customer_can_be_reached() -> None:
+    table = experiment(1_500, 0.0)
+    reached = np.random.default_rng(1).random(1_500) < 0.5
+    table["eligible_mail"] = reached
+    table.loc[table["action"] == "mail", "reward"] = 1  # so mail is the best by far
+    decisions = as_decisions(table)
+    assert decisions.eligible is not None
+    assert decisions.eligible[:, decisions.arms.index("text")].all()
+    chances = cross_fit(decisions, EffectConfig(learners=("dr_linear",)), 0).chances["learned"]
+    assert chances[~reached, decisions.arms.index("mail")].max() == 0.0
+    assert chances[reached, decisions.arms.index("mail")].mean() == 1.0
+
+
 def test_an_arms_level_is_shrunk_by_how_unsure_it_is() -> None:
     rng = np.random.default_rng(0)
     score = np.column_stack([rng.normal(0.0, 1, 400), rng.normal(1.0, 1, 400), rng.normal(1.2, 60, 400)])

@@ -54,9 +54,13 @@ class EffectPolicy:
         own = self.slope * (found - found[:, [self.base_arm]] - self.centre)
         return np.asarray(self.means + (own if trust is None else trust[:, None] * own))
 
-    def arms(self, x: Features, trust: FloatArray | None = None) -> IntArray:
-        """The arm to take, (n,): the one with the highest expected reward, or for everybody the best single arm."""
-        return np.argmax(self.effects(x, trust), axis=1) if self.personal else np.full(len(x), self.base_arm)
+    def arms(self, x: Features, trust: FloatArray | None = None, eligible: NDArray[np.bool_] | None = None) -> IntArray:
+        """The arm to take, (n,): the one with the highest expected reward among the eligible ones (n, arms).
+
+        Where customers are not proven to differ everybody gets the arm that is best on the whole, of those eligible.
+        """
+        found = self.effects(x, trust) if self.personal else np.tile(self.means, (len(x), 1))
+        return best_eligible(found, eligible)
 
     @property
     def name(self) -> str:
@@ -100,16 +104,17 @@ def learn_policy(
     *,
     seed: int,
     trust: FloatArray | None = None,
+    eligible: NDArray[np.bool_] | None = None,
     n_folds: int = 3,
     gate_z: float = GATE_Z,
 ) -> EffectPolicy:
-    """The policy for features x (n, F); `trust` as in EffectPolicy. Nothing outside these rows is looked at."""
+    """The policy for features x (n, F); `trust` and `eligible` as in EffectPolicy. No other rows are looked at."""
     folds = fold_numbers(log.members(), n_folds, seed)
     rewards = crossed(lambda rows: reward_model(x[rows], log.select(rows), config, seed), x, folds)
     score = scores(log, rewards)
-    levels = arm_levels(score)
+    levels = arm_levels(score, eligible)
     seen = known_arms(log)
-    base = int(np.argmax(np.where(seen, levels, -np.inf)))
+    base = int(np.argmax(np.where(seen, arm_levels(score), -np.inf)))
     means = np.where(seen, levels - levels[base], -np.inf)
     if x.shape[1] == 0:
         return EffectPolicy(base, log.n_arms, False, "", 0.0, 0.0, 0.0, 0.0, means, np.zeros(log.n_arms), None)
@@ -121,7 +126,7 @@ def learn_policy(
             return learner(x[rows], log.select(rows), score[rows], config, seed)
 
         found = crossed(fit, x, folds)
-        judged.append(_judge(name, found, score, base, means, log, trust))
+        judged.append(_judge(name, found, score, base, means, log, trust, eligible))
     proven = [one for one in judged if one.slope_z > gate_z and one.gain > 0]
     best = max(proven or judged, key=lambda one: (one.gain, one.slope_z))
     final = known[best.learner](x, log, score, config, seed)
@@ -131,13 +136,24 @@ def learn_policy(
     )  # fmt: skip
 
 
-def arm_levels(score: FloatArray) -> FloatArray:
+def best_eligible(values: FloatArray, eligible: NDArray[np.bool_] | None) -> IntArray:
+    """Column of the highest of the eligible values (n, arms), (n,); of all where a row has none or none are given."""
+    if eligible is None:
+        return np.argmax(values, axis=1)
+    allowed = eligible | ~eligible.any(axis=1, keepdims=True)
+    return np.argmax(np.where(allowed, values, -np.inf), axis=1)
+
+
+def arm_levels(score: FloatArray, eligible: NDArray[np.bool_] | None = None) -> FloatArray:
     """Mean score of every arm, (arms,), each pulled towards the mean of all by how unsure it is (empirical Bayes).
 
-    The arms' own spread is what their means vary by beyond their errors, and at least a hundredth of those.
+    The arms' own spread is what their means vary by beyond their errors, and at least a hundredth of those. With
+    `eligible` (n, arms) an arm's mean is over the rows in which it could have been taken.
     """
-    means = score.mean(axis=0)
-    errors = score.var(axis=0) / len(score)
+    rows = np.ones(score.shape) if eligible is None else eligible.astype(np.float64)
+    n = np.maximum(rows.sum(axis=0), 1.0)
+    means = (rows * score).sum(axis=0) / n
+    errors = (rows * (score - means) ** 2).sum(axis=0) / n**2
     spread = max(float(means.var(ddof=1) - errors.mean()), 0.01 * float(errors.mean()), 1e-300)
     centre = float(np.average(means, weights=1 / (spread + errors)))
     return np.asarray(centre + (means - centre) * spread / (spread + errors))
@@ -151,6 +167,7 @@ def _judge(
     means: FloatArray,
     log: DecisionLog,
     trust: FloatArray | None,
+    eligible: NDArray[np.bool_] | None,
 ) -> _Candidate:
     contrast = found - found[:, [base]]
     centre = contrast.mean(axis=0)
@@ -164,8 +181,10 @@ def _judge(
     misses = (moved * (target - raw * moved)).sum(axis=1)
     error = clustered_error(misses, log.members()) * len(misses) / spread if spread > 0 else np.inf
     slope = float(np.clip(raw, 0.0, MAX_SLOPE))
-    chosen = np.argmax(means + slope * moved, axis=1)
-    gains = score[np.arange(len(score)), chosen] - score[:, base]
+    rows = np.arange(len(score))
+    chosen = best_eligible(means + slope * moved, eligible)
+    plain = best_eligible(np.tile(means, (len(score), 1)), eligible)
+    gains = score[rows, chosen] - score[rows, plain]
     return _Candidate(name, slope, raw / error, centre, float(gains.mean()), clustered_error(gains, log.members()))
 
 
