@@ -59,7 +59,7 @@ class EffectScorer:
 
     def _predict(self, x: NDArray[np.float32]) -> Floats:
         if self.weights is not None and self.fill is not None and self.shift is not None:
-            return cast(Floats, np.where(np.isfinite(x), x, self.fill) @ self.weights + self.shift)
+            return np.where(np.isfinite(x), x, self.fill) @ self.weights + self.shift
         return np.column_stack(
             [
                 np.full(len(x), model) if isinstance(model, float) else model.predict(x, num_threads=1)
