@@ -278,7 +278,7 @@ class DayLoop:
             events.add(kind, code[mask], at[mask], who[mask], ids[mask], **picked)
 
         units = 1.0 + rng.poisson(0.3, len(who))
-        value = np.round(self.shop.paid(product) * units, 2)
+        value = np.asarray(np.round(self.shop.paid(product) * units, 2), dtype=np.float64)
         emit(EventKind.ADD_TO_CART, carted, later, quantity=units)
         emit(
             EventKind.REMOVE_FROM_CART,
