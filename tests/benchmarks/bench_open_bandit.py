@@ -23,9 +23,12 @@ N_ITEMS, N_POSITIONS = 80, 3
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--log", type=Path)
     parser.add_argument("--simulations", type=int, default=100_000)
     args = parser.parse_args()
+    if args.log is None:
+        print("left out: give the sample's random log with --log")
+        return
     table = pd.read_parquet(args.log)
     position = table["position"].to_numpy() - 1
     chances = thompson_chances(args.simulations)[:, position].T  # (n, items)

@@ -37,10 +37,13 @@ customer learns from one wave to the next, are left out."""
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--folder", type=Path)
     parser.add_argument("--decisions", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    if args.folder is None:
+        print("left out: give the folder of the offers with --folder")
+        return
     portfolio, profile, transcript = (
         pd.read_parquet(args.folder / f"{name}.parquet") for name in ("portfolio", "profile", "transcript")
     )

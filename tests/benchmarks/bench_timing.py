@@ -38,7 +38,7 @@ def main() -> None:
     if args.starbucks:
         batches = [batch.events.to_pandas() for batch in starbucks_offers.load(args.starbucks)]
         habits("starbucks-offers", occasions(pd.concat(batches, ignore_index=True)))
-    if args.simulated:
+    if args.simulated or not (args.events or args.starbucks):
         simulated()
 
 
