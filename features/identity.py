@@ -117,7 +117,9 @@ def strength(node: Node) -> tuple[int, Node]:
 
 def pack(nodes: Sequence[Node]) -> str:
     """Identifiers as one text, the same for the same identifiers."""
-    return f"[{','.join(encode_basestring(part) for node in nodes for part in node)}]"  # JSON, in a third of dumps' time
+    return (
+        f"[{','.join(encode_basestring(part) for node in nodes for part in node)}]"  # JSON, in a third of dumps' time
+    )
 
 
 def unpack(text: str) -> tuple[Node, ...]:

@@ -17,14 +17,15 @@ from features.signals import SIGNAL_NAMES, compute_signals
 from features.state import StateBatch
 from features.vocabulary import Task
 from serving.catalogue import Catalogue
-from serving.contacts import contact_facts, score_arms
+from serving.contacts import allowed_values, best_arm_reasons, contact_facts, score_arms
 from serving.decider import Decider, Decision
 from serving.explain import churn_reasons
 from serving.models import Bundle
+from serving.policy import choice_chances
 from serving.problems import customer_unknown
 from serving.profile import build_profile
 from serving.ranking import rank_products
-from serving.rules import DAY_S, Rules, check_arm
+from serving.rules import DAY_S, Rules, check_arm, not_personal
 from serving.schemas import (
     BestChannelAnswer,
     BestChannelRequest,
@@ -115,13 +116,17 @@ class Answers:
         signals = compute_signals(live.scored, np.array([as_of_s]))
         facts = contact_facts(live.state)
         checked = [check_arm(arm, facts, self.rules, as_of_s) for arm in scorer.arms]
-        arms = score_arms(checked, scorer.probabilities(signals)[0], self.rules)
+        probabilities, gains = scorer.probabilities(signals)[0], scorer.gains(signals)[0]
+        values = allowed_values(checked, probabilities, gains, self.rules)
+        chances = choice_chances(values, exploration=self.rules.exploration, temperature=self.rules.temperature)
+        arms = score_arms(checked, probabilities, gains, self.rules, chances)
         return BestChannelAnswer(
             customer=_info(live),
             as_of=_moment(as_of_s),
             feature_age_s=_age_s(live, as_of_s),
             models={Task.BEST_CHANNEL.value: scorer.card.version},
             best=arms[0].arm,
+            reasons=[*not_personal(live), *best_arm_reasons(arms[0], len(values))],
             arms=arms,
         )
 

@@ -1,5 +1,6 @@
 """A customer's state in, what the rules need to know about reaching them out; arms in, their values out."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -30,37 +31,74 @@ def contact_facts(state: StateBatch) -> ContactFacts:
     )
 
 
-def arm_value(arm: Arm, response_probability: float, rules: Rules) -> float:
-    """Expected value of using an arm, in money; nothing is worth 0."""
-    return 0.0 if arm.channel is None else response_probability * rules.response_value - arm.cost
+def arm_value(arm: Arm, response_probability: float, rules: Rules, gain: float = math.nan) -> float:
+    """Expected value of using an arm, in money; nothing is worth 0.
+
+    `gain` is what the arm is known to bring over nothing, costs included; where it is not known (NaN), the value is
+    what a response is worth, times its probability, less the cost.
+    """
+    if arm.channel is None:
+        return 0.0
+    return response_probability * rules.response_value - arm.cost if math.isnan(gain) else gain
 
 
 def score_arms(
     checked: Sequence[Eligibility],
     probabilities: NDArray[np.float64],
+    gains: NDArray[np.float64],
     rules: Rules,
     chances: Mapping[str, float] | None = None,
 ) -> list[ArmScore]:
-    """Arms with `probabilities` (arms,), and nothing, ordered best first: allowed before refused, then by value.
+    """Arms with `probabilities` and `gains` (arms,), and nothing, best first: allowed before refused, then by value.
 
     With `chances` every arm also tells the policy's chance of it.
     """
     rows = [
-        _arm_score(item, float(probability), rules) for item, probability in zip(checked, probabilities, strict=True)
+        _arm_score(item, float(probability), float(gain), rules)
+        for item, probability, gain in zip(checked, probabilities, gains, strict=True)
     ]
-    rows.append(_arm_score(Eligibility(NOTHING_ARM, True), None, rules))
+    rows.append(_arm_score(Eligibility(NOTHING_ARM, True), None, math.nan, rules))
     if chances is not None:
         rows = [row.model_copy(update={"chance": chances.get(row.arm, 0.0)}) for row in rows]
     return sorted(rows, key=lambda row: (not row.eligible, -row.value, row.arm))
 
 
-def _arm_score(item: Eligibility, probability: float | None, rules: Rules) -> ArmScore:
+def allowed_values(
+    checked: Sequence[Eligibility], probabilities: NDArray[np.float64], gains: NDArray[np.float64], rules: Rules
+) -> dict[str, float]:
+    """Expected value of every allowed arm, nothing among them."""
+    values = {
+        item.arm.name: arm_value(item.arm, float(probability), rules, float(gain))
+        for item, probability, gain in zip(checked, probabilities, gains, strict=True)
+        if item.eligible
+    }
+    return {**values, NOTHING: 0.0}
+
+
+def best_arm_reasons(best: ArmScore, n_allowed: int) -> list[str]:
+    """The best of `n_allowed` arms in sentences: why it is, and what its value rests on."""
+    reasons = [
+        f"{best.arm} has the highest expected value ({best.value:.2f}) of {n_allowed} allowed ways, nothing among them"
+    ]
+    if best.effect is not None:
+        reasons.append(
+            "the value is its effect against sending nothing, learned from decisions that were drawn by chance"
+        )
+    elif best.channel is not None:
+        reasons.append(
+            "the value rests on how likely an answer is, not on an effect: no drawn decisions have been learned from yet"
+        )
+    return reasons
+
+
+def _arm_score(item: Eligibility, probability: float | None, gain: float, rules: Rules) -> ArmScore:
     return ArmScore(
         arm=item.arm.name,
         channel=item.arm.channel,
         response_probability=probability,
+        effect=None if math.isnan(gain) else gain,
         cost=item.arm.cost,
-        value=arm_value(item.arm, probability or 0.0, rules),
+        value=arm_value(item.arm, probability or 0.0, rules, gain),
         eligible=item.eligible,
         reasons=list(item.reasons),
     )

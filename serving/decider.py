@@ -20,11 +20,11 @@ from features.signals import compute_signals
 from features.state import StateBatch
 from features.vocabulary import Channel, EventKind, Task
 from serving.catalogue import Catalogue
-from serving.contacts import NOTHING_ARM, arm_value, contact_facts, score_arms
+from serving.contacts import NOTHING_ARM, allowed_values, contact_facts, score_arms
 from serving.models import Bundle
 from serving.policy import Choice, choose
 from serving.ranking import product_to_offer
-from serving.rules import NOTHING, Arm, Eligibility, Rules, check_arm, not_personal
+from serving.rules import Arm, Eligibility, Rules, check_arm, not_personal
 from serving.schemas import CustomerInfo, CustomerRef, DecideRequest, DecisionAnswer, Product, ProductFilter
 from serving.timing import best_moment, customer_hours
 
@@ -42,7 +42,8 @@ class _Scores:
     """What the models say of one customer."""
 
     signals: NDArray[np.float32]  # (F,)
-    arms: NDArray[np.float64]  # (arms,)
+    arms: NDArray[np.float64]  # (arms,) chance of a response
+    gains: NDArray[np.float64]  # (arms,) over nothing; NaN where not known
     churn: float | None
     product: Product | None
 
@@ -77,13 +78,14 @@ class Decider:
         channel, product = self.bundle.need_channel(), self.bundle.need_product()
         states = StateBatch.concat([live.scored for live in lives]) if len(lives) > 1 else lives[0].scored
         signals = compute_signals(states, as_of)
-        arms = channel.probabilities(signals)
+        arms, gains = channel.probabilities(signals), channel.gains(signals)
         churn = None if self.bundle.churn is None else self.bundle.churn.booster.probability(signals)
         product_scores = product.scores(states, as_of)
         return [
             _Scores(
                 signals=signals[i],
                 arms=arms[i],
+                gains=gains[i],
                 churn=None if churn is None else float(churn[i]),
                 product=product_to_offer(
                     product,
@@ -103,19 +105,14 @@ class Decider:
         facts = contact_facts(live.state)
         hours = customer_hours(live.scored, self.population_hours)
         moments = {
-            arm.name: None if arm.channel is None else best_moment(hours, arm.channel, self.rules, as_of_s)
+            arm.name: None if arm.channel is None else best_moment(hours, arm.channel, self.rules, as_of_s, arm.hours)
             for arm in channel.arms
         }
         checked = [
             check_arm(arm, facts, self.rules, as_of_s, send_at_s=moments[arm.name], channels=request.channels)
             for arm in channel.arms
         ]
-        values = {
-            item.arm.name: arm_value(item.arm, float(probability), self.rules)
-            for item, probability in zip(checked, scores.arms, strict=True)
-            if item.eligible
-        }
-        values[NOTHING] = arm_value(NOTHING_ARM, 0.0, self.rules)
+        values = allowed_values(checked, scores.arms, scores.gains, self.rules)
         models = self._versions()
         decision_id = self._decision_id(live, as_of_s, models, request)
         choice = choose(values, decision_id, exploration=self.rules.exploration, temperature=self.rules.temperature)
@@ -138,7 +135,7 @@ class Decider:
             response_probability=probability,
             churn_probability=scores.churn,
             reasons=[*not_personal(live), *self._reasons(choice, arm, checked, values, scores, send_at_s)],
-            arms=score_arms(checked, scores.arms, self.rules, choice.chances),
+            arms=score_arms(checked, scores.arms, scores.gains, self.rules, choice.chances),
         )
         return Decision(answer, self._event(answer, live, scores, choice, request))
 

@@ -18,6 +18,7 @@ from features.sequences import model_inputs
 from features.signals import SIGNAL_NAMES
 from features.state import StateBatch, product_code
 from features.vocabulary import Channel, Task
+from serving.effects import EffectScorer, load_effects
 from serving.rules import Arm
 from serving.schemas import ModelInfo
 
@@ -72,15 +73,25 @@ class ChurnScorer:
 
 @dataclass(frozen=True)
 class ChannelScorer:
-    """Chance of a response, per arm."""
+    """Chance of a response, per arm; and where decisions were logged to learn from, what each arm gains over nothing."""
 
     card: ModelCard
     arms: tuple[Arm, ...]
     boosters: tuple[BoosterScorer, ...]
+    effects: EffectScorer | None = None
 
     def probabilities(self, signals: Signals) -> Floats:
         """Signals (n, F) to (n, arms)."""
         return np.column_stack([booster.probability(signals) for booster in self.boosters])
+
+    def gains(self, signals: Signals) -> Floats:
+        """Signals (n, F) to gains over nothing (n, arms); NaN where none is known."""
+        if self.effects is None:
+            return np.full((len(signals), len(self.arms)), np.nan)
+        found = self.effects.gains(signals)
+        known = {name: i for i, name in enumerate(self.effects.arms)}
+        blank = np.full(len(signals), np.nan)
+        return np.column_stack([found[:, known[arm.name]] if arm.name in known else blank for arm in self.arms])
 
 
 class Session(Protocol):
@@ -213,7 +224,7 @@ def load_scorer(
                 BoosterScorer(lightgbm.Booster(model_file=str(_find(folder, f"{arm.name}.txt", where))), where)
                 for arm in arms
             )
-            return ChannelScorer(card, arms, boosters)
+            return ChannelScorer(card, arms, boosters, load_effects(folder, where))
         case Task.NEXT_PRODUCT:
             vocabulary = json.loads(_find(folder, "vocabulary.json", where).read_text(encoding="utf-8"))
             return ProductScorer(card, _session(_find(folder, "*.onnx", where)), tuple(vocabulary), _ranker(folder))
@@ -236,7 +247,13 @@ def _ranker(folder: Path) -> tuple[Companions, Trees] | None:
 
 
 def _arm(row: Mapping[str, Any]) -> Arm:
-    return Arm(name=str(row["arm"]), channel=Channel(row["channel"]), cost=float(row.get("cost") or 0.0))
+    hours = row.get("hours")
+    return Arm(
+        name=str(row["arm"]),
+        channel=Channel(row["channel"]),
+        cost=float(row.get("cost") or 0.0),
+        hours=None if hours is None else (int(hours[0]), int(hours[1])),
+    )
 
 
 def _find(folder: Path, pattern: str, where: str) -> Path:

@@ -92,6 +92,8 @@ class Arm:
     name: str
     channel: Channel | None
     cost: float = 0.0
+    hours: tuple[int, int] | None = None
+    """Local hours [from, to) in which it is sent; None: any."""
 
 
 @dataclass(frozen=True)

@@ -280,11 +280,16 @@ class ArmScore(BaseModel):
     arm: str
     channel: str | None
     response_probability: Probability | None
+    effect: float | None = Field(
+        None, description="Expected gain over nothing, learned from logged decisions, costs included; null if unknown."
+    )
     cost: float
-    value: float = Field(description="Expected value: response probability times the value of a response, less cost.")
+    value: float = Field(
+        description="Expected value: the effect where it is known; else response probability times its value, less cost."
+    )
     eligible: bool
     reasons: list[str] = []
-    chance: Probability | None = Field(None, description="The policy's chance of choosing it; only in a decision.")
+    chance: Probability | None = Field(None, description="The policy's chance (pscore) of choosing it now.")
 
 
 class BestChannelAnswer(Answer):
@@ -321,6 +326,7 @@ class BestChannelAnswer(Answer):
     )
 
     best: str = Field(description="The eligible arm of the highest value.")
+    reasons: list[str] = Field([], description="Why it is the best, and what its value rests on.")
     arms: list[ArmScore]
 
 

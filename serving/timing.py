@@ -1,5 +1,6 @@
 """When a customer is active, hour by hour of the week, in; the moment to reach them out."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +16,8 @@ from features.vocabulary import CUSTOMER_KINDS, Channel, Columns
 from serving.rules import Rules, is_quiet
 
 HOUR_S: Final = 3600.0
-PRIOR_WEIGHT: Final = 20.0
-"""How many occasions of their own it takes until a customer counts as much as the population."""
+PRIOR_WEIGHT: Final = 80.0
+"""How many occasions of their own it takes until a customer counts as much as the population (bench_timing.py)."""
 _EPOCH_HOUR: Final = 72
 """The epoch was a Thursday: hour 0 of the week is Monday 00:00 UTC."""
 
@@ -53,16 +54,26 @@ def customer_hours(state: StateBatch, population: NDArray[np.float64]) -> NDArra
     return np.asarray((spread + PRIOR_WEIGHT * population) / (own.sum() + PRIOR_WEIGHT))
 
 
-def best_moment(hours: NDArray[np.float64], channel: Channel, rules: Rules, as_of_s: float) -> float | None:
+def best_moment(
+    hours: NDArray[np.float64],
+    channel: Channel,
+    rules: Rules,
+    as_of_s: float,
+    within: tuple[int, int] | None = None,
+) -> float | None:
     """Start of the best allowed hour within a day of `as_of_s` (now, where that hour is the present one), in seconds.
 
-    None where the channel is silent in all of them.
+    `within` narrows to local hours [from, to). None where the channel is silent in all of them.
     """
     first = np.floor(as_of_s / HOUR_S) * HOUR_S
     starts = first + HOUR_S * np.arange(24)
     chances = hours[hour_of_week(starts)]
     for i in np.argsort(-chances, kind="stable"):
         at_s = max(float(starts[i]), as_of_s)
-        if not is_quiet(channel, rules, at_s):
+        if not is_quiet(channel, rules, at_s) and _lies_within(at_s, within, rules):
             return at_s
     return None
+
+
+def _lies_within(at_s: float, within: tuple[int, int] | None, rules: Rules) -> bool:
+    return within is None or within[0] <= datetime.fromtimestamp(at_s, UTC).astimezone(rules.zone).hour < within[1]

@@ -70,7 +70,8 @@ class BenchmarkReport:
 
         from training.report_table import ablation_table, metric_table
 
-        protocol = ", ".join(f"{name} {value}" for name, value in self.protocol.items())
+        told = {name: value for name, value in self.protocol.items() if not _is_nested(value)}  # the file holds all
+        protocol = ", ".join(f"{name} {value}" for name, value in told.items())
         tables = [metric_table([(self.task.value, self.metrics, self.baselines)])]
         if self.ablation:
             tables += ["", ablation_table(self.metrics, self.ablation)]
@@ -251,6 +252,10 @@ def utc(text: str) -> datetime:
     except ValueError as error:
         raise InputError(f"{text!r} is not a date.", repair="Write it like 2017-12-01.") from error
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(inner, dict) for inner in value))
 
 
 def _finite(value: Any) -> Any:

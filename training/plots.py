@@ -1,6 +1,6 @@
-"""Test rows with labels and scores in, matplotlib figures out: calibration, lift, importance."""
+"""Test rows with labels and scores in, matplotlib figures out: calibration, lift, importance, values of policies."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from training.metrics import probability_bins
+from training.metrics import Metric, probability_bins
 
 
 def of_evaluation(evaluation: pd.DataFrame | None) -> Iterator[tuple[str, Figure]]:
@@ -54,6 +54,16 @@ def importance(names: Sequence[str], gains: NDArray[np.float64], title: str, top
     total = float(gains.sum()) or 1.0
     axes.barh([names[i] for i in order], gains[order] / total)
     figure.set_size_inches(7, 6)
+    return figure
+
+
+def policy_values(values: Mapping[str, Metric], title: str) -> Figure:
+    """Estimated values of policies with their 95 % intervals, a line per policy."""
+    figure, axes = _figure("reward per decision, doubly robust, 95 % interval", "", title)
+    for row, metric in enumerate(values.values()):
+        axes.plot([metric.low, metric.high], [row, row], color=f"C{row}")
+        axes.plot([metric.value], [row], marker="o", color=f"C{row}")
+    axes.set_yticks(range(len(values)), list(values))
     return figure
 
 

@@ -9,7 +9,7 @@ from training.metrics import Metric, lower_is_better
 HEADLINES: Final[dict[Task, tuple[str, ...]]] = {
     Task.NEXT_PRODUCT: ("ndcg@10", "recall@10", "hr@10", "recall_repeat@10", "recall_explore@10", "coverage@10"),
     Task.CHURN: ("log_loss", "auc", "average_precision", "brier", "ece", "lift@10%"),
-    Task.BEST_CHANNEL: ("log_loss", "auc", "ece"),
+    Task.BEST_CHANNEL: ("log_loss", "auc", "ece", "policy_value_dr"),
 }
 """The figures worth a first look, the one that decides about promotion first; every other one is in MLflow."""
 

@@ -54,7 +54,7 @@ def context(folder: Path, arms: list[dict]) -> TrainContext:
     campaigns = dict(zip(kept["event_id"], kept["campaign_id"], strict=True))
     table = timeline.to_pandas()
     table["campaign_id"] = table["event_id"].map(campaigns).astype("string")
-    table["properties"] = pd.Series(None, index=table.index, dtype="string")
+    table["decision_id"] = table["properties"] = pd.Series(None, index=table.index, dtype="string")
     path = folder / "timeline.parquet"
     table.to_parquet(path)
     assert pq.read_metadata(path).num_rows == len(events)
@@ -115,11 +115,11 @@ def test_overall_metrics_are_means_over_arms(trained: best_channel.TrainedModel)
 
 def test_too_few_answers_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ctx = context(tmp_path, [{**MAIL, "name": "sms", "channel": "sms"}])
-    data, end = best_channel.load_data(ctx)
+    data, split = best_channel.load_data(ctx)
     with caplog.at_level(logging.WARNING):
         best_channel.fit(data, ctx.config, ctx)
     assert "sms has 0 answers in training" in caplog.text
-    assert end > datetime(2024, 6, 1, tzinfo=UTC)
+    assert split.test_end > datetime(2024, 6, 1, tzinfo=UTC)
 
 
 def test_an_arm_that_was_never_used_is_named(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Best channel: the timeline's contacts in, the probability of a response per arm out (one booster per arm).
 
-An arm is a way of contacting a customer. Who was contacted how was the retailer's choice and not random in observed
-data, so these are response probabilities among customers like those contacted, not effects of the contact.
+An arm is a way of contacting a customer, in given hours or in any. Who was contacted how was the retailer's choice and
+not random in observed data, so these are response probabilities among customers like those contacted, not effects of
+the contact. Where the timeline also holds decisions with their pscore, effects are learned from those (channel_effects).
 """
 
 import json
@@ -10,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -35,6 +35,7 @@ from training.models.boosted import (
     predict,
     shrunk_rate,
 )
+from training.models.channel_effects import NOTHING, Effects, EffectsConfig, learn_effects, summary
 from training.results import TrainContext, TrainedModel
 from training.splits import TimeSplit
 from training.tracking import Run
@@ -73,7 +74,9 @@ class ArmConfig(BaseModel):
     response_days: float = Field(gt=0)
     """Days in which an answer counts."""
     cost: float = Field(0.0, ge=0)
-    """Money that one contact costs; an assumption of yours, used by the decision and not by the model."""
+    """Money that one contact costs; an assumption of yours, used by the decision and by the reward of logged decisions."""
+    hours: tuple[int, int] | None = None
+    """Local hours [from, to) in which the arm is sent; left out: any. Two arms may share a channel and differ in hours."""
 
     def arm(self) -> Arm:
         """The same for training.labels."""
@@ -103,12 +106,16 @@ class BestChannelConfig(BaseModel):
     """An arm with fewer answers in training or none in validation gets one constant, shrunk rate for everybody."""
     booster: BoosterConfig = BoosterConfig()
     """Size and pace of every arm's booster."""
+    effects: EffectsConfig = EffectsConfig()
+    """What effects are learned from, where the log holds decisions with a pscore."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         names = [arm.name for arm in self.arms]
         if len(set(names)) < len(names):
             raise ValueError("two arms have the same name")
+        if NOTHING in names:
+            raise ValueError(f"{NOTHING!r} is always an arm and needs no entry")
         return self
 
 
@@ -137,9 +144,11 @@ def train_best_channel(ctx: TrainContext) -> TrainedModel:
     """Fit, calibrate and measure one booster per arm on global time; see the module's words for what it can tell."""
     config: BestChannelConfig = ctx.config
     started = time.perf_counter()
-    data, test_end = load_data(ctx)
+    data, split = load_data(ctx)
     features_s = time.perf_counter() - started
     models = fit(data, config, ctx)
+    costs = {arm.name: arm.cost for arm in config.arms}
+    effects = learn_effects(ctx, config.effects, costs, split)
     fit_s = time.perf_counter() - started - features_s
     ctx.progress("best-channel: measuring on the test period")
     scores = [predict(model.booster, part.test.features) for model, part in zip(models, data, strict=True)]
@@ -149,36 +158,42 @@ def train_best_channel(ctx: TrainContext) -> TrainedModel:
         ctx.run.log_history(f"valid_log_loss/{model.config.name}", model.history)
     names = data[0].train.feature_names
     _log_importance(ctx.run, models, names)
+    if effects is not None:
+        tables = {"learned": effects.metrics, **effects.baselines}
+        values = {name: table["policy_value_dr"] for name, table in tables.items() if "policy_value_dr" in table}
+        ctx.run.log_figure(plots.policy_values(values, "Policies on later decisions"), "plots/policy_value.png")
     metadata = {
         "task": Task.BEST_CHANNEL.value,
         "feature_service": data[0].train.feature_service,
         "signal_names": list(names),
         "config": config.model_dump(mode="json"),
-        "as_of_end": test_end.isoformat(),
+        "as_of_end": split.test_end.isoformat(),
         "arms": described(models),
         "limits": LIMITS,
+        "effects": summary(effects),
         "training_set": data[0].train.fingerprint,
     }
     return TrainedModel(
         task=Task.BEST_CHANNEL,
-        metrics=report.metrics,
-        baselines=report.baselines,
-        gains=report.gains,
+        metrics={**report.metrics, **(effects.metrics if effects else {})},
+        baselines={**report.baselines, **(effects.baselines if effects else {})},
+        gains={**report.gains, **(effects.gains if effects else {})},
         seconds={"features": features_s, "fit": fit_s, "predict": predict_s},
         rows={
             f"{period}/{part.config.name}": len(getattr(part, period))
             for part in data
             for period in ("train", "valid", "test")
-        },
+        }
+        | (effects.rows if effects else {}),
         metadata=metadata,
-        log_model=lambda run: log_model(run, models, data[0].test, metadata),
+        log_model=lambda run: log_model(run, models, data[0].test, metadata, effects),
         evaluation=evaluation_table(data, scores),
         rescore=lambda folder: _rescore(folder, data),
     )
 
 
-def load_data(ctx: TrainContext) -> tuple[list[ArmData], datetime]:
-    """Every arm's contacts by period, and the end of the test period. Raises InputError for an arm never used."""
+def load_data(ctx: TrainContext) -> tuple[list[ArmData], TimeSplit]:
+    """Every arm's contacts by period, and the periods. Raises InputError for an arm never used."""
     config: BestChannelConfig = ctx.config
     answers = {kind.value for arm in config.arms for kind in arm.response_kinds}
     span = data_span(ctx.settings.timeline_path, sorted(answers))
@@ -209,7 +224,7 @@ def load_data(ctx: TrainContext) -> tuple[list[ArmData], datetime]:
             for name in ("train", "valid", "test")
         }
         parts.append(ArmData(arm, **by_period))
-    return parts, split.test_end
+    return parts, split
 
 
 def fit(data: Sequence[ArmData], config: BestChannelConfig, ctx: TrainContext) -> list[ArmModel]:
@@ -276,13 +291,20 @@ def described(models: Sequence[ArmModel]) -> list[dict[str, Any]]:
             "rate": model.rate,
             "cost": model.config.cost,
             "constant": model.constant,
+            "hours": model.config.hours,
         }
         for model in models
     ]
 
 
-def log_model(run: Run, models: Sequence[ArmModel], test: TrainingSet, metadata: Mapping[str, Any]) -> str:
-    """Write the boosters, `arms.json` and the stand-alone code as an MLflow pyfunc; answers its URI."""
+def log_model(
+    run: Run,
+    models: Sequence[ArmModel],
+    test: TrainingSet,
+    metadata: Mapping[str, Any],
+    effects: Effects | None = None,
+) -> str:
+    """Write the boosters, `arms.json`, the effects and the stand-alone code as an MLflow pyfunc; answers its URI."""
     example = pd.DataFrame(test.features[:3], columns=list(test.feature_names))
     output = pd.DataFrame({m.config.name: m.booster.predict(example.to_numpy()) for m in models})
     with tempfile.TemporaryDirectory() as temporary:
@@ -291,6 +313,8 @@ def log_model(run: Run, models: Sequence[ArmModel], test: TrainingSet, metadata:
         (folder / "arms.json").write_text(json.dumps(described(models), indent=2), encoding="utf-8")
         for model in models:
             model.booster.save_model(str(folder / f"{model.config.name}.txt"))
+        if effects is not None:
+            effects.write(folder)
         return run.log_pyfunc(
             script=Path(__file__).with_name("best_channel_pyfunc.py"),
             artifacts={"arms": folder},

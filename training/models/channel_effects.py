@@ -1,0 +1,186 @@
+"""The timeline's logged decisions in, what every arm does to a customer out: learned, proven on later decisions, written.
+
+Effects are in the reward's unit and relative to doing nothing. Learning sees decisions whose windows end before the
+test period; the policy's value is measured on the decisions of the test period.
+"""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from features.errors import InputError
+from features.vocabulary import Columns, Task
+from training.dataset import TrainingSet, build_training_set
+from training.metrics import FloatArray, Metric, mean, resample
+from training.models.effect_policy import BEST_SINGLE_ARM, EffectPolicy, learn_policy
+from training.models.effects import EffectConfig, Linear, Trees, reward_model
+from training.policy_value import DecisionLog, gain, known_arms, single_arm, statistics, support
+from training.results import TrainContext
+from training.reward_labels import ARM, RewardConfig, decision_entities, decision_log
+from training.splits import TimeSplit
+
+logger = logging.getLogger(__name__)
+
+NOTHING: Final = "nothing"
+FILE: Final = "effects.json"
+ESTIMATORS: Final = ("dr", "snips", "ips", "dm")
+N_BOOTSTRAP: Final = 300
+SIGNALS: Final = (
+    "response_rate_", "consent_", "unanswered_", "days_since_response_", "sends_", "actions_", "contacts_",
+    "occasions_", "spend_30d", "spend_90d", "basket_value", "days_since_occasion", "days_since_action", "tenure_days",
+    "overdue_ratio", "hour_", "weekend_share", "cart_products",
+)  # fmt: skip
+"""Beginnings of the names of the signals that effects are learned from: few, because effects are weak."""
+
+
+class EffectsConfig(BaseModel):
+    """What effects are learned from and how; the section `[effects]` of best-channel.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reward: RewardConfig = RewardConfig()
+    """What a decision is worth."""
+    signals: tuple[str, ...] = SIGNALS
+    """Beginnings of signal names."""
+    min_decisions: int = Field(500, ge=50)
+    """With fewer logged decisions before the test period no effects are learned."""
+    history_prior: float = Field(3.0, ge=0)
+    """A customer's own difference counts n / (n + this) after n active moments: nobody known gets the population's answer."""
+    learner: EffectConfig = EffectConfig(learners=("dr_linear", "dr_trees", "t_linear", "t_learner"))
+    """The learners and their size."""
+
+
+@dataclass(frozen=True)
+class Effects:
+    """A learned policy over arms, nothing first, and what it earned on later decisions."""
+
+    arms: tuple[str, ...]
+    policy: EffectPolicy
+    signals: tuple[str, ...]
+    history_prior: float
+    metrics: dict[str, Metric]
+    baselines: dict[str, dict[str, Metric]]
+    gains: dict[str, Metric]
+    rows: dict[str, int]
+    seen: tuple[bool, ...]
+
+    def described(self) -> dict[str, Any]:
+        """The content of `effects.json`: everything that serving needs, so that no booster file but `effect_<arm>.txt`."""
+        policy = self.policy
+        found: dict[str, Any] = {
+            "arms": list(self.arms),
+            "signals": list(self.signals),
+            "history_prior": self.history_prior,
+            "personal": policy.personal,
+            "learner": policy.name,
+            "base": self.arms[policy.base_arm],
+            "slope": policy.slope,
+            "means": np.where(self.seen, policy.means, 0.0).tolist(),
+            "centre": policy.centre.tolist(),
+            "seen": list(self.seen),
+        }
+        if policy.personal and isinstance(policy.predict, Linear):
+            model = policy.predict
+            found["linear"] = {
+                "fill": model.fill.tolist(), "weights": model.weights.tolist(), "shift": model.shift.tolist()
+            }  # fmt: skip
+        elif policy.personal and isinstance(policy.predict, Trees):
+            found["trees"] = [
+                {"file": f"effect_{arm}.txt", "level": grown.level} | ({} if grown.booster else {"file": None})
+                for arm, grown in zip(self.arms, policy.predict.models, strict=True)
+            ]
+        return found
+
+    def write(self, folder: Path) -> None:
+        """Write `effects.json` and, where there are, the boosters beside it."""
+        (folder / FILE).write_text(json.dumps(self.described()), encoding="utf-8")
+        if self.policy.personal and isinstance(self.policy.predict, Trees):
+            for arm, grown in zip(self.arms, self.policy.predict.models, strict=True):
+                if grown.booster is not None:
+                    grown.booster.save_model(str(folder / f"effect_{arm}.txt"))
+
+
+def learn_effects(
+    ctx: TrainContext, config: EffectsConfig, costs: dict[str, float], split: TimeSplit
+) -> Effects | None:
+    """Effects of the arms in `costs` and of nothing, or None where too few decisions were logged to learn from."""
+    rows = decision_entities(ctx.settings.timeline_path, config.reward, costs, split.test_end)
+    arms = (NOTHING, *costs)
+    rows = rows[rows[ARM].isin(arms)].reset_index(drop=True)
+    days = config.reward.window_days
+    early = (rows[Columns.AS_OF] + np.timedelta64(round(days * 86_400), "s") <= split.valid_end).to_numpy()
+    late = (rows[Columns.AS_OF] >= split.valid_end).to_numpy()
+    if early.sum() < config.min_decisions or not late.any() or rows.loc[early, ARM].nunique() < 2:
+        logger.info("%d decisions with a pscore before the test period: no effects are learned.", early.sum())
+        return None
+    ctx.progress(f"best-channel: learning effects from {int(early.sum()):,} decisions")
+    whole = build_training_set(rows, Task.BEST_CHANNEL, ctx.store, "decisions", progress=ctx.progress)
+    names = tuple(name for name in whole.feature_names if name.startswith(config.signals))
+    if not names:
+        raise InputError("No signal begins with a name in effects.signals.", repair="See features/signals.py.")
+    x, trust = whole.columns(names), trust_of(whole, config.history_prior)
+    log = decision_log(rows, arms)
+    policy = learn_policy(x[early], log.select(early), config.learner, seed=ctx.seed, trust=trust[early])
+    expected = reward_model(x[early], log.select(early), config.learner, ctx.seed)
+    metrics, baselines, gains = _measure(log.select(late), policy, expected(x[late]), x[late], trust[late], ctx.seed)
+    return Effects(
+        arms=arms,
+        policy=policy,
+        signals=names,
+        history_prior=config.history_prior,
+        metrics=metrics,
+        baselines=baselines,
+        gains=gains,
+        rows={"train/decisions": int(early.sum()), "test/decisions": int(late.sum())},
+        seen=tuple(known_arms(log.select(early)).tolist()),
+    )
+
+
+def trust_of(rows: TrainingSet, prior: float) -> FloatArray:
+    """How much of a customer's own difference counts, (n,): n / (n + prior) after n active moments."""
+    n = np.nan_to_num(rows.column("n_action_occasions").astype(np.float64))
+    return np.asarray(n / np.maximum(n + prior, 1e-12))
+
+
+def _measure(
+    log: DecisionLog, policy: EffectPolicy, rewards: FloatArray, x: np.ndarray, trust: FloatArray, seed: int
+) -> tuple[dict[str, Metric], dict[str, dict[str, Metric]], dict[str, Metric]]:
+    n, k = len(log), log.n_arms
+    chances = {
+        "learned": single_arm(n, k, policy.arms(x, trust)),
+        BEST_SINGLE_ARM: single_arm(n, k, policy.base_arm),
+        "random": np.full((n, k), 1.0 / k),
+    }
+    usable = {name: chance for name, chance in chances.items() if not support(log, chance).refusal}
+    wanted = {
+        f"{name}/{key}": stat
+        for name, chance in usable.items()
+        for key, stat in statistics(log, chance, rewards).items()
+        if key in ESTIMATORS
+    }
+    wanted |= {f"logging_policy/{key}": mean(log.reward) for key in ("dr", "snips", "ips")}
+    found = resample(wanted, log.members(), n_bootstrap=N_BOOTSTRAP, seed=seed)
+    tables: dict[str, dict[str, Metric]] = {}
+    for key, value in found.items():
+        name, estimator = key.split("/")
+        tables.setdefault(name, {})[f"policy_value_{estimator}"] = value.metric()
+    ours = tables.pop("learned", {})
+    gains = {f"{name}/policy_value_dr": gain(found["learned/dr"], found[f"{name}/dr"]) for name in tables if ours}
+    return ours, tables, gains
+
+
+def summary(effects: Effects | None) -> str:
+    """What the effects can and cannot claim, in a sentence."""
+    if effects is None:
+        return "No effects: the log holds too few decisions with a pscore."
+    over = effects.gains.get(f"{BEST_SINGLE_ARM}/policy_value_dr")
+    if not effects.policy.personal:
+        return "Customers are not proven to differ in what the arms do to them: everybody gets the best single arm."
+    if over is not None and over.low > 0:
+        return f"On later decisions the policy beats the best single arm by {over} per decision."
+    return f"On later decisions the policy is not shown to beat the best single arm: gain {over}."
