@@ -95,18 +95,33 @@ def rollback(task: TaskArgument, as_json: JsonOption = False) -> None:
 
 
 def benchmark_churn(
-    events: Annotated[Path, typer.Option(help="CSV or Parquet: the event schema, or customer_id, occurred_at, value.")],
-    cutoff: Annotated[str, typer.Option(help="The moment of prediction, for example 2017-12-01.")],
-    horizon_days: Annotated[float, typer.Option(min=1, help="Churned: no event in this many days.")],
+    events: Annotated[
+        Path,
+        typer.Option(
+            help="CSV or Parquet: the event schema, or customer_id, occurred_at, value; or, for contracts, one row per "
+            "customer with a yes/no column called churn."
+        ),
+    ],
+    cutoff: Annotated[
+        str | None, typer.Option(help="Of a log: the moment of prediction, for example 2017-12-01.")
+    ] = None,
+    horizon_days: Annotated[
+        float | None, typer.Option(min=1, help="Of a log: churned means no purchase in this many days.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Of contracts: the column that says who churned, if it is not called churn.")
+    ] = None,
     report: ReportOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Churn at one cutoff: every customer seen before it counts."""
-    from training import benchmark
+    """Churn: a log at one cutoff, where every customer seen before it counts; or contracts, by 5 folds three times."""
+    from training.benchmark import utc
+    from training.models.churn_benchmark import benchmark
 
+    moment = None if cutoff is None else utc(cutoff)
     with step("Benchmark churn") as progress:
-        found = benchmark.churn(events, benchmark.utc(cutoff), horizon_days, seed=seed, progress=progress)
+        found = benchmark(events, moment, horizon_days, label=label, seed=seed, progress=progress)
     _hand_over(found, report, as_json)
 
 

@@ -67,11 +67,13 @@ def churn_entities(
     horizon_days: float,
     activity_kinds: Sequence[str] = (EventKind.PURCHASE.value,),
     active_within_days: float | None = None,
+    min_purchases: int = 1,
 ) -> pd.DataFrame:
     """customer_id, as_of, label for every cutoff and every customer eligible at it, in that order.
 
     The label is 1 (churned) when the customer has no event of `activity_kinds` in [cutoff, cutoff + horizon_days).
-    Eligible are customers with such an event in the `active_within_days` before the cutoff (None: ever before).
+    Eligible are customers with such an event in the `active_within_days` before the cutoff (None: ever before), and
+    `min_purchases` moments of such events before it.
     The caller sees to it that every window ends inside the data.
     """
     since = f"AND e.occurred_at >= c.as_of - {_days(active_within_days)}" if active_within_days else ""
@@ -89,6 +91,7 @@ def churn_entities(
             FROM cutoffs c JOIN days e ON e.occurred_at < c.as_of + {_days(horizon_days)}
             GROUP BY ALL
             HAVING count(*) FILTER (e.occurred_at < c.as_of {since}) > 0
+               AND count(*) FILTER (e.occurred_at < c.as_of) >= {int(min_purchases)}
             ORDER BY c.as_of, e.customer_id
             """
         ).df()
