@@ -86,11 +86,15 @@ class ChurnScore:
         return np.asarray(np.log(p) - np.log1p(-p))
 
     def contributions(self, signals: Signals, trees: Floats) -> Floats:
-        """The share of every signal in the log-odds, (n, F), from all signals and the trees' own shares (n, F)."""
+        """The share of every signal in the log-odds, (n, F), from all signals and the trees' own shares (n, F).
+
+        Shares count from the average customer of the past snapshots, so they add up to the log-odds but for a constant.
+        """
         shares = self.mix[0] * np.asarray(trees, dtype=np.float64)
         silence = self.silence(signals)
         rhythm = SIGNAL_NAMES.index(RHYTHM)
-        shares[:, rhythm] += self.mix[2] * silence[:, 1]
+        usual = 0.0 if self.linear is None else self.linear.mean[-1]
+        shares[:, rhythm] += self.mix[2] * (silence[:, 1] - usual)
         if self.linear is not None:
             parts = self.mix[1] * self.linear.inputs(signals, silence) * np.array(self.linear.weights)
             n = len(self.linear.names)

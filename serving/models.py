@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from features.churn_score import SCORE_FILE, ChurnScore, spread
 from features.errors import MissingError, StoreError
 from features.sequences import model_inputs
 from features.signals import SIGNAL_NAMES
@@ -53,6 +54,10 @@ class BoosterScorer:
         """Signals (n, F) to probabilities (n,)."""
         return cast(Floats, self._booster.predict(signals[:, self._columns], num_threads=1))
 
+    def raw(self, signals: Signals) -> Floats:
+        """Signals (n, F) to log-odds (n,)."""
+        return cast(Floats, self._booster.predict(signals[:, self._columns], raw_score=True, num_threads=1))
+
     def contributions(self, signals: Signals) -> Floats:
         """What each of `names` adds to the log-odds, shape (n, len(names)); about 5 ms a row."""
         found = self._booster.predict(signals[:, self._columns], pred_contrib=True, num_threads=1)
@@ -61,11 +66,29 @@ class BoosterScorer:
 
 @dataclass(frozen=True)
 class ChurnScorer:
-    """Chance of no purchase in the next `horizon_days`."""
+    """Chance of no purchase in the next `horizon_days`; versions from before the blend have no `score`: trees alone."""
 
     card: ModelCard
     booster: BoosterScorer
     horizon_days: float | None
+    score: ChurnScore | None = None
+
+    def probability(self, signals: Signals) -> Floats:
+        """Signals (n, F) to (n,)."""
+        if self.score is None:
+            return self.booster.probability(signals)
+        return self.score.probability(signals, self.booster.raw(signals))
+
+    def contributions(self, signals: Signals) -> Floats:
+        """What every signal adds to the log-odds, (n, F); about 5 ms a row."""
+        trees = spread(self.booster.names, self.booster.contributions(signals))
+        return trees if self.score is None else self.score.contributions(signals, trees)
+
+    def expectations(self, signals: Signals) -> tuple[Floats, Floats | None] | None:
+        """Expected purchases and revenue (n,) within the horizon; None where the model does not know."""
+        if self.score is None:
+            return None
+        return self.score.expected_purchases(signals), self.score.expected_revenue(signals)
 
 
 @dataclass(frozen=True)
@@ -193,7 +216,9 @@ def load_scorer(
         case Task.CHURN:
             booster = BoosterScorer(lightgbm.Booster(model_file=str(_find(folder, "model.lgb", where))), where)
             horizon = metadata.get("horizon_days", dict(metadata.get("config") or {}).get("horizon_days"))
-            return ChurnScorer(card, booster, None if horizon is None else float(horizon))
+            files = sorted(folder.rglob(SCORE_FILE))
+            score = ChurnScore.from_json(files[0].read_text(encoding="utf-8")) if files else None
+            return ChurnScorer(card, booster, None if horizon is None else float(horizon), score)
         case Task.BEST_CHANNEL:
             described = _find(folder, "arms.json", where)
             arms = tuple(_arm(row) for row in json.loads(described.read_text(encoding="utf-8")))

@@ -239,12 +239,14 @@ class ChurnAnswer(Answer):
             "models": {"churn": "2"},
             "churn_probability": 0.071,
             "horizon_days": 28,
+            "expected_purchases": 3.1,
+            "expected_revenue": 88.4,
             "reasons": [
                 {
-                    "text": "days since last purchase is 0.6: lowers the risk",
-                    "effect": -0.84,
-                    "signal": "days_since_purchase",
-                    "value": 0.6,
+                    "text": "no store visit for 41 days (usually every 9 days) (raises the risk by 12 points)",
+                    "effect": 0.84,
+                    "signal": "overdue_ratio",
+                    "value": 4.6,
                 }
             ],
         }
@@ -252,6 +254,8 @@ class ChurnAnswer(Answer):
 
     churn_probability: Probability
     horizon_days: float | None
+    expected_purchases: float | None = Field(None, description="Purchase occasions expected within horizon_days.")
+    expected_revenue: float | None = Field(None, description="Money expected from them.")
     reasons: list[Reason] = []
 
 
