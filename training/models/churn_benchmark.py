@@ -1,5 +1,6 @@
 """Somebody's log and a cutoff, or a table of contracts, in; the report of the churn model beside its baselines out."""
 
+import math
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -95,14 +96,15 @@ def benchmark(
 def log_config(start: datetime, cutoff: datetime, horizon_days: float, n_customers: int) -> ChurnConfig:
     """Settings that follow from the log's length and size alone: nothing is left to tune by hand.
 
-    Cutoffs are a quarter of a horizon apart, or further where that would be more than fit; a quarter of a horizon is the
-    warm-up.
+    Cutoffs are a quarter of a horizon apart, or further where that would be more than fit, in whole days where the
+    horizon has some; a quarter of a horizon is the warm-up.
     """
     most = max(4, min(MAX_CUTOFFS, MAX_PAST_ROWS // max(n_customers, 1)))
     room = (cutoff - start) / timedelta(days=1) - 1.25 * horizon_days
+    step = max(horizon_days / 4, room / most, 0.5)
     return ChurnConfig(
         horizon_days=horizon_days,
-        step_days=max(horizon_days / 4, room / most, 0.5),
+        step_days=math.ceil(step) if step >= 1 else step,
         warmup_days=horizon_days / 4,
         max_cutoffs=most,
         active_within_days=None,
