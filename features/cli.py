@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     group.command("parity")(parity)
     group.command("check")(check)
     app.add_typer(group, name="features", no_args_is_help=True)
+    app.command("simulate")(simulate)
     app.command("doctor")(doctor)
 
 
@@ -100,6 +101,27 @@ def check(
     emit(report, as_json)
     if report.failed:
         raise typer.Exit(1)
+
+
+def simulate(
+    out: Annotated[Path, typer.Option(help="The folder to write the world's files into.")],
+    customers: Annotated[int, typer.Option(min=1, help="How many customers.")] = 2_000,
+    days: Annotated[int, typer.Option(min=1, help="How many days.")] = 120,
+    seed: Annotated[int, typer.Option(help="Which world: the same seed gives the same one.")] = 0,
+    world: Annotated[str, typer.Option(help="How much customers differ: strong, weak or null.")] = "strong",
+    predictability: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the differences that behaviour tells about.")
+    ] = 0.8,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an omnichannel world whose true answers are known: events, products, stock, logged decisions and the truth."""
+    from features.simulator import simulate as run
+    from features.simulator import world_config
+
+    config = world_config(world, n_customers=customers, n_days=days, seed=seed, predictability=predictability)
+    with step(f"Simulating {customers:,} customers over {days} days"):
+        rows = run(config).write(out)
+    emit({"out": str(out), "rows": rows}, as_json)
 
 
 def doctor(as_json: JsonOption = False) -> None:

@@ -47,6 +47,7 @@ def test_the_documented_commands_exist():
         "rollback",
         "serve",
         "decide",
+        "simulate",
         "benchmark next-product",
         "benchmark churn",
         "benchmark best-channel",

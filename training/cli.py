@@ -149,11 +149,12 @@ def benchmark_best_channel(
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Best channel: the value of a learned policy on logged decisions."""
-    raise InputError(
-        "Off-policy evaluation of logged decisions is not part of this version.",
-        repair="`omni train best-channel` measures the response models on your own events.",
-    )
+    """Best channel: what a policy learned from logged decisions is worth, cross-fitted, beside simple policies."""
+    from training import policy_benchmark
+
+    with step("Benchmark best-channel") as progress:
+        found = policy_benchmark.benchmark(decisions, seed=seed, progress=progress)
+    _hand_over(found, report, as_json)
 
 
 class _Versions:
