@@ -14,7 +14,7 @@ from scipy.special import betaincinv
 
 Floats = NDArray[np.float64]
 
-_QUANTILES: Final = (np.arange(48) + 0.5) / 48
+_QUANTILES: Final = (np.arange(24) + 0.5) / 24
 """Midpoints at which the posterior of the dropout probability is averaged."""
 
 
@@ -65,7 +65,7 @@ class Rates:
         return np.asarray(1 - self.alive_probability(known) * (1 - quiet))
 
     def expected_purchases(self, known: Summary, horizon_days: float) -> Floats:
-        """Mean number (n,) of purchases in the next `horizon_days`; the posterior is averaged at 48 quantiles."""
+        """Mean number (n,) of purchases in the next `horizon_days`; the posterior is averaged at 24 quantiles."""
         shape, rate = self.r + known.repeats, self.alpha + known.age_days
         leaves = betaincinv(self.a, (self.b + known.repeats + float(self.modified))[:, None], _QUANTILES)
         leaves = np.maximum(leaves, 1e-9)  # (n, quantiles)

@@ -25,6 +25,7 @@ _MONTH: Final = math.log(2)
 """A count with a half-life of 30 days, times this, is the count in a month at that pace."""
 _MESSAGES: Final = ("sends", "impressions", "response_rate", "unanswered", "days_since_contact", "days_since_response")
 _BROWSING: Final = ("view", "search", "add_to_cart", "remove_from_cart", "visit")
+_ANSWERS: Final = ("open", "click", "outcome")
 _CHANNEL_NAMES: Final[dict[Channel, str]] = {
     Channel.EMAIL: "e-mail",
     Channel.CALL_CENTER: "call centre",
@@ -42,10 +43,10 @@ Known = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Topic:
-    """What several signals tell of, and how to say it; no words where nothing is known."""
+    """What several signals tell of, and how to say it, given whether it raises the risk; no words where nothing is known."""
 
     name: str
-    words: Callable[[Known], str]
+    words: Callable[[Known, bool], str]
 
 
 def churn_reasons(shares: NDArray[np.float64], signals: NDArray[np.float32], log_odds: float) -> list[Reason]:
@@ -66,11 +67,12 @@ def churn_reasons(shares: NDArray[np.float64], signals: NDArray[np.float32], log
         strongest = SIGNAL_NAMES[inside[np.argmax(np.abs(shares[inside]))]]
         value = known[strongest]
         words = (
-            topics[at].words(known) or f"{describe(strongest)}: {number(value) if math.isfinite(value) else 'never'}"
+            topics[at].words(known, effect > 0)
+            or f"{describe(strongest)}: {number(value) if math.isfinite(value) else 'never'}"
         )
         reasons.append(
             Reason(
-                text=f"{words} ({_size(effect, log_odds)})",
+                text=f"{words}: {_size(effect, log_odds)}",
                 effect=effect,
                 signal=strongest,
                 value=value if math.isfinite(value) else None,
@@ -110,33 +112,36 @@ def _topics() -> tuple[tuple[Topic, ...], NDArray[np.int64]]:
 def _place(signal: str) -> Topic:
     for channel in CHANNELS:
         if any(signal.startswith(f"{part}_{channel.value}") for part in _MESSAGES):
-            return Topic(f"messages by {channel.value}", lambda known, c=channel: _messages(known, c))  # type: ignore[misc]
+            return Topic(f"messages by {channel.value}", lambda known, _, c=channel: _messages(known, c))  # type: ignore[misc]
         if signal in (
             f"actions_{channel.value}_30d",
             f"days_since_action_{channel.value}",
             f"purchases_{channel.value}_90d",
         ):
-            return Topic(f"activity on {channel.value}", lambda known, c=channel: _activity(known, c))  # type: ignore[misc]
+            return Topic(f"activity on {channel.value}", lambda known, _, c=channel: _activity(known, c))  # type: ignore[misc]
         if signal == f"consent_{channel.value}":
-            return Topic("consents", lambda _: "")
+            return Topic("consents", lambda _, __: "")
     for part, topic in _PARTS.items():
         if signal.startswith(part):
             return topic
-    return Topic(describe(signal), lambda _: "")
+    return Topic(describe(signal), lambda _, __: "")
 
 
-def _rhythm(known: Known) -> str:
+def _rhythm(known: Known, raises: bool) -> str:
     since, usual = known["days_since_occasion"], known["gap_mean_days"]
     if not math.isfinite(since):
         return "never bought"
     bought = {channel: known[f"purchases_{channel.value}_90d"] for channel in CHANNELS}
     main = max(bought, key=bought.__getitem__)
     what = _PURCHASE_NAMES.get(main, "purchase") if bought[main] > 0.8 * sum(bought.values()) > 0 else "purchase"
+    if raises and since < usual:
+        return f"buys only every {days(usual)} (last {days(since)} ago)"
     habit = f" (usually every {days(usual)})" if math.isfinite(usual) else " (the only one so far)"
     return f"no {what} for {days(since)}{habit}"
 
 
-def _frequency(known: Known) -> str:
+def _frequency(known: Known, raises: bool) -> str:
+    del raises
     total = known["n_occasions"]
     if not total > 0:
         return "never bought"
@@ -144,32 +149,54 @@ def _frequency(known: Known) -> str:
     return f"buys about {number(pace)} times a month lately, {number(total)} times in all"
 
 
-def _money(known: Known) -> str:
+def _money(known: Known, raises: bool) -> str:
+    del raises
     spend = known["spend_30d"]
     return f"spends about {number(round(spend * _MONTH, 1))} a month lately" if math.isfinite(spend) else ""
 
 
-def _basket(known: Known) -> str:
+def _basket(known: Known, raises: bool) -> str:
+    del raises
     usual, last = known["basket_value"], known["last_basket_value"]
     if not (math.isfinite(usual) and math.isfinite(last)):
         return ""
     return f"last basket of {number(round(last, 1))} (usually {number(round(usual, 1))})"
 
 
-def _tenure(known: Known) -> str:
+def _tenure(known: Known, raises: bool) -> str:
+    del raises
     since = known["days_since_first_purchase"]
     return f"customer for {days(since)}" if math.isfinite(since) else ""
 
 
-def _browsing(known: Known) -> str:
+def _browsing(known: Known, raises: bool) -> str:
+    del raises
     ago = [known[f"days_since_{kind}"] for kind in _BROWSING]
     last = min((value for value in ago if math.isfinite(value)), default=math.nan)
     return f"last looked around {days(last)} ago" if math.isfinite(last) else "never looked around without buying"
 
 
-def _returns(known: Known) -> str:
+def _returns(known: Known, raises: bool) -> str:
+    del raises
     share = known["returned_share_365d"]
     return f"sent back {share:.0%} of what they spent" if math.isfinite(share) and share > 0 else "sends nothing back"
+
+
+def _promotions(known: Known, raises: bool) -> str:
+    del raises
+    since = known["days_since_impression"]
+    if not math.isfinite(since):
+        return "never saw a promotion"
+    return (
+        f"saw about {number(round(known['impression_30d'] * _MONTH))} promotions in a month, the last {days(since)} ago"
+    )
+
+
+def _answers(known: Known, raises: bool) -> str:
+    del raises
+    ago = [known[f"days_since_{kind}"] for kind in _ANSWERS]
+    last = min((value for value in ago if math.isfinite(value)), default=math.nan)
+    return f"last answered a message {days(last)} ago" if math.isfinite(last) else "never answered a message"
 
 
 def _activity(known: Known, channel: Channel) -> str:
@@ -190,6 +217,7 @@ def _messages(known: Known, channel: Channel) -> str:
 
 _R, _F, _M = Topic("rhythm", _rhythm), Topic("frequency", _frequency), Topic("money", _money)
 _B, _T, _L = Topic("basket", _basket), Topic("tenure", _tenure), Topic("browsing", _browsing)
+_A: Final = Topic("answers", _answers)
 _BACK: Final = Topic("returns", _returns)
 _PARTS: Final[dict[str, Topic]] = {
     **dict.fromkeys(("days_since_occasion", "days_since_purchase", "gap_", "overdue_", "last_gap_days"), _R),
@@ -198,7 +226,10 @@ _PARTS: Final[dict[str, Topic]] = {
     "days_since_action": _R,
     **dict.fromkeys(("n_occasions", "occasion", "purchase_"), _F),
     **dict.fromkeys(("return_", "returned_", "days_since_return"), _BACK),
-    **dict.fromkeys(("spend_",), _M),
+    **dict.fromkeys(("impression_", "days_since_impression"), Topic("promotions", _promotions)),
+    **dict.fromkeys((f"{kind}_" for kind in _ANSWERS), _A),
+    **dict.fromkeys((f"days_since_{kind}" for kind in _ANSWERS), _A),
+    "spend_": _M,
     **dict.fromkeys(("basket_", "last_basket", "previous_basket"), _B),
     **dict.fromkeys((f"{kind}_" for kind in _BROWSING), _L),
     **dict.fromkeys((f"days_since_{kind}" for kind in _BROWSING), _L),

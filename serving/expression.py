@@ -145,7 +145,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _known(value: Any, table: pd.DataFrame) -> Mask:
-    return np.broadcast_to(np.asarray(~pd.isna(value)), (len(table),))
+    return np.broadcast_to(np.logical_not(pd.isna(value)), (len(table),))
 
 
 def _filled(value: Any) -> Any:

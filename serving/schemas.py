@@ -243,7 +243,7 @@ class ChurnAnswer(Answer):
             "expected_revenue": 88.4,
             "reasons": [
                 {
-                    "text": "no store visit for 41 days (usually every 9 days) (raises the risk by 12 points)",
+                    "text": "no store visit for 41 days (usually every 9 days): raises the risk by 12 points",
                     "effect": 0.84,
                     "signal": "overdue_ratio",
                     "value": 4.6,

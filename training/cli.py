@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     group.command("next-product")(benchmark_next_product)
     group.command("churn")(benchmark_churn)
     group.command("best-channel")(benchmark_best_channel)
+    group.command("win-back")(benchmark_win_back)
     app.add_typer(group, name="benchmark", no_args_is_help=True)
 
 
@@ -154,6 +155,27 @@ def benchmark_best_channel(
 
     with step("Benchmark best-channel") as progress:
         found = policy_benchmark.benchmark(decisions, seed=seed, progress=progress)
+    _hand_over(found, report, as_json)
+
+
+def benchmark_win_back(
+    events: Annotated[Path, typer.Option(help="Parquet: the event schema; who acts on their own later was kept.")],
+    decisions: Annotated[
+        Path, typer.Option(help="Parquet or CSV: customer_id, as_of, action ('nothing': left alone), x_*, pscore.")
+    ],
+    truth: Annotated[Path | None, typer.Option(help="Of a simulated world: truth.parquet.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write uplift, risk and advice (contact, leave alone) per moment here.")
+    ] = None,
+    report: ReportOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Win-back: whom a contact keeps, against whom a churn model calls at risk, at the same number of contacts."""
+    from training.winback_benchmark import benchmark
+
+    with step("Benchmark win-back") as progress:
+        found = benchmark(events, decisions, truth, out=out, seed=seed, progress=progress)
     _hand_over(found, report, as_json)
 
 
