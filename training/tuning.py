@@ -15,6 +15,7 @@ from features.settings import Settings
 from features.vocabulary import Task
 from training import tracking
 from training.models import churn
+from training.models.churn_blend import held_out_loss
 from training.pipeline import CONFIGS, code_fingerprint, data_fingerprint, open_store
 from training.results import Progress, TrainContext
 
@@ -67,23 +68,26 @@ def tune(task: Task, settings: Settings, config: BaseModel, trials: int, progres
         storage=f"sqlite:///{folder / f'{task.value}.db'}",
         load_if_exists=True,
         sampler=optuna.samplers.TPESampler(seed=seed),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=30),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
     )
     with tracking.start_run(task, settings, name=f"{task.value}-search") as run:
         data = churn.load_data(TrainContext(settings, open_store(settings), config, run, seed, progress))
+        known = data.known
+        if known is None:
+            raise OmniError("The log is too short to search on.", repair="Set a shorter horizon_days.")
 
         def objective(trial: "optuna.Trial") -> float:
             values = {key: _suggest(trial, key, room) for key, room in space.items()}
             candidate = _with_values(config, values)
             with tracking.start_run(task, settings, name=f"trial-{trial.number}", nested=True) as nested:
                 nested.log_params(values)
-                fitted = churn.fit(data, candidate, seed, _pruner(trial))
-                nested.log_metrics({"valid_log_loss": min(fitted.history)})
-            progress(f"{task.value}: trial {trial.number + 1}, validation log-loss {min(fitted.history):.4f}")
-            return min(fitted.history)
+                loss = held_out_loss(known, candidate.booster, data.test.feature_names, seed, _pruner(trial))
+                nested.log_metrics({"held_log_loss": loss})
+            progress(f"{task.value}: trial {trial.number + 1}, log-loss on customers left out {loss:.4f}")
+            return loss
 
         study.optimize(objective, n_trials=max(0, trials - _finished(study)))
-        run.log_metrics({"best_valid_log_loss": float(study.best_value), "trials": float(len(study.trials))})
+        run.log_metrics({"best_held_log_loss": float(study.best_value), "trials": float(len(study.trials))})
     return [f"{key}={value}" for key, value in study.best_params.items()]
 
 
@@ -95,7 +99,6 @@ def _with_values(config: churn.ChurnConfig, values: dict[str, Any]) -> churn.Chu
         for part in path:
             inner = inner[part]
         inner[last] = value
-    plain["booster"]["refit"] = False
     return churn.ChurnConfig.model_validate(plain)
 
 
@@ -108,16 +111,12 @@ def _suggest(trial: "optuna.Trial", key: str, room: Range) -> float:
 def _pruner(trial: "optuna.Trial") -> Any:
     import optuna
 
-    def on_round(step: int, loss: float) -> None:
-        trial.report(loss, step)
+    def on_fold(fold: int, loss: float) -> None:
+        trial.report(loss, fold)
         if trial.should_prune():
             raise optuna.TrialPruned
 
-    def sometimes(step: int, loss: float) -> None:
-        if step % 25 == 0:
-            on_round(step, loss)
-
-    return sometimes
+    return on_fold
 
 
 def _finished(study: "optuna.Study") -> int:

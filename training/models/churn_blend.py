@@ -6,6 +6,7 @@ any it answers alone.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -99,6 +100,26 @@ def fit_blend(
     shortest = min(len(curve) for curve in curves)
     history = tuple(float(value) for value in np.mean([curve[:shortest] for curve in curves], axis=0))
     return Blend(ChurnScore(horizon_days, rates, modified, linear, mix, slope, shift, spend), booster, history)
+
+
+def held_out_loss(
+    known: TrainingSet,
+    config: BoosterConfig,
+    names: tuple[str, ...],
+    seed: int,
+    on_fold: Callable[[int, float], None] = lambda _, __: None,
+) -> float:
+    """Log-loss of the trees on customers left out, the mean over folds: what a search of settings minimises.
+
+    `on_fold` gets the number of the fold and the mean so far; it may raise to stop a hopeless trial.
+    """
+    folds = customer_folds(known.entities[Columns.CUSTOMER_ID])
+    losses: list[float] = []
+    for fold in range(N_FOLDS):
+        _, curve = _grow(known, np.flatnonzero(folds != fold), np.flatnonzero(folds == fold), config, names, seed)
+        losses.append(min(curve))
+        on_fold(fold, float(np.mean(losses)))
+    return float(np.mean(losses))
 
 
 def fit_linear(features: NDArray[np.float32], silence: Floats, labels: Floats) -> Linear:
