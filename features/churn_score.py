@@ -98,7 +98,7 @@ class ChurnScore:
         if self.linear is not None:
             parts = self.mix[1] * self.linear.inputs(signals, silence) * np.array(self.linear.weights)
             n = len(self.linear.names)
-            np.add.at(shares, (slice(None), signal_index(self.linear.names)), parts[:, :n])
+            shares[:, signal_index(self.linear.names)] += parts[:, :n]
             shares[:, rhythm] += parts[:, n:].sum(axis=1)
         return np.asarray(self.slope * shares)
 

@@ -19,8 +19,6 @@ from serving.schemas import Reason
 from serving.words import days, number
 
 N_REASONS: Final = 5
-MIN_EFFECT: Final = 0.02
-"""Reasons that move the log-odds by less are not worth a line."""
 _MONTH: Final = math.log(2)
 """A count with a half-life of 30 days, times this, is the count in a month at that pace."""
 _MESSAGES: Final = ("sends", "impressions", "response_rate", "unanswered", "days_since_contact", "days_since_response")
@@ -61,7 +59,7 @@ def churn_reasons(shares: NDArray[np.float64], signals: NDArray[np.float32], log
     reasons = []
     for at in np.argsort(-np.abs(effects), kind="stable")[:N_REASONS]:
         effect = float(effects[at])
-        if abs(effect) < MIN_EFFECT:
+        if effect == 0.0:
             break
         inside = np.flatnonzero(names == at)
         strongest = SIGNAL_NAMES[inside[np.argmax(np.abs(shares[inside]))]]
@@ -84,7 +82,7 @@ def churn_reasons(shares: NDArray[np.float64], signals: NDArray[np.float32], log
 def topic_of(signal: str) -> str:
     """The name of the topic that a signal belongs to."""
     topics, names = _topics()
-    return topics[names[SIGNAL_NAMES.index(signal)]].name
+    return topics[int(names[SIGNAL_NAMES.index(signal)])].name
 
 
 def _size(effect: float, log_odds: float) -> str:
@@ -94,7 +92,7 @@ def _size(effect: float, log_odds: float) -> str:
 
 
 def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
+    return float(1 / (1 + math.exp(-x)))
 
 
 @cache

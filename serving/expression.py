@@ -64,8 +64,8 @@ def _truth(node: ast.expr, table: pd.DataFrame) -> Mask:
             return ~_truth(operand, table)
         case ast.Compare(left=left, ops=ops, comparators=rights):
             found = np.ones(len(table), dtype=np.bool_)
-            for op, right in zip(ops, rights, strict=True):
-                found &= _compare(left, op, right, table)
+            for comparison, right in zip(ops, rights, strict=True):
+                found &= _compare(left, comparison, right, table)
                 left = right
             return found
         case ast.Name(id=name):

@@ -18,6 +18,8 @@ from features.vocabulary import CUSTOMER_KINDS, Columns, Task
 from training.benchmark import BenchmarkReport, read_frame
 from training.metrics import Metric, Sampled, Statistic, mean, resample
 from training.models.winback import (
+    CONTACT,
+    LEAVE_ALONE,
     Contacts,
     Winback,
     WinbackConfig,
@@ -33,6 +35,11 @@ NOTHING: Final = "nothing"
 CAUTION: Final = (
     "The log says no chances (pscore) of its contacts, so they were estimated: the figures hold only if everything that "
     "decided about contacts is among the x_ columns. Randomise a small share of contacts to know."
+)
+EVIDENCE: Final = "contacts keep some customers more than others, and the model says whom"
+NO_EVIDENCE: Final = (
+    "the log does not show whom contacts keep: the advice is to leave everybody alone until more moments without a "
+    "contact are logged"
 )
 _DAY_US: Final = 86_400_000_000
 Floats = NDArray[np.float64]
@@ -71,7 +78,8 @@ def benchmark(
     fit_s = time.perf_counter() - started - prepared_s
     effect = None if known_truth is None else known_truth["retention_uplift"].to_numpy(np.float64)
     metrics, baselines, gains = _measure(found, contacts.customers, effect, seed)
-    advice = found.advice(config.min_uplift)
+    told = metrics["effect_slope"].low > 0
+    advice = found.advice(config.min_uplift) if told else np.full(len(log), LEAVE_ALONE)
     if out is not None:
         table = log[[Columns.CUSTOMER_ID, Columns.AS_OF]].assign(uplift=found.uplift, risk=found.risk, advice=advice)
         table.to_csv(out, index=False) if out.suffix.lower() == ".csv" else table.to_parquet(out, index=False)
@@ -85,6 +93,8 @@ def benchmark(
             "kept": f"an action of the customer's own in {config.horizon_days:g} days, {config.wait_days:g} days later",
             "kept_per_contact@k": "mean effect on being kept among the k contacted, from the log (doubly robust)",
             "true_kept_per_contact@k": "the same from the simulator's truth",
+            "effect_slope": "slope of the doubly robust scores on the predicted uplift of customers not seen; 1 is right",
+            "evidence": EVIDENCE if told else NO_EVIDENCE,
             "randomised": contacts.randomised,
             **({} if contacts.randomised else {"caution": CAUTION}),
         },
@@ -92,8 +102,8 @@ def benchmark(
             "moments": len(log),
             "contacts": int(contacts.treated.sum()),
             "left_alone": int((1 - contacts.treated).sum()),
-            "advice_contact": int((advice == "contact").sum()),
-            "advice_leave_alone": int((advice != "contact").sum()),
+            "advice_contact": int((advice == CONTACT).sum()),
+            "advice_leave_alone": int((advice != CONTACT).sum()),
         },
         seed=seed,
     )
@@ -120,7 +130,7 @@ def kept(log: pd.DataFrame, events: pd.DataFrame, config: WinbackConfig) -> Floa
 def contacts_of(log: pd.DataFrame, outcome: Floats, config: WinbackConfig, seed: int) -> Contacts:
     """The log as `fit_winback` wants it; the chance of a contact is that of not being left alone."""
     columns = [name for name in log.columns if name.startswith("x_")]
-    treated = (log["action"].astype(str) != NOTHING).to_numpy(np.float64)
+    treated = (log["action"].astype(str) != NOTHING).to_numpy().astype(np.float64)
     if not columns:
         raise InputError("The decisions have no x_ column.", repair="Give what was known as columns x_NAME.")
     if min(treated.sum(), (1 - treated).sum()) < 2 * config.min_data_in_leaf:
@@ -149,6 +159,7 @@ def _measure(
             for way, order in ways.items():
                 statistics[f"{way} {prefix}kept_per_contact@{share:.0%}"] = _among(order, share, values)
             statistics[f"random {prefix}kept_per_contact@{share:.0%}"] = mean(values)
+    statistics["uplift effect_slope"] = _slope(found)
     sampled = resample(statistics, customers, n_bootstrap=300, seed=seed)
 
     def of(way: str) -> dict[str, Sampled]:
@@ -156,8 +167,17 @@ def _measure(
 
     ours = of("uplift")
     baselines = {way: {name: one.metric() for name, one in of(way).items()} for way in ("risk", "random")}
-    gains = {f"{way} {name}": ours[name].minus(of(way)[name]).metric() for way in ("risk", "random") for name in ours}
+    gains = {
+        f"{way} {name}": ours[name].minus(of(way)[name]).metric() for way in ("risk", "random") for name in of(way)
+    }
     return {name: one.metric() for name, one in ours.items()}, baselines, gains
+
+
+def _slope(found: Winback) -> Statistic:
+    """Of the scores on the predicted uplift, both less their mean in the fold."""
+    predicted = pd.Series(found.uplift)
+    centred = (predicted - predicted.groupby(found.folds).transform("mean")).to_numpy(np.float64)
+    return lambda w: float((w * centred) @ found.scores / max(float((w * centred) @ centred), 1e-12))
 
 
 def _among(order: Floats, share: float, values: Floats) -> Statistic:

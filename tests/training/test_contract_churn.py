@@ -8,7 +8,7 @@ import pytest
 from scipy.special import expit
 
 from features.errors import InputError
-from training.models.churn_benchmark import benchmark
+from training.models.contract_benchmark import benchmark_contracts
 from training.models.contract_churn import ContractConfig, encode, fit_predict, read_contracts
 
 
@@ -52,10 +52,9 @@ def test_a_label_that_says_neither_yes_nor_no_is_refused(change: dict[str, str],
 
 
 def test_the_blend_beats_its_baselines_and_is_calibrated(tmp_path: Path) -> None:
-    path = tmp_path / "contracts.csv"
-    contracts().to_csv(path, index=False)
-    found = benchmark(path, seed=1)
-    assert found.protocol["folds"] == 5
+    config = ContractConfig(max_rounds=100, shrinkage=(0.02, 0.1))
+    found = benchmark_contracts(contracts(), tmp_path, config=config, n_folds=4, n_repeats=1, seed=1)
+    assert found.protocol["folds"] == 4
     assert found.rows["customers"] == 1200
     assert found.gains["logistic"].low > 0
     assert found.gains["lightgbm_defaults"].low > 0

@@ -105,7 +105,7 @@ def measure_slices(test: TrainingSet, scores: FloatArray, seed: int) -> dict[str
 
 def slice_rows(test: TrainingSet) -> dict[str, NDArray[np.bool_]]:
     """Which rows (n,) belong to each third of tenure and of value, and to each mix of channels bought on."""
-    slices = {}
+    slices: dict[str, NDArray[np.bool_]] = {}
     for name, signal, words in (
         ("tenure", "days_since_first_purchase", ("short", "middle", "long")),
         ("value", "spend_365d", ("low", "middle", "high")),

@@ -104,7 +104,7 @@ def read_contracts(table: pd.DataFrame, label: str | None = None) -> Contracts:
         raise InputError(f"The churn column {name!r} {what}.", repair="Write yes and no, or 1 and 0, one per customer.")
     ids = [column for column in table.columns if str(column).lower().replace(" ", "") in _IDS]
     customers = table[ids[0]].astype(str).to_numpy() if ids else table.index.astype(str).to_numpy()
-    return Contracts(table.drop(columns=[name, *ids]), words.isin(_POSITIVE).to_numpy(float), customers)
+    return Contracts(table.drop(columns=[name, *ids]), words.isin(_POSITIVE).to_numpy().astype(np.float64), customers)
 
 
 def encode(columns: pd.DataFrame) -> Encoded:
