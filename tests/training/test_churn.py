@@ -125,6 +125,8 @@ def test_no_past_window_touches_the_test() -> None:
     assert {(later - sooner).days for sooner, later in itertools.pairwise(past)} == {7}
     few = config.model_copy(update={"max_cutoffs": 3})
     assert past_cutoffs(start, cutoff, few) == past[-3:]
+    long = past_cutoffs(datetime(2022, 1, 1, tzinfo=UTC), cutoff, few)
+    assert long == [datetime(2022, 12, 2, tzinfo=UTC), *past[-3:]]
 
 
 def test_a_short_history_gives_one_cutoff_or_none() -> None:

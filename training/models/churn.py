@@ -24,7 +24,7 @@ from training import plots
 from training.dataset import StateSource, TrainingSet, build_training_set
 from training.labels import churn_entities, data_span
 from training.models.boosted import BoosterConfig, predict
-from training.models.churn_blend import Blend, fit_blend
+from training.models.churn_blend import SEASON_HISTORY_DAYS, Blend, fit_blend
 from training.models.churn_measure import ChurnData, measure
 from training.results import Progress, TrainContext, TrainedModel
 from training.tracking import Run
@@ -142,13 +142,18 @@ def snapshots(
 def past_cutoffs(start: datetime, cutoff: datetime, config: ChurnConfig) -> list[datetime]:
     """Cutoffs with label windows that end by `cutoff`, `step_days` apart, newest last, none before the warm-up.
 
-    A history too short for the warm-up gives the one latest cutoff, if anything lies before it, else none.
+    A history too short for the warm-up gives the one latest cutoff, if anything lies before it, else none. The moment
+    52 weeks ago is always among them where the log knows enough of the time before: calibration looks for the season.
     """
     horizon, step = timedelta(days=config.horizon_days), timedelta(days=config.step_days)
     latest = cutoff - horizon
     earliest = start + timedelta(days=config.warmup_days)
     n = min(int((latest - earliest) / step) + 1, config.max_cutoffs) if latest >= earliest else int(latest > start)
-    return [latest - k * step for k in reversed(range(n))]
+    past = {latest - k * step for k in range(n)}
+    season = cutoff - timedelta(days=364)
+    if n and season <= latest and season - start >= timedelta(days=SEASON_HISTORY_DAYS):
+        past.add(season)
+    return sorted(past)
 
 
 def fit(data: ChurnData, config: ChurnConfig, seed: int, progress: Progress = lambda _: None) -> Blend:
