@@ -33,6 +33,7 @@ from serving.schemas import (
     CustomerInfo,
     CustomerRef,
     DecideRequest,
+    HorizonProbability,
     NextProductsAnswer,
     NextProductsRequest,
     ProfileAnswer,
@@ -106,6 +107,10 @@ class Answers:
             models={Task.CHURN.value: scorer.card.version},
             churn_probability=probability,
             horizon_days=scorer.horizon_days,
+            horizons=[
+                HorizonProbability(horizon_days=days, churn_probability=chance)
+                for days, chance in scorer.horizons(signals, probability).items()
+            ],
             expected_purchases=None if purchases is None else float(purchases[0]),
             expected_revenue=None if revenue is None else float(revenue[0]),
             reasons=reasons,

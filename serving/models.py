@@ -72,6 +72,21 @@ class ChurnScorer:
     booster: BoosterScorer
     horizon_days: float | None
     score: ChurnScore | None = None
+    more: tuple["ChurnScorer", ...] = ()
+    """Scorers of other horizons."""
+
+    def horizons(self, signals: Signals, probability: float) -> dict[float, float]:
+        """Horizon to chance for one customer (n = 1), shortest first; a longer silence is never the likelier one."""
+        found = {scorer.horizon_days or 0.0: float(scorer.probability(signals)[0]) for scorer in self.more}
+        if self.horizon_days is not None:
+            found[self.horizon_days] = probability
+        days = sorted(found)
+        own = days.index(self.horizon_days) if self.horizon_days in found else 0
+        for at in range(own + 1, len(days)):
+            found[days[at]] = min(found[days[at]], found[days[at - 1]])
+        for at in range(own - 1, -1, -1):
+            found[days[at]] = max(found[days[at]], found[days[at + 1]])
+        return {one: found[one] for one in days}
 
     def probability(self, signals: Signals) -> Floats:
         """Signals (n, F) to (n,)."""
@@ -218,7 +233,8 @@ def load_scorer(
             horizon = metadata.get("horizon_days", dict(metadata.get("config") or {}).get("horizon_days"))
             files = sorted(folder.rglob(SCORE_FILE))
             score = ChurnScore.from_json(files[0].read_text(encoding="utf-8")) if files else None
-            return ChurnScorer(card, booster, None if horizon is None else float(horizon), score)
+            more = tuple(_horizon(card, file, where) for file in sorted(folder.rglob("horizon_*.json")))
+            return ChurnScorer(card, booster, None if horizon is None else float(horizon), score, more)
         case Task.BEST_CHANNEL:
             described = _find(folder, "arms.json", where)
             arms = tuple(_arm(row) for row in json.loads(described.read_text(encoding="utf-8")))
@@ -230,6 +246,13 @@ def load_scorer(
         case Task.NEXT_PRODUCT:
             vocabulary = json.loads(_find(folder, "vocabulary.json", where).read_text(encoding="utf-8"))
             return ProductScorer(card, _session(_find(folder, "*.onnx", where)), tuple(vocabulary))
+
+
+def _horizon(card: ModelCard, file: Path, where: str) -> ChurnScorer:
+    """Another horizon of a churn model, from its two files."""
+    score = ChurnScore.from_json(file.read_text(encoding="utf-8"))
+    booster = BoosterScorer(lightgbm.Booster(model_file=str(file.with_suffix(".lgb"))), where)
+    return ChurnScorer(card, booster, score.horizon_days, score)
 
 
 def _session(path: Path) -> Session:

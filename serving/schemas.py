@@ -228,6 +228,13 @@ class Reason(BaseModel):
     value: float | None
 
 
+class HorizonProbability(BaseModel):
+    """The chance of no purchase within one horizon."""
+
+    horizon_days: float
+    churn_probability: Probability
+
+
 class ChurnAnswer(Answer):
     """How likely the customer buys nothing in the next `horizon_days`."""
 
@@ -254,6 +261,7 @@ class ChurnAnswer(Answer):
 
     churn_probability: Probability
     horizon_days: float | None
+    horizons: list[HorizonProbability] = Field([], description="Every horizon that the model knows, shortest first.")
     expected_purchases: float | None = Field(None, description="Purchase occasions expected within horizon_days.")
     expected_revenue: float | None = Field(None, description="Money expected from them.")
     reasons: list[Reason] = []

@@ -8,6 +8,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -42,6 +43,8 @@ class ChurnConfig(BaseModel):
 
     horizon_days: float = Field(28, gt=0)
     """Churned: none of the activity in this many days. Whole weeks keep weekdays out of the label."""
+    more_horizons_days: tuple[float, ...] = ()
+    """More horizons that are answered beside it, each by a model of its own with its own test, e.g. [60, 90]."""
     step_days: float = Field(14, gt=0)
     """Days between the cutoffs that training snapshots are taken at."""
     warmup_days: float = Field(56, ge=0)
@@ -75,6 +78,7 @@ def train_churn(ctx: TrainContext) -> TrainedModel:
     ctx.run.log_metrics(
         {f"{metric}/{name}": value for name, values in report.slices.items() for metric, value in values.items()}
     )
+    more = {days: _more_horizon(ctx, days) for days in config.more_horizons_days if days != config.horizon_days}
     names = data.test.feature_names
     gains = blend.booster.feature_importance("gain")
     ctx.run.log_figure(plots.importance(names, gains, "What churn is predicted from"), "plots/importance.png")
@@ -101,10 +105,21 @@ def train_churn(ctx: TrainContext) -> TrainedModel:
             "trees": blend.booster.num_trees(),
         },
         metadata=metadata,
-        log_model=lambda run: _log(run, blend, data.test, metadata),
+        log_model=lambda run: _log(run, blend, more, data.test, metadata),
         evaluation=evaluation_table(data.test, scores),
         rescore=lambda folder: _rescore(folder, data.test),
     )
+
+
+def _more_horizon(ctx: TrainContext, days: float) -> Blend:
+    """Fit another horizon and put its figures, measured on its own last window, into the run as `auc/60d`."""
+    config: ChurnConfig = ctx.config.model_copy(update={"horizon_days": days})
+    ctx.progress(f"churn: a horizon of {days:g} days")
+    data = load_data(replace(ctx, config=config))
+    blend = fit(data, config, ctx.seed, ctx.progress)
+    report = measure(data, blend.probability(data.test.features), ctx.seed)
+    ctx.run.log_metrics({f"{name}/{days:g}d": metric for name, metric in report.metrics.items()})
+    return blend
 
 
 def load_data(ctx: TrainContext) -> ChurnData:
@@ -185,12 +200,18 @@ def evaluation_table(test: TrainingSet, scores: FloatArray) -> pd.DataFrame:
     )
 
 
-def _log(run: Run, blend: Blend, test: TrainingSet, metadata: Mapping[str, Any]) -> str:
+def _log(run: Run, blend: Blend, more: Mapping[float, Blend], test: TrainingSet, metadata: Mapping[str, Any]) -> str:
+    """The model with its score beside it; more horizons as `horizon_<days>.json` and `horizon_<days>.lgb`."""
     example = pd.DataFrame(test.features[:3], columns=list(test.feature_names))
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / SCORE_FILE
-        file.write_text(blend.score.to_json(), encoding="utf-8")
-        return run.log_lightgbm(blend.booster, example, metadata, extra_files=[file])
+        files = [Path(folder) / SCORE_FILE]
+        files[0].write_text(blend.score.to_json(), encoding="utf-8")
+        for days, other in more.items():
+            score, trees = Path(folder) / f"horizon_{days:g}.json", Path(folder) / f"horizon_{days:g}.lgb"
+            score.write_text(other.score.to_json(), encoding="utf-8")
+            other.booster.save_model(str(trees))
+            files += [score, trees]
+        return run.log_lightgbm(blend.booster, example, metadata, extra_files=files)
 
 
 def _rescore(folder: Path, test: TrainingSet) -> FloatArray:
