@@ -112,6 +112,10 @@ def benchmark_churn(
     label: Annotated[
         str | None, typer.Option(help="Of contracts: the column that says who churned, if it is not called churn.")
     ] = None,
+    more_horizons: Annotated[
+        list[float] | None,
+        typer.Option("--more-horizon", min=1, help="Of a log: compare one survival model over horizons; repeatable."),
+    ] = None,
     report: ReportOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
@@ -122,7 +126,15 @@ def benchmark_churn(
 
     moment = None if cutoff is None else utc(cutoff)
     with step("Benchmark churn") as progress:
-        found = benchmark(events, moment, horizon_days, label=label, seed=seed, progress=progress)
+        found = benchmark(
+            events,
+            moment,
+            horizon_days,
+            label=label,
+            more_horizons_days=more_horizons or (),
+            seed=seed,
+            progress=progress,
+        )
     _hand_over(found, report, as_json)
 
 

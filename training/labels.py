@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import duckdb
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from features.errors import InputError, MissingError
 from features.vocabulary import Columns, EventKind
@@ -96,6 +98,27 @@ def churn_entities(
             """
         ).df()
     return _entities(rows)
+
+
+def days_to_next(
+    timeline: Path, entities: pd.DataFrame, known_until: datetime, kinds: Sequence[str] = (EventKind.PURCHASE.value,)
+) -> NDArray[np.float64]:
+    """Days (n,) from each entity row's `as_of` to the next event of `kinds` before `known_until`; NaN without one."""
+    with _connect() as connection:
+        rows = entities[[Columns.CUSTOMER_ID, Columns.AS_OF]].assign(row=range(len(entities)))
+        connection.register("entities", rows)
+        found = connection.execute(
+            f"""
+            SELECT e.row, epoch_us(min(a.occurred_at)) - epoch_us(any_value(e.as_of)) AS micros
+            FROM entities e JOIN {_scan(timeline)} a ON a.customer_id = e.customer_id AND a.occurred_at >= e.as_of
+            WHERE a.kind IN ({_list(kinds)}) AND a.occurred_at < $until
+            GROUP BY e.row
+            """,
+            {"until": known_until},
+        ).df()
+    days = np.full(len(entities), np.nan)
+    days[found["row"].to_numpy()] = found["micros"].to_numpy() / 86_400_000_000
+    return days
 
 
 def contact_entities(

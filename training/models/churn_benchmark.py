@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ from training.models.churn import ChurnConfig, fit, snapshots
 from training.models.churn_measure import measure
 from training.models.contract_benchmark import benchmark_contracts
 from training.models.contract_churn import is_contract_table
+from training.models.survival_benchmark import compare_horizons
 from training.results import Progress
 
 MAX_PAST_ROWS: Final = 100_000
@@ -30,12 +32,14 @@ def benchmark(
     horizon_days: float | None = None,
     *,
     label: str | None = None,
+    more_horizons_days: Sequence[float] = (),
     seed: int = 0,
     progress: Progress = lambda _: None,
 ) -> BenchmarkReport:
     """A log by one cutoff in global time, a table of contracts by repeated folds.
 
-    A file without `occurred_at` but with a yes/no column called churn (or named by `label`) is a table of contracts.
+    With `more_horizons_days` one survival model is compared with a model per horizon, under `horizons` of the report. A
+    file without `occurred_at` but with a yes/no column called churn (or named by `label`) is a table of contracts.
     Raises InputError when the file does not fit, or a log comes without cutoff and horizon.
     """
     frame = read_frame(events)
@@ -56,13 +60,20 @@ def benchmark(
         )
     start = moments.min().to_pydatetime()
     config = log_config(start, cutoff, horizon_days, timeline[Columns.CUSTOMER_ID].to_pandas().nunique())
+    store = MemoryStates(timeline)
     with parquet(timeline) as path:
-        data = snapshots(path, MemoryStates(timeline), start, cutoff, config, progress)
-    features_s = time.perf_counter() - started
-    blend = fit(data, config, seed, progress)
-    fit_s = time.perf_counter() - started - features_s
+        data = snapshots(path, store, start, cutoff, config, progress)
+        features_s = time.perf_counter() - started
+        blend = fit(data, config, seed, progress)
+        fit_s = time.perf_counter() - started - features_s
+        horizons = {}
+        if more_horizons_days:
+            n = len(set(data.test.entities[Columns.CUSTOMER_ID]))
+            configs = [config, *(log_config(start, cutoff, days, n) for days in more_horizons_days)]
+            horizons = compare_horizons(path, store, start, cutoff, configs, blend, seed, progress)
+    compared_s = time.perf_counter() - started - features_s - fit_s
     scores = blend.probability(data.test.features)
-    predict_s = time.perf_counter() - started - features_s - fit_s
+    predict_s = time.perf_counter() - started - features_s - fit_s - compared_s
     report = measure(data, scores, seed)
     past = [] if data.known is None else sorted(data.known.entities[Columns.AS_OF].unique())
     return BenchmarkReport(
@@ -88,6 +99,7 @@ def benchmark(
         seed=seed,
         details={
             "slices": report.slices,
+            **({"horizons": horizons} if horizons else {}),
             "mix": dict(zip(("trees", "linear", "bg_nbd"), blend.score.mix, strict=True)),
         },
     )

@@ -93,4 +93,6 @@ def person_weeks(
 
 def with_week(features: Features, week: NDArray[np.int64] | int) -> Features:
     """Features (n, F) with the number of the week beside them: (n, F + 1)."""
-    return np.column_stack([features, np.broadcast_to(np.asarray(week, dtype=np.float32), len(features))]).astype(np.float32)
+    return np.column_stack([features, np.broadcast_to(np.asarray(week, dtype=np.float32), len(features))]).astype(
+        np.float32
+    )
