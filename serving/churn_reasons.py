@@ -135,7 +135,7 @@ def _rhythm(known: Known, raises: bool) -> str:
     if raises and since < usual:
         return f"buys only every {days(usual)} (last {days(since)} ago)"
     habit = f" (usually every {days(usual)})" if math.isfinite(usual) else " (the only one so far)"
-    return f"no {what} for {days(since)}{habit}"
+    return f"no {what} for {days(since)}{habit}" if raises else f"last {what} {days(since)} ago{habit}"
 
 
 def _frequency(known: Known, raises: bool) -> str:

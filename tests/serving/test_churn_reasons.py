@@ -29,6 +29,8 @@ def test_a_missed_visit_is_said_in_words_with_its_size() -> None:
         "no store visit for 41 days (usually every 9 days): raises the risk by 23 points"
     ]
     assert found[0].effect == 1.0
+    fine = churn_reasons(shares(overdue_ratio=-0.5), signals(days_since_occasion=2.0, gap_mean_days=9.0), log_odds=0.0)
+    assert fine[0].text.startswith("last store visit 2 days ago (usually every 9 days): lowers the risk by 12 points")
 
 
 def test_twins_add_up_and_opposites_cancel() -> None:
