@@ -79,12 +79,6 @@ def churn_reasons(shares: NDArray[np.float64], signals: NDArray[np.float32], log
     return reasons
 
 
-def topic_of(signal: str) -> str:
-    """The name of the topic that a signal belongs to."""
-    topics, names = _topics()
-    return topics[int(names[SIGNAL_NAMES.index(signal)])].name
-
-
 def _size(effect: float, log_odds: float) -> str:
     points = 100 * abs(_sigmoid(log_odds) - _sigmoid(log_odds - effect))
     size = "less than 1 point" if points < 1 else "1 point" if round(points) == 1 else f"{points:.0f} points"

@@ -104,15 +104,6 @@ class MemoryStates:
         return "in-memory"
 
 
-def read_timeline(path: Path) -> pa.Table:
-    """Events of a CSV or Parquet file as a timeline: customer_id, occurred_at, and where there kind, channel, value.
-
-    A file without `kind` holds purchases in a store, and times without a zone are UTC. Raises InputError for a file
-    that cannot be read or lacks a column.
-    """
-    return timeline_of(read_frame(path), path)
-
-
 def read_frame(path: Path) -> pd.DataFrame:
     """A CSV or Parquet file as it is. Raises InputError for a file that cannot be read."""
     scan = "read_csv" if path.suffix.lower() in (".csv", ".gz", ".txt") else "read_parquet"
@@ -127,7 +118,11 @@ def read_frame(path: Path) -> pd.DataFrame:
 
 
 def timeline_of(table: pd.DataFrame, path: Path) -> pa.Table:
-    """The frame of a file as a timeline; see `read_timeline`."""
+    """The frame of a file as a timeline: customer_id, occurred_at, and where there kind, channel, value.
+
+    A file without `kind` holds purchases in a store, and times without a zone are UTC. Raises InputError for a file
+    that lacks a column.
+    """
     missing = [name for name in _MIN_COLUMNS if name not in table.columns]
     if missing:
         raise InputError(
@@ -137,7 +132,7 @@ def timeline_of(table: pd.DataFrame, path: Path) -> pa.Table:
 
 
 def as_timeline(table: pd.DataFrame) -> pa.Table:
-    """A frame with at least customer_id and occurred_at as a timeline, sorted; see `read_timeline`."""
+    """A frame with at least customer_id and occurred_at as a timeline, sorted; see `timeline_of`."""
     frame = pd.DataFrame(
         {
             Columns.CUSTOMER_ID: table[Columns.CUSTOMER_ID].astype(str),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from features.signals import SIGNAL_NAMES
-from serving.churn_reasons import churn_reasons, topic_of
+from serving.churn_reasons import _place, churn_reasons
 
 
 def shares(**values: float) -> np.ndarray:
@@ -50,6 +50,6 @@ def test_what_never_happened_has_words_too() -> None:
 
 
 def test_every_signal_has_a_topic_and_purchases_share_one() -> None:
-    assert topic_of("purchase_7d") == topic_of("occasions_365d") == "frequency"
-    assert topic_of("unanswered_email") == topic_of("sends_email_30d") != topic_of("sends_sms_30d")
-    assert len({topic_of(name) for name in SIGNAL_NAMES}) < 80
+    assert _place("purchase_7d").name == _place("occasions_365d").name == "frequency"
+    assert _place("unanswered_email").name == _place("sends_email_30d").name != _place("sends_sms_30d").name
+    assert len({_place(name).name for name in SIGNAL_NAMES}) < 80

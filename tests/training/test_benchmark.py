@@ -74,10 +74,10 @@ def test_a_cutoff_outside_the_data_is_refused(tmp_path: Path) -> None:
 
 def test_unusable_files_say_why(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not there"):
-        benchmark.read_timeline(tmp_path / "none.csv")
+        benchmark.read_frame(tmp_path / "none.csv")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="no column 'customer_id'"):
-        benchmark.read_timeline(tmp_path / "other.csv")
+        benchmark.timeline_of(benchmark.read_frame(tmp_path / "other.csv"), tmp_path)
     with pytest.raises(InputError, match="is not a date"):
         benchmark.utc("yesterday")
 
