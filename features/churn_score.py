@@ -8,6 +8,7 @@ of every signal in one prediction is exact.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -27,7 +28,8 @@ LINEAR_SIGNALS: Final = (
 RHYTHM: Final = "overdue_ratio"
 """The signal that carries the share of BG/NBD: what it sees is the rhythm of buying."""
 SCORE_FILE: Final = "churn_score.json"
-_SUMMARY: Final = ("n_occasions", "days_since_first_purchase", "days_since_occasion")
+_SUMMARY: Final = signal_index(("n_occasions", "days_since_first_purchase", "days_since_occasion"))
+_VALUES: Final = signal_index(("occasions_365d", "spend_365d"))
 _CLIP: Final = 1e-4
 
 
@@ -44,8 +46,21 @@ class Linear:
 
     def inputs(self, signals: Signals, silence: Floats) -> Floats:
         """All signals (n, F) and `silence` (n, 2) to standardised inputs (n, len(names) + 2)."""
-        raw = logarithms(signals[:, signal_index(self.names)], np.array(self.fill))
-        return np.asarray((np.column_stack([raw, silence]) - np.array(self.mean)) / np.array(self.scale))
+        raw = logarithms(signals[:, self.columns], self._arrays[0])
+        return np.asarray((np.concatenate([raw, silence], axis=1) - self._arrays[1]) / self._arrays[2])
+
+    def log_odds(self, signals: Signals, silence: Floats) -> Floats:
+        """All signals (n, F) and `silence` (n, 2) to the regression's log-odds (n,)."""
+        return np.asarray(self.inputs(signals, silence) @ self._arrays[3] + self.intercept)
+
+    @cached_property
+    def columns(self) -> NDArray[np.int64]:
+        """Where `names` lie among all signals."""
+        return signal_index(self.names)
+
+    @cached_property
+    def _arrays(self) -> tuple[Floats, Floats, Floats, Floats]:
+        return np.array(self.fill), np.array(self.mean), np.array(self.scale), np.array(self.weights)
 
 
 @dataclass(frozen=True)
@@ -66,8 +81,7 @@ class ChurnScore:
         silence = self.silence(signals)
         raw = self.mix[0] * trees + self.mix[2] * silence[:, 1]
         if self.linear is not None:
-            part = self.linear.inputs(signals, silence) @ np.array(self.linear.weights) + self.linear.intercept
-            raw = raw + self.mix[1] * part
+            raw = raw + self.mix[1] * self.linear.log_odds(signals, silence)
         return np.asarray(raw)
 
     def log_odds(self, signals: Signals, trees: Floats) -> Floats:
@@ -98,7 +112,7 @@ class ChurnScore:
         if self.linear is not None:
             parts = self.mix[1] * self.linear.inputs(signals, silence) * np.array(self.linear.weights)
             n = len(self.linear.names)
-            shares[:, signal_index(self.linear.names)] += parts[:, :n]
+            shares[:, self.linear.columns] += parts[:, :n]
             shares[:, rhythm] += parts[:, n:].sum(axis=1)
         return np.asarray(self.slope * shares)
 
@@ -135,13 +149,13 @@ class ChurnScore:
 
 def summary(signals: Signals) -> Summary:
     """What BG/NBD knows of customers, from all signals (n, F)."""
-    occasions, first, last = signals[:, signal_index(_SUMMARY)].T
+    occasions, first, last = signals[:, _SUMMARY].T
     return Summary.of_signals(occasions, first, last)
 
 
 def purchase_values(signals: Signals) -> tuple[Floats, Floats]:
     """How many purchases (n,) count for their value, and their mean value (n,), both with a half-life of 365 days."""
-    occasions, spend = signals[:, signal_index(("occasions_365d", "spend_365d"))].T.astype(np.float64)
+    occasions, spend = signals[:, _VALUES].T.astype(np.float64)
     mean = np.divide(spend, occasions, out=np.full(len(spend), np.nan), where=(occasions > 0) & (spend > 0))
     return occasions, mean
 

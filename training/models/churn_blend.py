@@ -84,7 +84,7 @@ def fit_blend(
     for fold in range(N_FOLDS):
         inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         part = fit_linear(known.features[inside], silence[inside], known.labels[inside])
-        held_linear[outside] = _linear_part(part, known.features[outside], silence[outside])
+        held_linear[outside] = part.log_odds(known.features[outside], silence[outside])
         booster, curve = _grow(known, inside, outside, config, names, seed)
         held_trees[outside] = predict(booster, known.features[outside], raw=True)
         sizes.append(booster.num_trees())
@@ -192,7 +192,3 @@ def _grow(
     )
     kept = lgb.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
     return kept, evaluations["held"]["binary_logloss"]
-
-
-def _linear_part(linear: Linear, features: NDArray[np.float32], silence: Floats) -> Floats:
-    return np.asarray(linear.inputs(features, silence) @ np.array(linear.weights) + linear.intercept)
