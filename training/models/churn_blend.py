@@ -157,7 +157,7 @@ def calibration_weights(as_of: pd.Series, cutoff: datetime, data_start: datetime
     recent = recent / recent.sum()
     ago = (pd.Timestamp(cutoff) - as_of).dt.total_seconds().to_numpy() / 86_400
     history = (as_of - pd.Timestamp(data_start)).dt.total_seconds().to_numpy() / 86_400
-    season = (np.abs(ago - _YEAR_DAYS) <= max(horizon_days / 4, 10.0)) & (history >= SEASON_HISTORY_DAYS)
+    season = (np.abs(ago - _YEAR_DAYS) <= max(horizon_days / 8, 7.0)) & (history >= SEASON_HISTORY_DAYS)
     return np.asarray(recent + SEASON_WEIGHT * season / season.sum() if season.any() else recent)
 
 
