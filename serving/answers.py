@@ -13,13 +13,13 @@ from features.errors import MissingError
 from features.events import Event, events_to_table
 from features.live import LiveState, LiveStates, state_version
 from features.log import EventLog
-from features.signals import SIGNAL_NAMES, compute_signals
+from features.signals import compute_signals
 from features.state import StateBatch
 from features.vocabulary import Task
 from serving.catalogue import Catalogue
+from serving.churn_reasons import churn_reasons
 from serving.contacts import allowed_values, best_arm_reasons, contact_facts, score_arms
 from serving.decider import Decider, Decision
-from serving.explain import churn_reasons
 from serving.models import Bundle
 from serving.policy import choice_chances
 from serving.problems import customer_unknown
@@ -34,6 +34,7 @@ from serving.schemas import (
     CustomerInfo,
     CustomerRef,
     DecideRequest,
+    HorizonProbability,
     NextProductsAnswer,
     NextProductsRequest,
     ProfileAnswer,
@@ -94,16 +95,24 @@ class Answers:
         as_of_s = self._as_of_s(live)
         signals = compute_signals(live.scored, np.array([as_of_s]))
         reasons = []
+        probability = float(scorer.probability(signals)[0])
         if request.explain and live.may_profile:
-            values = signals[0, [SIGNAL_NAMES.index(name) for name in scorer.booster.names]]
-            reasons = churn_reasons(scorer.booster.names, scorer.booster.contributions(signals)[0], values)
+            log_odds = math.log(probability / (1 - probability)) if 0 < probability < 1 else 0.0
+            reasons = churn_reasons(scorer.contributions(signals)[0], signals[0], log_odds)
+        purchases, revenue = scorer.expectations(signals) or (None, None)
         return ChurnAnswer(
             customer=_info(live),
             as_of=_moment(as_of_s),
             feature_age_s=_age_s(live, as_of_s),
             models={Task.CHURN.value: scorer.card.version},
-            churn_probability=float(scorer.booster.probability(signals)[0]),
+            churn_probability=probability,
             horizon_days=scorer.horizon_days,
+            horizons=[
+                HorizonProbability(horizon_days=days, churn_probability=chance)
+                for days, chance in scorer.horizons(signals, probability).items()
+            ],
+            expected_purchases=None if purchases is None else float(purchases[0]),
+            expected_revenue=None if revenue is None else float(revenue[0]),
             reasons=reasons,
         )
 

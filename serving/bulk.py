@@ -97,7 +97,7 @@ def _decide(
     arms: Counter[str] = Counter()
     unfinished = out.with_name(out.name + ".part")
     with pq.ParquetWriter(unfinished, DECISION_SCHEMA, compression="zstd") as writer:
-        for part in _parts(ids):
+        for part in parts(ids):
             lives = [live for one in part if known.states is not None and (live := known.states.get(one))]
             decisions = decider.decide(lives, request, now)
             if keep and decisions:
@@ -138,6 +138,7 @@ def decisions_table(decisions: Sequence[Decision]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=DECISION_SCHEMA)
 
 
-def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+def parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Customers in groups that are scored together."""
     for start in range(0, len(ids), BATCH):
         yield ids[start : start + BATCH]

@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     """Add this package's commands to the front door."""
     app.command("serve")(serve)
     app.command("decide")(decide)
+    app.command("audience")(audience)
     app.command("erase")(erase)
 
 
@@ -61,6 +62,23 @@ def decide(
 
     with step("Deciding for every customer") as progress:
         report = decide_all(_settings(replay), out, keep=keep, progress=progress)
+    emit(report, as_json)
+
+
+def audience(
+    where: Annotated[
+        str,
+        typer.Option(help="A condition on the columns, for example: churn_probability > 0.6 and consent_email"),
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write, Parquet or CSV by its ending.")],
+    replay: ReplayOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Choose customers by segment, value, churn and consent, and write them as a table for campaign tools."""
+    from serving.audience import export_audience
+
+    with step("Choosing the audience") as progress:
+        report = export_audience(_settings(replay), where, out, progress=progress)
     emit(report, as_json)
 
 

@@ -79,7 +79,7 @@ class Decider:
         states = StateBatch.concat([live.scored for live in lives]) if len(lives) > 1 else lives[0].scored
         signals = compute_signals(states, as_of)
         arms, gains = channel.probabilities(signals), channel.gains(signals)
-        churn = None if self.bundle.churn is None else self.bundle.churn.booster.probability(signals)
+        churn = None if self.bundle.churn is None else self.bundle.churn.probability(signals)
         product_scores = product.scores(states, as_of)
         return [
             _Scores(

@@ -1,24 +1,19 @@
 """Numbers behind an answer in, short sentences that a marketer can read out."""
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from features import fold_kernel as kernel
-from features.signals import describe
 from features.state import StateBatch
 from features.vocabulary import KIND_CODES, EventKind
 from serving.rules import DAY_S, ProductHistory, Rules, is_due
-from serving.schemas import Reason
-from serving.words import days, number
+from serving.words import days
 
 _VERBS = {
     KIND_CODES[EventKind.VIEW]: "viewed",
     KIND_CODES[EventKind.ADD_TO_CART]: "put in the cart",
 }
-N_REASONS = 5
 _LAPSED_GAPS = 3.0
 """A product that was not bought for this many of its usual gaps is no longer due: the habit has lapsed."""
 
@@ -59,22 +54,6 @@ def _timeliness(history: ProductHistory, rules: Rules) -> str:
     if not is_due(history, rules) or history.gap_days is None:
         return ""
     return ": due" if history.last_days <= _LAPSED_GAPS * history.gap_days else ": lapsed, worth a reminder"
-
-
-def churn_reasons(
-    names: tuple[str, ...], contributions: NDArray[np.float64], values: NDArray[np.float32]
-) -> list[Reason]:
-    """The signals that move one prediction most, strongest first; all arguments of shape (len(names),)."""
-    reasons = []
-    for i in np.argsort(-np.abs(contributions), kind="stable")[:N_REASONS]:
-        effect, value = float(contributions[i]), float(values[i])
-        if effect == 0.0:
-            continue
-        direction = "raises" if effect > 0 else "lowers"
-        known = math.isfinite(value)
-        text = f"{describe(names[i])}: {number(value) if known else 'never'} ({direction} the risk)"
-        reasons.append(Reason(text=text, effect=effect, signal=names[i], value=value if known else None))
-    return reasons
 
 
 def _seen(code: int, state: StateBatch, as_of_s: float) -> list[str]:

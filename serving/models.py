@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from features.churn_score import SCORE_FILE, ChurnScore, spread
 from features.errors import MissingError, StoreError
 from features.product_ranking import COMPANIONS_FILE, RANKER_FILE, Companions, Trees, rerank
 from features.sequences import model_inputs
@@ -56,6 +57,10 @@ class BoosterScorer:
         """Signals (n, F) to probabilities (n,)."""
         return cast(Floats, self._booster.predict(signals[:, self._columns], num_threads=1))
 
+    def raw(self, signals: Signals) -> Floats:
+        """Signals (n, F) to log-odds (n,)."""
+        return cast(Floats, self._booster.predict(signals[:, self._columns], raw_score=True, num_threads=1))
+
     def contributions(self, signals: Signals) -> Floats:
         """What each of `names` adds to the log-odds, shape (n, len(names)); about 5 ms a row."""
         found = self._booster.predict(signals[:, self._columns], pred_contrib=True, num_threads=1)
@@ -64,11 +69,44 @@ class BoosterScorer:
 
 @dataclass(frozen=True)
 class ChurnScorer:
-    """Chance of no purchase in the next `horizon_days`."""
+    """Chance of no purchase in the next `horizon_days`; versions from before the blend have no `score`: trees alone."""
 
     card: ModelCard
     booster: BoosterScorer
     horizon_days: float | None
+    score: ChurnScore | None = None
+    more: tuple["ChurnScorer", ...] = ()
+    """Scorers of other horizons."""
+
+    def horizons(self, signals: Signals, probability: float) -> dict[float, float]:
+        """Horizon to chance for one customer (n = 1), shortest first; a longer silence is never the likelier one."""
+        found = {scorer.horizon_days or 0.0: float(scorer.probability(signals)[0]) for scorer in self.more}
+        if self.horizon_days is not None:
+            found[self.horizon_days] = probability
+        days = sorted(found)
+        own = days.index(self.horizon_days) if self.horizon_days in found else 0
+        for at in range(own + 1, len(days)):
+            found[days[at]] = min(found[days[at]], found[days[at - 1]])
+        for at in range(own - 1, -1, -1):
+            found[days[at]] = max(found[days[at]], found[days[at + 1]])
+        return {one: found[one] for one in days}
+
+    def probability(self, signals: Signals) -> Floats:
+        """Signals (n, F) to (n,)."""
+        if self.score is None:
+            return self.booster.probability(signals)
+        return self.score.probability(signals, self.booster.raw(signals))
+
+    def contributions(self, signals: Signals) -> Floats:
+        """What every signal adds to the log-odds, (n, F); about 5 ms a row."""
+        trees = spread(self.booster.names, self.booster.contributions(signals))
+        return trees if self.score is None else self.score.contributions(signals, trees)
+
+    def expectations(self, signals: Signals) -> tuple[Floats, Floats | None] | None:
+        """Expected purchases and revenue (n,) within the horizon; None where the model does not know."""
+        if self.score is None:
+            return None
+        return self.score.expected_purchases(signals), self.score.expected_revenue(signals)
 
 
 @dataclass(frozen=True)
@@ -216,7 +254,10 @@ def load_scorer(
         case Task.CHURN:
             booster = BoosterScorer(lightgbm.Booster(model_file=str(_find(folder, "model.lgb", where))), where)
             horizon = metadata.get("horizon_days", dict(metadata.get("config") or {}).get("horizon_days"))
-            return ChurnScorer(card, booster, None if horizon is None else float(horizon))
+            files = sorted(folder.rglob(SCORE_FILE))
+            score = ChurnScore.from_json(files[0].read_text(encoding="utf-8")) if files else None
+            more = tuple(_horizon(card, file, where) for file in sorted(folder.rglob("horizon_*.json")))
+            return ChurnScorer(card, booster, None if horizon is None else float(horizon), score, more)
         case Task.BEST_CHANNEL:
             described = _find(folder, "arms.json", where)
             arms = tuple(_arm(row) for row in json.loads(described.read_text(encoding="utf-8")))
@@ -228,6 +269,13 @@ def load_scorer(
         case Task.NEXT_PRODUCT:
             vocabulary = json.loads(_find(folder, "vocabulary.json", where).read_text(encoding="utf-8"))
             return ProductScorer(card, _session(_find(folder, "*.onnx", where)), tuple(vocabulary), _ranker(folder))
+
+
+def _horizon(card: ModelCard, file: Path, where: str) -> ChurnScorer:
+    """Another horizon of a churn model, from its two files."""
+    score = ChurnScore.from_json(file.read_text(encoding="utf-8"))
+    booster = BoosterScorer(lightgbm.Booster(model_file=str(file.with_suffix(".lgb"))), where)
+    return ChurnScorer(card, booster, score.horizon_days, score)
 
 
 def _session(path: Path) -> Session:

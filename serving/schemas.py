@@ -247,6 +247,13 @@ class Reason(BaseModel):
     value: float | None
 
 
+class HorizonProbability(BaseModel):
+    """The chance of no purchase within one horizon."""
+
+    horizon_days: float
+    churn_probability: Probability
+
+
 class ChurnAnswer(Answer):
     """How likely the customer buys nothing in the next `horizon_days`."""
 
@@ -258,12 +265,14 @@ class ChurnAnswer(Answer):
             "models": {"churn": "2"},
             "churn_probability": 0.071,
             "horizon_days": 28,
+            "expected_purchases": 3.1,
+            "expected_revenue": 88.4,
             "reasons": [
                 {
-                    "text": "days since last purchase is 0.6: lowers the risk",
-                    "effect": -0.84,
-                    "signal": "days_since_purchase",
-                    "value": 0.6,
+                    "text": "no store visit for 41 days (usually every 9 days): raises the risk by 12 points",
+                    "effect": 0.84,
+                    "signal": "overdue_ratio",
+                    "value": 4.6,
                 }
             ],
         }
@@ -271,6 +280,9 @@ class ChurnAnswer(Answer):
 
     churn_probability: Probability
     horizon_days: float | None
+    horizons: list[HorizonProbability] = Field([], description="Every horizon that the model knows, shortest first.")
+    expected_purchases: float | None = Field(None, description="Purchase occasions expected within horizon_days.")
+    expected_revenue: float | None = Field(None, description="Money expected from them.")
     reasons: list[Reason] = []
 
 

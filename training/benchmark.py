@@ -2,10 +2,9 @@
 
 import json
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,10 +16,8 @@ from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.vocabulary import Columns, EventKind, Task
-from training.dataset import TrainingSet, build_training_set, epoch_seconds
-from training.labels import Span, churn_entities
+from training.dataset import epoch_seconds
 from training.metrics import Metric
-from training.results import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +38,8 @@ class BenchmarkReport:
     seed: int
     ablation: Mapping[str, Mapping[str, Metric]] = field(default_factory=dict)
     """The model without one part, or one part alone, where that was asked for."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What else a task has to report: more keys of the JSON object; metrics may lie anywhere in it."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that `--report` writes."""
@@ -56,6 +55,7 @@ class BenchmarkReport:
             "protocol": dict(self.protocol),
             "rows": dict(self.rows),
             "seed": self.seed,
+            **_plain(dict(self.details)),
         }
         if self.ablation:
             found["ablation"] = {
@@ -75,7 +75,8 @@ class BenchmarkReport:
         tables = [metric_table([(self.task.value, self.metrics, self.baselines)])]
         if self.ablation:
             tables += ["", ablation_table(self.metrics, self.ablation)]
-        return Group(protocol, "", *tables)
+        gains = [f"gain over {name} on the primary metric: {gain}" for name, gain in self.gains.items()]
+        return Group(protocol, "", *tables, "", *gains)
 
     def write(self, path: Path) -> None:
         """Write the report as one JSON object; undefined numbers become null."""
@@ -115,77 +116,25 @@ class MemoryStates:
         return "in-memory"
 
 
-def churn(
-    events: Path, cutoff: datetime, horizon_days: float, *, seed: int, progress: Progress = lambda _: None
-) -> BenchmarkReport:
-    """Churn at one cutoff: every customer seen before it counts; learning uses only what was known by the cutoff.
-
-    Training cutoffs lie before it, spaced by a quarter of the horizon, with label windows ending by the validation
-    cutoff, which is one horizon before the test cutoff. Raises InputError when the file or its span does not fit.
-    """
-    from training.models.boosted import predict
-    from training.models.churn import ChurnConfig, divide, fit, measure, snapshot_times
-
-    started = time.perf_counter()
-    timeline = read_timeline(events)
-    moments = timeline[Columns.OCCURRED_AT].to_pandas()
-    end = cutoff + timedelta(days=horizon_days)
-    if not moments.min() < cutoff or not moments.max() >= cutoff:
-        raise InputError(
-            f"{events} spans {moments.min():%Y-%m-%d} to {moments.max():%Y-%m-%d}; the cutoff is {cutoff:%Y-%m-%d}.",
-            repair="Choose a cutoff inside the data, with at least one horizon after it.",
-        )
-    config = ChurnConfig(
-        horizon_days=horizon_days, step_days=horizon_days / 4, warmup_days=0.0, active_within_days=None
-    )
-    cutoffs, split = snapshot_times(Span(moments.min().to_pydatetime(), end), config)
-    with _parquet(timeline) as path:
-        entities = churn_entities(path, [*cutoffs, split.train_end, split.valid_end], horizon_days)
-    progress(f"churn: {len(entities):,} rows at {len(cutoffs) + 2} cutoffs")
-    whole: TrainingSet = build_training_set(
-        entities, Task.CHURN, MemoryStates(timeline), str(events), progress=progress
-    )
-    data = divide(whole, split, progress)
-    features_s = time.perf_counter() - started
-    fitted = fit(data, config, seed)
-    fit_s = time.perf_counter() - started - features_s
-    scores = predict(fitted.booster, data.test.features)
-    predict_s = time.perf_counter() - started - features_s - fit_s
-    report = measure(data, scores, seed)
-    return BenchmarkReport(
-        task=Task.CHURN,
-        metrics=report.metrics,
-        baselines=report.baselines,
-        gains=report.gains,
-        seconds={"features": features_s, "fit": fit_s, "predict": predict_s},
-        protocol={
-            "cutoff": cutoff.isoformat(),
-            "horizon_days": horizon_days,
-            "population": "every customer seen before the cutoff",
-            "positive": "no event in [cutoff, cutoff + horizon)",
-            "training_cutoffs": [moment.isoformat() for moment in cutoffs],
-            "validation_cutoff": split.train_end.isoformat(),
-        },
-        rows={"events": len(moments), "train": len(data.train), "valid": len(data.valid), "test": len(data.test)},
-        seed=seed,
-    )
-
-
-def read_timeline(path: Path) -> pa.Table:
-    """Events of a CSV or Parquet file as a timeline: customer_id, occurred_at, and where there kind, channel, value.
-
-    A file without `kind` holds purchases in a store, and times without a zone are UTC. Raises InputError for a file
-    that cannot be read or lacks a column.
-    """
+def read_frame(path: Path) -> pd.DataFrame:
+    """A CSV or Parquet file as it is. Raises InputError for a file that cannot be read."""
     scan = "read_csv" if path.suffix.lower() in (".csv", ".gz", ".txt") else "read_parquet"
     if not path.exists():
         raise InputError(f"{path} is not there.", repair="Give the path of a CSV or Parquet file.")
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         try:
-            table = connection.execute(f"SELECT * FROM {scan}(?)", [str(path)]).df()
+            return connection.execute(f"SELECT * FROM {scan}(?)", [str(path)]).df()
         except duckdb.Error as error:
             raise InputError(f"{path}: {str(error).splitlines()[0]}.", repair="Give a CSV or Parquet file.") from error
+
+
+def timeline_of(table: pd.DataFrame, path: Path) -> pa.Table:
+    """The frame of a file as a timeline: customer_id, occurred_at, and where there kind, channel, value.
+
+    A file without `kind` holds purchases in a store, and times without a zone are UTC. Raises InputError for a file
+    that lacks a column.
+    """
     missing = [name for name in _MIN_COLUMNS if name not in table.columns]
     if missing:
         raise InputError(
@@ -195,7 +144,7 @@ def read_timeline(path: Path) -> pa.Table:
 
 
 def as_timeline(table: pd.DataFrame) -> pa.Table:
-    """A frame with at least customer_id and occurred_at as a timeline, sorted; see `read_timeline`."""
+    """A frame with at least customer_id and occurred_at as a timeline, sorted; see `timeline_of`."""
     frame = pd.DataFrame(
         {
             Columns.CUSTOMER_ID: table[Columns.CUSTOMER_ID].astype(str),
@@ -225,7 +174,7 @@ def _moments(column: pd.Series) -> pd.Series:
         raise InputError(f"occurred_at: {error}.", repair="Write moments as ISO 8601.") from error
 
 
-class _parquet:  # noqa: N801 - used like a function
+class parquet:  # noqa: N801 - used like a function
     """A table as a Parquet file for the time of a with-block."""
 
     def __init__(self, table: pa.Table) -> None:
@@ -256,6 +205,12 @@ def utc(text: str) -> datetime:
 
 def _is_nested(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(inner, dict) for inner in value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Metric):
+        return value.to_dict()
+    return {key: _plain(inner) for key, inner in value.items()} if isinstance(value, dict) else value
 
 
 def _finite(value: Any) -> Any:

@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     group.command("churn")(benchmark_churn)
     group.command("best-channel")(benchmark_best_channel)
     features.cli.register_benchmarks(group)
+    group.command("win-back")(benchmark_win_back)
     app.add_typer(group, name="benchmark", no_args_is_help=True)
 
 
@@ -96,18 +97,45 @@ def rollback(task: TaskArgument, as_json: JsonOption = False) -> None:
 
 
 def benchmark_churn(
-    events: Annotated[Path, typer.Option(help="CSV or Parquet: the event schema, or customer_id, occurred_at, value.")],
-    cutoff: Annotated[str, typer.Option(help="The moment of prediction, for example 2017-12-01.")],
-    horizon_days: Annotated[float, typer.Option(min=1, help="Churned: no event in this many days.")],
+    events: Annotated[
+        Path,
+        typer.Option(
+            help="CSV or Parquet: the event schema, or customer_id, occurred_at, value; or, for contracts, one row per "
+            "customer with a yes/no column called churn."
+        ),
+    ],
+    cutoff: Annotated[
+        str | None, typer.Option(help="Of a log: the moment of prediction, for example 2017-12-01.")
+    ] = None,
+    horizon_days: Annotated[
+        float | None, typer.Option(min=1, help="Of a log: churned means no purchase in this many days.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Of contracts: the column that says who churned, if it is not called churn.")
+    ] = None,
+    more_horizons: Annotated[
+        list[float] | None,
+        typer.Option("--more-horizon", min=1, help="Of a log: compare one survival model over horizons; repeatable."),
+    ] = None,
     report: ReportOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Churn at one cutoff: every customer seen before it counts."""
-    from training import benchmark
+    """Churn: a log at one cutoff, where every customer seen before it counts; or contracts, by 5 folds three times."""
+    from training.benchmark import utc
+    from training.models.churn_benchmark import benchmark
 
+    moment = None if cutoff is None else utc(cutoff)
     with step("Benchmark churn") as progress:
-        found = benchmark.churn(events, benchmark.utc(cutoff), horizon_days, seed=seed, progress=progress)
+        found = benchmark(
+            events,
+            moment,
+            horizon_days,
+            label=label,
+            more_horizons_days=more_horizons or (),
+            seed=seed,
+            progress=progress,
+        )
     _hand_over(found, report, as_json)
 
 
@@ -155,6 +183,27 @@ def benchmark_best_channel(
 
     with step("Benchmark best-channel") as progress:
         found = policy_benchmark.benchmark(decisions, seed=seed, progress=progress)
+    _hand_over(found, report, as_json)
+
+
+def benchmark_win_back(
+    events: Annotated[Path, typer.Option(help="Parquet: the event schema; who acts on their own later was kept.")],
+    decisions: Annotated[
+        Path, typer.Option(help="Parquet or CSV: customer_id, as_of, action ('nothing': left alone), x_*, pscore.")
+    ],
+    truth: Annotated[Path | None, typer.Option(help="Of a simulated world: truth.parquet.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write uplift, risk and advice (contact, leave alone) per moment here.")
+    ] = None,
+    report: ReportOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Win-back: whom a contact keeps, against whom a churn model calls at risk, at the same number of contacts."""
+    from training.winback_benchmark import benchmark
+
+    with step("Benchmark win-back") as progress:
+        found = benchmark(events, decisions, truth, out=out, seed=seed, progress=progress)
     _hand_over(found, report, as_json)
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import duckdb
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from features.errors import InputError, MissingError
 from features.vocabulary import Columns, EventKind
@@ -67,11 +69,13 @@ def churn_entities(
     horizon_days: float,
     activity_kinds: Sequence[str] = (EventKind.PURCHASE.value,),
     active_within_days: float | None = None,
+    min_purchases: int = 1,
 ) -> pd.DataFrame:
     """customer_id, as_of, label for every cutoff and every customer eligible at it, in that order.
 
     The label is 1 (churned) when the customer has no event of `activity_kinds` in [cutoff, cutoff + horizon_days).
-    Eligible are customers with such an event in the `active_within_days` before the cutoff (None: ever before).
+    Eligible are customers with such an event in the `active_within_days` before the cutoff (None: ever before), and
+    `min_purchases` moments of such events before it.
     The caller sees to it that every window ends inside the data.
     """
     since = f"AND e.occurred_at >= c.as_of - {_days(active_within_days)}" if active_within_days else ""
@@ -89,10 +93,32 @@ def churn_entities(
             FROM cutoffs c JOIN days e ON e.occurred_at < c.as_of + {_days(horizon_days)}
             GROUP BY ALL
             HAVING count(*) FILTER (e.occurred_at < c.as_of {since}) > 0
+               AND count(*) FILTER (e.occurred_at < c.as_of) >= {int(min_purchases)}
             ORDER BY c.as_of, e.customer_id
             """
         ).df()
     return _entities(rows)
+
+
+def days_to_next(
+    timeline: Path, entities: pd.DataFrame, known_until: datetime, kinds: Sequence[str] = (EventKind.PURCHASE.value,)
+) -> NDArray[np.float64]:
+    """Days (n,) from each entity row's `as_of` to the next event of `kinds` before `known_until`; NaN without one."""
+    with _connect() as connection:
+        rows = entities[[Columns.CUSTOMER_ID, Columns.AS_OF]].assign(row=range(len(entities)))
+        connection.register("entities", rows)
+        found = connection.execute(
+            f"""
+            SELECT e.row, epoch_us(min(a.occurred_at)) - epoch_us(any_value(e.as_of)) AS micros
+            FROM entities e JOIN {_scan(timeline)} a ON a.customer_id = e.customer_id AND a.occurred_at >= e.as_of
+            WHERE a.kind IN ({_list(kinds)}) AND a.occurred_at < $until
+            GROUP BY e.row
+            """,
+            {"until": known_until},
+        ).df()
+    days = np.full(len(entities), np.nan)
+    days[found["row"].to_numpy()] = found["micros"].to_numpy() / 86_400_000_000
+    return days
 
 
 def contact_entities(

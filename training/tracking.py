@@ -99,8 +99,14 @@ class Run:
             table.to_parquet(path, index=False)
             self.log_file(path)
 
-    def log_lightgbm(self, booster: "lightgbm.Booster", example: pd.DataFrame, metadata: Mapping[str, Any]) -> str:
-        """A booster in MLflow's lightgbm flavour, with signature and input example; answers the model's URI."""
+    def log_lightgbm(
+        self,
+        booster: "lightgbm.Booster",
+        example: pd.DataFrame,
+        metadata: Mapping[str, Any],
+        extra_files: Sequence[Path] = (),
+    ) -> str:
+        """A booster in MLflow's lightgbm flavour, with signature, input example and files beside it; the model's URI."""
         import lightgbm
 
         info = self.mlflow.lightgbm.log_model(
@@ -109,6 +115,7 @@ class Run:
             signature=self.mlflow.models.infer_signature(example, booster.predict(example)),
             input_example=example,
             metadata=_plain(metadata),
+            extra_files=[str(path) for path in extra_files] or None,
             pip_requirements=[f"lightgbm=={lightgbm.__version__}", *_base_requirements(self.mlflow)],
         )
         return str(info.model_uri)

@@ -106,21 +106,19 @@ def tune(task: Task, settings: Settings, config: BaseModel, trials: int, progres
 
 def _churn_search(ctx: TrainContext) -> Search:
     from training.models import churn
+    from training.models.churn_blend import held_out_loss
 
     assert isinstance(ctx.config, churn.ChurnConfig)
     data = churn.load_data(ctx)
+    known = data.known
+    if known is None:
+        raise OmniError("The log is too short to search on.", repair="Set a shorter horizon_days.")
 
     def evaluate(config: BaseModel, report: Report) -> float:
         assert isinstance(config, churn.ChurnConfig)
-        plain = config.model_copy(update={"booster": config.booster.model_copy(update={"refit": False})})
+        return held_out_loss(known, config.booster, data.test.feature_names, ctx.seed, report)
 
-        def sometimes(step: int, loss: float) -> None:
-            if step % 25 == 0:
-                report(step, loss)
-
-        return min(churn.fit(data, plain, ctx.seed, sometimes).history)
-
-    return Search("log_loss", "minimize", 30, evaluate)
+    return Search("log_loss", "minimize", 0, evaluate)
 
 
 def _next_product_search(ctx: TrainContext) -> Search:

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.buy_till_die import Rates
+from features.churn_score import ChurnScore
 from features.errors import MissingError, StoreError
 from features.product_ranking import FEATURES, Companions
 from features.signals import SIGNAL_NAMES
 from features.state import StateBatch, product_code
 from features.vocabulary import Channel, Task
-from serving.models import BoosterScorer, Bundle, ModelCard, ProductScorer, load_scorer
+from serving.models import BoosterScorer, Bundle, ChurnScorer, ModelCard, ProductScorer, load_scorer
 from serving.registry import next_bundle
 from serving.rules import Arm
 
@@ -160,3 +162,35 @@ def test_trees_beside_the_network_decide_the_order() -> None:
     nobody, now = StateBatch.empty(1), np.array([0.0])
     assert plain.top_k(plain.scores(nobody, now)[0], 3).tolist() == [0, 1, 2]
     assert turned.top_k(turned.scores(nobody, now)[0], 3).tolist() == [2, 1, 0]
+
+
+def test_several_horizons_never_contradict_each_other() -> None:
+    low, high = (lightgbm_constant(rate) for rate in (0.2, 0.6))
+    signals = np.zeros((1, len(SIGNAL_NAMES)), dtype=np.float32)
+    more = (ChurnScorer(card(Task.CHURN), high, 60.0), ChurnScorer(card(Task.CHURN), low, 7.0))
+    scorer = ChurnScorer(card(Task.CHURN), low, 28.0, more=more)
+    assert scorer.horizons(signals, 0.3) == {7.0: 0.3, 28.0: 0.3, 60.0: 0.3}
+    assert scorer.horizons(signals, 0.7) == {7.0: 0.7, 28.0: 0.7, 60.0: pytest.approx(0.6)}
+
+
+def test_a_churn_model_is_its_trees_and_its_score(tmp_path: Path) -> None:
+    folder = write_churn(tmp_path)
+    rates = Rates(0.5, 6.0, 0.9, 1.6, modified=True)
+    score = ChurnScore(28.0, rates, rates, None, (0.75, 0.0, 0.25), 1.0, 0.0)
+    (folder / "churn_score.json").write_text(score.to_json())
+    scorer = load_scorer(card(Task.CHURN), {"horizon_days": 28}, folder)
+    assert isinstance(scorer, ChurnScorer)
+    signals = np.random.default_rng(2).random((5, len(SIGNAL_NAMES))).astype(np.float32) * 30
+    batch = scorer.probability(signals)
+    np.testing.assert_allclose(batch, score.probability(signals, scorer.booster.raw(signals)), atol=1e-12)
+    one_by_one = [scorer.probability(signals[[i]])[0] for i in range(5)]
+    np.testing.assert_allclose(batch, one_by_one, atol=1e-9)
+    purchases, revenue = scorer.expectations(signals) or (None, None)
+    assert purchases is not None and (purchases > 0).all() and revenue is None
+
+
+def lightgbm_constant(rate: float) -> BoosterScorer:
+    data = lightgbm.Dataset(np.zeros((100, 1)), np.array([1.0, 0.0] * 50), feature_name=[SIGNAL_NAMES[0]])
+    made = lightgbm.train({"objective": "binary", "verbose": -1, "min_data_in_leaf": 1}, data, 1)
+    made.set_leaf_output(0, 0, float(np.log(rate / (1 - rate))))
+    return BoosterScorer(made, "a model")

@@ -10,7 +10,8 @@ import pytest
 
 from features.errors import InputError
 from training import benchmark
-from training.metrics import BINARY
+from training.metrics import CHURN
+from training.models.churn_benchmark import benchmark as churn
 
 CUTOFF = datetime(2024, 6, 1, tzinfo=UTC)
 
@@ -31,21 +32,21 @@ def world(n: int = 300) -> pd.DataFrame:
 def report(tmp_path_factory: pytest.TempPathFactory) -> benchmark.BenchmarkReport:
     path = tmp_path_factory.mktemp("world") / "events.csv"
     world().to_csv(path, index=False)
-    return benchmark.churn(path, CUTOFF, 20, seed=3)
+    return churn(path, CUTOFF, 20, seed=3)
 
 
 def test_who_left_is_found(report: benchmark.BenchmarkReport) -> None:
     assert report.metrics["auc"].value > 0.95
     assert report.metrics["log_loss"].value < report.baselines["base_rate"]["log_loss"].value / 2
-    assert set(report.metrics) == set(BINARY)
-    assert set(report.baselines) == {"base_rate", "recency", "log_rfm"}
+    assert set(report.metrics) == set(CHURN)
+    assert set(report.baselines) == {"base_rate", "recency", "log_rfm", "bg_nbd"}
 
 
 def test_everybody_seen_before_the_cutoff_is_tested(report: benchmark.BenchmarkReport) -> None:
     events = world()
     assert report.rows["test"] == events.loc[events["occurred_at"] < CUTOFF, "customer_id"].nunique()
-    assert report.protocol["validation_cutoff"] == "2024-05-12T00:00:00+00:00"
-    assert max(report.protocol["training_cutoffs"]) == "2024-04-22T00:00:00+00:00"
+    assert max(report.protocol["training_cutoffs"]) == "2024-05-12T00:00:00+00:00"
+    assert set(report.details["slices"]) >= {"tenure.long", "value.low"}
 
 
 def test_the_report_is_one_json_object(report: benchmark.BenchmarkReport, tmp_path: Path) -> None:
@@ -61,21 +62,43 @@ def test_what_happens_after_the_window_changes_nothing(report: benchmark.Benchma
     later = events[events["occurred_at"] < CUTOFF + pd.Timedelta(days=20)]
     assert len(later) < len(events)
     later.to_parquet(tmp_path / "events.parquet")
-    again = benchmark.churn(tmp_path / "events.parquet", CUTOFF, 20, seed=3)
+    again = churn(tmp_path / "events.parquet", CUTOFF, 20, seed=3)
     assert again.metrics["log_loss"].value == pytest.approx(report.metrics["log_loss"].value, abs=1e-9)
 
 
 def test_a_cutoff_outside_the_data_is_refused(tmp_path: Path) -> None:
     world(5).to_csv(tmp_path / "events.csv", index=False)
     with pytest.raises(InputError, match="the cutoff is 2030-01-01"):
-        benchmark.churn(tmp_path / "events.csv", datetime(2030, 1, 1, tzinfo=UTC), 20, seed=0)
+        churn(tmp_path / "events.csv", datetime(2030, 1, 1, tzinfo=UTC), 20, seed=0)
 
 
 def test_unusable_files_say_why(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not there"):
-        benchmark.read_timeline(tmp_path / "none.csv")
+        benchmark.read_frame(tmp_path / "none.csv")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="no column 'customer_id'"):
-        benchmark.read_timeline(tmp_path / "other.csv")
+        benchmark.timeline_of(benchmark.read_frame(tmp_path / "other.csv"), tmp_path)
     with pytest.raises(InputError, match="is not a date"):
         benchmark.utc("yesterday")
+
+
+@pytest.mark.parametrize("days", [100, 170])
+def test_a_log_too_short_to_learn_from_is_answered_by_bg_nbd(tmp_path: Path, days: int) -> None:
+    world(120).to_csv(tmp_path / "events.csv", index=False)
+    found = churn(tmp_path / "events.csv", datetime(2024, 3, 15, tzinfo=UTC), days, seed=0)
+    assert found.rows["train"] == 0
+    assert found.metrics["auc"].value == pytest.approx(found.baselines["bg_nbd"]["auc"].value, abs=0.1)
+    assert found.details["mix"] == {"trees": 0.0, "linear": 0.0, "bg_nbd": 1.0}
+
+
+def test_a_handful_of_customers_is_no_reason_to_fail(tmp_path: Path) -> None:
+    events = world(6).drop(columns="value")
+    events.to_csv(tmp_path / "events.csv", index=False)
+    found = churn(tmp_path / "events.csv", CUTOFF, 20, seed=0)
+    assert found.rows["test"] == 6
+
+
+def test_a_log_needs_a_moment(tmp_path: Path) -> None:
+    world(5).to_csv(tmp_path / "events.csv", index=False)
+    with pytest.raises(InputError, match="Pass --cutoff DATE"):
+        churn(tmp_path / "events.csv")

@@ -1,16 +1,22 @@
 """Churn: the booster's plain prediction is the calibrated probability, and what can be known is found."""
 
+import itertools
 from datetime import UTC, datetime
 
 import lightgbm as lgb
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import expit
 
-from training.labels import Span
+from features.buy_till_die import Rates
+from features.churn_score import ChurnScore
+from features.signals import SIGNAL_NAMES
 from training.models import boosted
 from training.models.boosted import BoosterConfig
-from training.models.churn import ChurnConfig, snapshot_times
+from training.models.churn import ChurnConfig, past_cutoffs
+from training.models.churn_blend import calibration_weights, fit_linear
+from training.models.survival import fit_survival, person_weeks
 
 CONFIG = BoosterConfig(learning_rate=0.2, num_leaves=4, min_data_in_leaf=20, max_rounds=60, early_stopping_rounds=10)
 NAMES = ("a", "b", "c")
@@ -92,11 +98,87 @@ def test_the_logistic_baseline_puts_a_missing_value_at_the_far_end() -> None:
     assert found[2] == pytest.approx(found[1])
 
 
-def test_no_training_window_touches_validation_or_test() -> None:
+def test_weights_of_rows_decide_what_calibration_finds() -> None:
+    rng = np.random.default_rng(6)
+    raw = rng.normal(size=40_000)
+    late = np.arange(40_000) >= 20_000
+    labels = (rng.random(40_000) < expit(raw + np.where(late, 1.0, -1.0))).astype(float)
+    _, shift = boosted.platt(raw, labels, weights=late.astype(float) * 7)
+    assert shift == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_constraint_holds_everywhere() -> None:
+    features, labels = rows(3000, 0)
+    config = CONFIG.model_copy(update={"lowers": ("a",)})
+    data = lgb.Dataset(features, labels, feature_name=list(NAMES))
+    booster = lgb.train(boosted.parameters(config, 7, NAMES), data, num_boost_round=15)
+    line = np.zeros((50, 3), dtype=np.float32)
+    line[:, 0] = np.linspace(-3, 3, 50)
+    assert (np.diff(booster.predict(line, raw_score=True)) <= 1e-12).all()
+
+
+def test_no_past_window_touches_the_test() -> None:
     config = ChurnConfig(horizon_days=28, step_days=7, warmup_days=56)
-    span = Span(datetime(2023, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC))
-    cutoffs, split = snapshot_times(span, config)
-    assert cutoffs[0] >= datetime(2023, 2, 26, tzinfo=UTC)
-    assert (split.train_end - cutoffs[-1]).days == 28
-    assert (split.valid_end - split.train_end).days == 28
-    assert split.test_end == span.end
+    start, cutoff = datetime(2023, 1, 1, tzinfo=UTC), datetime(2023, 12, 1, tzinfo=UTC)
+    past = past_cutoffs(start, cutoff, config)
+    assert past[0] >= datetime(2023, 2, 26, tzinfo=UTC)
+    assert past[-1] == datetime(2023, 11, 3, tzinfo=UTC)
+    assert {(later - sooner).days for sooner, later in itertools.pairwise(past)} == {7}
+    few = config.model_copy(update={"max_cutoffs": 3})
+    assert past_cutoffs(start, cutoff, few) == past[-3:]
+    long = past_cutoffs(datetime(2022, 1, 1, tzinfo=UTC), cutoff, few)
+    assert long == [datetime(2022, 12, 2, tzinfo=UTC), *past[-3:]]
+
+
+def test_a_short_history_gives_one_cutoff_or_none() -> None:
+    config = ChurnConfig(horizon_days=60, warmup_days=56)
+    start = datetime(2023, 1, 1, tzinfo=UTC)
+    assert past_cutoffs(start, datetime(2023, 3, 20, tzinfo=UTC), config) == [datetime(2023, 1, 19, tzinfo=UTC)]
+    assert past_cutoffs(start, datetime(2023, 2, 1, tzinfo=UTC), config) == []
+
+
+def test_the_season_a_year_ago_outweighs_the_latest_cutoffs() -> None:
+    cutoff, start = datetime(2024, 12, 1, tzinfo=UTC), datetime(2023, 1, 1, tzinfo=UTC)
+    as_of = pd.Series(pd.to_datetime(["2023-12-01", "2024-06-01", "2024-09-02"], utc=True))
+    weights = calibration_weights(as_of, cutoff, start, 90.0)
+    assert weights[0] == pytest.approx(3.0, abs=0.1)
+    assert weights[1] == pytest.approx(weights[2] / 2 ** (93 / 90))
+    late_start = calibration_weights(as_of, cutoff, datetime(2023, 9, 1, tzinfo=UTC), 90.0)
+    assert late_start[0] < late_start[2]
+
+
+def test_the_score_survives_its_file_and_its_shares_add_up() -> None:
+    rng = np.random.default_rng(4)
+    signals = rng.uniform(0, 50, (40, len(SIGNAL_NAMES))).astype(np.float32)
+    signals[:, SIGNAL_NAMES.index("days_since_first_purchase")] = 100.0
+    rates = Rates(0.5, 6.0, 0.9, 1.6, modified=True)
+    empty = ChurnScore(28.0, rates, rates, None, (0.0, 0.0, 1.0), 1.0, 0.0)
+    labels = (signals[:, 0] > 25).astype(float)
+    linear = fit_linear(signals, empty.silence(signals), labels)
+    score = ChurnScore(28.0, rates, rates, linear, (0.4, 0.4, 0.2), 0.9, -0.3)
+    assert ChurnScore.from_json(score.to_json()) == score
+    trees = rng.normal(size=(40, len(SIGNAL_NAMES)))
+    total = score.contributions(signals, trees).sum(axis=1)
+    rest = score.log_odds(signals, trees.sum(axis=1)) - total
+    np.testing.assert_allclose(rest, rest[0], atol=1e-9)
+
+
+def test_weeks_count_when_they_are_known_whole() -> None:
+    row, week, label = person_weeks(np.array([3.0, 10.0, np.nan]), np.array([21.0, 20.0, 8.0]), n_weeks=3)
+    found = sorted(zip(row.tolist(), week.tolist(), label.tolist(), strict=True))
+    assert found == [(0, 0, 1.0), (1, 0, 0.0), (1, 1, 1.0), (2, 0, 0.0)]
+
+
+def test_one_survival_model_answers_every_horizon() -> None:
+    rng = np.random.default_rng(2)
+    speed = rng.choice([0.01, 0.1], 6000)
+    days = rng.exponential(1 / speed)
+    features = np.column_stack([speed, rng.normal(size=6000)]).astype(np.float32)
+    known = rng.uniform(7, 70, 6000)
+    seen = np.where(days < known, days, np.nan)
+    config = CONFIG.model_copy(update={"feature_fraction": 1.0, "max_rounds": 150})
+    model = fit_survival(features, seen, known, np.arange(6000) % 3, 60.0, config, seed=1)
+    for horizon in (10.0, 28.0, 60.0):
+        silence = model.silence(features, horizon)
+        for one in (0.01, 0.1):
+            assert silence[speed == one].mean() == pytest.approx(np.exp(-horizon * one), abs=0.05)

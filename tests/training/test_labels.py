@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from features.errors import InputError, MissingError
-from training.labels import Arm, churn_entities, contact_entities, data_span
+from training.labels import Arm, churn_entities, contact_entities, data_span, days_to_next
 
 CUTOFF = datetime(2024, 3, 1, tzinfo=UTC)
 MAIL = Arm("mail", "post", "send", {"campaign_type": ["A"]}, ["outcome"], ["campaign_id"], 10)
@@ -159,3 +159,20 @@ def test_a_column_that_is_no_name_is_refused(tmp_path: Path) -> None:
     bad = Arm("bad", "post", "send", {}, ["outcome"], ["x; DROP TABLE y"], 10)
     with pytest.raises(InputError, match="not a column"):
         contact_entities(timeline(tmp_path, [send("a", "2024-01-01", "1")]), [bad], CUTOFF, 10, 0)
+
+
+def test_who_bought_too_seldom_is_not_asked_about(tmp_path: Path) -> None:
+    path = timeline(tmp_path, [*buys("once", "2024-02-10"), *buys("twice", "2024-02-10", "2024-02-11")])
+    found = churn_entities(path, [CUTOFF], 10, min_purchases=2)
+    assert found["customer_id"].tolist() == ["twice"]
+
+
+def test_days_to_the_next_purchase_end_where_knowledge_ends(tmp_path: Path) -> None:
+    path = timeline(
+        tmp_path,
+        [*buys("a", "2024-02-10", "2024-03-03T12:00:00", "2024-03-09"), *buys("b", "2024-02-10", "2024-03-20")],
+    )
+    rows = churn_entities(path, [CUTOFF], 10)
+    found = days_to_next(path, rows, datetime(2024, 3, 15, tzinfo=UTC))
+    assert found[0] == 2.5
+    assert pd.isna(found[1])

@@ -88,3 +88,20 @@ def test_better_knows_which_way_is_up() -> None:
     assert metrics.better("auc", 0.8, 0.7)
     assert metrics.better("log_loss/mailer", 0.3, 0.4)
     assert not metrics.better("log_loss", 0.4, 0.4)
+
+
+def test_profit_is_best_where_only_churners_are_reached() -> None:
+    labels = np.array([1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    perfect = metrics.max_profit(labels, labels)(np.ones(10))
+    assert perfect == pytest.approx(0.2 * (0.3 * 190.0 - 1.0), rel=0.01)
+    turned = metrics.max_profit(labels, 1 - labels)(np.ones(10))
+    assert 0 <= turned < perfect
+    assert metrics.max_profit(np.zeros(10), labels)(np.ones(10)) == 0.0
+    doubled = metrics.max_profit(labels, labels)(np.full(10, 2.0))
+    assert doubled == pytest.approx(perfect)
+
+
+def test_returners_are_looked_for_at_the_low_end() -> None:
+    labels = np.array([1.0] * 5 + [0.0] * 5)
+    assert metrics.returners_lift(labels, labels, fraction=0.5)(np.ones(10)) == pytest.approx(2.0)
+    assert metrics.returners_lift(labels, -labels, fraction=0.5)(np.ones(10)) == pytest.approx(0.0)

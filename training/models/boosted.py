@@ -50,6 +50,10 @@ class BoosterConfig(BaseModel):
     """Steps that a signal is rounded to; few are quicker and no worse on noisy data."""
     refit: bool = True
     """Grow the same number of trees again on training and validation rows together; the calibration stays as found."""
+    raises: tuple[str, ...] = ()
+    """Signals of which more can only raise the prediction (a monotone constraint)."""
+    lowers: tuple[str, ...] = ()
+    """Signals of which more can only lower the prediction."""
     num_threads: int = Field(1, ge=1)
     """Threads. One is nearly as quick on this much data, and far quicker on a machine that is busy with other work."""
 
@@ -87,7 +91,7 @@ def fit_calibrated(
     if on_round is not None:
         callbacks.append(_reporter(on_round))
     booster = lgb.train(
-        parameters(config, seed),
+        parameters(config, seed, names),
         dataset,
         num_boost_round=config.max_rounds,
         valid_sets=[lgb.Dataset(valid[0], valid[1], reference=dataset)],
@@ -102,15 +106,18 @@ def fit_calibrated(
             np.concatenate([train[1], valid[1]]),
             feature_name=list(names),
         )
-        kept = lgb.train(parameters(config, seed), rows, num_boost_round=kept.num_trees())
+        kept = lgb.train(parameters(config, seed, names), rows, num_boost_round=kept.num_trees())
     history = tuple(evaluations["valid"]["binary_logloss"])
     return Fitted(fold_calibration(kept, slope, shift), slope, shift, history)
 
 
-def parameters(config: BoosterConfig, seed: int) -> dict[str, object]:
-    """LightGBM's parameters: the config plus what makes a run repeatable."""
+def parameters(config: BoosterConfig, seed: int, names: Sequence[str] = ()) -> dict[str, object]:
+    """LightGBM's parameters: the config plus what makes a run repeatable; `names` are needed for constraints."""
+    signs = {**dict.fromkeys(config.raises, 1), **dict.fromkeys(config.lowers, -1)}
+    constraints = [signs.get(name, 0) for name in names]
     return {
-        **config.model_dump(exclude={"max_rounds", "early_stopping_rounds", "refit"}),
+        **config.model_dump(exclude={"max_rounds", "early_stopping_rounds", "refit", "raises", "lowers"}),
+        **({"monotone_constraints": constraints} if any(constraints) else {}),
         "objective": "binary",
         "metric": "binary_logloss",
         "bagging_freq": 1,
@@ -126,29 +133,31 @@ def predict(booster: lgb.Booster, features: Features, *, raw: bool = False) -> L
     return np.asarray(booster.predict(features, raw_score=raw), dtype=np.float64)
 
 
-def platt(raw: Labels, labels: Labels, prior_rows: float = 100.0) -> tuple[float, float]:
+def platt(raw: Labels, labels: Labels, prior_rows: float = 100.0, weights: Labels | None = None) -> tuple[float, float]:
     """Slope and shift of `sigmoid(slope * raw + shift)` by penalised maximum likelihood (Platt 1999).
 
     The penalty pulls towards "leave it as it is" (1, 0) with the weight of about `prior_rows` rows; the slope is
-    never negative, so calibration does not turn the ranking around.
+    never negative, so calibration does not turn the ranking around. Rows count by `weights` (n,), whose scale does not
+    matter.
     """
-    centre = float(np.mean(raw))
+    share = np.ones(len(raw)) if weights is None else weights / np.mean(weights)
+    centre = float(np.average(raw, weights=share))
     design = np.column_stack([raw - centre, np.ones(len(raw))])
     start = np.array([1.0, centre])
-    weights = start.copy()
+    found = start.copy()
     for _ in range(50):
-        p = expit(design @ weights)
-        curvature = p * (1 - p)
+        p = expit(design @ found)
+        curvature = p * (1 - p) * share
         penalty = prior_rows * max(float(np.mean(curvature)), 1e-6)
-        gradient = design.T @ (p - labels) + penalty * (weights - start)
+        gradient = design.T @ ((p - labels) * share) + penalty * (found - start)
         hessian = (design * curvature[:, None]).T @ design + penalty * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
-        weights = weights - step
+        found = found - step
         if np.abs(step).max() < 1e-9:
             break
-    if weights[0] < 0:
-        return 0.0, float(logit(np.clip(labels.mean(), 1e-6, 1 - 1e-6)))
-    return float(weights[0]), float(weights[1] - weights[0] * centre)
+    if found[0] < 0:
+        return 0.0, float(logit(np.clip(np.average(labels, weights=share), 1e-6, 1 - 1e-6)))
+    return float(found[0]), float(found[1] - found[0] * centre)
 
 
 def fold_calibration(booster: lgb.Booster, slope: float, shift: float) -> lgb.Booster:

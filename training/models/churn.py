@@ -1,13 +1,14 @@
-"""Churn: the timeline in, a calibrated booster out that gives the probability of no purchase within the horizon.
+"""Churn: the timeline in, a calibrated blend out that gives the probability of no purchase within the horizon.
 
-Learned on snapshots of every customer at many past cutoffs, stopped and calibrated on one later snapshot, measured on
-the last one; the label windows of the three do not overlap.
+Learned on snapshots of every customer at many past cutoffs whose label windows end by the test cutoff, calibrated on
+customers left out of each fit, measured on one last snapshot of everybody.
 """
 
 import logging
+import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -18,52 +19,46 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from features.churn_score import SCORE_FILE, ChurnScore
 from features.vocabulary import Columns, EventKind, Task
 from training import plots
-from training.dataset import TrainingSet, build_training_set
-from training.labels import Span, churn_entities, data_span
-from training.metrics import BINARY, Metric, binary_metrics, paired_difference
-from training.models.boosted import BoosterConfig, Fitted, RoundCallback, fit_calibrated, logistic_scores, predict
+from training.dataset import StateSource, TrainingSet, build_training_set
+from training.labels import churn_entities, data_span
+from training.models.boosted import BoosterConfig, predict
+from training.models.churn_blend import SEASON_HISTORY_DAYS, Blend, fit_blend
+from training.models.churn_measure import ChurnData, measure
 from training.results import Progress, TrainContext, TrainedModel
-from training.splits import TimeSplit
 from training.tracking import Run
 
 logger = logging.getLogger(__name__)
 
-PRIMARY: Final = "log_loss"
-RECENCY: Final = ("days_since_occasion",)
-RFM: Final = ("days_since_occasion", "n_occasions", "occasions_90d", "spend_90d", "spend_365d")
 PART: Final = "all"
 FloatArray = NDArray[np.float64]
 
 
 class ChurnConfig(BaseModel):
-    """What counts as churn, from which moments it is learned, and the booster's size."""
+    """What counts as churn, who is asked about, from which moments it is learned, and the booster's size."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     horizon_days: float = Field(28, gt=0)
     """Churned: none of the activity in this many days. Whole weeks keep weekdays out of the label."""
-    step_days: float = Field(7, gt=0)
+    more_horizons_days: tuple[float, ...] = ()
+    """More horizons that are answered beside it, each by a model of its own with its own test, e.g. [60, 90]."""
+    step_days: float = Field(14, gt=0)
     """Days between the cutoffs that training snapshots are taken at."""
     warmup_days: float = Field(56, ge=0)
     """History that must lie before the first cutoff."""
+    max_cutoffs: int = Field(40, ge=1)
+    """Most training cutoffs, the latest ones."""
     active_within_days: float | None = Field(365, gt=0)
     """Only customers with activity in this many days before a cutoff count; without it all that were ever seen do."""
+    min_purchases: int = Field(1, ge=1)
+    """Only customers with this many moments of activity before a cutoff count."""
     activity_kinds: tuple[EventKind, ...] = (EventKind.PURCHASE,)
     """Kinds of event that show that a customer has not churned."""
     booster: BoosterConfig = BoosterConfig()
     """Size and pace of the booster."""
-
-
-@dataclass(frozen=True)
-class ChurnData:
-    """Training snapshots, the validation snapshot and the test snapshot."""
-
-    train: TrainingSet
-    valid: TrainingSet
-    test: TrainingSet
-    test_end: datetime
 
 
 def train_churn(ctx: TrainContext) -> TrainedModel:
@@ -73,25 +68,30 @@ def train_churn(ctx: TrainContext) -> TrainedModel:
     data = load_data(ctx)
     features_s = time.perf_counter() - started
     ctx.progress("churn: growing trees")
-    fitted = fit(data, config, ctx.seed)
+    blend = fit(data, config, ctx.seed, ctx.progress)
     fit_s = time.perf_counter() - started - features_s
     ctx.progress("churn: measuring on the test period")
-    scores = predict(fitted.booster, data.test.features)
+    scores = blend.probability(data.test.features)
     predict_s = time.perf_counter() - started - features_s - fit_s
     report = measure(data, scores, ctx.seed)
-    ctx.run.log_history("valid_log_loss", fitted.history)
-    names = data.train.feature_names
-    gains = fitted.booster.feature_importance("gain")
+    ctx.run.log_history("held_log_loss", blend.history)
+    ctx.run.log_metrics(
+        {f"{metric}/{name}": value for name, values in report.slices.items() for metric, value in values.items()}
+    )
+    more = {days: _more_horizon(ctx, days) for days in config.more_horizons_days if days != config.horizon_days}
+    names = data.test.feature_names
+    gains = blend.booster.feature_importance("gain")
     ctx.run.log_figure(plots.importance(names, gains, "What churn is predicted from"), "plots/importance.png")
+    ctx.run.log_figure(plots.profit_curve(data.test.labels, scores), "plots/profit.png")
     metadata = {
         "task": Task.CHURN.value,
-        "feature_service": data.train.feature_service,
+        "feature_service": data.test.feature_service,
         "signal_names": list(names),
         "config": config.model_dump(mode="json"),
-        "as_of_end": data.test_end.isoformat(),
+        "as_of_end": (data.cutoff + timedelta(days=config.horizon_days)).isoformat(),
         "horizon_days": config.horizon_days,
-        "calibration": {"slope": fitted.slope, "shift": fitted.shift},
-        "training_set": data.train.fingerprint,
+        "calibration": {"slope": blend.score.slope, "shift": blend.score.shift},
+        "training_set": data.test.fingerprint,
     }
     return TrainedModel(
         task=Task.CHURN,
@@ -100,101 +100,90 @@ def train_churn(ctx: TrainContext) -> TrainedModel:
         gains=report.gains,
         seconds={"features": features_s, "fit": fit_s, "predict": predict_s},
         rows={
-            "train": len(data.train),
-            "valid": len(data.valid),
+            "train": 0 if data.known is None else len(data.known),
             "test": len(data.test),
-            "trees": fitted.booster.num_trees(),
+            "trees": blend.booster.num_trees(),
         },
         metadata=metadata,
-        log_model=lambda run: _log(run, fitted, data.test, metadata),
+        log_model=lambda run: _log(run, blend, more, data.test, metadata),
         evaluation=evaluation_table(data.test, scores),
         rescore=lambda folder: _rescore(folder, data.test),
     )
 
 
+def _more_horizon(ctx: TrainContext, days: float) -> Blend:
+    """Fit another horizon and put its figures, measured on its own last window, into the run as `auc/60d`."""
+    config: ChurnConfig = ctx.config.model_copy(update={"horizon_days": days})
+    ctx.progress(f"churn: a horizon of {days:g} days")
+    data = load_data(replace(ctx, config=config))
+    blend = fit(data, config, ctx.seed, ctx.progress)
+    report = measure(data, blend.probability(data.test.features), ctx.seed)
+    ctx.run.log_metrics({f"{name}/{days:g}d": metric for name, metric in report.metrics.items()})
+    return blend
+
+
 def load_data(ctx: TrainContext) -> ChurnData:
-    """The three snapshots of the log's timeline, with signals through the feature store."""
+    """The snapshots of the log's timeline, with signals through the feature store; the last horizon is the test."""
     config: ChurnConfig = ctx.config
-    kinds = [kind.value for kind in config.activity_kinds]
-    span = data_span(ctx.settings.timeline_path, kinds)
-    cutoffs, split = snapshot_times(span, config)
-    ctx.progress(f"churn: labels at {len(cutoffs)} training cutoffs")
+    span = data_span(ctx.settings.timeline_path, [kind.value for kind in config.activity_kinds])
+    cutoff = span.end - timedelta(days=config.horizon_days)
+    return snapshots(ctx.settings.timeline_path, ctx.store, span.start, cutoff, config, ctx.progress)
+
+
+def snapshots(
+    timeline: Path, store: StateSource, start: datetime, cutoff: datetime, config: ChurnConfig, progress: Progress
+) -> ChurnData:
+    """Everybody eligible at the cutoff, and at past cutoffs whose windows end by it."""
+    past = past_cutoffs(start, cutoff, config)
+    progress(f"churn: labels at {len(past)} past cutoffs")
     entities = churn_entities(
-        ctx.settings.timeline_path,
-        [*cutoffs, split.train_end, split.valid_end],
+        timeline,
+        [*past, cutoff],
         config.horizon_days,
-        kinds,
+        [kind.value for kind in config.activity_kinds],
         config.active_within_days,
+        config.min_purchases,
     )
-    fingerprint = f"{span.start.isoformat()}/{span.end.isoformat()}"
-    whole = build_training_set(entities, Task.CHURN, ctx.store, fingerprint, progress=ctx.progress)
-    return divide(whole, split, ctx.progress)
-
-
-def snapshot_times(span: Span, config: ChurnConfig) -> tuple[list[datetime], TimeSplit]:
-    """Training cutoffs, and the split whose `train_end` and `valid_end` are the validation and test cutoffs."""
-    split = TimeSplit.at_end_of(span.end, config.horizon_days)
-    earliest = span.start + timedelta(days=config.warmup_days)
-    return split.train_cutoffs(earliest, config.horizon_days, config.step_days), split
-
-
-def divide(whole: TrainingSet, split: TimeSplit, progress: Progress = lambda _: None) -> ChurnData:
-    """Rows by their cutoff."""
+    whole = build_training_set(
+        entities, Task.CHURN, store, f"{start.isoformat()}/{cutoff.isoformat()}", progress=progress
+    )
     as_of = whole.entities[Columns.AS_OF]
-    data = ChurnData(
-        train=whole.select((as_of < split.train_end).to_numpy()),
-        valid=whole.select((as_of == split.train_end).to_numpy()),
-        test=whole.select((as_of == split.valid_end).to_numpy()),
-        test_end=split.test_end,
-    )
-    progress(f"churn: {len(data.train):,} training rows, {data.test.labels.mean():.1%} of the test rows churned")
-    return data
+    known = whole.select((as_of < cutoff).to_numpy())
+    test = whole.select((as_of == cutoff).to_numpy())
+    progress(f"churn: {len(known):,} past rows, {test.labels.mean():.1%} of the test rows churned")
+    return ChurnData(known if len(known) else None, test, cutoff, start, config.horizon_days)
 
 
-def fit(data: ChurnData, config: ChurnConfig, seed: int, on_round: RoundCallback | None = None) -> Fitted:
-    """The calibrated booster; sees no test row."""
-    return fit_calibrated(
-        (data.train.features, data.train.labels),
-        (data.valid.features, data.valid.labels),
-        data.train.feature_names,
+def past_cutoffs(start: datetime, cutoff: datetime, config: ChurnConfig) -> list[datetime]:
+    """Cutoffs with label windows that end by `cutoff`, `step_days` apart, newest last, none before the warm-up.
+
+    A history too short for the warm-up gives the one latest cutoff, if anything lies before it, else none. The moment
+    52 weeks ago is always among them where the log knows enough of the time before: calibration looks for the season.
+    """
+    horizon, step = timedelta(days=config.horizon_days), timedelta(days=config.step_days)
+    latest = cutoff - horizon
+    earliest = start + timedelta(days=config.warmup_days)
+    n = min(int((latest - earliest) / step) + 1, config.max_cutoffs) if latest >= earliest else int(latest > start)
+    past = {latest - k * step for k in range(n)}
+    season = cutoff - timedelta(days=364)
+    if n and season <= latest and season - start >= timedelta(days=SEASON_HISTORY_DAYS):
+        past.add(season)
+    return sorted(past)
+
+
+def fit(data: ChurnData, config: ChurnConfig, seed: int, progress: Progress = lambda _: None) -> Blend:
+    """The calibrated blend; sees no label of the test."""
+    return fit_blend(
+        data.known,
+        data.test.features,
+        data.cutoff,
+        data.start,
+        config.horizon_days,
         config.booster,
+        data.test.feature_names,
         seed,
-        on_round,
+        progress,
     )
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The model's metrics, the baselines' and the paired gains over each baseline on the primary metric."""
-
-    metrics: dict[str, Metric]
-    baselines: dict[str, dict[str, Metric]]
-    gains: dict[str, Metric]
-
-
-def measure(data: ChurnData, scores: FloatArray, seed: int) -> Measured:
-    """Everything on the test snapshot; the baselines are fitted on the same rows as the model."""
-    labels, groups = data.test.labels, data.test.entities[Columns.CUSTOMER_ID].to_numpy()
-    rivals = baseline_scores(data)
-    ours = BINARY[PRIMARY](labels, scores)
-    return Measured(
-        metrics=binary_metrics(labels, scores, groups, seed=seed),
-        baselines={name: binary_metrics(labels, rival, groups, seed=seed) for name, rival in rivals.items()},
-        gains={
-            name: paired_difference(BINARY[PRIMARY](labels, rival), ours, groups, seed=seed)
-            for name, rival in rivals.items()
-        },
-    )
-
-
-def baseline_scores(data: ChurnData) -> Mapping[str, FloatArray]:
-    """Test scores (n,) of: everybody the same, recency alone, a logistic regression on log-RFM."""
-    known = data.train.joined(data.valid)
-    return {
-        "base_rate": np.full(len(data.test), known.labels.mean()),
-        "recency": _logistic(data, known, RECENCY),
-        "log_rfm": _logistic(data, known, RFM),
-    }
 
 
 def evaluation_table(test: TrainingSet, scores: FloatArray) -> pd.DataFrame:
@@ -211,16 +200,26 @@ def evaluation_table(test: TrainingSet, scores: FloatArray) -> pd.DataFrame:
     )
 
 
-def _logistic(data: ChurnData, known: TrainingSet, names: tuple[str, ...]) -> FloatArray:
-    return logistic_scores((known.columns(names), known.labels), data.test.columns(names))
-
-
-def _log(run: Run, fitted: Fitted, test: TrainingSet, metadata: Mapping[str, Any]) -> str:
+def _log(run: Run, blend: Blend, more: Mapping[float, Blend], test: TrainingSet, metadata: Mapping[str, Any]) -> str:
+    """The model with its score beside it; more horizons as `horizon_<days>.json` and `horizon_<days>.lgb`."""
     example = pd.DataFrame(test.features[:3], columns=list(test.feature_names))
-    return run.log_lightgbm(fitted.booster, example, metadata)
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / SCORE_FILE]
+        files[0].write_text(blend.score.to_json(), encoding="utf-8")
+        for days, other in more.items():
+            score, trees = Path(folder) / f"horizon_{days:g}.json", Path(folder) / f"horizon_{days:g}.lgb"
+            score.write_text(other.score.to_json(), encoding="utf-8")
+            other.booster.save_model(str(trees))
+            files += [score, trees]
+        return run.log_lightgbm(blend.booster, example, metadata, extra_files=files)
 
 
 def _rescore(folder: Path, test: TrainingSet) -> FloatArray:
-    booster = lgb.Booster(model_file=str(folder / "model.lgb"))
+    """Another version's scores on the test rows; versions from before the blend are their trees alone."""
+    booster = lgb.Booster(model_file=str(next(folder.rglob("model.lgb"))))
     table = pd.DataFrame(test.features, columns=list(test.feature_names))
-    return predict(booster, table.reindex(columns=booster.feature_name()).to_numpy())
+    trees = predict(booster, table.reindex(columns=booster.feature_name()).to_numpy(), raw=True)
+    files = sorted(folder.rglob(SCORE_FILE))
+    if not files:
+        return np.asarray(1 / (1 + np.exp(-trees)))
+    return ChurnScore.from_json(files[0].read_text(encoding="utf-8")).probability(test.features, trees)

@@ -1,0 +1,203 @@
+"""Logged contacts, what customers did and, for a simulated world, the truth in; who is kept per contact out.
+
+Aiming by uplift, by risk and at random is compared at the same number of contacts: estimated from the log itself by
+doubly robust scores of customers that the models did not see, and, where it is known, from the truth.
+"""
+
+import time
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from features.errors import InputError
+from features.vocabulary import CUSTOMER_KINDS, Columns, Task
+from training.benchmark import BenchmarkReport, read_frame
+from training.metrics import Metric, Sampled, Statistic, mean, resample
+from training.models.winback import (
+    CONTACT,
+    LEAVE_ALONE,
+    Contacts,
+    Winback,
+    WinbackConfig,
+    estimated_chance,
+    feature_matrix,
+    fit_winback,
+)
+from training.results import Progress
+
+SHARES: Final = (0.1, 0.2, 0.3)
+"""Shares of the moments at which somebody is contacted."""
+NOTHING: Final = "nothing"
+CAUTION: Final = (
+    "The log says no chances (pscore) of its contacts, so they were estimated: the figures hold only if everything that "
+    "decided about contacts is among the x_ columns. Randomise a small share of contacts to know."
+)
+EVIDENCE: Final = "contacts keep some customers more than others, and the model says whom"
+NO_EVIDENCE: Final = (
+    "the log does not show whom contacts keep: the advice is to leave everybody alone until more moments without a "
+    "contact are logged"
+)
+_DAY_US: Final = 86_400_000_000
+Floats = NDArray[np.float64]
+
+
+def benchmark(
+    events: Path,
+    decisions: Path,
+    truth: Path | None = None,
+    *,
+    out: Path | None = None,
+    config: WinbackConfig | None = None,
+    seed: int = 0,
+    progress: Progress = lambda _: None,
+) -> BenchmarkReport:
+    """The win-back report; with `out` also a table with the advice, contact or leave alone, for every moment.
+
+    Raises InputError for a log without contacts, without moments left alone, or without x_ columns.
+    """
+    config = config or WinbackConfig()
+    started = time.perf_counter()
+    log = _read(decisions)
+    actions = pq.read_table(events, columns=[Columns.CUSTOMER_ID, Columns.OCCURRED_AT, Columns.KIND]).to_pandas()
+    complete = (
+        log[Columns.AS_OF] + pd.Timedelta(days=config.wait_days + config.horizon_days)
+        <= _utc(actions[Columns.OCCURRED_AT]).max()
+    )
+    known_truth = None if truth is None else read_frame(truth)
+    if known_truth is not None:
+        known_truth = known_truth[complete.to_numpy()].reset_index(drop=True)
+    log = log[complete].reset_index(drop=True)
+    contacts = contacts_of(log, kept(log, actions, config), config, seed)
+    progress(f"win-back: {len(log):,} moments, {int((1 - contacts.treated).sum()):,} of them left alone")
+    prepared_s = time.perf_counter() - started
+    found = fit_winback(contacts, config, seed)
+    fit_s = time.perf_counter() - started - prepared_s
+    effect = None if known_truth is None else known_truth["retention_uplift"].to_numpy(np.float64)
+    metrics, baselines, gains = _measure(found, contacts.customers, effect, seed)
+    told = metrics["effect_slope"].low > 0
+    advice = found.advice(config.min_uplift) if told else np.full(len(log), LEAVE_ALONE)
+    if out is not None:
+        table = log[[Columns.CUSTOMER_ID, Columns.AS_OF]].assign(uplift=found.uplift, risk=found.risk, advice=advice)
+        table.to_csv(out, index=False) if out.suffix.lower() == ".csv" else table.to_parquet(out, index=False)
+    return BenchmarkReport(
+        task=Task.CHURN,
+        metrics=metrics,
+        baselines=baselines,
+        gains=gains,
+        seconds={"prepare": prepared_s, "fit": fit_s},
+        protocol={
+            "kept": f"an action of the customer's own in {config.horizon_days:g} days, {config.wait_days:g} days later",
+            "kept_per_contact@k": "mean effect on being kept among the k contacted, from the log (doubly robust)",
+            "true_kept_per_contact@k": "the same from the simulator's truth",
+            "effect_slope": "slope of the doubly robust scores on the predicted uplift of customers not seen; 1 is right",
+            "evidence": EVIDENCE if told else NO_EVIDENCE,
+            "randomised": contacts.randomised,
+            **({} if contacts.randomised else {"caution": CAUTION}),
+        },
+        rows={
+            "moments": len(log),
+            "contacts": int(contacts.treated.sum()),
+            "left_alone": int((1 - contacts.treated).sum()),
+            "advice_contact": int((advice == CONTACT).sum()),
+            "advice_leave_alone": int((advice != CONTACT).sum()),
+        },
+        seed=seed,
+    )
+
+
+def kept(log: pd.DataFrame, events: pd.DataFrame, config: WinbackConfig) -> Floats:
+    """Whether (n,) each moment's customer acted on their own in the window that begins `wait_days` later."""
+    own = events[events[Columns.KIND].isin([kind.value for kind in CUSTOMER_KINDS])]
+    own = own[own[Columns.CUSTOMER_ID].notna()]
+    times = {
+        customer: np.sort(rows.to_numpy())
+        for customer, rows in _micros(own[Columns.OCCURRED_AT]).groupby(own[Columns.CUSTOMER_ID].astype(str))
+    }
+    begin = _micros(log[Columns.AS_OF]).to_numpy() + round(config.wait_days * _DAY_US)
+    end = begin + round(config.horizon_days * _DAY_US)
+    nobody = np.zeros(0, dtype=np.int64)
+    found = np.zeros(len(log))
+    for i, customer in enumerate(log[Columns.CUSTOMER_ID].astype(str)):
+        first, last = np.searchsorted(times.get(customer, nobody), [begin[i], end[i]])
+        found[i] = float(last > first)
+    return found
+
+
+def contacts_of(log: pd.DataFrame, outcome: Floats, config: WinbackConfig, seed: int) -> Contacts:
+    """The log as `fit_winback` wants it; the chance of a contact is that of not being left alone."""
+    columns = [name for name in log.columns if name.startswith("x_")]
+    treated = (log["action"].astype(str) != NOTHING).to_numpy().astype(np.float64)
+    if not columns:
+        raise InputError("The decisions have no x_ column.", repair="Give what was known as columns x_NAME.")
+    if min(treated.sum(), (1 - treated).sum()) < 2 * config.min_data_in_leaf:
+        raise InputError(
+            f"{int(treated.sum())} contacts and {int((1 - treated).sum())} moments left alone cannot be compared.",
+            repair=f"Log at least {2 * config.min_data_in_leaf} of each; action {NOTHING!r} means left alone.",
+        )
+    features = feature_matrix(log[columns])
+    customers = log[Columns.CUSTOMER_ID].astype(str).to_numpy(object)
+    chance = estimated_chance(features, treated, customers, config, seed)
+    randomised = "pscore" in log.columns
+    if randomised:
+        # The log gives the chance of what was done: of a contact it is that of one arm, so only nothing's says it whole.
+        chance = np.where(treated == 0, 1 - log["pscore"].to_numpy(np.float64), chance)
+    return Contacts(features, treated, outcome, chance, customers, randomised)
+
+
+def _measure(
+    found: Winback, customers: NDArray[np.object_], effect: Floats | None, seed: int
+) -> tuple[dict[str, Metric], dict[str, dict[str, Metric]], dict[str, Metric]]:
+    ways = {"uplift": found.within_folds(found.uplift), "risk": found.within_folds(found.risk)}
+    sources = {"": found.scores} | ({} if effect is None else {"true_": effect})
+    statistics: dict[str, Statistic] = {}
+    for prefix, values in sources.items():
+        for share in SHARES:
+            for way, order in ways.items():
+                statistics[f"{way} {prefix}kept_per_contact@{share:.0%}"] = _among(order, share, values)
+            statistics[f"random {prefix}kept_per_contact@{share:.0%}"] = mean(values)
+    statistics["uplift effect_slope"] = _slope(found)
+    sampled = resample(statistics, customers, n_bootstrap=300, seed=seed)
+
+    def of(way: str) -> dict[str, Sampled]:
+        return {key.split(" ")[1]: one for key, one in sampled.items() if key.startswith(f"{way} ")}
+
+    ours = of("uplift")
+    baselines = {way: {name: one.metric() for name, one in of(way).items()} for way in ("risk", "random")}
+    gains = {
+        f"{way} {name}": ours[name].minus(of(way)[name]).metric() for way in ("risk", "random") for name in of(way)
+    }
+    return {name: one.metric() for name, one in ours.items()}, baselines, gains
+
+
+def _slope(found: Winback) -> Statistic:
+    """Of the scores on the predicted uplift, both less their mean in the fold."""
+    predicted = pd.Series(found.uplift)
+    centred = (predicted - predicted.groupby(found.folds).transform("mean")).to_numpy(np.float64)
+    return lambda w: float((w * centred) @ found.scores / max(float((w * centred) @ centred), 1e-12))
+
+
+def _among(order: Floats, share: float, values: Floats) -> Statistic:
+    chosen = (order >= np.quantile(order, 1 - share)).astype(np.float64)
+    return lambda w: float((w * chosen) @ values / (w @ chosen)) if w @ chosen > 0 else float("nan")
+
+
+def _read(path: Path) -> pd.DataFrame:
+    log = read_frame(path)
+    missing = [name for name in (Columns.CUSTOMER_ID, Columns.AS_OF, "action") if name not in log.columns]
+    if missing:
+        raise InputError(
+            f"{path} has no column {missing[0]!r}.", repair="Columns: customer_id, as_of, action, x_*, pscore."
+        )
+    return log.assign(as_of=_utc(log[Columns.AS_OF]))
+
+
+def _utc(moments: pd.Series) -> pd.Series:
+    return pd.to_datetime(moments, utc=True)
+
+
+def _micros(moments: pd.Series) -> pd.Series:
+    return _utc(moments).astype("datetime64[us, UTC]").astype(np.int64)
