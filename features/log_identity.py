@@ -36,6 +36,7 @@ from features.vocabulary import Columns
 _KEY_MARK: Final = "identifier_key"
 _LIMITS: Final = "identity_limits"
 _UNKNOWN: Final = 2**62
+_FEW: Final = 32
 _INSERT: Final = "INSERT INTO customers (nodes, customer_id, first_us) VALUES (?, ?, ?)"
 _IDENTIFY: Final = "INSERT INTO identifiers (id_type, id_value, customer_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _SEE: Final = "INSERT INTO seen_in (id_type, id_value, customer_key) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
@@ -330,17 +331,22 @@ class _Rows:
         self.texts: list[str] = []
         self.nodes: list[tuple[Node, ...]] = []
         self._numbers: dict[str, int] = {}
-        ids = pc.dictionary_encode(table.column(Columns.CUSTOMER_ID)).combine_chunks()
-        named = [self._number((named_node(name),)) for name in ids.dictionary.to_pylist()]
-        codes = np.append(np.array(named, np.int64), -1)[pc.fill_null(ids.indices, len(named)).to_numpy()]
+        if table.num_rows <= _FEW:  # Python values are faster than Arrow's functions
+            codes, one_by_one = np.full(table.num_rows, -1), np.arange(table.num_rows)
+        else:
+            ids = pc.dictionary_encode(table.column(Columns.CUSTOMER_ID)).combine_chunks()
+            named = [self._number((named_node(name),)) for name in ids.dictionary.to_pylist()]
+            codes = np.append(np.array(named, np.int64), -1)[pc.fill_null(ids.indices, len(named)).to_numpy()]
+            one_by_one = np.flatnonzero(pc.is_valid(table.column(Columns.IDENTIFIERS)).to_numpy())
         self.codes: NDArray[np.int64] = codes  # (n,) -1 for a duplicate
-        identified = np.flatnonzero(pc.is_valid(table.column(Columns.IDENTIFIERS)).to_numpy())
-        part = table.select([Columns.EVENT_ID, Columns.CUSTOMER_ID, Columns.IDENTIFIERS]).take(pa.array(identified))
+        part = table.select([Columns.EVENT_ID, Columns.CUSTOMER_ID, Columns.IDENTIFIERS])
+        if len(one_by_one) < table.num_rows:
+            part = part.take(pa.array(one_by_one))
         met = set(known)
         for row, (event_id, customer_id, pairs) in zip(
-            identified, zip(*(column.to_pylist() for column in part.columns), strict=True), strict=True
+            one_by_one, zip(*(column.to_pylist() for column in part.columns), strict=True), strict=True
         ):
-            codes[row] = -1 if event_id in met else self._number(sighting_nodes(customer_id, pairs))
+            codes[row] = -1 if event_id in met else self._number(sighting_nodes(customer_id, pairs or ()))
             met.add(event_id)
         occurred_us = table.column(Columns.OCCURRED_AT).cast(pa.int64()).to_numpy()
         first_us = np.full(len(self.texts) + 1, _UNKNOWN)
