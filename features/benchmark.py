@@ -16,10 +16,11 @@ from typing import Any, Final
 import pandas as pd
 
 from features import fold_kernel as kernel
+from features import fold_rows
 from features.benchmark_baselines import BASELINES, PairFeatures, from_rows
 from features.benchmark_events import Piece, make_events
 from features.console import to_plain
-from features.fold_kernel import EventArrays
+from features.fold_layout import EventArrays
 from features.meter import Meter, release_memory
 from features.state import changes_state, new_buffers
 
@@ -134,7 +135,7 @@ class _Folder:
 
     def compile(self, seed: int) -> None:
         piece = next(make_events(1_000, seed))
-        for fold in (kernel.fold_newest, kernel.fold_rows):
+        for fold in (fold_rows.fold_newest, fold_rows.fold_rows):
             self._run(fold, piece)
 
     def fold(self, pieces: Iterator[Piece], n_events: int, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -142,9 +143,9 @@ class _Folder:
         seconds, customers, rows, done = {"newest": 0.0, "every_moment": 0.0}, 0, 0, 0
         for piece in pieces:
             with _timed(seconds, "newest"):
-                customers += self._run(kernel.fold_newest, piece)
+                customers += self._run(fold_rows.fold_newest, piece)
             with _timed(seconds, "every_moment"):
-                rows += self._run(kernel.fold_rows, piece)
+                rows += self._run(fold_rows.fold_rows, piece)
             done += len(piece)
             progress(f"{done:,} of {n_events:,} events, {done / seconds['newest']:,.0f} a second")
         return {
@@ -164,7 +165,7 @@ class _Folder:
             with _timed(seconds, "fold"):
                 start = n_rows = 0
                 while start < len(piece):
-                    start, n_rows = kernel.fold_newest(
+                    start, n_rows = fold_rows.fold_newest(
                         self._scratch, piece.events, piece.customers, start, self._buffers
                     )
                     expected.append(from_rows(self._buffers, n_rows))

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from features import fold_kernel as kernel
-from features.fold_kernel import DAY_S, OCCASION_GAP_S, Floats, Ints, RowBuffers
+from features import fold_layout as layout
+from features.fold_layout import DAY_S, OCCASION_GAP_S, Floats, Ints, RowBuffers
 from features.vocabulary import HALF_LIVES_DAYS, KIND_CODES
 
 _PURCHASE: Final = KIND_CODES["purchase"]
@@ -52,9 +52,9 @@ def from_rows(rows: RowBuffers, n: int) -> PairFeatures:
     keys = np.column_stack([np.repeat(rows.customer[:n], np.diff(ends, prepend=0)), rows.pair_codes[:total]])
     order = np.lexsort((keys[:, 1], keys[:, 0]))
     scalars = rows.scalars[:n]
-    bought = ~np.isnan(scalars[:, kernel.LAST_OCCASION])
-    first = kernel.OCCASIONS
-    columns = [kernel.LAST_OCCASION, kernel.N_OCCASIONS, *range(first, first + len(HALF_LIVES_DAYS))]
+    bought = ~np.isnan(scalars[:, layout.LAST_OCCASION])
+    first = layout.OCCASIONS
+    columns = [layout.LAST_OCCASION, layout.N_OCCASIONS, *range(first, first + len(HALF_LIVES_DAYS))]
     return PairFeatures(
         keys[order].astype(np.int64),
         rows.pair_stats[:total][order],
@@ -72,7 +72,7 @@ def by_sql(events: pd.DataFrame) -> PairFeatures:
 
     pairs = f"""
         WITH timed AS (SELECT *, max(time) OVER (PARTITION BY customer, channel, kind) AS last FROM events)
-        SELECT customer, channel::BIGINT * {kernel.N_KINDS} + kind AS pair, max(time), count(*),
+        SELECT customer, channel::BIGINT * {layout.N_KINDS} + kind AS pair, max(time), count(*),
             {decayed("1.0")}, {decayed("coalesce(value, 0.0)")}
         FROM timed GROUP BY customer, pair ORDER BY customer, pair
     """
@@ -96,7 +96,7 @@ def by_sql(events: pd.DataFrame) -> PairFeatures:
 
 def by_pandas(events: pd.DataFrame) -> PairFeatures:
     """Pandas' groupby."""
-    pair = events["channel"].astype(np.int64) * kernel.N_KINDS + events["kind"]
+    pair = events["channel"].astype(np.int64) * layout.N_KINDS + events["kind"]
     keys = [events["customer"], pair.rename("pair")]
     last = events.groupby(keys)["time"].transform("max")
     columns = {"last": events["time"], "total": pd.Series(1.0, index=events.index)}

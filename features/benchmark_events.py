@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.details import BITS_PER_ANSWER, NO, PROFILING_SHIFT, YES
-from features.fold_kernel import DAY_S, WRITTEN, EventArrays, Floats, Ints
+from features.fold_layout import DAY_S, WRITTEN, EventArrays, Floats, Ints
 from features.vocabulary import CHANNEL_CODES, CHANNELS, KIND_CODES, PRODUCT_KINDS
 
 EVENTS_PER_CUSTOMER: Final = 200

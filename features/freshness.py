@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from features import fold_kernel
+from features import fold_layout
 from features.log import EventLog, open_log
 from features.parts import files
 from features.settings import Settings
@@ -80,7 +80,7 @@ def fit_note_to_files(settings: Settings) -> None:
 
 def layout() -> str:
     """Changes when the same events would be stored as other states."""
-    parts = (LAYOUT_VERSION, STATE_FIELDS, PRODUCTS_FIELDS, fold_kernel.SCALARS, HALF_LIVES_DAYS)
+    parts = (LAYOUT_VERSION, STATE_FIELDS, PRODUCTS_FIELDS, fold_layout.SCALARS, HALF_LIVES_DAYS)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from features import fold_kernel as kernel
+from features import fold_layout as layout
 from features.state import StateBatch, changes_state, event_arrays, fold_arrays, fold_customer, fold_newer
 
 
@@ -114,5 +114,5 @@ def state_version(state: StateBatch) -> str:
     digest = hashlib.blake2b(digest_size=8)
     digest.update(state.scalar("last_event").tobytes())
     digest.update(np.ascontiguousarray(state.pair_codes.values[order].astype(np.int32)).tobytes())
-    digest.update(np.ascontiguousarray(state.pair_stats.values[order, kernel.PAIR_TOTAL]).tobytes())
+    digest.update(np.ascontiguousarray(state.pair_stats.values[order, layout.PAIR_TOTAL]).tobytes())
     return digest.hexdigest()

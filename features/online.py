@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features import fold_kernel as kernel
+from features import fold_layout as layout
 from features.clock import Clock
 from features.errors import StoreError
 from features.online_source import StoredRow, open_source
@@ -124,7 +124,7 @@ class OnlineReader:
 
 
 def _to_state(fields: dict[str, Any]) -> StateBatch:
-    if len(fields["scalars"]) != len(kernel.SCALARS):
+    if len(fields["scalars"]) != len(layout.SCALARS):
         raise StoreError(
             "The online store holds states of another version.", repair="Run `omni features build --force`."
         )

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features import fold_kernel as kernel
+from features import fold_layout as layout
 from features.state import StateBatch
 
 INPUT_NAMES: Final = (
@@ -35,19 +35,19 @@ def model_inputs(states: StateBatch, as_of_s: NDArray[np.float64], to_rows: ToRo
     decayed to `as_of_s`; its gap is the mean number of days between purchases, -1 where there was only one.
     """
     as_of = np.asarray(as_of_s, dtype=np.float64)[:, None]
-    length = kernel.SEQUENCE_LENGTH
+    length = layout.SEQUENCE_LENGTH
     item = to_rows(states.seq_product.dense(length, 0))
     event = states.seq_event.dense(length, 0).astype(np.int64)
-    age = (as_of - states.seq_time.dense(length, 0.0)) / kernel.DAY_S
-    habit_item = to_rows(states.habit_product.dense(kernel.N_HABITS, 0))
-    weight, last, span, count = (_habit(states, column) for column in range(kernel.HABIT_WIDTH))
-    habit_age = np.where(habit_item > 0, (as_of - last) / kernel.DAY_S, 0.0)
-    decayed = weight * np.exp2(-habit_age / kernel.HABIT_HALF_LIFE_DAYS)
+    age = (as_of - states.seq_time.dense(length, 0.0)) / layout.DAY_S
+    habit_item = to_rows(states.habit_product.dense(layout.N_HABITS, 0))
+    weight, last, span, count = (_habit(states, column) for column in range(layout.HABIT_WIDTH))
+    habit_age = np.where(habit_item > 0, (as_of - last) / layout.DAY_S, 0.0)
+    decayed = weight * np.exp2(-habit_age / layout.HABIT_HALF_LIFE_DAYS)
     gap = np.where(count > 1, span / np.maximum(count - 1, 1), UNKNOWN_GAP_DAYS)
     return {
         "item": item,
-        "kind": event // kernel.EVENT_CODE_BASE,
-        "channel": event % kernel.EVENT_CODE_BASE,
+        "kind": event // layout.EVENT_CODE_BASE,
+        "channel": event % layout.EVENT_CODE_BASE,
         "age_days": np.where(item > 0, age, 0.0).astype(np.float32),
         "habit_item": habit_item,
         "habit_weight": np.where(habit_item > 0, decayed, 0.0).astype(np.float32),
@@ -58,7 +58,7 @@ def model_inputs(states: StateBatch, as_of_s: NDArray[np.float64], to_rows: ToRo
 
 
 def _habit(states: StateBatch, column: int) -> NDArray[np.float64]:
-    out = np.zeros((len(states), kernel.N_HABITS))
+    out = np.zeros((len(states), layout.N_HABITS))
     part = states.habit_stats
-    out[part.rows(), part.positions(kernel.N_HABITS)] = part.values[:, column]
+    out[part.rows(), part.positions(layout.N_HABITS)] = part.values[:, column]
     return out

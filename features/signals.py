@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from features import fold_kernel as kernel
-from features.fold_kernel import DAY_S, Floats
+from features import fold_layout as layout
+from features.fold_layout import DAY_S, Floats
 from features.state import Ragged, StateBatch
 from features.vocabulary import (
     CHANNELS,
@@ -75,27 +75,27 @@ class Moment:
     @cached_property
     def last(self) -> Floats:
         """Last time of every (channel, kind), NaN for never: (n, C, K)."""
-        return self._open(self.states.pair_stats.values[:, kernel.PAIR_LAST], np.nan)
+        return self._open(self.states.pair_stats.values[:, layout.PAIR_LAST], np.nan)
 
     @cached_property
     def totals(self) -> Floats:
         """How often every (channel, kind) ever happened: (n, C, K)."""
-        return self._open(self.states.pair_stats.values[:, kernel.PAIR_TOTAL], 0.0)
+        return self._open(self.states.pair_stats.values[:, layout.PAIR_TOTAL], 0.0)
 
     @cached_property
     def counts(self) -> Floats:
         """Decayed counts at the moment: (n, C, K, H)."""
-        return self._decayed(kernel.PAIR_COUNTS)
+        return self._decayed(layout.PAIR_COUNTS)
 
     @cached_property
     def values(self) -> Floats:
         """Decayed money at the moment: (n, C, K, H)."""
-        return self._decayed(kernel.PAIR_VALUES)
+        return self._decayed(layout.PAIR_VALUES)
 
     @cached_property
     def occasions(self) -> Floats:
         """Decayed count of purchase occasions: (n, H)."""
-        sums = self.states.scalars[:, kernel.OCCASIONS : kernel.OCCASIONS + len(HALF_LIVES_DAYS)]
+        sums = self.states.scalars[:, layout.OCCASIONS : layout.OCCASIONS + len(HALF_LIVES_DAYS)]
         elapsed = np.nan_to_num(self.days_since(self.scalar("last_occasion")))
         return np.asarray(sums * np.exp2(-elapsed[:, None] / np.array(HALF_LIVES_DAYS)))
 
@@ -106,14 +106,14 @@ class Moment:
         return np.asarray(out / np.maximum(out.sum(axis=1, keepdims=True), 1e-12))
 
     def _open(self, values: NDArray[Any], fill: float) -> NDArray[Any]:
-        shape = (len(self.as_of), kernel.N_CHANNELS * kernel.N_KINDS, *values.shape[1:])
+        shape = (len(self.as_of), layout.N_CHANNELS * layout.N_KINDS, *values.shape[1:])
         out = np.full(shape, fill)
         out[self.states.pair_codes.rows(), self.states.pair_codes.values] = values
-        return out.reshape(shape[0], kernel.N_CHANNELS, kernel.N_KINDS, *values.shape[1:])
+        return out.reshape(shape[0], layout.N_CHANNELS, layout.N_KINDS, *values.shape[1:])
 
     def _decayed(self, first: int) -> Floats:
         stats = self.states.pair_stats.values
-        elapsed = (self.as_of[self.states.pair_codes.rows()] - stats[:, kernel.PAIR_LAST]) / DAY_S
+        elapsed = (self.as_of[self.states.pair_codes.rows()] - stats[:, layout.PAIR_LAST]) / DAY_S
         left = np.exp2(-elapsed[:, None] / np.array(HALF_LIVES_DAYS))
         return self._open(stats[:, first : first + len(HALF_LIVES_DAYS)] * left, 0.0)
 
@@ -155,11 +155,11 @@ def _channels(m: Moment) -> list[Floats]:
         m.counts[:, :, KIND_CODES[EventKind.SEND], _DAY30],
         m.counts[:, :, KIND_CODES[EventKind.IMPRESSION], _DAY30],
         responses / (contacts + _PRIOR_CONTACTS),
-        m.states.channels[:, :, kernel.UNANSWERED],
-        m.days_since(m.states.channels[:, :, kernel.LAST_CONTACT]),
-        m.days_since(m.states.channels[:, :, kernel.LAST_RESPONSE]),
-        m.states.channels[:, :, kernel.CONSENT],
-        np.where(np.isnan(preferred), np.nan, preferred == np.arange(kernel.N_CHANNELS)),
+        m.states.channels[:, :, layout.UNANSWERED],
+        m.days_since(m.states.channels[:, :, layout.LAST_CONTACT]),
+        m.days_since(m.states.channels[:, :, layout.LAST_RESPONSE]),
+        m.states.channels[:, :, layout.CONSENT],
+        np.where(np.isnan(preferred), np.nan, preferred == np.arange(layout.N_CHANNELS)),
     ]
 
 
@@ -217,9 +217,9 @@ def _cart(m: Moment) -> list[Floats]:
     cart: Ragged = m.states.cart_stats
     rows = cart.rows()
     n = len(m.as_of)
-    units = np.asarray(np.bincount(rows, weights=cart.values[:, kernel.CART_QUANTITY], minlength=n), dtype=np.float64)
+    units = np.asarray(np.bincount(rows, weights=cart.values[:, layout.CART_QUANTITY], minlength=n), dtype=np.float64)
     newest = np.full(n, np.nan)
-    np.fmax.at(newest, rows, cart.values[:, kernel.CART_TIME])
+    np.fmax.at(newest, rows, cart.values[:, layout.CART_TIME])
     return [np.bincount(rows, minlength=n).astype(np.float64), units, m.days_since(newest)]
 
 

@@ -21,7 +21,7 @@ from features import parts
 from features.console import Progress
 from features.errors import MissingError
 from features.fold_files import FOLD_COLUMNS, FoldCount, fold_to_files, whole_customers
-from features.fold_kernel import WRITTEN
+from features.fold_layout import WRITTEN
 from features.settings import Settings
 from features.vocabulary import Columns
 

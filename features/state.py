@@ -16,8 +16,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features import fold_kernel as kernel
+from features import fold_layout as layout
+from features import fold_rows
 from features.details import detail_column
-from features.fold_kernel import EventArrays, Floats, Ints, RowBuffers, Scratch
+from features.fold_layout import EventArrays, Floats, Ints, RowBuffers, Scratch
 from features.vocabulary import CHANNEL_CODES, KIND_CODES, Columns
 
 STATE_FIELDS: Final[tuple[tuple[str, str], ...]] = (
@@ -161,16 +163,16 @@ class StateBatch:
 
     def hours(self) -> Floats:
         """Decayed number of active moments by hour of the week as of each customer's last action, shape (n, 168)."""
-        out = np.zeros((len(self), kernel.N_HOURS))
+        out = np.zeros((len(self), layout.N_HOURS))
         rows = self.hour_bins.rows()
-        later_days = (self.scalar("last_action") - self.scalar("hours_from")) / kernel.DAY_S
-        left = np.exp2(-np.nan_to_num(later_days) / kernel.HOUR_HALF_LIFE_DAYS)
+        later_days = (self.scalar("last_action") - self.scalar("hours_from")) / layout.DAY_S
+        left = np.exp2(-np.nan_to_num(later_days) / layout.HOUR_HALF_LIFE_DAYS)
         out[rows, self.hour_bins.values] = self.hour_weights.values * left[rows]
         return out
 
     def scalar(self, name: str) -> Floats:
         """One scalar by its name in `fold_kernel.SCALARS`, shape (n,)."""
-        return self.scalars[:, kernel.SCALARS.index(name)]
+        return self.scalars[:, layout.SCALARS.index(name)]
 
 
 def product_code(product_ids: Sequence[str]) -> Ints:
@@ -226,7 +228,7 @@ def fold_timeline(timeline: pa.Table, row_capacity: int = 20_000) -> Iterator[tu
         customers, names = np.cumsum(begins) - 1, names.take(pa.array(customers[begins]))
     scratch, buffers, start = kernel.new_scratch(), new_buffers(row_capacity), 0
     while start < len(customers):
-        start, n_rows = kernel.fold_rows(scratch, events, customers, start, buffers)
+        start, n_rows = fold_rows.fold_rows(scratch, events, customers, start, buffers)
         if n_rows:
             yield _to_tables(buffers, n_rows, names)
 
@@ -263,7 +265,7 @@ def fold_arrays(state: StateBatch, events: EventArrays) -> StateBatch:
     scratch = _to_scratch(state)
     kernel.apply_events(scratch, events, 0, len(events.time))
     buffers = new_buffers(1)
-    kernel.write_row(scratch, buffers, 0, 0, scratch.scalars[kernel.LAST_EVENT], True)
+    fold_rows.write_row(scratch, buffers, 0, 0, scratch.scalars[layout.LAST_EVENT], True)
     return _to_batch(buffers)
 
 
@@ -293,7 +295,7 @@ def decode(states: pa.Table | None, products: pa.Table | None) -> StateBatch:
         channels=channels,
         last_seq=last_seq,
         pair_codes=part(states, "pair_codes", blank.pair_codes),
-        pair_stats=part(states, "pair_stats", blank.pair_stats, kernel.PAIR_WIDTH),
+        pair_stats=part(states, "pair_stats", blank.pair_stats, layout.PAIR_WIDTH),
         contacts=part(states, "contacts", blank.contacts, 2),
         hour_bins=part(states, "hour_bins", blank.hour_bins),
         hour_weights=part(states, "hour_weights", blank.hour_weights),
@@ -302,9 +304,9 @@ def decode(states: pa.Table | None, products: pa.Table | None) -> StateBatch:
         seq_time=part(products, "seq_time", blank.seq_time),
         seq_value=part(products, "seq_value", blank.seq_value),
         habit_product=part(products, "habit_product", blank.habit_product),
-        habit_stats=part(products, "habit_stats", blank.habit_stats, kernel.HABIT_WIDTH),
+        habit_stats=part(products, "habit_stats", blank.habit_stats, layout.HABIT_WIDTH),
         cart_product=part(states, "cart_product", blank.cart_product),
-        cart_stats=part(states, "cart_stats", blank.cart_stats, kernel.CART_WIDTH),
+        cart_stats=part(states, "cart_stats", blank.cart_stats, layout.CART_WIDTH),
     )
 
 
@@ -328,7 +330,7 @@ def decode_one(values: Mapping[str, Any]) -> StateBatch:
         channels=blank.channels if channels is None else np.asarray(channels).reshape(blank.channels.shape),
         last_seq=np.array([values.get("last_seq", 0)], dtype=np.int64),
         pair_codes=part("pair_codes", blank.pair_codes),
-        pair_stats=part("pair_stats", blank.pair_stats, kernel.PAIR_WIDTH),
+        pair_stats=part("pair_stats", blank.pair_stats, layout.PAIR_WIDTH),
         contacts=part("contacts", blank.contacts, 2),
         hour_bins=part("hour_bins", blank.hour_bins),
         hour_weights=part("hour_weights", blank.hour_weights),
@@ -337,9 +339,9 @@ def decode_one(values: Mapping[str, Any]) -> StateBatch:
         seq_time=part("seq_time", blank.seq_time),
         seq_value=part("seq_value", blank.seq_value),
         habit_product=part("habit_product", blank.habit_product),
-        habit_stats=part("habit_stats", blank.habit_stats, kernel.HABIT_WIDTH),
+        habit_stats=part("habit_stats", blank.habit_stats, layout.HABIT_WIDTH),
         cart_product=part("cart_product", blank.cart_product),
-        cart_stats=part("cart_stats", blank.cart_stats, kernel.CART_WIDTH),
+        cart_stats=part("cart_stats", blank.cart_stats, layout.CART_WIDTH),
     )
 
 
@@ -404,7 +406,7 @@ def _details(events: pa.Table) -> Floats:
 def _written(events: pa.Table) -> NDArray[np.int8]:
     if Columns.WRITTEN in events.column_names:
         return np.asarray(events[Columns.WRITTEN].to_numpy(), dtype=np.int8)
-    return np.full(events.num_rows, kernel.WRITTEN, dtype=np.int8)
+    return np.full(events.num_rows, layout.WRITTEN, dtype=np.int8)
 
 
 @lru_cache(maxsize=100_000)
@@ -424,19 +426,19 @@ def _floats(column: pa.ChunkedArray) -> Floats:
 
 def new_buffers(rows: int) -> RowBuffers:
     """Room for `rows` state rows; the ragged parts hold at least one row of the largest possible size."""
-    n_pairs = kernel.N_CHANNELS * kernel.N_KINDS
-    pairs, contacts, hours = n_pairs + 24 * rows, 16 + 8 * rows, kernel.N_HOURS + 40 * rows
+    n_pairs = layout.N_CHANNELS * layout.N_KINDS
+    pairs, contacts, hours = n_pairs + 24 * rows, 16 + 8 * rows, layout.N_HOURS + 40 * rows
     sequence, habits, cart = 128 + 128 * rows, 128 + 128 * rows, 32 + 8 * rows
     return RowBuffers(
         customer=np.zeros(rows, np.int64),
         time=np.zeros(rows),
         last_seq=np.zeros(rows, np.int64),
         products_changed=np.zeros(rows, np.bool_),
-        scalars=np.zeros((rows, len(kernel.SCALARS))),
-        channels=np.zeros((rows, kernel.N_CHANNELS * kernel.CHANNEL_WIDTH)),
+        scalars=np.zeros((rows, len(layout.SCALARS))),
+        channels=np.zeros((rows, layout.N_CHANNELS * layout.CHANNEL_WIDTH)),
         pair_end=np.zeros(rows, np.int64),
         pair_codes=np.zeros(pairs, np.int32),
-        pair_stats=np.zeros((pairs, kernel.PAIR_WIDTH)),
+        pair_stats=np.zeros((pairs, layout.PAIR_WIDTH)),
         contact_end=np.zeros(rows, np.int64),
         contacts=np.zeros((contacts, 2)),
         hour_end=np.zeros(rows, np.int64),
@@ -449,17 +451,17 @@ def new_buffers(rows: int) -> RowBuffers:
         seq_value=np.zeros(sequence, np.float32),
         habit_end=np.zeros(rows, np.int64),
         habit_codes=np.zeros(habits, np.int64),
-        habits=np.zeros((habits, kernel.HABIT_WIDTH)),
+        habits=np.zeros((habits, layout.HABIT_WIDTH)),
         cart_end=np.zeros(rows, np.int64),
         cart_codes=np.zeros(cart, np.int64),
-        cart=np.zeros((cart, kernel.CART_WIDTH)),
+        cart=np.zeros((cart, layout.CART_WIDTH)),
     )
 
 
 @cache
 def _blank() -> StateBatch:
     buffers = new_buffers(1)
-    kernel.write_row(kernel.new_scratch(), buffers, 0, 0, np.nan, True)
+    fold_rows.write_row(kernel.new_scratch(), buffers, 0, 0, np.nan, True)
     return _to_batch(buffers)
 
 
@@ -471,7 +473,7 @@ def _to_batch(b: RowBuffers) -> StateBatch:
 
     return StateBatch(
         scalars=b.scalars[:1],
-        channels=b.channels[:1].reshape(1, kernel.N_CHANNELS, kernel.CHANNEL_WIDTH),
+        channels=b.channels[:1].reshape(1, layout.N_CHANNELS, layout.CHANNEL_WIDTH),
         last_seq=b.last_seq[:1],
         pair_codes=part(b.pair_end, b.pair_codes),
         pair_stats=part(b.pair_end, b.pair_stats),
@@ -512,11 +514,11 @@ def _to_scratch(state: StateBatch) -> Scratch:
     s.cart_codes[:n_cart] = state.cart_product.values
     s.cart[:n_cart] = state.cart_stats.values
     cursors = s.cursors
-    cursors[kernel.N_PAIRS], cursors[kernel.LAST_SEQ] = len(codes), state.last_seq[0]
-    cursors[kernel.N_CONTACT], cursors[kernel.CONTACT_HEAD] = n_contacts, n_contacts % kernel.N_CONTACTS
-    cursors[kernel.N_SEQ], cursors[kernel.SEQ_HEAD] = n_seq, n_seq % kernel.SEQUENCE_LENGTH
-    cursors[kernel.N_HOURS_USED] = len(hours)
-    cursors[kernel.N_HABIT], cursors[kernel.N_IN_CART] = n_habits, n_cart
+    cursors[layout.N_PAIRS], cursors[layout.LAST_SEQ] = len(codes), state.last_seq[0]
+    cursors[layout.N_CONTACT], cursors[layout.CONTACT_HEAD] = n_contacts, n_contacts % layout.N_CONTACTS
+    cursors[layout.N_SEQ], cursors[layout.SEQ_HEAD] = n_seq, n_seq % layout.SEQUENCE_LENGTH
+    cursors[layout.N_HOURS_USED] = len(hours)
+    cursors[layout.N_HABIT], cursors[layout.N_IN_CART] = n_habits, n_cart
     kernel.rank_habits(s)
     return s
 

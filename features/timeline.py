@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from features.console import Progress
 from features.details import detail_column
 from features.errors import MissingError
-from features.fold_kernel import REWRITTEN, UNWRITTEN, WRITTEN
+from features.fold_layout import REWRITTEN, UNWRITTEN, WRITTEN
 from features.log import EventLog
 from features.log_rows import rename_customers
 from features.settings import Settings

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from features import fold_kernel as kernel
+from features import fold_layout as layout
 from features.state import StateBatch
 from features.vocabulary import CHANNELS, Channel
 from serving.rules import NOTHING, Arm, ContactFacts, Eligibility, Rules
@@ -17,13 +17,13 @@ NOTHING_ARM = Arm(NOTHING, None)
 
 def consents(state: StateBatch) -> dict[Channel, bool]:
     """Channels on which the customer (n = 1) said yes or no."""
-    said = state.channels[0, :, kernel.CONSENT]
+    said = state.channels[0, :, layout.CONSENT]
     return {channel: bool(said[i] > 0.5) for i, channel in enumerate(CHANNELS) if said[i] >= 0}
 
 
 def contact_facts(state: StateBatch) -> ContactFacts:
     """What the rules look at, from a state (n = 1)."""
-    unanswered = state.channels[0, :, kernel.UNANSWERED]
+    unanswered = state.channels[0, :, layout.UNANSWERED]
     return ContactFacts(
         consents=consents(state),
         contacts=tuple((CHANNELS[int(channel)], float(at_s)) for channel, at_s in state.contacts.values),

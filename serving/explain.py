@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from features import fold_kernel as kernel
+from features import fold_layout as layout
 from features.state import StateBatch
 from features.vocabulary import KIND_CODES, EventKind
 from serving.rules import DAY_S, ProductHistory, Rules, is_due
@@ -21,9 +21,9 @@ _LAPSED_GAPS = 3.0
 def purchase_history(state: StateBatch, as_of_s: float) -> dict[int, ProductHistory]:
     """Product code to what a customer's state (n = 1) remembers of buying it."""
     stats = state.habit_stats.values
-    counts = stats[:, kernel.HABIT_COUNT].astype(np.int64).tolist()
-    gaps = (stats[:, kernel.HABIT_SPAN] / np.maximum(stats[:, kernel.HABIT_COUNT] - 1, 1)).tolist()
-    lasts = np.maximum(0.0, (as_of_s - stats[:, kernel.HABIT_LAST]) / DAY_S).tolist()
+    counts = stats[:, layout.HABIT_COUNT].astype(np.int64).tolist()
+    gaps = (stats[:, layout.HABIT_SPAN] / np.maximum(stats[:, layout.HABIT_COUNT] - 1, 1)).tolist()
+    lasts = np.maximum(0.0, (as_of_s - stats[:, layout.HABIT_LAST]) / DAY_S).tolist()
     codes = state.habit_product.values.tolist()
     return {
         code: ProductHistory(count, gap if count > 1 else None, last)
@@ -61,7 +61,7 @@ def _seen(code: int, state: StateBatch, as_of_s: float) -> list[str]:
     at = np.flatnonzero(state.seq_product.values == code)
     reasons = []
     for kind, verb in _VERBS.items():
-        of_kind = at[state.seq_event.values[at] // kernel.EVENT_CODE_BASE == kind]
+        of_kind = at[state.seq_event.values[at] // layout.EVENT_CODE_BASE == kind]
         if len(of_kind):
             ago = max(0.0, as_of_s - float(state.seq_time.values[of_kind[-1]])) / DAY_S
             reasons.append(f"{verb} {days(ago)} ago")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from features import fold_kernel as kernel
+from features import fold_layout as layout
 from features.live import LiveState
 from features.signals import SIGNAL_NAMES, compute_signals
 from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KIND_CODES, KINDS, EventKind
@@ -57,17 +57,17 @@ def _purchases(live: LiveState, as_of_s: float) -> dict[str, float | None]:
 def _decayed_value(live: LiveState, as_of_s: float, half_life: int) -> float:
     """Money spent over all channels, halved every 90 days."""
     codes, stats = live.state.pair_codes.values, live.state.pair_stats.values
-    bought = stats[codes % kernel.N_KINDS == KIND_CODES[EventKind.PURCHASE]]
-    left = np.exp2(-(as_of_s - bought[:, kernel.PAIR_LAST]) / (HALF_LIVES_DAYS[half_life] * DAY_S))
-    return float((bought[:, kernel.PAIR_VALUES + half_life] * left).sum())
+    bought = stats[codes % layout.N_KINDS == KIND_CODES[EventKind.PURCHASE]]
+    left = np.exp2(-(as_of_s - bought[:, layout.PAIR_LAST]) / (HALF_LIVES_DAYS[half_life] * DAY_S))
+    return float((bought[:, layout.PAIR_VALUES + half_life] * left).sum())
 
 
 def _activity(live: LiveState) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {}
     pairs = zip(live.state.pair_codes.values.tolist(), live.state.pair_stats.values, strict=True)
     for code, stats in sorted(pairs, key=lambda pair: pair[0]):
-        channel, kind = CHANNELS[code // kernel.N_KINDS], KINDS[code % kernel.N_KINDS]
-        counts.setdefault(channel.value, {})[kind.value] = int(stats[kernel.PAIR_TOTAL])
+        channel, kind = CHANNELS[code // layout.N_KINDS], KINDS[code % layout.N_KINDS]
+        counts.setdefault(channel.value, {})[kind.value] = int(stats[layout.PAIR_TOTAL])
     return counts
 
 
@@ -80,9 +80,9 @@ def _cart(live: LiveState, catalogue: Catalogue) -> list[CartLine]:
             CartLine(
                 product_id=info.product_id or None,
                 name=info.name,
-                quantity=float(stats[kernel.CART_QUANTITY]),
-                channel=CHANNELS[int(stats[kernel.CART_CHANNEL])].value,
-                since=datetime.fromtimestamp(float(stats[kernel.CART_TIME]), UTC),
+                quantity=float(stats[layout.CART_QUANTITY]),
+                channel=CHANNELS[int(stats[layout.CART_CHANNEL])].value,
+                since=datetime.fromtimestamp(float(stats[layout.CART_TIME]), UTC),
             )
         )
     return lines
@@ -92,7 +92,7 @@ def _recent(live: LiveState, catalogue: Catalogue) -> list[Touch]:
     state = live.state
     touches = []
     for i in range(len(state.seq_product.values) - 1, max(-1, len(state.seq_product.values) - 1 - N_RECENT), -1):
-        kind, channel = divmod(int(state.seq_event.values[i]), kernel.EVENT_CODE_BASE)
+        kind, channel = divmod(int(state.seq_event.values[i]), layout.EVENT_CODE_BASE)
         info = catalogue.by_code(int(state.seq_product.values[i])) or _UNLISTED
         touches.append(
             Touch(

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from features import fold_kernel as kernel
+from features import fold_layout as layout
 from features.live import LiveState
 from features.signals import SIGNAL_NAMES
 from features.state import StateBatch
@@ -58,7 +58,7 @@ def segment_table(lives: Sequence[LiveState], signals: NDArray[np.float32], chur
             table["expected_revenue"] = revenue
     table |= {name: column[signal] for name, signal in _NUMBERS.items()}
     table["purchase_path"] = [purchase_path(live.scored) for live in lives]
-    consents = np.concatenate([live.state.channels[:, :, kernel.CONSENT] for live in lives])  # (n, channels)
+    consents = np.concatenate([live.state.channels[:, :, layout.CONSENT] for live in lives])  # (n, channels)
     table["subscription_state"] = np.select(
         [(consents == 1).any(axis=1), (consents == 0).any(axis=1)], ["subscribed", "unsubscribed"], "never_asked"
     )
@@ -90,5 +90,5 @@ def lifecycle(table: pd.DataFrame, usual_gap_days: float) -> NDArray[np.object_]
 def purchase_path(state: StateBatch) -> str:
     """Channels of the remembered purchases of a customer (n = 1), in the order of their first use; '' without any."""
     events = state.seq_event.values
-    bought = events[events // kernel.EVENT_CODE_BASE == KIND_CODES[EventKind.PURCHASE]] % kernel.EVENT_CODE_BASE
+    bought = events[events // layout.EVENT_CODE_BASE == KIND_CODES[EventKind.PURCHASE]] % layout.EVENT_CODE_BASE
     return ">".join(CHANNELS[code].value for code in dict.fromkeys(bought.tolist()))

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from features.fold_kernel import N_HOURS
+from features.fold_layout import N_HOURS
 from features.state import StateBatch
 from features.vocabulary import CUSTOMER_KINDS, Channel, Columns
 from serving.rules import Rules, is_quiet

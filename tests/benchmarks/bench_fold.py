@@ -13,6 +13,7 @@ import pyarrow as pa
 from numba import njit
 
 from features import fold_kernel as kernel
+from features import fold_rows
 from features.settings import Settings
 from features.state import event_arrays, new_buffers
 from features.timeline import read_timeline
@@ -34,7 +35,7 @@ def with_rows(scratch: Any, events: Any, customers: Any, buffers: Any) -> int:
     """The fold as the build runs it: an encoded state after every distinct (customer, time); returns the rows."""
     start = n_rows = 0
     while start < len(customers):
-        start, written = kernel.fold_rows(scratch, events, customers, start, buffers)
+        start, written = fold_rows.fold_rows(scratch, events, customers, start, buffers)
         n_rows += written
     return n_rows
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import omni
-from features import benchmark
+from features import benchmark, fold_rows
 from features import fold_kernel as kernel
 from features.benchmark_baselines import PairFeatures, by_pandas, by_sql, from_rows
 from features.benchmark_events import EVENTS_PER_CUSTOMER, Piece, make_events
@@ -41,8 +41,8 @@ def test_events_are_in_the_folds_order_and_of_all_channels_and_kinds() -> None:
 
 def test_the_newest_states_are_the_last_of_all_states(piece: Piece) -> None:
     newest, every = new_buffers(100), new_buffers(len(piece))
-    _, n_newest = kernel.fold_newest(kernel.new_scratch(), piece.events, piece.customers, 0, newest)
-    _, n_every = kernel.fold_rows(kernel.new_scratch(), piece.events, piece.customers, 0, every)
+    _, n_newest = fold_rows.fold_newest(kernel.new_scratch(), piece.events, piece.customers, 0, newest)
+    _, n_every = fold_rows.fold_rows(kernel.new_scratch(), piece.events, piece.customers, 0, every)
     last = np.flatnonzero(np.diff(every.customer[:n_every], append=-1))
     assert n_newest == len(last) == len(np.unique(piece.customers))
     np.testing.assert_array_equal(newest.scalars[:n_newest], every.scalars[last])
@@ -51,7 +51,7 @@ def test_the_newest_states_are_the_last_of_all_states(piece: Piece) -> None:
 
 def test_sql_and_pandas_come_to_the_folds_values_and_a_wrong_one_is_seen(piece: Piece) -> None:
     rows = new_buffers(100)
-    _, n = kernel.fold_newest(kernel.new_scratch(), piece.events, piece.customers, 0, rows)
+    _, n = fold_rows.fold_newest(kernel.new_scratch(), piece.events, piece.customers, 0, rows)
     folded, events = from_rows(rows, n), benchmark._frame(piece)
     for other in (by_sql, by_pandas):
         assert folded.difference(other(events)) < 1e-12

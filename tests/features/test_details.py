@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from features import fold_kernel as kernel
+from features import fold_layout as layout
 from features.details import detail_column, read_detail
 from features.events import EVENT_SCHEMA, parse_events, validate_table
 from features.signals import SIGNAL_NAMES, compute_signals
@@ -35,7 +35,7 @@ def history(*said: tuple[str, dict | None]) -> pa.Table:
 
 
 def consent(state: StateBatch, channel: str) -> float:
-    return float(state.channels[0, CHANNEL_CODES[channel], kernel.CONSENT])
+    return float(state.channels[0, CHANNEL_CODES[channel], layout.CONSENT])
 
 
 def test_a_profile_says_yes_and_no_and_leaves_the_rest_as_it_was() -> None:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.build import fold_to_parquet
-from features.fold_kernel import UNWRITTEN, WRITTEN
+from features.fold_layout import UNWRITTEN, WRITTEN
 from features.offline import newest_rows
 from features.state import decode
 from features.store import Store

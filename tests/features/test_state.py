@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features import fold_kernel as kernel
+from features import fold_layout as layout
 from features.state import (
     Ragged,
     StateBatch,
@@ -62,14 +63,14 @@ def assert_same(a: StateBatch, b: StateBatch) -> None:
 def test_a_decayed_count_halves_in_its_half_life() -> None:
     state = fold_customer(timeline((0, "view", "web", "p"), (7, "view", "web", "p")))
     stats = pair(state, "web", "view")
-    assert stats[kernel.PAIR_TOTAL] == 2
-    assert stats[kernel.PAIR_COUNTS + 1] == pytest.approx(1.5)  # half-life 7 days
-    assert stats[kernel.PAIR_COUNTS + 2] == pytest.approx(1 + 2 ** (-7 / 30))
+    assert stats[layout.PAIR_TOTAL] == 2
+    assert stats[layout.PAIR_COUNTS + 1] == pytest.approx(1.5)  # half-life 7 days
+    assert stats[layout.PAIR_COUNTS + 2] == pytest.approx(1 + 2 ** (-7 / 30))
 
 
 def test_money_decays_like_counts_and_a_missing_value_adds_nothing() -> None:
     state = fold_customer(timeline((0, "purchase", "store", "p", 1, 10.0), (30, "purchase", "store", "q", 1, None)))
-    assert pair(state, "store", "purchase")[kernel.PAIR_VALUES + 2] == pytest.approx(5.0)  # half-life 30 days
+    assert pair(state, "store", "purchase")[layout.PAIR_VALUES + 2] == pytest.approx(5.0)  # half-life 30 days
 
 
 def test_lines_of_one_basket_are_one_occasion() -> None:
@@ -102,7 +103,7 @@ def test_the_cart_is_emptied_by_a_purchase_on_any_channel() -> None:
 
 def test_units_taken_out_of_the_cart_leave_the_others_in() -> None:
     rows = [(0, "add_to_cart", "app", "a", 3), (1, "remove_from_cart", "web", "a", 1)]
-    assert fold_customer(timeline(*rows)).cart_stats.values[0, kernel.CART_QUANTITY] == 2
+    assert fold_customer(timeline(*rows)).cart_stats.values[0, layout.CART_QUANTITY] == 2
     for gone in ((2, "remove_from_cart", "web", "a", 2), (2, "remove_from_cart", "web", "a")):
         assert len(fold_customer(timeline(*rows, gone)).cart_product.values) == 0
 
@@ -114,7 +115,7 @@ def test_a_return_takes_back_the_last_purchase_of_a_habit() -> None:
     state = fold_customer(timeline(*bought, again, *back))
     assert state.habit_product.values.tolist() == product_code(["a"]).tolist()
     weight, last, _, count = state.habit_stats.values[0]
-    assert (weight, count) == (pytest.approx(2 ** (-30 / kernel.HABIT_HALF_LIFE_DAYS)), 1)
+    assert (weight, count) == (pytest.approx(2 ** (-30 / layout.HABIT_HALF_LIFE_DAYS)), 1)
     assert last == (START + timedelta(days=30)).timestamp()
     assert len(fold_customer(timeline(*bought, back[0], back[1])).habit_product.values) == 0
 
@@ -131,7 +132,7 @@ def test_contacts_go_unanswered_until_the_customer_responds_on_that_channel() ->
         (0, "send", "email"), (1, "send", "email"), (1, "send", "sms"), (2, "open", "email"), (3, "send", "email")
     )
     state = fold_customer(events)
-    unanswered = state.channels[0, :, kernel.UNANSWERED]
+    unanswered = state.channels[0, :, layout.UNANSWERED]
     assert unanswered[CHANNEL_CODES["email"]] == 1
     assert unanswered[CHANNEL_CODES["sms"]] == 1
     assert state.contacts.values[:, 0].tolist() == [CHANNEL_CODES[c] for c in ("email", "email", "sms", "email")]
@@ -139,12 +140,12 @@ def test_contacts_go_unanswered_until_the_customer_responds_on_that_channel() ->
 
 def test_consent_is_the_last_word_per_channel() -> None:
     state = fold_customer(timeline((0, "subscribe", "email"), (1, "subscribe", "sms"), (2, "unsubscribe", "email")))
-    consent = dict(zip(CHANNELS, state.channels[0, :, kernel.CONSENT], strict=True))
+    consent = dict(zip(CHANNELS, state.channels[0, :, layout.CONSENT], strict=True))
     assert (consent["email"], consent["sms"], consent["push"]) == (0, 1, -1)
 
 
 def test_habits_keep_the_products_bought_most_and_latest() -> None:
-    n = kernel.N_HABITS
+    n = layout.N_HABITS
     once = [(i / 100, "purchase", "store", f"once{i}", 1, 1.0) for i in range(n)]
     twice = [(5, "purchase", "store", "twice", 1, 1.0), (9, "purchase", "store", "twice", 1, 1.0)]
     state = fold_customer(timeline(*once, *twice))
@@ -154,7 +155,7 @@ def test_habits_keep_the_products_bought_most_and_latest() -> None:
     assert product_code(["once0"])[0] not in held  # the one that had decayed most made room
     weight, _, span, count = state.habit_stats.values[state.habit_product.values == product_code(["twice"])[0]][0]
     assert (span, count) == (pytest.approx(4.0), 2)
-    assert weight == pytest.approx(1 + 2 ** (-4 / kernel.HABIT_HALF_LIFE_DAYS))
+    assert weight == pytest.approx(1 + 2 ** (-4 / layout.HABIT_HALF_LIFE_DAYS))
 
 
 def test_the_sequence_holds_the_last_128_interactions_in_order() -> None:
@@ -175,8 +176,8 @@ def test_hours_decay_to_the_last_action_over_any_time() -> None:
         state = fold_customer(timeline((0, "visit", "store"), (1, "visit", "web"), (days + 1.5 / 24, "visit", "store")))
         hours = state.hours()[0]
         # hour 0 on the first day, and hour 1 of whatever weekday the last one is
-        assert hours[0] == pytest.approx(2 ** (-(days + 1.5 / 24) / kernel.HOUR_HALF_LIFE_DAYS), rel=1e-9)
-        assert hours[24] == pytest.approx(2 ** (-(days - 1 + 1.5 / 24) / kernel.HOUR_HALF_LIFE_DAYS), rel=1e-9)
+        assert hours[0] == pytest.approx(2 ** (-(days + 1.5 / 24) / layout.HOUR_HALF_LIFE_DAYS), rel=1e-9)
+        assert hours[24] == pytest.approx(2 ** (-(days - 1 + 1.5 / 24) / layout.HOUR_HALF_LIFE_DAYS), rel=1e-9)
         assert hours[int(days) % 7 * 24 + 1] == pytest.approx(1.0)
     assert state.scalar("hours_from")[0] > START.timestamp()
     assert StateBatch.empty(2).hours().sum() == 0
@@ -275,8 +276,8 @@ def test_decayed_counts_equal_their_definition(rows: list) -> None:
         channel, kind = CHANNELS[code // len(KINDS)].value, KINDS[code % len(KINDS)].value
         days = [row[0] for row in rows if row[1] == kind and row[2] == channel]
         expected = [sum(2 ** (-(max(days) - day) / half_life) for day in days) for half_life in (1, 7, 30, 90, 365)]
-        np.testing.assert_allclose(stats[kernel.PAIR_COUNTS : kernel.PAIR_COUNTS + 5], expected, rtol=1e-9)
-        assert stats[kernel.PAIR_TOTAL] == len(days)
+        np.testing.assert_allclose(stats[layout.PAIR_COUNTS : layout.PAIR_COUNTS + 5], expected, rtol=1e-9)
+        assert stats[layout.PAIR_TOTAL] == len(days)
 
 
 def test_a_missing_row_is_a_customer_without_history() -> None:

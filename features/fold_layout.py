@@ -1,0 +1,164 @@
+"""What a customer's state is made of: the names, sizes and places of its numbers, and the arrays that the fold works on."""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KINDS
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+N_CHANNELS: Final = len(CHANNELS)
+N_KINDS: Final = len(KINDS)
+N_HALF_LIVES: Final = len(HALF_LIVES_DAYS)
+N_HOURS: Final = 168
+SEQUENCE_LENGTH: Final = 128
+N_HABITS: Final = 128
+N_CART: Final = 32
+N_CONTACTS: Final = 16
+DAY_S: Final = 86_400.0
+OCCASION_GAP_S: Final = 3_600.0
+"""Purchases (or actions) closer together than this are one occasion: lines of a basket, clicks of a visit."""
+HABIT_HALF_LIFE_DAYS: Final = 60.0
+"""Half-life of a product's weight in the table of habitual products."""
+HOUR_HALF_LIFE_DAYS: Final = 90.0
+"""Half-life of the hour-of-week histogram."""
+
+SCALARS: Final[tuple[str, ...]] = (
+    "first_seen",
+    "last_event",
+    "last_action",
+    "n_action_occasions",
+    "first_purchase",
+    "last_purchase",
+    "last_occasion",
+    "n_occasions",
+    "gap_mean_days",
+    "gap_m2",
+    "n_gaps",
+    "last_gap_days",
+    "occasion_value",
+    "previous_occasion_value",
+    "hours_from",
+    *(f"occasions_{half_life:g}d" for half_life in HALF_LIVES_DAYS),
+    "profiling",
+    "n_ratings",
+    "rating_mean",
+    "last_rating",
+    "preferred_channel",
+)
+"""Names of the scalar part of a state. Times are seconds since the epoch; NaN means never (or, of profiling and
+the preferred channel, a channel's code: not said)."""
+(
+    FIRST_SEEN,
+    LAST_EVENT,
+    LAST_ACTION,
+    N_ACTION_OCCASIONS,
+    FIRST_PURCHASE,
+    LAST_PURCHASE,
+    LAST_OCCASION,
+    N_OCCASIONS,
+    GAP_MEAN,
+    GAP_M2,
+    N_GAPS,
+    LAST_GAP,
+    OCCASION_VALUE,
+    PREVIOUS_OCCASION_VALUE,
+    HOURS_FROM,
+    OCCASIONS,
+) = range(16)
+PROFILING, N_RATINGS, RATING_MEAN, LAST_RATING, PREFERRED_CHANNEL = range(
+    OCCASIONS + N_HALF_LIVES, OCCASIONS + N_HALF_LIVES + 5
+)
+COUNTERS: Final = frozenset(
+    {"n_action_occasions", "n_occasions", "n_gaps", "gap_m2", "occasion_value", "n_ratings"}
+    | {name for name in SCALARS if name.startswith("occasions_")}
+)
+"""Scalars that start at 0; all others start as NaN."""
+
+PAIR_LAST, PAIR_TOTAL, PAIR_COUNTS = 0, 1, 2
+PAIR_VALUES: Final = PAIR_COUNTS + N_HALF_LIVES
+PAIR_WIDTH: Final = PAIR_VALUES + N_HALF_LIVES
+"""Columns of a (channel, kind) pair: last time, total, then a decayed count and a decayed value per half-life."""
+CONSENT, UNANSWERED, LAST_CONTACT, LAST_RESPONSE = range(4)
+CHANNEL_WIDTH: Final = 4
+HABIT_WEIGHT, HABIT_LAST, HABIT_SPAN, HABIT_COUNT = range(4)
+HABIT_WIDTH: Final = 4
+CART_CHANNEL, CART_QUANTITY, CART_TIME = range(3)
+CART_WIDTH: Final = 3
+N_PAIRS, N_CONTACT, CONTACT_HEAD, N_SEQ, SEQ_HEAD, N_HABIT, N_IN_CART, LAST_SEQ, N_HOURS_USED = range(9)
+CURSOR_WIDTH: Final = 9
+UNWRITTEN, WRITTEN, REWRITTEN = range(3)
+"""Whether a moment gets a state row: no, as it is told of behaviour, or in any case, because the past before it is another."""
+EVENT_CODE_BASE: Final = 16
+"""A sequence's event code is kind * 16 + channel."""
+
+
+class Scratch(NamedTuple):
+    """The dense state of one customer, as the kernel works on it."""
+
+    scalars: Floats  # (S,)
+    pair_slots: Ints  # (channels * kinds,) row of a pair in the next two; -1 while it never happened
+    pair_codes: NDArray[np.int32]  # (channels * kinds,) in order of first use
+    pairs: Floats  # (channels * kinds, PAIR_WIDTH)
+    channels: Floats  # (channels, CHANNEL_WIDTH)
+    contacts: Floats  # (N_CONTACTS, 2) ring of (channel, time)
+    hour_slots: Ints  # (168,) row of an hour in the next two; -1 while it has no weight
+    hour_bins: NDArray[np.int32]  # (168,) in order of first use
+    hour_weights: Floats  # (168,) as of HOURS_FROM
+    seq_product: Ints  # (SEQUENCE_LENGTH,) ring, as the next three
+    seq_event: NDArray[np.int32]
+    seq_time: Floats
+    seq_value: NDArray[np.float32]
+    habit_codes: Ints  # (N_HABITS,)
+    habits: Floats  # (N_HABITS, HABIT_WIDTH)
+    habit_ranks: Floats  # (N_HABITS,) log2 of the weight, moved to a common moment; derived, not stored
+    cart_codes: Ints  # (N_CART,)
+    cart: Floats  # (N_CART, CART_WIDTH)
+    cursors: Ints  # (CURSOR_WIDTH,)
+
+
+class EventArrays(NamedTuple):
+    """Events as columns; all of length m."""
+
+    time: Floats  # seconds since the epoch
+    kind: NDArray[np.int8]
+    channel: NDArray[np.int8]
+    product: Ints  # 0 where there is none
+    quantity: Floats  # NaN where there is none
+    value: Floats  # NaN where there is none
+    seq: Ints
+    detail: Floats  # what the properties say, see details.py; NaN where there is nothing
+    written: NDArray[np.int8]  # whether the moment gets a state row: UNWRITTEN, WRITTEN or REWRITTEN
+
+
+class RowBuffers(NamedTuple):
+    """Where `fold_rows` writes encoded states: fixed columns plus ragged ones with offsets."""
+
+    customer: Ints  # (R,)
+    time: Floats  # (R,)
+    last_seq: Ints  # (R,)
+    products_changed: NDArray[np.bool_]  # (R,) whether the product part differs from the row before
+    scalars: Floats  # (R, S)
+    channels: Floats  # (R, channels * CHANNEL_WIDTH)
+    pair_end: Ints  # (R,) end offset into pair_codes / pair_stats
+    pair_codes: NDArray[np.int32]
+    pair_stats: Floats  # (M, PAIR_WIDTH)
+    contact_end: Ints
+    contacts: Floats  # (M, 2)
+    hour_end: Ints
+    hour_bins: NDArray[np.int32]
+    hour_weights: Floats
+    seq_end: Ints
+    seq_product: Ints
+    seq_event: NDArray[np.int32]
+    seq_time: Floats
+    seq_value: NDArray[np.float32]
+    habit_end: Ints
+    habit_codes: Ints
+    habits: Floats  # (M, HABIT_WIDTH)
+    cart_end: Ints
+    cart_codes: Ints
+    cart: Floats  # (M, CART_WIDTH)
