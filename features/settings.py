@@ -1,6 +1,10 @@
-"""Where things are: read from a mapping that is given (the environment at the entry points), never at import."""
+"""Where things are: read from a mapping that is given (the environment at the entry points), never at import.
+
+What the environment leaves out may stand in OMNI_HOME/settings.toml, so that one file moves a home to other engines.
+"""
 
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,6 +15,19 @@ from features.errors import SettingsError
 
 PARENT: Final = "OMNI_PARENT"
 """Environment variable with the process id of whoever starts the stream and wants it to end with them."""
+
+SETTINGS_FILE: Final = "settings.toml"
+_VARIABLES: Final = {
+    "event_log": "OMNI_EVENT_LOG",
+    "online_store": "OMNI_ONLINE_STORE",
+    "redis": "OMNI_REDIS",
+    "offline_store": "OMNI_OFFLINE_STORE",
+    "spark_master": "OMNI_SPARK_MASTER",
+    "identifier_key": "OMNI_IDENTIFIER_KEY",
+    "clock_start": "OMNI_CLOCK_START",
+    "mlflow_tracking_uri": "MLFLOW_TRACKING_URI",
+}
+"""Keys of the settings file, and the variables that they stand for."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +49,11 @@ class Settings:
         """Read `OMNI_HOME`, `OMNI_EVENT_LOG`, `OMNI_ONLINE_STORE`, `OMNI_REDIS`, `OMNI_OFFLINE_STORE`,
         `OMNI_SPARK_MASTER`, `OMNI_CLOCK_START`, `OMNI_IDENTIFIER_KEY`, `MLFLOW_TRACKING_URI`.
 
-        Raises SettingsError when a value cannot be used.
+        Of what the mapping does not have, the settings file's value counts. Raises SettingsError when a value cannot be
+        used.
         """
         home = Path(env.get("OMNI_HOME", ".omni")).expanduser().resolve()
+        env = {**_read_file(home / SETTINGS_FILE), **env}
         online_store = env.get("OMNI_ONLINE_STORE", "sqlite")
         if online_store not in ("sqlite", "redis"):
             raise SettingsError(
@@ -126,6 +145,22 @@ class Settings:
 def without_password(url: str) -> str:
     """`url` without user, password and options."""
     return re.sub(r"://[^/]*@", "://", url.partition("?")[0])
+
+
+def _read_file(file: Path) -> dict[str, str]:
+    """The settings file's values by the names of the variables; empty where there is no file."""
+    if not file.exists():
+        return {}
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{file}: {error}.", repair="Give a readable TOML file.") from error
+    for key, value in found.items():
+        if key not in _VARIABLES or not isinstance(value, str):
+            raise SettingsError(
+                f"{file}: {key} is no setting with a text.", repair=f"Known keys: {', '.join(_VARIABLES)}."
+            )
+    return {_VARIABLES[key]: value for key, value in found.items()}
 
 
 def _parse_clock_start(text: str) -> datetime | None:

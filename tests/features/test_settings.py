@@ -1,0 +1,38 @@
+"""Settings: the environment first, then the home's own file, then defaults; what cannot be used is said in a line."""
+
+from pathlib import Path
+
+import pytest
+
+from features.errors import SettingsError
+from features.settings import Settings
+
+
+def test_one_file_moves_a_home_to_other_engines_and_the_environment_wins(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text(
+        'event_log = "postgresql://omni:secret@db/omni"\nonline_store = "redis"\nredis = "cache:6379"\n'
+        'offline_store = "spark"\nspark_master = "spark://head:7077"\n'
+    )
+    found = Settings.from_env({"OMNI_HOME": str(tmp_path), "OMNI_REDIS": "other:6379"})
+    assert (found.event_log_place, found.online_store, found.redis_url) == (
+        "postgresql://db/omni",
+        "redis",
+        "other:6379",
+    )
+    assert (found.offline_store, found.spark_master) == ("spark", "spark://head:7077")
+    assert found.mlflow_tracking_uri == f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("online = 'redis'", r"settings.toml: online is no setting.*Known keys: event_log, online_store"),
+        ("redis = 6379", "redis is no setting with a text"),
+        ("redis =", "Give a readable TOML file"),
+        ("online_store = 'memcached'", "OMNI_ONLINE_STORE is 'memcached'"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_so(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "settings.toml").write_text(text)
+    with pytest.raises(SettingsError, match=message):
+        Settings.from_env({"OMNI_HOME": str(tmp_path)})
