@@ -15,7 +15,7 @@ from features.log import EventLog, open_log
 from features.parts import files
 from features.settings import Settings
 from features.state import PRODUCTS_FIELDS, STATE_FIELDS
-from features.vocabulary import HALF_LIVES_DAYS, Columns, EventKind
+from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KINDS, Columns, EventKind
 
 LAYOUT_VERSION: Final = 3
 """Raised by hand when the same events fold to other states: a build with another version is done anew."""
@@ -80,7 +80,7 @@ def fit_note_to_files(settings: Settings) -> None:
 
 def layout() -> str:
     """Changes when the same events would be stored as other states."""
-    parts = (LAYOUT_VERSION, STATE_FIELDS, PRODUCTS_FIELDS, fold_layout.SCALARS, HALF_LIVES_DAYS)
+    parts = (LAYOUT_VERSION, STATE_FIELDS, PRODUCTS_FIELDS, fold_layout.SCALARS, HALF_LIVES_DAYS, CHANNELS, KINDS)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

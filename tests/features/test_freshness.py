@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from features import freshness
 from features.build import build_features
 from features.doctor import Status, check_features, check_online
 from features.events import events_to_table, parse_events
@@ -106,3 +107,10 @@ def test_the_doctor_sees_redis_and_that_it_lost_what_was_built(settings, new_red
     gone = check_features(replace(settings, redis_url="127.0.0.1:1"))
     assert gone.failed
     assert "does not answer" in next(check.found for check in gone.checks if check.name == "online store")
+
+
+def test_another_channel_or_kind_means_another_build(monkeypatch):
+    """A pair's code in a stored state counts channels and kinds."""
+    before = freshness.layout()
+    monkeypatch.setattr(freshness, "CHANNELS", (*freshness.CHANNELS, "kiosk"))
+    assert freshness.layout() != before
