@@ -1,6 +1,7 @@
 """The commands that bring data in and keep the feature stores: `omni ingest`, `omni features …`, `omni doctor`."""
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -121,28 +122,18 @@ def identity_explain(
     """Why somebody is who they are: what was seen together and when, and what was kept apart."""
     from features import identity_report as words
     from features.log import open_log
-    from features.log_identity import identity_rules
 
-    settings = Settings.from_env(os.environ)
-    log = open_log(settings)
-    try:
-        emit(words.explain(log, identity_rules(settings).config, name), as_json)
-    finally:
-        log.close()
+    with closing(open_log(Settings.from_env(os.environ))) as log:
+        emit(words.explain(log, name), as_json)
 
 
 def identity_report(as_json: JsonOption = False) -> None:
     """How many customers were put together from identifiers, and which identifiers are shared and join nobody."""
     from features import identity_report as words
     from features.log import open_log
-    from features.log_identity import identity_rules
 
-    settings = Settings.from_env(os.environ)
-    log = open_log(settings)
-    try:
-        emit(words.report(log, identity_rules(settings).config), as_json)
-    finally:
-        log.close()
+    with closing(open_log(Settings.from_env(os.environ))) as log:
+        emit(words.report(log), as_json)
 
 
 def benchmark_features(

@@ -17,10 +17,9 @@ from features.console import Progress
 from features.erase_files import erase_files
 from features.erase_online import erase_online
 from features.erase_receipt import LearntModel, Receipt, Step, write_receipt
-from features.errors import StoreError
 from features.file_lock import offline_files
 from features.log import EventLog
-from features.log_erase import Begun, ErasableLog, ErasureBook
+from features.log_erase import Begun, ErasureBook
 from features.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -36,10 +35,9 @@ def begin_erasure(settings: Settings, log: EventLog, name: str) -> Receipt | Non
     """Erase a customer, named by id or identifier, from the log and the online store; the rest is left pending.
 
     From here on nobody who reads the log or asks the service finds the customer. None where nobody has that name and
-    nobody of that name was erased. Raises InputError for an identifier of several customers, and StoreError for a log
-    that cannot erase.
+    nobody of that name was erased. Raises InputError for an identifier of several customers.
     """
-    book = _book(log)
+    book = log.erasures()
     last_seq = log.last_seq()
     begun = book.begin(name, Clock.from_settings(settings).now())
     if begun is None:
@@ -59,7 +57,7 @@ def finish_erasure(
     progress: Progress = logger.info,
 ) -> Receipt:
     """Do the steps that are left. Without `models` those that learnt from the customer stay to be listed."""
-    book = _book(log)
+    book = log.erasures()
     if Step.ONLINE in receipt.pending:
         receipt = _online(settings, book, Begun(receipt))
     if Step.FILES in receipt.pending:
@@ -74,13 +72,13 @@ def finish_erasure(
 
 
 def pending_erasures(log: EventLog) -> list[Receipt]:
-    """Erasures with steps left to do; none for a log that cannot erase."""
-    return [receipt for receipt in _receipts(log) if not receipt.complete]
+    """Erasures with steps left to do."""
+    return [receipt for receipt in log.erasures().receipts() if not receipt.complete]
 
 
 def erasure_ids(log: EventLog) -> frozenset[str]:
     """Every erasure so far."""
-    return frozenset(receipt.receipt_id for receipt in _receipts(log))
+    return frozenset(receipt.receipt_id for receipt in log.erasures().receipts())
 
 
 def honour_erasures(settings: Settings, log: EventLog, since: Iterable[str] | None = None) -> None:
@@ -90,8 +88,8 @@ def honour_erasures(settings: Settings, log: EventLog, since: Iterable[str] | No
     log before would bring them back.
     """
     known = None if since is None else set(since)
-    for receipt in _receipts(log):
-        book = _book(log)
+    for receipt in log.erasures().receipts():
+        book = log.erasures()
         if known is None and Step.FILES in receipt.pending:
             _files(settings, book, receipt)
         elif known is not None and receipt.receipt_id not in known:
@@ -139,13 +137,3 @@ def _wait_for_stream(settings: Settings, seq: int) -> None:
             time.sleep(0.02)
     except sqlite3.Error as error:
         logger.warning("The stream's checkpoint cannot be read (%s): online rows are removed again later.", error)
-
-
-def _receipts(log: EventLog) -> list[Receipt]:
-    return log.erasures().receipts() if isinstance(log, ErasableLog) else []
-
-
-def _book(log: EventLog) -> ErasureBook:
-    if not isinstance(log, ErasableLog):
-        raise StoreError("This kind of event log cannot erase customers yet.", repair="Use a SQLite event log.")
-    return log.erasures()

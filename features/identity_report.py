@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from features.errors import InputError
-from features.identity import ANONYMOUS, CUSTOMER, IdentityConfig, Node, Sighting, in_order, named_node, resolve
+from features.identity import ANONYMOUS, CUSTOMER, Node, Sighting, in_order, named_node, resolve
 from features.log import EventLog
 
 MAX_LISTED: Final = 50
@@ -75,7 +75,7 @@ class IdentityReport:
         return table
 
 
-def explain(log: EventLog, config: IdentityConfig, name: str) -> Explanation:
+def explain(log: EventLog, name: str) -> Explanation:
     """Why somebody, named by customer id, by an identifier (type:value) or by its bare value, is who they are.
 
     Raises InputError where nobody is known by that, or several are.
@@ -95,7 +95,7 @@ def explain(log: EventLog, config: IdentityConfig, name: str) -> Explanation:
         )
     found, stops = book.around(nodes)
     sightings = [one.sighting for one in found.values()]
-    groups, shared = resolve(sightings, config, stops)
+    groups, shared = resolve(sightings, book.config, stops)
     own = in_order(one.sighting for one in found.values() if one.customer_id == owner)
     asked = _asked(name, nodes, owner)
     apart = [
@@ -113,10 +113,11 @@ def explain(log: EventLog, config: IdentityConfig, name: str) -> Explanation:
     )
 
 
-def report(log: EventLog, config: IdentityConfig) -> IdentityReport:
+def report(log: EventLog) -> IdentityReport:
     """What identifiers have come to, over the whole log."""
-    sightings = [one.sighting for one in log.identity().sightings()]
-    groups, shared = resolve(sightings, config)
+    book = log.identity()
+    sightings = [one.sighting for one in book.sightings()]
+    groups, shared = resolve(sightings, book.config)
     customers = groups.all()
     seen = Counter(node for sighting in sightings for node in sighting.nodes if node in shared)
     by_key = {sighting.key: sighting for sighting in sightings}

@@ -15,7 +15,7 @@ import pyarrow as pa
 from features import log_sql
 from features.errors import SettingsError, StoreError
 from features.log_bulk import insert_rows
-from features.log_erase import SqliteErasureBook
+from features.log_erase import ErasureBook, SqliteErasureBook
 from features.log_group import append_together
 from features.log_identity import DEFAULT_RULES, IdentityBook, IdentityRules, identity_rules
 from features.log_rows import (
@@ -94,6 +94,10 @@ class EventLog(Protocol):
 
     def identity(self) -> IdentityBook:
         """What is known of identifiers, to read."""
+        ...
+
+    def erasures(self) -> ErasureBook:
+        """What was erased from this log, and the means to erase."""
         ...
 
     def last_seq(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -51,15 +51,6 @@ class ErasureBook(Protocol):
 
     def matcher(self, receipt_id: str) -> Matcher:
         """Recognises the names that one erasure erased."""
-        ...
-
-
-@runtime_checkable
-class ErasableLog(Protocol):
-    """An event log that customers can be erased from."""
-
-    def erasures(self) -> ErasureBook:
-        """Its erasures."""
         ...
 
 

@@ -102,8 +102,8 @@ class IdentityBook:
     """Reads and (inside a write transaction of the caller) writes customers, identifiers, seen_in and regrouped."""
 
     def __init__(self, connection: Connection, config: IdentityConfig, identifiers: Identifiers) -> None:
+        self.config = config
         self._connection = connection
-        self._config = config
         self._identifiers = identifiers
 
     def find(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
@@ -170,7 +170,7 @@ class IdentityBook:
 
     def history(self) -> History:
         """How customers came about, and who is whom now."""
-        return trace((one.sighting for one in self.sightings()), self._config)
+        return trace((one.sighting for one in self.sightings()), self.config)
 
     def around(self, nodes: Iterable[Node]) -> tuple[dict[int, Stored], set[Node]]:
         """Sightings by key that are connected to `nodes`, and the shared identifiers at which the search stopped."""
@@ -267,7 +267,7 @@ class IdentityBook:
     def _regroup(self, nodes: Iterable[Node], seq: int, new_keys: frozenset[int]) -> None:
         """Find out anew who is whom around `nodes`, and note it where it has changed."""
         found, known_shared = self.around(nodes)
-        groups, shared = resolve((one.sighting for one in found.values()), self._config, known_shared)
+        groups, shared = resolve((one.sighting for one in found.values()), self.config, known_shared)
         regrouped: set[str] = set()
         for key, one in found.items():
             name = groups.whose(one.sighting).name
@@ -290,7 +290,7 @@ class IdentityBook:
 
     def _follow_limits(self, seq: int) -> None:
         """Where the limits are not those that the log was written with, everybody is found out anew."""
-        limits = self._config.model_dump_json(exclude={"hashed"})
+        limits = self.config.model_dump_json(exclude={"hashed"})
         known = get_meta(self._connection, _LIMITS, "")
         if known == limits:
             return

@@ -105,13 +105,6 @@ def bootstrap_mean(
     return bootstrap(mean(data), members, n_bootstrap=n_bootstrap, seed=seed)
 
 
-def paired_difference(
-    ours: Statistic, theirs: Statistic, groups: ArrayLike, *, n_bootstrap: int = N_BOOTSTRAP, seed: int = 0
-) -> Metric:
-    """`ours - theirs`, both on the same resamples."""
-    return bootstrap(lambda w: ours(w) - theirs(w), groups, n_bootstrap=n_bootstrap, seed=seed)
-
-
 def mean(values: ArrayLike) -> Statistic:
     """The weighted mean of values (n,)."""
     data = np.asarray(values, dtype=np.float64)

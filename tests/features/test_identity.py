@@ -263,10 +263,8 @@ def test_why_somebody_is_who_they_are(tmp_path: Path, kit: Any) -> None:
         (3, "ana", {"email": "e@x"}),
     ]
     log.append(to_events([*story, (4, "ana", {"device": "k"}), (5, "bob", {"device": "k"})], kit))
-    found = explain(log, CONFIG, "cookie:c")
-    assert (
-        found.customer_id == "ana" == explain(log, CONFIG, "e@x").customer_id == explain(log, CONFIG, "ana").customer_id
-    )
+    found = explain(log, "cookie:c")
+    assert found.customer_id == "ana" == explain(log, "e@x").customer_id == explain(log, "ana").customer_id
     assert found.identifiers == ("cookie:c", "customer_id:ana", "device:d", "email:e@x")
     assert [set(link.identifiers) for link in found.because] == [
         {"cookie:c", "device:d"},
@@ -276,8 +274,8 @@ def test_why_somebody_is_who_they_are(tmp_path: Path, kit: Any) -> None:
     assert [link.since for link in found.because] == [kit.at(day) for day in (1, 2, 3)]
     assert found.kept_apart == ("device:k is shared by many and joins nobody",)
     with pytest.raises(InputError, match="name of no customer"):
-        explain(log, CONFIG, "nobody")
-    whole = report(log, CONFIG)
+        explain(log, "nobody")
+    whole = report(log)
     assert (whole.customers_with_identifiers, whole.put_together, whole.anonymous) == (2, 1, 0)
     assert whole.shared == {"device:k": 2}
     log.close()

@@ -75,7 +75,9 @@ def test_customers_are_resampled_whole() -> None:
 
 def test_a_difference_is_paired() -> None:
     values = np.random.default_rng(4).normal(0.0, 10.0, 300)
-    found = metrics.paired_difference(metrics.mean(values + 0.1), metrics.mean(values), np.arange(300))
+    statistics = {"ours": metrics.mean(values + 0.1), "theirs": metrics.mean(values)}
+    sampled = metrics.resample(statistics, np.arange(300))
+    found = sampled["ours"].minus(sampled["theirs"]).metric()
     assert found == Metric(pytest.approx(0.1), pytest.approx(0.1), pytest.approx(0.1))
 
 
