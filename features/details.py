@@ -1,20 +1,23 @@
-"""The properties of an event come in; one number goes out that holds what the fold takes from them, or what is wrong.
+"""What an event says beside its columns comes in; one number goes out that holds what the fold takes, or what is wrong.
 
 A `profile` event may carry {"consent": {"email": true, "sms": false}, "profiling": false, "preferred_channel": "sms"}, a
-`feedback` event {"rating": 4}. Other properties are kept with the event and change no state.
+`feedback` event {"rating": 4}. Other properties are kept with the event and change no state. Of anything else that a
+customer does in a store the number is the store's code.
 """
 
 import json
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from features.vocabulary import CHANNEL_CODES, Columns, EventKind
+from features.vocabulary import CHANNEL_CODES, CUSTOMER_KINDS, Columns, EventKind
 
 BITS_PER_ANSWER: Final = 2
 NO, YES = 1, 2
@@ -26,6 +29,10 @@ PROFILING_SHIFT: Final = 48
 """Where the answer about profiling lies; first of all lie the channels' answers, in the order of their codes."""
 TELLING_KINDS: Final = (EventKind.PROFILE.value, EventKind.FEEDBACK.value)
 """Kinds whose properties the fold looks into."""
+PLACED_KINDS: Final = tuple(kind for kind in CUSTOMER_KINDS if kind.value not in TELLING_KINDS)
+"""Kinds of which the fold takes the store."""
+_HASH_BITS_DROPPED: Final = 11
+"""Of 64: what is left is a whole number that a float holds exactly."""
 
 
 def read_detail(kind: str, properties: Mapping[str, Any] | None) -> float | str:
@@ -42,9 +49,15 @@ def read_detail(kind: str, properties: Mapping[str, Any] | None) -> float | str:
     return math.nan
 
 
+@lru_cache(maxsize=65_536)
+def store_code(store_id: str) -> float:
+    """A store's id as a whole number: the same everywhere and always."""
+    return float(pd.util.hash_array(np.array([store_id], dtype=object), categorize=False)[0] >> _HASH_BITS_DROPPED)
+
+
 def detail_column(events: pa.Table) -> NDArray[np.float64]:
-    """`read_detail` of every row of a table with kind and properties (JSON text), shape (n,)."""
-    details = np.full(events.num_rows, np.nan)
+    """The number of every row of a table with kind, properties (JSON text) and, where there are some, stores, shape (n,)."""
+    details = _stores(events)
     if Columns.PROPERTIES not in events.column_names:
         return details
     properties = events[Columns.PROPERTIES]
@@ -57,6 +70,20 @@ def detail_column(events: pa.Table) -> NDArray[np.float64]:
         found = read_detail(kind, json.loads(text))
         details[row] = found if isinstance(found, float) else np.nan
     return details
+
+
+def _stores(events: pa.Table) -> NDArray[np.float64]:
+    """The code of the store that a customer did something in, NaN elsewhere."""
+    codes = np.full(events.num_rows, np.nan)
+    if Columns.STORE_ID not in events.column_names or events[Columns.STORE_ID].null_count == events.num_rows:
+        return codes
+    placed = pc.is_in(events[Columns.KIND].cast(pa.string()), value_set=pa.array([kind.value for kind in PLACED_KINDS]))
+    rows = np.flatnonzero(pc.and_(placed, events[Columns.STORE_ID].is_valid()).to_numpy())
+    stores = events[Columns.STORE_ID].take(pa.array(rows)).cast(pa.string()).combine_chunks().dictionary_encode()
+    known = np.array([store_code(name) for name in stores.dictionary.to_pylist()])
+    if len(rows):
+        codes[rows] = known[stores.indices.to_numpy()]
+    return codes
 
 
 def _read_profile(properties: Mapping[str, Any]) -> float | str:

@@ -10,7 +10,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features.details import BITS_PER_ANSWER, NO, NO_PREFERENCE, PREFERENCE_SHIFT, PROFILING_SHIFT, YES
+from features.details import (
+    BITS_PER_ANSWER,
+    NO,
+    NO_PREFERENCE,
+    PLACED_KINDS,
+    PREFERENCE_SHIFT,
+    PROFILING_SHIFT,
+    YES,
+)
 from features.fold_compile import compiled, inlined
 from features.fold_layout import (
     CART_CHANNEL,
@@ -45,6 +53,7 @@ from features.fold_layout import (
     LAST_RATING,
     LAST_RESPONSE,
     LAST_SEQ,
+    LAST_STORE,
     N_ACTION_OCCASIONS,
     N_CART,
     N_CHANNELS,
@@ -108,6 +117,7 @@ def _kind_mask(kinds: tuple[EventKind, ...]) -> NDArray[np.bool_]:
 
 
 _IS_ACTION: Final = _kind_mask(CUSTOMER_KINDS)
+_IS_PLACED: Final = _kind_mask(PLACED_KINDS)
 _IS_PRODUCT: Final = _kind_mask(PRODUCT_KINDS)
 _IS_RESPONSE: Final = _kind_mask(RESPONSE_KINDS)
 _IS_BOOKKEEPING: Final = _kind_mask((EventKind.DECISION, EventKind.IDENTIFY, EventKind.ERASE))
@@ -439,6 +449,8 @@ def apply_event(
     _count_pair(s, channel * N_KINDS + kind, t, value)
     if _IS_ACTION[kind]:
         _note_action(s, t)
+        if _IS_PLACED[kind] and not math.isnan(detail):
+            s.scalars[LAST_STORE] = detail
     if _IS_RESPONSE[kind]:
         s.channels[channel, UNANSWERED] = 0.0
         s.channels[channel, LAST_RESPONSE] = t

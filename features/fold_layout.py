@@ -48,9 +48,10 @@ SCALARS: Final[tuple[str, ...]] = (
     "rating_mean",
     "last_rating",
     "preferred_channel",
+    "last_store",
 )
-"""Names of the scalar part of a state. Times are seconds since the epoch; NaN means never (or, of profiling and
-the preferred channel, a channel's code: not said)."""
+"""Names of the scalar part of a state. Times are seconds since the epoch; NaN means never (or, of profiling, the
+preferred channel and the last store, codes: not said)."""
 (
     FIRST_SEEN,
     LAST_EVENT,
@@ -69,8 +70,8 @@ the preferred channel, a channel's code: not said)."""
     HOURS_FROM,
     OCCASIONS,
 ) = range(16)
-PROFILING, N_RATINGS, RATING_MEAN, LAST_RATING, PREFERRED_CHANNEL = range(
-    OCCASIONS + N_HALF_LIVES, OCCASIONS + N_HALF_LIVES + 5
+PROFILING, N_RATINGS, RATING_MEAN, LAST_RATING, PREFERRED_CHANNEL, LAST_STORE = range(
+    OCCASIONS + N_HALF_LIVES, OCCASIONS + N_HALF_LIVES + 6
 )
 COUNTERS: Final = frozenset(
     {"n_action_occasions", "n_occasions", "n_gaps", "gap_m2", "occasion_value", "n_ratings"}
@@ -130,7 +131,7 @@ class EventArrays(NamedTuple):
     quantity: Floats  # NaN where there is none
     value: Floats  # NaN where there is none
     seq: Ints
-    detail: Floats  # what the properties say, see details.py; NaN where there is nothing
+    detail: Floats  # what the properties or the store say, see details.py; NaN where there is nothing
     written: NDArray[np.int8]  # whether the moment gets a state row: UNWRITTEN, WRITTEN or REWRITTEN
 
 

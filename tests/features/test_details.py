@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from features import fold_layout as layout
-from features.details import detail_column, read_detail
+from features.details import detail_column, read_detail, store_code
 from features.events import EVENT_SCHEMA, parse_events, validate_table
 from features.signals import SIGNAL_NAMES, compute_signals
 from features.state import StateBatch, fold_customer
@@ -105,6 +105,19 @@ def test_what_cannot_be_understood_is_refused_by_both_ways_in(kind: str, propert
     good, bad = validate_table(history((kind, properties), (kind, {"other": 1})))
     assert [(row.field, words in row.reason) for row in rejected] == [("properties", True)]
     assert (good.num_rows, bad["field"].to_pylist()) == (1, ["properties"])
+
+
+def test_the_last_store_is_where_the_customer_last_did_something() -> None:
+    def at(*stores: tuple[str, str | None]) -> float:
+        events = history(*((kind, None) for kind, _ in stores))
+        places = pa.array([store for _, store in stores], pa.string())
+        column = events.column_names.index("store_id")
+        return float(fold_customer(events.set_column(column, "store_id", places)).scalar("last_store")[0])
+
+    assert at(("view", "north"), ("purchase", "south"), ("purchase", None)) == store_code("south")
+    assert at(("visit", "north"), ("send", "south"), ("feedback", "south")) == store_code("north")
+    assert np.isnan(at(("view", None), ("profile", "north")))
+    assert store_code("north") == float(int(store_code("north"))) < 2**53
 
 
 def test_only_the_telling_kinds_are_read() -> None:
