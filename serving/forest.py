@@ -8,7 +8,7 @@ the split knows missing values, and counts as 0 where it does not.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import lightgbm
 import numpy as np
@@ -79,11 +79,10 @@ class Forest:
 
     def raw(self, rows: Rows) -> Floats:
         """Rows (n, F) to every booster's sum of leaves (n, B): what LightGBM answers with `raw_score=True`."""
-        found = _walk(
+        return _walk(
             np.ascontiguousarray(rows), self.n_trees, self.root, self.feature, self.threshold, self.missing,
             self.default_left, self.children, self.leaf,
         )  # fmt: skip
-        return cast(Floats, found)
 
     def predict(self, rows: Rows) -> Floats:
         """Rows (n, F) to every booster's answer (n, B): what `Booster.predict` answers."""
@@ -158,7 +157,7 @@ def _walk(
                 node = root[tree]
                 tree += 1
                 while node >= 0:
-                    value = np.float64(rows[row, feature[node]])
+                    value = float(rows[row, feature[node]])
                     kind = missing[node]
                     if np.isnan(value) and kind != _NAN_IS_MISSING:
                         value = 0.0

@@ -48,7 +48,9 @@ def test_one_booster_answers_as_lightgbm_does(case: str) -> None:
 
 
 def test_several_boosters_answer_together_as_each_does_alone() -> None:
-    boosters = [(columns, grown(columns, seed, **parameters)) for seed, (columns, parameters) in enumerate(CASES.values())]
+    boosters = [
+        (columns, grown(columns, seed, **parameters)) for seed, (columns, parameters) in enumerate(CASES.values())
+    ]
     forest = Forest.joined([Forest.of(booster, np.array(columns), "a model") for columns, booster in boosters])
     asked = rows(50, 3)
     each = np.column_stack([booster.predict(asked[:, columns]) for columns, booster in boosters])

@@ -24,6 +24,7 @@ from training.reward_labels import RewardConfig, decision_entities
 from training.splits import TimeSplit
 
 CONFIG = load_config(Task.BEST_CHANNEL, CONFIGS / "best-channel-decisions.toml")
+CHANNELS = {arm.name: arm.channel for arm in CONFIG.arms}  # type: ignore[attr-defined]
 COSTS = {arm.name: arm.cost for arm in CONFIG.arms}  # type: ignore[attr-defined]
 
 
@@ -61,7 +62,7 @@ def learned(timeline: Path, **changes: object) -> Effects | None:
         None, None, 0, lambda _: None,  # type: ignore[arg-type]
     )  # fmt: skip
     config = EffectsConfig(**{**CONFIG.effects.model_dump(), **changes})  # type: ignore[attr-defined]
-    return learn_effects(ctx, config, COSTS, split)
+    return learn_effects(ctx, config, COSTS, CHANNELS, split)
 
 
 @pytest.fixture(scope="module")

@@ -148,7 +148,8 @@ def train_best_channel(ctx: TrainContext) -> TrainedModel:
     features_s = time.perf_counter() - started
     models = fit(data, config, ctx)
     costs = {arm.name: arm.cost for arm in config.arms}
-    effects = learn_effects(ctx, config.effects, costs, split)
+    channels = {arm.name: arm.channel for arm in config.arms}
+    effects = learn_effects(ctx, config.effects, costs, channels, split)
     fit_s = time.perf_counter() - started - features_s
     ctx.progress("best-channel: measuring on the test period")
     scores = [predict(model.booster, part.test.features) for model, part in zip(models, data, strict=True)]
