@@ -25,6 +25,7 @@ from training.policy_value import (
     NoOverlapError,
     Support,
     gain,
+    intervals,
     single_arm,
     statistics,
     support,
@@ -85,8 +86,8 @@ def judge_decisions(
     gains = {name: gain(ours["policy_value_dr"], values["policy_value_dr"]) for name, values in found.items()}
     return BenchmarkReport(
         task=Task.BEST_CHANNEL,
-        metrics={name: value.metric() for name, value in ours.items()},
-        baselines={name: {key: value.metric() for key, value in values.items()} for name, values in found.items()},
+        metrics=intervals(ours, _metric("")),
+        baselines={name: intervals(values, _metric("")) for name, values in found.items()},
         gains=gains,
         seconds={"fit": judged.fit_s, "predict": judged.predict_s, "total": time.perf_counter() - started},
         protocol=_protocol(decisions, judged, supports, gains),

@@ -18,11 +18,11 @@ from features.errors import InputError
 from features.two_part_score import TwoPart
 from features.vocabulary import Channel, Columns, Task
 from training.dataset import TrainingSet, build_training_set
-from training.metrics import FloatArray, Metric, mean, resample
+from training.metrics import FloatArray, Metric, Sampled, mean, resample
 from training.models.effect_policy import BEST_SINGLE_ARM, EffectPolicy, learn_policy
 from training.models.effects import EffectConfig, Linear, Trees, reward_model
 from training.models.two_part import Parts
-from training.policy_value import DecisionLog, IntArray, gain, known_arms, single_arm, statistics, support
+from training.policy_value import DecisionLog, IntArray, gain, intervals, known_arms, single_arm, statistics, support
 from training.results import TrainContext
 from training.reward_labels import ARM, RewardConfig, decision_entities, decision_log
 from training.splits import TimeSplit
@@ -191,10 +191,11 @@ def _measure(
     }
     wanted |= {f"logging_policy/{key}": mean(log.reward) for key in ("dr", "snips", "ips")}
     found = resample(wanted, log.members(), n_bootstrap=N_BOOTSTRAP, seed=seed)
-    tables: dict[str, dict[str, Metric]] = {}
+    parts: dict[str, dict[str, Sampled]] = {}
     for key, value in found.items():
         name, estimator = key.split("/")
-        tables.setdefault(name, {})[f"policy_value_{estimator}"] = value.metric()
+        parts.setdefault(name, {})[f"policy_value_{estimator}"] = value
+    tables = {name: intervals(values, "policy_value_") for name, values in parts.items()}
     ours = tables.pop("learned", {})
     gains = {f"{name}/policy_value_dr": gain(found["learned/dr"], found[f"{name}/dr"]) for name in tables if ours}
     return ours, tables, gains
