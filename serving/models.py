@@ -13,14 +13,14 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from features.churn_score import SCORE_FILE, ChurnScore, spread
+from features.effect_score import EffectScorer, load_effects
 from features.errors import MissingError, StoreError
+from features.forest import Forest
 from features.product_ranking import COMPANIONS_FILE, RANKER_FILE, Companions, Trees, rerank
 from features.sequences import model_inputs
 from features.signals import SIGNAL_NAMES
 from features.state import StateBatch, product_code
 from features.vocabulary import Channel, Task
-from serving.effects import EffectScorer, load_effects
-from serving.forest import Forest
 from serving.rules import Arm
 from serving.schemas import ModelInfo
 

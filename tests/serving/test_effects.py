@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from features.effect_score import EffectScorer, LinearEffects
 from features.signals import SIGNAL_NAMES
 from features.vocabulary import Channel, Task
 from serving.contacts import NOTHING_ARM, allowed_values, arm_value, best_arm_reasons, score_arms
-from serving.effects import EffectScorer, LinearEffects
 from serving.models import ChannelScorer, ModelCard
 from serving.policy import choice_chances
 from serving.rules import NOTHING, Arm, Eligibility, Rules

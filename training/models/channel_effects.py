@@ -14,22 +14,33 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from features.effect_score import NOTHING, load_effects
 from features.errors import InputError
+from features.signals import SIGNAL_NAMES
 from features.two_part_score import TwoPart
 from features.vocabulary import Channel, Columns, Task
 from training.dataset import TrainingSet, build_training_set
 from training.metrics import FloatArray, Metric, Sampled, mean, resample
-from training.models.effect_policy import BEST_SINGLE_ARM, EffectPolicy, learn_policy
+from training.models.effect_policy import BEST_SINGLE_ARM, EffectPolicy, best_eligible, learn_policy
 from training.models.effects import EffectConfig, Linear, Trees, reward_model
 from training.models.two_part import Parts
-from training.policy_value import DecisionLog, IntArray, gain, intervals, known_arms, single_arm, statistics, support
-from training.results import TrainContext
+from training.policy_value import (
+    DecisionLog,
+    IntArray,
+    gain,
+    intervals,
+    known_arms,
+    scores,
+    single_arm,
+    statistics,
+    support,
+)
+from training.results import PolicyEvidence, TrainContext
 from training.reward_labels import ARM, RewardConfig, decision_entities, decision_log
 from training.splits import TimeSplit
 
 logger = logging.getLogger(__name__)
 
-NOTHING: Final = "nothing"
 FILE: Final = "effects.json"
 ESTIMATORS: Final = ("dr", "snips", "ips", "dm")
 N_BOOTSTRAP: Final = 300
@@ -71,6 +82,7 @@ class Effects:
     gains: dict[str, Metric]
     rows: dict[str, int]
     seen: tuple[bool, ...]
+    evidence: PolicyEvidence
 
     def described(self) -> dict[str, Any]:
         """The content of `effects.json`: everything that serving needs, so that no booster file but `effect_<arm>.txt`."""
@@ -156,6 +168,50 @@ def learn_effects(
         gains=gains,
         rows={"train/decisions": int(early.sum()), "test/decisions": int(late.sum())},
         seen=tuple(known_arms(log.select(early)).tolist()),
+        evidence=_evidence(log.select(late), taken, expected(x[late]), whole.select(late), eligible[late], arms),
+    )
+
+
+def no_evidence() -> PolicyEvidence:
+    """Where no effects could be learned: a champion that has some is not replaced."""
+    nobody = np.zeros(0)
+    return PolicyEvidence(
+        learned=False,
+        refusal="it holds too few decisions with a pscore to learn effects from",
+        groups=nobody.astype(str),
+        scores=nobody,
+        logged=nobody,
+        rival=lambda folder: None if load_effects(folder, "The champion") is None else nobody,
+    )
+
+
+def _evidence(
+    log: DecisionLog,
+    taken: IntArray,
+    rewards: FloatArray,
+    rows: TrainingSet,
+    eligible: NDArray[np.bool_],
+    arms: tuple[str, ...],
+) -> PolicyEvidence:
+    """The policy's doubly robust score in every decision of `log`, and another version's where that has effects."""
+    score, at = scores(log, rewards), np.arange(len(log))
+    signals = rows.columns(SIGNAL_NAMES)
+
+    def rival(folder: Path) -> FloatArray | None:
+        scorer = load_effects(folder, "The champion")
+        if scorer is None:
+            return None
+        gains, known = scorer.gains(signals), {name: i for i, name in enumerate(scorer.arms)}
+        theirs = np.column_stack([gains[:, known[arm]] if arm in known else np.full(len(log), np.nan) for arm in arms])
+        return np.asarray(score[at, best_eligible(np.where(np.isnan(theirs), -np.inf, theirs), eligible)])
+
+    return PolicyEvidence(
+        learned=True,
+        refusal=support(log, single_arm(len(log), log.n_arms, taken)).refusal,
+        groups=log.members().astype(str),
+        scores=np.asarray(score[at, taken]),
+        logged=log.reward,
+        rival=rival,
     )
 
 

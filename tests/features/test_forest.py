@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from features.errors import StoreError
-from serving.forest import Forest
+from features.forest import Forest
 
 N_SIGNALS = 9
 

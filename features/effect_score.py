@@ -3,18 +3,19 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import StoreError
+from features.forest import Forest
 from features.signals import SIGNAL_NAMES
 from features.two_part_score import TwoPart
-from serving.forest import Forest
-from serving.rules import NOTHING
 
+NOTHING: Final = "nothing"
+"""The arm that does nothing, against which effects are."""
 Floats = NDArray[np.float64]
 Signals = NDArray[np.float32]
 
