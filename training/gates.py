@@ -37,6 +37,8 @@ class Gates(BaseModel):
     """Most that the calibration error may grow; None: not looked at."""
     floors: dict[str, float] = {}
     """Smallest allowed values of other metrics."""
+    min_policy_gain: float | None = None
+    """Lowest lower end of the policy's paired gain in value, where there is a policy; None: not looked at."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,20 @@ class Verdict:
         return "; ".join(self.reasons)
 
 
+@dataclass(frozen=True)
+class PolicyGain:
+    """How a challenger's policy compares with `rival` on later decisions: doubly robust, paired, mean per decision."""
+
+    rival: str
+    champion: int | None
+    """The champion's version when the two were compared."""
+    refusal: str = ""
+    """Why the log could not tell, or nothing."""
+    value: float = float("nan")
+    low: float = float("nan")
+    high: float = float("nan")
+
+
 def load_gates(task: Task, path: Path = GATES_FILE) -> Gates:
     """The rules for a task. Raises InputError when the file lacks the task or has unknown keys."""
     try:
@@ -60,7 +76,7 @@ def load_gates(task: Task, path: Path = GATES_FILE) -> Gates:
         ) from error
 
 
-def judge_first(gates: Gates, found: Mapping[str, float]) -> Verdict:
+def judge_first(gates: Gates, found: Mapping[str, float], policy: PolicyGain | None = None) -> Verdict:
     """Without a champion: the challenger's run (`found`: stored metric keys) against its own baselines."""
     primary = metric_key(gates.primary)
     ours = found.get(primary, float("nan"))
@@ -69,11 +85,18 @@ def judge_first(gates: Gates, found: Mapping[str, float]) -> Verdict:
         if gates.beat_baselines and key.startswith(BASELINE_PREFIX) and key.endswith(f".{primary}"):
             name = key.removeprefix(BASELINE_PREFIX).removesuffix(f".{primary}")
             rules.append((better(gates.primary, ours, theirs), f"{gates.primary} {ours:.4f}, {name} has {theirs:.4f}"))
+    if policy is not None and policy.refusal:
+        rules += _policy_rules(gates, policy, None)
     return _verdict(rules)
 
 
 def judge_against(
-    gates: Gates, found: Mapping[str, float], challenger: pd.DataFrame, champion: pd.DataFrame
+    gates: Gates,
+    found: Mapping[str, float],
+    challenger: pd.DataFrame,
+    champion: pd.DataFrame,
+    policy: PolicyGain | None = None,
+    champion_version: int | None = None,
 ) -> Verdict:
     """Against a champion: both evaluations (see TrainedModel) hold the same keys and are compared in pairs."""
     ours = challenger.set_index("key").sort_index()
@@ -97,7 +120,21 @@ def judge_against(
         ours_ece, theirs_ece = _statistic("ece", ours)(n), _statistic("ece", theirs)(n)
         fine = ours_ece <= theirs_ece + gates.max_ece_increase
         rules.append((fine, f"calibration error {ours_ece:.4f}, the champion's {theirs_ece:.4f}"))
+    if policy is not None:
+        rules += _policy_rules(gates, policy, champion_version)
     return _verdict(rules)
+
+
+def _policy_rules(gates: Gates, policy: PolicyGain, champion: int | None) -> list[tuple[bool, str]]:
+    if gates.min_policy_gain is None:
+        return []
+    if policy.refusal:
+        return [(False, f"what its choices are worth cannot be told from the log: {policy.refusal}")]
+    if policy.champion != champion:
+        return [(False, f"its choices were compared with another champion (version {policy.champion}): train it again")]
+    gain = Metric(policy.value, policy.low, policy.high)
+    text = f"value of its choices over {policy.rival}'s {gain} per decision (doubly robust, paired)"
+    return [(policy.low >= gates.min_policy_gain, f"{text}, needs >= {gates.min_policy_gain:g}")]
 
 
 def _gain(name: str, ours: pd.DataFrame, theirs: pd.DataFrame, groups: np.ndarray) -> Metric:

@@ -7,7 +7,7 @@ import logging
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +18,9 @@ from features.errors import InputError, MissingError
 from features.settings import Settings
 from features.vocabulary import Task
 from training import plots, registry, tracking
-from training.metrics import Metric
-from training.results import Progress, TrainContext, TrainedModel
+from training.gates import PolicyGain
+from training.metrics import Metric, bootstrap_mean
+from training.results import PolicyEvidence, Progress, TrainContext, TrainedModel
 from training.tracking import CHAMPION, EVALUATION_FILE, FIGURES_FILE, ModelVersion, Run
 
 logger = logging.getLogger(__name__)
@@ -209,6 +210,8 @@ def _record(run: Run, trained: TrainedModel, settings: Settings, config: BaseMod
     if trained.evaluation is not None:
         run.log_table(trained.evaluation, EVALUATION_FILE)
         _rescore_champion(run, trained, settings)
+    if trained.policy is not None:
+        _compare_policies(run, trained.policy, trained.task, settings)
     tags = {
         **identity,
         "task": trained.task.value,
@@ -226,6 +229,22 @@ def _rescore_champion(run: Run, trained: TrainedModel, settings: Settings) -> No
         return
     scores = trained.rescore(tracking.local_model(settings, champion))
     run.log_table(trained.evaluation.assign(score=scores), registry.rescored_file(champion.version))
+
+
+def _compare_policies(run: Run, policy: PolicyEvidence, task: Task, settings: Settings) -> None:
+    """Keep how the policy compares with the champion's on the same decisions, where either of them has one."""
+    champion = tracking.by_alias(settings, task, CHAMPION)
+    theirs = None if champion is None else policy.rival(tracking.local_model(settings, champion))
+    if not policy.learned and theirs is None:
+        return
+    version = None if champion is None else champion.version
+    rival = "the log's own decisions" if theirs is None else f"version {version}"
+    if policy.refusal:
+        found = PolicyGain(rival, version, policy.refusal)
+    else:
+        gain = bootstrap_mean(policy.scores - (policy.logged if theirs is None else theirs), policy.groups)
+        found = PolicyGain(rival, version, "", gain.value, gain.low, gain.high)
+    run.log_json(asdict(found), registry.POLICY_FILE)
 
 
 def _promote_first(task: Task, settings: Settings, wanted: bool, force: bool) -> tuple[bool, tuple[str, ...]]:

@@ -18,12 +18,14 @@ from training.decision_table import Decisions, read_decisions
 from training.metrics import FloatArray, Metric, Sampled, Statistic, mean, resample
 from training.models.effect_policy import BEST_SINGLE_ARM, EffectPolicy, best_eligible, fold_numbers, learn_policy
 from training.models.effects import EffectConfig, reward_model
+from training.models.two_part import Parts
 from training.policy_value import (
     DecisionLog,
     IntArray,
     NoOverlapError,
     Support,
     gain,
+    intervals,
     single_arm,
     statistics,
     support,
@@ -84,8 +86,8 @@ def judge_decisions(
     gains = {name: gain(ours["policy_value_dr"], values["policy_value_dr"]) for name, values in found.items()}
     return BenchmarkReport(
         task=Task.BEST_CHANNEL,
-        metrics={name: value.metric() for name, value in ours.items()},
-        baselines={name: {key: value.metric() for key, value in values.items()} for name, values in found.items()},
+        metrics=intervals(ours, _metric("")),
+        baselines={name: intervals(values, _metric("")) for name, values in found.items()},
         gains=gains,
         seconds={"fit": judged.fit_s, "predict": judged.predict_s, "total": time.perf_counter() - started},
         protocol=_protocol(decisions, judged, supports, gains),
@@ -104,6 +106,7 @@ def cross_fit(
     """Policies, rewards and effects of every row from the other folds; customers stay together."""
     log, x, eligible = decisions.log, decisions.x, decisions.eligible
     n, k = len(log), log.n_arms
+    parts = Parts.of(decisions.arms, decisions.reference_arm())
     folds = fold_numbers(log.members(), n_folds, seed)
     rewards, effects = np.empty((n, k)), np.empty((n, k))
     chosen = {name: np.zeros(n, np.int64) for name in (LEARNED, BEST_SINGLE_ARM, UNGATED)}
@@ -114,7 +117,7 @@ def cross_fit(
         started = time.perf_counter()
         mine = folds == fold
         known, here = (None, None) if eligible is None else (eligible[~mine], eligible[mine])
-        policy = learn_policy(x[~mine], log.select(~mine), config, seed=seed + fold, eligible=known)
+        policy = learn_policy(x[~mine], log.select(~mine), config, seed=seed + fold, eligible=known, parts=parts)
         expected = reward_model(x[~mine], log.select(~mine), config, seed + fold)
         fitted = time.perf_counter()
         rewards[mine] = expected(x[mine])

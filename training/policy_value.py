@@ -122,7 +122,21 @@ def evaluate(
         raise NoOverlapError(found.refusal, repair="Log decisions that explore all arms, with their pscore.")
     wanted = statistics(log, chances, rewards, max_weight=max_weight)
     sampled = resample(wanted, log.members(), n_bootstrap=n_bootstrap, seed=seed)
-    return PolicyValue({name: value.metric() for name, value in sampled.items()}, found)
+    return PolicyValue(intervals(sampled), found)
+
+
+def intervals(sampled: Mapping[str, Sampled], prefix: str = "") -> dict[str, Metric]:
+    """Every estimate with its 95 % interval; names begin with `prefix`.
+
+    What a model says on resampled rows does not vary with how wrong the model is. So the interval of dm is that of dr,
+    which corrects the model by what it missed, stretched to hold the estimate itself.
+    """
+    found = {name: value.metric() for name, value in sampled.items()}
+    model, robust = found.get(f"{prefix}dm"), found.get(f"{prefix}dr")
+    if model is not None and robust is not None:
+        low, high = min(model.value, robust.low), max(model.value, robust.high)
+        found[f"{prefix}dm"] = Metric(model.value, low, high)
+    return found
 
 
 def statistics(
@@ -132,7 +146,7 @@ def statistics(
 
     ips: mean of w r. snips: sum of w r / sum of w. dm: mean of sum_a pi(a) q(a). dr: dm + mean of w (r - q(taken)).
     sndr: dm + sum of w (r - q(taken)) / sum of w. switch_dr: dr without the correction where w > max_weight.
-    clipped_ips, clipped_dr: w bounded by max_weight. The interval of dm leaves out the model's own error: read dr's.
+    clipped_ips, clipped_dr: w bounded by max_weight.
     """
     w = weights(log, chances)
     bound = float(np.sqrt(len(log))) if max_weight is None else max_weight

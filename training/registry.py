@@ -11,12 +11,14 @@ from features.errors import MissingError, OmniError
 from features.settings import Settings
 from features.vocabulary import Task
 from training import tracking
-from training.gates import Verdict, judge_against, judge_first, load_gates
+from training.gates import PolicyGain, Verdict, judge_against, judge_first, load_gates
 from training.tracking import CHALLENGER, CHAMPION, EVALUATION_FILE, ModelVersion
 
 logger = logging.getLogger(__name__)
 
 HISTORY_TAG = "champion_history"
+POLICY_FILE = "policy_gain.json"
+"""Where a challenger's run keeps how its policy compares with the champion's: a PolicyGain."""
 
 
 class GateError(OmniError):
@@ -88,13 +90,15 @@ def judge(challenger: ModelVersion, champion: ModelVersion | None, settings: Set
     """The gates' verdict on a challenger, without changing anything."""
     gates = load_gates(challenger.task)
     found = tracking.run_metrics(settings, challenger.run_id)
+    compared = tracking.run_json(settings, challenger.run_id, POLICY_FILE)
+    policy = None if compared is None else PolicyGain(**compared)
     if champion is None:
-        return judge_first(gates, found)
+        return judge_first(gates, found, policy)
     ours = tracking.run_table(settings, challenger.run_id, EVALUATION_FILE)
     theirs = _champion_scores(challenger, champion, settings)
     if ours is None or theirs is None:
         return Verdict(False, ("no test rows were kept to compare the two in pairs",))
-    return judge_against(gates, found, ours, theirs)
+    return judge_against(gates, found, ours, theirs, policy, champion.version)
 
 
 def _champion_scores(challenger: ModelVersion, champion: ModelVersion, settings: Settings) -> pd.DataFrame | None:

@@ -34,6 +34,24 @@ class TrainContext:
 
 
 @dataclass(frozen=True)
+class PolicyEvidence:
+    """What a policy earns in each of n logged decisions that it was not learned from, as the gates compare two versions.
+
+    `scores` (n,) are doubly robust, of the customers `groups` (n,); `logged` (n,) is what the decisions really earned.
+    `rival` takes the folder of another version's files and answers its scores of the same decisions, or None where that
+    version chooses by no effects. `refusal` says why the log cannot tell, or nothing; without `learned` this version
+    chooses by no effects itself.
+    """
+
+    learned: bool
+    refusal: str
+    groups: NDArray[np.str_]
+    scores: NDArray[np.float64]
+    logged: NDArray[np.float64]
+    rival: Callable[[Path], NDArray[np.float64] | None]
+
+
+@dataclass(frozen=True)
 class TrainedModel:
     """A fitted model, measured on a test period that neither fitting nor calibration saw.
 
@@ -43,7 +61,8 @@ class TrainedModel:
     `customer_id`, `label`, `score` and `part` (e.g. an arm): with it two versions are compared in pairs. For ranking
     metrics, which are means over customers, `score` is the metric's value in that row and `label` is missing.
     `rescore` takes the folder of another version's model files and answers its scores on the same rows, in order.
-    `gains` maps a baseline's name to the paired difference of the primary metric, model minus baseline.
+    `gains` maps a baseline's name to the paired difference of the primary metric, model minus baseline. `policy` is there
+    where a model chooses between ways of acting.
     """
 
     task: Task
@@ -56,3 +75,4 @@ class TrainedModel:
     evaluation: pd.DataFrame | None = None
     rescore: Callable[[Path], NDArray[np.float64]] | None = None
     gains: Mapping[str, Metric] = field(default_factory=dict)
+    policy: PolicyEvidence | None = None

@@ -22,12 +22,13 @@ from training.metrics import auc, bootstrap, log_loss, mean, resample
 from training.models.boosted import shrunk_rate
 from training.models.effect_policy import learn_policy
 from training.models.effects import EffectConfig, reward_model
+from training.models.two_part import Parts
 from training.policy_value import gain, single_arm, statistics, support
 
 WINDOW_H = 72
 LEARN_UNTIL_H, JUDGE_FROM_H = 408, 504
 NOTHING = "nothing"
-CONFIG = EffectConfig(learners=("dr_linear", "t_learner", "s_learner"))
+CONFIG = EffectConfig(learners=("two_part", "dr_linear", "t_learner", "s_learner"))
 CLAIMS = """
 What can be claimed: offers and silence were drawn by chance (the balance above), so the values are those of the policies
 in this log, for spending within 72 hours. What cannot: the data is simulated by its publisher; an offer's channels come
@@ -165,7 +166,8 @@ def views(
 def policies(decisions: Decisions, learn: np.ndarray, judge: np.ndarray, seed: int) -> None:
     """The values of the learned policy and of simple ones, doubly robust and self-normalised."""
     x, log = decisions.x, decisions.log
-    policy = learn_policy(x[learn], log.select(learn), CONFIG, seed=seed)
+    parts = Parts.of(decisions.arms, decisions.reference_arm())
+    policy = learn_policy(x[learn], log.select(learn), CONFIG, seed=seed, parts=parts)
     rewards = reward_model(x[learn], log.select(learn), CONFIG, seed)(x[judge])
     test = log.select(judge)
     n, k = len(test), test.n_arms

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from features.effect_score import EffectScorer, LinearEffects
 from features.signals import SIGNAL_NAMES
 from features.vocabulary import Channel, Task
 from serving.contacts import NOTHING_ARM, allowed_values, arm_value, best_arm_reasons, score_arms
-from serving.effects import EffectScorer
 from serving.models import ChannelScorer, ModelCard
 from serving.policy import choice_chances
 from serving.rules import NOTHING, Arm, Eligibility, Rules
@@ -42,7 +42,7 @@ def signals(first: float, occasions: float) -> np.ndarray:
 
 
 def test_a_customers_own_difference_counts_the_more_the_more_is_known() -> None:
-    linear = scorer(fill=np.zeros(1), weights=np.array([[-2.0, 0.0, 1.0]]), shift=np.zeros(3))
+    linear = scorer(model=LinearEffects(np.zeros(1), np.array([[-2.0, 0.0, 1.0]]), np.zeros(3)))
     assert linear.gains(signals(1.0, 0.0))[0, :2].tolist() == [0.0, 0.5]
     # nothing loses slope 0.5 * 2 of which 3 / (3 + 3) counts
     assert linear.gains(signals(1.0, 3.0))[0, 1] == pytest.approx(0.5 + 0.5 * 1.0)

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from features.effect_score import load_effects
 from features.signals import SIGNAL_NAMES, compute_signals
 from features.simulator import WorldConfig, simulate
 from features.state import StateBatch
 from features.timeline import ORDER, timeline_rows
 from features.vocabulary import Task
-from serving.effects import load_effects
 from training.benchmark import MemoryStates
-from training.models.channel_effects import Effects, EffectsConfig, learn_effects, summary
+from training.models.channel_effects import Effects, EffectsConfig, learn_effects, no_evidence, summary
 from training.pipeline import CONFIGS, load_config
 from training.plots import policy_values
 from training.results import TrainContext
@@ -24,6 +24,7 @@ from training.reward_labels import RewardConfig, decision_entities
 from training.splits import TimeSplit
 
 CONFIG = load_config(Task.BEST_CHANNEL, CONFIGS / "best-channel-decisions.toml")
+CHANNELS = {arm.name: arm.channel for arm in CONFIG.arms}  # type: ignore[attr-defined]
 COSTS = {arm.name: arm.cost for arm in CONFIG.arms}  # type: ignore[attr-defined]
 
 
@@ -61,7 +62,7 @@ def learned(timeline: Path, **changes: object) -> Effects | None:
         None, None, 0, lambda _: None,  # type: ignore[arg-type]
     )  # fmt: skip
     config = EffectsConfig(**{**CONFIG.effects.model_dump(), **changes})  # type: ignore[attr-defined]
-    return learn_effects(ctx, config, COSTS, split)
+    return learn_effects(ctx, config, COSTS, CHANNELS, split)
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +139,22 @@ def test_nobody_known_gets_the_populations_answer(effects: Effects, tmp_path: Pa
 def test_too_few_decisions_teach_nothing(timeline: Path) -> None:
     assert learned(timeline, min_decisions=100_000) is None
     assert "too few decisions" in summary(None)
+
+
+def test_two_policies_are_compared_on_the_same_decisions(effects: Effects, timeline: Path, tmp_path: Path) -> None:
+    evidence = effects.evidence
+    assert (evidence.learned, evidence.refusal) == (True, "")
+    assert evidence.scores.mean() == pytest.approx(effects.metrics["policy_value_dr"].value)
+    assert evidence.logged.mean() == pytest.approx(effects.baselines["logging_policy"]["policy_value_dr"].value)
+    assert evidence.rival(tmp_path) is None  # a version without effects
+    effects.write(tmp_path)
+    theirs = evidence.rival(tmp_path)
+    assert theirs is not None
+    assert np.mean(theirs == evidence.scores) > 0.99  # the same choices, but for ties within rounding
+    everybody = learned(timeline, learner={"learners": ["dr_linear"], "max_rounds": 1})
+    assert everybody is not None
+    everybody.write(tmp_path)
+    other = evidence.rival(tmp_path)
+    assert other is not None
+    assert not np.array_equal(other, evidence.scores)
+    assert no_evidence().rival(tmp_path) is not None

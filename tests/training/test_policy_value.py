@@ -77,7 +77,7 @@ def bandit(n: int, seed: int) -> tuple[DecisionLog, np.ndarray, np.ndarray, np.n
 
 def test_intervals_hold_the_true_value_at_their_rate() -> None:
     true_value = 0.1 + 0.4 * 0.75  # the mean of 0.1 + 0.4 x over x above one half, and the same below
-    held = {"ips": 0, "snips": 0, "dr": 0, "sndr": 0, "clipped_dr": 0}
+    held = {"ips": 0, "snips": 0, "dm": 0, "dr": 0, "sndr": 0, "switch_dr": 0, "clipped_dr": 0}
     for seed in range(100):
         log, policy, rewards, _ = bandit(400, seed)
         found = evaluate(log, policy, rewards, n_bootstrap=150, seed=seed).estimates
@@ -85,6 +85,14 @@ def test_intervals_hold_the_true_value_at_their_rate() -> None:
             held[name] += found[name].low <= true_value <= found[name].high
     # 95 of 100 with a standard deviation of 2.2
     assert {name: count for name, count in held.items() if not 89 <= count <= 100} == {}
+
+
+def test_the_interval_of_the_direct_method_knows_that_its_model_may_be_wrong() -> None:
+    log, policy, rewards, _ = bandit(400, 0)
+    found = evaluate(log, policy, rewards, n_bootstrap=150).estimates
+    assert (found["dm"].value, found["dm"].low, found["dm"].high) == (0.25, 0.25, found["dr"].high)
+    right = evaluate(log, policy, np.full((400, 3), found["dr"].value), n_bootstrap=150).estimates
+    assert (right["dm"].low, right["dm"].high) == (right["dr"].low, right["dr"].high)
 
 
 def test_weighting_is_unbiased_where_the_model_is_wrong_and_the_direct_method_is_not() -> None:

@@ -17,7 +17,7 @@ from features.settings import Settings
 from features.vocabulary import Task
 from training import gates, pipeline, registry, tracking
 from training.benchmark import MemoryStates, as_timeline
-from training.gates import Gates, judge_against, judge_first
+from training.gates import Gates, PolicyGain, Verdict, judge_against, judge_first
 from training.metrics import Metric
 from training.models import best_channel, boosted
 from training.models.best_channel import ArmConfig, ArmModel
@@ -240,6 +240,29 @@ def test_the_first_version_must_beat_every_baseline() -> None:
     verdict = judge_first(rules, {"log_loss": 0.3, "baseline.a.log_loss": 0.4, "baseline.b.log_loss": 0.2})
     assert not verdict.passed
     assert "refused: log_loss 0.3000, b has 0.2000" in str(verdict)
+
+
+def test_a_policy_must_not_be_worth_less_than_the_champions() -> None:
+    rules = Gates(primary="ndcg@10", min_policy_gain=0.0)
+    low, high = evaluation([0.1, 0.5, 0.2, 0.4] * 30), evaluation([0.2, 0.6, 0.3, 0.5] * 30)
+
+    def verdict(policy: PolicyGain | None, champion: int = 3) -> Verdict:
+        return judge_against(rules, {}, high, low, policy, champion)
+
+    assert verdict(None).passed
+    assert verdict(PolicyGain("version 3", 3, "", 0.0, 0.0, 0.0)).passed  # the same choices
+    assert verdict(PolicyGain("version 3", 3, "", 0.5, 0.1, 0.9)).passed
+    unsure = verdict(PolicyGain("version 3", 3, "", 0.5, -0.1, 1.1))
+    assert not unsure.passed
+    assert "refused: value of its choices over version 3's 0.5000 [-0.1000, 1.1000] per decision" in str(unsure)
+    assert "compared with another champion (version 2)" in str(verdict(PolicyGain("version 2", 2, "", 0.5, 0.1, 0.9)))
+    untold = PolicyGain("version 3", 3, "3.0 effective rows")
+    assert "refused: what its choices are worth cannot be told from the log: 3.0 effective" in str(verdict(untold))
+    first = judge_first(rules, {"ndcg_at_10": 0.5}, PolicyGain("the log's own decisions", None, "3.0 effective rows"))
+    assert not first.passed
+    assert judge_first(
+        rules, {"ndcg_at_10": 0.5}, PolicyGain("the log's own decisions", None, "", 0.1, -0.1, 0.3)
+    ).passed
 
 
 def test_every_task_has_gates_and_a_broken_file_is_named(tmp_path: Path) -> None:

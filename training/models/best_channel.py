@@ -20,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from features.effect_score import NOTHING
 from features.errors import InputError
 from features.vocabulary import Channel, Columns, EventKind, Task
 from training import plots
@@ -35,7 +36,7 @@ from training.models.boosted import (
     predict,
     shrunk_rate,
 )
-from training.models.channel_effects import NOTHING, Effects, EffectsConfig, learn_effects, summary
+from training.models.channel_effects import Effects, EffectsConfig, learn_effects, no_evidence, summary
 from training.results import TrainContext, TrainedModel
 from training.splits import TimeSplit
 from training.tracking import Run
@@ -148,7 +149,8 @@ def train_best_channel(ctx: TrainContext) -> TrainedModel:
     features_s = time.perf_counter() - started
     models = fit(data, config, ctx)
     costs = {arm.name: arm.cost for arm in config.arms}
-    effects = learn_effects(ctx, config.effects, costs, split)
+    channels = {arm.name: arm.channel for arm in config.arms}
+    effects = learn_effects(ctx, config.effects, costs, channels, split)
     fit_s = time.perf_counter() - started - features_s
     ctx.progress("best-channel: measuring on the test period")
     scores = [predict(model.booster, part.test.features) for model, part in zip(models, data, strict=True)]
@@ -189,6 +191,7 @@ def train_best_channel(ctx: TrainContext) -> TrainedModel:
         log_model=lambda run: log_model(run, models, data[0].test, metadata, effects),
         evaluation=evaluation_table(data, scores),
         rescore=lambda folder: _rescore(folder, data),
+        policy=effects.evidence if effects else no_evidence(),
     )
 
 

@@ -11,22 +11,36 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from features.effect_score import NOTHING, load_effects
 from features.errors import InputError
-from features.vocabulary import Columns, Task
+from features.signals import SIGNAL_NAMES
+from features.two_part_score import TwoPart
+from features.vocabulary import Channel, Columns, Task
 from training.dataset import TrainingSet, build_training_set
-from training.metrics import FloatArray, Metric, mean, resample
-from training.models.effect_policy import BEST_SINGLE_ARM, EffectPolicy, learn_policy
+from training.metrics import FloatArray, Metric, Sampled, mean, resample
+from training.models.effect_policy import BEST_SINGLE_ARM, EffectPolicy, best_eligible, learn_policy
 from training.models.effects import EffectConfig, Linear, Trees, reward_model
-from training.policy_value import DecisionLog, gain, known_arms, single_arm, statistics, support
-from training.results import TrainContext
+from training.models.two_part import Parts
+from training.policy_value import (
+    DecisionLog,
+    IntArray,
+    gain,
+    intervals,
+    known_arms,
+    scores,
+    single_arm,
+    statistics,
+    support,
+)
+from training.results import PolicyEvidence, TrainContext
 from training.reward_labels import ARM, RewardConfig, decision_entities, decision_log
 from training.splits import TimeSplit
 
 logger = logging.getLogger(__name__)
 
-NOTHING: Final = "nothing"
 FILE: Final = "effects.json"
 ESTIMATORS: Final = ("dr", "snips", "ips", "dm")
 N_BOOTSTRAP: Final = 300
@@ -51,7 +65,7 @@ class EffectsConfig(BaseModel):
     """With fewer logged decisions before the test period no effects are learned."""
     history_prior: float = Field(3.0, ge=0)
     """A customer's own difference counts n / (n + this) after n active moments: nobody known gets the population's answer."""
-    learner: EffectConfig = EffectConfig(learners=("dr_linear", "dr_trees", "t_linear", "t_learner"))
+    learner: EffectConfig = EffectConfig(learners=("two_part", "dr_linear", "dr_trees", "t_linear", "t_learner"))
     """The learners and their size."""
 
 
@@ -68,6 +82,7 @@ class Effects:
     gains: dict[str, Metric]
     rows: dict[str, int]
     seen: tuple[bool, ...]
+    evidence: PolicyEvidence
 
     def described(self) -> dict[str, Any]:
         """The content of `effects.json`: everything that serving needs, so that no booster file but `effect_<arm>.txt`."""
@@ -84,7 +99,9 @@ class Effects:
             "centre": policy.centre.tolist(),
             "seen": list(self.seen),
         }
-        if policy.personal and isinstance(policy.predict, Linear):
+        if policy.personal and isinstance(policy.predict, TwoPart):
+            found["two_part"] = policy.predict.described()
+        elif policy.personal and isinstance(policy.predict, Linear):
             model = policy.predict
             found["linear"] = {
                 "fill": model.fill.tolist(), "weights": model.weights.tolist(), "shift": model.shift.tolist()
@@ -106,9 +123,12 @@ class Effects:
 
 
 def learn_effects(
-    ctx: TrainContext, config: EffectsConfig, costs: dict[str, float], split: TimeSplit
+    ctx: TrainContext, config: EffectsConfig, costs: dict[str, float], channels: dict[str, Channel], split: TimeSplit
 ) -> Effects | None:
-    """Effects of the arms in `costs` and of nothing, or None where too few decisions were logged to learn from."""
+    """Effects of the arms in `costs` and of nothing, or None where too few decisions were logged to learn from.
+
+    `channels` has the channel of every arm: by one that a customer refused they are not reached.
+    """
     rows = decision_entities(ctx.settings.timeline_path, config.reward, costs, split.test_end)
     arms = (NOTHING, *costs)
     rows = rows[rows[ARM].isin(arms)].reset_index(drop=True)
@@ -125,9 +145,19 @@ def learn_effects(
         raise InputError("No signal begins with a name in effects.signals.", repair="See features/signals.py.")
     x, trust = whole.columns(names), trust_of(whole, config.history_prior)
     log = decision_log(rows, arms)
-    policy = learn_policy(x[early], log.select(early), config.learner, seed=ctx.seed, trust=trust[early])
+    eligible = eligible_arms(whole, arms, channels)
+    policy = learn_policy(
+        x[early],
+        log.select(early),
+        config.learner,
+        seed=ctx.seed,
+        trust=trust[early],
+        eligible=eligible[early],
+        parts=Parts.of(arms, arms.index(NOTHING)),
+    )
     expected = reward_model(x[early], log.select(early), config.learner, ctx.seed)
-    metrics, baselines, gains = _measure(log.select(late), policy, expected(x[late]), x[late], trust[late], ctx.seed)
+    taken = policy.arms(x[late], trust[late], eligible[late])
+    metrics, baselines, gains = _measure(log.select(late), policy, taken, expected(x[late]), ctx.seed)
     return Effects(
         arms=arms,
         policy=policy,
@@ -138,6 +168,50 @@ def learn_effects(
         gains=gains,
         rows={"train/decisions": int(early.sum()), "test/decisions": int(late.sum())},
         seen=tuple(known_arms(log.select(early)).tolist()),
+        evidence=_evidence(log.select(late), taken, expected(x[late]), whole.select(late), eligible[late], arms),
+    )
+
+
+def no_evidence() -> PolicyEvidence:
+    """Where no effects could be learned: a champion that has some is not replaced."""
+    nobody = np.zeros(0)
+    return PolicyEvidence(
+        learned=False,
+        refusal="it holds too few decisions with a pscore to learn effects from",
+        groups=nobody.astype(str),
+        scores=nobody,
+        logged=nobody,
+        rival=lambda folder: None if load_effects(folder, "The champion") is None else nobody,
+    )
+
+
+def _evidence(
+    log: DecisionLog,
+    taken: IntArray,
+    rewards: FloatArray,
+    rows: TrainingSet,
+    eligible: NDArray[np.bool_],
+    arms: tuple[str, ...],
+) -> PolicyEvidence:
+    """The policy's doubly robust score in every decision of `log`, and another version's where that has effects."""
+    score, at = scores(log, rewards), np.arange(len(log))
+    signals = rows.columns(SIGNAL_NAMES)
+
+    def rival(folder: Path) -> FloatArray | None:
+        scorer = load_effects(folder, "The champion")
+        if scorer is None:
+            return None
+        gains, known = scorer.gains(signals), {name: i for i, name in enumerate(scorer.arms)}
+        theirs = np.column_stack([gains[:, known[arm]] if arm in known else np.full(len(log), np.nan) for arm in arms])
+        return np.asarray(score[at, best_eligible(np.where(np.isnan(theirs), -np.inf, theirs), eligible)])
+
+    return PolicyEvidence(
+        learned=True,
+        refusal=support(log, single_arm(len(log), log.n_arms, taken)).refusal,
+        groups=log.members().astype(str),
+        scores=np.asarray(score[at, taken]),
+        logged=log.reward,
+        rival=rival,
     )
 
 
@@ -147,12 +221,20 @@ def trust_of(rows: TrainingSet, prior: float) -> FloatArray:
     return np.asarray(n / np.maximum(n + prior, 1e-12))
 
 
+def eligible_arms(rows: TrainingSet, arms: tuple[str, ...], channels: dict[str, Channel]) -> NDArray[np.bool_]:
+    """Whether each arm may be sent, (n, arms): not by a channel that the customer had refused by then."""
+    every = np.ones(len(rows), bool)
+    return np.column_stack(
+        [rows.column(f"consent_{channels[arm].value}") != 0.0 if arm in channels else every for arm in arms]
+    )
+
+
 def _measure(
-    log: DecisionLog, policy: EffectPolicy, rewards: FloatArray, x: np.ndarray, trust: FloatArray, seed: int
+    log: DecisionLog, policy: EffectPolicy, taken: IntArray, rewards: FloatArray, seed: int
 ) -> tuple[dict[str, Metric], dict[str, dict[str, Metric]], dict[str, Metric]]:
     n, k = len(log), log.n_arms
     chances = {
-        "learned": single_arm(n, k, policy.arms(x, trust)),
+        "learned": single_arm(n, k, taken),
         BEST_SINGLE_ARM: single_arm(n, k, policy.base_arm),
         "random": np.full((n, k), 1.0 / k),
     }
@@ -165,10 +247,11 @@ def _measure(
     }
     wanted |= {f"logging_policy/{key}": mean(log.reward) for key in ("dr", "snips", "ips")}
     found = resample(wanted, log.members(), n_bootstrap=N_BOOTSTRAP, seed=seed)
-    tables: dict[str, dict[str, Metric]] = {}
+    parts: dict[str, dict[str, Sampled]] = {}
     for key, value in found.items():
         name, estimator = key.split("/")
-        tables.setdefault(name, {})[f"policy_value_{estimator}"] = value.metric()
+        parts.setdefault(name, {})[f"policy_value_{estimator}"] = value
+    tables = {name: intervals(values, "policy_value_") for name, values in parts.items()}
     ours = tables.pop("learned", {})
     gains = {f"{name}/policy_value_dr": gain(found["learned/dr"], found[f"{name}/dr"]) for name in tables if ours}
     return ours, tables, gains

@@ -1,11 +1,13 @@
 """Features and a decision log in, a policy out that leaves the best single arm only where the log proves a gain.
 
-A learner's effects are calibrated on rows that it did not see (the slope of the scores on the predictions, as in the
-best linear predictor of Chernozhukov et al. 2018) and shrunk by that slope. Where the slope is not beyond doubt above
-zero, so that customers are not proven to differ, or the policy gains nothing on those rows, it is the best single arm.
+Every candidate's effects are calibrated on rows that it did not see and shrunk by what they say: those of the two-part
+model by whether it foretells who responds (`two_part_policy`), the others' by the slope of the doubly robust scores on the
+predictions (the best linear predictor of Chernozhukov et al. 2018). Where no slope is beyond doubt above zero, so that
+customers are not proven to differ, or the policy loses on those rows, everybody gets what is best on the whole. Of those
+that are proven the steadiest is taken whose gain is not behind the best one's by more than its standard error.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,12 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.metrics import FloatArray
-from training.models.effects import EffectConfig, EffectLearner, Features, Predict, candidates, reward_model
+from training.models.effects import (
+    LEARNERS,
+    TWO_PART,
+    EffectConfig,
+    Features,
+    Predict,
+    candidates,
+    reward_model,
+)
+from training.models.two_part import Parts
+from training.models.two_part_policy import CrossedTwoPart, cross_two_part, final_two_part
 from training.policy_value import DecisionLog, IntArray, known_arms, scores
 
 BEST_SINGLE_ARM: Final = "best_single_arm"
-GATE_Z: Final = 2.33
-"""Standard errors by which the slope must be above 0: five learners compete, so 5 % in all is 1 % each."""
+GATE_Z: Final = 2.4
+"""Standard errors by which a slope must be above 0: six learners compete, so 5 % in all is 0.8 % each."""
 MAX_SLOPE: Final = 1.5
 
 
@@ -74,8 +86,73 @@ class _Candidate:
     slope: float
     slope_z: float
     centre: FloatArray
-    gain: float
+    gains: FloatArray  # (n,) score of the arm chosen less that of the arm that is best on the whole
     error: float
+    final: Callable[[], Predict]
+
+    @property
+    def gain(self) -> float:
+        return float(self.gains.mean())
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """What candidates are judged by: rows with their scores (n, arms) and what is best on the whole."""
+
+    x: Features
+    log: DecisionLog
+    folds: IntArray
+    score: FloatArray
+    base: int
+    means: FloatArray
+    trust: FloatArray | None
+    eligible: NDArray[np.bool_] | None
+
+    def learned(self, name: str, config: EffectConfig, seed: int) -> _Candidate:
+        """One of LEARNERS, its effects multiplied by the slope of the scores on them."""
+
+        def fit(rows: NDArray[np.bool_]) -> Predict:
+            return LEARNERS[name](self.x[rows], self.log.select(rows), self.score[rows], config, seed)
+
+        found = crossed(fit, self.x, self.folds)
+        contrast = found - found[:, [self.base]]
+        centre = contrast.mean(axis=0)
+        moved = self._trusted(contrast - centre)
+        target = self.score - self.score[:, [self.base]]
+        target = target - target.mean(axis=0)
+        spread = float((moved**2).sum())
+        raw = float((moved * target).sum()) / spread if spread > 0 else 0.0
+        misses = (moved * (target - raw * moved)).sum(axis=1)
+        error = clustered_error(misses, self.log.members()) * len(misses) / spread if spread > 0 else np.inf
+        slope = float(np.clip(raw, 0.0, MAX_SLOPE))
+        return self._candidate(name, slope, raw / error, centre, slope * moved, lambda: fit(np.ones(len(self.x), bool)))
+
+    def two_part(self, crossed_found: CrossedTwoPart, parts: Parts, seed: int) -> _Candidate:
+        """The two-part model, whose differences between customers are multiplied by their slope already."""
+        contrast = crossed_found.found - crossed_found.found[:, [self.base]]
+        centre = eligible_means(contrast, self.eligible)
+        moved = self._trusted(contrast - centre)
+        slope = crossed_found.slope
+        return self._candidate(
+            TWO_PART,
+            1.0,
+            crossed_found.slope_z,
+            centre,
+            moved,
+            lambda: final_two_part(self.x, self.log, parts, self.eligible, seed, slope),
+        )
+
+    def _trusted(self, moved: FloatArray) -> FloatArray:
+        return moved if self.trust is None else self.trust[:, None] * moved
+
+    def _candidate(
+        self, name: str, slope: float, slope_z: float, centre: FloatArray, own: FloatArray, final: Callable[[], Predict]
+    ) -> _Candidate:
+        rows = np.arange(len(self.score))
+        chosen = best_eligible(self.means + own, self.eligible)
+        plain = best_eligible(np.tile(self.means, (len(self.score), 1)), self.eligible)
+        gains = self.score[rows, chosen] - self.score[rows, plain]
+        return _Candidate(name, slope, slope_z, centre, gains, clustered_error(gains, self.log.members()), final)
 
 
 def fold_numbers(groups: NDArray[np.generic], n_folds: int, seed: int) -> IntArray:
@@ -105,35 +182,51 @@ def learn_policy(
     seed: int,
     trust: FloatArray | None = None,
     eligible: NDArray[np.bool_] | None = None,
+    parts: Parts | None = None,
     n_folds: int = 3,
     gate_z: float = GATE_Z,
 ) -> EffectPolicy:
-    """The policy for features x (n, F); `trust` and `eligible` as in EffectPolicy. No other rows are looked at."""
+    """The policy for features x (n, F); `trust` and `eligible` as in EffectPolicy. No other rows are looked at.
+
+    `parts` say what the arms have in common; left out, each is a thing of its own.
+    """
+    parts = parts or Parts.of([str(arm) for arm in range(log.n_arms)], None)
     folds = fold_numbers(log.members(), n_folds, seed)
     rewards = crossed(lambda rows: reward_model(x[rows], log.select(rows), config, seed), x, folds)
     score = scores(log, rewards)
-    levels = arm_levels(score, eligible)
+    together = cross_two_part(x, log, parts, folds, eligible, seed)
     seen = known_arms(log)
-    base = int(np.argmax(np.where(seen, arm_levels(score), -np.inf)))
+    everybody = arm_levels(score, prior=_if_taken(together.found, eligible, parts.reference).mean(axis=0))
+    base = int(np.argmax(np.where(seen, everybody, -np.inf)))
+    levels = arm_levels(score, eligible, prior=eligible_means(together.found, eligible))
     means = np.where(seen, levels - levels[base], -np.inf)
     if x.shape[1] == 0:
         return EffectPolicy(base, log.n_arms, False, "", 0.0, 0.0, 0.0, 0.0, means, np.zeros(log.n_arms), None)
-    known = candidates(log.n_arms, config)
-    judged = []
-    for name, learner in known.items():
-
-        def fit(rows: NDArray[np.bool_], learner: EffectLearner = learner) -> Predict:
-            return learner(x[rows], log.select(rows), score[rows], config, seed)
-
-        found = crossed(fit, x, folds)
-        judged.append(_judge(name, found, score, base, means, log, trust, eligible))
-    proven = [one for one in judged if one.slope_z > gate_z and one.gain > 0]
-    best = max(proven or judged, key=lambda one: (one.gain, one.slope_z))
-    final = known[best.learner](x, log, score, config, seed)
+    judge = _Judge(x, log, folds, score, base, means, trust, eligible)
+    judged = [
+        judge.two_part(together, parts, seed) if name == TWO_PART else judge.learned(name, config, seed)
+        for name in candidates(log.n_arms, config)
+    ]
+    proven = [one for one in judged if one.slope_z > gate_z and one.gain > -one.error]
+    best = _steadiest(proven, log) if proven else max(judged, key=lambda one: one.slope_z)
     return EffectPolicy(
         base, log.n_arms, bool(proven), best.learner, best.gain, best.error, best.slope, best.slope_z, means,
-        best.centre, final,
+        best.centre, best.final(),
     )  # fmt: skip
+
+
+def _steadiest(proven: Sequence[_Candidate], log: DecisionLog) -> _Candidate:
+    """The first candidate whose gain is not behind the highest by more than the standard error of the difference."""
+    best = max(proven, key=lambda one: one.gain)
+    behind = ((one, best.gains - one.gains) for one in proven)
+    return next(one for one, less in behind if less.mean() <= clustered_error(less, log.members()))
+
+
+def _if_taken(found: FloatArray, eligible: NDArray[np.bool_] | None, reference: int | None) -> FloatArray:
+    """Rewards (n, arms) if the arm is taken though the customer may not be reached by it: then nothing is done."""
+    if eligible is None or reference is None:
+        return found
+    return np.where(eligible, found, found[:, [reference]])
 
 
 def best_eligible(values: FloatArray, eligible: NDArray[np.bool_] | None) -> IntArray:
@@ -144,48 +237,32 @@ def best_eligible(values: FloatArray, eligible: NDArray[np.bool_] | None) -> Int
     return np.argmax(np.where(allowed, values, -np.inf), axis=1)
 
 
-def arm_levels(score: FloatArray, eligible: NDArray[np.bool_] | None = None) -> FloatArray:
-    """Mean score of every arm, (arms,), each pulled towards the mean of all by how unsure it is (empirical Bayes).
+def arm_levels(
+    score: FloatArray, eligible: NDArray[np.bool_] | None = None, prior: FloatArray | None = None
+) -> FloatArray:
+    """Mean score of every arm, (arms,), each pulled towards its prior by how unsure it is (empirical Bayes).
 
-    The arms' own spread is what their means vary by beyond their errors, and at least a hundredth of those. With
-    `eligible` (n, arms) an arm's mean is over the rows in which it could have been taken.
+    The prior (arms,) is what a model of all arms says; without it, the mean of all. How far arms lie from it is what
+    their means vary by beyond their errors, and at least a hundredth of those. With `eligible` (n, arms) an arm's mean is
+    over the rows in which it could have been taken.
     """
     rows = np.ones(score.shape) if eligible is None else eligible.astype(np.float64)
     n = np.maximum(rows.sum(axis=0), 1.0)
     means = (rows * score).sum(axis=0) / n
     errors = (rows * (score - means) ** 2).sum(axis=0) / n**2
-    spread = max(float(means.var(ddof=1) - errors.mean()), 0.01 * float(errors.mean()), 1e-300)
-    centre = float(np.average(means, weights=1 / (spread + errors)))
-    return np.asarray(centre + (means - centre) * spread / (spread + errors))
+    start = np.zeros(len(means)) if prior is None else prior
+    apart = means - start
+    spread = max(float(apart.var(ddof=1) - errors.mean()), 0.01 * float(errors.mean()), 1e-300)
+    centre = float(np.average(apart, weights=1 / (spread + errors)))
+    return np.asarray(start + centre + (apart - centre) * spread / (spread + errors))
 
 
-def _judge(
-    name: str,
-    found: FloatArray,
-    score: FloatArray,
-    base: int,
-    means: FloatArray,
-    log: DecisionLog,
-    trust: FloatArray | None,
-    eligible: NDArray[np.bool_] | None,
-) -> _Candidate:
-    contrast = found - found[:, [base]]
-    centre = contrast.mean(axis=0)
-    moved = contrast - centre
-    if trust is not None:
-        moved = trust[:, None] * moved
-    target = score - score[:, [base]]
-    target = target - target.mean(axis=0)
-    spread = float((moved**2).sum())
-    raw = float((moved * target).sum()) / spread if spread > 0 else 0.0
-    misses = (moved * (target - raw * moved)).sum(axis=1)
-    error = clustered_error(misses, log.members()) * len(misses) / spread if spread > 0 else np.inf
-    slope = float(np.clip(raw, 0.0, MAX_SLOPE))
-    rows = np.arange(len(score))
-    chosen = best_eligible(means + slope * moved, eligible)
-    plain = best_eligible(np.tile(means, (len(score), 1)), eligible)
-    gains = score[rows, chosen] - score[rows, plain]
-    return _Candidate(name, slope, raw / error, centre, float(gains.mean()), clustered_error(gains, log.members()))
+def eligible_means(values: FloatArray, eligible: NDArray[np.bool_] | None) -> FloatArray:
+    """Mean of every column of values (n, arms), each over the rows in which the arm can be taken: (arms,)."""
+    if eligible is None:
+        return np.asarray(values.mean(axis=0))
+    rows = eligible.astype(np.float64)
+    return np.asarray((rows * values).sum(axis=0) / np.maximum(rows.sum(axis=0), 1.0))
 
 
 def clustered_error(values: FloatArray, groups: NDArray[np.generic]) -> float:

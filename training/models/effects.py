@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
@@ -25,6 +25,7 @@ Predict = Callable[[Features], FloatArray]
 
 
 MIN_RIDGE_ROWS: Final = 20
+TWO_PART: Final = "two_part"
 
 
 class EffectConfig(BaseModel):
@@ -50,10 +51,18 @@ class EffectConfig(BaseModel):
     """Rows set aside to say when to stop."""
     arm_prior_rows: float = Field(20.0, ge=0)
     """An arm's mean is pulled towards the mean of all with the weight of this many rows."""
-    learners: tuple[str, ...] = ("dr_linear", "dr_trees", "t_linear", "t_learner", "s_learner")
-    """Who competes; names of LEARNERS."""
+    learners: tuple[str, ...] = ("two_part", "dr_linear", "dr_trees", "t_linear", "t_learner", "s_learner")
+    """Who competes, the steadiest first; `two_part` (see training.models.two_part) and names of LEARNERS."""
     max_arms_alone: int = Field(12, ge=1)
-    """With more arms than this only the S-learner is tried: one booster per arm would have too few rows each."""
+    """With more arms than this only `two_part` and the S-learner are tried: alone, an arm would have too few rows."""
+
+    @field_validator("learners")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if name != TWO_PART and name not in LEARNERS]
+        if unknown or not names:
+            raise ValueError(f"there is no learner {unknown[0]!r}" if unknown else "name at least one learner")
+        return names
 
 
 @dataclass(frozen=True)
@@ -193,13 +202,14 @@ LEARNERS: Final[dict[str, EffectLearner]] = {
     "t_learner": t_learner,
     "s_learner": s_learner,
 }
-"""The candidates of which the validation policy value chooses one."""
+"""The candidates that are fitted alone, of which, and of the two-part model, the validation policy value chooses one."""
 
 
-def candidates(n_arms: int, config: EffectConfig) -> dict[str, EffectLearner]:
-    """The learners worth trying for that many arms."""
-    wanted = config.learners if n_arms <= config.max_arms_alone else ("s_learner",)
-    return {name: LEARNERS[name] for name in wanted}
+def candidates(n_arms: int, config: EffectConfig) -> tuple[str, ...]:
+    """The learners worth trying for that many arms, the steadiest first."""
+    if n_arms <= config.max_arms_alone:
+        return config.learners
+    return (*(name for name in config.learners if name == TWO_PART), "s_learner")
 
 
 def grow(

@@ -3,17 +3,47 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import StoreError
+from features.forest import Forest
 from features.signals import SIGNAL_NAMES
-from serving.rules import NOTHING
+from features.two_part_score import TwoPart
 
+NOTHING: Final = "nothing"
+"""The arm that does nothing, against which effects are."""
 Floats = NDArray[np.float64]
+Signals = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LinearEffects:
+    """A weighted sum of features per arm, missing ones put to `fill`."""
+
+    fill: Floats  # (F,)
+    weights: Floats  # (F, arms)
+    shift: Floats  # (arms,)
+
+    def __call__(self, x: Signals) -> Floats:
+        return np.where(np.isfinite(x), x, self.fill) @ self.weights + self.shift
+
+
+@dataclass(frozen=True)
+class TreeEffects:
+    """A booster per arm that has one; the others have their level."""
+
+    levels: Floats  # (arms,) NaN for an arm of the forest
+    forest: Forest | None
+
+    def __call__(self, x: Signals) -> Floats:
+        found = np.tile(self.levels, (len(x), 1))
+        if self.forest is not None:
+            found[:, np.isnan(self.levels)] = self.forest.predict(x)
+        return found
 
 
 @dataclass(frozen=True)
@@ -21,7 +51,7 @@ class EffectScorer:
     """Expected reward of every arm less that of nothing, in the unit of the reward that was learned from.
 
     `population` (arms,) is what everybody gets; a customer's own difference comes on top, the more of it the more is
-    known of the customer. Without `weights` and `boosters` customers are not proven to differ.
+    known of the customer. Without `model` customers are not proven to differ.
     """
 
     arms: tuple[str, ...]
@@ -35,37 +65,25 @@ class EffectScorer:
     slope: float
     centre: Floats  # (arms,)
     base: int
-    fill: Floats | None = None  # (F,)
-    weights: Floats | None = None  # (F, arms)
-    shift: Floats | None = None  # (arms,)
-    boosters: tuple[lightgbm.Booster | float, ...] = ()
+    model: LinearEffects | TreeEffects | TwoPart | None = None
+    """Features (n, F) to what every arm brings (n, arms)."""
 
     @property
     def personal(self) -> bool:
         """Whether customers differ."""
-        return self.weights is not None or bool(self.boosters)
+        return self.model is not None
 
-    def gains(self, signals: NDArray[np.float32]) -> Floats:
+    def gains(self, signals: Signals) -> Floats:
         """Signals (n, F) to gains over nothing (n, arms); NaN for an arm that the log never took."""
         found = np.tile(self.population, (len(signals), 1))
-        if self.personal:
-            predicted = self._predict(signals[:, self.columns])
+        if self.model is not None:
+            predicted = self.model(signals[:, self.columns])
             own = self.slope * (predicted - predicted[:, [self.base]] - self.centre)
             known = np.nan_to_num(signals[:, self.occasions].astype(np.float64))
             trust = known / np.maximum(known + self.history_prior, 1e-12)
             found = found + trust[:, None] * own
         found = found - found[:, [self.arms.index(NOTHING)]]
         return cast(Floats, np.where(np.array(self.seen), found, np.nan))
-
-    def _predict(self, x: NDArray[np.float32]) -> Floats:
-        if self.weights is not None and self.fill is not None and self.shift is not None:
-            return np.where(np.isfinite(x), x, self.fill) @ self.weights + self.shift
-        return np.column_stack(
-            [
-                np.full(len(x), model) if isinstance(model, float) else model.predict(x, num_threads=1)
-                for model in self.boosters
-            ]
-        )
 
 
 def load_effects(folder: Path, where: str) -> EffectScorer | None:
@@ -81,7 +99,6 @@ def load_effects(folder: Path, where: str) -> EffectScorer | None:
             f"{where} learned effects from the signal {unknown[0]!r}, which this version does not compute.",
             repair="Train the model again, or install the version it was trained with.",
         )
-    linear = told.get("linear") or {}
     return EffectScorer(
         arms=tuple(told["arms"]),
         seen=tuple(told["seen"]),
@@ -92,11 +109,21 @@ def load_effects(folder: Path, where: str) -> EffectScorer | None:
         slope=float(told["slope"]),
         centre=np.array(told["centre"]),
         base=told["arms"].index(told["base"]),
-        boosters=tuple(
-            float(row["level"])
-            if row["file"] is None
-            else lightgbm.Booster(model_file=str(found[0].with_name(row["file"])))
-            for row in told.get("trees", ())
-        ),
-        **{name: np.array(values) for name, values in linear.items()},
+        model=_model(told, found[0].parent, where),
+    )
+
+
+def _model(told: dict[str, Any], folder: Path, where: str) -> LinearEffects | TreeEffects | TwoPart | None:
+    if "two_part" in told:
+        return TwoPart.of(told["two_part"])
+    if "linear" in told:
+        return LinearEffects(**{name: np.array(values) for name, values in told["linear"].items()})
+    if "trees" not in told:
+        return None
+    in_place = np.arange(len(told["signals"]))
+    files = [row["file"] for row in told["trees"]]
+    boosters = [lightgbm.Booster(model_file=str(folder / file)) for file in files if file]
+    return TreeEffects(
+        levels=np.array([np.nan if row["file"] else float(row["level"]) for row in told["trees"]]),
+        forest=Forest.joined([Forest.of(booster, in_place, where) for booster in boosters]) if boosters else None,
     )

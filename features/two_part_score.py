@@ -1,0 +1,67 @@
+"""Features in, the expected reward of every arm out, as a chance of a response times what one brings: see `TwoPart`.
+
+Arithmetic that training and serving share, so they cannot disagree.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TwoPart:
+    """E[reward | x, arm] = usual + 1 / (1 + exp(-(z w + a))) * max(z v + b, 0).
+
+    `usual` is what the arm brings where nothing comes of it (its cost, below 0), z is the logarithm of each feature in
+    standard deviations from its mean, missing ones at the mean. Where no arm has a usual reward the chance is 1.
+    """
+
+    fill: Floats  # (F,) the logarithm that stands for a missing value
+    mean: Floats  # (F,)
+    scale: Floats  # (F,)
+    usual: Floats  # (arms,)
+    response_weights: Floats | None  # (F, arms) w; None: the chance is 1
+    response_shift: Floats | None  # (arms,) a
+    amount_weights: Floats  # (F, arms) v
+    amount_shift: Floats  # (arms,) b
+
+    def standardised(self, rows: NDArray[Any]) -> Floats:
+        """Features (n, F) to z (n, F)."""
+        logs = signed_logarithm(rows)
+        return np.asarray((np.where(np.isfinite(logs), logs, self.fill) - self.mean) / self.scale)
+
+    def responses(self, z: Floats) -> Floats | None:
+        """Chance of a response (n, arms) from z (n, F); None where it is 1."""
+        if self.response_weights is None or self.response_shift is None:
+            return None
+        return np.asarray(1.0 / (1.0 + np.exp(-(z @ self.response_weights + self.response_shift))))
+
+    def __call__(self, rows: NDArray[Any]) -> Floats:
+        """Features (n, F) to expected rewards (n, arms)."""
+        z = self.standardised(rows)
+        amount = z @ self.amount_weights + self.amount_shift
+        chance = self.responses(z)
+        if chance is None:
+            return np.asarray(self.usual + amount)
+        return np.asarray(self.usual + chance * np.maximum(amount, 0.0))
+
+    def described(self) -> dict[str, Any]:
+        """A plain form for JSON."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: None if value is None else value.tolist() for name, value in values.items()}
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> "TwoPart":
+        """The inverse of `described`."""
+        values: dict[str, Any] = {name: None if value is None else np.array(value) for name, value in plain.items()}
+        return cls(**values)
+
+
+def signed_logarithm(rows: NDArray[Any]) -> Floats:
+    """Signed log(1 + |x|), elementwise; missing stays missing."""
+    values = np.asarray(rows, dtype=np.float64)
+    return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
