@@ -152,7 +152,7 @@ def _check_word(codes: Mapping[str, int]) -> Callable[[object, datetime | None],
 def _check_identifiers(value: object, now: datetime | None) -> str | None:
     if value is None:
         return None
-    if isinstance(value, list) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
+    if isinstance(value, list) and value and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
         if len({key for key, _ in value}) < len(value):  # how Arrow hands over a map
             return "names one id type twice: send one event for each."
         value = dict(value)

@@ -250,6 +250,8 @@ def _to_fields(rows: pa.Table) -> list[dict[str, Any]]:
     for row in fields:
         if row[Columns.PROPERTIES] is not None:
             row[Columns.PROPERTIES] = JsonText(row[Columns.PROPERTIES])
+        if row[Columns.IDENTIFIERS] == []:  # an empty map; over HTTP an empty list is no object
+            row[Columns.IDENTIFIERS] = None
     return fields
 
 

@@ -167,6 +167,14 @@ def test_properties_of_a_table_must_be_json_objects() -> None:
     assert rejected.column("index").to_pylist() == [1, 2, 3, 4, 5]
 
 
+def test_an_empty_list_is_no_object_but_an_empty_map_is() -> None:
+    item = {"event_id": "1", "kind": "visit", "channel": "web", "customer_id": "a", "identifiers": []}
+    table, rejected = parse_table([item], NOW)
+    assert (table.num_rows, [row.field for row in rejected]) == (0, ["identifiers"])
+    empty = parse_table([item | {"identifiers": {}}], NOW)[0]
+    assert (empty.num_rows, validate_table(empty)[0].num_rows) == (1, 1)
+
+
 def test_one_id_type_twice_in_a_map_is_rejected() -> None:
     table = pa.table(
         {
