@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import StoreError
-from features.fold_compile import compiled
+from features.fold_compile import compiled, inlined
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -39,6 +39,7 @@ class Forest:
     default_left: NDArray[np.bool_]  # (nodes,)
     children: Ints  # (nodes, 2) left and right
     leaf: Floats  # (leaves,)
+    inner: Floats  # (nodes,) the mean of what lies below a node
     sigmoid: Floats  # (B,) s of 1 / (1 + exp(-s * sum)); 0 where the sum is the answer
 
     @classmethod
@@ -56,6 +57,7 @@ class Forest:
             default_left=np.array(draft.default_left, dtype=np.bool_),
             children=np.array(draft.children, dtype=np.int64).reshape(-1, 2),
             leaf=np.array(draft.leaf, dtype=np.float64),
+            inner=np.array(draft.inner, dtype=np.float64),
             sigmoid=np.array([_sigmoid(str(told["objective"]), where)]),
         )
 
@@ -74,6 +76,7 @@ class Forest:
             default_left=np.concatenate([one.default_left for one in forests]),
             children=np.concatenate([_moved(one.children, node, leaf) for one, node, leaf in offsets]),
             leaf=np.concatenate([one.leaf for one in forests]),
+            inner=np.concatenate([one.inner for one in forests]),
             sigmoid=np.concatenate([one.sigmoid for one in forests]),
         )
 
@@ -82,6 +85,18 @@ class Forest:
         return _walk(
             np.ascontiguousarray(rows), self.n_trees, self.root, self.feature, self.threshold, self.missing,
             self.default_left, self.children, self.leaf,
+        )  # fmt: skip
+
+    def contributions(self, rows: Rows) -> Floats:
+        """Rows (n, F) to how far the splits on each column moved the raw answer, all boosters together (n, F).
+
+        Along a row's path, from the mean of a node to the mean of its child (Saabas 2014, "Interpreting random forests"):
+        a hundredth of the time of Shapley values, and with them the sum is the answer less a constant.
+        """
+        rows = np.ascontiguousarray(rows)
+        return _attribute(
+            rows, self.root, self.feature, self.threshold, self.missing,
+            self.default_left, self.children, self.leaf, self.inner,
         )  # fmt: skip
 
     def predict(self, rows: Rows) -> Floats:
@@ -104,6 +119,7 @@ class _Draft:
         self.default_left: list[bool] = []
         self.children: list[list[int]] = []
         self.leaf: list[float] = []
+        self.inner: list[float] = []
 
     def add(self, node: Mapping[str, Any]) -> int:
         """Take in a node with all below it; answers its number, below 0 for a leaf."""
@@ -117,6 +133,7 @@ class _Draft:
         self.threshold.append(float(node["threshold"]))
         self.missing.append(_MISSING[node["missing_type"]])
         self.default_left.append(bool(node["default_left"]))
+        self.inner.append(float(node["internal_value"]))
         self.children.append([0, 0])
         self.children[number] = [self.add(node["left_child"]), self.add(node["right_child"])]
         return number
@@ -131,9 +148,22 @@ def _sigmoid(objective: str, where: str) -> float:
     name, *settings = objective.split()
     if name == "binary":
         return float(dict(part.split(":") for part in settings)["sigmoid"])
-    if name == "regression":
+    if name in ("regression", "lambdarank"):
         return 0.0
     raise StoreError(f"{where} was grown for {objective!r}, which is not served.", repair="Train it again.")
+
+
+@inlined
+def _side(
+    value: float, node: int, threshold: Floats, missing: NDArray[np.int8], default_left: NDArray[np.bool_]
+) -> int:
+    """0 where a value goes left at a node, 1 where it goes right."""
+    kind = missing[node]
+    if np.isnan(value) and kind != _NAN_IS_MISSING:
+        value = 0.0
+    if (kind == _NAN_IS_MISSING and np.isnan(value)) or (kind == _ZERO_IS_MISSING and -_ZERO <= value <= _ZERO):
+        return 0 if default_left[node] else 1
+    return 0 if value <= threshold[node] else 1
 
 
 @compiled
@@ -157,17 +187,31 @@ def _walk(
                 node = root[tree]
                 tree += 1
                 while node >= 0:
-                    value = float(rows[row, feature[node]])
-                    kind = missing[node]
-                    if np.isnan(value) and kind != _NAN_IS_MISSING:
-                        value = 0.0
-                    if (kind == _NAN_IS_MISSING and np.isnan(value)) or (
-                        kind == _ZERO_IS_MISSING and -_ZERO <= value <= _ZERO
-                    ):
-                        left = default_left[node]
-                    else:
-                        left = value <= threshold[node]
-                    node = children[node, 0 if left else 1]
+                    node = children[node, _side(rows[row, feature[node]], node, threshold, missing, default_left)]
                 total += leaf[~node]
             found[row, booster] = total
+    return found
+
+
+@compiled
+def _attribute(
+    rows: Rows,
+    root: Ints,
+    feature: Ints,
+    threshold: Floats,
+    missing: NDArray[np.int8],
+    default_left: NDArray[np.bool_],
+    children: Ints,
+    leaf: Floats,
+    inner: Floats,
+) -> Floats:
+    found = np.zeros(rows.shape)
+    for row in range(len(rows)):
+        for tree in range(len(root)):
+            node = root[tree]
+            while node >= 0:
+                child = children[node, _side(rows[row, feature[node]], node, threshold, missing, default_left)]
+                value = inner[child] if child >= 0 else leaf[~child]
+                found[row, feature[node]] += value - inner[node]
+                node = child
     return found

@@ -20,7 +20,9 @@ INPUT_NAMES: Final = (
     "habit_gap_days",
     "habit_count",
 )
-"""Names of the model's inputs; each is (n, 128)."""
+"""Names of the network's inputs; each is (n, 128)."""
+STORE: Final = "store"
+"""What only the trees beside the network read: the code of the last store (n,), NaN where there is none."""
 UNKNOWN_GAP_DAYS: Final = -1.0
 """Gap of a product that was bought once."""
 
@@ -29,7 +31,7 @@ ToRows = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 
 
 def model_inputs(states: StateBatch, as_of_s: NDArray[np.float64], to_rows: ToRows) -> dict[str, NDArray[np.generic]]:
-    """One (n, 128) array per input: recent events and habitual products, right-aligned, the newest event last.
+    """One (n, 128) array per INPUT_NAMES, right-aligned, the newest event last, and STORE (n,): events and habitual products.
 
     `as_of_s` (n,) is in seconds since the epoch. Padding has item 0; ages are days before `as_of_s`; a habit's weight is
     decayed to `as_of_s`; its gap is the mean number of days between purchases, -1 where there was only one.
@@ -54,6 +56,7 @@ def model_inputs(states: StateBatch, as_of_s: NDArray[np.float64], to_rows: ToRo
         "habit_age_days": habit_age.astype(np.float32),
         "habit_gap_days": gap.astype(np.float32),
         "habit_count": np.where(habit_item > 0, count, 0.0).astype(np.float32),
+        STORE: states.scalar("last_store"),
     }
 
 

@@ -39,6 +39,7 @@ from serving.schemas import (
     NextProductsRequest,
     ProfileAnswer,
 )
+from serving.shelf import shelf_event
 from serving.timing import uniform_hours
 
 
@@ -62,30 +63,35 @@ class Answers:
     rules: Rules
     knowledge: Callable[[], Knowledge]
 
-    def next_products(self, request: NextProductsRequest) -> NextProductsAnswer:
-        """The products that a customer buys next."""
+    def next_products(self, request: NextProductsRequest) -> tuple[NextProductsAnswer, Event | None]:
+        """The products that a customer buys next, and, where new ones are explored, the event that keeps their chances."""
         known = self.knowledge()
         scorer = known.bundle.need_product()
         live = self._find(request, known, allow_unknown=request.allow_unknown)
         as_of_s = self._as_of_s(live)
-        scores = scorer.scores(live.scored, np.array([as_of_s]))[0]
+        scored = scorer.score(live.scored, np.array([as_of_s]))
+        seed = f"{live.customer_id}\x1f{int(as_of_s // DAY_S)}"
         products = rank_products(
             scorer,
-            scores,
+            scored,
             live.scored,
             as_of_s,
             request=request,
-            seed=f"{live.customer_id}\x1f{int(as_of_s // DAY_S)}",
+            seed=seed,
             catalogue=known.catalogue,
             rules=self.rules,
         )
-        return NextProductsAnswer(
+        answer = NextProductsAnswer(
             customer=_info(live),
             as_of=_moment(as_of_s),
             feature_age_s=_age_s(live, as_of_s),
             models={Task.NEXT_PRODUCT.value: scorer.card.version},
             products=products,
         )
+        if request.explore_share <= 0 or not live.customer_id:
+            return answer, None
+        event = shelf_event(answer, request, live.version, seed)
+        return answer.model_copy(update={"decision_id": event.decision_id}), event
 
     def churn(self, request: ChurnRequest) -> ChurnAnswer:
         """How likely a customer leaves, and why."""

@@ -106,8 +106,11 @@ async def post_events(request: Request, runtime: Runtime) -> Response:
 
 
 async def next_products(request: Request, runtime: Runtime) -> Response:
-    """The products that a customer buys next."""
-    return _noted(runtime, runtime.answers.next_products(await _parse(request, schemas.NextProductsRequest)))
+    """The products that a customer buys next; where new ones are explored, in the log before it is answered."""
+    answer, event = runtime.answers.next_products(await _parse(request, schemas.NextProductsRequest))
+    if event is not None:
+        await _append(request, events_to_table([event]))
+    return _noted(runtime, answer)
 
 
 async def churn(request: Request, runtime: Runtime) -> Response:

@@ -80,7 +80,7 @@ class Decider:
         signals = compute_signals(states, as_of)
         arms, gains = channel.probabilities(signals), channel.gains(signals)
         churn = None if self.bundle.churn is None else self.bundle.churn.probability(signals)
-        product_scores = product.scores(states, as_of)
+        scored = product.score(states, as_of)
         return [
             _Scores(
                 signals=signals[i],
@@ -89,7 +89,7 @@ class Decider:
                 churn=None if churn is None else float(churn[i]),
                 product=product_to_offer(
                     product,
-                    product_scores[i],
+                    scored.one(i),
                     live.scored,
                     float(as_of[i]),
                     wanted=request,

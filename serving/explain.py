@@ -34,7 +34,7 @@ def purchase_history(state: StateBatch, as_of_s: float) -> dict[int, ProductHist
 def product_reasons(
     code: int, state: StateBatch, histories: Mapping[int, ProductHistory], rules: Rules, as_of_s: float
 ) -> list[str]:
-    """Why this product: what the customer did with it, else what speaks for it."""
+    """What the customer did with this product, in words; nothing for one that is new to them."""
     reasons = []
     history = histories.get(code)
     if history is not None:
@@ -44,10 +44,7 @@ def product_reasons(
         reasons.append(f"last bought {days(history.last_days)} ago{_timeliness(history, rules)}")
     if code in state.cart_product.values:
         reasons.append("in the open cart")
-    reasons += _seen(code, state, as_of_s)
-    if not reasons and len(state.seq_product.values):
-        reasons.append("new to this customer: fits what they bought lately and what is popular now")
-    return reasons or ["popular now"]
+    return reasons + _seen(code, state, as_of_s)
 
 
 def _timeliness(history: ProductHistory, rules: Rules) -> str:

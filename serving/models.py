@@ -3,9 +3,9 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 import lightgbm
 import numpy as np
@@ -16,28 +16,18 @@ from features.churn_score import SCORE_FILE, ChurnScore, spread
 from features.effect_score import EffectScorer, load_effects
 from features.errors import MissingError, StoreError
 from features.forest import Forest
-from features.product_ranking import COMPANIONS_FILE, RANKER_FILE, Companions, Trees, rerank
-from features.sequences import model_inputs
+from features.product_companions import COMPANIONS_FILE, Companions
+from features.product_ranking import FEATURES, RANKER_FILE
 from features.signals import SIGNAL_NAMES
-from features.state import StateBatch, product_code
 from features.vocabulary import Channel, Task
+from serving.model_card import ModelCard
+from serving.product_scorer import ProductScorer, ProductTrees, Session
 from serving.rules import Arm
 from serving.schemas import ModelInfo
 
 Floats = NDArray[np.float64]
 Signals = NDArray[np.float32]
 _SIGNAL_INDEX: Final = {name: i for i, name in enumerate(SIGNAL_NAMES)}
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """Which version this is and what it was made from."""
-
-    task: Task
-    version: str
-    feature_service: str
-    run_id: str = ""
-    trained_at: str = ""
 
 
 class BoosterScorer:
@@ -140,59 +130,6 @@ class ChannelScorer:
         return np.column_stack([found[:, known[arm.name]] if arm.name in known else blank for arm in self.arms])
 
 
-class Session(Protocol):
-    """The part of onnxruntime.InferenceSession that is used."""
-
-    def run(self, output_names: list[str] | None, input_feed: dict[str, Any]) -> Any:
-        """Named arrays in, a list of arrays out."""
-
-
-class ProductScorer:
-    """A score for every product of the vocabulary."""
-
-    def __init__(
-        self,
-        card: ModelCard,
-        session: Session,
-        product_ids: tuple[str, ...],
-        ranker: tuple[Companions, Trees] | None = None,
-    ) -> None:
-        self.card = card
-        self._ranker = ranker
-        self.product_ids = product_ids
-        self.codes = product_code(product_ids)
-        self.row_of = {product_id: row for row, product_id in enumerate(product_ids)}
-        self._session = session
-        order = np.argsort(self.codes, kind="stable")
-        self._sorted_codes, self._sorted_rows = self.codes[order], order + 1
-
-    def __len__(self) -> int:
-        return len(self.product_ids)
-
-    def rows(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Product codes to the model's rows, in the same shape; 0 for padding and unknown products."""
-        at = np.minimum(np.searchsorted(self._sorted_codes, codes), len(self._sorted_codes) - 1)
-        found: NDArray[np.int64] = np.where(self._sorted_codes[at] == codes, self._sorted_rows[at], 0)
-        return found
-
-    def scores(self, states: StateBatch, as_of_s: Floats) -> NDArray[np.float32]:
-        """Scores (n, V), column i for `product_ids[i]`; `as_of_s` (n,) in seconds since the epoch."""
-        inputs = model_inputs(states, as_of_s, self.rows)
-        found = cast(NDArray[np.float32], self._session.run(["score"], inputs)[0])
-        if self._ranker is not None:
-            found = rerank(found, inputs, *self._ranker)
-        return found[:, 1:]
-
-    def top_k(self, scores: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
-        """Columns of the k best allowed scores (V,), best first; fewer where fewer are allowed."""
-        if allowed is not None:
-            scores = np.where(allowed, scores, -np.inf)
-        k = min(k, len(scores))
-        best = np.argpartition(-scores, k - 1)[:k] if k < len(scores) else np.arange(len(scores))
-        best = best[np.argsort(-scores[best], kind="stable")]
-        return best[np.isfinite(scores[best])].astype(np.int64)
-
-
 @dataclass(frozen=True)
 class Bundle:
     """The models that answer together; swapped whole."""
@@ -276,7 +213,10 @@ def load_scorer(
             return ChannelScorer(card, arms, boosters, load_effects(folder, where))
         case Task.NEXT_PRODUCT:
             vocabulary = json.loads(_find(folder, "vocabulary.json", where).read_text(encoding="utf-8"))
-            return ProductScorer(card, _session(_find(folder, "*.onnx", where)), tuple(vocabulary), _ranker(folder))
+            file = next(iter(sorted(folder.rglob(COMPANIONS_FILE))), None)
+            companions = None if file is None else Companions.load(file)
+            session = _session(_find(folder, "*.onnx", where))
+            return ProductScorer(card, session, tuple(vocabulary), companions, _trees(folder, where))
 
 
 def _horizon(card: ModelCard, file: Path, where: str) -> ChurnScorer:
@@ -293,13 +233,19 @@ def _session(path: Path) -> Session:
     return cast(Session, onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
 
 
-def _ranker(folder: Path) -> tuple[Companions, Trees] | None:
-    """The trees and what ranks beside the network, where the model has them."""
-    trees = next(iter(sorted(folder.rglob(RANKER_FILE))), None)
-    if trees is None:
+def _trees(folder: Path, where: str) -> ProductTrees | None:
+    """What orders the network's candidates, where the model has it."""
+    file = next(iter(sorted(folder.rglob(RANKER_FILE))), None)
+    if file is None:
         return None
-    booster = lightgbm.Booster(model_file=str(trees))
-    return Companions.load(trees.with_name(COMPANIONS_FILE)), partial(booster.predict, num_threads=1)
+    booster = lightgbm.Booster(model_file=str(file))
+    if tuple(booster.feature_name()) != FEATURES:
+        raise StoreError(
+            f"{where} reads other features of products than this version makes.",
+            repair="Train the model again, or install the version it was trained with.",
+        )
+    forest = Forest.of(booster, np.arange(len(FEATURES)), where)
+    return ProductTrees(lambda features: forest.raw(features)[:, 0], forest.contributions)
 
 
 def _arm(row: Mapping[str, Any]) -> Arm:

@@ -12,7 +12,9 @@ from features.errors import OmniError, StoreError
 from features.settings import Settings
 from features.views import feature_service_name
 from features.vocabulary import Task
-from serving.models import Bundle, ChannelScorer, ChurnScorer, ModelCard, ProductScorer, load_scorer
+from serving.model_card import ModelCard
+from serving.models import Bundle, ChannelScorer, ChurnScorer, load_scorer
+from serving.product_scorer import ProductScorer
 
 logger = logging.getLogger(__name__)
 

@@ -236,6 +236,9 @@ class NextProductsAnswer(Answer):
     )
 
     products: list[Product]
+    decision_id: str | None = Field(
+        None, description="Where new products are explored: names this answer in the log; send it along with outcomes."
+    )
 
 
 class Reason(BaseModel):

@@ -58,7 +58,7 @@ def in_process(settings: Settings, customers: list[str]) -> dict[str, Any]:
         "signals": timed(lambda i: compute_signals(state.state, as_of)),
         "score_churn": timed(lambda i: churn.booster.probability(signals)),
         "score_best_channel": timed(lambda i: channel.probabilities(signals)),
-        "score_next_products": timed(lambda i: product.scores(state.state, as_of)),
+        "score_next_products": timed(lambda i: product.rank(product.score(state.state, as_of))),
     }
     log.close()
     return report

@@ -59,6 +59,21 @@ def test_several_boosters_answer_together_as_each_does_alone() -> None:
     np.testing.assert_array_equal(forest.predict(asked), one_by_one)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_contributions_add_up_and_lie_where_the_trees_look(case: str) -> None:
+    columns, parameters = CASES[case]
+    forest = Forest.of(grown(columns, 1, **parameters), np.array(columns), "a model")
+    asked = rows(40, 2)
+    counted = forest.contributions(asked)
+    rest = forest.raw(asked)[:, 0] - counted.sum(axis=1)
+    np.testing.assert_allclose(rest, rest[0], atol=1e-9)
+    assert not counted[:, [column for column in range(N_SIGNALS) if column not in columns]].any()
+    if "leaf" not in case:
+        assert (
+            np.abs(counted[:, columns[0]]).mean() > np.abs(counted[:, columns[1:]]).mean()
+        )  # the answer is made of it
+
+
 def test_what_cannot_be_walked_is_refused() -> None:
     rng = np.random.default_rng(0)
     kinds, y = rng.integers(0, 4, (300, 1)), rng.random(300)

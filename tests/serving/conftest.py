@@ -18,7 +18,9 @@ from features.signals import SIGNAL_NAMES
 from features.vocabulary import Channel, Task
 from serving.answers import Knowledge
 from serving.catalogue import Catalogue, ProductInfo
-from serving.models import BoosterScorer, Bundle, ChannelScorer, ChurnScorer, ModelCard, ProductScorer
+from serving.model_card import ModelCard
+from serving.models import BoosterScorer, Bundle, ChannelScorer, ChurnScorer
+from serving.product_scorer import ProductScorer
 from serving.rules import Arm, Rules
 from serving.runtime import Runtime
 

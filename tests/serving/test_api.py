@@ -66,6 +66,24 @@ def test_somebody_never_seen_is_404_or_gets_what_is_popular(client: Any) -> None
     assert popular.json()["feature_age_s"] is None
 
 
+def test_an_answer_that_explores_is_in_the_log_with_its_chances(client: Any, runtime: Runtime) -> None:
+    wanted = {**ADA, "k": 2, "explore_share": 0.3}
+    first, again, plain = client.run(
+        ("POST", "/v1/next-products", wanted),
+        ("POST", "/v1/next-products", wanted),
+        ("POST", "/v1/next-products", {**ADA, "k": 2}),
+    )
+    assert first.json() == again.json()
+    assert plain.json()["decision_id"] is None
+    rows = [row for batch in runtime.log.read(after_seq=6) for row in batch.to_pylist()]
+    (logged,) = rows  # once, however often it was asked for
+    assert logged["event_id"] == logged["decision_id"] == first.json()["decision_id"]
+    places = json.loads(logged["properties"])["products"]
+    assert [(place["product_id"], place["pscore"]) for place in places] == [
+        (product["product_id"], product["pscore"]) for product in first.json()["products"]
+    ]
+
+
 def test_any_identifier_names_the_customer(client: Any) -> None:
     answers = client.run(*((("POST", path, BY_EMAIL)) for path in POSTS[1:]))
     assert [answer.status_code for answer in answers] == [200, 200, 200, 200]

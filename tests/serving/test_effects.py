@@ -11,7 +11,8 @@ from features.effect_score import EffectScorer, LinearEffects
 from features.signals import SIGNAL_NAMES
 from features.vocabulary import Channel, Task
 from serving.contacts import NOTHING_ARM, allowed_values, arm_value, best_arm_reasons, score_arms
-from serving.models import ChannelScorer, ModelCard
+from serving.model_card import ModelCard
+from serving.models import ChannelScorer
 from serving.policy import choice_chances
 from serving.rules import NOTHING, Arm, Eligibility, Rules
 from serving.timing import best_moment, uniform_hours

@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_companions import made_companions
 
 from features.buy_till_die import Rates
 from features.churn_score import ChurnScore
 from features.errors import MissingError, StoreError
-from features.product_ranking import FEATURES, Companions
+from features.product_ranking import FEATURES
 from features.signals import SIGNAL_NAMES
 from features.state import StateBatch, product_code
 from features.vocabulary import Channel, Task
-from serving.models import BoosterScorer, Bundle, ChurnScorer, ModelCard, ProductScorer, load_scorer
+from serving.model_card import ModelCard
+from serving.models import BoosterScorer, Bundle, ChurnScorer, load_scorer
+from serving.product_scorer import ProductScorer, ProductTrees, Scored
 from serving.registry import next_bundle
 from serving.rules import Arm
 
@@ -73,7 +76,8 @@ def test_top_k_is_the_head_of_the_full_ranking(values: list[float], k: int, bits
     scorer = ProductScorer(card(Task.NEXT_PRODUCT), NoSession(), tuple(str(i) for i in range(len(values))))
     scores = np.array(values, dtype=np.float32)
     allowed = np.array([bool(bits >> i & 1) for i in range(len(values))])
-    found = scorer.top_k(scores, k, allowed)
+    scored = Scored(np.concatenate(([-np.inf], scores)).astype(np.float32)[None])
+    found = scorer.rank(scored, allowed).best(k)
     assert len(found) == min(k, int(allowed.sum()))
     assert allowed[found].all()
     assert scores[found].tolist() == sorted(scores[allowed].tolist(), reverse=True)[:k]
@@ -153,15 +157,18 @@ class OneScoreEach:
 
 
 def test_trees_beside_the_network_decide_the_order() -> None:
-    companions = Companions(np.zeros(4, np.float32), np.zeros((4, 1), np.int32), np.zeros((4, 1), np.float32))
     score = FEATURES.index("score")
     ids = ("a", "b", "c")
     product = card(Task.NEXT_PRODUCT)
     plain = ProductScorer(product, OneScoreEach(), ids)
-    turned = ProductScorer(product, OneScoreEach(), ids, (companions, lambda rows: -2.0 * rows[:, score]))
+    trees = ProductTrees(lambda rows: -2.0 * rows[:, score], lambda rows: rows)
+    turned = ProductScorer(product, OneScoreEach(), ids, made_companions(3), trees)
     nobody, now = StateBatch.empty(1), np.array([0.0])
-    assert plain.top_k(plain.scores(nobody, now)[0], 3).tolist() == [0, 1, 2]
-    assert turned.top_k(turned.scores(nobody, now)[0], 3).tolist() == [2, 1, 0]
+    for scorer, order in ((plain, [0, 1, 2]), (turned, [2, 1, 0])):
+        scored = scorer.score(nobody, now)
+        assert scorer.rank(scored).best(3).tolist() == order
+        allowed = np.array([True, False, True])
+        assert scorer.rank(scored, allowed).best(3).tolist() == [row for row in order if row != 1]
 
 
 def test_several_horizons_never_contradict_each_other() -> None:

@@ -1,6 +1,7 @@
 """Which products may be answered: every rule alone, no leak on any path, spread over categories, and exploration."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_companions import made_companions
 
+from features.product_companions import Favourites, Neighbours
+from features.product_ranking import FEATURES
+from features.sequences import STORE, model_inputs
 from features.state import StateBatch, product_code
 from features.vocabulary import Task
 from serving.catalogue import Catalogue, ProductInfo, load_stock
-from serving.models import ModelCard, ProductScorer
+from serving.model_card import ModelCard
 from serving.product_rules import allowed_products, product_table
+from serving.product_scorer import ProductScorer, ProductTrees, Scored
 from serving.ranking import NEW, product_to_offer, rank_products
 from serving.rules import ProductHistory, Rules
 from serving.schemas import NextProductsRequest, ProductFilter
@@ -50,7 +56,18 @@ class NoSession:
 
 
 SCORER = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), NoSession(), IDS)
-SCORES = np.array([6, 5, 4, 3, 9, 8], np.float32)
+SCORES = Scored(np.array([[-np.inf, 6, 5, 4, 3, 9, 8]], np.float32))
+EVERYTHING = np.arange(len(IDS) + 1, dtype=np.int32)
+PUSHED = made_companions(
+    len(IDS),  # everything sells, in the store too, and goes with everything: all paths put all products forward
+    rules=Neighbours(np.tile(EVERYTHING, (len(IDS) + 1, 1)), np.ones((len(IDS) + 1, len(IDS) + 1), np.float32)),
+    stores=Favourites(np.array([1.0]), np.tile(EVERYTHING, (2, 1)), np.ones((2, len(IDS) + 1), np.float32)),
+    category_best=EVERYTHING[None],
+)
+TREES = ProductTrees(lambda rows: -rows[:, FEATURES.index("score")] * 3, lambda rows: rows)
+WITH_TREES = ProductScorer(SCORER.card, NoSession(), IDS, PUSHED, TREES)
+LATEST = model_inputs(StateBatch.empty(1), np.array([NOW]), SCORER.rows) | {STORE: np.array([1.0])}
+LATEST["item"] = np.where(np.arange(128) == 127, 1, LATEST["item"])
 
 
 def allowed(recent_days: float = 0.0, **wanted: Any) -> list[str]:
@@ -81,10 +98,10 @@ def test_every_rule_leaves_out_what_it_should(wanted: dict[str, Any], expected: 
     assert allowed(**wanted) == expected
 
 
-def ask(**wanted: Any) -> list[Any]:
+def ask(scorer: ProductScorer = SCORER, scored: Scored = SCORES, **wanted: Any) -> list[Any]:
     request = NextProductsRequest(customer_id="ada", **wanted)
     state = StateBatch.empty(1)
-    return rank_products(SCORER, SCORES, state, NOW, request=request, seed="s", catalogue=CATALOGUE, rules=Rules())
+    return rank_products(scorer, scored, state, NOW, request=request, seed="s", catalogue=CATALOGUE, rules=Rules())
 
 
 @settings(deadline=None)  # the first call makes the tables
@@ -107,11 +124,18 @@ def test_no_path_leaks_what_the_rules_forbid(wanted: dict[str, Any]) -> None:
     request = NextProductsRequest(customer_id="ada", **wanted)
     mask = allowed_products(everything, request, {}, 0.0, Rules(), NOW)
     fine = {name for name, ok in zip(CATALOGUE.product_ids, mask, strict=True) if ok}
-    assert {product.product_id for product in ask(**wanted)} <= fine
-    offered = product_to_offer(
-        SCORER, SCORES, StateBatch.empty(1), NOW, wanted=request, catalogue=CATALOGUE, rules=Rules()
-    )
-    assert offered is None or offered.product_id in fine
+    for scorer, scored in ((SCORER, SCORES), (WITH_TREES, replace(SCORES, inputs=LATEST))):
+        assert {product.product_id for product in ask(scorer, scored, **wanted)} <= fine
+        offered = product_to_offer(
+            scorer, scored, StateBatch.empty(1), NOW, wanted=request, catalogue=CATALOGUE, rules=Rules()
+        )
+        assert offered is None or offered.product_id in fine
+
+
+def test_the_trees_order_what_the_rules_leave() -> None:
+    scored = replace(SCORES, inputs=LATEST)
+    assert [product.product_id for product in ask(k=3)] == ["milk", "oat", "soap"]
+    assert [product.product_id for product in ask(WITH_TREES, scored, k=3)] == ["soap", "oat", "milk"]
 
 
 def test_diversity_takes_one_category_less_often() -> None:

@@ -13,13 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.errors import InputError, MissingError
-from features.product_ranking import COMPANIONS_FILE, RANKER_FILE
+from features.product_companions import COMPANIONS_FILE
+from features.product_ranking import RANKER_FILE
 from features.settings import Settings
 from features.state import StateBatch, fold_customer, product_code
 from features.timeline import TIMELINE_SCHEMA
 from features.vocabulary import CHANNEL_CODES, Task
 from training.basket_labels import load_purchases, next_baskets, number_purchases
 from training.models.next_product import NextProductConfig, train_next_product
+from training.models.next_product_baselines import Rankings
 from training.models.next_product_data import CodeRows, Examples, ProductVocabulary
 from training.models.next_product_measure import measure, slices_of
 from training.models.next_product_ranker import ProductRanker
@@ -178,7 +180,8 @@ def test_training_finds_the_habits_and_its_files_score_alone(
     assert trained.log_model(run) == "models:/made"  # type: ignore[arg-type]
     assert json.loads((tmp_path / "vocabulary.json").read_text()) == [f"p{i}" for i in (*range(8), 9)]
     assert run.logged["example"]["item"].shape == (2, 128)
-    assert (tmp_path / RANKER_FILE).exists() == (tmp_path / COMPANIONS_FILE).exists() == with_trees
+    assert (tmp_path / COMPANIONS_FILE).exists()
+    assert (tmp_path / RANKER_FILE).exists() == with_trees
     assert trained.metadata["ranker"] == with_trees
     assert trained.evaluation is not None
     assert trained.rescore is not None
@@ -232,8 +235,12 @@ def test_figures_come_apart_by_what_is_known_of_customers_and_products() -> None
     assert slices.customers["cold_customers"].tolist() == [False, True]
     assert slices.customers["web"].tolist() == [True, False]
     top = np.array([[1, 3] + [0] * 18, [1, 3] + [0] * 18])
-    report = measure(top, {"same": top}, examples, lines, 9 * DAY, 4.0, "ndcg@10", 0)
+    new = np.array([[3, 2] + [0] * 18, [2, 3] + [0] * 18])
+    ours, same = Rankings({"": top}, {"": new}, {}), Rankings({"same": top}, {"same": top}, {})
+    report = measure(ours, same, examples, lines, 9 * DAY, 4.0, "ndcg@10", 0)
     assert report.metrics["recall_repeat@10"].value == 1.0
     assert report.metrics["recall_explore@10"].value == 0.5  # a's z is found, b's y is not
+    assert (report.metrics["ndcg_new@10"].value, report.metrics["recall_new@10"].value) == (1.0, 1.0)
+    assert report.baselines["same"]["recall_new@10"].value == 0.5
     assert report.metrics["coverage@5"].value == pytest.approx(2 / 3)
     assert report.gains["same"].value == 0.0

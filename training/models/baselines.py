@@ -29,9 +29,15 @@ from training.ranking_metrics import IntArray, Targets, ranking_values, top_k
 SCORE_BATCH: Final = 128
 
 
-def recommend(model: Recommender, customers: IntArray, k: int) -> IntArray:
-    """The k best items (n, k) for each customer, scored in batches."""
-    parts = [top_k(model.scores(customers[i : i + SCORE_BATCH]), k) for i in range(0, len(customers), SCORE_BATCH)]
+def recommend(model: Recommender, customers: IntArray, k: int, *, without: sparse.csr_array | None = None) -> IntArray:
+    """The k best items (n, k) for each customer, scored in batches; none of those that `without` (all, V + 1) holds."""
+    parts = []
+    for start in range(0, len(customers), SCORE_BATCH):
+        asked = customers[start : start + SCORE_BATCH]
+        scores = model.scores(asked)
+        if without is not None:
+            scores = np.where(without[asked].toarray() > 0, -np.inf, scores)
+        parts.append(top_k(scores, k))
     return np.concatenate(parts) if parts else np.empty((0, k), np.int64)
 
 

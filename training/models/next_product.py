@@ -20,13 +20,14 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from features.product_ranking import Companions
+from features.product_companions import COMPANIONS_FILE, Companions
+from features.product_ranking import RANKER_FILE
 from features.state import StateBatch
 from features.vocabulary import CHANNELS, KINDS, Columns, Task
 from training.basket_labels import Purchases, load_purchases
 from training.labels import Span, data_span
-from training.models.baselines import METHODS, recommend, tune
-from training.models.interactions import Interactions
+from training.models.next_product_baselines import Rankings, rank_baselines
+from training.models.next_product_companions import CompanionBuilder
 from training.models.next_product_data import (
     Examples,
     ProductVocabulary,
@@ -35,14 +36,20 @@ from training.models.next_product_data import (
     seconds,
     vocabulary_json,
 )
-from training.models.next_product_fit import FitHistory, FitSettings, OnEpoch, fit_network, rank
+from training.models.next_product_fit import FitHistory, FitSettings, OnEpoch, fit_network
 from training.models.next_product_measure import KS, measure
-from training.models.next_product_ranker import ProductRanker, companions_at, fit_product_ranker, rank_with_trees
+from training.models.next_product_ranker import (
+    Moment,
+    ProductRanker,
+    bought_before,
+    fit_product_ranker,
+    rank_moment,
+)
 from training.models.next_product_score import rank_with_file
 from training.models.onnx_export import as_arrays, export_onnx, open_session, score_onnx
 from training.models.ranker import RankerConfig
 from training.models.sequence import OUTPUT_NAME, NetworkSize, NextProductNet
-from training.ranking_metrics import IntArray, Targets, ranking_values
+from training.ranking_metrics import ranking_values
 from training.results import Progress, TrainContext, TrainedModel
 from training.splits import TimeSplit
 from training.tracking import Run
@@ -105,6 +112,8 @@ class NextProductConfig(BaseModel):
     """Only baskets of so many days make the rules that put candidates forward."""
     with_ranker: bool = True
     """Order the candidates by boosted trees, where that is better on the validation period than the network alone."""
+    n_ranker_moments: int = Field(3, ge=1)
+    """Newest cutoffs before the validation period that the trees learn from."""
     ranker: RankerConfig = RankerConfig()
     """The boosted trees."""
     baselines: dict[str, list[dict[str, float]]] = {"popularity": [{}], "personal_frequency": [{}]}
@@ -149,39 +158,40 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
     lines = data.purchases.lines
     clock.lap("features")
 
-    def popularity(moment: datetime) -> torch.Tensor:
-        return data.popularity(moment, config)
-
     net, history = fit(data, config, ctx.seed, ctx.progress)
     clock.lap("fit")
-
-    def companions(moment: datetime) -> Companions:
-        at = moment.timestamp()
-        return companions_at(lines, vocabulary, at, popularity(moment), config.rule_window_days)
-
+    builder = CompanionBuilder(
+        lines, vocabulary, ctx.settings.products_path, ctx.settings.timeline_path, config.rule_window_days
+    )
     ranker = None
     if config.with_ranker:
-        ctx.progress("next-product: ranker")
-        ranker = fit_product_ranker(
-            net, valid, vocabulary, companions(periods.valid[0]), config.ranker, PRIMARY, ctx.seed
-        )
-        if ranker is not None and not ranker.helps:
-            ranker = None
-    clock.lap("ranker")
-    net.log_popularity.copy_(popularity(periods.test[0]))
-    if ranker is None:
-        network_top = rank(net, test, vocabulary, max(KS))
-    else:
-        network_top = rank_with_trees(net, test, vocabulary, companions(periods.test[0]), ranker, max(KS))
+        ctx.progress("next-product: trees")
+        ranker = _fit_trees(net, data, builder, config, ctx.seed)
+        ctx.progress("next-product: the network alone is as good" if ranker is None else "next-product: the trees help")
+    clock.lap("trees")
+    at_test = _moment(data, builder, test, periods.test[0], config)
+    booster = None if ranker is None else ranker.booster
+    top, top_new = (
+        rank_moment(net, at_test, vocabulary, booster, max(KS), only_new=only_new) for only_new in (False, True)
+    )
     clock.lap("predict")
     ctx.progress("next-product: baselines")
-    tops, chosen = baseline_rankings(lines, periods, valid, test, config, ctx.seed)
-    clock.lap("baselines")
-    report = measure(
-        network_top, tops, test, lines, periods.test[0].timestamp(), config.horizon_days, PRIMARY, ctx.seed
+    valid_at, test_at = periods.valid[0].timestamp(), periods.test[0].timestamp()
+    baselines = rank_baselines(
+        lines,
+        (valid, valid_at),
+        (test, test_at),
+        config.baselines,
+        config.n_tuning_customers,
+        PRIMARY,
+        max(KS),
+        ctx.seed,
     )
+    clock.lap("baselines")
+    own = Rankings({"": top}, {"": top_new}, {})
+    report = measure(own, baselines, test, lines, test_at, config.horizon_days, PRIMARY, ctx.seed)
     # The file that serves knows what is popular at the end of the data; nothing else differs from what was measured.
-    net.log_popularity.copy_(popularity(periods.test[1]))
+    net.log_popularity.copy_(data.popularity(periods.test[1], config))
     ctx.progress("next-product: writing the graph")
     example = test.batch(np.arange(2) % len(test))
     graph = export_onnx(net, example)
@@ -196,7 +206,7 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
         "as_of_end": periods.test[1].isoformat(),
         "test_cutoff": periods.test[0].isoformat(),
         "n_products": len(vocabulary),
-        "baseline_settings": chosen,
+        "baseline_settings": baselines.settings,
         "latency_ms": latency,
         "ranker": ranker is not None,
     }
@@ -223,10 +233,34 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
             "best_epoch": history.best + 1,
         },
         metadata=metadata,
-        log_model=lambda run: log_model(run, graph, example, vocabulary, metadata, ranker, companions(periods.test[1])),
+        log_model=lambda run: log_model(
+            run, graph, example, vocabulary, metadata, ranker, builder.at(periods.test[1].timestamp())
+        ),
         evaluation=_evaluation(data.test_entities, report.values),
         rescore=rescore,
     )
+
+
+def _moment(
+    data: Prepared, builder: CompanionBuilder, examples: Examples, cutoff: datetime, config: NextProductConfig
+) -> Moment:
+    """Customers as of a cutoff, with what was known of products then."""
+    at = cutoff.timestamp()
+    bought = bought_before(data.purchases.lines.before(at), data.vocabulary, examples.customers)
+    return Moment(examples, builder.at(at), data.popularity(cutoff, config), bought)
+
+
+def _fit_trees(
+    net: NextProductNet, data: Prepared, builder: CompanionBuilder, config: NextProductConfig, seed: int
+) -> ProductRanker | None:
+    """Trees of the newest moments before the test period, or None where the network alone is as good."""
+    n = len(data.periods.train)
+    past = [
+        _moment(data, builder, data.train.of_moments(one, one + 1), data.periods.train[one][0], config)
+        for one in range(max(0, n - config.n_ranker_moments), n)
+    ]
+    valid = _moment(data, builder, data.valid, data.periods.valid[0], config)
+    return fit_product_ranker(net, past, valid, data.vocabulary, config.ranker, PRIMARY, seed)
 
 
 def prepare(ctx: TrainContext) -> Prepared:
@@ -316,30 +350,6 @@ def fit_settings(config: NextProductConfig) -> FitSettings:
     )
 
 
-def baseline_rankings(
-    lines: Interactions, periods: Periods, valid: Examples, test: Examples, config: NextProductConfig, seed: int
-) -> tuple[dict[str, IntArray], dict[str, dict[str, float]]]:
-    """Each baseline tuned on validation customers, fitted again up to the test cutoff, ranked for the test customers."""
-    rng = np.random.default_rng(seed)
-    n_tuning = min(config.n_tuning_customers, len(valid))
-    chosen_rows = np.sort(rng.choice(len(valid), n_tuning, replace=False))
-    owner = np.repeat(np.arange(len(valid)), valid.targets.sizes)
-    number = np.full(len(valid), -1)
-    number[chosen_rows] = np.arange(n_tuning)
-    kept = number[owner] >= 0
-    targets = Targets.from_pairs(number[owner[kept]], valid.targets.items[kept], n_tuning)
-    valid_at, test_at = periods.valid[0].timestamp(), periods.test[0].timestamp()
-    past, latest = lines.before(valid_at), lines.before(test_at)
-    tops: dict[str, IntArray] = {}
-    chosen: dict[str, dict[str, float]] = {}
-    for name, grid in config.baselines.items():
-        chosen[name] = dict(grid[0])
-        if len(grid) > 1:
-            chosen[name], _ = tune(name, grid, past, valid_at, valid.customers[chosen_rows], targets, PRIMARY)
-        tops[name] = recommend(METHODS[name](latest, test_at, **chosen[name]), test.customers, max(KS))
-    return tops, chosen
-
-
 def log_model(
     run: Run,
     graph: Any,
@@ -349,13 +359,17 @@ def log_model(
     ranker: ProductRanker | None,
     companions: Companions,
 ) -> str:
-    """The graph with its vocabulary and, where there is one, the ranker beside it; answers the model's URI."""
+    """The graph with its vocabulary, its companions and, where they help, the trees beside it; answers the model's URI."""
     inputs = as_arrays(example)
     output = {OUTPUT_NAME: score_onnx(open_session(graph.SerializeToString()), inputs)}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "vocabulary.json"
         path.write_text(vocabulary_json(vocabulary), encoding="utf-8")
-        beside = [path] if ranker is None else [path, *ranker.save(Path(folder), companions)]
+        beside = [path, Path(folder) / COMPANIONS_FILE]
+        companions.save(beside[1])
+        if ranker is not None:
+            beside.append(Path(folder) / RANKER_FILE)
+            ranker.booster.save_model(str(beside[2]))
         return run.log_onnx(graph, inputs, output, metadata, beside)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from features.errors import InputError
-from features.sequences import INPUT_NAMES, model_inputs
+from features.sequences import INPUT_NAMES, STORE, model_inputs
 from features.state import StateBatch, product_code
 from features.vocabulary import Columns, Task
 from training.basket_labels import NextBaskets, Purchases, next_baskets
@@ -22,7 +22,7 @@ from training.models.interactions import Interactions
 from training.ranking_metrics import IntArray, Targets
 from training.results import Progress
 
-_COMPACT = {"item": np.int32, "kind": np.int8, "channel": np.int8, "habit_item": np.int32}
+_COMPACT = {"item": np.int32, "kind": np.int8, "channel": np.int8, "habit_item": np.int32, STORE: np.float64}
 _CHUNK_ROWS = 12_000
 _SMOOTHING = 0.05
 
@@ -79,7 +79,7 @@ class CodeRows:
 
 @dataclass(frozen=True)
 class Examples:
-    """n (customer, moment) pairs: inputs by name (n, 128), next baskets in catalogue rows, and which moment each is of."""
+    """n (customer, moment) pairs: `model_inputs` by name, next baskets in catalogue rows, and which moment each is of."""
 
     inputs: dict[str, NDArray[np.generic]]
     targets: Targets
@@ -88,6 +88,17 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.customers)
+
+    def take(self, rows: IntArray) -> "Examples":
+        """The examples `rows` (m,), ascending."""
+        owner = np.repeat(np.arange(len(rows)), self.targets.sizes[rows])
+        kept = np.isin(self.targets.owners(), rows)
+        return Examples(
+            inputs={name: array[rows] for name, array in self.inputs.items()},
+            targets=Targets.from_pairs(owner, self.targets.items[kept], len(rows)),
+            customers=self.customers[rows],
+            moment=self.moment[rows],
+        )
 
     def of_moments(self, first: int, end: int) -> "Examples":
         """The examples of the moments [first, end), whose numbers then start at 0."""
@@ -145,7 +156,7 @@ def load_examples(
         np.concatenate(([0], np.cumsum(sizes))), np.concatenate([found.targets.items for found in labels])
     )
     examples = Examples(
-        inputs={name: np.concatenate([part[name] for part in parts]) for name in INPUT_NAMES},
+        inputs={name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
         targets=targets,
         customers=np.concatenate([found.customers for found in labels]),
         moment=np.repeat(np.arange(len(windows)), [len(found.customers) for found in labels]),

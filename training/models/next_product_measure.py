@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from features.vocabulary import CHANNELS
 from training.metrics import Metric
 from training.models.interactions import SECONDS_PER_DAY, Interactions
+from training.models.next_product_baselines import Rankings
 from training.models.next_product_data import Examples
 from training.ranking_metrics import IntArray, coverage_at_k, paired_gain, ranking_values, with_intervals
 
@@ -43,8 +44,8 @@ class Slices:
 
 
 def measure(
-    model: IntArray,
-    baselines: Mapping[str, IntArray],
+    model: Rankings,
+    baselines: Rankings,
     test: Examples,
     lines: Interactions,
     cutoff: float,
@@ -52,14 +53,19 @@ def measure(
     primary: str,
     seed: int,
 ) -> Measured:
-    """All metrics for ranked catalogue rows (n, K); a product first bought in the last `recent_days` or never is cold."""
+    """All metrics of the one ranking in `model` and of each of `baselines`.
+
+    A product first bought in the last `recent_days` or never is cold. `…_new@k` is of rankings without what a customer
+    bought before, measured on what they bought for the first time: how well new products are found where only these are
+    asked for.
+    """
     past = lines.before(cutoff)
     slices = slices_of(test, past, cutoff - recent_days * SECONDS_PER_DAY)
     share = np.bincount(past.item, minlength=lines.n_items + 1) / max(len(past.item), 1)
     surprise = -np.log2(np.maximum(share, 1.0 / max(len(past.item), 1)))
     n_items = len(np.unique(past.item))
 
-    def summary(top: IntArray) -> dict[str, Metric]:
+    def summary(top: IntArray, top_new: IntArray) -> dict[str, Metric]:
         values = ranking_values(top, test.targets, KS)
         novelty = {f"novelty@{k}": surprise[top[:, :k]].mean(axis=1) for k in KS}
         found = with_intervals(values, seed) | with_intervals(novelty, seed)
@@ -67,6 +73,9 @@ def measure(
             split = ranking_values(top, test.targets.keep(mask), (10, 20))
             if mask.any():
                 found |= with_intervals({f"recall_{name}@{k}": split[f"recall@{k}"] for k in (10, 20)}, seed)
+        if slices.targets["explore"].any():
+            of_new = ranking_values(top_new, test.targets.keep(slices.targets["explore"]), (10,))
+            found |= with_intervals({f"{name}_new@10": of_new[f"{name}@10"] for name in ("ndcg", "recall")}, seed)
         for name, chosen in slices.customers.items():
             if chosen.sum() >= _MIN_CUSTOMERS:
                 found |= with_intervals({f"ndcg@10/{name}": values["ndcg@10"][chosen]}, seed)
@@ -78,11 +87,11 @@ def measure(
     def value(top: IntArray) -> NDArray[np.float64]:
         return ranking_values(top, test.targets, KS)[primary]
 
-    ours = value(model)
+    ours = value(*model.all.values())
     return Measured(
-        metrics=summary(model),
-        baselines={name: summary(top) for name, top in baselines.items()},
-        gains={name: paired_gain(ours, value(top), seed) for name, top in baselines.items()},
+        metrics=summary(*model.all.values(), *model.new.values()),
+        baselines={name: summary(top, baselines.new[name]) for name, top in baselines.all.items()},
+        gains={name: paired_gain(ours, value(top), seed) for name, top in baselines.all.items()},
         values=ours,
     )
 

@@ -1,43 +1,48 @@
-"""Validation customers and a fitted network in, the trees that order its candidates out, with what ranks beside it.
+"""A fitted network and moments of the past in, trees that order what it and its companions put forward out.
 
-The network did not learn from the validation period, so its scores there are what they will be later. Trees that learned
-from three quarters of its customers order the candidates of the rest: so it shows whether they do it better than the network.
+The trees learn from several moments. The newest one, which the network never learned from, is that of the validation period:
+half of its customers are learned from, the others say whether the trees help. Every customer counts twice, once with the
+whole range and once with what they never bought, so that the same trees also rank where only new products are wanted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import lightgbm
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 
-from features.product_ranking import (
-    COMPANIONS_FILE,
-    FEATURES,
-    RANKER_FILE,
-    Companions,
-    Pool,
-    candidate_pool,
-    rerank,
-    tree_scores,
-)
-from training.models.baselines import SequenceRules
+from features.product_companions import Companions
+from features.product_ranking import FEATURES, candidate_pool, rerank
 from training.models.interactions import Interactions
 from training.models.next_product_data import Examples, ProductVocabulary
-from training.models.ranker import Grouped, RankerConfig, lambdarank
+from training.models.ranker import Grouped, RankerConfig, lambdarank, sample
 from training.models.sequence import NextProductNet
 from training.ranking_metrics import IntArray, Targets, hit_matrix, ranking_values, top_k
 
 _BATCH = 256
-_N_RULES_KEPT = 30
-_N_FOLDS = 4
+_SCORE = FEATURES.index("score")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Customers as of one cutoff, and what was known of products then; `bought` (n, V + 1) is what each ever bought."""
+
+    examples: Examples
+    companions: Companions
+    log_popularity: torch.Tensor
+    bought: sparse.csr_array
+
+    def take(self, rows: IntArray) -> "Moment":
+        """The customers `rows`."""
+        return Moment(self.examples.take(rows), self.companions, self.log_popularity, self.bought[rows])
 
 
 @dataclass(frozen=True)
 class ProductRanker:
-    """Trees fitted on all validation customers; the figures are of trees that had not seen the customer."""
+    """Fitted trees, and what they were worth to customers whom they had not learned from."""
 
     booster: lightgbm.Booster
     valid_network: float
@@ -49,125 +54,106 @@ class ProductRanker:
         """Whether the trees order better than the network alone, by more than chance would."""
         return self.valid_ranker - self.valid_network > 2 * self.standard_error
 
-    def save(self, folder: Path, companions: Companions) -> list[Path]:
-        """Write what serving needs beside the network; answers the files."""
-        paths = [folder / RANKER_FILE, folder / COMPANIONS_FILE]
-        self.booster.save_model(str(paths[0]))
-        companions.save(paths[1])
-        return paths
 
-
-def companions_at(
-    lines: Interactions, vocabulary: ProductVocabulary, now: float, log_popularity: torch.Tensor, window_days: float
-) -> Companions:
-    """Popularity and each product's strongest rules as of a moment (seconds), in the network's rows."""
-    fitted = SequenceRules.fit(
-        lines.before(now), now, max_distance=2, normalisation=0.5, shrinkage=20.0, window_days=window_days
-    )
-    rows = np.concatenate(([0], vocabulary.catalogue_rows))
-    rules = fitted.rules[rows][:, rows].tocsr()
-    item = np.zeros((len(rows), _N_RULES_KEPT), np.int32)
-    weight = np.zeros((len(rows), _N_RULES_KEPT), np.float32)
-    for row in range(1, len(rows)):
-        part = slice(rules.indptr[row], rules.indptr[row + 1])
-        strongest = np.argsort(-rules.data[part], kind="stable")[:_N_RULES_KEPT]
-        item[row, : len(strongest)] = rules.indices[part][strongest]
-        weight[row, : len(strongest)] = rules.data[part][strongest]
-    return Companions(log_popularity.numpy().astype(np.float32), item, weight)
+def bought_before(past: Interactions, vocabulary: ProductVocabulary, customers: IntArray) -> sparse.csr_array:
+    """What each customer (n,) ever bought in `past`, in the network's rows (n, V + 1)."""
+    ones = np.ones(len(past.item), np.int8)
+    pairs = sparse.coo_array((ones, (past.customer, past.item)), shape=(past.n_customers, past.n_items + 1)).tocsr()
+    return pairs[customers][:, np.concatenate(([0], vocabulary.catalogue_rows))].tocsr()
 
 
 def fit_product_ranker(
     net: NextProductNet,
-    valid: Examples,
+    past: Sequence[Moment],
+    valid: Moment,
     vocabulary: ProductVocabulary,
-    companions: Companions,
     config: RankerConfig,
     metric: str,
     seed: int,
 ) -> ProductRanker | None:
-    """Trees for a network whose popularity is that of the validation cutoff; None where there is too little to learn.
+    """Trees from moments `past` and half of `valid`; None where there is too little to learn, or where they do not help.
 
     They are added to the network's scores, so that they learn only what the network gets wrong.
     """
-    pool = pool_of(net, valid, companions)
-    wanted = vocabulary.from_catalogue(valid.targets)
-    fold = np.random.default_rng(seed).integers(0, _N_FOLDS, len(valid))
-    scores = np.full(pool.items.shape, -np.inf)
-    for number in range(_N_FOLDS):
-        booster = _fit(pool, wanted, np.flatnonzero(fold != number), config, seed)
-        if booster is None:
-            return None
-        rows = np.flatnonzero(fold == number)
-        scores[rows] = tree_scores(Pool(pool.items[rows], pool.features[rows]), booster.predict)
+    mixed = np.random.default_rng(seed).permutation(len(valid.examples))
+    learned_from, asked = (valid.take(np.sort(mixed[half::2])) for half in (0, 1))
+    learned = _learnable(net, [*past, learned_from], vocabulary, config, seed)
+    if learned is None:
+        return None
+    trees = lambdarank(learned, None, FEATURES, config, seed, start=learned.features[:, _SCORE])
     k = int(metric.split("@")[1])
-
-    def values(of: NDArray[np.floating]) -> NDArray[np.float64]:
-        order = np.argsort(np.where(pool.items > 0, -of, np.inf), axis=1, kind="stable")[:, :k]
-        top = vocabulary.to_catalogue(np.take_along_axis(pool.items, order, axis=1))
-        return ranking_values(top, valid.targets, (k,))[metric]
-
-    network = values(pool.features[:, :, FEATURES.index("score")])
-    with_trees = values(scores)
+    network, with_trees = (
+        ranking_values(rank_moment(net, asked, vocabulary, booster, k), asked.examples.targets, (k,))[metric]
+        for booster in (None, trees)
+    )
     gain = with_trees - network
-    booster = _fit(pool, wanted, np.arange(len(valid)), config, seed)
-    assert booster is not None
-    return ProductRanker(
-        booster,
+    found = ProductRanker(
+        trees,
         valid_network=float(np.nanmean(network)),
         valid_ranker=float(np.nanmean(with_trees)),
         standard_error=float(np.nanstd(gain) / np.sqrt(np.isfinite(gain).sum())),
     )
+    return found if found.helps else None
 
 
-def pool_of(net: NextProductNet, examples: Examples, companions: Companions) -> Pool:
-    """The candidates of every example."""
-    parts = [candidate_pool(scores, inputs, companions) for scores, inputs in _scored(net, examples)]
-    return Pool(np.concatenate([part.items for part in parts]), np.concatenate([part.features for part in parts]))
-
-
-def rank_with_trees(
+def rank_moment(
     net: NextProductNet,
-    examples: Examples,
+    moment: Moment,
     vocabulary: ProductVocabulary,
-    companions: Companions,
-    ranker: ProductRanker,
+    booster: lightgbm.Booster | None,
     k: int,
+    *,
+    only_new: bool = False,
 ) -> IntArray:
-    """The k best products (n, k) of each example, in catalogue rows."""
-    tops = [
-        top_k(rerank(scores, inputs, companions, ranker.booster.predict), k)
-        for scores, inputs in _scored(net, examples)
-    ]
+    """The k best products (n, k) of each customer in catalogue rows; with `only_new` none that they bought before."""
+    tops = []
+    for scores, inputs, _ in _scored(net, moment, only_new=only_new):
+        if booster is not None:
+            scores, _ = rerank(scores, inputs, moment.companions, booster.predict)
+        tops.append(top_k(scores, k))
     return vocabulary.to_catalogue(np.concatenate(tops))
 
 
 def _scored(
-    net: NextProductNet, examples: Examples
-) -> Iterator[tuple[NDArray[np.float32], dict[str, NDArray[np.generic]]]]:
-    """The network's scores and inputs, batch after batch."""
+    net: NextProductNet, moment: Moment, *, only_new: bool
+) -> Iterator[tuple[NDArray[np.float32], dict[str, NDArray[np.generic]], IntArray]]:
+    """The network's scores, its inputs and the customers' rows, batch after batch."""
+    examples = moment.examples
+    net.log_popularity.copy_(moment.log_popularity)
     net.eval()
     with torch.inference_mode():
         for first in range(0, len(examples), _BATCH):
-            batch = np.arange(first, min(first + _BATCH, len(examples)))
-            scores = net(*examples.batch(batch)).numpy()
-            yield scores, {name: array[batch] for name, array in examples.inputs.items()}
+            rows = np.arange(first, min(first + _BATCH, len(examples)))
+            scores = net(*examples.batch(rows)).numpy()
+            if only_new:
+                scores[moment.bought[rows].toarray() > 0] = -np.inf
+            yield scores, {name: array[rows] for name, array in examples.inputs.items()}, rows
 
 
-def _fit(pool: Pool, wanted: Targets, rows: IntArray, config: RankerConfig, seed: int) -> lightgbm.Booster | None:
-    """Trees for the customers `rows`, on top of the network's scores."""
-    labels = hit_matrix(pool.items[rows], _subset(wanted, rows))
-    useful = labels.any(axis=1)
-    if not useful.any():
+def _learnable(
+    net: NextProductNet, moments: Sequence[Moment], vocabulary: ProductVocabulary, config: RankerConfig, seed: int
+) -> Grouped | None:
+    """Candidates of a sample of customers with a target among them; None where nobody has one."""
+    n_each = config.max_customers // max(len(moments), 1)
+    parts = []
+    for moment in moments:
+        chosen = moment.take(sample(len(moment.examples), n_each, seed))
+        wanted = vocabulary.from_catalogue(chosen.examples.targets)
+        for only_new in (False, True):
+            for scores, inputs, rows in _scored(net, chosen, only_new=only_new):
+                pool = candidate_pool(scores, inputs, moment.companions)
+                labels = hit_matrix(pool.items, _subset(wanted, rows))
+                useful = labels.any(axis=1)
+                real = pool.items[useful] > 0
+                parts.append(
+                    Grouped(pool.features[useful][real], labels[useful][real].astype(np.float32), real.sum(axis=1))
+                )
+    if not any(len(part.sizes) for part in parts):
         return None
-    real = pool.items[rows][useful] > 0
-    features = pool.features[rows][useful][real]
-    return lambdarank(
-        Grouped(features, labels[useful][real].astype(np.float32), real.sum(axis=1)),
-        None,
-        FEATURES,
-        config,
-        seed,
-        start=features[:, FEATURES.index("score")],
+    return Grouped(
+        np.concatenate([part.features for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.sizes for part in parts]),
     )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import StoreError
-from features.product_ranking import COMPANIONS_FILE, RANKER_FILE, Companions, rerank
+from features.product_companions import COMPANIONS_FILE, Companions
+from features.product_ranking import RANKER_FILE, rerank
 from features.sequences import model_inputs
 from features.state import StateBatch
 from training.models.next_product_data import CodeRows
@@ -43,6 +44,6 @@ def rank_with_file(
         inputs = model_inputs(states.take(index), as_of_s[index], to_rows)
         scores = score_onnx(session, inputs)
         if booster is not None and companions is not None:
-            scores = rerank(scores, inputs, companions, partial(booster.predict, num_threads=1))
+            scores, _ = rerank(scores, inputs, companions, partial(booster.predict, num_threads=1))
         parts.append(rows[top_k(scores, k)])
     return np.concatenate(parts) if parts else np.empty((0, k), np.int64)

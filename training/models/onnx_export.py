@@ -66,7 +66,7 @@ def open_session(model: bytes | str, n_threads: int = 1) -> onnxruntime.Inferenc
 
 def score_onnx(session: onnxruntime.InferenceSession, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
     """Scores (n, V + 1) of inputs by name."""
-    scores: NDArray[np.float32] = session.run([OUTPUT_NAME], dict(inputs))[0]
+    scores: NDArray[np.float32] = session.run([OUTPUT_NAME], {name: inputs[name] for name in INPUT_NAMES})[0]
     return scores
 
 

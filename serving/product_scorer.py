@@ -1,0 +1,107 @@
+"""A next-product model's network and trees, customers' states in, an order of the products that are allowed out."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.product_companions import Companions
+from features.product_ranking import Inputs, Pool, Trees, rerank
+from features.sequences import INPUT_NAMES, model_inputs
+from features.state import StateBatch, product_code
+from serving.model_card import ModelCard
+
+Mask = NDArray[np.bool_]
+
+
+class Session(Protocol):
+    """The part of onnxruntime.InferenceSession that is used."""
+
+    def run(self, output_names: list[str] | None, input_feed: dict[str, Any]) -> Any:
+        """Named arrays in, a list of arrays out."""
+
+
+@dataclass(frozen=True)
+class ProductTrees:
+    """What orders the network's candidates: `score` (M, F) to (M,), `explain` to what each feature added (M, F)."""
+
+    score: Trees
+    explain: Trees
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the network says of n customers (n, V + 1), column 0 for nothing, and what it was asked with."""
+
+    scores: NDArray[np.float32]
+    inputs: Inputs = field(default_factory=dict)
+
+    def one(self, row: int) -> "Scored":
+        """One of the customers."""
+        return Scored(self.scores[row : row + 1], {name: array[row : row + 1] for name, array in self.inputs.items()})
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Scores (V,) of one customer's products, minus infinity where not allowed, and what they came from."""
+
+    scores: NDArray[np.float32]
+    inputs: Inputs
+    pool: Pool | None = None
+    """The candidates that trees ordered; None for a model without trees."""
+
+    def best(self, k: int) -> NDArray[np.int64]:
+        """Columns of the k best, best first; fewer where fewer are allowed."""
+        k = min(k, len(self.scores))
+        columns = np.argpartition(-self.scores, k - 1)[:k] if k < len(self.scores) else np.arange(len(self.scores))
+        columns = columns[np.argsort(-self.scores[columns], kind="stable")]
+        return columns[np.isfinite(self.scores[columns])].astype(np.int64)
+
+
+class ProductScorer:
+    """A score for every product of the vocabulary."""
+
+    def __init__(
+        self,
+        card: ModelCard,
+        session: Session,
+        product_ids: tuple[str, ...],
+        companions: Companions | None = None,
+        trees: ProductTrees | None = None,
+    ) -> None:
+        """`trees` need `companions`; without trees these only give reasons."""
+        self.card = card
+        self.companions = companions
+        self.trees = trees
+        self.product_ids = product_ids
+        self.codes = product_code(product_ids)
+        self.row_of = {product_id: row for row, product_id in enumerate(product_ids)}
+        self._session = session
+        order = np.argsort(self.codes, kind="stable")
+        self._sorted_codes, self._sorted_rows = self.codes[order], order + 1
+
+    def __len__(self) -> int:
+        return len(self.product_ids)
+
+    def rows(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Product codes to the model's rows, in the same shape; 0 for padding and unknown products."""
+        at = np.minimum(np.searchsorted(self._sorted_codes, codes), len(self._sorted_codes) - 1)
+        found: NDArray[np.int64] = np.where(self._sorted_codes[at] == codes, self._sorted_rows[at], 0)
+        return found
+
+    def score(self, states: StateBatch, as_of_s: NDArray[np.float64]) -> Scored:
+        """The network's word on states (n,) at moments (n,), in seconds since the epoch."""
+        inputs = model_inputs(states, as_of_s, self.rows)
+        found = self._session.run(["score"], {name: inputs[name] for name in INPUT_NAMES})[0]
+        return Scored(cast(NDArray[np.float32], found), inputs)
+
+    def rank(self, scored: Scored, allowed: Mask | None = None) -> Ranked:
+        """One customer's order (n = 1) among the products that `allowed` (V,) leaves; what is not allowed is nowhere."""
+        scores = scored.scores
+        if allowed is not None:
+            scores = np.where(np.concatenate(([False], allowed)), scores, np.float32(-np.inf))
+        if self.trees is None or self.companions is None:
+            return Ranked(scores[0, 1:], scored.inputs)
+        ranked, pool = rerank(scores, scored.inputs, self.companions, self.trees.score)
+        return Ranked(ranked[0, 1:], scored.inputs, pool)
