@@ -2,7 +2,7 @@
 
 Learned on many (customer, cutoff) pairs: the state as of the cutoff, through the feature store, and the products of the
 first basket after it. Global time: validation and test are the last two horizons of the data; the whole catalogue is
-ranked and nothing is filtered.
+ranked and nothing is filtered. A product that was first sold after the training period is ranked from its first sale on.
 """
 
 import logging
@@ -26,6 +26,7 @@ from features.state import StateBatch
 from features.vocabulary import CHANNELS, KINDS, Columns, Task
 from training.basket_labels import Purchases, load_purchases
 from training.labels import Span, data_span
+from training.models.cold_products import place_unseen
 from training.models.next_product_baselines import Rankings, rank_baselines
 from training.models.next_product_companions import CompanionBuilder
 from training.models.next_product_data import (
@@ -73,7 +74,7 @@ class NextProductConfig(BaseModel):
     warmup_days: float = Field(56, ge=0)
     """History that must lie before the first cutoff."""
     n_min_customers: int = Field(5, ge=1)
-    """Only products that so many customers bought before the validation period can be named by the network."""
+    """Only products that so many customers bought, up to the end of the data, can be named."""
     popularity_half_life_days: float = Field(14, gt=0)
     """How fast a purchase stops counting as recent popularity."""
     n_events: int = Field(64, ge=1, le=128)
@@ -163,6 +164,7 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
     builder = CompanionBuilder(
         lines, vocabulary, ctx.settings.products_path, ctx.settings.timeline_path, config.rule_window_days
     )
+    place_unseen(net, vocabulary.sold(lines.before(periods.valid[0].timestamp())), builder.category)
     ranker = None
     if config.with_ranker:
         ctx.progress("next-product: trees")
@@ -246,8 +248,9 @@ def _moment(
 ) -> Moment:
     """Customers as of a cutoff, with what was known of products then."""
     at = cutoff.timestamp()
-    bought = bought_before(data.purchases.lines.before(at), data.vocabulary, examples.customers)
-    return Moment(examples, builder.at(at), data.popularity(cutoff, config), bought)
+    past = data.purchases.lines.before(at)
+    bought = bought_before(past, data.vocabulary, examples.customers)
+    return Moment(examples, builder.at(at), data.popularity(cutoff, config), data.vocabulary.sold(past), bought)
 
 
 def _fit_trees(
@@ -268,7 +271,7 @@ def prepare(ctx: TrainContext) -> Prepared:
     config: NextProductConfig = ctx.config
     periods = split_periods(data_span(ctx.settings.timeline_path), config)
     purchases = load_purchases(ctx.settings.timeline_path)
-    vocabulary = ProductVocabulary.of_customers(purchases, periods.valid[0].timestamp(), config.n_min_customers)
+    vocabulary = ProductVocabulary.of_customers(purchases, periods.test[1].timestamp(), config.n_min_customers)
     windows = [*periods.train, periods.valid, periods.test]
     examples, test_states, test_entities = load_examples(ctx.store, purchases, vocabulary, windows, ctx.progress)
     n_train = len(periods.train)

@@ -35,7 +35,7 @@ class CompanionBuilder:
         """Reads the product table (may be missing) and where purchases were made; rules come from `window_days`."""
         self._lines, self._vocabulary, self._window_days = lines, vocabulary, window_days
         table = _product_table(products, vocabulary.product_ids)
-        self._category, self._brand = (_codes(table[name]) for name in (Columns.CATEGORY, Columns.BRAND))
+        self.category, self._brand = (_codes(table[name]) for name in (Columns.CATEGORY, Columns.BRAND))
         price = table[Columns.PRICE].to_numpy(np.float64, na_value=np.nan)
         self._log_price = np.concatenate(([np.nan], np.log(np.where(price > 0, price, np.nan)))).astype(np.float32)
         self._stores, self._channels = _places(timeline, vocabulary.product_ids)
@@ -56,11 +56,11 @@ class CompanionBuilder:
             popularity=popularity.astype(np.float32),
             rules=_strongest(rules.rules[rows][:, rows]),
             pairs=_strongest(pairs.similarity[rows][:, rows]),
-            category=self._category,
+            category=self.category,
             brand=self._brand,
             log_price=self._log_price,
-            in_category=_share_of_group(self._category, counts[:, _IN_CATEGORY]),
-            category_best=_best_of_group(self._category, counts[:, _IN_CATEGORY]),
+            in_category=_share_of_group(self.category, counts[:, _IN_CATEGORY]),
+            category_best=_best_of_group(self.category, counts[:, _IN_CATEGORY]),
             stores=_favourites(self._stores, now, len(rows)),
             channels=_favourites(self._channels, now, len(rows)),
         )

@@ -51,6 +51,11 @@ class ProductVocabulary:
     def __len__(self) -> int:
         return len(self.product_ids)
 
+    def sold(self, past: Interactions) -> NDArray[np.bool_]:
+        """Which rows (V + 1,) somebody bought in `past`; row 0, padding, is none."""
+        counts = np.bincount(past.item, minlength=self.n_catalogue + 1)
+        return np.concatenate(([False], counts[self.catalogue_rows] > 0))
+
     def from_catalogue(self, targets: Targets) -> Targets:
         """Targets in vocabulary rows; what is not in the vocabulary falls out."""
         row_of = np.zeros(self.n_catalogue + 1, dtype=np.int64)

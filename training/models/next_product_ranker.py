@@ -6,7 +6,7 @@ whole range and once with what they never bought, so that the same trees also ra
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import lightgbm
 import numpy as np
@@ -28,16 +28,21 @@ _SCORE = FEATURES.index("score")
 
 @dataclass(frozen=True)
 class Moment:
-    """Customers as of one cutoff, and what was known of products then; `bought` (n, V + 1) is what each ever bought."""
+    """Customers as of one cutoff, and what was known of products then.
+
+    `sold` (V + 1,) are the products that anybody had bought: no other can be ranked. `bought` (n, V + 1) is what each
+    customer had.
+    """
 
     examples: Examples
     companions: Companions
     log_popularity: torch.Tensor
+    sold: NDArray[np.bool_]
     bought: sparse.csr_array
 
     def take(self, rows: IntArray) -> "Moment":
         """The customers `rows`."""
-        return Moment(self.examples.take(rows), self.companions, self.log_popularity, self.bought[rows])
+        return replace(self, examples=self.examples.take(rows), bought=self.bought[rows])
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ def _scored(
         for first in range(0, len(examples), _BATCH):
             rows = np.arange(first, min(first + _BATCH, len(examples)))
             scores = net(*examples.batch(rows)).numpy()
+            scores[:, ~moment.sold] = -np.inf
             if only_new:
                 scores[moment.bought[rows].toarray() > 0] = -np.inf
             yield scores, {name: array[rows] for name, array in examples.inputs.items()}, rows
