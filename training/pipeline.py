@@ -65,14 +65,15 @@ class TrainReport:
         """The figures as a table, under a line that says what became of the version."""
         from rich.console import Group
 
-        from training.report_table import metric_table
+        from training.report_table import gain_line, metric_table
 
         role = "champion: it serves" if self.champion else "challenger: promote it with `omni promote`"
         role += ", up to date" if self.skipped else ""
         heading = f"{self.task.value} version {self.version}, {role}"
         refusals = () if self.champion else self.gates
         took = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
-        return Group(heading, *refusals, "", metric_table([(self.task.value, self.metrics, self.baselines)]), "", took)
+        table = metric_table([(self.task.value, self.metrics, self.baselines)])
+        return Group(heading, *refusals, "", table, "", gain_line(self.task, self.gains), took)
 
 
 def train(

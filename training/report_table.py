@@ -7,7 +7,10 @@ from features.vocabulary import Task
 from training.metrics import Metric, lower_is_better
 
 HEADLINES: Final[dict[Task, tuple[str, ...]]] = {
-    Task.NEXT_PRODUCT: ("ndcg@10", "recall@10", "hr@10", "recall_repeat@10", "recall_explore@10", "coverage@10"),
+    Task.NEXT_PRODUCT: (
+        *("ndcg@10", "recall@10", "hr@10", "recall_repeat@10", "recall_explore@10"),
+        *("ndcg_new@10", "coverage@10"),
+    ),
     Task.CHURN: ("log_loss", "auc", "average_precision", "brier", "ece", "lift@10%"),
     Task.BEST_CHANNEL: ("log_loss", "auc", "ece", "policy_value_dr"),
 }
@@ -36,6 +39,14 @@ def metric_table(
                 interval = f"{metric.low:.4f} to {metric.high:.4f}"
                 table.add_row(heading, name, f"{metric.value:.4f}", interval, _best(name, baselines))
     return table
+
+
+def gain_line(task: Task, gains: Mapping[str, Metric]) -> str:
+    """The smallest gain in the headline metric over a baseline, in words; '' where there is none."""
+    if not gains:
+        return ""
+    name, gain = min(gains.items(), key=lambda item: item[1].value)
+    return f"{HEADLINES[task][0]}: better than {name} by {gain.value:.4f} ({gain.low:.4f} to {gain.high:.4f}), in pairs"
 
 
 def ablation_table(

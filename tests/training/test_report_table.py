@@ -2,8 +2,9 @@
 
 from rich.console import Console
 
+from features.vocabulary import Task
 from training.metrics import Metric
-from training.report_table import metric_table
+from training.report_table import gain_line, metric_table
 
 
 def lines(table) -> list[str]:
@@ -32,3 +33,9 @@ def test_the_best_baseline_is_the_largest_or_for_a_loss_the_smallest() -> None:
 def test_named_metrics_come_with_their_parts() -> None:
     shown = lines(metric_table([("churn", METRICS, BASELINES)], names={"churn": ("auc",)}))
     assert [line.split()[1] for line in shown[1:]] == ["auc", "auc/mail"]
+
+
+def test_the_gain_told_is_the_one_over_the_strongest_baseline() -> None:
+    told = gain_line(Task.NEXT_PRODUCT, {"popularity": of(0.2), "item_knn": Metric(0.01, 0.002, 0.02)})
+    assert told == "ndcg@10: better than item_knn by 0.0100 (0.0020 to 0.0200), in pairs"
+    assert gain_line(Task.CHURN, {}) == ""
