@@ -17,7 +17,9 @@ from features.product_ranking import FEATURES, candidate_pool, strongest_tie
 from features.vocabulary import CHANNELS
 from serving.product_scorer import ProductScorer, Ranked
 
-Words = Callable[["Evidence"], str | None]
+Told = tuple[str, str] | None
+"""What a sentence points to, and the sentence; None where there is nothing to point to."""
+Words = Callable[["Evidence"], Told]
 N_REASONS: Final = 2
 _OFTEN: Final = 0.05
 """Share of what a customer buys from which on they buy it often."""
@@ -44,39 +46,41 @@ class Evidence:
         return self.name_of(self.scorer.product_ids[row - 1]) if row > 0 else None
 
 
-def _after(evidence: Evidence) -> str | None:
+def _after(evidence: Evidence) -> Told:
     name = evidence.tied_to(evidence.companions.rules)
-    return name and f"often bought after {name}"
+    return (name, f"often bought after {name}") if name else None
 
 
-def _together(evidence: Evidence) -> str | None:
+def _together(evidence: Evidence) -> Told:
     name = evidence.tied_to(evidence.companions.pairs)
-    return name and f"others who bought {name} bought it too"
+    return (name, f"others who bought {name} bought it too") if name else None
 
 
-def _popular(evidence: Evidence) -> str | None:
+def _popular(evidence: Evidence) -> Told:
     if evidence.row in evidence.companions.popular:
-        return "popular this week"
-    return "selling more than usual this week" if evidence.values["popularity_trend"] > _RISING else None
+        return "popularity", "popular this week"
+    rising = evidence.values["popularity_trend"] > _RISING
+    return ("popularity", "selling more than usual this week") if rising else None
 
 
-def _in_store(evidence: Evidence) -> str | None:
-    return "popular in your store lately" if evidence.values["store_share"] > 0 else None
+def _in_store(evidence: Evidence) -> Told:
+    return ("store", "popular in your store lately") if evidence.values["store_share"] > 0 else None
 
 
-def _on_channel(evidence: Evidence) -> str | None:
+def _on_channel(evidence: Evidence) -> Told:
     channel = CHANNELS[int(evidence.ranked.inputs["channel"][0, -1])]
-    return f"popular on the channel {channel.value} lately" if evidence.values["channel_share"] > 0 else None
+    listed = evidence.values["channel_share"] > 0
+    return ("channel", f"popular on the channel {channel.value} lately") if listed else None
 
 
-def _of_category(evidence: Evidence) -> str | None:
+def _of_category(evidence: Evidence) -> Told:
     often = evidence.category and evidence.values["category_share"] > _OFTEN
-    return f"you often buy {evidence.category}" if often else None
+    return ("category", f"you often buy {evidence.category}") if often else None
 
 
-def _of_brand(evidence: Evidence) -> str | None:
+def _of_brand(evidence: Evidence) -> Told:
     often = evidence.brand and evidence.values["brand_share"] > _OFTEN
-    return f"you often buy {evidence.brand}" if often else None
+    return ("brand", f"you often buy {evidence.brand}") if often else None
 
 
 PARTS: Final[tuple[tuple[tuple[str, ...], Words], ...]] = (
@@ -114,8 +118,12 @@ def evidence_reasons(
     values = dict(zip(FEATURES, features[0].tolist(), strict=True))
     evidence = Evidence(scorer, companions, ranked, column + 1, values, name_of, category, brand)
     parts = PARTS if scorer.trees is None else sorted(PARTS, key=lambda part: -_sum(counted, part[0]))
-    sentences = (words(evidence) for names, words in parts if _sum(counted, names) > 0)
-    return [sentence for sentence in sentences if sentence][:N_REASONS]
+    reasons: dict[str, str] = {}  # by what they point to: one product is pointed to once
+    for names, words in parts:
+        told = words(evidence) if _sum(counted, names) > 0 else None
+        if told is not None:
+            reasons.setdefault(*told)
+    return list(reasons.values())[:N_REASONS]
 
 
 def _sum(counted: NDArray[np.float64], names: Sequence[str]) -> float:

@@ -56,7 +56,9 @@ def reasons(product: str, **counted: float) -> list[str]:
 @pytest.mark.parametrize(
     ("counted", "expected"),
     [
-        ({"rules": 0.2, "pairs": 0.5}, ["others who bought COFFEE bought it too", "often bought after COFFEE"]),
+        ({"rules": 0.2, "pairs": 0.5}, ["others who bought COFFEE bought it too"]),
+        ({"rules": 0.7, "pairs": 0.5}, ["often bought after COFFEE"]),
+        ({"rules": 0.7, "store_share": 0.9}, ["popular in your store lately", "often bought after COFFEE"]),
         ({"store_share": 0.3, "rules": -0.1}, ["popular in your store lately"]),
         ({"category_share": 0.2, "in_category": -0.1}, ["you often buy Coffee things"]),
         ({"category_share": 0.2, "in_category": -0.3}, []),
@@ -76,7 +78,7 @@ def test_beside_a_network_alone_the_facts_come_in_a_fixed_order() -> None:
     scorer = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), NoSession(), IDS, COMPANIONS)
     ranked = scorer.rank(Scored(np.array([[-np.inf, 4, 3, 2, 1]], np.float32), inputs()))
     told = evidence_reasons(scorer, ranked, 1, name_of=str.upper, category=None, brand=None)
-    assert told == ["others who bought COFFEE bought it too", "often bought after COFFEE"]
+    assert told == ["others who bought COFFEE bought it too", "popular this week"]
 
 
 def test_a_model_without_companions_gives_no_such_reasons() -> None:
