@@ -19,13 +19,12 @@ from training.metrics import FloatArray, Metric, Sampled, Statistic, mean, resam
 from training.models.effect_policy import BEST_SINGLE_ARM, EffectPolicy, best_eligible, fold_numbers, learn_policy
 from training.models.effects import EffectConfig, reward_model
 from training.models.two_part import Parts
+from training.policy_intervals import gain, intervals
 from training.policy_value import (
     DecisionLog,
     IntArray,
     NoOverlapError,
     Support,
-    gain,
-    intervals,
     single_arm,
     statistics,
     support,

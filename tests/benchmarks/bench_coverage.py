@@ -68,7 +68,7 @@ def judge(name: str, customers: int, seed: int) -> pd.DataFrame:
     }
     rows = []
     for policy, chances in policies.items():
-        found = evaluate(log, chances, rewards, n_bootstrap=200, seed=seed).estimates
+        found = evaluate(log, chances, rewards, seed=seed).estimates
         truth = float((chances * expected).sum(axis=1).mean())
         for key in ESTIMATORS:
             rows.append({"policy": policy, "estimator": key, "low": found[key].low, "high": found[key].high,

@@ -31,7 +31,8 @@ from training.metrics import resample
 from training.models.effect_policy import BEST_SINGLE_ARM, best_eligible
 from training.models.effects import EffectConfig
 from training.policy_benchmark import LEARNED, cross_fit
-from training.policy_value import gain, intervals, single_arm, statistics
+from training.policy_intervals import gain, intervals
+from training.policy_value import single_arm, statistics
 
 COVERED = ("ips", "snips", "dm", "dr", "switch_dr")
 OBSERVED_SEEDS = range(5_000, 5_004)

@@ -23,7 +23,8 @@ from training.models.boosted import shrunk_rate
 from training.models.effect_policy import learn_policy
 from training.models.effects import EffectConfig, reward_model
 from training.models.two_part import Parts
-from training.policy_value import gain, single_arm, statistics, support
+from training.policy_intervals import gain
+from training.policy_value import single_arm, statistics, support
 
 WINDOW_H = 72
 LEARN_UNTIL_H, JUDGE_FROM_H = 408, 504

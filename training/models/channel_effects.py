@@ -24,11 +24,10 @@ from training.metrics import FloatArray, Metric, Sampled, mean, resample
 from training.models.effect_policy import BEST_SINGLE_ARM, EffectPolicy, best_eligible, learn_policy
 from training.models.effects import EffectConfig, Linear, Trees, reward_model
 from training.models.two_part import Parts
+from training.policy_intervals import gain, intervals
 from training.policy_value import (
     DecisionLog,
     IntArray,
-    gain,
-    intervals,
     known_arms,
     scores,
     single_arm,
