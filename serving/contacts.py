@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from features import fold_layout as layout
 from features.state import StateBatch
-from features.vocabulary import CHANNELS, Channel
-from serving.rules import NOTHING, Arm, ContactFacts, Eligibility, Rules, check_arm
+from features.vocabulary import CHANNELS, NOTHING, Channel
+from serving.rules import Arm, ContactFacts, Eligibility, Rules, check_arm
 from serving.schemas import ArmScore
 from serving.timing import best_moment, coming_hours
 

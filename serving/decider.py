@@ -18,7 +18,7 @@ from features.events import Event
 from features.live import LiveState
 from features.signals import compute_signals
 from features.state import StateBatch
-from features.vocabulary import Channel, EventKind, Task
+from features.vocabulary import NOTHING, Channel, EventKind, Task
 from serving.catalogue import Catalogue
 from serving.contacts import NOTHING_ARM, allowed_values, check_arms, contact_facts, known_gains, score_arms
 from serving.models import Bundle
@@ -121,7 +121,7 @@ class Decider:
             feature_age_s=as_of_s - live.last_event_s,
             models=models,
             decision_id=decision_id,
-            action="send" if sends else "nothing",
+            action="send" if sends else NOTHING,
             arm=arm.name,
             channel=arm.channel,
             pscore=choice.pscore,

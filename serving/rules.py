@@ -15,8 +15,6 @@ from features.live import LiveState
 from features.vocabulary import Channel
 from serving.words import days
 
-NOTHING = "nothing"
-"""The arm that sends nothing; it is always allowed."""
 REMEMBERED_CONTACTS = 16
 """A state keeps the times of the last 16 contacts, so no cap can be higher."""
 DAY_S = 86_400.0

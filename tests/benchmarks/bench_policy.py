@@ -24,8 +24,9 @@ import pandas as pd
 from scipy import stats
 
 from features.simulator import World, simulate, world_config
-from features.simulator_arms import ARM_CHANNEL, ARM_HOUR, NOTHING
+from features.simulator_arms import ARM_CHANNEL, ARM_HOUR
 from features.simulator_people import CONTACT
+from features.vocabulary import NOTHING
 from training.decision_table import Decisions, as_decisions
 from training.metrics import resample
 from training.models.effect_policy import BEST_SINGLE_ARM, best_eligible

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from pandas.util import hash_array
 
+from features.vocabulary import NOTHING
 from training.decision_table import Decisions, as_decisions
 from training.metrics import auc, bootstrap, log_loss, mean, resample
 from training.models.boosted import shrunk_rate
@@ -28,7 +29,6 @@ from training.policy_value import single_arm, statistics, support
 
 WINDOW_H = 72
 LEARN_UNTIL_H, JUDGE_FROM_H = 408, 504
-NOTHING = "nothing"
 CONFIG = EffectConfig(learners=("two_part", "dr_linear", "t_learner", "s_learner"))
 CLAIMS = """
 What can be claimed: offers and silence were drawn by chance (the balance above), so the values are those of the policies

@@ -15,10 +15,10 @@ from features.events import events_to_table, parse_events
 from features.log import SqliteEventLog
 from features.signals import SIGNAL_NAMES, compute_signals
 from features.state import StateBatch
-from features.vocabulary import Channel
+from features.vocabulary import NOTHING, Channel
 from serving.decider import Decision
 from serving.policy import choose
-from serving.rules import NOTHING, Cap, Rules
+from serving.rules import Cap, Rules
 from serving.runtime import Runtime
 from serving.schemas import DecideRequest
 from serving.timing import best_moment, coming_hours, customer_hours, hour_of_week, uniform_hours

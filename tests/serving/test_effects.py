@@ -9,7 +9,7 @@ import pytest
 
 from features.effect_score import EffectScorer, LinearEffects
 from features.signals import SIGNAL_NAMES
-from features.vocabulary import Channel, Task
+from features.vocabulary import NOTHING, Channel, Task
 from serving.contacts import (
     NOTHING_ARM,
     allowed_values,
@@ -21,7 +21,7 @@ from serving.contacts import (
 )
 from serving.models import ChannelScorer, ModelCard
 from serving.policy import choice_chances
-from serving.rules import NOTHING, Arm, ContactFacts, Eligibility, Rules
+from serving.rules import Arm, ContactFacts, Eligibility, Rules
 from serving.timing import best_moment, coming_hours, uniform_hours
 
 EMAIL, POST = Arm("email_news", Channel.EMAIL, 0.01), Arm("post_a", Channel.POST, 0.5)

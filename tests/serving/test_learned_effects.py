@@ -15,10 +15,10 @@ import pytest
 from features.effect_score import load_effects
 from features.simulator import World, WorldConfig, simulate
 from features.timeline import ORDER, timeline_rows
-from features.vocabulary import Task
+from features.vocabulary import NOTHING, Task
 from serving.models import Bundle, ChannelScorer
 from serving.policy import choice_chances
-from serving.rules import NOTHING, Arm, Rules
+from serving.rules import Arm, Rules
 from serving.runtime import Runtime
 from training.benchmark import MemoryStates
 from training.models.channel_effects import EffectsConfig, learn_effects

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 import serving
 from features.errors import InputError
-from features.vocabulary import Channel
+from features.vocabulary import NOTHING, Channel
 from serving.rules import (
     DAY_S,
-    NOTHING,
     Arm,
     Cap,
     ContactFacts,

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from features.effect_score import NOTHING, load_effects
+from features.effect_score import load_effects
 from features.errors import InputError
 from features.signals import SIGNAL_NAMES
 from features.two_part_score import TwoPart
-from features.vocabulary import Channel, Columns, Task
+from features.vocabulary import NOTHING, Channel, Columns, Task
 from training.dataset import TrainingSet, build_training_set
 from training.metrics import FloatArray, Metric, Sampled, mean, resample
 from training.models.effect_policy import BEST_SINGLE_ARM, EffectPolicy, best_eligible, learn_policy
