@@ -18,7 +18,7 @@ from bench_policy import held, most_engaged
 
 from features.simulator import simulate, world_config
 from training.decision_table import as_decisions
-from training.models.effect_policy import crossed, fold_numbers
+from training.models.crossing import crossed, fold_numbers
 from training.models.effects import EffectConfig, reward_model
 from training.policy_value import evaluate, single_arm
 

@@ -29,7 +29,8 @@ from features.simulator_people import CONTACT
 from features.vocabulary import NOTHING
 from training.decision_table import Decisions, as_decisions
 from training.metrics import resample
-from training.models.effect_policy import BEST_SINGLE_ARM, best_eligible
+from training.models.arm_levels import best_eligible
+from training.models.effect_policy import BEST_SINGLE_ARM
 from training.models.effects import EffectConfig
 from training.policy_benchmark import LEARNED, cross_fit
 from training.policy_intervals import gain, intervals

@@ -35,7 +35,8 @@ from training.models.boosted import (
     predict,
     shrunk_rate,
 )
-from training.models.channel_effects import Effects, EffectsConfig, learn_effects, no_evidence, summary
+from training.models.channel_effects import Effects, EffectsConfig, learn_effects, summary
+from training.models.channel_evidence import no_evidence
 from training.results import TrainContext, TrainedModel
 from training.splits import TimeSplit
 from training.tracking import Run
