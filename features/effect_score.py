@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import lightgbm
 import numpy as np
@@ -13,9 +13,8 @@ from features.errors import StoreError
 from features.forest import Forest
 from features.signals import SIGNAL_NAMES
 from features.two_part_score import TwoPart
+from features.vocabulary import NOTHING
 
-NOTHING: Final = "nothing"
-"""The arm that does nothing, against which effects are."""
 Floats = NDArray[np.float64]
 Signals = NDArray[np.float32]
 

@@ -6,12 +6,11 @@ from typing import Final
 import numpy as np
 
 from features.simulator_people import CONTACT, Bools, Floats, Ints, People
-from features.vocabulary import Channel
+from features.vocabulary import NOTHING, Channel
 
 SLOT_HOURS: Final = {"morning": 8.0, "evening": 19.0}
 TIMED: Final = (Channel.EMAIL, Channel.PUSH, Channel.SMS)
 """Channels for which the hour can be chosen; the others reach people when they do."""
-NOTHING: Final = "nothing"
 _ROWS: Final = tuple(
     (
         f"{channel.value}_{slot}" if channel in TIMED else channel.value,

@@ -20,6 +20,10 @@ class Channel(StrEnum):
     STORE = "store"
 
 
+NOTHING: Final = "nothing"
+"""The arm that sends nothing: always allowed, and what effects are against."""
+
+
 class EventKind(StrEnum):
     """What happened. The order is part of the stored state: append, never reorder."""
 

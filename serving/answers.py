@@ -18,14 +18,14 @@ from features.state import StateBatch
 from features.vocabulary import Task
 from serving.catalogue import Catalogue
 from serving.churn_reasons import churn_reasons
-from serving.contacts import allowed_values, best_arm_reasons, contact_facts, score_arms
+from serving.contacts import allowed_values, best_arm_reasons, check_arms, contact_facts, known_gains, score_arms
 from serving.decider import Decider, Decision
 from serving.models import Bundle
 from serving.policy import choice_chances
 from serving.problems import customer_unknown
 from serving.profile import build_profile
 from serving.ranking import rank_products
-from serving.rules import DAY_S, Rules, check_arm, not_personal
+from serving.rules import DAY_S, Rules, not_personal
 from serving.schemas import (
     BestChannelAnswer,
     BestChannelRequest,
@@ -40,7 +40,7 @@ from serving.schemas import (
     ProfileAnswer,
 )
 from serving.shelf import shelf_event
-from serving.timing import uniform_hours
+from serving.timing import customer_hours, uniform_hours
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,10 @@ class Answers:
         as_of_s = self._as_of_s(live)
         signals = compute_signals(live.scored, np.array([as_of_s]))
         facts = contact_facts(live.state)
-        checked = [check_arm(arm, facts, self.rules, as_of_s) for arm in scorer.arms]
-        probabilities, gains = scorer.probabilities(signals)[0], scorer.gains(signals)[0]
+        hours = customer_hours(live.scored, known.population_hours)
+        checked, _ = check_arms(scorer.arms, facts, hours, self.rules, as_of_s)
+        probabilities = scorer.probabilities(signals)[0]
+        gains = known_gains(scorer.arms, scorer.gains(signals)[0], facts)
         values = allowed_values(checked, probabilities, gains, self.rules)
         chances = choice_chances(values, exploration=self.rules.exploration, temperature=self.rules.temperature)
         arms = score_arms(checked, probabilities, gains, self.rules, chances)
@@ -141,7 +143,7 @@ class Answers:
             feature_age_s=_age_s(live, as_of_s),
             models={Task.BEST_CHANNEL.value: scorer.card.version},
             best=arms[0].arm,
-            reasons=[*not_personal(live), *best_arm_reasons(arms[0], len(values))],
+            reasons=[*not_personal(live), *best_arm_reasons(arms[0], len(values), personal=scorer.personal)],
             arms=arms,
         )
 

@@ -1,16 +1,17 @@
 """A customer's state in, what the rules need to know about reaching them out; arms in, their values out."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features import fold_layout as layout
 from features.state import StateBatch
-from features.vocabulary import CHANNELS, Channel
-from serving.rules import NOTHING, Arm, ContactFacts, Eligibility, Rules
+from features.vocabulary import CHANNELS, NOTHING, Channel
+from serving.rules import Arm, ContactFacts, Eligibility, Rules, check_arm
 from serving.schemas import ArmScore
+from serving.timing import best_moment, coming_hours
 
 NOTHING_ARM = Arm(NOTHING, None)
 
@@ -29,6 +30,38 @@ def contact_facts(state: StateBatch) -> ContactFacts:
         contacts=tuple((CHANNELS[int(channel)], float(at_s)) for channel, at_s in state.contacts.values),
         unanswered={channel: int(unanswered[i]) for i, channel in enumerate(CHANNELS) if unanswered[i] > 0},
     )
+
+
+def check_arms(
+    arms: Sequence[Arm],
+    facts: ContactFacts,
+    hours: NDArray[np.float64],
+    rules: Rules,
+    as_of_s: float,
+    *,
+    channels: Collection[Channel] | None = None,
+) -> tuple[list[Eligibility], list[float | None]]:
+    """Whether each arm is allowed at its best moment within a day, and that moment in seconds; see `check_arm`.
+
+    `hours` (168,) is how likely the customer is active. An arm that is silent in all of its own hours is refused.
+    """
+    coming = coming_hours(hours, rules, as_of_s)
+    moments = [None if arm.channel is None else best_moment(coming, arm.channel, rules, arm.hours) for arm in arms]
+    checked = []
+    for arm, at_s in zip(arms, moments, strict=True):
+        found = check_arm(arm, facts, rules, as_of_s, send_at_s=at_s, channels=channels)
+        if at_s is None and arm.hours is not None and found.eligible:
+            found = Eligibility(
+                arm, False, (f"{arm.channel} is silent in all hours from {arm.hours[0]} to {arm.hours[1]}",)
+            )
+        checked.append(found)
+    return checked, moments
+
+
+def known_gains(arms: Sequence[Arm], gains: NDArray[np.float64], facts: ContactFacts) -> NDArray[np.float64]:
+    """Gains (arms,) without those of channels that the customer refused: no log tells what sending there would do."""
+    refused = [arm.channel is not None and facts.consents.get(arm.channel) is False for arm in arms]
+    return np.where(refused, np.nan, gains)
 
 
 def arm_value(arm: Arm, response_probability: float, rules: Rules, gain: float = math.nan) -> float:
@@ -75,15 +108,21 @@ def allowed_values(
     return {**values, NOTHING: 0.0}
 
 
-def best_arm_reasons(best: ArmScore, n_allowed: int) -> list[str]:
-    """The best of `n_allowed` arms in sentences: why it is, and what its value rests on."""
+def best_arm_reasons(best: ArmScore, n_allowed: int, *, personal: bool = True) -> list[str]:
+    """The best of `n_allowed` arms in sentences: why it is, and what its value rests on.
+
+    `personal`: whether effects differ between customers.
+    """
     reasons = [
         f"{best.arm} has the highest expected value ({best.value:.2f}) of {n_allowed} allowed ways, nothing among them"
     ]
     if best.effect is not None:
         reasons.append(
-            "the value is its effect against sending nothing, learned from decisions that were drawn by chance"
+            "the value is its effect against sending nothing, its cost taken off, learned from decisions that were drawn "
+            "by chance"
         )
+        if not personal:
+            reasons.append("the effect is everybody's: customers are not proven to differ in it")
     elif best.channel is not None:
         reasons.append(
             "the value rests on how likely an answer is, not on an effect: no drawn decisions have been learned from yet"

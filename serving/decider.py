@@ -18,15 +18,15 @@ from features.events import Event
 from features.live import LiveState
 from features.signals import compute_signals
 from features.state import StateBatch
-from features.vocabulary import Channel, EventKind, Task
+from features.vocabulary import NOTHING, Channel, EventKind, Task
 from serving.catalogue import Catalogue
-from serving.contacts import NOTHING_ARM, allowed_values, contact_facts, score_arms
+from serving.contacts import NOTHING_ARM, allowed_values, check_arms, contact_facts, known_gains, score_arms
 from serving.models import Bundle
 from serving.policy import Choice, choose
 from serving.ranking import product_to_offer
-from serving.rules import Arm, Eligibility, Rules, check_arm, not_personal
+from serving.rules import Arm, Eligibility, Rules, not_personal
 from serving.schemas import CustomerInfo, CustomerRef, DecideRequest, DecisionAnswer, Product, ProductFilter
-from serving.timing import best_moment, customer_hours
+from serving.timing import customer_hours
 
 
 @dataclass(frozen=True)
@@ -104,29 +104,24 @@ class Decider:
         channel = self.bundle.need_channel()
         facts = contact_facts(live.state)
         hours = customer_hours(live.scored, self.population_hours)
-        moments = {
-            arm.name: None if arm.channel is None else best_moment(hours, arm.channel, self.rules, as_of_s, arm.hours)
-            for arm in channel.arms
-        }
-        checked = [
-            check_arm(arm, facts, self.rules, as_of_s, send_at_s=moments[arm.name], channels=request.channels)
-            for arm in channel.arms
-        ]
-        values = allowed_values(checked, scores.arms, scores.gains, self.rules)
+        checked, moments = check_arms(channel.arms, facts, hours, self.rules, as_of_s, channels=request.channels)
+        gains = known_gains(channel.arms, scores.gains, facts)
+        values = allowed_values(checked, scores.arms, gains, self.rules)
         models = self._versions()
         decision_id = self._decision_id(live, as_of_s, models, request)
         choice = choose(values, decision_id, exploration=self.rules.exploration, temperature=self.rules.temperature)
         arm = next((arm for arm in channel.arms if arm.name == choice.arm), NOTHING_ARM)
         sends = arm.channel is not None
-        send_at_s = moments.get(arm.name)
-        probability = float(scores.arms[channel.arms.index(arm)]) if sends else None
+        at = channel.arms.index(arm) if sends else None
+        send_at_s = None if at is None else moments[at]
+        probability = None if at is None else float(scores.arms[at])
         answer = DecisionAnswer(
             customer=CustomerInfo(customer_id=live.customer_id, personal=live.may_profile),
             as_of=datetime.fromtimestamp(as_of_s, UTC),
             feature_age_s=as_of_s - live.last_event_s,
             models=models,
             decision_id=decision_id,
-            action="send" if sends else "nothing",
+            action="send" if sends else NOTHING,
             arm=arm.name,
             channel=arm.channel,
             pscore=choice.pscore,
@@ -135,7 +130,7 @@ class Decider:
             response_probability=probability,
             churn_probability=scores.churn,
             reasons=[*not_personal(live), *self._reasons(choice, arm, checked, values, scores, send_at_s)],
-            arms=score_arms(checked, scores.arms, scores.gains, self.rules, choice.chances),
+            arms=score_arms(checked, scores.arms, gains, self.rules, choice.chances),
         )
         return Decision(answer, self._event(answer, live, scores, choice, request))
 
@@ -174,8 +169,7 @@ class Decider:
                 name = scores.product.name or scores.product.product_id
                 reasons.append(f"{name}: {', '.join(scores.product.reasons)}")
             if send_at_s is not None:
-                local = datetime.fromtimestamp(send_at_s, UTC).astimezone(self.rules.zone)
-                reasons.append(f"likely active around {local:%H}:00 ({self.rules.time_zone})")
+                reasons.append(f"likely active around {self.rules.local(send_at_s):%H}:00 ({self.rules.time_zone})")
         if scores.churn is not None:
             reasons.append(f"churn probability {scores.churn:.0%}")
         reasons += [f"not {item.arm.name}: {'; '.join(item.reasons)}" for item in checked if not item.eligible]

@@ -112,6 +112,11 @@ class ChannelScorer:
     boosters: tuple[BoosterScorer, ...]
     effects: EffectScorer | None = None
 
+    @property
+    def personal(self) -> bool:
+        """Whether what an arm does differs between customers."""
+        return self.effects is not None and self.effects.personal
+
     @cached_property
     def _forest(self) -> Forest:
         return Forest.joined([booster.forest for booster in self.boosters])

@@ -15,8 +15,6 @@ from features.live import LiveState
 from features.vocabulary import Channel
 from serving.words import days
 
-NOTHING = "nothing"
-"""The arm that sends nothing; it is always allowed."""
 REMEMBERED_CONTACTS = 16
 """A state keeps the times of the last 16 contacts, so no cap can be higher."""
 DAY_S = 86_400.0
@@ -83,6 +81,10 @@ class Rules(_Part):
     def zone(self) -> ZoneInfo:
         """The time zone itself."""
         return ZoneInfo(self.time_zone)
+
+    def local(self, at_s: float) -> datetime:
+        """A moment, in seconds since the epoch, by the clocks of that zone."""
+        return datetime.fromtimestamp(at_s, UTC).astimezone(self.zone)
 
 
 @dataclass(frozen=True)
@@ -162,21 +164,21 @@ def check_arm(
     reasons += _consent_reasons(channel, facts, rules)
     reasons += _cap_reasons(channel, facts, rules, as_of_s)
     reasons += _fatigue_reasons(channel, facts, rules, as_of_s)
-    if is_quiet(channel, rules, as_of_s if send_at_s is None else send_at_s):
+    if is_quiet(channel, rules, rules.local(as_of_s if send_at_s is None else send_at_s)):
         quiet = rules.quiet_hours
         reasons.append(f"quiet hours on {channel} from {quiet.start:%H:%M} to {quiet.end:%H:%M} ({rules.time_zone})")
     return Eligibility(arm, not reasons, tuple(reasons))
 
 
-def is_quiet(channel: Channel, rules: Rules, at_s: float) -> bool:
-    """Whether `channel` must be silent at `at_s`."""
+def is_quiet(channel: Channel, rules: Rules, local: datetime) -> bool:
+    """Whether `channel` must be silent at that local time."""
     quiet = rules.quiet_hours
     if channel not in quiet.channels or quiet.start == quiet.end:
         return False
-    local = datetime.fromtimestamp(at_s, UTC).astimezone(rules.zone).time()
+    clock = local.time()
     if quiet.start < quiet.end:
-        return quiet.start <= local < quiet.end
-    return local >= quiet.start or local < quiet.end
+        return quiet.start <= clock < quiet.end
+    return clock >= quiet.start or clock < quiet.end
 
 
 def product_refusal(history: ProductHistory | None, rules: Rules, units_in_stock: float | None = None) -> str | None:

@@ -14,6 +14,7 @@ from features.live import LiveStates
 from features.log import EventLog, open_log
 from features.online import OnlineReader
 from features.settings import Settings
+from features.vocabulary import Task
 from serving.answers import Answers, Knowledge
 from serving.catalogue import load_catalogue
 from serving.erasure import Eraser
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 REFRESH_S: Final = 5.0
 """How often the registry and the files are looked at."""
+NOT_LOOKED_YET: Final = "The models are being loaded: try again in a few seconds."
+"""What is told of a model before the registry has been looked at; whether there is one is not known then."""
 
 
 @dataclass
@@ -66,6 +69,7 @@ def open_runtime(settings: Settings) -> Runtime:
         log=log,
         clock=Clock.from_settings(settings),
         rules=house_rules(settings),
+        knowledge=Knowledge(Bundle(problems=dict.fromkeys(Task, NOT_LOOKED_YET))),
         eraser=Eraser(settings, log),
     )
     drain_file = os.environ.get("OMNI_DRAIN_FILE")

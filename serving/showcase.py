@@ -12,6 +12,7 @@ import httpx
 
 from features.errors import MissingError, OmniError
 from features.settings import Settings
+from features.vocabulary import NOTHING
 
 QUESTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("next-products", {"k": 5}),
@@ -138,7 +139,7 @@ def _arm(arm: dict[str, Any], best: bool) -> str:
 
 
 def _decision(answer: dict[str, Any]) -> list[str]:
-    if answer["action"] == "nothing":
+    if answer["action"] == NOTHING:
         first = "send nothing"
     else:
         what = _product(answer["product"]) if answer.get("product") else "no particular product"

@@ -1,6 +1,7 @@
 """When a customer is active, hour by hour of the week, in; the moment to reach them out."""
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -54,26 +55,25 @@ def customer_hours(state: StateBatch, population: NDArray[np.float64]) -> NDArra
     return np.asarray((spread + PRIOR_WEIGHT * population) / (own.sum() + PRIOR_WEIGHT))
 
 
-def best_moment(
-    hours: NDArray[np.float64],
-    channel: Channel,
-    rules: Rules,
-    as_of_s: float,
-    within: tuple[int, int] | None = None,
-) -> float | None:
-    """Start of the best allowed hour within a day of `as_of_s` (now, where that hour is the present one), in seconds.
+def coming_hours(hours: NDArray[np.float64], rules: Rules, as_of_s: float) -> list[tuple[float, datetime]]:
+    """The hours of the day that begins at `as_of_s`, the likeliest of `hours` (168,) first.
 
-    `within` narrows to local hours [from, to). None where the channel is silent in all of them.
+    Each as its start, in seconds (`as_of_s` itself for the present hour), and in local time.
     """
-    first = np.floor(as_of_s / HOUR_S) * HOUR_S
-    starts = first + HOUR_S * np.arange(24)
-    chances = hours[hour_of_week(starts)]
-    for i in np.argsort(-chances, kind="stable"):
-        at_s = max(float(starts[i]), as_of_s)
-        if not is_quiet(channel, rules, at_s) and _lies_within(at_s, within, rules):
+    starts = np.floor(as_of_s / HOUR_S) * HOUR_S + HOUR_S * np.arange(24)
+    order = np.argsort(-hours[hour_of_week(starts)], kind="stable")
+    moments = np.maximum(starts, as_of_s)[order].tolist()
+    return [(at_s, rules.local(at_s)) for at_s in moments]
+
+
+def best_moment(
+    coming: Sequence[tuple[float, datetime]], channel: Channel, rules: Rules, within: tuple[int, int] | None = None
+) -> float | None:
+    """The first allowed of the `coming_hours`, in seconds; `within` narrows to local hours [from, to).
+
+    None where the channel is silent in all of them.
+    """
+    for at_s, local in coming:
+        if (within is None or within[0] <= local.hour < within[1]) and not is_quiet(channel, rules, local):
             return at_s
     return None
-
-
-def _lies_within(at_s: float, within: tuple[int, int] | None, rules: Rules) -> bool:
-    return within is None or within[0] <= datetime.fromtimestamp(at_s, UTC).astimezone(rules.zone).hour < within[1]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from features.errors import InputError
 from features.vocabulary import Columns
 from training.metrics import FloatArray
-from training.models.effects import Features
+from training.models.effect_forms import Features
 from training.policy_value import DecisionLog
 
 ACTION: Final = "action"

@@ -16,16 +16,17 @@ from features.vocabulary import Task
 from training.benchmark import BenchmarkReport
 from training.decision_table import Decisions, read_decisions
 from training.metrics import FloatArray, Metric, Sampled, Statistic, mean, resample
-from training.models.effect_policy import BEST_SINGLE_ARM, EffectPolicy, best_eligible, fold_numbers, learn_policy
+from training.models.arm_levels import best_eligible
+from training.models.crossing import fold_numbers
+from training.models.effect_policy import BEST_SINGLE_ARM, EffectPolicy, learn_policy
 from training.models.effects import EffectConfig, reward_model
 from training.models.two_part import Parts
+from training.policy_intervals import gain, intervals
 from training.policy_value import (
     DecisionLog,
     IntArray,
     NoOverlapError,
     Support,
-    gain,
-    intervals,
     single_arm,
     statistics,
     support,

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from features.errors import InputError
-from training.metrics import FloatArray, Metric, Sampled, Statistic, mean, resample
+from training.metrics import FloatArray, Metric, Statistic, mean, resample
+from training.policy_intervals import intervals
 
 IntArray = NDArray[np.int64]
 
@@ -125,20 +126,6 @@ def evaluate(
     return PolicyValue(intervals(sampled), found)
 
 
-def intervals(sampled: Mapping[str, Sampled], prefix: str = "") -> dict[str, Metric]:
-    """Every estimate with its 95 % interval; names begin with `prefix`.
-
-    What a model says on resampled rows does not vary with how wrong the model is. So the interval of dm is that of dr,
-    which corrects the model by what it missed, stretched to hold the estimate itself.
-    """
-    found = {name: value.metric() for name, value in sampled.items()}
-    model, robust = found.get(f"{prefix}dm"), found.get(f"{prefix}dr")
-    if model is not None and robust is not None:
-        low, high = min(model.value, robust.low), max(model.value, robust.high)
-        found[f"{prefix}dm"] = Metric(model.value, low, high)
-    return found
-
-
 def statistics(
     log: DecisionLog, chances: FloatArray, rewards: FloatArray | None = None, *, max_weight: float | None = None
 ) -> dict[str, Statistic]:
@@ -242,11 +229,6 @@ def ratio(above: ArrayLike, below: ArrayLike) -> Statistic:
         return float(counts @ top) / total if total != 0 else float("nan")
 
     return statistic
-
-
-def gain(ours: Sampled, theirs: Sampled) -> Metric:
-    """The paired difference of two policies that were estimated on the same resamples."""
-    return ours.minus(theirs).metric()
 
 
 def _refuse(bad: NDArray[np.bool_], name: str, values: NDArray[np.generic], wanted: str) -> None:

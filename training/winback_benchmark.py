@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from features.errors import InputError
-from features.vocabulary import CUSTOMER_KINDS, Columns, Task
+from features.vocabulary import CUSTOMER_KINDS, NOTHING, Columns, Task
 from training.benchmark import BenchmarkReport, read_frame
 from training.metrics import Metric, Sampled, Statistic, mean, resample
 from training.models.winback import (
@@ -31,7 +31,6 @@ from training.results import Progress
 
 SHARES: Final = (0.1, 0.2, 0.3)
 """Shares of the moments at which somebody is contacted."""
-NOTHING: Final = "nothing"
 CAUTION: Final = (
     "The log says no chances (pscore) of its contacts, so they were estimated: the figures hold only if everything that "
     "decided about contacts is among the x_ columns. Randomise a small share of contacts to know."

@@ -18,7 +18,7 @@ from bench_policy import held, most_engaged
 
 from features.simulator import simulate, world_config
 from training.decision_table import as_decisions
-from training.models.effect_policy import crossed, fold_numbers
+from training.models.crossing import crossed, fold_numbers
 from training.models.effects import EffectConfig, reward_model
 from training.policy_value import evaluate, single_arm
 
@@ -68,7 +68,7 @@ def judge(name: str, customers: int, seed: int) -> pd.DataFrame:
     }
     rows = []
     for policy, chances in policies.items():
-        found = evaluate(log, chances, rewards, n_bootstrap=200, seed=seed).estimates
+        found = evaluate(log, chances, rewards, seed=seed).estimates
         truth = float((chances * expected).sum(axis=1).mean())
         for key in ESTIMATORS:
             rows.append({"policy": policy, "estimator": key, "low": found[key].low, "high": found[key].high,

@@ -24,14 +24,17 @@ import pandas as pd
 from scipy import stats
 
 from features.simulator import World, simulate, world_config
-from features.simulator_arms import ARM_CHANNEL, ARM_HOUR, NOTHING
+from features.simulator_arms import ARM_CHANNEL, ARM_HOUR
 from features.simulator_people import CONTACT
+from features.vocabulary import NOTHING
 from training.decision_table import Decisions, as_decisions
 from training.metrics import resample
-from training.models.effect_policy import BEST_SINGLE_ARM, best_eligible
+from training.models.arm_levels import best_eligible
+from training.models.effect_policy import BEST_SINGLE_ARM
 from training.models.effects import EffectConfig
 from training.policy_benchmark import LEARNED, cross_fit
-from training.policy_value import gain, intervals, single_arm, statistics
+from training.policy_intervals import gain, intervals
+from training.policy_value import single_arm, statistics
 
 COVERED = ("ips", "snips", "dm", "dr", "switch_dr")
 OBSERVED_SEEDS = range(5_000, 5_004)

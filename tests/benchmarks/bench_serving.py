@@ -1,8 +1,13 @@
 """How fast one customer is answered: inside one process, and over loopback HTTP against a running service.
 
-omni demo && python tests/benchmarks/bench_serving.py    # needs trained champions; OMNI_CLOCK_START stands after the data
+    omni demo && python tests/benchmarks/bench_serving.py    # needs trained champions; OMNI_CLOCK_START stands after the data
+    python tests/benchmarks/bench_serving.py --in-process    # without a service; what has no champion is left out
+
+`best_channel_answer` is the whole answer of /v1/best-channel, from the customer's id to the JSON: the state is read and
+brought level with the log, signals are computed, all boosters walked, effects, rules and chances applied.
 """
 
+import argparse
 import json
 import os
 import time
@@ -22,8 +27,12 @@ from features.settings import Settings
 from features.signals import compute_signals
 from features.timeline import read_timeline
 from features.vocabulary import Columns
+from serving.answers import Answers, Knowledge
+from serving.catalogue import load_catalogue
 from serving.models import Bundle
 from serving.registry import mlflow_fetch, next_bundle
+from serving.runtime import house_rules
+from serving.schemas import BestChannelRequest
 from serving.supervisor import start_service
 
 CALLS = 500
@@ -50,16 +59,27 @@ def in_process(settings: Settings, customers: list[str]) -> dict[str, Any]:
     assert state is not None
     as_of = np.array([state.last_event_s + 86_400])
     signals = compute_signals(state.state, as_of)
-    churn, channel, product = bundle.need_churn(), bundle.need_channel(), bundle.need_product()
-    report = {
+    knowledge = Knowledge(bundle, load_catalogue(settings.products_path, settings.stock_path), states=live)
+    answers = Answers(log, Clock.from_settings(settings), house_rules(settings), lambda: knowledge)
+
+    def answer(i: int) -> str:
+        return answers.best_channel(BestChannelRequest(customer_id=customers[i % len(customers)])).model_dump_json()
+
+    report: dict[str, Any] = {
         "read_state": timed(lambda i: reader.read_state(customers[i % len(customers)])),
         "read_state_without_products": timed(lambda i: reader.read_state(customers[i % len(customers)], False)),
         "live_state": timed(lambda i: live.get(customers[i % len(customers)])),
         "signals": timed(lambda i: compute_signals(state.state, as_of)),
-        "score_churn": timed(lambda i: churn.booster.probability(signals)),
-        "score_best_channel": timed(lambda i: channel.probabilities(signals)),
-        "score_next_products": timed(lambda i: product.rank(product.score(state.state, as_of))),
     }
+    if (churn := bundle.churn) is not None:
+        report["score_churn"] = timed(lambda i: churn.booster.probability(signals))
+    if (product := bundle.product) is not None:
+        report["score_next_products"] = timed(lambda i: product.rank(product.score(state.state, as_of)))
+    if (channel := bundle.channel) is not None:
+        report["best_channel_arms"] = len(channel.arms)
+        report["score_best_channel"] = timed(lambda i: channel.probabilities(signals))
+        report["score_effects"] = timed(lambda i: channel.gains(signals))
+        report["best_channel_answer"] = timed(answer)
     log.close()
     return report
 
@@ -111,12 +131,18 @@ def wait_for_stream(settings: Settings, timeout_s: float = 180) -> None:
 
 def main() -> None:
     """Print one JSON object. The events and decisions that it makes stay in the log of OMNI_HOME."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--in-process", action="store_true")
+    args = parser.parse_args()
     settings = Settings.from_env(os.environ)
     timeline = read_timeline(settings, [Columns.CUSTOMER_ID, Columns.OCCURRED_AT])
     ids = timeline[Columns.CUSTOMER_ID].unique().to_pylist()
     customers = np.random.default_rng(3).choice(ids, min(CUSTOMERS, len(ids)), replace=False).tolist()
     newest = max(timeline[Columns.OCCURRED_AT].slice(timeline.num_rows - 1).to_pylist())
     report: dict[str, Any] = {"cores": os.cpu_count(), "in_process": in_process(settings, customers)}
+    if args.in_process:
+        print(json.dumps(report, indent=2))
+        return
     service = start_service(settings, port=0, log_file=settings.home / "bench_service.log")
     try:
         service.wait_ready(180)

@@ -17,17 +17,18 @@ import numpy as np
 import pandas as pd
 from pandas.util import hash_array
 
+from features.vocabulary import NOTHING
 from training.decision_table import Decisions, as_decisions
 from training.metrics import auc, bootstrap, log_loss, mean, resample
 from training.models.boosted import shrunk_rate
 from training.models.effect_policy import learn_policy
 from training.models.effects import EffectConfig, reward_model
 from training.models.two_part import Parts
-from training.policy_value import gain, single_arm, statistics, support
+from training.policy_intervals import gain
+from training.policy_value import single_arm, statistics, support
 
 WINDOW_H = 72
 LEARN_UNTIL_H, JUDGE_FROM_H = 408, 504
-NOTHING = "nothing"
 CONFIG = EffectConfig(learners=("two_part", "dr_linear", "t_learner", "s_learner"))
 CLAIMS = """
 What can be claimed: offers and silence were drawn by chance (the balance above), so the values are those of the policies

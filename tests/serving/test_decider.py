@@ -15,13 +15,13 @@ from features.events import events_to_table, parse_events
 from features.log import SqliteEventLog
 from features.signals import SIGNAL_NAMES, compute_signals
 from features.state import StateBatch
-from features.vocabulary import Channel
+from features.vocabulary import NOTHING, Channel
 from serving.decider import Decision
 from serving.policy import choose
-from serving.rules import NOTHING, Cap, Rules
+from serving.rules import Cap, Rules
 from serving.runtime import Runtime
 from serving.schemas import DecideRequest
-from serving.timing import best_moment, customer_hours, hour_of_week, uniform_hours
+from serving.timing import best_moment, coming_hours, customer_hours, hour_of_week, uniform_hours
 
 NOW = datetime(2024, 3, 1, 12, 3, tzinfo=UTC)
 Decide = Callable[..., Decision]
@@ -146,5 +146,6 @@ def test_a_customer_is_reached_in_their_own_hour_outside_the_quiet_ones() -> Non
     hours = customer_hours(habit, uniform_hours())
     assert hours.sum() == pytest.approx(1.0)
     at_22 = datetime(2024, 3, 1, 22, tzinfo=UTC).timestamp()
-    assert best_moment(hours, Channel.EMAIL, Rules(), friday_noon) == at_22
-    assert best_moment(hours, Channel.SMS, Rules(), friday_noon) == friday_noon  # 21:00 to 08:00 is quiet on sms
+    coming = coming_hours(hours, Rules(), friday_noon)
+    assert best_moment(coming, Channel.EMAIL, Rules()) == at_22
+    assert best_moment(coming, Channel.SMS, Rules()) == friday_noon  # 21:00 to 08:00 is quiet on sms

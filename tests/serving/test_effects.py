@@ -9,13 +9,21 @@ import pytest
 
 from features.effect_score import EffectScorer, LinearEffects
 from features.signals import SIGNAL_NAMES
-from features.vocabulary import Channel, Task
-from serving.contacts import NOTHING_ARM, allowed_values, arm_value, best_arm_reasons, score_arms
+from features.vocabulary import NOTHING, Channel, Task
+from serving.contacts import (
+    NOTHING_ARM,
+    allowed_values,
+    arm_value,
+    best_arm_reasons,
+    check_arms,
+    known_gains,
+    score_arms,
+)
 from serving.model_card import ModelCard
 from serving.models import ChannelScorer
 from serving.policy import choice_chances
-from serving.rules import NOTHING, Arm, Eligibility, Rules
-from serving.timing import best_moment, uniform_hours
+from serving.rules import Arm, ContactFacts, Eligibility, Rules
+from serving.timing import best_moment, coming_hours, uniform_hours
 
 EMAIL, POST = Arm("email_news", Channel.EMAIL, 0.01), Arm("post_a", Channel.POST, 0.5)
 CHECKED = (Eligibility(EMAIL, True), Eligibility(POST, False, ("no",)))
@@ -81,10 +89,30 @@ def test_the_answer_says_whether_its_value_is_an_effect() -> None:
     assert "its effect against sending nothing" in best_arm_reasons(known, 2)[1]
     assert "not on an effect" in best_arm_reasons(guessed, 2)[1]
     assert "(2.00) of 2 allowed ways" in best_arm_reasons(known, 2)[0]
+    assert "is everybody's" in best_arm_reasons(known, 2, personal=False)[2]
 
 
 def test_an_arm_of_the_morning_is_sent_in_the_morning() -> None:
     friday_noon = datetime(2024, 3, 1, 12, tzinfo=UTC).timestamp()
-    at = best_moment(uniform_hours(), Channel.EMAIL, Rules(), friday_noon, (7, 9))
-    assert at == datetime(2024, 3, 2, 7, tzinfo=UTC).timestamp()
-    assert best_moment(uniform_hours(), Channel.SMS, Rules(), friday_noon, (22, 24)) is None  # quiet hours
+    coming = coming_hours(uniform_hours(), Rules(), friday_noon)
+    assert best_moment(coming, Channel.EMAIL, Rules(), (7, 9)) == datetime(2024, 3, 2, 7, tzinfo=UTC).timestamp()
+    assert best_moment(coming, Channel.SMS, Rules(), (22, 24)) is None  # quiet hours
+
+
+def test_an_arm_is_judged_at_its_own_moment_and_refused_where_it_has_none() -> None:
+    friday_noon = datetime(2024, 3, 1, 12, tzinfo=UTC).timestamp()
+    arms = (Arm("sms_evening", Channel.SMS, hours=(17, 21)), Arm("sms_night", Channel.SMS, hours=(22, 24)))
+    facts = ContactFacts(consents={Channel.SMS: True})
+    night = friday_noon + 11 * 3600  # 23:00: quiet on sms, but not at five
+    checked, moments = check_arms(arms, facts, uniform_hours(), Rules(), night)
+    assert [item.eligible for item in checked] == [True, False]
+    assert "quiet hours" in checked[1].reasons[0]
+    assert moments == [datetime(2024, 3, 2, 17, tzinfo=UTC).timestamp(), None]
+    noon, _ = check_arms(arms, facts, uniform_hours(), Rules(), friday_noon)
+    assert noon[1].reasons == ("sms is silent in all hours from 22 to 24",)
+
+
+def test_of_a_channel_that_was_refused_no_effect_is_told() -> None:
+    gains = known_gains((EMAIL, POST), np.array([2.0, 3.0]), ContactFacts(consents={Channel.EMAIL: False}))
+    assert math.isnan(gains[0])
+    assert gains[1] == 3.0

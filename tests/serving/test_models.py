@@ -24,6 +24,7 @@ from serving.models import BoosterScorer, Bundle, ChurnScorer, load_scorer
 from serving.product_scorer import ProductScorer, ProductTrees, Scored
 from serving.registry import next_bundle
 from serving.rules import Arm
+from serving.runtime import NOT_LOOKED_YET
 
 NAMES = (SIGNAL_NAMES[5], SIGNAL_NAMES[2])
 
@@ -140,6 +141,14 @@ def test_a_champion_of_another_feature_service_is_refused() -> None:
     bundle = next_bundle(Bundle(), fetch)
     with pytest.raises(MissingError, match="wants the feature service 'churn_v9'; this version computes 'churn_v1'"):
         bundle.need_churn()
+
+
+def test_before_the_first_look_nobody_is_told_to_train() -> None:
+    unseen = Bundle(problems=dict.fromkeys(Task, NOT_LOOKED_YET))
+    with pytest.raises(MissingError, match="are being loaded"):
+        unseen.need_churn()
+    with pytest.raises(MissingError, match="Run `omni train churn`"):
+        next_bundle(unseen, lambda task: None).need_churn()
 
 
 def test_a_champion_that_is_withdrawn_answers_no_more() -> None:

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 import serving
 from features.errors import InputError
-from features.vocabulary import Channel
+from features.vocabulary import NOTHING, Channel
 from serving.rules import (
     DAY_S,
-    NOTHING,
     Arm,
     Cap,
     ContactFacts,
@@ -81,14 +80,15 @@ def test_a_channel_rests_after_too_many_unanswered_messages() -> None:
 )
 def test_quiet_hours_run_over_midnight(hour: int, quiet: bool) -> None:
     at = datetime(2024, 3, 1, hour, tzinfo=UTC).timestamp()
-    assert is_quiet(Channel.SMS, Rules(), at) is quiet
-    assert not is_quiet(Channel.EMAIL, Rules(), at)
+    assert is_quiet(Channel.SMS, Rules(), Rules().local(at)) is quiet
+    assert not is_quiet(Channel.EMAIL, Rules(), Rules().local(at))
 
 
 def test_quiet_hours_are_local() -> None:
     at = datetime(2024, 7, 1, 1, tzinfo=UTC).timestamp()  # 21:00 the evening before in New York
-    assert is_quiet(Channel.SMS, Rules(time_zone="America/New_York"), at)
-    assert not is_quiet(Channel.SMS, Rules(time_zone="America/New_York"), at - 1)
+    rules = Rules(time_zone="America/New_York")
+    assert is_quiet(Channel.SMS, rules, rules.local(at))
+    assert not is_quiet(Channel.SMS, rules, rules.local(at - 1))
 
 
 def test_what_will_be_sent_later_is_judged_by_that_hour() -> None:

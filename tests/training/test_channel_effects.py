@@ -16,7 +16,8 @@ from features.state import StateBatch
 from features.timeline import ORDER, timeline_rows
 from features.vocabulary import Task
 from training.benchmark import MemoryStates
-from training.models.channel_effects import Effects, EffectsConfig, learn_effects, no_evidence, summary
+from training.models.channel_effects import Effects, EffectsConfig, learn_effects, summary
+from training.models.channel_evidence import no_evidence
 from training.pipeline import CONFIGS, load_config
 from training.plots import policy_values
 from training.results import TrainContext

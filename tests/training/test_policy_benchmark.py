@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import omni
 from features.errors import InputError
 from training.decision_table import as_decisions, encode, read_decisions, reference_arm
-from training.models.effect_policy import arm_levels
+from training.models.arm_levels import arm_levels
 from training.models.effects import EffectConfig
 from training.policy_benchmark import benchmark, cross_fit, judge_decisions, rank_within
 from training.qini import N_POINTS, auuc, qini, qini_curve

@@ -20,9 +20,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from features.effect_score import NOTHING
 from features.errors import InputError
-from features.vocabulary import Channel, Columns, EventKind, Task
+from features.vocabulary import NOTHING, Channel, Columns, EventKind, Task
 from training import plots
 from training.dataset import TrainingSet, build_training_set
 from training.labels import ARM, Arm, contact_entities, data_span
@@ -36,7 +35,8 @@ from training.models.boosted import (
     predict,
     shrunk_rate,
 )
-from training.models.channel_effects import Effects, EffectsConfig, learn_effects, no_evidence, summary
+from training.models.channel_effects import Effects, EffectsConfig, learn_effects, summary
+from training.models.channel_evidence import no_evidence
 from training.results import TrainContext, TrainedModel
 from training.splits import TimeSplit
 from training.tracking import Run

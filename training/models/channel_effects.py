@@ -14,27 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from features.effect_score import NOTHING, load_effects
 from features.errors import InputError
-from features.signals import SIGNAL_NAMES
 from features.two_part_score import TwoPart
-from features.vocabulary import Channel, Columns, Task
+from features.vocabulary import NOTHING, Channel, Columns, Task
 from training.dataset import TrainingSet, build_training_set
-from training.metrics import FloatArray, Metric, Sampled, mean, resample
-from training.models.effect_policy import BEST_SINGLE_ARM, EffectPolicy, best_eligible, learn_policy
-from training.models.effects import EffectConfig, Linear, Trees, reward_model
+from training.metrics import FloatArray, Metric
+from training.models.channel_evidence import evidence, measure
+from training.models.effect_forms import Linear, Trees
+from training.models.effect_policy import BEST_SINGLE_ARM, EffectPolicy, learn_policy
+from training.models.effects import EffectConfig, reward_model
 from training.models.two_part import Parts
-from training.policy_value import (
-    DecisionLog,
-    IntArray,
-    gain,
-    intervals,
-    known_arms,
-    scores,
-    single_arm,
-    statistics,
-    support,
-)
+from training.policy_value import known_arms
 from training.results import PolicyEvidence, TrainContext
 from training.reward_labels import ARM, RewardConfig, decision_entities, decision_log
 from training.splits import TimeSplit
@@ -42,8 +32,6 @@ from training.splits import TimeSplit
 logger = logging.getLogger(__name__)
 
 FILE: Final = "effects.json"
-ESTIMATORS: Final = ("dr", "snips", "ips", "dm")
-N_BOOTSTRAP: Final = 300
 SIGNALS: Final = (
     "response_rate_", "consent_", "unanswered_", "days_since_response_", "sends_", "actions_", "contacts_",
     "occasions_", "spend_30d", "spend_90d", "basket_value", "days_since_occasion", "days_since_action", "tenure_days",
@@ -157,7 +145,7 @@ def learn_effects(
     )
     expected = reward_model(x[early], log.select(early), config.learner, ctx.seed)
     taken = policy.arms(x[late], trust[late], eligible[late])
-    metrics, baselines, gains = _measure(log.select(late), policy, taken, expected(x[late]), ctx.seed)
+    metrics, baselines, gains = measure(log.select(late), policy, taken, expected(x[late]), ctx.seed)
     return Effects(
         arms=arms,
         policy=policy,
@@ -168,50 +156,7 @@ def learn_effects(
         gains=gains,
         rows={"train/decisions": int(early.sum()), "test/decisions": int(late.sum())},
         seen=tuple(known_arms(log.select(early)).tolist()),
-        evidence=_evidence(log.select(late), taken, expected(x[late]), whole.select(late), eligible[late], arms),
-    )
-
-
-def no_evidence() -> PolicyEvidence:
-    """Where no effects could be learned: a champion that has some is not replaced."""
-    nobody = np.zeros(0)
-    return PolicyEvidence(
-        learned=False,
-        refusal="it holds too few decisions with a pscore to learn effects from",
-        groups=nobody.astype(str),
-        scores=nobody,
-        logged=nobody,
-        rival=lambda folder: None if load_effects(folder, "The champion") is None else nobody,
-    )
-
-
-def _evidence(
-    log: DecisionLog,
-    taken: IntArray,
-    rewards: FloatArray,
-    rows: TrainingSet,
-    eligible: NDArray[np.bool_],
-    arms: tuple[str, ...],
-) -> PolicyEvidence:
-    """The policy's doubly robust score in every decision of `log`, and another version's where that has effects."""
-    score, at = scores(log, rewards), np.arange(len(log))
-    signals = rows.columns(SIGNAL_NAMES)
-
-    def rival(folder: Path) -> FloatArray | None:
-        scorer = load_effects(folder, "The champion")
-        if scorer is None:
-            return None
-        gains, known = scorer.gains(signals), {name: i for i, name in enumerate(scorer.arms)}
-        theirs = np.column_stack([gains[:, known[arm]] if arm in known else np.full(len(log), np.nan) for arm in arms])
-        return np.asarray(score[at, best_eligible(np.where(np.isnan(theirs), -np.inf, theirs), eligible)])
-
-    return PolicyEvidence(
-        learned=True,
-        refusal=support(log, single_arm(len(log), log.n_arms, taken)).refusal,
-        groups=log.members().astype(str),
-        scores=np.asarray(score[at, taken]),
-        logged=log.reward,
-        rival=rival,
+        evidence=evidence(log.select(late), taken, expected(x[late]), whole.select(late), eligible[late], arms),
     )
 
 
@@ -227,34 +172,6 @@ def eligible_arms(rows: TrainingSet, arms: tuple[str, ...], channels: dict[str, 
     return np.column_stack(
         [rows.column(f"consent_{channels[arm].value}") != 0.0 if arm in channels else every for arm in arms]
     )
-
-
-def _measure(
-    log: DecisionLog, policy: EffectPolicy, taken: IntArray, rewards: FloatArray, seed: int
-) -> tuple[dict[str, Metric], dict[str, dict[str, Metric]], dict[str, Metric]]:
-    n, k = len(log), log.n_arms
-    chances = {
-        "learned": single_arm(n, k, taken),
-        BEST_SINGLE_ARM: single_arm(n, k, policy.base_arm),
-        "random": np.full((n, k), 1.0 / k),
-    }
-    usable = {name: chance for name, chance in chances.items() if not support(log, chance).refusal}
-    wanted = {
-        f"{name}/{key}": stat
-        for name, chance in usable.items()
-        for key, stat in statistics(log, chance, rewards).items()
-        if key in ESTIMATORS
-    }
-    wanted |= {f"logging_policy/{key}": mean(log.reward) for key in ("dr", "snips", "ips")}
-    found = resample(wanted, log.members(), n_bootstrap=N_BOOTSTRAP, seed=seed)
-    parts: dict[str, dict[str, Sampled]] = {}
-    for key, value in found.items():
-        name, estimator = key.split("/")
-        parts.setdefault(name, {})[f"policy_value_{estimator}"] = value
-    tables = {name: intervals(values, "policy_value_") for name, values in parts.items()}
-    ours = tables.pop("learned", {})
-    gains = {f"{name}/policy_value_dr": gain(found["learned/dr"], found[f"{name}/dr"]) for name in tables if ours}
-    return ours, tables, gains
 
 
 def summary(effects: Effects | None) -> str:

@@ -15,15 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.metrics import FloatArray
-from training.models.effects import (
-    LEARNERS,
-    TWO_PART,
-    EffectConfig,
-    Features,
-    Predict,
-    candidates,
-    reward_model,
-)
+from training.models.arm_levels import arm_levels, best_eligible, clustered_error, eligible_means
+from training.models.crossing import crossed, fold_numbers
+from training.models.effect_forms import Features, Predict
+from training.models.effects import LEARNERS, TWO_PART, EffectConfig, candidates, reward_model
 from training.models.two_part import Parts
 from training.models.two_part_policy import CrossedTwoPart, cross_two_part, final_two_part
 from training.policy_value import DecisionLog, IntArray, known_arms, scores
@@ -155,25 +150,6 @@ class _Judge:
         return _Candidate(name, slope, slope_z, centre, gains, clustered_error(gains, self.log.members()), final)
 
 
-def fold_numbers(groups: NDArray[np.generic], n_folds: int, seed: int) -> IntArray:
-    """A fold (n,) for every row, the same for all rows of a group, folds of about equal numbers of groups."""
-    _, member = np.unique(groups, return_inverse=True)
-    order = np.random.default_rng(seed).permutation(int(member.max()) + 1)
-    return np.asarray(order[member] % n_folds, dtype=np.int64)
-
-
-def crossed(fit: Callable[[NDArray[np.bool_]], Predict], x: Features, folds: IntArray) -> FloatArray:
-    """Predictions (n, arms) of every row by a model fitted on the other folds."""
-    found: FloatArray | None = None
-    for fold in np.unique(folds):
-        mine = folds == fold
-        part = fit(~mine)(x[mine])
-        found = np.empty((len(x), part.shape[1])) if found is None else found
-        found[mine] = part
-    assert found is not None
-    return found
-
-
 def learn_policy(
     x: Features,
     log: DecisionLog,
@@ -227,46 +203,3 @@ def _if_taken(found: FloatArray, eligible: NDArray[np.bool_] | None, reference: 
     if eligible is None or reference is None:
         return found
     return np.where(eligible, found, found[:, [reference]])
-
-
-def best_eligible(values: FloatArray, eligible: NDArray[np.bool_] | None) -> IntArray:
-    """Column of the highest of the eligible values (n, arms), (n,); of all where a row has none or none are given."""
-    if eligible is None:
-        return np.argmax(values, axis=1)
-    allowed = eligible | ~eligible.any(axis=1, keepdims=True)
-    return np.argmax(np.where(allowed, values, -np.inf), axis=1)
-
-
-def arm_levels(
-    score: FloatArray, eligible: NDArray[np.bool_] | None = None, prior: FloatArray | None = None
-) -> FloatArray:
-    """Mean score of every arm, (arms,), each pulled towards its prior by how unsure it is (empirical Bayes).
-
-    The prior (arms,) is what a model of all arms says; without it, the mean of all. How far arms lie from it is what
-    their means vary by beyond their errors, and at least a hundredth of those. With `eligible` (n, arms) an arm's mean is
-    over the rows in which it could have been taken.
-    """
-    rows = np.ones(score.shape) if eligible is None else eligible.astype(np.float64)
-    n = np.maximum(rows.sum(axis=0), 1.0)
-    means = (rows * score).sum(axis=0) / n
-    errors = (rows * (score - means) ** 2).sum(axis=0) / n**2
-    start = np.zeros(len(means)) if prior is None else prior
-    apart = means - start
-    spread = max(float(apart.var(ddof=1) - errors.mean()), 0.01 * float(errors.mean()), 1e-300)
-    centre = float(np.average(apart, weights=1 / (spread + errors)))
-    return np.asarray(start + centre + (apart - centre) * spread / (spread + errors))
-
-
-def eligible_means(values: FloatArray, eligible: NDArray[np.bool_] | None) -> FloatArray:
-    """Mean of every column of values (n, arms), each over the rows in which the arm can be taken: (arms,)."""
-    if eligible is None:
-        return np.asarray(values.mean(axis=0))
-    rows = eligible.astype(np.float64)
-    return np.asarray((rows * values).sum(axis=0) / np.maximum(rows.sum(axis=0), 1.0))
-
-
-def clustered_error(values: FloatArray, groups: NDArray[np.generic]) -> float:
-    """Standard error of the mean of values (n,) whose rows belong to customers."""
-    _, member = np.unique(groups, return_inverse=True)
-    totals = np.bincount(member, values - values.mean())
-    return float(np.sqrt((totals**2).sum()) / len(values))

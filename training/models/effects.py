@@ -5,24 +5,17 @@ feature), T (a booster or a ridge per arm), and two doubly robust ones (Kennedy 
 `policy_value.scores`, with trees or with a ridge.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import lightgbm as lgb
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from training.metrics import FloatArray
+from training.models.effect_forms import Features, Grown, Linear, Predict, Trees, WithArm, filled
 from training.policy_value import DecisionLog
-
-Features = NDArray[np.float32]
-Predict = Callable[[Features], FloatArray]
-"""Features (n, F) to expected rewards (n, arms)."""
-
 
 MIN_RIDGE_ROWS: Final = 20
 TWO_PART: Final = "two_part"
@@ -63,53 +56,6 @@ class EffectConfig(BaseModel):
         if unknown or not names:
             raise ValueError(f"there is no learner {unknown[0]!r}" if unknown else "name at least one learner")
         return names
-
-
-@dataclass(frozen=True)
-class Grown:
-    """A booster, or a level for everybody where there was too little to grow one on; answers (n,)."""
-
-    booster: lgb.Booster | None
-    level: float = 0.0
-
-    def __call__(self, rows: Features) -> FloatArray:
-        if self.booster is None:
-            return np.full(len(rows), self.level)
-        return np.asarray(self.booster.predict(rows, num_threads=1))
-
-
-@dataclass(frozen=True)
-class Trees:
-    """A booster per arm."""
-
-    models: tuple[Grown, ...]
-
-    def __call__(self, rows: Features) -> FloatArray:
-        return np.column_stack([model(rows) for model in self.models])
-
-
-@dataclass(frozen=True)
-class Linear:
-    """Weights (F, arms) and shifts (arms,) for the features, missing ones put to `fill` (F,)."""
-
-    fill: FloatArray
-    weights: FloatArray
-    shift: FloatArray
-
-    def __call__(self, rows: Features) -> FloatArray:
-        return np.asarray(filled(rows, self.fill) @ self.weights + self.shift)
-
-
-@dataclass(frozen=True)
-class WithArm:
-    """One booster whose last feature is the arm."""
-
-    model: Grown
-    n_arms: int
-
-    def __call__(self, rows: Features) -> FloatArray:
-        each = [np.column_stack([rows, np.full(len(rows), arm, np.float32)]) for arm in range(self.n_arms)]
-        return np.column_stack([self.model(part) for part in each])
 
 
 class EffectLearner(Protocol):
@@ -162,11 +108,8 @@ def dr_linear(x: Features, log: DecisionLog, scores: FloatArray, config: EffectC
     """A ridge per arm on the same differences; missing values are put to the feature's mean."""
     del seed, config
     centred = scores - scores.mean(axis=1, keepdims=True)
-    known = np.isfinite(x)
-    fill = np.where(known, x, 0.0).sum(axis=0, dtype=np.float64) / np.maximum(known.sum(axis=0), 1)
-    full = filled(x, fill)
-    scaler = StandardScaler().fit(full)
-    model = RidgeCV(alphas=len(x) * np.logspace(-3, 2, 11)).fit(scaler.transform(full), centred)
+    fill, scaler, scaled = _standardised(x)
+    model = RidgeCV(alphas=len(x) * np.logspace(-3, 2, 11)).fit(scaled, centred)
     weights = np.asarray(model.coef_, dtype=np.float64).T / scaler.scale_[:, None]
     return Linear(fill, weights, np.asarray(model.intercept_ - scaler.mean_ @ weights))
 
@@ -179,11 +122,7 @@ def t_linear(x: Features, log: DecisionLog, scores: FloatArray, config: EffectCo
     del scores
     prognosis = grow(x, log.reward, config, seed)
     missed = log.reward - prognosis(x)
-    known = np.isfinite(x)
-    fill = np.where(known, x, 0.0).sum(axis=0, dtype=np.float64) / np.maximum(known.sum(axis=0), 1)
-    full = filled(x, fill)
-    scaler = StandardScaler().fit(full)
-    scaled = scaler.transform(full)
+    fill, scaler, scaled = _standardised(x)
     weights, shift = np.zeros((x.shape[1], log.n_arms)), np.zeros(log.n_arms)
     for arm in range(log.n_arms):
         mine = log.action == arm
@@ -193,6 +132,15 @@ def t_linear(x: Features, log: DecisionLog, scores: FloatArray, config: EffectCo
         weights[:, arm] = model.coef_ / scaler.scale_
         shift[arm] = model.intercept_ - scaler.mean_ @ weights[:, arm]
     return Linear(fill, weights, shift)
+
+
+def _standardised(x: Features) -> tuple[FloatArray, StandardScaler, FloatArray]:
+    """What missing values are put to (F,), the scaling, and the features scaled (n, F)."""
+    known = np.isfinite(x)
+    fill = np.where(known, x, 0.0).sum(axis=0, dtype=np.float64) / np.maximum(known.sum(axis=0), 1)
+    full = filled(x, fill)
+    scaler = StandardScaler().fit(full)
+    return fill, scaler, scaler.transform(full)
 
 
 LEARNERS: Final[dict[str, EffectLearner]] = {
@@ -257,8 +205,3 @@ def grow(
         callbacks=[lgb.early_stopping(config.early_stopping_rounds, verbose=False)],
     )
     return Grown(lgb.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration)))
-
-
-def filled(x: Features, fill: FloatArray) -> FloatArray:
-    """Features (n, F) with missing values put to `fill` (F,)."""
-    return np.where(np.isfinite(x), x, fill).astype(np.float64)
