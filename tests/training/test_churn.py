@@ -135,7 +135,7 @@ def test_a_calibration_on_the_first_windows_is_brought_back_to_the_level_of_bg_n
         signals[:, SIGNAL_NAMES.index(name)] = values
     start, cutoff = datetime(2023, 1, 1, tzinfo=UTC), datetime(2023, 5, 1, tzinfo=UTC)
     customers = pd.Series([str(i) for i in range(1200)])
-    entities = pd.DataFrame({"customer_id": customers, "as_of": pd.Timestamp("2023-03-01", tz="UTC")})
+    entities = pd.DataFrame({"customer_id": customers, "as_of": pd.Timestamp("2023-03-01", tz="UTC"), "revenue": 0.0})
     labels = (rng.random(1200) < 0.05).astype(float)
     known = TrainingSet(entities, None, signals, SIGNAL_NAMES, labels, "churn", "")
     blend = fit_blend(known, signals, cutoff, start, 60.0, config, SIGNAL_NAMES, seed=0)

@@ -24,6 +24,7 @@ from features.vocabulary import Columns
 from training.dataset import TrainingSet
 from training.models.boosted import BoosterConfig, constant_booster, level_shift, parameters, platt, predict
 from training.models.buy_till_die_fit import fit_rates, fit_spend
+from training.models.churn_value import pace_weight
 from training.results import Progress
 
 logger = logging.getLogger(__name__)
@@ -103,7 +104,11 @@ def fit_blend(
     score = ChurnScore(horizon_days, rates, modified, linear, mix, slope, shift, spend)
     silent = float(np.mean(rates.silence_probability(buying, horizon_days)))
     away = level_shift(score.log_odds(now, predict(booster, now, raw=True)), silent)
-    score = replace(score, shift=shift + level_weight(windows) * away)
+    score = replace(
+        score,
+        shift=shift + level_weight(windows) * away,
+        pace=(1 - level_weight(windows)) * pace_weight(score, known, weights),
+    )
     shortest = min(len(curve) for curve in curves)
     history = tuple(float(value) for value in np.mean([curve[:shortest] for curve in curves], axis=0))
     return Blend(score, booster, history)
