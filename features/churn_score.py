@@ -6,6 +6,7 @@ of every signal in one prediction is exact.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -27,6 +28,8 @@ LINEAR_SIGNALS: Final = (
 """Recency, frequency, money and rhythm: what the logistic part looks at, beside BG/NBD's two log-odds."""
 RHYTHM: Final = "overdue_ratio"
 """The signal that carries the share of BG/NBD: what it sees is the rhythm of buying."""
+PACE_HALF_LIFE_DAYS: Final = 30
+"""How far back the recent pace of spending looks."""
 SCORE_FILE: Final = "churn_score.json"
 _SUMMARY: Final = signal_index(("n_occasions", "days_since_first_purchase", "days_since_occasion"))
 _VALUES: Final = signal_index(("occasions_365d", "spend_365d"))
@@ -75,6 +78,8 @@ class ChurnScore:
     slope: float
     shift: float
     spend: Spend | None = None
+    pace: float = 0.0
+    """The share of the recent pace in expected revenue; the rest is purchases times their value."""
 
     def raw(self, signals: Signals, trees: Floats) -> Floats:
         """Log-odds (n,) before calibration, from all signals (n, F) and the trees' log-odds (n,)."""
@@ -121,11 +126,14 @@ class ChurnScore:
         return self.modified.expected_purchases(summary(signals), horizon_days or self.horizon_days)
 
     def expected_revenue(self, signals: Signals, horizon_days: float | None = None) -> Floats | None:
-        """Expected money (n,) within the horizon, or None where no values were ever seen."""
+        """Expected money (n,) within the horizon, a mean, or None where no values were ever seen."""
         if self.spend is None:
             return None
         value = self.spend.expected_value(*purchase_values(signals))
-        return np.asarray(self.expected_purchases(signals, horizon_days) * value)
+        found = self.expected_purchases(signals, horizon_days) * value
+        if self.pace > 0:
+            found = found + self.pace * (recent_pace(signals, horizon_days or self.horizon_days) - found)
+        return np.asarray(found)
 
     def to_json(self) -> str:
         """The content of SCORE_FILE."""
@@ -158,6 +166,12 @@ def purchase_values(signals: Signals) -> tuple[Floats, Floats]:
     occasions, spend = signals[:, _VALUES].T.astype(np.float64)
     mean = np.divide(spend, occasions, out=np.full(len(spend), np.nan), where=(occasions > 0) & (spend > 0))
     return occasions, mean
+
+
+def recent_pace(signals: Signals, horizon_days: float) -> Floats:
+    """Money (n,) within the horizon if all signals' (n, F) decayed spending of late simply goes on."""
+    spent = np.nan_to_num(signals[:, SIGNAL_NAMES.index(f"spend_{PACE_HALF_LIFE_DAYS}d")].astype(np.float64))
+    return np.asarray(spent * math.log(2) / PACE_HALF_LIFE_DAYS * horizon_days)
 
 
 def logarithms(columns: NDArray[Any], fill: Floats) -> Floats:

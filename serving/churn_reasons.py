@@ -52,7 +52,7 @@ def churn_reasons(shares: NDArray[np.float64], signals: NDArray[np.float32], log
 
     The size is in points of probability: what the risk would lose or gain if the topic were as it is on average.
     """
-    topics, names = _topics()
+    topics, names = signal_topics()
     effects = np.zeros(len(topics))
     np.add.at(effects, names, shares)
     known = {name: float(value) for name, value in zip(SIGNAL_NAMES, signals, strict=True)}
@@ -90,7 +90,7 @@ def _sigmoid(x: float) -> float:
 
 
 @cache
-def _topics() -> tuple[tuple[Topic, ...], NDArray[np.int64]]:
+def signal_topics() -> tuple[tuple[Topic, ...], NDArray[np.int64]]:
     """All topics, and the topic of every signal (F,)."""
     found: dict[str, Topic] = {}
     at = []

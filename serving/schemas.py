@@ -285,7 +285,7 @@ class ChurnAnswer(Answer):
     horizon_days: float | None
     horizons: list[HorizonProbability] = Field([], description="Every horizon that the model knows, shortest first.")
     expected_purchases: float | None = Field(None, description="Purchase occasions expected within horizon_days.")
-    expected_revenue: float | None = Field(None, description="Money expected from them.")
+    expected_revenue: float | None = Field(None, description="Money expected from them: a mean, most spend less.")
     reasons: list[Reason] = []
 
 

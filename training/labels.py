@@ -19,6 +19,8 @@ from features.errors import InputError, MissingError
 from features.vocabulary import Columns, EventKind
 
 ARM: Final = "arm"
+REVENUE: Final = "revenue"
+"""What a customer spent in the label's window."""
 
 
 @dataclass(frozen=True)
@@ -71,29 +73,33 @@ def churn_entities(
     active_within_days: float | None = None,
     min_purchases: int = 1,
 ) -> pd.DataFrame:
-    """customer_id, as_of, label for every cutoff and every customer eligible at it, in that order.
+    """customer_id, as_of, label, revenue for every cutoff and every customer eligible at it, in that order.
 
-    The label is 1 (churned) when the customer has no event of `activity_kinds` in [cutoff, cutoff + horizon_days).
+    The label is 1 (churned) when the customer has no event of `activity_kinds` in [cutoff, cutoff + horizon_days);
+    revenue is the value of the purchases in the same window.
     Eligible are customers with such an event in the `active_within_days` before the cutoff (None: ever before), and
     `min_purchases` moments of such events before it.
     The caller sees to it that every window ends inside the data.
     """
     since = f"AND e.occurred_at >= c.as_of - {_days(active_within_days)}" if active_within_days else ""
+    purchase = _text(EventKind.PURCHASE.value)
     with _connect() as connection:
         connection.register("cutoffs", pd.DataFrame({Columns.AS_OF: pd.to_datetime(list(cutoffs), utc=True)}))
         rows = connection.execute(
             f"""
-            WITH activity AS (
-                SELECT customer_id, occurred_at FROM {_scan(timeline)} WHERE kind IN ({_list(activity_kinds)})
-            ), days AS (
-                SELECT DISTINCT customer_id, occurred_at FROM activity
+            WITH days AS (
+                SELECT customer_id, occurred_at, bool_or(kind IN ({_list(activity_kinds)})) AS active,
+                       coalesce(sum(value) FILTER (kind = {purchase}), 0)::DOUBLE AS spent
+                FROM {_scan(timeline)} WHERE kind IN ({_list(activity_kinds)}, {purchase})
+                GROUP BY ALL
             )
             SELECT e.customer_id, c.as_of,
-                   1 - max((e.occurred_at >= c.as_of)::INT)::DOUBLE AS label
+                   1 - max((e.active AND e.occurred_at >= c.as_of)::INT)::DOUBLE AS label,
+                   coalesce(sum(e.spent) FILTER (e.occurred_at >= c.as_of), 0) AS {REVENUE}
             FROM cutoffs c JOIN days e ON e.occurred_at < c.as_of + {_days(horizon_days)}
             GROUP BY ALL
-            HAVING count(*) FILTER (e.occurred_at < c.as_of {since}) > 0
-               AND count(*) FILTER (e.occurred_at < c.as_of) >= {int(min_purchases)}
+            HAVING count(*) FILTER (e.active AND e.occurred_at < c.as_of {since}) > 0
+               AND count(*) FILTER (e.active AND e.occurred_at < c.as_of) >= {int(min_purchases)}
             ORDER BY c.as_of, e.customer_id
             """
         ).df()

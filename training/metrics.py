@@ -18,7 +18,7 @@ Statistic = Callable[[FloatArray], float]
 
 N_BOOTSTRAP: Final = 500
 ECE_BINS: Final = 10
-LOWER_IS_BETTER: Final = frozenset({"log_loss", "brier", "ece"})
+LOWER_IS_BETTER: Final = frozenset({"log_loss", "brier", "ece", "revenue_rmse", "revenue_mae"})
 """Metrics of which less is more; of every other metric, more is more."""
 CUSTOMER_VALUE, OFFER_COST, CONTACT_COST = 200.0, 10.0, 1.0
 """Money that a kept customer is worth, that an accepted offer costs, and that reaching somebody costs."""

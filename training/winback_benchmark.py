@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from features.errors import InputError
 from features.vocabulary import CUSTOMER_KINDS, NOTHING, Columns, Task
 from training.benchmark import BenchmarkReport, read_frame
+from training.decision_table import ELIGIBLE_PREFIX
 from training.metrics import Metric, Sampled, Statistic, mean, resample
 from training.models.winback import (
     CONTACT,
@@ -62,14 +63,14 @@ def benchmark(
     started = time.perf_counter()
     log = _read(decisions)
     actions = pq.read_table(events, columns=[Columns.CUSTOMER_ID, Columns.OCCURRED_AT, Columns.KIND]).to_pandas()
-    complete = (
+    complete = reachable(log).any(axis=1) & (
         log[Columns.AS_OF] + pd.Timedelta(days=config.wait_days + config.horizon_days)
         <= _utc(actions[Columns.OCCURRED_AT]).max()
     )
     known_truth = None if truth is None else read_frame(truth)
     if known_truth is not None:
         known_truth = known_truth[complete.to_numpy()].reset_index(drop=True)
-    log = log[complete].reset_index(drop=True)
+    log = log[complete.to_numpy()].reset_index(drop=True)
     contacts = contacts_of(log, kept(log, actions, config), config, seed)
     progress(f"win-back: {len(log):,} moments, {int((1 - contacts.treated).sum()):,} of them left alone")
     prepared_s = time.perf_counter() - started
@@ -126,10 +127,21 @@ def kept(log: pd.DataFrame, events: pd.DataFrame, config: WinbackConfig) -> Floa
     return found
 
 
+def reachable(log: pd.DataFrame) -> pd.DataFrame:
+    """Whether a contact by each action of the log would be sent, (n, actions): what `eligible_<action>` says, else true."""
+    arms = sorted(set(log["action"].astype(str)) - {NOTHING})
+    flags = {arm: log.get(ELIGIBLE_PREFIX + arm) for arm in arms}
+    return pd.DataFrame({arm: True if flag is None else flag.astype(bool) for arm, flag in flags.items()}, log.index)
+
+
 def contacts_of(log: pd.DataFrame, outcome: Floats, config: WinbackConfig, seed: int) -> Contacts:
-    """The log as `fit_winback` wants it; the chance of a contact is that of not being left alone."""
+    """The log as `fit_winback` wants it: a contact is what was sent, so an action that could not reach the customer left
+    them alone, and whom an action could reach is among the features, since it decides about the chance of a contact.
+    """
     columns = [name for name in log.columns if name.startswith("x_")]
-    treated = (log["action"].astype(str) != NOTHING).to_numpy().astype(np.float64)
+    can = reachable(log)
+    action = log["action"].astype(str)
+    treated = sum(((action == arm) & can[arm]).to_numpy(np.float64) for arm in can.columns) + np.zeros(len(log))
     if not columns:
         raise InputError("The decisions have no x_ column.", repair="Give what was known as columns x_NAME.")
     if min(treated.sum(), (1 - treated).sum()) < 2 * config.min_data_in_leaf:
@@ -137,13 +149,16 @@ def contacts_of(log: pd.DataFrame, outcome: Floats, config: WinbackConfig, seed:
             f"{int(treated.sum())} contacts and {int((1 - treated).sum())} moments left alone cannot be compared.",
             repair=f"Log at least {2 * config.min_data_in_leaf} of each; action {NOTHING!r} means left alone.",
         )
-    features = feature_matrix(log[columns])
+    varying = can.loc[:, can.nunique() > 1].add_prefix(ELIGIBLE_PREFIX)
+    features = feature_matrix(pd.concat([log[columns], varying], axis=1))
     customers = log[Columns.CUSTOMER_ID].astype(str).to_numpy(object)
     chance = estimated_chance(features, treated, customers, config, seed)
     randomised = "pscore" in log.columns
     if randomised:
-        # The log gives the chance of what was done: of a contact it is that of one arm, so only nothing's says it whole.
-        chance = np.where(treated == 0, 1 - log["pscore"].to_numpy(np.float64), chance)
+        # The log gives the chance of what was done: of a contact it is that of one arm, so only nothing's says it whole,
+        # and only where every arm would have been sent.
+        whole = ((action == NOTHING) & can.all(axis=1)).to_numpy()
+        chance = np.where(whole, 1 - log["pscore"].to_numpy(np.float64), chance)
     return Contacts(features, treated, outcome, chance, customers, randomised)
 
 

@@ -1,6 +1,6 @@
 """Do 95 % intervals hold the true value in 95 of 100 logs? Fixed policies, many small simulated logs, every estimator.
 
-    python tests/benchmarks/bench_coverage.py           # 40 logs a world: about a minute
+    python tests/benchmarks/bench_coverage.py           # 12 logs a world: about 20 s
     python tests/benchmarks/bench_coverage.py --full    # what the README states: 240 logs a world
 
 The true value of a policy is its mean true expected reward over the moments of all the logs of a world: each log is of
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--worlds", nargs="*", default=["strong", "weak", "null"])
     parser.add_argument("--report", type=Path)
     args = parser.parse_args()
-    logs = args.logs or (240 if args.full else 40)
+    logs = args.logs or (240 if args.full else 12)
     parts = []
     for name in args.worlds:
         rows = pd.concat([judge(name, args.customers, FIRST_SEED + i) for i in range(logs)], ignore_index=True)

@@ -38,8 +38,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> benchmark.BenchmarkRepor
 def test_who_left_is_found(report: benchmark.BenchmarkReport) -> None:
     assert report.metrics["auc"].value > 0.95
     assert report.metrics["log_loss"].value < report.baselines["base_rate"]["log_loss"].value / 2
-    assert set(report.metrics) == set(CHURN)
-    assert set(report.baselines) == {"base_rate", "recency", "log_rfm", "bg_nbd"}
+    assert set(report.metrics) == {*CHURN, "revenue_rmse", "revenue_mae", "revenue_bias", "revenue_rmse_gain"}
+    assert set(report.baselines) == {"base_rate", "recency", "log_rfm", "bg_nbd", "recent_pace", "gamma_gamma"}
 
 
 def test_everybody_seen_before_the_cutoff_is_tested(report: benchmark.BenchmarkReport) -> None:

@@ -1,21 +1,22 @@
 """Churn: the booster's plain prediction is the calibrated probability, and what can be known is found."""
 
 import itertools
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from features.buy_till_die import Rates
-from features.churn_score import ChurnScore
+from features.churn_score import ChurnScore, summary
 from features.signals import SIGNAL_NAMES
+from training.dataset import TrainingSet
 from training.models import boosted
 from training.models.boosted import BoosterConfig
 from training.models.churn import ChurnConfig, past_cutoffs
-from training.models.churn_blend import calibration_weights, fit_linear
+from training.models.churn_blend import calibration_weights, fit_blend, fit_linear, independent_windows, level_weight
 from training.models.survival import fit_survival, person_weeks
 
 CONFIG = BoosterConfig(learning_rate=0.2, num_leaves=4, min_data_in_leaf=20, max_rounds=60, early_stopping_rounds=10)
@@ -105,6 +106,43 @@ def test_weights_of_rows_decide_what_calibration_finds() -> None:
     labels = (rng.random(40_000) < expit(raw + np.where(late, 1.0, -1.0))).astype(float)
     _, shift = boosted.platt(raw, labels, weights=late.astype(float) * 7)
     assert shift == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_shift_moves_the_mean_to_where_it_was_asked() -> None:
+    log_odds = np.random.default_rng(1).normal(size=5000)
+    for mean in (0.02, 0.5, 0.97):
+        assert expit(log_odds + boosted.level_shift(log_odds, mean)).mean() == pytest.approx(mean, abs=1e-9)
+    assert np.isfinite(boosted.level_shift(log_odds, 0.0))
+
+
+def test_few_label_windows_leave_the_level_to_bg_nbd() -> None:
+    start = datetime(2023, 1, 1, tzinfo=UTC)
+    windows = [independent_windows(start + timedelta(days=days), start, 60.0) for days in (30, 60, 240, 900)]
+    assert windows == [0.0, 0.0, 3.0, 14.0]
+    assert [level_weight(n) for n in windows] == pytest.approx([1.0, 1.0, 0.5, 9 / 205])
+
+
+def test_a_calibration_on_the_first_windows_is_brought_back_to_the_level_of_bg_nbd() -> None:
+    rng = np.random.default_rng(8)
+    config = CONFIG.model_copy(update={"max_rounds": 20})
+    signals = np.zeros((1200, len(SIGNAL_NAMES)), dtype=np.float32)
+    first = rng.uniform(20, 100, 1200)
+    for name, values in (
+        ("n_occasions", rng.poisson(2.0, 1200) + 1.0),
+        ("days_since_first_purchase", first),
+        ("days_since_occasion", first * rng.random(1200)),
+    ):
+        signals[:, SIGNAL_NAMES.index(name)] = values
+    start, cutoff = datetime(2023, 1, 1, tzinfo=UTC), datetime(2023, 5, 1, tzinfo=UTC)
+    customers = pd.Series([str(i) for i in range(1200)])
+    entities = pd.DataFrame({"customer_id": customers, "as_of": pd.Timestamp("2023-03-01", tz="UTC"), "revenue": 0.0})
+    labels = (rng.random(1200) < 0.05).astype(float)
+    known = TrainingSet(entities, None, signals, SIGNAL_NAMES, labels, "churn", "")
+    blend = fit_blend(known, signals, cutoff, start, 60.0, config, SIGNAL_NAMES, seed=0)
+    silent = blend.score.rates.silence_probability(summary(signals), 60.0).mean()
+    found = blend.probability(signals).mean()
+    assert labels.mean() < found < silent
+    assert logit(silent) - logit(found) < 0.15 * (logit(silent) - logit(labels.mean()))
 
 
 def test_a_constraint_holds_everywhere() -> None:

@@ -15,13 +15,24 @@ SHELF = Arm("shelf", "store", "impression", {}, ["purchase"], ["product_id"], 7)
 
 
 def timeline(folder: Path, rows: list[dict]) -> Path:
-    columns = ["customer_id", "occurred_at", "event_id", "kind", "channel", "product_id", "campaign_id", "properties"]
+    columns = [
+        "customer_id",
+        "occurred_at",
+        "event_id",
+        "kind",
+        "channel",
+        "product_id",
+        "campaign_id",
+        "value",
+        "properties",
+    ]
     table = pd.DataFrame(rows).reindex(columns=columns)
     table["occurred_at"] = pd.to_datetime(table["occurred_at"], utc=True, format="ISO8601").astype(
         "datetime64[us, UTC]"
     )
     table["event_id"] = [f"e{i}" for i in range(len(table))]
-    text = table.columns.drop("occurred_at")
+    table["value"] = table["value"].astype("float64")
+    text = table.columns.drop(["occurred_at", "value"])
     table[text] = table[text].astype("string")
     path = folder / "timeline.parquet"
     table.to_parquet(path)
@@ -47,8 +58,18 @@ def buys(customer: str, *moments: str, product: str = "p") -> list[dict]:
 def test_churned_is_no_purchase_in_the_window(tmp_path: Path, moments: list[str], label: float) -> None:
     found = churn_entities(timeline(tmp_path, buys("a", *moments)), [CUTOFF], 10)
     assert found.to_dict("records") == [
-        {"customer_id": "a", "as_of": pd.Timestamp("2024-03-01", tz="UTC"), "label": label}
+        {"customer_id": "a", "as_of": pd.Timestamp("2024-03-01", tz="UTC"), "label": label, "revenue": 0.0}
     ]
+
+
+def test_revenue_is_what_was_bought_in_the_window(tmp_path: Path) -> None:
+    rows = buys("a", "2024-02-20", "2024-03-01", "2024-03-01", "2024-03-10", "2024-03-11")
+    for row, value in zip(rows, (1.0, 2.0, 4.0, 8.0, 16.0), strict=True):
+        row["value"] = value
+    rows.append({"customer_id": "a", "occurred_at": "2024-03-05", "kind": "view", "channel": "web", "value": 32.0})
+    path = timeline(tmp_path, [*rows, *buys("b", "2024-02-20")])
+    assert churn_entities(path, [CUTOFF], 10)["revenue"].tolist() == [14.0, 0.0]
+    assert churn_entities(path, [CUTOFF], 10, ["view", "purchase"])["revenue"].tolist() == [14.0, 0.0]
 
 
 def test_who_counts_at_a_cutoff(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from features.errors import InputError
 from training.models.winback import CONTACT, LEAVE_ALONE, Contacts, WinbackConfig, fit_winback
-from training.winback_benchmark import benchmark, contacts_of, kept
+from training.winback_benchmark import benchmark, contacts_of, kept, reachable
 
 CONFIG = WinbackConfig(n_rounds=20)
 
@@ -86,3 +86,28 @@ def test_a_log_without_moments_left_alone_is_refused() -> None:
     moments = pd.DataFrame({"customer_id": ["a"] * 500, "action": ["email"] * 500, "x_a": [1.0] * 500})
     with pytest.raises(InputError, match="0 moments left alone"):
         contacts_of(moments, np.ones(500), CONFIG, 0)
+
+
+def test_a_contact_that_could_not_be_sent_left_the_customer_alone() -> None:
+    moments = pd.DataFrame(
+        {"action": ["email", "sms", "nothing", "sms"] * 200, "x_a": [1.0] * 800, "pscore": [0.4] * 800}
+    )
+    moments["customer_id"] = [f"c{i}" for i in range(800)]
+    moments["eligible_sms"] = [True, False, True, True] * 200
+    assert reachable(moments).iloc[1].to_dict() == {"email": True, "sms": False}
+    found = contacts_of(moments, np.ones(800), CONFIG, 0)
+    assert found.treated[:4].tolist() == [1.0, 0.0, 0.0, 1.0]
+    assert found.features[:4, 1].tolist() == [1.0, 0.0, 1.0, 1.0]
+    # Left alone where all arms would have been sent: the log says it; where one would not, it is estimated.
+    assert found.chance[2] == pytest.approx(0.6)
+    assert found.chance[1] < 0.35
+
+
+def test_who_cannot_be_reached_is_not_compared(tmp_path: Path) -> None:
+    contacts, _ = log(2000)
+    events, decisions = files(tmp_path, contacts, with_pscore=True)
+    table = pd.read_parquet(decisions)
+    table.assign(eligible_email=np.arange(2000) % 4 > 0).to_parquet(decisions)
+    found = benchmark(events, decisions, config=CONFIG)
+    assert found.rows["moments"] == 1500
+    assert found.rows["contacts"] == int(contacts.treated[np.arange(2000) % 4 > 0].sum())

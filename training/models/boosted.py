@@ -13,6 +13,7 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from scipy.optimize import brentq
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -158,6 +159,13 @@ def platt(raw: Labels, labels: Labels, prior_rows: float = 100.0, weights: Label
     if found[0] < 0:
         return 0.0, float(logit(np.clip(np.average(labels, weights=share), 1e-6, 1 - 1e-6)))
     return float(found[0]), float(found[1] - found[0] * centre)
+
+
+def level_shift(log_odds: Labels, mean: float) -> float:
+    """What to add to log-odds (n,) so that their probabilities have this mean; a mean of 0 or 1 is kept just off it."""
+    target = min(max(mean, 1e-6), 1 - 1e-6)
+    reach = float(np.abs(log_odds).max()) + 20.0
+    return float(brentq(lambda shift: float(expit(log_odds + shift).mean()) - target, -reach, reach))
 
 
 def fold_calibration(booster: lgb.Booster, slope: float, shift: float) -> lgb.Booster:

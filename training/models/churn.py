@@ -73,7 +73,7 @@ def train_churn(ctx: TrainContext) -> TrainedModel:
     ctx.progress("churn: measuring on the test period")
     scores = blend.probability(data.test.features)
     predict_s = time.perf_counter() - started - features_s - fit_s
-    report = measure(data, scores, ctx.seed)
+    report = measure(data, scores, ctx.seed, blend.score)
     ctx.run.log_history("held_log_loss", blend.history)
     ctx.run.log_metrics(
         {f"{metric}/{name}": value for name, values in report.slices.items() for metric, value in values.items()}
@@ -117,7 +117,7 @@ def _more_horizon(ctx: TrainContext, days: float) -> Blend:
     ctx.progress(f"churn: a horizon of {days:g} days")
     data = load_data(replace(ctx, config=config))
     blend = fit(data, config, ctx.seed, ctx.progress)
-    report = measure(data, blend.probability(data.test.features), ctx.seed)
+    report = measure(data, blend.probability(data.test.features), ctx.seed, blend.score)
     ctx.run.log_metrics({f"{name}/{days:g}d": metric for name, metric in report.metrics.items()})
     return blend
 

@@ -74,7 +74,7 @@ def benchmark(
     compared_s = time.perf_counter() - started - features_s - fit_s
     scores = blend.probability(data.test.features)
     predict_s = time.perf_counter() - started - features_s - fit_s - compared_s
-    report = measure(data, scores, seed)
+    report = measure(data, scores, seed, blend.score)
     past = [] if data.known is None else sorted(data.known.entities[Columns.AS_OF].unique())
     return BenchmarkReport(
         task=Task.CHURN,

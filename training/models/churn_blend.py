@@ -1,13 +1,13 @@
 """Labelled snapshots at past cutoffs in, a calibrated blend of trees, logistic regression and BG/NBD out.
 
 One method for long and short histories: who is left out of a fit is chosen by customer, so every past cutoff can be
-both learned from and calibrated on; the fewer independent label windows there are, the more BG/NBD counts, and without
-any it answers alone.
+both learned from and calibrated on; the fewer independent label windows there are, the more BG/NBD counts, for the order
+of customers a little and for the level of all of them much, and without any it answers alone.
 """
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -22,8 +22,9 @@ from features.churn_score import LINEAR_SIGNALS, ChurnScore, Linear, logarithms,
 from features.signals import signal_index
 from features.vocabulary import Columns
 from training.dataset import TrainingSet
-from training.models.boosted import BoosterConfig, constant_booster, parameters, platt, predict
+from training.models.boosted import BoosterConfig, constant_booster, level_shift, parameters, platt, predict
 from training.models.buy_till_die_fit import fit_rates, fit_spend
+from training.models.churn_value import pace_weight
 from training.results import Progress
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ SEASON_WEIGHT: Final = 3.0
 """How much the same season a year ago counts in the calibration, against the latest cutoffs together."""
 SEASON_HISTORY_DAYS: Final = 150.0
 """A year-old cutoff must have this much history: before, everybody looks new."""
+LEVEL_WINDOWS: Final = 3.0
+"""With this many independent label windows the past and BG/NBD count the same for the level; see `level_weight`."""
 _YEAR_DAYS: Final = 365.25
 
 
@@ -93,13 +96,22 @@ def fit_blend(
     rows = lgb.Dataset(known.features, known.labels, feature_name=list(names))
     n_trees = max(1, round(float(np.mean(sizes)) * (1 + 0.5 / N_FOLDS)))
     booster = lgb.train(parameters(config, seed, names), rows, num_boost_round=n_trees)
-    mix = _mix(cutoff, data_start, horizon_days)
+    windows = independent_windows(cutoff, data_start, horizon_days)
+    mix = _mix(windows)
     raw = mix[0] * held_trees + mix[1] * held_linear + mix[2] * silence[:, 1]
     weights = calibration_weights(known.entities[Columns.AS_OF], cutoff, data_start, horizon_days)
     slope, shift = platt(raw, known.labels, weights=weights)
+    score = ChurnScore(horizon_days, rates, modified, linear, mix, slope, shift, spend)
+    silent = float(np.mean(rates.silence_probability(buying, horizon_days)))
+    away = level_shift(score.log_odds(now, predict(booster, now, raw=True)), silent)
+    score = replace(
+        score,
+        shift=shift + level_weight(windows) * away,
+        pace=(1 - level_weight(windows)) * pace_weight(score, known, weights),
+    )
     shortest = min(len(curve) for curve in curves)
     history = tuple(float(value) for value in np.mean([curve[:shortest] for curve in curves], axis=0))
-    return Blend(ChurnScore(horizon_days, rates, modified, linear, mix, slope, shift, spend), booster, history)
+    return Blend(score, booster, history)
 
 
 def held_out_loss(
@@ -161,10 +173,24 @@ def calibration_weights(as_of: pd.Series, cutoff: datetime, data_start: datetime
     return np.asarray(recent + SEASON_WEIGHT * season / season.sum() if season.any() else recent)
 
 
-def _mix(cutoff: datetime, data_start: datetime, horizon_days: float) -> tuple[float, float, float]:
+def independent_windows(cutoff: datetime, data_start: datetime, horizon_days: float) -> float:
+    """How many label windows that do not overlap the log holds before the cutoff, less one horizon of history."""
+    return max((cutoff - data_start) / timedelta(days=horizon_days) - 1, 0.0)
+
+
+def level_weight(windows: float) -> float:
+    """How much of the level, in log-odds, is BG/NBD's at the cutoff; the rest is what calibration found in the past.
+
+    Two estimates weighed by their precision. Early label windows see customers who all look new, so a calibration that
+    has few windows is wrong by about as much as one window's weight in it, 1 / windows, and its variance falls with the
+    square; BG/NBD's level needs no label, and its error, of season and trend, stays.
+    """
+    return 1 / (1 + (windows / LEVEL_WINDOWS) ** 2)
+
+
+def _mix(windows: float) -> tuple[float, float, float]:
     """Weights of trees, linear part and BG/NBD: one in two plus the number of independent label windows for the last."""
-    windows = (cutoff - data_start) / timedelta(days=horizon_days) - 1
-    silent = 1 / (2 + max(windows, 0.0))
+    silent = 1 / (2 + windows)
     return ((1 - silent) / 2, (1 - silent) / 2, silent)
 
 

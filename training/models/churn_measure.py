@@ -8,12 +8,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features.churn_score import summary
+from features.churn_score import ChurnScore, summary
 from features.vocabulary import CHANNELS, Channel, Columns
 from training.dataset import TrainingSet
 from training.metrics import BINARY, CHURN, Metric, Sampled, Statistic, binary_metrics, resample
 from training.models.boosted import logistic_scores
 from training.models.buy_till_die_fit import fit_rates
+from training.models.churn_value import measure_revenue
 
 PRIMARY: Final = "log_loss"
 RECENCY: Final = ("days_since_occasion",)
@@ -48,8 +49,11 @@ class Measured:
     slices: dict[str, dict[str, Metric]]
 
 
-def measure(data: ChurnData, scores: FloatArray, seed: int) -> Measured:
-    """Everything on the test snapshot; the baselines are fitted on the same rows as the model."""
+def measure(data: ChurnData, scores: FloatArray, seed: int, score: ChurnScore) -> Measured:
+    """Everything on the test snapshot; the baselines are fitted on the same rows as the model.
+
+    `scores` (n,) are the chances of churn; `score` says what is expected to be spent.
+    """
     labels, groups = data.test.labels, data.test.entities[Columns.CUSTOMER_ID].to_numpy()
     everybody = {"": scores, **baseline_scores(data)}
     statistics = {
@@ -58,9 +62,10 @@ def measure(data: ChurnData, scores: FloatArray, seed: int) -> Measured:
     sampled = _resample(statistics, groups, seed)
     found = {name: {metric: sampled[name, metric].metric() for metric in CHURN} for name in everybody}
     ours = sampled["", PRIMARY]
+    revenue, rivals = measure_revenue(score, data.test, groups, seed)
     return Measured(
-        metrics=found.pop(""),
-        baselines=found,
+        metrics={**found.pop(""), **revenue},
+        baselines={**found, **rivals},
         gains={name: sampled[name, PRIMARY].minus(ours).metric() for name in found},
         slices=measure_slices(data.test, scores, seed),
     )
