@@ -58,15 +58,36 @@ def test_histories_are_cut_to_the_newest_events_and_padded_at_the_end() -> None:
     assert item.tolist() == [[2, 3, 4], [2, 3, 0]]
 
 
-def test_every_item_as_its_own_negative_makes_the_exact_softmax() -> None:
+def test_every_item_as_a_negative_makes_the_exact_softmax_of_what_is_scored() -> None:
     torch.manual_seed(0)
-    net = CausalTransformer(TransformerSize(n_items=5, dim=8))
+    net = CausalTransformer(TransformerSize(n_items=5, length=4, dim=8, dropout=0.0))
     with torch.no_grad():
         net.item.weight[1:].normal_()
-    states, wanted = torch.randn(3, 8), torch.tensor([1, 4, 2])
+        net.again.normal_(std=0.2)
+    known, wanted = torch.tensor([[1, 4, 1], [2, 2, 0]]), torch.tensor([[4, 1, 3], [2, 5, 0]])
+    states = torch.randn(2, 3, 8)
+    logits = states @ net.item.weight.T  # (2, 3, 6)
+    after = ((0, 0, {1: 0}), (0, 1, {1: 1, 4: 0}), (0, 2, {1: 0, 4: 1}), (1, 0, {2: 0}), (1, 1, {2: 0}))
+    for row, at, ago in after:
+        for item, events in ago.items():
+            logits[row, at, item] += 10 * net.again[: events + 1].sum()
+    real = wanted > 0
+    exact = torch.nn.functional.cross_entropy(logits[real][:, 1:], wanted[real] - 1)
     everything = (torch.arange(1, 6), torch.zeros(5))
-    exact = torch.nn.functional.cross_entropy(states @ net.item.weight[1:].T, wanted - 1)
-    torch.testing.assert_close(sampled_loss(net, states, wanted, everything), exact)
+    torch.testing.assert_close(sampled_loss(net, states, known, wanted, everything), exact)
+
+
+@pytest.mark.parametrize("returns", [True, False])
+def test_whether_one_comes_back_to_an_item_is_learned(returns: bool) -> None:
+    rng = np.random.default_rng(0)
+    pairs = rng.integers(1, 21, (60, 2))
+    item = np.where(returns, np.tile(pairs, 3), rng.permuted(np.tile(np.arange(1, 21), (60, 1)), axis=1)[:, :6])
+    time = np.tile(np.arange(6), 60) * SECONDS_PER_DAY
+    data = Interactions(np.repeat(np.arange(60), 6), item.ravel(), np.arange(360), time, 60, 20)
+    model = fit_transformer(data, 1e7, CONFIG.model_copy(update={"max_epochs": 40}), 0)
+    best = model.scores(np.arange(60))[:, 1:].argmax(axis=1) + 1
+    share_known = (best[:, None] == item).any(axis=1).mean()
+    assert share_known > 0.8 if returns else share_known < 0.1
 
 
 def test_negatives_are_drawn_as_often_as_expected() -> None:

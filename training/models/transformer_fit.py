@@ -120,7 +120,9 @@ class TransformerRecommender:
                 item, sides = self.histories.batch(customers[rows])
                 last = torch.from_numpy(sizes[rows] - 1)
                 state = self.net(item, sides)[torch.arange(len(rows)), last]
-                found[rows] = (state @ vectors.T).numpy()
+                scores = state @ vectors.T
+                again = self.net.again_scores(item)[torch.arange(len(rows)), last]  # (B, T)
+                found[rows] = scores.scatter_add(1, item, torch.where(again.isinf(), 0.0, again)).numpy()
         return found
 
     def about(self, data: Interactions, now: float, **asked: Any) -> Self:
@@ -256,14 +258,14 @@ def _epoch(
     for customers in _by_length(histories.sizes, usable, config.batch_size, rng):
         item, sides = histories.batch(customers)
         known, wanted = item[:, :-1], item[:, 1:]
-        real = wanted > 0
-        states = net(known, tuple(codes[:, :-1] for codes in sides))[real]  # (M, D)
-        loss = sampled_loss(net, states, wanted[real], negatives.draw(rng))
+        states = net(known, tuple(codes[:, :-1] for codes in sides))  # (B, T, D)
+        loss = sampled_loss(net, states, known, wanted, negatives.draw(rng))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        total, n = total + float(loss.detach()) * len(states), n + len(states)
+        n_wanted = int((wanted > 0).sum())
+        total, n = total + float(loss.detach()) * n_wanted, n + n_wanted
     return total / n
 
 
