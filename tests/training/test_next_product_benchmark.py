@@ -9,9 +9,10 @@ import pytest
 
 from features.errors import InputError
 from training.models import hybrid
+from training.models.baselines import recommend
 from training.models.held_out import LEAVE_ONE_OUT, NEXT_BASKET, PROTOCOLS, read_held_out
 from training.models.next_product_benchmark import benchmark, load_config
-from training.models.transformer_fit import TransformerConfig
+from training.models.transformer_fit import TransformerConfig, fit_transformer
 
 SMALL = {"transformer": TransformerConfig(dim=16, max_epochs=2, n_threads=1, n_negatives=16), "n_more_epochs": 1}
 
@@ -111,6 +112,41 @@ def test_the_config_file_names_parts_and_baselines_that_exist(protocol: str) -> 
         config.baselines
     )
     assert set(config.baselines) <= set(config.methods)
+
+
+def test_kind_channel_and_the_time_between_become_codes(tmp_path: Path) -> None:
+    rows = [("a", "x", 100, "view", "web"), ("a", "y", 107, "buy", None), ("a", "z", 107, "view", "app")]
+    table = pd.DataFrame(
+        [*rows, ("b", "x", 50, "view", "web")], columns=["user_id", "item_id", "timestamp", "kind", "channel"]
+    )
+    table.to_csv(tmp_path / "f.csv", index=False)
+    lines = read_held_out(tmp_path / "f.csv", LEAVE_ONE_OUT).lines
+    codes = {name: (side.code.tolist(), side.n_codes) for name, side in lines.sides.items()}
+    assert codes == {"kind": ([2, 1, 2, 2], 3), "channel": ([2, 0, 1, 2], 3), "gap": ([0, 4, 1, 0], 42)}
+    assert lines.select(lines.item == 1).sides["kind"].code.tolist() == [2, 2]
+
+
+def test_the_next_item_may_depend_on_what_was_done_with_the_last(tmp_path: Path) -> None:
+    """After a view of item i comes i + 1, after a purchase i + 5 (of 12): without the kind it is one of two."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for user in range(300):
+        item = int(rng.integers(12))
+        for position, kind in enumerate(rng.choice(["view", "buy"], 8)):
+            rows.append((user, item, position, kind))
+            item = (item + (1 if kind == "view" else 5)) % 12
+    pd.DataFrame(rows, columns=["user_id", "item_id", "position", "kind"]).to_csv(tmp_path / "kinds.csv", index=False)
+    data = read_held_out(tmp_path / "kinds.csv", LEAVE_ONE_OUT)
+    users, test = data.targets(0)
+    found = {}
+    for inputs in (("kind",), ()):
+        config = TransformerConfig(
+            dim=16, max_epochs=14, learning_rate=0.02, batch_size=32, n_negatives=64, dropout=0.0, inputs=inputs
+        )
+        fitted = fit_transformer(data.known(2), data.now, config, 0).about(data.known(1), data.now)
+        found[inputs] = (recommend(fitted, users, 1)[:, 0] == test.items).mean()
+    assert found["kind",] > 0.9
+    assert found[()] < 0.65
 
 
 def test_the_benchmark_finds_the_order_that_popularity_cannot(tmp_path: Path) -> None:

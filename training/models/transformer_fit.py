@@ -7,10 +7,10 @@ cut short goes on from there.
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import torch
@@ -57,6 +57,8 @@ class TransformerConfig(BaseModel):
     """Negatives that a batch shares."""
     popular_share: float = Field(0.5, ge=0, le=1)
     """Share of the negatives that is drawn by popularity to the power of 3/4; the rest is drawn evenly."""
+    inputs: tuple[Literal["kind", "channel", "gap"], ...] = ("kind", "channel", "gap")
+    """What it reads of an event beside the item, where that is known: `Interactions.sides`."""
     max_epochs: int = Field(8, ge=1)
     """Most passes over the sequences."""
     max_events: int = Field(4_000_000, ge=1)
@@ -77,12 +79,12 @@ class Sequences:
     end: IntArray
 
     @classmethod
-    def of(cls, data: Interactions, length: int, sides: tuple[IntArray, ...] = ()) -> "Sequences":
-        """The last `length` lines of each customer; `sides` are parallel to the lines."""
+    def of(cls, data: Interactions, length: int, inputs: Sequence[str] = ()) -> "Sequences":
+        """The last `length` lines of each customer; `inputs` names those of the data's sides that are kept."""
         everybody = np.arange(data.n_customers)
         end = np.searchsorted(data.customer, everybody, side="right")
         start = np.maximum(np.searchsorted(data.customer, everybody), end - length)
-        return cls(data.item, sides, start, end)
+        return cls(data.item, tuple(data.sides[name].code for name in inputs), start, end)
 
     @property
     def sizes(self) -> IntArray:
@@ -105,7 +107,8 @@ class TransformerRecommender:
 
     net: CausalTransformer
     histories: Sequences
-    sides_of: Callable[[Interactions], tuple[IntArray, ...]]
+    inputs: tuple[str, ...]
+    """Sides that it reads."""
 
     def scores(self, customers: IntArray) -> Scores:
         self.net.eval()
@@ -126,12 +129,7 @@ class TransformerRecommender:
         return found
 
     def about(self, data: Interactions, now: float, **asked: Any) -> Self:
-        return replace(self, histories=Sequences.of(data, self.net.size.length, self.sides_of(data)))
-
-
-def no_sides(data: Interactions) -> tuple[IntArray, ...]:
-    """Nothing is known of an event but its item."""
-    return ()
+        return replace(self, histories=Sequences.of(data, self.net.size.length, self.inputs))
 
 
 def fit_transformer(
@@ -142,8 +140,6 @@ def fit_transformer(
     *,
     validate: Callable[[TransformerRecommender], float] | None = None,
     start_from: TransformerRecommender | None = None,
-    sides_of: Callable[[Interactions], tuple[IntArray, ...]] = no_sides,
-    n_sides: tuple[int, ...] = (),
     content: Tensor | None = None,
     checkpoint: Path | None = None,
     progress: Progress = lambda _: None,
@@ -159,11 +155,12 @@ def fit_transformer(
     if start_from is not None:
         net = copy.deepcopy(start_from.net)
     else:
-        net = new_transformer(data, now, config, seed, n_sides, content)
+        net = new_transformer(data, now, config, seed, content)
+    inputs = known_inputs(data, config)
     # One event more than the network looks at: the oldest is only ever an input, the newest only ever wanted.
-    histories = Sequences.of(data, config.length + 1, sides_of(data))
+    histories = Sequences.of(data, config.length + 1, inputs)
     usable = np.flatnonzero(histories.sizes > 1)
-    model = TransformerRecommender(net, Sequences.of(data, config.length, sides_of(data)), sides_of)
+    model = TransformerRecommender(net, Sequences.of(data, config.length, inputs), inputs)
     n_epochs = n_affordable(config, int(histories.sizes[usable].sum()))
     if not len(usable):
         return model
@@ -205,12 +202,16 @@ def n_affordable(config: TransformerConfig, n_events: int) -> int:
     return max(1, min(config.max_epochs, config.max_events // max(n_events, 1)))
 
 
+def known_inputs(data: Interactions, config: TransformerConfig) -> tuple[str, ...]:
+    """Those of the wanted inputs that the data have."""
+    return tuple(name for name in config.inputs if name in data.sides)
+
+
 def new_transformer(
     data: Interactions,
     now: float,
     config: TransformerConfig,
     seed: int,
-    n_sides: tuple[int, ...] = (),
     content: Tensor | None = None,
 ) -> CausalTransformer:
     """An unfitted network; items that follow each other often start near each other."""
@@ -222,7 +223,7 @@ def new_transformer(
         n_blocks=config.n_blocks,
         n_heads=config.n_heads,
         dropout=config.dropout,
-        n_sides=n_sides,
+        n_sides=tuple(data.sides[name].n_codes for name in known_inputs(data, config)),
         n_contents=n_contents,
     )
     net = CausalTransformer(size, content)
