@@ -45,7 +45,7 @@ class TransformerConfig(BaseModel):
     """Attention heads."""
     dropout: float = Field(0.3, ge=0, lt=1)
     """Share of the activations dropped while learning."""
-    start_scale: float = Field(0.05, ge=0)
+    start_scale: float = Field(0.1, ge=0)
     """Length per dimension of the item vectors at the start, the singular vectors of smoothed rules; 0 starts at random."""
     learning_rate: float = Field(2e-3, gt=0)
     """Highest rate of the one-cycle schedule."""
