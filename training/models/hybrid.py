@@ -80,13 +80,10 @@ class Fitted:
     ranker: Ranker | None
     valid: dict[str, float]
     """Validation NDCG@10 of the ranker and of each part."""
+    chosen: str
+    """What answers: the ranker, or the best part where the ranker is not clearly better."""
     tables: "Tables"
     seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def chosen(self) -> str:
-        """What orders best on the validation basket: the ranker or one part."""
-        return max(self.valid, key=lambda name: (self.valid[name], name == RANKER))
 
 
 @dataclass(frozen=True)
@@ -171,11 +168,25 @@ def fit(
     started = perf_counter()
     progress("ranker")
     ranker = fit_ranker(tables.train, tables.valid, config.ranker, seed)
-    valid = {name: _value(recommend(part, users, _K), targets) for name, part in parts.items()}
+    values = {name: _values(recommend(part, users, _K), targets) for name, part in parts.items()}
     if ranker is not None:
-        valid[RANKER] = _value(tables.valid[0].best(ranker.scores(tables.valid[0]), _K), targets)
+        values[RANKER] = _values(tables.valid[0].best(ranker.scores(tables.valid[0]), _K), targets)
     seconds[RANKER] = perf_counter() - started
-    return Fitted(parts, {name: one.settings for name, one in simple.items()}, ranker, valid, tables, seconds)
+    valid = {name: float(value.mean()) for name, value in values.items()}
+    settings = {name: one.settings for name, one in simple.items()}
+    return Fitted(parts, settings, ranker, valid, choose(values), tables, seconds)
+
+
+def choose(values: Mapping[str, NDArray[np.float64]]) -> str:
+    """The best part by its values per user (n,), or the ranker where its gain is more than one standard error.
+
+    The ranker stops where these same users like it best, so an even race is one that it loses on others.
+    """
+    best = max((name for name in values if name != RANKER), key=lambda name: float(values[name].mean()))
+    if RANKER not in values:
+        return best
+    gain = values[RANKER] - values[best]
+    return RANKER if gain.mean() > gain.std() / np.sqrt(len(gain)) else best
 
 
 @dataclass(frozen=True)
@@ -193,7 +204,7 @@ class Variant:
 
 
 def best_variant(fitted: Fitted) -> Variant:
-    """What orders best on the validation basket."""
+    """What was chosen on the validation basket."""
     if fitted.chosen == RANKER:
         return Variant(tuple(fitted.parts), fitted.ranker)
     return Variant((fitted.chosen,), None)
@@ -292,5 +303,9 @@ def _subset(targets: Targets, rows: Sequence[int] | IntArray) -> Targets:
     return Targets.from_lists([targets.items[targets.indptr[row] : targets.indptr[row + 1]] for row in rows])
 
 
+def _values(top: IntArray, targets: Targets) -> NDArray[np.float64]:
+    return ranking_values(top, targets, (_K,))[PRIMARY]
+
+
 def _value(top: IntArray, targets: Targets) -> float:
-    return float(np.nanmean(ranking_values(top, targets, (_K,))[PRIMARY]))
+    return float(_values(top, targets).mean())
