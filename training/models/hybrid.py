@@ -154,7 +154,14 @@ def fit(
         again = config.transformer.model_copy(update={"max_epochs": config.n_more_epochs})
         parts_before[TRANSFORMER] = first
         parts[TRANSFORMER] = fit_transformer(
-            late, data.now, again, seed, validate=value, start_from=first, progress=progress
+            late,
+            data.now,
+            again,
+            seed,
+            validate=value,
+            start_from=first,
+            checkpoint=checkpoint and checkpoint.with_name(f"{checkpoint.name}.more"),
+            progress=progress,
         )
         seconds[TRANSFORMER] = perf_counter() - started
 
