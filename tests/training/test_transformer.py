@@ -58,6 +58,13 @@ def test_histories_are_cut_to_the_newest_events_and_padded_at_the_end() -> None:
     assert item.tolist() == [[2, 3, 4], [2, 3, 0]]
 
 
+def test_a_long_history_is_learned_from_in_windows_that_share_an_end() -> None:
+    data = cycle(3, 20, 8).select(np.array([True] * 8 + [True] + [False] * 7 + [True] * 3 + [False] * 5))
+    windows = Sequences.windows(data, 4)
+    item, _ = windows.batch(np.arange(len(windows.sizes)))
+    assert item.tolist() == [[5, 6, 7, 8], [2, 3, 4, 5], [1, 2, 0, 0], [3, 4, 5, 0]]
+
+
 def test_every_item_as_a_negative_makes_the_exact_softmax_of_what_is_scored() -> None:
     torch.manual_seed(0)
     net = CausalTransformer(TransformerSize(n_items=5, length=4, dim=8, dropout=0.0))

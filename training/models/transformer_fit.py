@@ -71,7 +71,7 @@ class TransformerConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Sequences:
-    """Everybody's newest events, oldest first: customer i's are the lines [start[i], end[i]) of the flat arrays."""
+    """Stretches of events, oldest first: the i-th is the lines [start[i], end[i]) of the flat arrays."""
 
     item: IntArray
     sides: tuple[IntArray, ...]
@@ -81,22 +81,33 @@ class Sequences:
     @classmethod
     def of(cls, data: Interactions, length: int, inputs: Sequence[str] = ()) -> "Sequences":
         """The last `length` lines of each customer; `inputs` names those of the data's sides that are kept."""
-        everybody = np.arange(data.n_customers)
-        end = np.searchsorted(data.customer, everybody, side="right")
-        start = np.maximum(np.searchsorted(data.customer, everybody), end - length)
-        return cls(data.item, tuple(data.sides[name].code for name in inputs), start, end)
+        start, end = _borders(data)
+        return cls(data.item, _codes(data, inputs), np.maximum(start, end - length), end)
+
+    @classmethod
+    def windows(cls, data: Interactions, length: int, inputs: Sequence[str] = ()) -> "Sequences":
+        """Every customer's whole history in stretches of at most `length` lines, each beginning with the last one's end.
+
+        So every line but a customer's first follows another once, and histories of one line are left out.
+        """
+        start, end = _borders(data)
+        n_windows = -(-np.maximum(end - start - 1, 0) // (length - 1))
+        customer = np.repeat(np.arange(data.n_customers), n_windows)
+        back = np.arange(len(customer)) - np.repeat(np.cumsum(n_windows) - n_windows, n_windows)
+        ends = end[customer] - back * (length - 1)
+        return cls(data.item, _codes(data, inputs), np.maximum(start[customer], ends - length), ends)
 
     @property
     def sizes(self) -> IntArray:
-        """Events of each customer (n,)."""
+        """Events of each stretch (n,)."""
         return self.end - self.start
 
-    def batch(self, customers: IntArray) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def batch(self, rows: IntArray) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Item rows and side codes (B, T), padded with 0 at the end."""
-        sizes = self.sizes[customers]
+        sizes = self.sizes[rows]
         column = np.arange(max(int(sizes.max(initial=1)), 1))
         inside = column < sizes[:, None]
-        at = np.where(inside, self.start[customers][:, None] + column, 0)
+        at = np.where(inside, self.start[rows][:, None] + column, 0)
         tables = [torch.from_numpy(np.where(inside, codes[at], 0)) for codes in (self.item, *self.sides)]
         return tables[0], tuple(tables[1:])
 
@@ -158,11 +169,10 @@ def fit_transformer(
         net = new_transformer(data, now, config, seed, content)
     inputs = known_inputs(data, config)
     # One event more than the network looks at: the oldest is only ever an input, the newest only ever wanted.
-    histories = Sequences.of(data, config.length + 1, inputs)
-    usable = np.flatnonzero(histories.sizes > 1)
+    histories = Sequences.windows(data, config.length + 1, inputs)
     model = TransformerRecommender(net, Sequences.of(data, config.length, inputs), inputs)
-    n_epochs = n_affordable(config, int(histories.sizes[usable].sum()))
-    if not len(usable):
+    n_epochs = n_affordable(config, int(histories.sizes.sum()))
+    if not len(histories.sizes):
         return model
     negatives = NegativeSampler(
         np.bincount(data.item, minlength=data.n_items + 1), config.n_negatives, config.popular_share
@@ -170,7 +180,7 @@ def fit_transformer(
     optimizer = torch.optim.AdamW(
         net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98), fused=True
     )
-    steps = -(-len(usable) // config.batch_size) * n_epochs + 1
+    steps = -(-len(histories.sizes) // config.batch_size) * n_epochs + 1
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=steps, pct_start=max(0.1, 2 / steps)
     )
@@ -179,7 +189,7 @@ def fit_transformer(
     )
     first, best, kept = save.load()
     for epoch in range(first, n_epochs):
-        loss = _epoch(net, histories, usable, negatives, optimizer, schedule, config, rng)
+        loss = _epoch(net, histories, negatives, optimizer, schedule, config, rng)
         text = f"transformer: epoch {epoch + 1} of at most {n_epochs}, loss {loss:.3f}"
         if validate is None:
             best, kept = (epoch, float("nan")), net.state_dict()
@@ -244,10 +254,19 @@ def start_vectors(data: Interactions, now: float, dim: int, seed: int) -> Scores
     return (vectors @ turn).astype(np.float32)
 
 
+def _borders(data: Interactions) -> tuple[IntArray, IntArray]:
+    """Where each customer's lines begin and end."""
+    everybody = np.arange(data.n_customers)
+    return np.searchsorted(data.customer, everybody), np.searchsorted(data.customer, everybody, side="right")
+
+
+def _codes(data: Interactions, inputs: Sequence[str]) -> tuple[IntArray, ...]:
+    return tuple(data.sides[name].code for name in inputs)
+
+
 def _epoch(
     net: CausalTransformer,
     histories: Sequences,
-    usable: IntArray,
     negatives: NegativeSampler,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
@@ -256,8 +275,8 @@ def _epoch(
 ) -> float:
     net.train()
     total, n = 0.0, 0
-    for customers in _by_length(histories.sizes, usable, config.batch_size, rng):
-        item, sides = histories.batch(customers)
+    for rows in _by_length(histories.sizes, config.batch_size, rng):
+        item, sides = histories.batch(rows)
         known, wanted = item[:, :-1], item[:, 1:]
         states = net(known, tuple(codes[:, :-1] for codes in sides))  # (B, T, D)
         loss = sampled_loss(net, states, known, wanted, negatives.draw(rng))
@@ -270,9 +289,9 @@ def _epoch(
     return total / n
 
 
-def _by_length(sizes: IntArray, usable: IntArray, batch_size: int, rng: np.random.Generator) -> Iterator[IntArray]:
-    """Batches of customers of about one length, in random order: sorted within stretches of a random order."""
-    order = rng.permutation(usable)
+def _by_length(sizes: IntArray, batch_size: int, rng: np.random.Generator) -> Iterator[IntArray]:
+    """Batches of sequences (n,) of about one length, in random order: sorted within parts of a random order."""
+    order = rng.permutation(len(sizes))
     batches = []
     for first in range(0, len(order), batch_size * _SORTED_BATCHES):
         part = order[first : first + batch_size * _SORTED_BATCHES]
