@@ -10,9 +10,11 @@ import pytest
 from features.errors import InputError
 from training.models import hybrid
 from training.models.baselines import recommend
+from training.models.candidates import Candidates
 from training.models.held_out import LEAVE_ONE_OUT, NEXT_BASKET, PROTOCOLS, read_held_out
 from training.models.next_product_benchmark import benchmark, load_config
 from training.models.transformer_fit import TransformerConfig, fit_transformer
+from training.models.variants import RANKER, Variant, choose
 
 SMALL = {"transformer": TransformerConfig(dim=16, max_epochs=2, n_threads=1, n_negatives=16), "n_more_epochs": 1}
 
@@ -169,13 +171,25 @@ def test_the_next_basket_is_mostly_what_was_bought_before(tmp_path: Path) -> Non
     assert report.metrics["phr@10"] == report.metrics["hr@10"]
 
 
-def test_the_ranker_answers_only_where_it_is_clearly_better() -> None:
+def test_the_ranker_answers_only_where_it_is_clearly_better_and_equal_parts_answer_together() -> None:
     part = np.tile([0.0, 1.0], 50)
     values = {"rules": part, "item_knn": part * 0.5}
-    assert hybrid.choose(values) == "rules"
+    assert choose(values) == ("rules",)
     noisy = np.concatenate((part[:50] + 0.5, part[50:] - 0.48))  # a mean gain of 0.01, a standard error of 0.049
-    assert hybrid.choose({**values, hybrid.RANKER: noisy}) == "rules"
-    assert hybrid.choose({**values, hybrid.RANKER: part + 0.01}) == hybrid.RANKER
+    assert choose({**values, RANKER: noisy}) == ("rules",)
+    assert choose({**values, "ease": noisy}) == ("rules", "ease")
+    assert choose({**values, RANKER: part + 0.01}) == (RANKER,)
+
+
+def test_parts_are_joined_by_their_reciprocal_places() -> None:
+    places = np.array([[[1, 1 / 3], [1 / 2, 1], [1 / 3, 1 / 2]]], np.float32)  # (1, 3, 2)
+    none = np.zeros((1, 3), np.int64)
+    found = Candidates(np.array([[7, 8, 9]]), places, none, ("place_rules", "place_item_knn"), ("rules", "item_knn"))
+    orders = {
+        parts: found.best(Variant(parts, None).scores(found), 3).tolist()
+        for parts in (("rules",), ("item_knn",), ("rules", "item_knn"))
+    }
+    assert orders == {("rules",): [[7, 8, 9]], ("item_knn",): [[8, 9, 7]], ("rules", "item_knn"): [[8, 7, 9]]}
 
 
 def test_a_part_can_be_left_out_and_refit_fits_the_validation_item(tmp_path: Path) -> None:
@@ -206,6 +220,6 @@ def test_users_with_three_items_only_are_enough(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [(user, int(item), place) for user in range(30) for place, item in enumerate(rng.integers(0, 8, 3))]
     report = benchmark(write(tmp_path / "short.csv", rows), config=load_config(LEAVE_ONE_OUT, SMALL))
-    assert report.protocol["chosen"] != hybrid.RANKER
+    assert report.protocol["chosen"] != RANKER
     assert report.rows["users"] == 30
     assert report.metrics["hr@10"].value == 1.0  # eight items, ten places

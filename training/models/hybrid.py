@@ -22,11 +22,11 @@ from training.models.interactions import Interactions, Recommender
 from training.models.ranker import Ranker, RankerConfig, fit_ranker, sample
 from training.models.step_search import Tuned, search
 from training.models.transformer_fit import TransformerConfig, TransformerRecommender, fit_transformer
+from training.models.variants import RANKER, Variant, choose
 from training.ranking_metrics import IntArray, Targets, ranking_values
 from training.results import Progress
 
 PRIMARY: Final = "ndcg@10"
-RANKER: Final = "ranker"
 TRANSFORMER: Final = "transformer"
 _K: Final = 10
 _RECENT_DAYS: Final = 60.0
@@ -80,8 +80,8 @@ class Fitted:
     ranker: Ranker | None
     valid: dict[str, float]
     """Validation NDCG@10 of the ranker and of each part."""
-    chosen: str
-    """What answers: the ranker, or the best part where the ranker is not clearly better."""
+    chosen: tuple[str, ...]
+    """What answers: the ranker, or the best part and its equals where the ranker is not clearly better."""
     tables: "Tables"
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -184,37 +184,11 @@ def fit(
     return Fitted(parts, settings, ranker, valid, choose(values), tables, seconds)
 
 
-def choose(values: Mapping[str, NDArray[np.float64]]) -> str:
-    """The best part by its values per user (n,), or the ranker where its gain is more than one standard error.
-
-    The ranker stops where these same users like it best, so an even race is one that it loses on others.
-    """
-    best = max((name for name in values if name != RANKER), key=lambda name: float(values[name].mean()))
-    if RANKER not in values:
-        return best
-    gain = values[RANKER] - values[best]
-    return RANKER if gain.mean() > gain.std() / np.sqrt(len(gain)) else best
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One way of ordering candidates: by a ranker over these parts, or by one part alone."""
-
-    parts: tuple[str, ...]
-    ranker: Ranker | None
-
-    def scores(self, found: Candidates) -> NDArray[np.floating]:
-        """One score per candidate (n, C)."""
-        if self.ranker is not None:
-            return self.ranker.scores(found)
-        return found.features[:, :, found.names.index(f"score_{self.parts[0]}")]
-
-
 def best_variant(fitted: Fitted) -> Variant:
     """What was chosen on the validation basket."""
-    if fitted.chosen == RANKER:
+    if fitted.chosen == (RANKER,):
         return Variant(tuple(fitted.parts), fitted.ranker)
-    return Variant((fitted.chosen,), None)
+    return Variant(fitted.chosen, None)
 
 
 def ablations(fitted: Fitted, config: HybridConfig, seed: int, progress: Progress) -> dict[str, Variant]:
