@@ -12,6 +12,7 @@ from training.models.negatives import NegativeSampler, sampled_loss
 from training.models.transformer_fit import (
     Sequences,
     TransformerConfig,
+    TransformerRecommender,
     fit_transformer,
     n_affordable,
 )
@@ -115,6 +116,16 @@ def test_it_learns_the_order_and_answers_about_other_histories() -> None:
     shorter = model.about(data.select(np.arange(280) % 7 < 3), 0.0)
     third = data.item.reshape(40, 7)[:20, 2]
     assert (shorter.scores(np.arange(20))[:, 1:].argmax(axis=1) + 1 == third % 20 + 1).mean() >= 0.9
+
+
+def test_what_was_taken_before_the_sequence_begins_counts_as_oldest() -> None:
+    net = CausalTransformer(TransformerSize(n_items=20, length=3, dim=8))
+    data = cycle(1, 20, 7)
+    without = TransformerRecommender.of(net, data, ()).scores(np.array([0]))
+    with torch.no_grad():
+        net.again[:] = torch.tensor([-0.5, -0.1])
+    gained = TransformerRecommender.of(net, data, ()).scores(np.array([0])) - without
+    np.testing.assert_allclose(gained[0, 1:9], [-6, -6, -6, -6, -6, -6, -5, 0], atol=1e-5)
 
 
 def test_the_best_epoch_stays_and_the_rest_is_not_waited_for() -> None:

@@ -63,6 +63,13 @@ class CausalTransformer(nn.Module):
             vectors = vectors + table(self.content[rows, j])
         return vectors
 
+    def again_gains(self) -> Tensor:
+        """What an item's score gains from having been taken last 0, 1 to 2, 3 to 6, ... events ago.
+
+        Each adds to the one before it, so that an age never met is like the one before.
+        """
+        return (self.again * _AGAIN_SCALE).cumsum(dim=0)
+
     def again_scores(self, item: Tensor) -> Tensor:
         """What an item's score gains (B, T, T) at position t from having been taken at s: -inf unless it was last then.
 
@@ -71,9 +78,7 @@ class CausalTransformer(nn.Module):
         length = item.shape[1]
         at = torch.arange(length)
         since = at.unsqueeze(1) - at  # (T, T): events from s to t
-        # Ages 0, 1 to 2, 3 to 6, ...: each adds to the one before it, so that an age never met is like the one before.
-        age = torch.log2(since.clamp(min=0) + 1.0).long()
-        gain = (self.again * _AGAIN_SCALE).cumsum(dim=0)[age]
+        gain = self.again_gains()[torch.log2(since.clamp(min=0) + 1.0).long()]
         follows = (item.unsqueeze(2) == item.unsqueeze(1)) & (since < 0)  # (B, s, s'): the same item, later
         next_at = torch.where(follows, at, length).amin(dim=2)  # (B, s)
         is_last = (since >= 0) & (next_at.unsqueeze(1) > at.unsqueeze(1)) & (item > 0).unsqueeze(1)

@@ -8,20 +8,21 @@ cut short goes on from there.
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
 from training.models.baselines import SequenceRules
 from training.models.causal_transformer import CausalTransformer, TransformerSize
 from training.models.fit_checkpoint import FitCheckpoint, fingerprint
-from training.models.interactions import Interactions, Scores
+from training.models.interactions import Interactions, Scores, decayed_profile
 from training.models.negatives import NegativeSampler, sampled_loss
 from training.ranking_metrics import IntArray
 from training.results import Progress
@@ -118,8 +119,15 @@ class TransformerRecommender:
 
     net: CausalTransformer
     histories: Sequences
+    taken: sparse.csr_array
+    """How often each customer took each item (n_customers, n_items + 1)."""
     inputs: tuple[str, ...]
     """Sides that it reads."""
+
+    @classmethod
+    def of(cls, net: CausalTransformer, data: Interactions, inputs: tuple[str, ...]) -> Self:
+        """The network asked about these histories."""
+        return cls(net, Sequences.of(data, net.size.length, inputs), decayed_profile(data, 0.0, np.inf), inputs)
 
     def scores(self, customers: IntArray) -> Scores:
         self.net.eval()
@@ -136,11 +144,14 @@ class TransformerRecommender:
                 state = self.net(item, sides)[torch.arange(len(rows)), last]
                 scores = state @ vectors.T
                 again = self.net.again_scores(item)[torch.arange(len(rows)), last]  # (B, T)
-                found[rows] = scores.scatter_add(1, item, torch.where(again.isinf(), 0.0, again)).numpy()
+                scores = scores.scatter_add(1, item, torch.where(again.isinf(), 0.0, again))
+                # What was taken before the sequence begins is as old as anything in it.
+                older = torch.from_numpy(self.taken[customers[rows]].toarray()).scatter(1, item, 0.0) > 0
+                found[rows] = (scores + older * self.net.again_gains()[-1]).numpy()
         return found
 
     def about(self, data: Interactions, now: float, **asked: Any) -> Self:
-        return replace(self, histories=Sequences.of(data, self.net.size.length, self.inputs))
+        return self.of(self.net, data, self.inputs)
 
 
 def fit_transformer(
@@ -170,7 +181,7 @@ def fit_transformer(
     inputs = known_inputs(data, config)
     # One event more than the network looks at: the oldest is only ever an input, the newest only ever wanted.
     histories = Sequences.windows(data, config.length + 1, inputs)
-    model = TransformerRecommender(net, Sequences.of(data, config.length, inputs), inputs)
+    model = TransformerRecommender.of(net, data, inputs)
     n_epochs = n_affordable(config, int(histories.sizes.sum()))
     if not len(histories.sizes):
         return model
