@@ -9,9 +9,12 @@ import pytest
 
 from features.errors import InputError
 from training.models import hybrid
+from training.models.baselines import recommend
+from training.models.candidates import Candidates
 from training.models.held_out import LEAVE_ONE_OUT, NEXT_BASKET, PROTOCOLS, read_held_out
 from training.models.next_product_benchmark import benchmark, load_config
-from training.models.transformer_fit import TransformerConfig
+from training.models.transformer_fit import TransformerConfig, fit_transformer
+from training.models.variants import RANKER, Variant, choose
 
 SMALL = {"transformer": TransformerConfig(dim=16, max_epochs=2, n_threads=1, n_negatives=16), "n_more_epochs": 1}
 
@@ -113,6 +116,41 @@ def test_the_config_file_names_parts_and_baselines_that_exist(protocol: str) -> 
     assert set(config.baselines) <= set(config.methods)
 
 
+def test_kind_channel_and_the_time_between_become_codes(tmp_path: Path) -> None:
+    rows = [("a", "x", 100, "view", "web"), ("a", "y", 107, "buy", None), ("a", "z", 107, "view", "app")]
+    table = pd.DataFrame(
+        [*rows, ("b", "x", 50, "view", "web")], columns=["user_id", "item_id", "timestamp", "kind", "channel"]
+    )
+    table.to_csv(tmp_path / "f.csv", index=False)
+    lines = read_held_out(tmp_path / "f.csv", LEAVE_ONE_OUT).lines
+    codes = {name: (side.code.tolist(), side.n_codes) for name, side in lines.sides.items()}
+    assert codes == {"kind": ([2, 1, 2, 2], 3), "channel": ([2, 0, 1, 2], 3), "gap": ([0, 4, 1, 0], 42)}
+    assert lines.select(lines.item == 1).sides["kind"].code.tolist() == [2, 2]
+
+
+def test_the_next_item_may_depend_on_what_was_done_with_the_last(tmp_path: Path) -> None:
+    """After a view of item i comes i + 1, after a purchase i + 5 (of 12): without the kind it is one of two."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for user in range(300):
+        item = int(rng.integers(12))
+        for position, kind in enumerate(rng.choice(["view", "buy"], 8)):
+            rows.append((user, item, position, kind))
+            item = (item + (1 if kind == "view" else 5)) % 12
+    pd.DataFrame(rows, columns=["user_id", "item_id", "position", "kind"]).to_csv(tmp_path / "kinds.csv", index=False)
+    data = read_held_out(tmp_path / "kinds.csv", LEAVE_ONE_OUT)
+    users, test = data.targets(0)
+    found = {}
+    for inputs in (("kind",), ()):
+        config = TransformerConfig(
+            dim=16, max_epochs=14, learning_rate=0.02, batch_size=32, n_negatives=64, dropout=0.0, inputs=inputs
+        )
+        fitted = fit_transformer(data.known(2), data.now, config, 0).about(data.known(1), data.now)
+        found[inputs] = (recommend(fitted, users, 1)[:, 0] == test.items).mean()
+    assert found["kind",] > 0.9
+    assert found[()] < 0.65
+
+
 def test_the_benchmark_finds_the_order_that_popularity_cannot(tmp_path: Path) -> None:
     config = load_config(LEAVE_ONE_OUT, SMALL)
     report = benchmark(chain(tmp_path / "chain.csv"), seed=1, config=config, ablation=True)
@@ -133,9 +171,30 @@ def test_the_next_basket_is_mostly_what_was_bought_before(tmp_path: Path) -> Non
     assert report.metrics["phr@10"] == report.metrics["hr@10"]
 
 
+def test_the_ranker_answers_only_where_it_is_clearly_better_and_equal_parts_answer_together() -> None:
+    part = np.tile([0.0, 1.0], 50)
+    values = {"rules": part, "item_knn": part * 0.5}
+    assert choose(values) == ("rules",)
+    noisy = np.concatenate((part[:50] + 0.5, part[50:] - 0.48))  # a mean gain of 0.01, a standard error of 0.049
+    assert choose({**values, RANKER: noisy}) == ("rules",)
+    assert choose({**values, "ease": noisy}) == ("rules", "ease")
+    assert choose({**values, RANKER: part + 0.01}) == (RANKER,)
+
+
+def test_parts_are_joined_by_their_reciprocal_places() -> None:
+    places = np.array([[[1, 1 / 3], [1 / 2, 1], [1 / 3, 1 / 2]]], np.float32)  # (1, 3, 2)
+    none = np.zeros((1, 3), np.int64)
+    found = Candidates(np.array([[7, 8, 9]]), places, none, ("place_rules", "place_item_knn"), ("rules", "item_knn"))
+    orders = {
+        parts: found.best(Variant(parts, None).scores(found), 3).tolist()
+        for parts in (("rules",), ("item_knn",), ("rules", "item_knn"))
+    }
+    assert orders == {("rules",): [[7, 8, 9]], ("item_knn",): [[8, 9, 7]], ("rules", "item_knn"): [[8, 7, 9]]}
+
+
 def test_a_part_can_be_left_out_and_refit_fits_the_validation_item(tmp_path: Path) -> None:
     path = chain(tmp_path / "chain.csv")
-    config = load_config(LEAVE_ONE_OUT, {"parts": ["rules", "item_knn"]})
+    config = load_config(LEAVE_ONE_OUT, {"parts": ["item_knn"]})
     plain = benchmark(path, config=config)
     again = benchmark(path, config=config, refit=True)
     assert "transformer" not in plain.protocol["validation"]
@@ -161,6 +220,6 @@ def test_users_with_three_items_only_are_enough(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [(user, int(item), place) for user in range(30) for place, item in enumerate(rng.integers(0, 8, 3))]
     report = benchmark(write(tmp_path / "short.csv", rows), config=load_config(LEAVE_ONE_OUT, SMALL))
-    assert report.protocol["chosen"] != hybrid.RANKER
+    assert report.protocol["chosen"] != RANKER
     assert report.rows["users"] == 30
     assert report.metrics["hr@10"].value == 1.0  # eight items, ten places

@@ -12,6 +12,7 @@ from training.models.negatives import NegativeSampler, sampled_loss
 from training.models.transformer_fit import (
     Sequences,
     TransformerConfig,
+    TransformerRecommender,
     fit_transformer,
     n_affordable,
 )
@@ -58,15 +59,43 @@ def test_histories_are_cut_to_the_newest_events_and_padded_at_the_end() -> None:
     assert item.tolist() == [[2, 3, 4], [2, 3, 0]]
 
 
-def test_every_item_as_its_own_negative_makes_the_exact_softmax() -> None:
+def test_a_long_history_is_learned_from_in_windows_that_share_an_end() -> None:
+    data = cycle(3, 20, 8).select(np.array([True] * 8 + [True] + [False] * 7 + [True] * 3 + [False] * 5))
+    windows = Sequences.windows(data, 4)
+    item, _ = windows.batch(np.arange(len(windows.sizes)))
+    assert item.tolist() == [[5, 6, 7, 8], [2, 3, 4, 5], [1, 2, 0, 0], [3, 4, 5, 0]]
+
+
+def test_every_item_as_a_negative_makes_the_exact_softmax_of_what_is_scored() -> None:
     torch.manual_seed(0)
-    net = CausalTransformer(TransformerSize(n_items=5, dim=8))
+    net = CausalTransformer(TransformerSize(n_items=5, length=4, dim=8, dropout=0.0))
     with torch.no_grad():
         net.item.weight[1:].normal_()
-    states, wanted = torch.randn(3, 8), torch.tensor([1, 4, 2])
+        net.again.normal_(std=0.2)
+    known, wanted = torch.tensor([[1, 4, 1], [2, 2, 0]]), torch.tensor([[4, 1, 3], [2, 5, 0]])
+    states = torch.randn(2, 3, 8)
+    logits = states @ net.item.weight.T  # (2, 3, 6)
+    after = ((0, 0, {1: 0}), (0, 1, {1: 1, 4: 0}), (0, 2, {1: 0, 4: 1}), (1, 0, {2: 0}), (1, 1, {2: 0}))
+    for row, at, ago in after:
+        for item, events in ago.items():
+            logits[row, at, item] += 10 * net.again[: events + 1].sum()
+    real = wanted > 0
+    exact = torch.nn.functional.cross_entropy(logits[real][:, 1:], wanted[real] - 1)
     everything = (torch.arange(1, 6), torch.zeros(5))
-    exact = torch.nn.functional.cross_entropy(states @ net.item.weight[1:].T, wanted - 1)
-    torch.testing.assert_close(sampled_loss(net, states, wanted, everything), exact)
+    torch.testing.assert_close(sampled_loss(net, states, known, wanted, everything), exact)
+
+
+@pytest.mark.parametrize("returns", [True, False])
+def test_whether_one_comes_back_to_an_item_is_learned(returns: bool) -> None:
+    rng = np.random.default_rng(0)
+    pairs = rng.integers(1, 21, (60, 2))
+    item = np.where(returns, np.tile(pairs, 3), rng.permuted(np.tile(np.arange(1, 21), (60, 1)), axis=1)[:, :6])
+    time = np.tile(np.arange(6), 60) * SECONDS_PER_DAY
+    data = Interactions(np.repeat(np.arange(60), 6), item.ravel(), np.arange(360), time, 60, 20)
+    model = fit_transformer(data, 1e7, CONFIG.model_copy(update={"max_epochs": 40}), 0)
+    best = model.scores(np.arange(60))[:, 1:].argmax(axis=1) + 1
+    share_known = (best[:, None] == item).any(axis=1).mean()
+    assert share_known > 0.8 if returns else share_known < 0.1
 
 
 def test_negatives_are_drawn_as_often_as_expected() -> None:
@@ -87,6 +116,16 @@ def test_it_learns_the_order_and_answers_about_other_histories() -> None:
     shorter = model.about(data.select(np.arange(280) % 7 < 3), 0.0)
     third = data.item.reshape(40, 7)[:20, 2]
     assert (shorter.scores(np.arange(20))[:, 1:].argmax(axis=1) + 1 == third % 20 + 1).mean() >= 0.9
+
+
+def test_what_was_taken_before_the_sequence_begins_counts_as_oldest() -> None:
+    net = CausalTransformer(TransformerSize(n_items=20, length=3, dim=8))
+    data = cycle(1, 20, 7)
+    without = TransformerRecommender.of(net, data, ()).scores(np.array([0]))
+    with torch.no_grad():
+        net.again[:] = torch.tensor([-0.5, -0.1])
+    gained = TransformerRecommender.of(net, data, ()).scores(np.array([0])) - without
+    np.testing.assert_allclose(gained[0, 1:9], [-6, -6, -6, -6, -6, -6, -5, 0], atol=1e-5)
 
 
 def test_the_best_epoch_stays_and_the_rest_is_not_waited_for() -> None:

@@ -2,15 +2,20 @@
 
 The architecture of Kang and McAuley (2018), "Self-Attentive Sequential Recommendation", with pre-norm blocks. Items share
 one embedding between input and output. What else is known of an event (kind, channel, time gap) is added as an embedding
-of its own, and so are an item's content codes (category, brand): a product that nobody bought yet has only those.
+of its own, and so are an item's content codes (category, brand): a product that nobody bought yet has only those. Whether
+one comes back to an item is learned apart from what items go together: see `CausalTransformer.again_scores`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+_AGAIN_SCALE: Final = 10.0
+"""Lets the few numbers of `again` travel far at the learning rate of the many."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class CausalTransformer(nn.Module):
         self.contents = nn.ModuleList([nn.Embedding(n, size.dim, padding_idx=0) for n in size.n_contents])
         self.blocks = nn.ModuleList([_Block(size.dim, size.n_heads, size.dropout) for _ in range(size.n_blocks)])
         self.norm = nn.LayerNorm(size.dim)
+        self.again = nn.Parameter(torch.zeros(size.length.bit_length()))
         empty = torch.zeros(size.n_items + 1, 0, dtype=torch.int64)
         self.register_buffer("content", empty if content is None else content)
         for table in (self.item, self.position, *self.sides, *self.contents):
@@ -56,6 +62,27 @@ class CausalTransformer(nn.Module):
         for j, table in enumerate(self.contents):
             vectors = vectors + table(self.content[rows, j])
         return vectors
+
+    def again_gains(self) -> Tensor:
+        """What an item's score gains from having been taken last 0, 1 to 2, 3 to 6, ... events ago.
+
+        Each adds to the one before it, so that an age never met is like the one before.
+        """
+        return (self.again * _AGAIN_SCALE).cumsum(dim=0)
+
+    def again_scores(self, item: Tensor) -> Tensor:
+        """What an item's score gains (B, T, T) at position t from having been taken at s: -inf unless it was last then.
+
+        A customer's own items need it: vectors that put what goes together near each other put an item nearest to itself.
+        """
+        length = item.shape[1]
+        at = torch.arange(length)
+        since = at.unsqueeze(1) - at  # (T, T): events from s to t
+        gain = self.again_gains()[torch.log2(since.clamp(min=0) + 1.0).long()]
+        follows = (item.unsqueeze(2) == item.unsqueeze(1)) & (since < 0)  # (B, s, s'): the same item, later
+        next_at = torch.where(follows, at, length).amin(dim=2)  # (B, s)
+        is_last = (since >= 0) & (next_at.unsqueeze(1) > at.unsqueeze(1)) & (item > 0).unsqueeze(1)
+        return gain.masked_fill(~is_last, float("-inf"))
 
     def forward(self, item: Tensor, sides: Sequence[Tensor] = ()) -> Tensor:
         """The vector (B, T, D) after each event, from item rows and side codes (B, T), oldest first."""

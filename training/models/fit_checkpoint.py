@@ -64,6 +64,6 @@ class FitCheckpoint:
 def fingerprint(data: Interactions, settings: str) -> str:
     """A key that changes with what is learned from and how."""
     digest = hashlib.blake2b(settings.encode(), digest_size=16)
-    for column in (data.customer, data.item):
+    for column in (data.customer, data.item, *(side.code for side in data.sides.values())):
         digest.update(np.ascontiguousarray(column, dtype=np.int64).data)
     return digest.hexdigest()

@@ -13,12 +13,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from features.errors import InputError
-from training.models.interactions import SECONDS_PER_DAY, Interactions
+from features.vocabulary import Columns
+from training.models.interactions import SECONDS_PER_DAY, Interactions, Side
 from training.ranking_metrics import IntArray, Targets
 
 LEAVE_ONE_OUT: Final = "leave-one-out"
 NEXT_BASKET: Final = "next-basket"
 PROTOCOLS: Final = (LEAVE_ONE_OUT, NEXT_BASKET)
+GAP: Final = "gap"
+_MAX_OCTAVE: Final = 40
 _ORDERS: Final = ("position", "timestamp", "basket_position", "basket position", "basket", "basket_id")
 
 
@@ -76,7 +79,8 @@ class HeldOut:
 def read_held_out(path: Path, protocol: str) -> HeldOut:
     """Read a CSV or Parquet with user_id, item_id, and position or timestamp (next-basket: the number of the basket).
 
-    Ties keep the file's order. Raises InputError for another protocol or a file that cannot be used.
+    What the columns kind, channel and timestamp say, where there are any, become the lines' `sides`. Ties keep the file's
+    order. Raises InputError for another protocol or a file that cannot be used.
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"The protocol {protocol!r} is not available.", repair=f"Use one of {', '.join(PROTOCOLS)}.")
@@ -110,6 +114,7 @@ def _numbered(table: pd.DataFrame, order: str, by_basket: bool) -> HeldOut:
     moment, _ = pd.factorize(clock if order == "timestamp" else _number(table[order]), sort=True)
     rows = np.lexsort((moment, user))
     user, item, moment, clock = user[rows].astype(np.int64), item[rows].astype(np.int64) + 1, moment[rows], clock[rows]
+    sides = _sides(table.iloc[rows], user, clock)
     new = np.ones(len(user), bool)
     if by_basket:
         new[1:] = (user[1:] != user[:-1]) | (moment[1:] != moment[:-1])
@@ -117,6 +122,7 @@ def _numbered(table: pd.DataFrame, order: str, by_basket: bool) -> HeldOut:
     if by_basket:
         kept = np.sort(np.unique(basket * (len(names) + 1) + item, return_index=True)[1])
         user, item, basket, clock = user[kept], item[kept], basket[kept], clock[kept]
+        sides = {name: Side(side.code[kept], side.n_codes) for name, side in sides.items()}
     n_users = int(user.max()) + 1
     last = np.zeros(n_users, np.int64)
     np.maximum.at(last, user, basket)
@@ -124,8 +130,23 @@ def _numbered(table: pd.DataFrame, order: str, by_basket: bool) -> HeldOut:
     first = np.full(n_users, np.iinfo(np.int64).max)
     np.minimum.at(first, user, basket)
     time = (int(left.max()) - left) * SECONDS_PER_DAY
-    lines = Interactions(user, item, basket, time.astype(np.float64), n_users, len(names))
+    lines = Interactions(user, item, basket, time.astype(np.float64), n_users, len(names), sides)
     return HeldOut(lines, left, np.flatnonzero(last - first >= 2), clock)
+
+
+def _sides(table: pd.DataFrame, user: IntArray, clock: NDArray[np.float64]) -> dict[str, Side]:
+    """Kind and channel of each line, where the file names them, and how long after the user's line before it came."""
+    found = {}
+    for name in (Columns.KIND, Columns.CHANNEL):
+        if name in table.columns:
+            code, names = pd.factorize(table[name].astype("string"), sort=True)
+            found[name] = Side(code.astype(np.int64) + 1, len(names) + 1)
+    if np.isfinite(clock).all():
+        gap = np.diff(clock, prepend=0.0)
+        octave = np.minimum(np.log2(1.0 + np.maximum(gap, 0.0)), _MAX_OCTAVE).astype(np.int64)
+        first = np.diff(user, prepend=-1) != 0
+        found[GAP] = Side(np.where(first, 0, octave + 1), _MAX_OCTAVE + 2)
+    return found
 
 
 def _sortable(column: pd.Series) -> pd.Series:

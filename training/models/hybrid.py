@@ -22,11 +22,11 @@ from training.models.interactions import Interactions, Recommender
 from training.models.ranker import Ranker, RankerConfig, fit_ranker, sample
 from training.models.step_search import Tuned, search
 from training.models.transformer_fit import TransformerConfig, TransformerRecommender, fit_transformer
+from training.models.variants import RANKER, Variant, choose
 from training.ranking_metrics import IntArray, Targets, ranking_values
 from training.results import Progress
 
 PRIMARY: Final = "ndcg@10"
-RANKER: Final = "ranker"
 TRANSFORMER: Final = "transformer"
 _K: Final = 10
 _RECENT_DAYS: Final = 60.0
@@ -80,13 +80,10 @@ class Fitted:
     ranker: Ranker | None
     valid: dict[str, float]
     """Validation NDCG@10 of the ranker and of each part."""
+    chosen: tuple[str, ...]
+    """What answers: the ranker, or the best part and its equals where the ranker is not clearly better."""
     tables: "Tables"
     seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def chosen(self) -> str:
-        """What orders best on the validation basket: the ranker or one part."""
-        return max(self.valid, key=lambda name: (self.valid[name], name == RANKER))
 
 
 @dataclass(frozen=True)
@@ -157,7 +154,14 @@ def fit(
         again = config.transformer.model_copy(update={"max_epochs": config.n_more_epochs})
         parts_before[TRANSFORMER] = first
         parts[TRANSFORMER] = fit_transformer(
-            late, data.now, again, seed, validate=value, start_from=first, progress=progress
+            late,
+            data.now,
+            again,
+            seed,
+            validate=value,
+            start_from=first,
+            checkpoint=checkpoint and checkpoint.with_name(f"{checkpoint.name}.more"),
+            progress=progress,
         )
         seconds[TRANSFORMER] = perf_counter() - started
 
@@ -171,32 +175,20 @@ def fit(
     started = perf_counter()
     progress("ranker")
     ranker = fit_ranker(tables.train, tables.valid, config.ranker, seed)
-    valid = {name: _value(recommend(part, users, _K), targets) for name, part in parts.items()}
+    values = {name: _values(recommend(part, users, _K), targets) for name, part in parts.items()}
     if ranker is not None:
-        valid[RANKER] = _value(tables.valid[0].best(ranker.scores(tables.valid[0]), _K), targets)
+        values[RANKER] = _values(tables.valid[0].best(ranker.scores(tables.valid[0]), _K), targets)
     seconds[RANKER] = perf_counter() - started
-    return Fitted(parts, {name: one.settings for name, one in simple.items()}, ranker, valid, tables, seconds)
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One way of ordering candidates: by a ranker over these parts, or by one part alone."""
-
-    parts: tuple[str, ...]
-    ranker: Ranker | None
-
-    def scores(self, found: Candidates) -> NDArray[np.floating]:
-        """One score per candidate (n, C)."""
-        if self.ranker is not None:
-            return self.ranker.scores(found)
-        return found.features[:, :, found.names.index(f"score_{self.parts[0]}")]
+    valid = {name: float(value.mean()) for name, value in values.items()}
+    settings = {name: one.settings for name, one in simple.items()}
+    return Fitted(parts, settings, ranker, valid, choose(values), tables, seconds)
 
 
 def best_variant(fitted: Fitted) -> Variant:
-    """What orders best on the validation basket."""
-    if fitted.chosen == RANKER:
+    """What was chosen on the validation basket."""
+    if fitted.chosen == (RANKER,):
         return Variant(tuple(fitted.parts), fitted.ranker)
-    return Variant((fitted.chosen,), None)
+    return Variant(fitted.chosen, None)
 
 
 def ablations(fitted: Fitted, config: HybridConfig, seed: int, progress: Progress) -> dict[str, Variant]:
@@ -292,5 +284,9 @@ def _subset(targets: Targets, rows: Sequence[int] | IntArray) -> Targets:
     return Targets.from_lists([targets.items[targets.indptr[row] : targets.indptr[row + 1]] for row in rows])
 
 
+def _values(top: IntArray, targets: Targets) -> NDArray[np.float64]:
+    return ranking_values(top, targets, (_K,))[PRIMARY]
+
+
 def _value(top: IntArray, targets: Targets) -> float:
-    return float(np.nanmean(ranking_values(top, targets, (_K,))[PRIMARY]))
+    return float(_values(top, targets).mean())

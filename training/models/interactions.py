@@ -1,6 +1,7 @@
 """Who took what, when, as flat arrays; and the sparse matrices over it that recommenders are made of."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, Self
 
 import numpy as np
@@ -17,11 +18,19 @@ Scores = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class Side:
+    """One more thing known of every line: `code` (n,) in [0, n_codes), 0 where it is not known."""
+
+    code: IntArray
+    n_codes: int
+
+
+@dataclass(frozen=True)
 class Interactions:
     """What customers took, one line per (customer, basket, item), sorted by customer and then time.
 
     `customer` in [0, n_customers), `item` rows from 1 to n_items, `basket` numbers that grow over a customer's time
-    and are not shared by customers, `time` in seconds.
+    and are not shared by customers, `time` in seconds. `sides` says by name what else is known of each line.
     """
 
     customer: IntArray
@@ -30,6 +39,7 @@ class Interactions:
     time: NDArray[np.float64]
     n_customers: int
     n_items: int
+    sides: Mapping[str, Side] = field(default_factory=dict)
 
     def before(self, moment: float) -> "Interactions":
         """What happened strictly before `moment` (seconds)."""
@@ -38,7 +48,13 @@ class Interactions:
     def select(self, mask: NDArray[np.bool_]) -> "Interactions":
         """The lines where `mask` holds."""
         return Interactions(
-            self.customer[mask], self.item[mask], self.basket[mask], self.time[mask], self.n_customers, self.n_items
+            self.customer[mask],
+            self.item[mask],
+            self.basket[mask],
+            self.time[mask],
+            self.n_customers,
+            self.n_items,
+            {name: Side(side.code[mask], side.n_codes) for name, side in self.sides.items()},
         )
 
     def since(self, moment: float) -> "Interactions":

@@ -35,11 +35,35 @@ class NegativeSampler:
         return torch.from_numpy(rows), torch.from_numpy(self._log_expected[rows])
 
 
-def sampled_loss(net: CausalTransformer, states: Tensor, wanted: Tensor, drawn: tuple[Tensor, Tensor]) -> Tensor:
-    """Cross-entropy of the wanted items (M,) after states (M, D), against the drawn negatives; a mean over M."""
+def sampled_loss(
+    net: CausalTransformer, states: Tensor, known: Tensor, wanted: Tensor, drawn: tuple[Tensor, Tensor]
+) -> Tensor:
+    """Cross-entropy of the wanted items (B, T) after states (B, T, D) and known items (B, T); a mean over real positions.
+
+    It runs over the wanted item, the customer's own items so far (exact) and the drawn negatives.
+    """
     negatives, log_expected = drawn
-    vectors = net.item_vectors(torch.cat((negatives, wanted)))
-    against = states @ vectors[: len(negatives)].T - log_expected  # (M, N)
-    against = against.masked_fill(negatives == wanted.unsqueeze(1), float("-inf"))
-    score = (states * vectors[len(negatives) :]).sum(dim=1)  # (M,)
-    return (torch.logsumexp(torch.cat((score.unsqueeze(1), against), dim=1), dim=1) - score).mean()
+    row, at = (wanted > 0).nonzero(as_tuple=True)  # (M,) each
+    target, state = wanted[row, at], states[row, at]  # (M,), (M, D)
+    vectors = net.item_vectors(torch.cat((negatives, target)))
+    against = state @ vectors[: len(negatives)].T - log_expected  # (M, N)
+    not_against = (_first_at(known, negatives)[row] <= at.unsqueeze(1)) | (negatives == target.unsqueeze(1))
+    against = against.masked_fill(not_against, float("-inf"))
+    again = net.again_scores(known)
+    is_own = again > float("-inf")
+    is_target = (known.unsqueeze(1) == wanted.unsqueeze(2)) & is_own
+    own = (states @ net.item_vectors(known).transpose(1, 2) + again).masked_fill(is_target, float("-inf"))[row, at]
+    gained = torch.where(is_target, again, 0.0).sum(dim=2)[row, at]
+    score = (state * vectors[len(negatives) :]).sum(dim=1) + gained  # (M,)
+    return (torch.logsumexp(torch.cat((score.unsqueeze(1), own, against), dim=1), dim=1) - score).mean()
+
+
+def _first_at(known: Tensor, items: Tensor) -> Tensor:
+    """The first place (B, N) of each of the items (N,) among the known ones (B, T); T where it is not."""
+    length = known.shape[1]
+    distinct, place = torch.unique(items, return_inverse=True)
+    found = torch.searchsorted(distinct, known.contiguous()).clamp(max=len(distinct) - 1)
+    found = torch.where(distinct[found] == known, found, len(distinct))
+    first = torch.full((len(known), len(distinct) + 1), length)
+    first = first.scatter_reduce(1, found, torch.arange(length).expand_as(known), "amin")
+    return first[:, place]

@@ -86,7 +86,7 @@ def benchmark(
             "refit": refit,
             "filtered": False,
             "all_items": True,
-            "chosen": fitted.chosen,
+            "chosen": " + ".join(fitted.chosen),
             "validation": {**{name: one.value for name, one in tuned.items()}, **fitted.valid},
             "settings": {name: one.settings for name, one in tuned.items()},
         },

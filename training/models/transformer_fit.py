@@ -7,21 +7,22 @@ cut short goes on from there.
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
 from training.models.baselines import SequenceRules
 from training.models.causal_transformer import CausalTransformer, TransformerSize
 from training.models.fit_checkpoint import FitCheckpoint, fingerprint
-from training.models.interactions import Interactions, Scores
+from training.models.interactions import Interactions, Scores, decayed_profile
 from training.models.negatives import NegativeSampler, sampled_loss
 from training.ranking_metrics import IntArray
 from training.results import Progress
@@ -45,7 +46,7 @@ class TransformerConfig(BaseModel):
     """Attention heads."""
     dropout: float = Field(0.3, ge=0, lt=1)
     """Share of the activations dropped while learning."""
-    start_scale: float = Field(0.05, ge=0)
+    start_scale: float = Field(0.1, ge=0)
     """Length per dimension of the item vectors at the start, the singular vectors of smoothed rules; 0 starts at random."""
     learning_rate: float = Field(2e-3, gt=0)
     """Highest rate of the one-cycle schedule."""
@@ -57,6 +58,8 @@ class TransformerConfig(BaseModel):
     """Negatives that a batch shares."""
     popular_share: float = Field(0.5, ge=0, le=1)
     """Share of the negatives that is drawn by popularity to the power of 3/4; the rest is drawn evenly."""
+    inputs: tuple[Literal["kind", "channel", "gap"], ...] = ("kind", "channel", "gap")
+    """What it reads of an event beside the item, where that is known: `Interactions.sides`."""
     max_epochs: int = Field(8, ge=1)
     """Most passes over the sequences."""
     max_events: int = Field(4_000_000, ge=1)
@@ -69,7 +72,7 @@ class TransformerConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Sequences:
-    """Everybody's newest events, oldest first: customer i's are the lines [start[i], end[i]) of the flat arrays."""
+    """Stretches of events, oldest first: the i-th is the lines [start[i], end[i]) of the flat arrays."""
 
     item: IntArray
     sides: tuple[IntArray, ...]
@@ -77,24 +80,35 @@ class Sequences:
     end: IntArray
 
     @classmethod
-    def of(cls, data: Interactions, length: int, sides: tuple[IntArray, ...] = ()) -> "Sequences":
-        """The last `length` lines of each customer; `sides` are parallel to the lines."""
-        everybody = np.arange(data.n_customers)
-        end = np.searchsorted(data.customer, everybody, side="right")
-        start = np.maximum(np.searchsorted(data.customer, everybody), end - length)
-        return cls(data.item, sides, start, end)
+    def of(cls, data: Interactions, length: int, inputs: Sequence[str] = ()) -> "Sequences":
+        """The last `length` lines of each customer; `inputs` names those of the data's sides that are kept."""
+        start, end = _borders(data)
+        return cls(data.item, _codes(data, inputs), np.maximum(start, end - length), end)
+
+    @classmethod
+    def windows(cls, data: Interactions, length: int, inputs: Sequence[str] = ()) -> "Sequences":
+        """Every customer's whole history in stretches of at most `length` lines, each beginning with the last one's end.
+
+        So every line but a customer's first follows another once, and histories of one line are left out.
+        """
+        start, end = _borders(data)
+        n_windows = -(-np.maximum(end - start - 1, 0) // (length - 1))
+        customer = np.repeat(np.arange(data.n_customers), n_windows)
+        back = np.arange(len(customer)) - np.repeat(np.cumsum(n_windows) - n_windows, n_windows)
+        ends = end[customer] - back * (length - 1)
+        return cls(data.item, _codes(data, inputs), np.maximum(start[customer], ends - length), ends)
 
     @property
     def sizes(self) -> IntArray:
-        """Events of each customer (n,)."""
+        """Events of each stretch (n,)."""
         return self.end - self.start
 
-    def batch(self, customers: IntArray) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def batch(self, rows: IntArray) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Item rows and side codes (B, T), padded with 0 at the end."""
-        sizes = self.sizes[customers]
+        sizes = self.sizes[rows]
         column = np.arange(max(int(sizes.max(initial=1)), 1))
         inside = column < sizes[:, None]
-        at = np.where(inside, self.start[customers][:, None] + column, 0)
+        at = np.where(inside, self.start[rows][:, None] + column, 0)
         tables = [torch.from_numpy(np.where(inside, codes[at], 0)) for codes in (self.item, *self.sides)]
         return tables[0], tuple(tables[1:])
 
@@ -105,7 +119,15 @@ class TransformerRecommender:
 
     net: CausalTransformer
     histories: Sequences
-    sides_of: Callable[[Interactions], tuple[IntArray, ...]]
+    taken: sparse.csr_array
+    """How often each customer took each item (n_customers, n_items + 1)."""
+    inputs: tuple[str, ...]
+    """Sides that it reads."""
+
+    @classmethod
+    def of(cls, net: CausalTransformer, data: Interactions, inputs: tuple[str, ...]) -> Self:
+        """The network asked about these histories."""
+        return cls(net, Sequences.of(data, net.size.length, inputs), decayed_profile(data, 0.0, np.inf), inputs)
 
     def scores(self, customers: IntArray) -> Scores:
         self.net.eval()
@@ -120,16 +142,16 @@ class TransformerRecommender:
                 item, sides = self.histories.batch(customers[rows])
                 last = torch.from_numpy(sizes[rows] - 1)
                 state = self.net(item, sides)[torch.arange(len(rows)), last]
-                found[rows] = (state @ vectors.T).numpy()
+                scores = state @ vectors.T
+                again = self.net.again_scores(item)[torch.arange(len(rows)), last]  # (B, T)
+                scores = scores.scatter_add(1, item, torch.where(again.isinf(), 0.0, again))
+                # What was taken before the sequence begins is as old as anything in it.
+                older = torch.from_numpy(self.taken[customers[rows]].toarray()).scatter(1, item, 0.0) > 0
+                found[rows] = (scores + older * self.net.again_gains()[-1]).numpy()
         return found
 
     def about(self, data: Interactions, now: float, **asked: Any) -> Self:
-        return replace(self, histories=Sequences.of(data, self.net.size.length, self.sides_of(data)))
-
-
-def no_sides(data: Interactions) -> tuple[IntArray, ...]:
-    """Nothing is known of an event but its item."""
-    return ()
+        return self.of(self.net, data, self.inputs)
 
 
 def fit_transformer(
@@ -140,8 +162,6 @@ def fit_transformer(
     *,
     validate: Callable[[TransformerRecommender], float] | None = None,
     start_from: TransformerRecommender | None = None,
-    sides_of: Callable[[Interactions], tuple[IntArray, ...]] = no_sides,
-    n_sides: tuple[int, ...] = (),
     content: Tensor | None = None,
     checkpoint: Path | None = None,
     progress: Progress = lambda _: None,
@@ -157,13 +177,13 @@ def fit_transformer(
     if start_from is not None:
         net = copy.deepcopy(start_from.net)
     else:
-        net = new_transformer(data, now, config, seed, n_sides, content)
+        net = new_transformer(data, now, config, seed, content)
+    inputs = known_inputs(data, config)
     # One event more than the network looks at: the oldest is only ever an input, the newest only ever wanted.
-    histories = Sequences.of(data, config.length + 1, sides_of(data))
-    usable = np.flatnonzero(histories.sizes > 1)
-    model = TransformerRecommender(net, Sequences.of(data, config.length, sides_of(data)), sides_of)
-    n_epochs = n_affordable(config, int(histories.sizes[usable].sum()))
-    if not len(usable):
+    histories = Sequences.windows(data, config.length + 1, inputs)
+    model = TransformerRecommender.of(net, data, inputs)
+    n_epochs = n_affordable(config, int(histories.sizes.sum()))
+    if not len(histories.sizes):
         return model
     negatives = NegativeSampler(
         np.bincount(data.item, minlength=data.n_items + 1), config.n_negatives, config.popular_share
@@ -171,7 +191,7 @@ def fit_transformer(
     optimizer = torch.optim.AdamW(
         net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98), fused=True
     )
-    steps = -(-len(usable) // config.batch_size) * n_epochs + 1
+    steps = -(-len(histories.sizes) // config.batch_size) * n_epochs + 1
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=steps, pct_start=max(0.1, 2 / steps)
     )
@@ -180,7 +200,7 @@ def fit_transformer(
     )
     first, best, kept = save.load()
     for epoch in range(first, n_epochs):
-        loss = _epoch(net, histories, usable, negatives, optimizer, schedule, config, rng)
+        loss = _epoch(net, histories, negatives, optimizer, schedule, config, rng)
         text = f"transformer: epoch {epoch + 1} of at most {n_epochs}, loss {loss:.3f}"
         if validate is None:
             best, kept = (epoch, float("nan")), net.state_dict()
@@ -203,12 +223,16 @@ def n_affordable(config: TransformerConfig, n_events: int) -> int:
     return max(1, min(config.max_epochs, config.max_events // max(n_events, 1)))
 
 
+def known_inputs(data: Interactions, config: TransformerConfig) -> tuple[str, ...]:
+    """Those of the wanted inputs that the data have."""
+    return tuple(name for name in config.inputs if name in data.sides)
+
+
 def new_transformer(
     data: Interactions,
     now: float,
     config: TransformerConfig,
     seed: int,
-    n_sides: tuple[int, ...] = (),
     content: Tensor | None = None,
 ) -> CausalTransformer:
     """An unfitted network; items that follow each other often start near each other."""
@@ -220,7 +244,7 @@ def new_transformer(
         n_blocks=config.n_blocks,
         n_heads=config.n_heads,
         dropout=config.dropout,
-        n_sides=n_sides,
+        n_sides=tuple(data.sides[name].n_codes for name in known_inputs(data, config)),
         n_contents=n_contents,
     )
     net = CausalTransformer(size, content)
@@ -241,10 +265,19 @@ def start_vectors(data: Interactions, now: float, dim: int, seed: int) -> Scores
     return (vectors @ turn).astype(np.float32)
 
 
+def _borders(data: Interactions) -> tuple[IntArray, IntArray]:
+    """Where each customer's lines begin and end."""
+    everybody = np.arange(data.n_customers)
+    return np.searchsorted(data.customer, everybody), np.searchsorted(data.customer, everybody, side="right")
+
+
+def _codes(data: Interactions, inputs: Sequence[str]) -> tuple[IntArray, ...]:
+    return tuple(data.sides[name].code for name in inputs)
+
+
 def _epoch(
     net: CausalTransformer,
     histories: Sequences,
-    usable: IntArray,
     negatives: NegativeSampler,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
@@ -253,23 +286,23 @@ def _epoch(
 ) -> float:
     net.train()
     total, n = 0.0, 0
-    for customers in _by_length(histories.sizes, usable, config.batch_size, rng):
-        item, sides = histories.batch(customers)
+    for rows in _by_length(histories.sizes, config.batch_size, rng):
+        item, sides = histories.batch(rows)
         known, wanted = item[:, :-1], item[:, 1:]
-        real = wanted > 0
-        states = net(known, tuple(codes[:, :-1] for codes in sides))[real]  # (M, D)
-        loss = sampled_loss(net, states, wanted[real], negatives.draw(rng))
+        states = net(known, tuple(codes[:, :-1] for codes in sides))  # (B, T, D)
+        loss = sampled_loss(net, states, known, wanted, negatives.draw(rng))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        total, n = total + float(loss.detach()) * len(states), n + len(states)
+        n_wanted = int((wanted > 0).sum())
+        total, n = total + float(loss.detach()) * n_wanted, n + n_wanted
     return total / n
 
 
-def _by_length(sizes: IntArray, usable: IntArray, batch_size: int, rng: np.random.Generator) -> Iterator[IntArray]:
-    """Batches of customers of about one length, in random order: sorted within stretches of a random order."""
-    order = rng.permutation(usable)
+def _by_length(sizes: IntArray, batch_size: int, rng: np.random.Generator) -> Iterator[IntArray]:
+    """Batches of sequences (n,) of about one length, in random order: sorted within parts of a random order."""
+    order = rng.permutation(len(sizes))
     batches = []
     for first in range(0, len(order), batch_size * _SORTED_BATCHES):
         part = order[first : first + batch_size * _SORTED_BATCHES]

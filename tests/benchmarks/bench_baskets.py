@@ -1,0 +1,61 @@
+"""Online Retail II in, its purchases as numbered baskets and the next-basket benchmark over them out.
+
+python tests/benchmarks/bench_baskets.py online_retail_II.parquet [--baskets baskets.parquet] [--report report.json]
+"""
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from features.sources.online_retail_2 import load
+from features.vocabulary import Columns, EventKind
+from training.models.held_out import NEXT_BASKET
+from training.models.next_product_benchmark import benchmark
+
+METRICS = ("recall@10", "ndcg@10", "phr@10")
+
+
+def baskets(file: Path) -> pd.DataFrame:
+    """user_id, position (the customer's invoices in order of time) and item_id, one row per product of an invoice."""
+    wanted = [Columns.CUSTOMER_ID, Columns.KIND, Columns.OCCURRED_AT, Columns.SESSION_ID, Columns.PRODUCT_ID]
+    lines = pd.concat([batch.events.select(wanted).to_pandas() for batch in load(file)], ignore_index=True)
+    lines = lines[lines[Columns.KIND] == EventKind.PURCHASE.value]
+    lines = lines.rename(columns={Columns.CUSTOMER_ID: "user_id", Columns.PRODUCT_ID: "item_id"})
+    invoice = ["user_id", Columns.SESSION_ID]
+    first = lines.groupby(invoice, as_index=False)[Columns.OCCURRED_AT].min()
+    first = first.sort_values(["user_id", Columns.OCCURRED_AT, Columns.SESSION_ID])
+    first["position"] = first.groupby("user_id").cumcount()
+    numbered = lines.drop(columns=Columns.OCCURRED_AT).merge(first, on=invoice)
+    return numbered[["user_id", "position", "item_id"]].drop_duplicates(ignore_index=True)
+
+
+def main() -> None:
+    """Print the table: each method with intervals, and what ours gains over it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, nargs="?")
+    parser.add_argument("--baskets", type=Path, help="keep the file of baskets here")
+    parser.add_argument("--report", type=Path)
+    asked = parser.parse_args()
+    if asked.file is None:
+        print("Needs the file of Online Retail II; see --help.")
+        return
+    with TemporaryDirectory() as folder:
+        path = asked.baskets or Path(folder) / "baskets.parquet"
+        baskets(asked.file).to_parquet(path)
+        report = benchmark(path, NEXT_BASKET, progress=print)
+    if asked.report:
+        report.write(asked.report)
+    table = Table(box=None)
+    for column in ("model", *METRICS, "ours minus it, ndcg@10"):
+        table.add_column(column)
+    for name, metrics in {"ours": report.metrics, **report.baselines}.items():
+        table.add_row(name, *(str(metrics[key]) for key in METRICS), str(report.gains.get(name, "")))
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
