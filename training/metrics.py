@@ -49,11 +49,19 @@ class Sampled:
     draws: FloatArray
 
     def metric(self) -> Metric:
-        """The value with its percentile interval; resamples on which it is undefined are left out."""
+        """The value with its percentile interval; resamples on which it is undefined are left out.
+
+        A calibration error only grows by resampling. Where the median resample is more than their standard deviation away
+        from the value, the interval is moved back by that, for it need not even hold the value otherwise.
+        """
         usable = self.draws[np.isfinite(self.draws)]
         if not len(usable):
             return Metric(self.point, float("nan"), float("nan"))
         low, high = np.quantile(usable, [0.025, 0.975])
+        away = float(np.median(usable)) - self.point
+        if abs(away) > usable.std():
+            floor = 0.0 if usable.min() >= 0 else -np.inf
+            low, high = max(low - away, floor), high - away
         return Metric(self.point, float(low), float(high))
 
     def minus(self, other: "Sampled") -> "Sampled":

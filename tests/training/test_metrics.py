@@ -107,3 +107,20 @@ def test_returners_are_looked_for_at_the_low_end() -> None:
     labels = np.array([1.0] * 5 + [0.0] * 5)
     assert metrics.returners_lift(labels, labels, fraction=0.5)(np.ones(10)) == pytest.approx(2.0)
     assert metrics.returners_lift(labels, -labels, fraction=0.5)(np.ones(10)) == pytest.approx(0.0)
+
+
+def test_the_interval_of_a_calibration_error_holds_it_though_resampling_only_adds_to_it() -> None:
+    rng = np.random.default_rng(5)
+    scores = rng.random(2000)
+    labels = (rng.random(2000) < scores).astype(float)
+    sampled = metrics.resample({"ece": metrics.ece(labels, scores)}, np.arange(2000))["ece"]
+    found = sampled.metric()
+    assert np.median(sampled.draws) > sampled.point + sampled.draws.std()
+    assert 0 <= found.low < found.value < found.high
+    assert found.high - found.low <= np.quantile(sampled.draws, 0.975) - np.quantile(sampled.draws, 0.025) + 1e-12
+
+
+def test_an_interval_that_was_not_moved_by_resampling_is_plain_percentiles() -> None:
+    draws = np.random.default_rng(6).normal(1.0, 0.1, 500)
+    found = metrics.Sampled(1.05, draws).metric()
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])))
