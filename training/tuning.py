@@ -3,13 +3,15 @@
 The study is a SQLite file under OMNI_HOME, so an interrupted search is taken up where it stopped.
 """
 
-import logging
+import hashlib
+import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from features.errors import InputError, OmniError
@@ -21,8 +23,6 @@ from training.results import Progress, TrainContext
 
 if TYPE_CHECKING:
     import optuna
-
-logger = logging.getLogger(__name__)
 
 
 class Range(BaseModel):
@@ -67,11 +67,9 @@ class Search:
 def tune(task: Task, settings: Settings, config: BaseModel, trials: int, progress: Progress, seed: int) -> list[str]:
     """The best trial's values as `key=value` overrides; each trial is a nested run, hopeless ones are cut short.
 
-    Several processes that search the same task on the same data share one study. Raises OmniError for a task that has no
-    search yet.
+    The first trial is the config as given, so that the gain is known. Several processes that search the same task on the
+    same data share one study.
     """
-    if task not in SEARCHES:
-        raise OmniError(f"There is no search for {task.value} yet.", repair="Set values with --set key=value.")
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -80,27 +78,49 @@ def tune(task: Task, settings: Settings, config: BaseModel, trials: int, progres
     folder.mkdir(parents=True, exist_ok=True)
     with tracking.start_run(task, settings, name=f"{task.value}-search") as run:
         search = SEARCHES[task](TrainContext(settings, open_store(settings), config, run, seed, progress))
+        started = time.perf_counter()
         study = optuna.create_study(
-            study_name=f"{task.value}-{data_fingerprint(settings)}-{code_fingerprint()}",
+            study_name=f"{task.value}-{data_fingerprint(settings)}-{code_fingerprint()}-{_short_hash(config)}",
             storage=f"sqlite:///{folder / f'{task.value}.db'}",
             load_if_exists=True,
             direction=search.direction,
-            sampler=optuna.samplers.TPESampler(seed=seed),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=search.warm_up),
         )
+        given = _given(config, space)
+        if given is not None:
+            study.enqueue_trial(given, skip_if_exists=True)
 
         def objective(trial: "optuna.Trial") -> float:
+            # Seeded by the trial, so that processes that share the study do not all draw the same.
+            study.sampler = optuna.samplers.TPESampler(seed=seed + trial.number)
             values = {key: _suggest(trial, key, room) for key, room in space.items()}
-            candidate = _with_values(config, values)
             with tracking.start_run(task, settings, name=f"trial-{trial.number}", nested=True) as nested:
                 nested.log_params(values)
-                reached = search.evaluate(candidate, _pruner(trial))
-                nested.log_metrics({f"valid_{search.metric}": reached})
+                try:
+                    reached = search.evaluate(_with_values(config, values), _pruner(trial))
+                    nested.log_metrics({f"valid_{search.metric}": reached})
+                except optuna.TrialPruned:
+                    reached = None
+                    nested.set_tags({"pruned": "true"})
+            if reached is None:
+                progress(f"{task.value}: trial {trial.number + 1}, cut short")
+                raise optuna.TrialPruned
             progress(f"{task.value}: trial {trial.number + 1}, validation {search.metric} {reached:.4f}")
             return reached
 
         study.optimize(objective, n_trials=max(0, trials - _finished(study)))
-        run.log_metrics({f"best_valid_{search.metric}": float(study.best_value), "trials": float(len(study.trials))})
+        first = [trial.value for trial in study.trials if trial.params == given and trial.value is not None]
+        figures = {
+            f"best_valid_{search.metric}": float(study.best_value),
+            "trials": float(len(study.trials)),
+            "search_seconds": time.perf_counter() - started,
+        } | {f"given_valid_{search.metric}": value for value in first[:1]}
+        run.log_metrics(figures)
+        before = f" ({first[0]:.4f} with the settings given)" if first else ""
+        progress(
+            f"{task.value}: best validation {search.metric} {study.best_value:.4f}{before}, {_finished(study)} trials, "
+            f"{figures['search_seconds']:.0f} s"
+        )
     return [f"{key}={value}" for key, value in study.best_params.items()]
 
 
@@ -134,11 +154,48 @@ def _next_product_search(ctx: TrainContext) -> Search:
     return Search("ndcg_at_10", "maximize", 1, evaluate)
 
 
+def _best_channel_search(ctx: TrainContext) -> Search:
+    from training.models import best_channel
+
+    data, _ = best_channel.load_data(ctx)
+
+    def evaluate(config: BaseModel, report: Report) -> float:
+        assert isinstance(config, best_channel.BestChannelConfig)
+        losses: list[float] = []
+        for part in data:
+            model = best_channel.fit_arm(part, config, ctx.seed)
+            if not model.constant:
+                losses.append(min(model.history))
+                report(len(losses), float(np.mean(losses)))
+        if not losses:
+            raise OmniError("No arm has enough answers to search on.", repair="Train without --trials.")
+        return float(np.mean(losses))
+
+    return Search("log_loss", "minimize", 1, evaluate)
+
+
 SEARCHES: Final[dict[Task, Callable[[TrainContext], Search]]] = {
     Task.CHURN: _churn_search,
     Task.NEXT_PRODUCT: _next_product_search,
+    Task.BEST_CHANNEL: _best_channel_search,
 }
-"""The tasks that can be searched."""
+
+
+def _given(config: BaseModel, space: Mapping[str, Range]) -> dict[str, Any] | None:
+    """The config's own values of the searched keys, or None where one lies outside its range."""
+    plain, found = config.model_dump(), {}
+    for key, room in space.items():
+        value: Any = plain
+        for part in key.split("."):
+            value = value[part]
+        if not room.low <= value <= room.high:
+            return None
+        found[key] = value
+    return found
+
+
+def _short_hash(config: BaseModel) -> str:
+    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:8]
 
 
 def _with_values(config: BaseModel, values: dict[str, Any]) -> BaseModel:

@@ -21,7 +21,6 @@ from training.gates import Gates, PolicyGain, Verdict, judge_against, judge_firs
 from training.metrics import Metric
 from training.models import best_channel, boosted
 from training.models.best_channel import ArmConfig, ArmModel
-from training.tuning import load_space
 
 # MLflow's own imports and its use of SQLAlchemy; nothing of ours.
 pytestmark = [
@@ -281,14 +280,6 @@ def test_configs_refuse_what_they_do_not_know(tmp_path: Path) -> None:
         pipeline.load_config(Task.CHURN, None, ["horizon_days"])
     with pytest.raises(InputError, match="readable TOML"):
         pipeline.load_config(Task.CHURN, tmp_path / "none.toml")
-
-
-def test_search_spaces_name_keys_of_their_configs() -> None:
-    for task in (Task.CHURN, Task.BEST_CHANNEL):
-        space = load_space(task)
-        assert space
-        for key, room in space.items():
-            pipeline.load_config(task, None, [f"{key}={int(room.high) if room.integer else room.high}"])
 
 
 def test_metric_names_become_keys_that_the_store_accepts() -> None:

@@ -235,7 +235,7 @@ def fit(data: Sequence[ArmData], config: BestChannelConfig, ctx: TrainContext) -
     models = []
     for part in data:
         ctx.progress(f"best-channel: growing trees for {part.config.name}")
-        models.append(_fit_arm(part, config, ctx.seed))
+        models.append(fit_arm(part, config, ctx.seed))
     return models
 
 
@@ -345,7 +345,8 @@ def evaluation_table(data: Sequence[ArmData], scores: Sequence[FloatArray]) -> p
     return pd.concat(parts, ignore_index=True)
 
 
-def _fit_arm(part: ArmData, config: BestChannelConfig, seed: int) -> ArmModel:
+def fit_arm(part: ArmData, config: BestChannelConfig, seed: int) -> ArmModel:
+    """The calibrated booster of one arm, or its rate for everybody where it has too few answers."""
     known = np.concatenate([part.train.labels, part.valid.labels])
     rate = shrunk_rate(known, PRIOR_RATE, 1.0)
     if part.train.labels.sum() < config.min_positives or part.valid.labels.sum() == 0:

@@ -1,0 +1,126 @@
+"""A search over made-up settings: what it tries first, what it remembers, what it says."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from features.settings import Settings
+from features.vocabulary import Task
+from training import tuning
+from training.pipeline import load_config
+from training.tuning import Range, Search, load_space, tune
+
+
+class Inner(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    rate: float = 0.5
+
+
+class Config(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    size: int = 4
+    inner: Inner = Inner()
+
+
+SPACE = {"size": Range(low=1, high=64, log=True, integer=True), "inner.rate": Range(low=0.0, high=1.0)}
+
+
+class Study:
+    """What `tune` reaches outside itself, made up: the value is best at size 16 and rate 0.25."""
+
+    def __init__(self) -> None:
+        self.tried: list[Config] = []
+        self.runs: list[dict[str, Any]] = []
+        self.cut: set[int] = set()
+
+    def evaluate(self, config: BaseModel, report: tuning.Report) -> float:
+        assert isinstance(config, Config)
+        self.tried.append(config)
+        if len(self.tried) in self.cut:
+            import optuna
+
+            raise optuna.TrialPruned
+        return -abs(config.size - 16) - abs(config.inner.rate - 0.25)
+
+    @contextmanager
+    def start_run(self, task: Task, settings: Settings, *, name: str, nested: bool = False) -> Iterator[Any]:
+        logged: dict[str, Any] = {"name": name, "nested": nested}
+        self.runs.append(logged)
+        yield SimpleNamespace(log_params=logged.update, log_metrics=logged.update, set_tags=logged.update)
+
+
+@pytest.fixture
+def study(monkeypatch: pytest.MonkeyPatch) -> Study:
+    made = Study()
+    monkeypatch.setattr(tuning, "SEARCHES", {Task.CHURN: lambda ctx: Search("fit", "maximize", 0, made.evaluate)})
+    monkeypatch.setattr(tuning, "load_space", lambda task: SPACE)
+    monkeypatch.setattr(tuning, "open_store", lambda settings: None)
+    monkeypatch.setattr(tuning, "data_fingerprint", lambda settings: "data")
+    monkeypatch.setattr(tuning.tracking, "start_run", made.start_run)
+    return made
+
+
+def settings(tmp_path: Any) -> Settings:
+    return Settings.from_env({"OMNI_HOME": str(tmp_path)})
+
+
+def test_the_first_trial_is_what_was_given_and_the_best_is_answered(study: Study, tmp_path: Any) -> None:
+    said: list[str] = []
+    overrides = tune(Task.CHURN, settings(tmp_path), Config(), 8, said.append, seed=3)
+    assert study.tried[0] == Config()
+    best = max(study.tried, key=lambda one: -abs(one.size - 16) - abs(one.inner.rate - 0.25))
+    assert overrides == [f"size={best.size}", f"inner.rate={best.inner.rate}"]
+    assert study.runs[0] == {
+        "name": "churn-search",
+        "nested": False,
+        "best_valid_fit": -abs(best.size - 16) - abs(best.inner.rate - 0.25),
+        "given_valid_fit": -12.25,
+        "trials": 8.0,
+        "search_seconds": study.runs[0]["search_seconds"],
+    }
+    assert [run["nested"] for run in study.runs[1:]] == [True] * 8
+    assert "-12.2500 with the settings given" in said[-1] and "8 trials" in said[-1]
+
+
+def test_a_search_that_goes_on_tries_only_what_is_left(study: Study, tmp_path: Any) -> None:
+    tune(Task.CHURN, settings(tmp_path), Config(), 3, lambda _: None, seed=3)
+    tune(Task.CHURN, settings(tmp_path), Config(), 5, lambda _: None, seed=3)
+    assert len(study.tried) == 5
+    assert len({one.model_dump_json() for one in study.tried}) == 5
+    in_one_go, study.tried = study.tried, []
+    tune(Task.CHURN, settings(tmp_path / "else"), Config(), 5, lambda _: None, seed=3)
+    assert study.tried == in_one_go
+
+
+def test_other_settings_are_another_study(study: Study, tmp_path: Any) -> None:
+    tune(Task.CHURN, settings(tmp_path), Config(), 2, lambda _: None, seed=3)
+    tune(Task.CHURN, settings(tmp_path), Config(size=2), 2, lambda _: None, seed=3)
+    assert [one.size for one in study.tried if one.inner.rate == 0.5] == [4, 2]
+
+
+def test_settings_outside_the_ranges_are_not_tried(study: Study, tmp_path: Any) -> None:
+    tune(Task.CHURN, settings(tmp_path), Config(size=100), 2, lambda _: None, seed=3)
+    assert all(one.size <= 64 for one in study.tried)
+    assert "given_valid_fit" not in study.runs[0]
+
+
+def test_what_was_cut_short_says_so_and_is_not_the_best(study: Study, tmp_path: Any) -> None:
+    study.cut = {2}
+    said: list[str] = []
+    tune(Task.CHURN, settings(tmp_path), Config(), 3, said.append, seed=3)
+    assert study.runs[2]["pruned"] == "true" and "valid_fit" not in study.runs[2]
+    assert said[1] == "churn: trial 2, cut short"
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_search_spaces_name_keys_of_their_configs(task: Task) -> None:
+    space = load_space(task)
+    assert space
+    for key, room in space.items():
+        load_config(task, None, [f"{key}={int(room.high) if room.integer else room.high}"])
