@@ -10,13 +10,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from features.errors import InputError
+from features.errors import InputError, OmniError
 from features.vocabulary import Task
 from training.benchmark import MemoryStates, as_timeline
 from training.models import best_channel
 from training.models.best_channel import BestChannelConfig
 from training.pipeline import load_config
 from training.results import TrainContext
+from training.tuning import SEARCHES
 
 START = pd.Timestamp("2024-01-01", tz="UTC")
 MAIL = {
@@ -120,6 +121,18 @@ def test_too_few_answers_are_warned_of(tmp_path: Path, caplog: pytest.LogCapture
         best_channel.fit(data, ctx.config, ctx)
     assert "sms has 0 answers in training" in caplog.text
     assert split.test_end > datetime(2024, 6, 1, tzinfo=UTC)
+
+
+def test_a_search_judges_the_arms_that_can_be_learned_by_their_validation_loss(tmp_path: Path) -> None:
+    ctx = context(tmp_path, [MAIL, {**MAIL, "name": "sms", "channel": "sms"}])
+    search = SEARCHES[Task.BEST_CHANNEL](ctx)
+    told: list[tuple[int, float]] = []
+    reached = search.evaluate(ctx.config, lambda step, value: told.append((step, value)))
+    assert told == [(1, reached)]
+    blunt = ctx.config.booster.model_copy(update={"learning_rate": 0.001})
+    assert search.evaluate(ctx.config.model_copy(update={"booster": blunt}), lambda *_: None) > reached
+    with pytest.raises(OmniError, match="No arm has enough answers"):
+        search.evaluate(ctx.config.model_copy(update={"min_positives": 10**6}), lambda *_: None)
 
 
 def test_an_arm_that_was_never_used_is_named(tmp_path: Path) -> None:
