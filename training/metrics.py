@@ -20,6 +20,8 @@ N_BOOTSTRAP: Final = 500
 ECE_BINS: Final = 10
 LOWER_IS_BETTER: Final = frozenset({"log_loss", "brier", "ece", "revenue_rmse", "revenue_mae"})
 """Metrics of which less is more; of every other metric, more is more."""
+NEARER_TO_ZERO: Final = frozenset({"revenue_bias"})
+"""Metrics that may be missed on either side."""
 CUSTOMER_VALUE, OFFER_COST, CONTACT_COST = 200.0, 10.0, 1.0
 """Money that a kept customer is worth, that an accepted offer costs, and that reaching somebody costs."""
 _EPSILON: Final = 1e-7
@@ -264,7 +266,14 @@ def macro_mean(statistics: Sequence[Statistic], rows: Sequence[NDArray[np.intp]]
 
 def better(name: str, ours: float, theirs: float) -> bool:
     """Whether `ours` beats `theirs` strictly on the metric of that name."""
-    return ours < theirs if lower_is_better(name) else ours > theirs
+    return badness(name, ours) < badness(name, theirs)
+
+
+def badness(name: str, value: float) -> float:
+    """A number that is the smaller, the better the metric of that name is."""
+    if name.split("/")[0] in NEARER_TO_ZERO:
+        return abs(value)
+    return value if lower_is_better(name) else -value
 
 
 def lower_is_better(name: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from features.vocabulary import Task
-from training.metrics import Metric, lower_is_better
+from training.metrics import Metric, badness
 
 HEADLINES: Final[dict[Task, tuple[str, ...]]] = {
     Task.NEXT_PRODUCT: (
@@ -69,5 +69,5 @@ def _best(name: str, baselines: Mapping[str, Mapping[str, Metric]]) -> str:
     rivals = {rival: values[name].value for rival, values in baselines.items() if name in values}
     if not rivals:
         return ""
-    best = min(rivals, key=rivals.__getitem__) if lower_is_better(name) else max(rivals, key=rivals.__getitem__)
+    best = min(rivals, key=lambda rival: badness(name, rivals[rival]))
     return f"{best} {rivals[best]:.4f}"

@@ -90,6 +90,7 @@ def test_better_knows_which_way_is_up() -> None:
     assert metrics.better("auc", 0.8, 0.7)
     assert metrics.better("log_loss/mailer", 0.3, 0.4)
     assert not metrics.better("log_loss", 0.4, 0.4)
+    assert metrics.better("revenue_bias", -0.1, 0.3) and not metrics.better("revenue_bias", -0.3, 0.1)
 
 
 def test_profit_is_best_where_only_churners_are_reached() -> None:
