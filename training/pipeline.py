@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ValidationError
 
@@ -22,6 +22,9 @@ from training.gates import PolicyGain
 from training.metrics import Metric, bootstrap_mean
 from training.results import PolicyEvidence, Progress, TrainContext, TrainedModel
 from training.tracking import CHAMPION, EVALUATION_FILE, FIGURES_FILE, ModelVersion, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -224,12 +227,23 @@ def _record(run: Run, trained: TrainedModel, settings: Settings, config: BaseMod
 
 
 def _rescore_champion(run: Run, trained: TrainedModel, settings: Settings) -> None:
-    """Put the champion's scores on the challenger's own test rows beside the challenger's: the gates compare pairs."""
+    """Put the champion's scores on the challenger's own test rows beside the challenger's: the gates compare pairs.
+
+    A champion that was itself measured on these rows stands by what was measured then: its files know how the test period
+    ended, as what serves should (what was popular in it, for example), and would score its rows too well.
+    """
     champion = tracking.by_alias(settings, trained.task, CHAMPION)
     if champion is None or trained.rescore is None or trained.evaluation is None:
         return
+    measured = tracking.run_table(settings, champion.run_id, EVALUATION_FILE)
+    if measured is not None and _rows(measured) == _rows(trained.evaluation):
+        return
     scores = trained.rescore(tracking.local_model(settings, champion))
     run.log_table(trained.evaluation.assign(score=scores), registry.rescored_file(champion.version))
+
+
+def _rows(evaluation: "pd.DataFrame") -> set[tuple[str, str]]:
+    return set(zip(evaluation["key"], evaluation["part"], strict=True))
 
 
 def _compare_policies(run: Run, policy: PolicyEvidence, task: Task, settings: Settings) -> None:

@@ -132,6 +132,17 @@ def test_a_challenger_is_refused_forced_and_rolled_back(first, settings) -> None
     assert tracking.by_alias(settings, Task.CHURN, tracking.CHAMPION).version == 1
 
 
+def test_a_champion_is_scored_again_only_on_rows_that_it_was_not_measured_on(first, settings) -> None:
+    same = pipeline.train(Task.CHURN, settings, [*SMALL, "booster.max_rounds=2"])
+    assert tracking.run_table(settings, same.run_id, registry.rescored_file(1)) is None
+    other = pipeline.train(Task.CHURN, settings, [*SMALL, "horizon_days=10"])
+    rescored = tracking.run_table(settings, other.run_id, registry.rescored_file(1))
+    ours = tracking.run_table(settings, other.run_id, tracking.EVALUATION_FILE)
+    assert rescored is not None and ours is not None
+    assert rescored["key"].tolist() == ours["key"].tolist()
+    assert (rescored["score"] != ours["score"]).mean() > 0.9
+
+
 def test_the_best_channel_file_stands_alone(settings, tmp_path) -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(400, 2)).astype(np.float32)
