@@ -132,9 +132,7 @@ def _make_journeys(
     )
 
 
-def _paths(
-    connection: duckdb.DuckDBPyConnection, config: ReportConfig, bundles: list[int], seed: int
-) -> pd.DataFrame:
+def _paths(connection: duckdb.DuckDBPyConnection, config: ReportConfig, bundles: list[int], seed: int) -> pd.DataFrame:
     n = config.max_steps
     connection.execute(
         f"""CREATE OR REPLACE TEMP VIEW named_paths AS
@@ -215,9 +213,7 @@ def _customer_value(connection: duckdb.DuckDBPyConnection, seed: int) -> dict[st
         FROM buyers GROUP BY bundle ORDER BY bundle
         """
     ).df()
-    found = sampled_ratios(
-        sums, {OMNICHANNEL: ("several_spent", "several_n"), SINGLE: ("one_spent", "one_n")}, seed
-    )
+    found = sampled_ratios(sums, {OMNICHANNEL: ("several_spent", "several_n"), SINGLE: ("one_spent", "one_n")}, seed)
     return {
         **{name: sampled.metric() for name, sampled in found.items()},
         "difference": found[OMNICHANNEL].minus(found[SINGLE]).metric(),
