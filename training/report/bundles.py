@@ -3,7 +3,7 @@
 A bundle holds customers by hash, so its sums are as independent as the customers' own, and the interval is theirs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,7 @@ def sampled_ratios(sums: pd.DataFrame, ratios: Mapping[str, Ratio], seed: int = 
 
 
 def share_metrics(
-    rows: pd.DataFrame, key: str, bundles: Sequence[int], part: str = "part", whole: str = "whole", seed: int = 0
+    rows: pd.DataFrame, key: str, bundles: list[int], part: str = "part", whole: str = "whole", seed: int = 0
 ) -> dict[str, Metric]:
     """The share `part` / `whole` of every key, from rows of key, bundle, part, whole.
 

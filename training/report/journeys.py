@@ -1,12 +1,4 @@
-"""The timeline in, the journey audit out: paths, handovers, where journeys end, a funnel, purchases over channels.
-
-A journey is a customer's touches from the first one to a purchase, which ends it, or to a silence of `silence_days`. A
-touch is an event of the configured kinds: what the customer did, and what was sent or shown to them. A purchase is an
-order (see scan.py). At one moment contacts come before what the customer did, and the purchase comes last. A step of the
-path is a touchpoint (a channel, or a channel and a kind); the same one in a row is one step, and the purchase's channel is
-the last one of a journey that ends with it. Journeys count by their beginning; one that is not over at the log's end is
-counted as open and is in no share.
-"""
+"""The table of journeys in, the audit out: paths, handovers, where journeys end, a funnel, purchases over channels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,15 +8,14 @@ from typing import Any, Final
 import duckdb
 import pandas as pd
 
-from features.vocabulary import CONTACT_KINDS, EventKind
-from training.labels import _days
+from features.vocabulary import CHANNELS
 from training.metrics import Metric
 from training.report.bundles import sampled_ratios, share_metrics
 from training.report.config import ReportConfig
-from training.report.scan import Period, kind_list
+from training.report.journey_table import CHANNEL_LIST, make_journeys
+from training.report.scan import Period
 
 STEP: Final = " > "
-_ORDER: Final = "moment, bought, pushed DESC, touch, kind"
 OMNICHANNEL: Final = "several channels"
 SINGLE: Final = "one channel"
 
@@ -56,10 +47,10 @@ def audit_journeys(
     connection: duckdb.DuckDBPyConnection, config: ReportConfig, period: Period, log_end: datetime, seed: int = 0
 ) -> JourneyAudit:
     """The audit of the journeys that begin in `period`; the log is known until `log_end`."""
-    _make_journeys(connection, config, period, log_end)
+    make_journeys(connection, config, period, log_end)
     told = connection.execute(
         """SELECT count(*) FILTER (done) AS journeys, count(*) FILTER (bought) AS purchases,
-                  count(*) FILTER (NOT done) AS open, count(DISTINCT customer_id) AS customers FROM journeys"""
+                  count(*) FILTER (NOT done) AS open, count(DISTINCT customer) AS customers FROM journeys"""
     ).df()
     counts = {name: int(told[name].iloc[0]) for name in ("customers", "journeys", "purchases", "open")}
     sums = connection.execute(
@@ -84,52 +75,9 @@ def audit_journeys(
 
 def default_period(log_start: datetime, log_end: datetime, config: ReportConfig) -> Period:
     """All of the log but its last `silence_days`: later journeys are known to be over only if they ended with a purchase."""
-    late = log_end - timedelta(days=config.silence_days)
-    return Period(log_start, late if late > log_start else log_end)
-
-
-def _make_journeys(
-    connection: duckdb.DuckDBPyConnection, config: ReportConfig, period: Period, log_end: datetime
-) -> None:
-    """Tables `steps` (a row per touch) and `journeys`, both of the period."""
-    touch = "channel" if config.touchpoint == "channel" else "channel || ' ' || kind"
-    kinds = [kind for kind in config.kinds if kind != EventKind.PURCHASE]
-    connection.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE steps AS
-        WITH touches AS (
-            SELECT DISTINCT customer_id, occurred_at AS moment, channel, kind, false AS bought, 0.0::DOUBLE AS value,
-                   kind IN ({kind_list(CONTACT_KINDS)}) AS pushed
-            FROM timeline WHERE kind IN ({kind_list(kinds)})
-            UNION ALL
-            SELECT customer_id, moment, channel, '{EventKind.PURCHASE}', true, value, false FROM orders
-        ), named AS (
-            SELECT *, {touch} AS touch FROM touches
-        ), marked AS (
-            SELECT *, coalesce(moment - lag(moment) OVER w >= {_days(config.silence_days)} OR lag(bought) OVER w, true) AS first
-            FROM named WINDOW w AS (PARTITION BY customer_id ORDER BY {_ORDER})
-        ), numbered AS (
-            SELECT *, sum(first::INT) OVER (PARTITION BY customer_id ORDER BY {_ORDER} ROWS UNBOUNDED PRECEDING) AS journey
-            FROM marked
-        )
-        SELECT *, min(moment) OVER (PARTITION BY customer_id, journey) AS started,
-               lag(touch) OVER (PARTITION BY customer_id, journey ORDER BY {_ORDER}) IS DISTINCT FROM touch AS changed
-        FROM numbered QUALIFY started >= $start AND started < $end
-        """,
-        {"start": period.start, "end": period.end},
-    )
-    connection.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE journeys AS
-        SELECT customer_id, journey, bundle(customer_id) AS bundle, bool_or(bought) AS bought, sum(value) AS value,
-               bool_or(bought) OR max(moment) + {_days(config.silence_days)} <= $log_end AS done,
-               count(DISTINCT moment)::INT AS n_touches, count(DISTINCT channel)::INT AS n_channels,
-               (epoch_us(max(moment)) - epoch_us(min(moment))) / 86400000000.0 AS days,
-               list(touch ORDER BY {_ORDER}) FILTER (changed) AS path
-        FROM steps GROUP BY customer_id, journey
-        """,
-        {"log_end": log_end},
-    )
+    first, last = (moment.replace(hour=0, minute=0, second=0, microsecond=0) for moment in (log_start, log_end))
+    late = last - timedelta(days=config.silence_days)
+    return Period(first, late if late > first else log_end)
 
 
 def _paths(connection: duckdb.DuckDBPyConnection, config: ReportConfig, bundles: list[int], seed: int) -> pd.DataFrame:
@@ -186,16 +134,12 @@ def _funnel(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     """Channels on which products are viewed; a journey is in a column if it is in the one before too."""
     return connection.execute(
         f"""
-        WITH reached AS (
-            SELECT s.channel, bool_or(s.kind = '{EventKind.VIEW}') AS viewed,
-                   bool_or(s.kind = '{EventKind.ADD_TO_CART}') AS carted, bool_or(s.bought) AS bought,
-                   any_value(j.bought) AS anywhere
-            FROM steps s JOIN journeys j USING (customer_id, journey) WHERE j.done
-            GROUP BY s.customer_id, s.journey, s.channel
-        )
-        SELECT channel, count(*) AS viewed, count(*) FILTER (carted) AS in_cart,
-               count(*) FILTER (carted AND bought) AS bought, count(*) FILTER (anywhere) AS bought_anywhere
-        FROM reached WHERE viewed GROUP BY channel ORDER BY viewed DESC, channel
+        SELECT channel, count(*) AS viewed, count(*) FILTER (in_cart_on & bit <> 0) AS in_cart,
+               count(*) FILTER (in_cart_on & bit <> 0 AND bought_on & bit <> 0) AS bought,
+               count(*) FILTER (bought) AS bought_anywhere
+        FROM journeys JOIN (SELECT unnest([{CHANNEL_LIST}]) AS channel, unnest(range({len(CHANNELS)})) AS place) ON true,
+             LATERAL (SELECT 1::BIGINT << place AS bit)
+        WHERE done AND viewed_on & bit <> 0 GROUP BY channel ORDER BY viewed DESC, channel
         """
     ).df()
 
@@ -204,7 +148,7 @@ def _customer_value(connection: duckdb.DuckDBPyConnection, seed: int) -> dict[st
     sums = connection.execute(
         """
         WITH buyers AS (
-            SELECT bundle, customer_id, sum(value) AS spent, bool_or(n_channels > 1) AS several
+            SELECT bundle, customer, sum(value) AS spent, bool_or(n_channels > 1) AS several
             FROM journeys WHERE bought GROUP BY ALL
         )
         SELECT bundle, coalesce(sum(spent) FILTER (several), 0) AS several_spent,

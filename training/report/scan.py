@@ -11,9 +11,9 @@ from typing import Final
 import duckdb
 
 from features.vocabulary import EventKind
-from training.labels import _list, _scan
+from training.labels import _list, _text
 
-MEMORY: Final = "1GB"
+MEMORY: Final = "600MB"
 """What DuckDB may take; beyond it, it works on disk."""
 N_BUNDLES: Final = 4_096
 """Customers fall by hash into so many bundles, which are what intervals draw: however many customers, as fast."""
@@ -45,8 +45,10 @@ def timeline_connection(timeline: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """
     with tempfile.TemporaryDirectory(prefix="omni-report-") as folder, duckdb.connect() as connection:
         connection.execute(f"SET TimeZone = 'UTC'; SET threads = 2; SET memory_limit = '{MEMORY}'")
-        connection.execute(f"SET temp_directory = '{folder}'; SET preserve_insertion_order = false")
-        connection.execute(f"CREATE TEMP VIEW timeline AS SELECT * FROM {_scan(timeline)}")
+        connection.execute(f"SET temp_directory = '{folder}'")
+        connection.execute(
+            f"CREATE TEMP VIEW timeline AS FROM read_parquet({_text(str(timeline))}, file_row_number = true)"
+        )
         connection.execute(f"CREATE TEMP MACRO bundle(customer) AS (hash(customer) % {N_BUNDLES})::INT")
         connection.execute(
             f"""
@@ -58,6 +60,19 @@ def timeline_connection(timeline: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             """
         )
         yield connection
+
+
+def customer_ranges(connection: duckdb.DuckDBPyConnection, n_rows: int) -> list[tuple[str, str | None]]:
+    """Half-open ranges of customer ids, the last one open, which together hold everybody: about `n_rows` events each.
+
+    That is so because the timeline lies in the order of customers, which also lets a range be read without the rest.
+    """
+    found = connection.execute(
+        "SELECT DISTINCT customer_id FROM timeline WHERE file_row_number % $n = 0 AND file_row_number > 0 ORDER BY ALL",
+        {"n": n_rows},
+    ).fetchall()
+    borders: list[str] = ["", *(str(customer) for (customer,) in found)]
+    return list(zip(borders, [*borders[1:], None], strict=True))
 
 
 def kind_list(kinds: Sequence[EventKind]) -> str:

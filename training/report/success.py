@@ -30,7 +30,7 @@ MEASURES: Final[dict[str, tuple[Ratio, str]]] = {
         "purchases less returns, per customer who acted or was contacted",
     ),
     "contacts_per_customer": (("contacts", "customers"), "sends and impressions, per such customer"),
-    "cost_per_customer": (("cost", "customers"), "what contacts cost, per such customer; where no cost is known, none"),
+    "cost_per_customer": (("cost", "customers"), "what contacts cost, per such customer"),
     "unsubscribe_rate": (("unsubscribed", "contacted"), "of those contacted, the share who unsubscribed"),
 }
 """Name to the sums that are divided, and its meaning."""
@@ -82,11 +82,14 @@ def measure_success(
     meanings = {name: meaning for name, (_, meaning) in MEASURES.items()}
     both = {f"{name}@{w}": (f"{above}_{w}", f"{below}_{w}") for name, (above, below) in ratios.items() for w in (0, 1)}
     found = sampled_ratios(sums, both, seed)
+    counts = {name: float(sums[f"{name}_0"].sum()) for name in COUNTS}
+    if counts["cost_unknown"] == counts["contacts"]:
+        ratios.pop("cost_per_customer")
     measures = [
         _measure(name, meanings.get(name, ENGAGEMENT_MEANING), found[f"{name}@0"], found[f"{name}@1"], reach)
         for name in ratios
     ]
-    return Success(period, tuple(measures), {name: float(sums[f"{name}_0"].sum()) for name in COUNTS})
+    return Success(period, tuple(measures), counts)
 
 
 def make_contacts(connection: duckdb.DuckDBPyConnection, config: ReportConfig, start: datetime, end: datetime) -> None:
@@ -185,7 +188,7 @@ def _channel_sums(connection: duckdb.DuckDBPyConnection, period: Period) -> pd.D
     )
     rows = connection.execute("SELECT * FROM messages").df()
     wide = rows.pivot_table(index="bundle", columns=["channel", "w"], values=["sent", "answered"], aggfunc="sum")
-    wide.columns = pd.Index([f"{what}_{channel}_{w}" for what, channel, w in wide.columns])
+    wide.columns = pd.Index(["_".join(map(str, name)) for name in wide.columns.to_flat_index()])
     names = [f"{what}_{one}_{w}" for one in rows["channel"].unique() for what in ("sent", "answered") for w in (0, 1)]
     return wide.reindex(columns=names).fillna(0.0).reset_index()
 
