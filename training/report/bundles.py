@@ -4,6 +4,7 @@ A bundle holds customers by hash, so its sums are as independent as the customer
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from training.metrics import Metric, Sampled, Statistic, resample
 
+_TAIL: Final = 0.025
 Ratio = tuple[str, str]
 """Columns of the sums: what is divided by what."""
 
@@ -37,7 +39,8 @@ def share_metrics(
 ) -> dict[str, Metric]:
     """The share `part` / `whole` of every key, from rows of key, bundle, part, whole.
 
-    `bundles` are all that could have had the key: those that have not count as zeros.
+    `bundles` are all that could have had the key: those that have not count as zeros. Where all or none did, draws tell
+    nothing, and the interval is the exact binomial one (Clopper and Pearson) over the bundles that have the key.
     """
     tables = {
         name: rows.pivot_table(index="bundle", columns=key, values=name, aggfunc="sum").reindex(bundles).fillna(0.0)
@@ -45,4 +48,12 @@ def share_metrics(
     }
     statistics = {str(name): ratio(tables[part][name], tables[whole][name]) for name in tables[whole].columns}
     found = resample(statistics, np.asarray(bundles), seed=seed)
-    return {name: sampled.metric() for name, sampled in found.items()}
+    n_with = (tables[whole] > 0).sum()
+    return {name: _known(sampled.metric(), int(n_with[name])) for name, sampled in found.items()}
+
+
+def _known(share: Metric, n: int) -> Metric:
+    bound = _TAIL ** (1 / n) if n else float("nan")
+    if share.value == 1.0:
+        return Metric(1.0, bound, 1.0)
+    return Metric(0.0, 0.0, 1.0 - bound) if share.value == 0.0 else share

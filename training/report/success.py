@@ -188,7 +188,7 @@ def _channel_sums(connection: duckdb.DuckDBPyConnection, period: Period) -> pd.D
     )
     rows = connection.execute("SELECT * FROM messages").df()
     wide = rows.pivot_table(index="bundle", columns=["channel", "w"], values=["sent", "answered"], aggfunc="sum")
-    wide.columns = pd.Index(["_".join(map(str, name)) for name in wide.columns.to_flat_index()])
+    wide.columns = pd.Index(["_".join(map(str, name)) for name in wide.columns.tolist()])
     names = [f"{what}_{one}_{w}" for one in rows["channel"].unique() for what in ("sent", "answered") for w in (0, 1)]
     return wide.reindex(columns=names).fillna(0.0).reset_index()
 

@@ -43,7 +43,7 @@ def as_text(report: "Report") -> Any:
     for title, headings, rows in shown_tables(report):
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for place, heading in enumerate(headings):
-            table.add_column(heading, justify="right" if place else "left", no_wrap=bool(place))
+            table.add_column(heading, justify="right" if place else "left", no_wrap=heading != "path")
         for row in rows:
             table.add_row(*row)
         parts += [table, ""]
@@ -146,8 +146,8 @@ def _handovers(journeys: "JourneyAudit") -> Shown:
         [str(one), f"{n:,}", *(f"{shares[str(one), to]:.0%}" if (str(one), to) in shares else "·" for to in targets)]
         for one, n in order.head(SHOWN_ROWS).items()
     ]
-    title = "Handovers within journeys, share of the touchpoint's own"
-    return Shown(title, ["from", "handovers", *(f"to {to}" for to in targets)], rows)
+    title = "Handovers within journeys: from the row's touchpoint to the column's, share of the row"
+    return Shown(title, ["from", "handovers", *(str(to) for to in targets)], rows)
 
 
 def _form(measure: str) -> Callable[[float], str]:
