@@ -11,7 +11,8 @@ def is_held_out(customer_id: str, rules: Rules) -> bool:
     """Whether the customer's hash, keyed with `rules.holdout_name`, falls into `rules.holdout_share`.
 
     The same on every machine and after every restart, and independent of every other hash that decides something here.
-    A larger share keeps everybody who was held out under the smaller one; another name draws anew.
+    A larger share keeps everybody who was held out under the smaller one; another name draws anew. An anonymous visitor
+    who logs in is from then on where the customer is that they turn out to be.
     """
     digest = hashlib.blake2b(
         customer_id.encode(), digest_size=8, key=rules.holdout_name.encode(), person=b"omni-holdout"

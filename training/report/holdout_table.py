@@ -18,10 +18,15 @@ def make_members(connection: duckdb.DuckDBPyConnection, period: Period) -> str |
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE flagged AS
-        SELECT customer_id, occurred_at AS moment, event_id, json_extract_string(properties, '$.holdout.name') AS name,
-               json_extract_string(properties, '$.holdout.held_out') = 'true' AS held_out,
-               try_cast(json_extract_string(properties, '$.holdout.share') AS DOUBLE) AS share
-        FROM timeline WHERE kind = '{EventKind.DECISION}' AND occurred_at < $end AND properties LIKE '%"holdout"%'
+        WITH told AS (
+            SELECT customer_id, occurred_at AS moment, event_id,
+                   json_extract_string(properties, ['$.holdout.name', '$.holdout.held_out', '$.holdout.share']) AS flag
+            FROM timeline
+            WHERE kind = '{EventKind.DECISION}' AND occurred_at < $end AND contains(properties, '"holdout"')
+        )
+        SELECT customer_id, moment, event_id, flag[1] AS name, flag[2] = 'true' AS held_out,
+               try_cast(flag[3] AS DOUBLE) AS share
+        FROM told
         """,
         {"end": period.end},
     )

@@ -23,7 +23,7 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem
 table { border-collapse: collapse; margin: .5rem 0 2rem; font-variant-numeric: tabular-nums }
 th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #e3e6ea }
 th:first-child, td:first-child { text-align: left }
-figure { display: inline-block; margin: 0 1rem 1rem 0 } img { max-width: 100% }
+figure { display: inline-block; width: 48%; margin: 0 } img { max-width: 100% }
 .note { background: #fff6dd; padding: .5rem 1rem; border-left: 4px solid #d9a400 } dt { font-weight: 600 }
 .wide { overflow-x: auto }
 """
@@ -79,10 +79,6 @@ def as_html(report: Report) -> str:
     """The page: notes, tables, plots (embedded), and what every word means."""
     parts = ["<h1>Customer journeys and measured success</h1>"]
     parts += [f'<p class="note">{html.escape(note)}</p>' for note in report.notes]
-    parts += [
-        f'<figure><img alt="{html.escape(title)}" src="data:image/png;base64,{_png(figure)}"></figure>'
-        for title, figure in _figures(report)
-    ]
     for title, headings, rows in shown_tables(report):
         head = "".join(f"<th>{html.escape(text)}</th>" for text in headings)
         body = "".join("<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in rows)

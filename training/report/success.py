@@ -97,12 +97,13 @@ def make_contacts(connection: duckdb.DuckDBPyConnection, config: ReportConfig, s
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE contacts AS
-        WITH decided AS (
-            SELECT customer_id, decision_id, any_value(json_extract_string(properties, '$.arm')) AS arm
-            FROM timeline WHERE kind = '{EventKind.DECISION}' GROUP BY ALL
-        ), sent AS (
+        WITH sent AS (
             SELECT customer_id, occurred_at AS moment, channel, kind, properties, decision_id
             FROM timeline WHERE kind IN ({kind_list(CONTACT_KINDS)}) AND occurred_at >= $start AND occurred_at < $end
+        ), decided AS (
+            SELECT customer_id, decision_id, any_value(json_extract_string(properties, '$.arm')) AS arm
+            FROM timeline SEMI JOIN sent USING (customer_id, decision_id)
+            WHERE kind = '{EventKind.DECISION}' GROUP BY ALL
         )
         SELECT s.customer_id, s.moment, s.channel, s.kind, {contact_cost(config)} AS cost
         FROM sent s LEFT JOIN decided d USING (customer_id, decision_id)

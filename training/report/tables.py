@@ -75,9 +75,9 @@ def percent(share: float) -> str:
 def _success(success: "Success") -> Shown:
     rows = []
     for m in success.measures:
-        form = _form(m.name)
-        told = [_value(m.now, form), _interval(m.now, form), _value(m.before, form), _value(m.change, form)]
-        rows.append([m.name, *told, _interval(m.change, form)])
+        form, change = _forms(m.name)
+        told = [_value(m.now, form), _interval(m.now, form), _value(m.before, form), _value(m.change, change)]
+        rows.append([m.name, *told, _interval(m.change, change)])
     title = f"Measured success, {success.period}, beside the period before"
     return Shown(title, ["measure", "value", "95 %", "before", "change", "95 %"], rows)
 
@@ -85,9 +85,9 @@ def _success(success: "Success") -> Shown:
 def _holdout(told: "HoldoutReport") -> Shown:
     rows = []
     for c in told.comparisons:
-        form = _form(c.name)
-        values = [_value(metric, form) for metric in (c.contacted, c.held_out, c.difference)]
-        rows.append([c.name, *values, _interval(c.difference, form)])
+        form, change = _forms(c.name)
+        values = [_value(c.contacted, form), _value(c.held_out, form), _value(c.difference, change)]
+        rows.append([c.name, *values, _interval(c.difference, change)])
     for name, metric in (
         ("incremental revenue, all contacted", told.incremental_revenue),
         ("incremental revenue per money spent", told.return_on_spend),
@@ -150,8 +150,11 @@ def _handovers(journeys: "JourneyAudit") -> Shown:
     return Shown(title, ["from", "handovers", *(str(to) for to in targets)], rows)
 
 
-def _form(measure: str) -> Callable[[float], str]:
-    return percent if measure.split("/")[0] in SHARES else number
+def _forms(measure: str) -> tuple[Callable[[float], str], Callable[[float], str]]:
+    """How the measure is written, and how a difference of two is: of shares in percentage points."""
+    if measure.split("/")[0] in SHARES:
+        return percent, lambda share: f"{100 * share:+.1f} pt" if math.isfinite(share) else "–"
+    return number, lambda value: ("+" if value > 0 else "") + number(value)
 
 
 def _value(metric: Metric | None, form: Callable[[float], str]) -> str:
