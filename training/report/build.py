@@ -64,7 +64,7 @@ def build_report(
         asked = period if start or end else default_period(log_start, log_end, config)
         journeys = audit_journeys(connection, config, asked, log_end, seed)
         progress("measures of success")
-        success = measure_success(connection, config, period, log_start, seed)
+        success = measure_success(connection, config, period, Period(log_start, log_end), seed)
         progress("hold-out")
         holdout = compare_with_holdout(connection, config, period, seed)
     return Report(journeys, success, holdout, _definitions(config), _notes(journeys, success, holdout))

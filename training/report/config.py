@@ -33,6 +33,8 @@ class ReportConfig(BaseModel):
     """How many paths are listed."""
     max_steps: int = Field(6, ge=2)
     """A longer path is listed by its last steps."""
+    answer_days: float = Field(7.0, gt=0)
+    """A message is answered by what the customer does on its channel within this many days."""
     arms: Path | None = None
     """The file of best-channel arms that says what a contact costs; left out: training/configs/best-channel.toml."""
     costs: dict[str, float] = {}

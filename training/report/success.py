@@ -13,6 +13,7 @@ import duckdb
 import pandas as pd
 
 from features.vocabulary import CONTACT_KINDS, CUSTOMER_KINDS, RESPONSE_KINDS, EventKind
+from training.labels import _days
 from training.metrics import Metric, Sampled
 from training.report.bundles import Ratio, sampled_ratios
 from training.report.config import ReportConfig
@@ -36,8 +37,8 @@ MEASURES: Final[dict[str, tuple[Ratio, str]]] = {
 """Name to the sums that are divided, and its meaning."""
 ENGAGEMENT: Final = "engagement"
 ENGAGEMENT_MEANING: Final = (
-    "messages answered (opened, clicked, or an outcome; each message once) per message sent in the period; per impression "
-    "on a channel that sends nothing"
+    "of the messages sent in the period (impressions, on a channel that sends none), the share opened, clicked or followed "
+    "by an outcome within {days:g} days; those too young to tell are left out"
 )
 COUNTS: Final = ("customers", "active", "orders", "revenue", "contacts", "cost", "cost_unknown")
 
@@ -70,24 +71,25 @@ def default_success_period(start: datetime | None, end: datetime | None, log_end
 
 
 def measure_success(
-    connection: duckdb.DuckDBPyConnection, config: ReportConfig, period: Period, log_start: datetime, seed: int = 0
+    connection: duckdb.DuckDBPyConnection, config: ReportConfig, period: Period, log: Period, seed: int = 0
 ) -> Success:
-    """The measures of `period` and of the one before it."""
-    reach = [log_start < period.before(times).start + timedelta(days=1) for times in (1, 2)]
+    """The measures of `period` and of the one before it; `log` is what is known."""
+    reach = [log.start < period.before(times).start + timedelta(days=1) for times in (1, 2)]
     make_contacts(connection, config, period.before().start, period.end)
+    _make_messages(connection, config, period, log.end)
     sums = _sums(connection, period)
     channels = _channels(connection)
     parts = [{name: rule for name, (rule, _) in MEASURES.items()}, channels]
     ratios = {name: rule for part in parts for name, rule in part.items()}
     meanings = {name: meaning for name, (_, meaning) in MEASURES.items()}
+    engagement = ENGAGEMENT_MEANING.format(days=config.answer_days)
     both = {f"{name}@{w}": (f"{above}_{w}", f"{below}_{w}") for name, (above, below) in ratios.items() for w in (0, 1)}
     found = sampled_ratios(sums, both, seed)
     counts = {name: float(sums[f"{name}_0"].sum()) for name in COUNTS}
     if counts["cost_unknown"] == counts["contacts"]:
         ratios.pop("cost_per_customer")
     measures = [
-        _measure(name, meanings.get(name, ENGAGEMENT_MEANING), found[f"{name}@0"], found[f"{name}@1"], reach)
-        for name in ratios
+        _measure(name, meanings.get(name, engagement), found[f"{name}@0"], found[f"{name}@1"], reach) for name in ratios
     ]
     return Success(period, tuple(measures), counts)
 
@@ -98,14 +100,14 @@ def make_contacts(connection: duckdb.DuckDBPyConnection, config: ReportConfig, s
         f"""
         CREATE OR REPLACE TEMP TABLE contacts AS
         WITH sent AS (
-            SELECT customer_id, occurred_at AS moment, channel, kind, properties, decision_id
+            SELECT customer_id, occurred_at AS moment, channel, kind, properties, decision_id, campaign_id
             FROM timeline WHERE kind IN ({kind_list(CONTACT_KINDS)}) AND occurred_at >= $start AND occurred_at < $end
         ), decided AS (
             SELECT customer_id, decision_id, any_value(json_extract_string(properties, '$.arm')) AS arm
             FROM timeline SEMI JOIN sent USING (customer_id, decision_id)
             WHERE kind = '{EventKind.DECISION}' GROUP BY ALL
         )
-        SELECT s.customer_id, s.moment, s.channel, s.kind, {contact_cost(config)} AS cost
+        SELECT s.customer_id, s.moment, s.channel, s.kind, s.decision_id, s.campaign_id, {contact_cost(config)} AS cost
         FROM sent s LEFT JOIN decided d USING (customer_id, decision_id)
         """,
         {"start": start, "end": end},
@@ -160,33 +162,45 @@ def _sums(connection: duckdb.DuckDBPyConnection, period: Period) -> pd.DataFrame
             FROM per_customer c LEFT JOIN per_customer n ON n.customer_id = c.customer_id AND n.w = c.w - 1
             GROUP BY c.bundle ORDER BY c.bundle"""
     ).df()
-    return people.merge(_channel_sums(connection, period), on="bundle", how="left").fillna(0.0)
+    return people.merge(_channel_sums(connection), on="bundle", how="left").fillna(0.0)
 
 
-def _channel_sums(connection: duckdb.DuckDBPyConnection, period: Period) -> pd.DataFrame:
-    """A row per bundle: messages sent_<channel>_<w> and answered_<channel>_<w>."""
+def _make_messages(
+    connection: duckdb.DuckDBPyConnection, config: ReportConfig, period: Period, log_end: datetime
+) -> None:
+    """Table `messages`: per channel, bundle and period how many were sent and how many of them were answered.
+
+    An answer carries the message's decision or campaign; where one of the two names none, it comes before the next message.
+    """
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE messages AS
         WITH sends AS (
-            SELECT channel, customer_id, moment, bool_or(kind = '{EventKind.SEND}') OVER (PARTITION BY channel) AS sends,
-                   kind = '{EventKind.SEND}' AS sent
+            SELECT *, kind = '{EventKind.SEND}' AS sent, bool_or(sent) OVER (PARTITION BY channel) AS sends,
+                   lead(moment) OVER (PARTITION BY customer_id, channel, kind ORDER BY moment) AS next
             FROM contacts
         ), answers AS (
-            SELECT customer_id, channel, min(occurred_at) AS moment
-            FROM timeline
-            WHERE kind IN ({kind_list(RESPONSE_KINDS)}) AND occurred_at >= $before AND occurred_at < $end
-            GROUP BY customer_id, channel, coalesce(decision_id, campaign_id, event_id)
+            SELECT customer_id, channel, occurred_at AS at_moment, decision_id AS by_decision, campaign_id AS by_campaign
+            FROM timeline WHERE kind IN ({kind_list(RESPONSE_KINDS)}) AND occurred_at >= $before
         ), told AS (
-            SELECT channel, customer_id, moment, 1 AS sent, 0 AS answered, sends FROM sends WHERE sent = sends
-            UNION ALL SELECT channel, customer_id, moment, 0, 1, false FROM answers
+            SELECT *, EXISTS (
+                SELECT 1 FROM answers a
+                WHERE a.customer_id = s.customer_id AND a.channel = s.channel AND at_moment >= moment
+                  AND at_moment < moment + {_days(config.answer_days)}
+                  AND coalesce(by_decision = decision_id, by_campaign = campaign_id, next IS NULL OR at_moment < next)
+            ) AS answered
+            FROM sends s WHERE sent = sends AND moment + {_days(config.answer_days)} <= $log_end
         )
-        SELECT channel, bundle(customer_id) AS bundle, (moment < $now)::INT AS w, sum(sent)::DOUBLE AS sent,
-               sum(answered)::DOUBLE AS answered, bool_or(sends) AS sends
+        SELECT channel, bundle(customer_id) AS bundle, (moment < $now)::INT AS w, count(*)::DOUBLE AS sent,
+               sum(answered::INT)::DOUBLE AS answered, bool_or(sends) AS sends
         FROM told GROUP BY ALL
         """,
-        {"now": period.start, "before": period.before().start, "end": period.end},
+        {"now": period.start, "before": period.before().start, "log_end": log_end},
     )
+
+
+def _channel_sums(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+    """A row per bundle: messages sent_<channel>_<w> and answered_<channel>_<w>."""
     rows = connection.execute("SELECT * FROM messages").df()
     wide = rows.pivot_table(index="bundle", columns=["channel", "w"], values=["sent", "answered"], aggfunc="sum")
     wide.columns = pd.Index(["_".join(map(str, name)) for name in wide.columns.tolist()])
