@@ -83,6 +83,10 @@ def as_html(report: Report) -> str:
         head = "".join(f"<th>{html.escape(text)}</th>" for text in headings)
         body = "".join("<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in rows)
         parts.append(f'<h2>{html.escape(title)}</h2><div class="wide"><table><tr>{head}</tr>{body}</table></div>')
+    parts += [
+        f'<figure><img alt="{html.escape(title)}" src="data:image/png;base64,{_png(figure)}"></figure>'
+        for title, figure in _figures(report)
+    ]
     told = "".join(
         f"<dt>{html.escape(word)}</dt><dd>{html.escape(text)}</dd>" for word, text in meanings(report).items()
     )
