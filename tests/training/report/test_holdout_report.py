@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_log import CONTACT_COST, DAYS, ORDER_VALUE, SENDS
 
 from training.report.config import ReportConfig
 from training.report.holdout import ADJUSTED, HoldoutReport, compare_with_holdout
@@ -14,13 +15,11 @@ from training.report.scan import Period, timeline_connection
 from training.report.success import make_contacts
 
 Event = Callable[..., dict[str, Any]]
-DAYS, VALUE, COST = 28, 20.0, 0.5 * 4
-"""Of the made log: length, money per order, money spent on contacts per customer contacted."""
 
 
 def compare(path: Path, happened: Event, days: float = DAYS, **changes: Any) -> HoldoutReport | None:
     start = happened("a", 0, "view", "web")["occurred_at"]
-    config = ReportConfig(costs={"email": 0.5}, **changes)
+    config = ReportConfig(costs={"email": CONTACT_COST}, **changes)
     period = Period(start, start + timedelta(days=days))
     with timeline_connection(path) as connection:
         make_contacts(connection, config, period.start, period.end)
@@ -38,7 +37,7 @@ def test_the_intervals_hold_the_known_lift(
     found = compare(write(made(11, lift=lift)), happened, margin_share=0.3)
     assert found is not None
     differences = {one.name: one.difference for one in found.comparisons}
-    truth = lift * VALUE
+    truth = lift * ORDER_VALUE
     for name in ("revenue_per_customer", ADJUSTED):
         assert differences[name].low <= truth <= differences[name].high
     assert differences["orders_per_customer"].low <= lift <= differences["orders_per_customer"].high
@@ -52,7 +51,7 @@ def test_the_intervals_hold_the_known_lift(
     total, spend, margin = found.incremental_revenue, found.return_on_spend, found.margin_on_spend
     assert spend is not None and margin is not None
     assert total.low <= truth * found.customers["contacted"] <= total.high
-    assert spend.low <= truth / COST <= spend.high
+    assert spend.low <= truth / (SENDS * CONTACT_COST) <= spend.high
     assert margin.value == pytest.approx(0.3 * spend.value)
 
 
