@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 
 from features.errors import InputError, MissingError
+from features.freshness import read_note
+from features.log import open_log
 from features.settings import Settings
 from training.report.config import ReportConfig
 from training.report.holdout import NO_HOLDOUT, HoldoutReport, compare_with_holdout
@@ -67,7 +69,8 @@ def build_report(
         success = measure_success(connection, config, period, Period(log_start, log_end), seed)
         progress("hold-out")
         holdout = compare_with_holdout(connection, config, period, seed)
-    return Report(journeys, success, holdout, _definitions(config), _notes(journeys, success, holdout))
+    notes = (*_behind(settings), *_notes(journeys, success, holdout))
+    return Report(journeys, success, holdout, _definitions(config), notes)
 
 
 def _check(period: Period, log_start: datetime, log_end: datetime) -> None:
@@ -80,6 +83,21 @@ def _check(period: Period, log_start: datetime, log_end: datetime) -> None:
         raise InputError(
             f"No event is in {period}.", repair=f"The log reaches from {log_start:%Y-%m-%d} to {log_end:%Y-%m-%d}."
         )
+
+
+def _behind(settings: Settings) -> tuple[str, ...]:
+    """A sentence where the log has moved on since the timeline was made."""
+    note = read_note(settings)
+    if note is None:
+        return ()
+    log = open_log(settings)
+    try:
+        newer = log.last_seq() - note.last_seq
+    finally:
+        log.close()
+    if newer <= 0:
+        return ()
+    return (f"Not in this report: what came after the last build, {newer:,} events. Run: omni features build --force",)
 
 
 def _definitions(config: ReportConfig) -> dict[str, str]:

@@ -8,9 +8,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from made_log import START
 from typer.testing import CliRunner
 
 import omni
+from features.events import events_to_table, parse_events
+from features.freshness import BuildNote, places, write_note
+from features.log import open_log
+from features.settings import Settings
 
 
 @pytest.fixture
@@ -94,6 +99,30 @@ def test_a_bad_key_and_a_missing_timeline_are_one_line(home: Path) -> None:
     result = run()
     assert result.exit_code == 2
     assert "Run: omni features build" in result.stderr
+
+
+def test_events_that_came_after_the_last_build_are_missed_aloud(home: Path) -> None:
+    settings = Settings.from_env({"OMNI_HOME": str(home)})
+    log = open_log(settings)
+    write_note(settings, BuildNote("", "", 0, 0, 0, 0, "", places(settings)))
+    assert not any("Not in this report" in note for note in json.loads(run("--json").stdout)["notes"])
+    events, _ = parse_events(
+        [
+            {
+                "event_id": "late",
+                "occurred_at": "2024-02-01T00:00:00Z",
+                "kind": "visit",
+                "channel": "web",
+                "customer_id": "a",
+            }
+        ],
+        START,
+    )
+    log.append(events_to_table(events))
+    log.close()
+    assert json.loads(run("--json").stdout)["notes"][0].startswith(
+        "Not in this report: what came after the last build, 1 "
+    )
 
 
 def test_without_a_hold_out_it_says_how_to_get_one(
