@@ -69,7 +69,7 @@ def build_report(
         success = measure_success(connection, config, period, Period(log_start, log_end), seed)
         progress("hold-out")
         holdout = compare_with_holdout(connection, config, period, seed)
-    notes = (*_behind(settings), *_notes(journeys, success, holdout))
+    notes = (*_behind(settings), *_notes(journeys, success, holdout, log_end))
     return Report(journeys, success, holdout, _definitions(config), notes)
 
 
@@ -114,9 +114,13 @@ def _definitions(config: ReportConfig) -> dict[str, str]:
     }
 
 
-def _notes(journeys: JourneyAudit, success: Success, holdout: HoldoutReport | None) -> tuple[str, ...]:
+def _notes(
+    journeys: JourneyAudit, success: Success, holdout: HoldoutReport | None, log_end: datetime
+) -> tuple[str, ...]:
     """What the figures cannot tell, in sentences."""
     notes = []
+    if success.period.end > log_end:
+        notes.append(f"The log ends on {log_end:%Y-%m-%d}, before the period does: its figures are of a part of it.")
     if journeys.counts["open"]:
         notes.append(
             f"Journeys that are not over at the log's end are in no share: {journeys.counts['open']:,}"

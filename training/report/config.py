@@ -1,7 +1,7 @@
 """What `omni report` counts and how, in TOML; the defaults suit most logs."""
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,7 +27,7 @@ class ReportConfig(BaseModel):
     """A journey without a purchase is over after this many days without a touch."""
     touchpoint: Literal["channel", "channel_and_kind"] = "channel"
     """What a step of a path is: `email`, or `email click`."""
-    kinds: tuple[EventKind, ...] = TOUCH_KINDS
+    kinds: tuple[EventKind, ...] = Field(TOUCH_KINDS, min_length=1)
     """Kinds of event that are touches, beside the purchase."""
     top_paths: int = Field(15, ge=1, le=200)
     """How many paths are listed."""
@@ -37,7 +37,7 @@ class ReportConfig(BaseModel):
     """A message is answered by what the customer does on its channel within this many days."""
     arms: Path | None = None
     """The file of best-channel arms that says what a contact costs; left out: training/configs/best-channel.toml."""
-    costs: dict[str, float] = {}
+    costs: dict[str, Annotated[float, Field(ge=0)]] = {}
     """Money that one contact costs, by the arm's name or, for contacts that are of no arm, by channel."""
     margin_share: float | None = Field(None, gt=0, le=1)
     """Margin as a share of revenue; with it the return on spend is told in margin too."""

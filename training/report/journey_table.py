@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features.vocabulary import CHANNELS, CONTACT_KINDS, EventKind
+from features.vocabulary import CHANNELS, CUSTOMER_KINDS, EventKind
 from training.report.config import ReportConfig
 from training.report.journey_cut import cut_journeys
 from training.report.scan import Period, customer_ranges, kind_list
@@ -65,14 +65,13 @@ def make_journeys(
 
 def _touches(config: ReportConfig) -> str:
     """SQL for the touches of a range of customers, in the order in which they count."""
-    kinds = [kind for kind in config.kinds if kind != EventKind.PURCHASE]
     touch = "channel" if config.touchpoint == "channel" else "channel || ' ' || kind"
     mine = "customer_id >= $first AND ($next IS NULL OR customer_id < $next)"
     return f"""
         WITH touches AS (
             SELECT DISTINCT customer_id, occurred_at AS moment, channel, kind, false AS bought, 0.0::DOUBLE AS value,
-                   kind IN ({kind_list(CONTACT_KINDS)}) AS pushed
-            FROM timeline WHERE kind IN ({kind_list(kinds)}) AND {mine}
+                   kind NOT IN ({kind_list(CUSTOMER_KINDS)}) AS pushed
+            FROM timeline WHERE kind IN ({kind_list(config.kinds)}) AND kind <> '{EventKind.PURCHASE}' AND {mine}
             UNION ALL
             SELECT customer_id, moment, channel, '{EventKind.PURCHASE}', true, value, false FROM orders WHERE {mine}
         )

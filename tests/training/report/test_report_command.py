@@ -50,6 +50,8 @@ def test_a_person_reads_tables_words_and_what_they_cannot_tell(home: Path) -> No
     for part in ("Measured success", "Against the hold-out 'made-5'", "Paths of", "Where journeys end", "journey: a "):
         assert part in text
     assert "says nothing about what another channel would do" in " ".join(text.split())
+    assert "before the period does" not in text
+    assert "The log ends on 2024-03-28, before the period does" in run("--to", "2024-04-05").stdout
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
