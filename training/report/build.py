@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -119,7 +119,7 @@ def _notes(
 ) -> tuple[str, ...]:
     """What the figures cannot tell, in sentences."""
     notes = []
-    if success.period.end > log_end:
+    if success.period.end - timedelta(days=1) > log_end:
         notes.append(f"The log ends on {log_end:%Y-%m-%d}, before the period does: its figures are of a part of it.")
     if journeys.counts["open"]:
         notes.append(

@@ -64,6 +64,8 @@ def number(value: float) -> str:
     if not math.isfinite(value):
         return "–"
     size = abs(value)
+    if size == 0:
+        return "0"
     return f"{value:,.0f}" if size >= 10_000 else f"{value:,.2f}" if size >= 1 else f"{value:.4f}"
 
 

@@ -16,6 +16,7 @@ from features.events import events_to_table, parse_events
 from features.freshness import BuildNote, places, write_note
 from features.log import open_log
 from features.settings import Settings
+from training.report.tables import number
 
 
 @pytest.fixture
@@ -52,6 +53,14 @@ def test_a_person_reads_tables_words_and_what_they_cannot_tell(home: Path) -> No
     assert "says nothing about what another channel would do" in " ".join(text.split())
     assert "before the period does" not in text
     assert "The log ends on 2024-03-28, before the period does" in run("--to", "2024-04-05").stdout
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (0.25, "0.2500"), (-7.126, "-7.13"), (9_999.5, "9,999.50"), (12_345.6, "12,346"), (float("nan"), "–")],
+)
+def test_figures_are_as_long_as_it_takes(value: float, text: str) -> None:
+    assert number(value) == text
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
