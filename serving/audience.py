@@ -15,20 +15,23 @@ from features.log import open_log
 from features.settings import Settings
 from features.signals import compute_signals
 from features.state import StateBatch
+from features.vocabulary import Columns
 from serving.bulk import customer_ids, parts
 from serving.expression import select
+from serving.holdout import is_held_out
 from serving.runtime import Runtime, Watcher, house_rules
 from serving.segments import add_deciles, segment_table
 
 
 @dataclass(frozen=True)
 class AudienceReport:
-    """Who was chosen of how many."""
+    """Who was chosen of how many; `held_out` fulfil the condition and were left out, because nobody may contact them."""
 
     path: Path
     where: str
     customers: int
     chosen: int
+    held_out: int
     seconds: float
     lifecycle: dict[str, int] = field(default_factory=dict)
 
@@ -36,7 +39,7 @@ class AudienceReport:
 def export_audience(
     settings: Settings, where: str, out: Path, *, progress: Callable[[str], None] = lambda _: None
 ) -> AudienceReport:
-    """Write everybody of the timeline who fulfils `where` to `out`, Parquet or CSV by its ending.
+    """Write everybody of the timeline who fulfils `where` and is in no hold-out to `out`, Parquet or CSV by its ending.
 
     Raises InputError for a condition or a path that cannot be used, MissingError where timeline or store is missing.
     """
@@ -52,13 +55,16 @@ def export_audience(
         table = audience_table(runtime, ids, progress)
     finally:
         runtime.log.close()
-    chosen = table[select(table, where)]
+    found = table[select(table, where)]
+    kept_back = np.array([is_held_out(one, runtime.rules) for one in found[Columns.CUSTOMER_ID]], dtype=np.bool_)
+    chosen = found[~kept_back]
     write(chosen, out)
     return AudienceReport(
         path=out,
         where=where,
         customers=len(table),
         chosen=len(chosen),
+        held_out=int(kept_back.sum()),
         seconds=round(time.perf_counter() - started, 3),
         lifecycle=dict(Counter(chosen["lifecycle"]).most_common()),
     )

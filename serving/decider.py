@@ -21,6 +21,7 @@ from features.state import StateBatch
 from features.vocabulary import NOTHING, Channel, EventKind, Task
 from serving.catalogue import Catalogue
 from serving.contacts import NOTHING_ARM, allowed_values, check_arms, contact_facts, known_gains, score_arms
+from serving.holdout import hold_back, holdout_flag, holdout_reason, is_held_out
 from serving.models import Bundle
 from serving.policy import Choice, choose
 from serving.ranking import product_to_offer
@@ -105,6 +106,9 @@ class Decider:
         facts = contact_facts(live.state)
         hours = customer_hours(live.scored, self.population_hours)
         checked, moments = check_arms(channel.arms, facts, hours, self.rules, as_of_s, channels=request.channels)
+        held_out = is_held_out(live.customer_id, self.rules)
+        if held_out:
+            checked = hold_back(checked, self.rules)
         gains = known_gains(channel.arms, scores.gains, facts)
         values = allowed_values(checked, scores.arms, gains, self.rules)
         models = self._versions()
@@ -129,7 +133,14 @@ class Decider:
             product=scores.product if sends else None,
             response_probability=probability,
             churn_probability=scores.churn,
-            reasons=[*not_personal(live), *self._reasons(choice, arm, checked, values, scores, send_at_s)],
+            reasons=[
+                *not_personal(live),
+                *(
+                    [holdout_reason(self.rules)]
+                    if held_out
+                    else self._reasons(choice, arm, checked, values, scores, send_at_s)
+                ),
+            ],
             arms=score_arms(checked, scores.arms, gains, self.rules, choice.chances),
         )
         return Decision(answer, self._event(answer, live, scores, choice, request))
@@ -194,6 +205,7 @@ class Decider:
             "feature_service": card.feature_service,
             "state_version": live.version,
             "signals_float32_base64": base64.b64encode(scores.signals.astype("<f4").tobytes()).decode(),
+            **holdout_flag(live.customer_id, self.rules),
         }
         if answer.send_at is not None:
             properties["send_at"] = answer.send_at.isoformat()

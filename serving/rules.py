@@ -67,6 +67,10 @@ class Rules(_Part):
     """How sharply the rest follow the expected value, in money: smaller is sharper."""
     bucket_minutes: int = Field(10, ge=1, le=1440)
     """Within one such stretch of time every channel gets the same decision."""
+    holdout_share: float = Field(0.0, ge=0, lt=1)
+    """Share of the customers who are never contacted, drawn by chance, to measure against; see serving/holdout.py."""
+    holdout_name: str = Field("holdout", pattern=r"^[ -~]{1,64}$")
+    """What they are drawn with: the same name always draws the same customers, a new one draws anew."""
 
     @field_validator("time_zone")
     @classmethod

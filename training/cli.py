@@ -1,4 +1,4 @@
-"""The commands around models: `omni train`, `models`, `promote`, `rollback`, `benchmark …`."""
+"""The commands around models: `omni train`, `models`, `promote`, `rollback`, `benchmark …`; and `omni report`."""
 
 import os
 from pathlib import Path
@@ -10,6 +10,7 @@ import features.cli
 from features.console import JsonOption, emit, step
 from features.settings import Settings
 from features.vocabulary import Task
+from training.report.cli import report
 
 TaskArgument = Annotated[Task, typer.Argument(help="next-product, churn or best-channel.")]
 ReportOption = Annotated[Path | None, typer.Option("--report", help="Write the report here as one JSON object.")]
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
     features.cli.register_benchmarks(group)
     group.command("win-back")(benchmark_win_back)
     app.add_typer(group, name="benchmark", no_args_is_help=True)
+    app.command("report")(report)
 
 
 def train(

@@ -1,4 +1,4 @@
-"""Test rows with labels and scores in, matplotlib figures out: calibration, lift, importance, values of policies."""
+"""Test rows with labels and scores in, matplotlib figures out: calibration, lift, importance, values, shares."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from training.metrics import CONTACT_COST, CUSTOMER_VALUE, OFFER_COST, Metric, probability_bins
 
@@ -82,6 +82,30 @@ def policy_values(values: Mapping[str, Metric], title: str) -> Figure:
         axes.plot([metric.low, metric.high], [row, row], color=f"C{row}")
         axes.plot([metric.value], [row], marker="o", color=f"C{row}")
     axes.set_yticks(range(len(values)), list(values))
+    return figure
+
+
+def intervals(names: Sequence[str], rows: ArrayLike, x: str, title: str) -> Figure:
+    """Values with their intervals, `rows` (n, 3) of value, low and high, one under the other."""
+    figure, axes = _figure(x, "", title)
+    for row, (value, low, high) in enumerate(np.asarray(rows, dtype=np.float64)):
+        axes.plot([low, high], [row, row], color="C0")
+        axes.plot([value], [row], marker="o", color="C0")
+    axes.axvline(0.0, color="grey", linewidth=1)
+    axes.set_yticks(range(len(names)), list(names))
+    axes.invert_yaxis()
+    return figure
+
+
+def matrix(shares: pd.DataFrame, x: str, y: str, title: str) -> Figure:
+    """Shares as shades, a row and a column per name, with the larger ones written out."""
+    figure, axes = _figure(x, y, title)
+    axes.imshow(shares.to_numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(shares.shape[1]), list(shares.columns), rotation=45, ha="right")
+    axes.set_yticks(range(shares.shape[0]), list(shares.index))
+    for (row, column), share in np.ndenumerate(shares.to_numpy()):
+        if share >= 0.01:
+            axes.text(column, row, f"{share:.0%}", ha="center", va="center", color="white" if share > 0.5 else "black")
     return figure
 
 

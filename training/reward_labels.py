@@ -43,8 +43,9 @@ def decision_entities(
 ) -> pd.DataFrame:
     """customer_id, as_of, arm, pscore, label (the reward), sent, key: a row per decision whose window ends by `data_end`.
 
-    Decisions are events of that kind whose properties hold `arm` and `pscore`; others are left out. `costs` maps an arm
-    to the money that sending it takes.
+    Decisions are events of that kind whose properties hold `arm` and `pscore`; others are left out, and so are those of
+    customers in a hold-out: nothing was all that could happen to them, so they are no draw between the arms, and their
+    chance of 1 would count too little for every other arm. `costs` maps an arm to the money that sending it takes.
     """
     ours = "AND r.decision_id = d.decision_id" if reward.attributed else ""
     responses = _list([kind.value for kind in RESPONSE_KINDS])
@@ -62,6 +63,7 @@ def decision_entities(
                        try_cast(json_extract_string(properties, '$.pscore') AS DOUBLE) AS pscore
                 FROM {_scan(timeline)}
                 WHERE kind = '{EventKind.DECISION}' AND occurred_at + {_days(reward.window_days)} <= $end
+                  AND coalesce(json_extract_string(properties, '$.holdout.held_out'), 'false') <> 'true'
             )
             SELECT d.customer_id, d.occurred_at AS as_of, d.arm AS {ARM}, d.pscore AS {PSCORE},
                    coalesce({counted}, 0.0)::DOUBLE AS earned,

@@ -1,0 +1,70 @@
+"""The arms of best-channel and the user's own costs in, SQL for what a contact costs out."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from features.errors import InputError
+from features.vocabulary import Channel, EventKind
+from training.labels import _list, _name, _text
+from training.report.config import ReportConfig
+
+ARMS: Final = Path(__file__).resolve().parent.parent / "configs" / "best-channel.toml"
+
+
+class _Arm(BaseModel):
+    """What an arm's entry says about the contact and its cost; other keys are the model's."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str
+    channel: Channel
+    kind: EventKind
+    properties: dict[str, tuple[str, ...]] = {}
+    cost: float = 0.0
+
+
+def contact_cost(config: ReportConfig, arm: str = "arm") -> str:
+    """SQL for the cost of a contact, an event with channel, kind, properties and `arm` (its decision's, or null).
+
+    The decision's arm counts first, then the first arm that describes the event, then the channel's own cost; null where
+    none is known. Raises InputError for a file of arms that cannot be used and for costs of nothing that is there.
+    """
+    arms = _read_arms(config.arms or ARMS)
+    names = {one.name for one in arms} | {channel.value for channel in Channel}
+    unknown = [name for name in config.costs if name not in names]
+    if unknown:
+        raise InputError(
+            f"costs: {unknown[0]!r} is neither an arm nor a channel.", repair=f"Known: {', '.join(sorted(names))}."
+        )
+    cost = {one.name: config.costs.get(one.name, one.cost) for one in arms}
+    cases = [f"WHEN {arm} = {_text(name)} THEN {float(money)}" for name, money in cost.items()]
+    cases += [f"WHEN {_describes(one)} THEN {float(cost[one.name])}" for one in arms if one.kind != EventKind.DECISION]
+    cases += [
+        f"WHEN channel = {_text(name)} THEN {float(money)}"
+        for name, money in config.costs.items()
+        if name in set(Channel)
+    ]
+    return f"CASE {' '.join(cases)} END::DOUBLE" if cases else "NULL::DOUBLE"
+
+
+def _describes(arm: _Arm) -> str:
+    holds = [
+        f"json_extract_string(properties, '$.{_name(key)}') IN ({_list(values)})"
+        for key, values in arm.properties.items()
+    ]
+    return " AND ".join([f"channel = {_text(arm.channel.value)}", f"kind = {_text(arm.kind.value)}", *holds])
+
+
+def _read_arms(path: Path) -> list[_Arm]:
+    try:
+        entries: list[Any] = tomllib.loads(path.read_text(encoding="utf-8")).get("arms", [])
+        return [_Arm.model_validate(entry) for entry in entries]
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: {error}.", repair="Name a file like best-channel.toml as `arms`.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: arms: {where}: {first['msg']}.", repair="Mend that arm.") from error

@@ -1,0 +1,80 @@
+"""The timeline's path in, a DuckDB connection with its views and macros out, within a bounded memory."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from features.vocabulary import EventKind
+from training.labels import _list, _text
+
+MEMORY: Final = "600MB"
+"""What DuckDB may take; beyond it, it works on disk."""
+N_BUNDLES: Final = 4_096
+"""Customers fall by hash into so many bundles, which are what intervals draw: however many customers, as fast."""
+
+
+@dataclass(frozen=True)
+class Period:
+    """A half-open stretch of time, [start, end)."""
+
+    start: datetime
+    end: datetime
+
+    def before(self, times: int = 1) -> "Period":
+        """The period of the same length that ends `times` of its lengths earlier."""
+        length = self.end - self.start
+        return Period(self.start - times * length, self.end - times * length)
+
+    def __str__(self) -> str:
+        day = "%Y-%m-%d" if not (self.start.time().hour or self.end.time().hour) else "%Y-%m-%d %H:%M"
+        return f"{self.start:{day}} until {self.end:{day}} (not included)"
+
+
+@contextmanager
+def timeline_connection(timeline: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that knows `timeline`, `orders` and the macro `bundle(customer_id)`.
+
+    An order is what a customer bought in one session, or where purchases name none, at one moment; it has the session's
+    first purchase's moment and channel, and the money of all of it.
+    """
+    with tempfile.TemporaryDirectory(prefix="omni-report-") as folder, duckdb.connect() as connection:
+        connection.execute(f"SET TimeZone = 'UTC'; SET threads = 2; SET memory_limit = '{MEMORY}'")
+        connection.execute(f"SET temp_directory = '{folder}'")
+        connection.execute(
+            f"CREATE TEMP VIEW timeline AS FROM read_parquet({_text(str(timeline))}, file_row_number = true)"
+        )
+        connection.execute(f"CREATE TEMP MACRO bundle(customer) AS (hash(customer) % {N_BUNDLES})::INT")
+        connection.execute(
+            f"""
+            CREATE TEMP VIEW orders AS
+            SELECT customer_id, min(occurred_at) AS moment, arg_min(channel, (occurred_at, event_id)) AS channel,
+                   coalesce(sum(value), 0)::DOUBLE AS value
+            FROM timeline WHERE kind = '{EventKind.PURCHASE}'
+            GROUP BY customer_id, coalesce(session_id, epoch_us(occurred_at)::VARCHAR)
+            """
+        )
+        yield connection
+
+
+def customer_ranges(connection: duckdb.DuckDBPyConnection, n_rows: int) -> list[tuple[str, str | None]]:
+    """Half-open ranges of customer ids, the last one open, which together hold everybody: about `n_rows` events each.
+
+    That is so because the timeline lies in the order of customers, which also lets a range be read without the rest.
+    """
+    found = connection.execute(
+        "SELECT DISTINCT customer_id FROM timeline WHERE file_row_number % $n = 0 AND file_row_number > 0 ORDER BY ALL",
+        {"n": n_rows},
+    ).fetchall()
+    borders: list[str] = ["", *(str(customer) for (customer,) in found)]
+    return list(zip(borders, [*borders[1:], None], strict=True))
+
+
+def kind_list(kinds: Sequence[EventKind]) -> str:
+    """Kinds as SQL's IN takes them."""
+    return _list([kind.value for kind in kinds])
