@@ -17,6 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from training.models.baselines import SequenceRules
@@ -257,7 +258,8 @@ def new_transformer(
 def start_vectors(data: Interactions, now: float, dim: int, seed: int) -> Scores:
     """Item vectors (V, dim) of length sqrt(dim) whose products follow the smoothed rules between items."""
     rules = SequenceRules.fit(data, now, max_distance=10, distance_decay=0.8, shrinkage=10.0, backward=1.0).rules
-    left, values, _ = randomized_svd(rules[1:, 1:], dim, n_iter=4, random_state=seed)
+    with threadpool_limits(1):  # sums in another order would be another start: one seed, one result on any number of cores
+        left, values, _ = randomized_svd(rules[1:, 1:], dim, n_iter=4, random_state=seed)
     vectors = left * np.sqrt(values)
     vectors *= math.sqrt(dim) / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-6)
     # Turned at random, so that every dimension carries as much as any other.
