@@ -62,7 +62,7 @@ serve: $(STAMP) ## the HTTP service on 127.0.0.1:3000
 notebooks: $(STAMP) ## open the notebooks in JupyterLab on this machine
 	@$(BIN)/jupyter lab --ip=127.0.0.1 notebooks
 
-bench: $(STAMP) ## measure speed: what the README states, on your machine
+bench: $(STAMP) ## measure speed: what tests/benchmarks/README.md states, on your machine
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
 clean: ## delete all state (.omni) and caches; the next demo starts from the sources

@@ -1,4 +1,4 @@
-"""The README says what is true: its commands, make targets, files, settings and calls exist, and none is left out."""
+"""The README, and the page of what was measured, say what is true: commands, make targets, files, settings and calls exist."""
 
 import re
 from datetime import UTC, datetime
@@ -14,6 +14,8 @@ from features.log import open_log
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+MEASURED_FILE = ROOT / "tests" / "benchmarks" / "README.md"
+MEASURED = MEASURED_FILE.read_text(encoding="utf-8")
 COMMAND_TABLE = README.split("<!-- commands: begin -->")[1].split("<!-- commands: end -->")[0]
 
 
@@ -34,7 +36,7 @@ def test_every_command_is_in_the_table_and_nothing_else():
     assert named == commands()
 
 
-@pytest.mark.parametrize("line", sorted(set(re.findall(r"omni ((?:[a-z]+)(?: [a-z-]+)?)", README))))
+@pytest.mark.parametrize("line", sorted(set(re.findall(r"omni ((?:[a-z]+)(?: [a-z-]+)?)", README + MEASURED))))
 def test_every_command_that_is_mentioned_exists(line):
     """`omni features build …` or `omni train churn …`: the first words name a command or a group of commands."""
     known = commands() | {command.split()[0] for command in commands()}
@@ -53,7 +55,9 @@ def test_every_make_target_is_mentioned_and_exists():
 
 
 def test_every_file_that_is_mentioned_exists():
-    paths = re.findall(r"`((?:features|training|serving|mlflow|notebooks|tests)/[^`*<>$ ]*)`", README)
+    paths = re.findall(r"`((?:features|training|serving|mlflow|notebooks|tests)/[^`*<>$ ]*)`", README + MEASURED)
+    paths += re.findall(r"python (tests/[\w/.]+\.py)", README + MEASURED)
+    paths += [f"tests/benchmarks/{name}" for name in re.findall(r"`(bench_\w+\.py)", README + MEASURED)]
 
     assert paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
@@ -68,14 +72,21 @@ def test_every_setting_is_in_the_table():
     assert read <= set(re.findall(r"`([A-Z_]+)`", README))
 
 
-def test_links_within_the_page_lead_somewhere():
-    headings = {
-        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.+)$", README, re.M)
+def anchors(page: str) -> set[str]:
+    return {
+        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.+)$", page, re.M)
     }
 
-    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= headings
-    for target in re.findall(r"\]\(([^#)][^):]*)\)", README):
-        assert (ROOT / target).exists(), target
+
+@pytest.mark.parametrize("file", [ROOT / "README.md", MEASURED_FILE], ids=["README", "measured"])
+def test_links_lead_somewhere(file):
+    page = file.read_text(encoding="utf-8")
+
+    assert set(re.findall(r"\]\(#([^)]+)\)", page)) <= anchors(page)
+    for target in re.findall(r"\]\(([^#)][^):]*)\)", page):
+        path, _, anchor = target.partition("#")
+        assert (file.parent / path).exists(), target
+        assert not anchor or anchor in anchors((file.parent / path).read_text(encoding="utf-8")), target
 
 
 def test_the_mapping_example_works(settings, tmp_path):

@@ -1,6 +1,7 @@
-"""Online Retail II in, its purchases as numbered baskets and the next-basket benchmark over them out.
+"""A retailer's log in, its purchases as numbered baskets and the next-basket benchmark over them out.
 
 python tests/benchmarks/bench_baskets.py online_retail_II.parquet [--baskets baskets.parquet] [--report report.json]
+python tests/benchmarks/bench_baskets.py complete-journey        # from its package
 """
 
 import argparse
@@ -11,7 +12,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from features.sources.online_retail_2 import load
+from features.sources import complete_journey, online_retail_2
 from features.vocabulary import Columns, EventKind
 from training.models.held_out import NEXT_BASKET
 from training.models.next_product_benchmark import benchmark
@@ -19,10 +20,11 @@ from training.models.next_product_benchmark import benchmark
 METRICS = ("recall@10", "ndcg@10", "phr@10")
 
 
-def baskets(file: Path) -> pd.DataFrame:
+def baskets(source: str) -> pd.DataFrame:
     """user_id, position (the customer's invoices in order of time) and item_id, one row per product of an invoice."""
+    log = complete_journey.load() if source == "complete-journey" else online_retail_2.load(Path(source))
     wanted = [Columns.CUSTOMER_ID, Columns.KIND, Columns.OCCURRED_AT, Columns.SESSION_ID, Columns.PRODUCT_ID]
-    lines = pd.concat([batch.events.select(wanted).to_pandas() for batch in load(file)], ignore_index=True)
+    lines = pd.concat([batch.events.select(wanted).to_pandas() for batch in log], ignore_index=True)
     lines = lines[lines[Columns.KIND] == EventKind.PURCHASE.value]
     lines = lines.rename(columns={Columns.CUSTOMER_ID: "user_id", Columns.PRODUCT_ID: "item_id"})
     invoice = ["user_id", Columns.SESSION_ID]
@@ -36,16 +38,16 @@ def baskets(file: Path) -> pd.DataFrame:
 def main() -> None:
     """Print the table: each method with intervals, and what ours gains over it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path, nargs="?")
+    parser.add_argument("source", nargs="?", help="the file of Online Retail II, or complete-journey")
     parser.add_argument("--baskets", type=Path, help="keep the file of baskets here")
     parser.add_argument("--report", type=Path)
     asked = parser.parse_args()
-    if asked.file is None:
-        print("Needs the file of Online Retail II; see --help.")
+    if asked.source is None:
+        print("Needs a source; see --help.")
         return
     with TemporaryDirectory() as folder:
         path = asked.baskets or Path(folder) / "baskets.parquet"
-        baskets(asked.file).to_parquet(path)
+        baskets(asked.source).to_parquet(path)
         report = benchmark(path, NEXT_BASKET, progress=print)
     if asked.report:
         report.write(asked.report)

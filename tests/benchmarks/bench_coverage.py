@@ -1,7 +1,7 @@
 """Do 95 % intervals hold the true value in 95 of 100 logs? Fixed policies, many small simulated logs, every estimator.
 
     python tests/benchmarks/bench_coverage.py           # 12 logs a world: about 20 s
-    python tests/benchmarks/bench_coverage.py --full    # what the README states: 240 logs a world
+    python tests/benchmarks/bench_coverage.py --full    # what README.md here states: 240 logs a world
 
 The true value of a policy is its mean true expected reward over the moments of all the logs of a world: each log is of
 other customers, drawn from the same population. Intervals are those of `training.policy_value`: whole customers are

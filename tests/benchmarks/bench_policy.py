@@ -1,7 +1,7 @@
 """Is personalisation worth it, and do the intervals hold? Measured in simulated worlds, where the truth is known.
 
     python tests/benchmarks/bench_policy.py           # 2 seeds a world: about a minute
-    python tests/benchmarks/bench_policy.py --full    # what the README states: 20 seeds a world, and the learning curve
+    python tests/benchmarks/bench_policy.py --full    # what README.md here states: 20 seeds a world, and the learning curve
 
 Per world (strong, weak, null) and seed: a world is simulated, a policy is learned from its log as by `omni benchmark
 best-channel` (in two folds instead of five, and without dr_trees and t_learner unless asked for, to save time), and both
