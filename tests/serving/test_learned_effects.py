@@ -3,27 +3,22 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from made_world import context_of, differing_world, write_timeline
 
 from features.effect_score import load_effects
-from features.simulator import World, WorldConfig, simulate
-from features.timeline import ORDER, timeline_rows
+from features.simulator import World
 from features.vocabulary import NOTHING, Task
 from serving.models import Bundle, ChannelScorer
 from serving.policy import choice_chances
 from serving.rules import Arm, Rules
 from serving.runtime import Runtime
-from training.benchmark import MemoryStates
 from training.models.channel_effects import EffectsConfig, learn_effects
 from training.pipeline import CONFIGS, load_config
-from training.results import TrainContext
 from training.splits import TimeSplit
 
 NOW = pd.Timestamp("2024-03-11 09:00", tz="UTC").to_pydatetime()
@@ -36,36 +31,15 @@ Ask = Callable[[str, list[str]], list[dict[str, Any]]]
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return simulate(
-        WorldConfig(
-            n_customers=300,
-            n_days=70,
-            seed=4,
-            anonymous_share=0.0,
-            heterogeneity=2.0,
-            predictability=1.0,
-            exploration=1.0,
-        )
-    )
+    return differing_world(300)
 
 
 @pytest.fixture(scope="module")
 def folder(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What training writes about the arms' effects."""
-    events = world.events
-    table = events.append_column("seq", pa.array(np.arange(events.num_rows))).append_column(
-        "resolved_customer_id", events["customer_id"]
-    )
     found = tmp_path_factory.mktemp("learned")
-    timeline = found / "timeline.parquet"
-    pq.write_table(timeline_rows(table).sort_by([(name, "ascending") for name in ORDER]), timeline)
-    ctx = TrainContext(
-        SimpleNamespace(timeline_path=timeline),  # type: ignore[arg-type]
-        MemoryStates(pq.read_table(timeline)),  # type: ignore[arg-type]
-        None, None, 0, lambda _: None,  # type: ignore[arg-type]
-    )  # fmt: skip
     effects = learn_effects(
-        ctx,
+        context_of(write_timeline(world, found)),
         EffectsConfig(**{**CONFIG.effects.model_dump(), "learner": {"learners": ["two_part"]}}),
         {arm.name: arm.cost for arm in CONFIG.arms},
         {arm.name: arm.channel for arm in CONFIG.arms},

@@ -1,26 +1,23 @@
 """Effects from logged decisions of a simulated world: what is learned, what is written, and what serving reads back."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from made_world import context_of, differing_world, write_timeline
 
 from features.effect_score import load_effects
 from features.signals import SIGNAL_NAMES, compute_signals
-from features.simulator import WorldConfig, simulate
+from features.simulator import World
 from features.state import StateBatch
-from features.timeline import ORDER, timeline_rows
 from features.vocabulary import Task
 from training.benchmark import MemoryStates
 from training.models.channel_effects import Effects, EffectsConfig, learn_effects, summary
 from training.models.channel_evidence import no_evidence
 from training.pipeline import CONFIGS, load_config
 from training.plots import policy_values
-from training.results import TrainContext
 from training.reward_labels import RewardConfig, decision_entities
 from training.splits import TimeSplit
 
@@ -30,40 +27,19 @@ COSTS = {arm.name: arm.cost for arm in CONFIG.arms}  # type: ignore[attr-defined
 
 
 @pytest.fixture(scope="module")
-def world() -> object:
-    return simulate(
-        WorldConfig(
-            n_customers=400,
-            n_days=70,
-            seed=4,
-            anonymous_share=0.0,
-            heterogeneity=2.0,
-            predictability=1.0,
-            exploration=1.0,
-        )
-    )
+def world() -> World:
+    return differing_world(400)
 
 
 @pytest.fixture(scope="module")
-def timeline(world: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    events = world.events  # type: ignore[attr-defined]
-    table = events.append_column("seq", pa.array(np.arange(events.num_rows))).append_column(
-        "resolved_customer_id", events["customer_id"]
-    )
-    path = tmp_path_factory.mktemp("world") / "timeline.parquet"
-    pq.write_table(timeline_rows(table).sort_by([(name, "ascending") for name in ORDER]), path)
-    return path
+def timeline(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_timeline(world, tmp_path_factory.mktemp("world"))
 
 
 def learned(timeline: Path, **changes: object) -> Effects | None:
     split = TimeSplit.at_end_of(pd.Timestamp("2024-03-11", tz="UTC").to_pydatetime(), 10)
-    ctx = TrainContext(
-        SimpleNamespace(timeline_path=timeline),  # type: ignore[arg-type]
-        MemoryStates(pq.read_table(timeline)),  # type: ignore[arg-type]
-        None, None, 0, lambda _: None,  # type: ignore[arg-type]
-    )  # fmt: skip
     config = EffectsConfig(**{**CONFIG.effects.model_dump(), **changes})  # type: ignore[attr-defined]
-    return learn_effects(ctx, config, COSTS, CHANNELS, split)
+    return learn_effects(context_of(timeline), config, COSTS, CHANNELS, split)
 
 
 @pytest.fixture(scope="module")
