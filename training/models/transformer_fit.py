@@ -258,7 +258,8 @@ def new_transformer(
 def start_vectors(data: Interactions, now: float, dim: int, seed: int) -> Scores:
     """Item vectors (V, dim) of length sqrt(dim) whose products follow the smoothed rules between items."""
     rules = SequenceRules.fit(data, now, max_distance=10, distance_decay=0.8, shrinkage=10.0, backward=1.0).rules
-    with threadpool_limits(1):  # sums in another order would be another start: one seed, one result on any number of cores
+    # Sums in another order would be another start: one seed, one result on any number of cores.
+    with threadpool_limits(1):
         left, values, _ = randomized_svd(rules[1:, 1:], dim, n_iter=4, random_state=seed)
     vectors = left * np.sqrt(values)
     vectors *= math.sqrt(dim) / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-6)
