@@ -42,11 +42,18 @@ def metric_table(
 
 
 def gain_line(task: Task, gains: Mapping[str, Metric]) -> str:
-    """The smallest gain in the headline metric over a baseline, in words; '' where there is none."""
-    if not gains:
+    """The smallest gain in the headline metric over a baseline, in words; '' where there is none.
+
+    Where gains are told as a whole and by part (`most_engaged/mailer`), those of the whole count.
+    """
+    whole = {name: gain for name, gain in gains.items() if "/" not in name} or dict(gains)
+    if not whole:
         return ""
-    name, gain = min(gains.items(), key=lambda item: item[1].value)
-    return f"{HEADLINES[task][0]}: better than {name} by {gain.value:.4f} ({gain.low:.4f} to {gain.high:.4f}), in pairs"
+    name, gain = min(whole.items(), key=lambda item: item[1].value)
+    worse = gain.value < 0
+    found = Metric(-gain.value, -gain.high, -gain.low) if worse else gain
+    word = "worse" if worse else "better"
+    return f"{HEADLINES[task][0]}: {word} than {name} by {found.value:.4f} ({found.low:.4f} to {found.high:.4f}), in pairs"
 
 
 def ablation_table(
