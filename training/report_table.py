@@ -53,7 +53,9 @@ def gain_line(task: Task, gains: Mapping[str, Metric]) -> str:
     worse = gain.value < 0
     found = Metric(-gain.value, -gain.high, -gain.low) if worse else gain
     word = "worse" if worse else "better"
-    return f"{HEADLINES[task][0]}: {word} than {name} by {found.value:.4f} ({found.low:.4f} to {found.high:.4f}), in pairs"
+    return (
+        f"{HEADLINES[task][0]}: {word} than {name} by {found.value:.4f} ({found.low:.4f} to {found.high:.4f}), in pairs"
+    )
 
 
 def ablation_table(
