@@ -13,7 +13,7 @@ from features.log import SqliteEventLog
 from features.settings import Settings
 from serving import bulk
 from serving.runtime import Runtime
-from serving.schemas import DecideRequest
+from serving.schemas import ChurnRequest, DecideRequest
 
 
 @pytest.fixture
@@ -48,6 +48,8 @@ def test_everybody_gets_the_row_that_one_by_one_gives(ready: Runtime, settings: 
         one = ready.answers.decide(DecideRequest(customer_id=row["customer_id"])).answer
         assert (row["decision_id"], row["arm"], row["pscore"]) == (one.decision_id, one.arm, one.pscore)
         assert row["reasons"] == one.reasons
+        churn = ready.answers.churn(ChurnRequest(customer_id=row["customer_id"]))
+        assert row["churn_probability"] == pytest.approx(churn.churn_probability, abs=1e-6)
     assert not out.with_name("decisions.parquet.part").exists()
 
 
