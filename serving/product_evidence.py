@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.product_companions import POPULARITY_DAYS, Companions, Neighbours
-from features.product_ranking import FEATURES, candidate_pool, strongest_tie
+from features.product_ranking import FEATURES, strongest_tie
 from features.vocabulary import CHANNELS
 from serving.product_scorer import ProductScorer, Ranked
 
@@ -105,11 +105,9 @@ def evidence_reasons(
     brand: str | None,
 ) -> list[str]:
     """At most N_REASONS sentences for the product in `column`, what counted most first; none for a model without companions."""
-    companions = scorer.companions
-    if companions is None:
+    companions, pool = ranked.companions, ranked.pool
+    if companions is None or pool is None:
         return []
-    scores = np.concatenate(([-np.inf], ranked.scores)).astype(np.float32)[None]
-    pool = ranked.pool or candidate_pool(scores, ranked.inputs, companions)
     place = np.flatnonzero(pool.items[0] == column + 1)
     if not len(place):
         return []

@@ -1,13 +1,14 @@
 """A next-product model's network and trees, customers' states in, an order of the products that are allowed out."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.product_companions import Companions
-from features.product_ranking import Inputs, Pool, Trees, rerank
+from features.product_ranking import Inputs, Pool, Trees, candidate_pool, rerank
 from features.sequences import INPUT_NAMES, model_inputs
 from features.state import StateBatch, product_code
 from serving.model_card import ModelCard
@@ -48,8 +49,17 @@ class Ranked:
 
     scores: NDArray[np.float32]
     inputs: Inputs
-    pool: Pool | None = None
+    companions: Companions | None = None
+    ordered: Pool | None = None
     """The candidates that trees ordered; None for a model without trees."""
+
+    @cached_property
+    def pool(self) -> Pool | None:
+        """The candidates, made once and only when asked for where no trees needed them; None without companions."""
+        if self.ordered is not None or self.companions is None:
+            return self.ordered
+        scores = np.concatenate(([-np.inf], self.scores)).astype(np.float32)[None]
+        return candidate_pool(scores, self.inputs, self.companions)
 
     def best(self, k: int) -> NDArray[np.int64]:
         """Columns of the k best, best first; fewer where fewer are allowed."""
@@ -102,6 +112,6 @@ class ProductScorer:
         if allowed is not None:
             scores = np.where(np.concatenate(([False], allowed)), scores, np.float32(-np.inf))
         if self.trees is None or self.companions is None:
-            return Ranked(scores[0, 1:], scored.inputs)
+            return Ranked(scores[0, 1:], scored.inputs, self.companions)
         ranked, pool = rerank(scores, scored.inputs, self.companions, self.trees.score)
-        return Ranked(ranked[0, 1:], scored.inputs, pool)
+        return Ranked(ranked[0, 1:], scored.inputs, self.companions, pool)

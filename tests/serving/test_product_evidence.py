@@ -7,10 +7,11 @@ import pytest
 from made_companions import made_companions
 
 from features.product_companions import Favourites, Neighbours
-from features.product_ranking import FEATURES, Inputs
+from features.product_ranking import FEATURES, Inputs, Pool, candidate_pool
 from features.sequences import STORE, model_inputs
 from features.state import StateBatch
 from features.vocabulary import Task
+from serving import product_scorer
 from serving.model_card import ModelCard
 from serving.product_evidence import evidence_reasons
 from serving.product_scorer import ProductScorer, ProductTrees, Ranked, Scored
@@ -79,6 +80,22 @@ def test_beside_a_network_alone_the_facts_come_in_a_fixed_order() -> None:
     ranked = scorer.rank(Scored(np.array([[-np.inf, 4, 3, 2, 1]], np.float32), inputs()))
     told = evidence_reasons(scorer, ranked, 1, name_of=str.upper, category=None, brand=None)
     assert told == ["others who bought COFFEE bought it too", "popular this week"]
+
+
+def test_beside_a_network_alone_the_candidates_are_made_once_for_all_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def counted(*args: Any) -> Pool:
+        made.append(1)
+        return candidate_pool(*args)
+
+    monkeypatch.setattr(product_scorer, "candidate_pool", counted)
+    scorer = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), NoSession(), IDS, COMPANIONS)
+    ranked = scorer.rank(Scored(np.array([[-np.inf, 4, 3, 2, 1]], np.float32), inputs()))
+    assert not made
+    for column in (1, 2, 3):
+        evidence_reasons(scorer, ranked, column, name_of=str.upper, category=None, brand=None)
+    assert len(made) == 1
 
 
 def test_a_model_without_companions_gives_no_such_reasons() -> None:
