@@ -272,11 +272,16 @@ def _promote_first(task: Task, settings: Settings, wanted: bool, force: bool) ->
         return False, (str(refusal),)
 
 
+def config_fingerprint(config: BaseModel, *more: int) -> str:
+    """Fingerprint of a config and whatever else decides about a run, such as its seed."""
+    text = json.dumps([config.model_dump(mode="json"), *more], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _identity(settings: Settings, config: BaseModel, seed: int) -> dict[str, str]:
-    text = json.dumps([config.model_dump(mode="json"), seed], sort_keys=True)
     return {
         "data_fingerprint": data_fingerprint(settings),
-        "config_fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16],
+        "config_fingerprint": config_fingerprint(config, seed),
         "code_fingerprint": code_fingerprint(),
     }
 

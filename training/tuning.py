@@ -3,7 +3,6 @@
 The study is a SQLite file under OMNI_HOME, so an interrupted search is taken up where it stopped.
 """
 
-import hashlib
 import time
 import tomllib
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from features.errors import InputError, OmniError
 from features.settings import Settings
 from features.vocabulary import Task
 from training import tracking
-from training.pipeline import CONFIGS, code_fingerprint, data_fingerprint, open_store
+from training.pipeline import CONFIGS, code_fingerprint, config_fingerprint, data_fingerprint, open_store
 from training.results import Progress, TrainContext
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def tune(task: Task, settings: Settings, config: BaseModel, trials: int, progres
         search = SEARCHES[task](TrainContext(settings, open_store(settings), config, run, seed, progress))
         started = time.perf_counter()
         study = optuna.create_study(
-            study_name=f"{task.value}-{data_fingerprint(settings)}-{code_fingerprint()}-{_short_hash(config)}",
+            study_name=f"{task.value}-{data_fingerprint(settings)}-{code_fingerprint()}-{config_fingerprint(config)}",
             storage=f"sqlite:///{folder / f'{task.value}.db'}",
             load_if_exists=True,
             direction=search.direction,
@@ -192,10 +191,6 @@ def _given(config: BaseModel, space: Mapping[str, Range]) -> dict[str, Any] | No
             return None
         found[key] = value
     return found
-
-
-def _short_hash(config: BaseModel) -> str:
-    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:8]
 
 
 def _with_values(config: BaseModel, values: dict[str, Any]) -> BaseModel:
