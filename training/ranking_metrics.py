@@ -52,6 +52,10 @@ class Targets:
         """The customer number of each entry of `items`."""
         return np.repeat(np.arange(len(self)), self.sizes)
 
+    def take(self, rows: Sequence[int] | IntArray) -> "Targets":
+        """Those of the customers `rows` (m,)."""
+        return Targets.from_lists([self.items[self.indptr[row] : self.indptr[row + 1]] for row in rows])
+
     def keep(self, mask: NDArray[np.bool_]) -> "Targets":
         """The same customers with only the entries where `mask` (parallel to `items`) holds."""
         return Targets.from_pairs(self.owners()[mask], self.items[mask], len(self))

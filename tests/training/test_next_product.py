@@ -24,7 +24,7 @@ from training.models.next_product import NextProductConfig, train_next_product
 from training.models.next_product_baselines import Rankings
 from training.models.next_product_data import CodeRows, Examples, ProductVocabulary
 from training.models.next_product_measure import measure, slices_of
-from training.models.next_product_ranker import ProductRanker
+from training.models.next_product_ranker import ProductRanker, bought_before
 from training.models.ranker import RankerConfig
 from training.pipeline import load_config
 from training.results import TrainContext
@@ -210,6 +210,14 @@ def test_a_trial_tells_every_epoch_and_can_be_cut_short(tmp_path: Path) -> None:
 
     with pytest.raises(InterruptedError):
         search.evaluate(config.model_copy(update={"dropout": 0.1}), hopeless)
+
+
+def test_what_was_bought_hundreds_of_times_was_bought() -> None:
+    often = [("a", "x", str(day), day) for day in range(256)]
+    purchases = number_purchases(table([*often, ("b", "x", "1", 1), ("b", "y", "2", 2)]))
+    vocabulary = ProductVocabulary.of_customers(purchases, before=300 * DAY, n_min_customers=1)
+    found = bought_before(purchases.lines, vocabulary, np.array([1, 0])).toarray() > 0
+    assert found.tolist() == [[False, True, True], [False, True, False]]
 
 
 def test_figures_come_apart_by_what_is_known_of_customers_and_products() -> None:

@@ -17,6 +17,11 @@ TOP = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [1, 5, 0, 0]])
 TARGETS = Targets.from_lists([[2, 4, 9], [1], [5, 5]])
 
 
+def test_targets_of_some_customers_come_in_the_order_asked() -> None:
+    some = TARGETS.take(np.array([2, 0]))
+    assert (some.items.tolist(), some.indptr.tolist()) == ([5, 2, 4, 9], [0, 1, 4])
+
+
 def test_targets_are_distinct_and_keep_their_customer() -> None:
     assert TARGETS.sizes.tolist() == [3, 1, 1]
     assert TARGETS.owners().tolist() == [0, 0, 0, 1, 2]

@@ -4,7 +4,7 @@ The ranker learns on the basket before the validation basket, from parts that ha
 again with that basket, and the validation basket decides settings and when to stop. Nothing is fitted to it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -135,7 +135,7 @@ def fit(
     started = perf_counter()
     users, targets = data.targets(1)
     checked = sample(len(users), config.n_checked_users, seed)
-    users, targets = users[checked], _subset(targets, checked)
+    users, targets = users[checked], targets.take(checked)
     learners = data.targets(2)
     # Where nobody has a history before that basket there is nothing for a ranker, and the best part answers alone.
     before = 3 if len(learners[0]) else 2
@@ -277,11 +277,7 @@ def _seen_by(method: str, data: HeldOut, held_out: int) -> tuple[Interactions, f
 
 def _sampled(users: IntArray, targets: Targets, at_most: int, seed: int) -> tuple[IntArray, Targets]:
     rows = sample(len(users), at_most, seed)
-    return users[rows], _subset(targets, rows)
-
-
-def _subset(targets: Targets, rows: Sequence[int] | IntArray) -> Targets:
-    return Targets.from_lists([targets.items[targets.indptr[row] : targets.indptr[row + 1]] for row in rows])
+    return users[rows], targets.take(rows)
 
 
 def _values(top: IntArray, targets: Targets) -> NDArray[np.float64]:

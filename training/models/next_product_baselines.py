@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 from training.models.baselines import METHODS, recommend, tune
-from training.models.interactions import Interactions
+from training.models.interactions import Interactions, decayed_profile
 from training.models.next_product_data import Examples
 from training.ranking_metrics import IntArray, Targets
 
@@ -38,9 +37,7 @@ def rank_baselines(
     customers, targets = _tuning_part(valid[0], n_tuning, seed)
     past, latest = lines.before(valid[1]), lines.before(test[1])
     asked = test[0].customers
-    ones = np.ones(len(latest.item), np.int8)
-    shape = (latest.n_customers, latest.n_items + 1)
-    bought = sparse.coo_array((ones, (latest.customer, latest.item)), shape=shape).tocsr()
+    bought = decayed_profile(latest, 0.0, np.inf)
     everything: dict[str, IntArray] = {}
     new: dict[str, IntArray] = {}
     chosen: dict[str, dict[str, float]] = {}

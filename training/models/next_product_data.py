@@ -95,12 +95,10 @@ class Examples:
         return len(self.customers)
 
     def take(self, rows: IntArray) -> "Examples":
-        """The examples `rows` (m,), ascending."""
-        owner = np.repeat(np.arange(len(rows)), self.targets.sizes[rows])
-        kept = np.isin(self.targets.owners(), rows)
+        """The examples `rows` (m,)."""
         return Examples(
             inputs={name: array[rows] for name, array in self.inputs.items()},
-            targets=Targets.from_pairs(owner, self.targets.items[kept], len(rows)),
+            targets=self.targets.take(rows),
             customers=self.customers[rows],
             moment=self.moment[rows],
         )

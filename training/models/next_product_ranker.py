@@ -16,11 +16,11 @@ from scipy import sparse
 
 from features.product_companions import Companions
 from features.product_ranking import FEATURES, candidate_pool, rerank
-from training.models.interactions import Interactions
+from training.models.interactions import Interactions, decayed_profile
 from training.models.next_product_data import Examples, ProductVocabulary
 from training.models.ranker import Grouped, RankerConfig, lambdarank, sample
 from training.models.sequence import NextProductNet
-from training.ranking_metrics import IntArray, Targets, hit_matrix, ranking_values, top_k
+from training.ranking_metrics import IntArray, hit_matrix, ranking_values, top_k
 
 _BATCH = 256
 _SCORE = FEATURES.index("score")
@@ -62,9 +62,8 @@ class ProductRanker:
 
 def bought_before(past: Interactions, vocabulary: ProductVocabulary, customers: IntArray) -> sparse.csr_array:
     """What each customer (n,) ever bought in `past`, in the network's rows (n, V + 1)."""
-    ones = np.ones(len(past.item), np.int8)
-    pairs = sparse.coo_array((ones, (past.customer, past.item)), shape=(past.n_customers, past.n_items + 1)).tocsr()
-    return pairs[customers][:, np.concatenate(([0], vocabulary.catalogue_rows))].tocsr()
+    rows = np.concatenate(([0], vocabulary.catalogue_rows))
+    return decayed_profile(past, 0.0, np.inf)[customers][:, rows].tocsr()
 
 
 def fit_product_ranker(
@@ -148,7 +147,7 @@ def _learnable(
         for only_new in (False, True):
             for scores, inputs, rows in _scored(net, chosen, only_new=only_new):
                 pool = candidate_pool(scores, inputs, moment.companions)
-                labels = hit_matrix(pool.items, _subset(wanted, rows))
+                labels = hit_matrix(pool.items, wanted.take(rows))
                 useful = labels.any(axis=1)
                 real = pool.items[useful] > 0
                 parts.append(
@@ -161,7 +160,3 @@ def _learnable(
         np.concatenate([part.labels for part in parts]),
         np.concatenate([part.sizes for part in parts]),
     )
-
-
-def _subset(targets: Targets, rows: IntArray) -> Targets:
-    return Targets.from_lists([targets.items[targets.indptr[row] : targets.indptr[row + 1]] for row in rows])
