@@ -3,8 +3,9 @@
     omni demo && python tests/benchmarks/bench_serving.py    # needs trained champions; OMNI_CLOCK_START stands after the data
     python tests/benchmarks/bench_serving.py --in-process    # without a service; what has no champion is left out
 
-`best_channel_answer` is the whole answer of /v1/best-channel, from the customer's id to the JSON: the state is read and
-brought level with the log, signals are computed, all boosters walked, effects, rules and chances applied.
+`best_channel_answer` and `churn_answer` are the whole answers of /v1/best-channel and /v1/churn, from the customer's id to the
+JSON: the state is read and brought level with the log, signals are computed, all boosters walked, effects, rules and chances
+applied. In one process the online store is as far behind the log as the last build or service left it.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from serving.catalogue import load_catalogue
 from serving.models import Bundle
 from serving.registry import mlflow_fetch, next_bundle
 from serving.runtime import house_rules
-from serving.schemas import BestChannelRequest
+from serving.schemas import BestChannelRequest, ChurnRequest
 from serving.supervisor import start_service
 
 CALLS = 500
@@ -62,8 +63,11 @@ def in_process(settings: Settings, customers: list[str]) -> dict[str, Any]:
     knowledge = Knowledge(bundle, load_catalogue(settings.products_path, settings.stock_path), states=live)
     answers = Answers(log, Clock.from_settings(settings), house_rules(settings), lambda: knowledge)
 
-    def answer(i: int) -> str:
+    def best_channel(i: int) -> str:
         return answers.best_channel(BestChannelRequest(customer_id=customers[i % len(customers)])).model_dump_json()
+
+    def churn_risk(i: int) -> str:
+        return answers.churn(ChurnRequest(customer_id=customers[i % len(customers)])).model_dump_json()
 
     report: dict[str, Any] = {
         "read_state": timed(lambda i: reader.read_state(customers[i % len(customers)])),
@@ -73,13 +77,14 @@ def in_process(settings: Settings, customers: list[str]) -> dict[str, Any]:
     }
     if (churn := bundle.churn) is not None:
         report["score_churn"] = timed(lambda i: churn.booster.probability(signals))
+        report["churn_answer"] = timed(churn_risk)
     if (product := bundle.product) is not None:
         report["score_next_products"] = timed(lambda i: product.rank(product.score(state.state, as_of)))
     if (channel := bundle.channel) is not None:
         report["best_channel_arms"] = len(channel.arms)
         report["score_best_channel"] = timed(lambda i: channel.probabilities(signals))
         report["score_effects"] = timed(lambda i: channel.gains(signals))
-        report["best_channel_answer"] = timed(answer)
+        report["best_channel_answer"] = timed(best_channel)
     log.close()
     return report
 
