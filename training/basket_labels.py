@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from features.errors import InputError, MissingError
 from features.vocabulary import EventKind
 from training.models.interactions import Interactions
 from training.ranking_metrics import IntArray, Targets
+from training.sql import connect, sql_list
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,8 @@ def load_purchases(timeline: Path, kinds: Sequence[EventKind] = (EventKind.PURCH
     """
     if not timeline.exists():
         raise MissingError(f"{timeline} is not there.", repair="Run: omni features build")
-    wanted = ", ".join("'" + kind.value + "'" for kind in kinds)
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'; SET threads = 2; SET memory_limit = '1GB'")
+    wanted = sql_list([kind.value for kind in kinds])
+    with connect() as connection:
         table = connection.execute(
             f"""
             SELECT customer_id, product_id, coalesce(session_id, strftime(occurred_at, '%Y-%m-%d')) AS basket,

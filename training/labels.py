@@ -3,12 +3,11 @@
 Features of a row come from events strictly before `as_of`, labels from the half-open window [as_of, as_of + horizon).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from features.errors import InputError, MissingError
 from features.vocabulary import Columns, EventKind
+from training.sql import connect, scan, sql_days, sql_list, sql_name, sql_text
 
 ARM: Final = "arm"
 REVENUE: Final = "revenue"
@@ -53,9 +53,9 @@ def data_span(timeline: Path, kinds: Sequence[str] = (EventKind.PURCHASE.value,)
     """From the first to just after the last event of the given kinds. Raises when the timeline is missing or empty."""
     if not timeline.exists():
         raise MissingError(f"{timeline} is not there.", repair="Run: omni features build")
-    with _connect() as connection:
+    with connect() as connection:
         first, last = connection.execute(
-            f"SELECT min(occurred_at), max(occurred_at) FROM {_scan(timeline)} WHERE kind IN ({_list(kinds)})"
+            f"SELECT min(occurred_at), max(occurred_at) FROM {scan(timeline)} WHERE kind IN ({sql_list(kinds)})"
         ).fetchall()[0]
     if first is None:
         raise InputError(
@@ -81,22 +81,22 @@ def churn_entities(
     `min_purchases` moments of such events before it.
     The caller sees to it that every window ends inside the data.
     """
-    since = f"AND e.occurred_at >= c.as_of - {_days(active_within_days)}" if active_within_days else ""
-    purchase = _text(EventKind.PURCHASE.value)
-    with _connect() as connection:
+    since = f"AND e.occurred_at >= c.as_of - {sql_days(active_within_days)}" if active_within_days else ""
+    purchase = sql_text(EventKind.PURCHASE.value)
+    with connect() as connection:
         connection.register("cutoffs", pd.DataFrame({Columns.AS_OF: pd.to_datetime(list(cutoffs), utc=True)}))
         rows = connection.execute(
             f"""
             WITH days AS (
-                SELECT customer_id, occurred_at, bool_or(kind IN ({_list(activity_kinds)})) AS active,
+                SELECT customer_id, occurred_at, bool_or(kind IN ({sql_list(activity_kinds)})) AS active,
                        coalesce(sum(value) FILTER (kind = {purchase}), 0)::DOUBLE AS spent
-                FROM {_scan(timeline)} WHERE kind IN ({_list(activity_kinds)}, {purchase})
+                FROM {scan(timeline)} WHERE kind IN ({sql_list(activity_kinds)}, {purchase})
                 GROUP BY ALL
             )
             SELECT e.customer_id, c.as_of,
                    1 - max((e.active AND e.occurred_at >= c.as_of)::INT)::DOUBLE AS label,
                    coalesce(sum(e.spent) FILTER (e.occurred_at >= c.as_of), 0) AS {REVENUE}
-            FROM cutoffs c JOIN days e ON e.occurred_at < c.as_of + {_days(horizon_days)}
+            FROM cutoffs c JOIN days e ON e.occurred_at < c.as_of + {sql_days(horizon_days)}
             GROUP BY ALL
             HAVING count(*) FILTER (e.active AND e.occurred_at < c.as_of {since}) > 0
                AND count(*) FILTER (e.active AND e.occurred_at < c.as_of) >= {int(min_purchases)}
@@ -110,14 +110,14 @@ def days_to_next(
     timeline: Path, entities: pd.DataFrame, known_until: datetime, kinds: Sequence[str] = (EventKind.PURCHASE.value,)
 ) -> NDArray[np.float64]:
     """Days (n,) from each entity row's `as_of` to the next event of `kinds` before `known_until`; NaN without one."""
-    with _connect() as connection:
+    with connect() as connection:
         rows = entities[[Columns.CUSTOMER_ID, Columns.AS_OF]].assign(row=range(len(entities)))
         connection.register("entities", rows)
         found = connection.execute(
             f"""
             SELECT e.row, epoch_us(min(a.occurred_at)) - epoch_us(any_value(e.as_of)) AS micros
-            FROM entities e JOIN {_scan(timeline)} a ON a.customer_id = e.customer_id AND a.occurred_at >= e.as_of
-            WHERE a.kind IN ({_list(kinds)}) AND a.occurred_at < $until
+            FROM entities e JOIN {scan(timeline)} a ON a.customer_id = e.customer_id AND a.occurred_at >= e.as_of
+            WHERE a.kind IN ({sql_list(kinds)}) AND a.occurred_at < $until
             GROUP BY e.row
             """,
             {"until": known_until},
@@ -136,7 +136,7 @@ def contact_entities(
     `n_max_contacts` contacts a fixed pseudo-random sample is taken by the hash of (seed, event id); a contact's own
     event and all at the same moment are not part of its features, because those are strictly before `as_of`.
     """
-    with _connect() as connection:
+    with connect() as connection:
         parts = [_contacts(connection, timeline, arm, data_end, n_max_contacts, seed) for arm in arms]
     return _entities(pd.concat(parts, ignore_index=True))
 
@@ -144,27 +144,29 @@ def contact_entities(
 def _contacts(
     connection: duckdb.DuckDBPyConnection, timeline: Path, arm: Arm, end: datetime, n_max: int, seed: int
 ) -> pd.DataFrame:
-    agree = " AND ".join(f"r.{_name(column)} = c.{_name(column)}" for column in arm.response_match) or "true"
-    columns = ", ".join(_name(column) for column in dict.fromkeys(["customer_id", "occurred_at", *arm.response_match]))
+    agree = " AND ".join(f"r.{sql_name(column)} = c.{sql_name(column)}" for column in arm.response_match) or "true"
+    columns = ", ".join(
+        sql_name(column) for column in dict.fromkeys(["customer_id", "occurred_at", *arm.response_match])
+    )
     holds = " ".join(
-        f"AND json_extract_string(properties, '$.{_name(key)}') IN ({_list(values)})"
+        f"AND json_extract_string(properties, '$.{sql_name(key)}') IN ({sql_list(values)})"
         for key, values in arm.properties.items()
     )
     return connection.execute(
         f"""
         WITH c AS (
-            SELECT {columns}, event_id FROM {_scan(timeline)}
-            WHERE channel = {_text(arm.channel)} AND kind = {_text(arm.kind)} {holds}
-              AND occurred_at + {_days(arm.response_days)} <= $end
+            SELECT {columns}, event_id FROM {scan(timeline)}
+            WHERE channel = {sql_text(arm.channel)} AND kind = {sql_text(arm.kind)} {holds}
+              AND occurred_at + {sql_days(arm.response_days)} <= $end
             ORDER BY hash({int(seed)}, event_id) LIMIT {int(n_max)}
         ), r AS (
-            SELECT {columns} FROM {_scan(timeline)} WHERE kind IN ({_list(arm.response_kinds)})
+            SELECT {columns} FROM {scan(timeline)} WHERE kind IN ({sql_list(arm.response_kinds)})
         )
-        SELECT customer_id, occurred_at AS as_of, {_text(arm.name)} AS {ARM}, event_id AS key,
+        SELECT customer_id, occurred_at AS as_of, {sql_text(arm.name)} AS {ARM}, event_id AS key,
                EXISTS (
                    SELECT 1 FROM r WHERE r.customer_id = c.customer_id AND {agree}
                      AND r.occurred_at >= c.occurred_at
-                     AND r.occurred_at < c.occurred_at + {_days(arm.response_days)}
+                     AND r.occurred_at < c.occurred_at + {sql_days(arm.response_days)}
                )::DOUBLE AS label
         FROM c ORDER BY as_of, key
         """,
@@ -175,32 +177,3 @@ def _contacts(
 def _entities(rows: pd.DataFrame) -> pd.DataFrame:
     moments = pd.to_datetime(rows[Columns.AS_OF], utc=True).astype("datetime64[us, UTC]")
     return rows.assign(as_of=moments, customer_id=rows[Columns.CUSTOMER_ID].astype(str))
-
-
-def _connect() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'; SET threads = 2; SET memory_limit = '1500MB'")
-    return connection
-
-
-def _scan(timeline: Path) -> str:
-    return f"read_parquet({_text(str(timeline))})"
-
-
-def _days(days: float | None) -> str:
-    return f"to_microseconds({round((days or 0) * 86_400_000_000)})"
-
-
-def _list(values: Sequence[str]) -> str:
-    return ", ".join(_text(value) for value in values)
-
-
-def _text(value: Any) -> str:
-    return "'" + str(value).replace("'", "''") + "'"
-
-
-def _name(column: str) -> str:
-    """A column or property name that may stand in SQL as it is."""
-    if not column.isidentifier():
-        raise InputError(f"{json.dumps(column)} is not a column or property name.", repair="Mend the arm's config.")
-    return column

@@ -12,8 +12,9 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from features.vocabulary import RESPONSE_KINDS, Columns, EventKind
-from training.labels import ARM, _connect, _days, _entities, _list, _scan
+from training.labels import ARM, _entities
 from training.policy_value import DecisionLog
+from training.sql import connect, scan, sql_days, sql_list
 
 PSCORE = "pscore"
 SENT = "sent"
@@ -48,30 +49,30 @@ def decision_entities(
     chance of 1 would count too little for every other arm. `costs` maps an arm to the money that sending it takes.
     """
     ours = "AND r.decision_id = d.decision_id" if reward.attributed else ""
-    responses = _list([kind.value for kind in RESPONSE_KINDS])
+    responses = sql_list([kind.value for kind in RESPONSE_KINDS])
     counted = {
         "engagement": f"max((r.kind IN ({responses}) AND r.decision_id = d.decision_id)::INT)",
         "purchase": f"max((r.kind = '{EventKind.PURCHASE}' {ours})::INT)",
         "margin": f"sum(r.value) FILTER (r.kind = '{EventKind.PURCHASE}' {ours}) * {float(reward.margin_share)}",
     }[reward.counts]
-    with _connect() as connection:
+    with connect() as connection:
         rows = connection.execute(
             f"""
             WITH d AS (
                 SELECT customer_id, occurred_at, event_id, decision_id,
                        json_extract_string(properties, '$.arm') AS arm,
                        try_cast(json_extract_string(properties, '$.pscore') AS DOUBLE) AS pscore
-                FROM {_scan(timeline)}
-                WHERE kind = '{EventKind.DECISION}' AND occurred_at + {_days(reward.window_days)} <= $end
+                FROM {scan(timeline)}
+                WHERE kind = '{EventKind.DECISION}' AND occurred_at + {sql_days(reward.window_days)} <= $end
                   AND coalesce(json_extract_string(properties, '$.holdout.held_out'), 'false') <> 'true'
             )
             SELECT d.customer_id, d.occurred_at AS as_of, d.arm AS {ARM}, d.pscore AS {PSCORE},
                    coalesce({counted}, 0.0)::DOUBLE AS earned,
                    coalesce(max((r.kind = '{EventKind.SEND}' AND r.decision_id = d.decision_id)::INT), 0) AS {SENT},
                    coalesce(max((r.kind = '{EventKind.UNSUBSCRIBE}')::INT), 0) AS lost, d.event_id AS key
-            FROM d LEFT JOIN {_scan(timeline)} r
+            FROM d LEFT JOIN {scan(timeline)} r
               ON r.customer_id = d.customer_id AND r.occurred_at >= d.occurred_at
-             AND r.occurred_at < d.occurred_at + {_days(reward.window_days)} AND r.event_id <> d.event_id
+             AND r.occurred_at < d.occurred_at + {sql_days(reward.window_days)} AND r.event_id <> d.event_id
             WHERE d.arm IS NOT NULL AND d.pscore IS NOT NULL
             GROUP BY d.customer_id, d.occurred_at, d.arm, d.pscore, d.event_id
             ORDER BY as_of, key

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from features.errors import InputError
 from features.vocabulary import Channel, EventKind
-from training.labels import _list, _name, _text
 from training.report.config import ReportConfig
+from training.sql import sql_list, sql_name, sql_text
 
 ARMS: Final = Path(__file__).resolve().parent.parent / "configs" / "best-channel.toml"
 
@@ -40,10 +40,10 @@ def contact_cost(config: ReportConfig, arm: str = "arm") -> str:
             f"costs: {unknown[0]!r} is neither an arm nor a channel.", repair=f"Known: {', '.join(sorted(names))}."
         )
     cost = {one.name: config.costs.get(one.name, one.cost) for one in arms}
-    cases = [f"WHEN {arm} = {_text(name)} THEN {float(money)}" for name, money in cost.items()]
+    cases = [f"WHEN {arm} = {sql_text(name)} THEN {float(money)}" for name, money in cost.items()]
     cases += [f"WHEN {_describes(one)} THEN {float(cost[one.name])}" for one in arms if one.kind != EventKind.DECISION]
     cases += [
-        f"WHEN channel = {_text(name)} THEN {float(money)}"
+        f"WHEN channel = {sql_text(name)} THEN {float(money)}"
         for name, money in config.costs.items()
         if name in set(Channel)
     ]
@@ -52,10 +52,10 @@ def contact_cost(config: ReportConfig, arm: str = "arm") -> str:
 
 def _describes(arm: _Arm) -> str:
     holds = [
-        f"json_extract_string(properties, '$.{_name(key)}') IN ({_list(values)})"
+        f"json_extract_string(properties, '$.{sql_name(key)}') IN ({sql_list(values)})"
         for key, values in arm.properties.items()
     ]
-    return " AND ".join([f"channel = {_text(arm.channel.value)}", f"kind = {_text(arm.kind.value)}", *holds])
+    return " AND ".join([f"channel = {sql_text(arm.channel.value)}", f"kind = {sql_text(arm.kind.value)}", *holds])
 
 
 def _read_arms(path: Path) -> list[_Arm]:

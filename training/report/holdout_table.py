@@ -6,8 +6,8 @@ import duckdb
 import pandas as pd
 
 from features.vocabulary import CUSTOMER_KINDS, RESPONSE_KINDS, EventKind
-from training.labels import _days
 from training.report.scan import Period, kind_list
+from training.sql import sql_days
 
 SPENT_BEFORE = "spent_before"
 """Money spent in as many days before the customer entered: known before anything could be done to them."""
@@ -60,7 +60,7 @@ def make_outcomes(connection: duckdb.DuckDBPyConnection, period: Period) -> None
                    coalesce(sum(o.value) FILTER ({inside.format("o.moment")}), 0) AS spent,
                    count(*) FILTER (o.moment < m.entered) > 0 AS bought_before,
                    coalesce(sum(o.value) FILTER (o.moment < m.entered), 0) AS spent_before
-            FROM members m JOIN orders o ON o.customer_id = m.customer_id AND o.moment >= m.entered - {_days(days)}
+            FROM members m JOIN orders o ON o.customer_id = m.customer_id AND o.moment >= m.entered - {sql_days(days)}
             GROUP BY m.customer_id
         ), acted AS (
             SELECT m.customer_id, coalesce(sum(e.value) FILTER (e.kind = '{EventKind.RETURN}'), 0) AS returned,

@@ -11,7 +11,7 @@ from typing import Final
 import duckdb
 
 from features.vocabulary import EventKind
-from training.labels import _list, _text
+from training.sql import sql_list, sql_text
 
 MEMORY: Final = "600MB"
 """What DuckDB may take; beyond it, it works on disk."""
@@ -47,7 +47,7 @@ def timeline_connection(timeline: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute(f"SET TimeZone = 'UTC'; SET threads = 2; SET memory_limit = '{MEMORY}'")
         connection.execute(f"SET temp_directory = '{folder}'")
         connection.execute(
-            f"CREATE TEMP VIEW timeline AS FROM read_parquet({_text(str(timeline))}, file_row_number = true)"
+            f"CREATE TEMP VIEW timeline AS FROM read_parquet({sql_text(str(timeline))}, file_row_number = true)"
         )
         connection.execute(f"CREATE TEMP MACRO bundle(customer) AS (hash(customer) % {N_BUNDLES})::INT")
         connection.execute(
@@ -77,4 +77,4 @@ def customer_ranges(connection: duckdb.DuckDBPyConnection, n_rows: int) -> list[
 
 def kind_list(kinds: Sequence[EventKind]) -> str:
     """Kinds as SQL's IN takes them."""
-    return _list([kind.value for kind in kinds])
+    return sql_list([kind.value for kind in kinds])

@@ -13,12 +13,12 @@ import duckdb
 import pandas as pd
 
 from features.vocabulary import CONTACT_KINDS, CUSTOMER_KINDS, RESPONSE_KINDS, EventKind
-from training.labels import _days
 from training.metrics import Metric, Sampled
 from training.report.bundles import Ratio, sampled_ratios
 from training.report.config import ReportConfig
 from training.report.costs import contact_cost
 from training.report.scan import Period, kind_list
+from training.sql import sql_days
 
 MEASURES: Final[dict[str, tuple[Ratio, str]]] = {
     "retention": (
@@ -186,10 +186,10 @@ def _make_messages(
             SELECT *, EXISTS (
                 SELECT 1 FROM answers a
                 WHERE a.customer_id = s.customer_id AND a.channel = s.channel AND at_moment >= moment
-                  AND at_moment < moment + {_days(config.answer_days)}
+                  AND at_moment < moment + {sql_days(config.answer_days)}
                   AND coalesce(by_decision = decision_id, by_campaign = campaign_id, next IS NULL OR at_moment < next)
             ) AS answered
-            FROM sends s WHERE sent = sends AND moment + {_days(config.answer_days)} <= $log_end
+            FROM sends s WHERE sent = sends AND moment + {sql_days(config.answer_days)} <= $log_end
         )
         SELECT channel, bundle(customer_id) AS bundle, (moment < $now)::INT AS w, count(*)::DOUBLE AS sent,
                sum(answered::INT)::DOUBLE AS answered, bool_or(sends) AS sends
