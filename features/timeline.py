@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +20,7 @@ from features.fold_layout import REWRITTEN, UNWRITTEN, WRITTEN
 from features.log import EventLog
 from features.log_rows import rename_customers
 from features.settings import Settings
+from features.sql import connect, scan, sql_text
 from features.state import product_code
 from features.vocabulary import Channel, Columns, EventKind
 
@@ -65,10 +65,10 @@ def build_timeline(log: EventLog, settings: Settings, progress: Progress) -> int
             n_events += batch.num_rows
             progress(f"{n_events:,} of {total:,} events read from the log")
     progress(f"sorting {n_events:,} events into timelines")
-    _write_sorted(path, f"SELECT * EXCLUDE ({Columns.CUSTOMER_KEY}) FROM read_parquet('{arrived}')", ORDER)
+    _write_sorted(path, f"SELECT * EXCLUDE ({Columns.CUSTOMER_KEY}) FROM {scan(arrived)}", ORDER)
     settings.epochs_path.unlink(missing_ok=True)
     if history.epochs:
-        query = _EPOCHS.format(arrived=arrived)
+        query = _EPOCHS.format(arrived=scan(arrived))
         order = Columns.CUSTOMER_ID, Columns.EPOCH, Columns.OCCURRED_AT, Columns.EVENT_ID
         _write_sorted(settings.epochs_path, query, order, epochs=history.frame())
     arrived.unlink()
@@ -79,7 +79,7 @@ _EPOCHS: Final = f"""
     SELECT e.customer_id, e.epoch, a.* EXCLUDE (customer_id, customer_key),
            (CASE WHEN NOT e.regrouped OR epoch_us(a.occurred_at) > e.from_us THEN {WRITTEN}
                  WHEN epoch_us(a.occurred_at) = e.from_us THEN {REWRITTEN} ELSE {UNWRITTEN} END)::TINYINT AS written
-    FROM read_parquet('{{arrived}}') a JOIN epochs e USING (customer_key) WHERE epoch_us(a.occurred_at) < e.until_us
+    FROM {{arrived}} a JOIN epochs e USING (customer_key) WHERE epoch_us(a.occurred_at) < e.until_us
     UNION ALL BY NAME
     SELECT DISTINCT customer_id, epoch, make_timestamptz(from_us) AS occurred_at, '' AS event_id, 0::BIGINT AS seq,
            '{EventKind.IDENTIFY}' AS kind, '{Channel.WEB}' AS channel, 0::BIGINT AS product_code,
@@ -108,11 +108,10 @@ def read_timeline(settings: Settings, columns: list[str] | None = None) -> pa.Ta
 def _write_sorted(target: Path, query: str, order: Sequence[str], **frames: pd.DataFrame) -> None:
     """Sort a query's rows on disk with DuckDB, within a bounded memory; the target appears whole or not at all."""
     part = target.with_suffix(".part")
-    with duckdb.connect() as connection:
+    with connect("1GB", temp_directory=target.parent / "sort") as connection:
         for name, frame in frames.items():
             connection.register(name, frame)
-        connection.execute("SET memory_limit = '1GB'")
-        connection.execute(f"SET temp_directory = '{target.parent / 'sort'}'")
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(f"COPY ({query} ORDER BY {', '.join(order)}) TO '{part}' (FORMAT parquet, COMPRESSION zstd)")
+        connection.execute(
+            f"COPY ({query} ORDER BY {', '.join(order)}) TO {sql_text(part)} (FORMAT parquet, COMPRESSION zstd)"
+        )
     os.replace(part, target)

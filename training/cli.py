@@ -124,7 +124,7 @@ def benchmark_churn(
     as_json: JsonOption = False,
 ) -> None:
     """Churn: a log at one cutoff, where every customer seen before it counts; or contracts, by 5 folds three times."""
-    from training.benchmark import utc
+    from features.moments import utc
     from training.models.churn_benchmark import benchmark
 
     moment = None if cutoff is None else utc(cutoff)

@@ -191,7 +191,7 @@ def test_limits_come_from_a_file(settings: Settings, tmp_path: Path) -> None:
 
 def test_the_moment_of_the_check(settings: Settings) -> None:
     assert parse_as_of("2018-01-01", settings) == datetime(2018, 1, 1, tzinfo=UTC)
-    with pytest.raises(InputError, match="is no moment"):
+    with pytest.raises(InputError, match="is not a date"):
         parse_as_of("yesterday", settings)
 
 

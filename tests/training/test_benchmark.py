@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 
 from features.errors import InputError
+from features.moments import utc
 from training import benchmark
 from training.metrics import CHURN
 from training.models.churn_benchmark import benchmark as churn
+from training.table_file import read_frame
 
 CUTOFF = datetime(2024, 6, 1, tzinfo=UTC)
 
@@ -74,12 +76,12 @@ def test_a_cutoff_outside_the_data_is_refused(tmp_path: Path) -> None:
 
 def test_unusable_files_say_why(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not there"):
-        benchmark.read_frame(tmp_path / "none.csv")
+        read_frame(tmp_path / "none.csv")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="no column 'customer_id'"):
-        benchmark.timeline_of(benchmark.read_frame(tmp_path / "other.csv"), tmp_path)
+        benchmark.timeline_of(read_frame(tmp_path / "other.csv"), tmp_path)
     with pytest.raises(InputError, match="is not a date"):
-        benchmark.utc("yesterday")
+        utc("yesterday")
 
 
 @pytest.mark.parametrize("days", [100, 170])
