@@ -15,6 +15,7 @@ import pytest
 from features.errors import InputError, MissingError
 from features.product_companions import COMPANIONS_FILE
 from features.product_ranking import RANKER_FILE
+from features.sequences import CodeRows
 from features.settings import Settings
 from features.state import StateBatch, fold_customer, product_code
 from features.timeline import TIMELINE_SCHEMA
@@ -22,7 +23,7 @@ from features.vocabulary import CHANNEL_CODES, Task
 from training.basket_labels import load_purchases, next_baskets, number_purchases
 from training.models.next_product import NextProductConfig, train_next_product
 from training.models.next_product_baselines import Rankings
-from training.models.next_product_data import CodeRows, Examples, ProductVocabulary
+from training.models.next_product_data import Examples, ProductVocabulary
 from training.models.next_product_measure import measure, slices_of
 from training.models.next_product_ranker import ProductRanker, bought_before
 from training.models.ranker import RankerConfig

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from features.errors import InputError
+from features.model_files import find_optional
 from features.vocabulary import NOTHING, Channel, Columns, EventKind, Task
 from training import plots
 from training.dataset import TrainingSet, build_training_set
@@ -410,10 +411,10 @@ def _log_importance(run: Run, models: Sequence[ArmModel], names: Sequence[str]) 
 def _rescore(folder: Path, data: Sequence[ArmData]) -> FloatArray:
     scores = []
     for part in data:
-        files = sorted(folder.rglob(f"{part.config.name}.txt"))
+        file = find_optional(folder, f"{part.config.name}.txt")
         table = pd.DataFrame(part.test.features, columns=list(part.test.feature_names))
-        if files:
-            booster = lgb.Booster(model_file=str(files[0]))
+        if file is not None:
+            booster = lgb.Booster(model_file=str(file))
             scores.append(booster.predict(table.reindex(columns=booster.feature_name()).to_numpy()))
         else:
             scores.append(np.full(len(part.test), shrunk_rate(part.train.labels, PRIOR_RATE, 1.0)))

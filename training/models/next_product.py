@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from features.next_product_files import OUTPUT_NAME, VOCABULARY_FILE, network_scores, open_session
 from features.product_companions import COMPANIONS_FILE, Companions
 from features.product_ranking import RANKER_FILE
 from features.state import StateBatch
@@ -47,9 +48,9 @@ from training.models.next_product_ranker import (
     rank_moment,
 )
 from training.models.next_product_score import rank_with_file
-from training.models.onnx_export import as_arrays, export_onnx, open_session, score_onnx
+from training.models.onnx_export import as_arrays, export_onnx
 from training.models.ranker import RankerConfig
-from training.models.sequence import OUTPUT_NAME, NetworkSize, NextProductNet
+from training.models.sequence import NetworkSize, NextProductNet
 from training.ranking_metrics import ranking_values
 from training.results import Progress, TrainContext, TrainedModel
 from training.splits import TimeSplit
@@ -364,9 +365,9 @@ def log_model(
 ) -> str:
     """The graph with its vocabulary, its companions and, where they help, the trees beside it; answers the model's URI."""
     inputs = as_arrays(example)
-    output = {OUTPUT_NAME: score_onnx(open_session(graph.SerializeToString()), inputs)}
+    output = {OUTPUT_NAME: network_scores(open_session(graph.SerializeToString()), inputs)}
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "vocabulary.json"
+        path = Path(folder) / VOCABULARY_FILE
         path.write_text(vocabulary_json(vocabulary), encoding="utf-8")
         beside = [path, Path(folder) / COMPANIONS_FILE]
         companions.save(beside[1])
@@ -400,7 +401,7 @@ def _latency_ms(model: bytes, one: Mapping[str, NDArray[Any]]) -> dict[str, floa
     times = []
     for _ in range(_LATENCY_CALLS):
         started = time.perf_counter()
-        score_onnx(session, one)
+        network_scores(session, one)
         times.append((time.perf_counter() - started) * 1000)
     p50, p99 = np.percentile(times[10:], [50, 99])
     return {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}
