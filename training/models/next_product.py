@@ -29,6 +29,7 @@ from training.basket_labels import Purchases, load_purchases
 from training.labels import Span, data_span
 from training.models.cold_products import place_unseen
 from training.models.next_product_baselines import Rankings, rank_baselines
+from training.models.next_product_champion import catalogue_rows, champion_at
 from training.models.next_product_companions import CompanionBuilder
 from training.models.next_product_data import (
     Examples,
@@ -47,7 +48,7 @@ from training.models.next_product_ranker import (
     fit_product_ranker,
     rank_moment,
 )
-from training.models.next_product_score import rank_with_file
+from training.models.next_product_score import rank_with_files
 from training.models.onnx_export import as_arrays, export_onnx
 from training.models.ranker import RankerConfig
 from training.models.sequence import NetworkSize, NextProductNet
@@ -218,8 +219,10 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
 
     def rescore(folder: Path) -> NDArray[np.float64]:
         as_of = seconds(data.test_entities[Columns.AS_OF])
-        top = rank_with_file(folder, data.test_states, as_of, data.purchases.product_ids, max(KS))
-        return ranking_values(top, test.targets, KS)[PRIMARY]
+        files = champion_at(folder, data.purchases, periods.test[0], ctx.settings)
+        rows = np.concatenate(([0], catalogue_rows(files.product_ids, data.purchases.product_ids)))
+        top = rank_with_files(files, data.test_states, as_of, max(KS))
+        return ranking_values(rows[top], test.targets, KS)[PRIMARY]
 
     return TrainedModel(
         task=Task.NEXT_PRODUCT,

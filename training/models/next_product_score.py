@@ -1,6 +1,4 @@
-"""A registered next-product model's files and customer states in, ranked products out: scores without the network's code."""
-
-from pathlib import Path
+"""A next-product model's files and customer states in, ranked products out: scores without the network's code."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +12,8 @@ from training.ranking_metrics import IntArray, top_k
 _BATCH = 256
 
 
-def rank_with_file(
-    folder: Path, states: StateBatch, as_of_s: NDArray[np.float64], catalogue: NDArray[np.object_], k: int
-) -> IntArray:
-    """The k best products (n, k) of states (n,) at moments (n,), as catalogue rows (row i + 1 is `catalogue[i]`).
-
-    Products of the model that the catalogue lacks are answered as 0. Raises StoreError when files are missing.
-    """
-    files = ProductFiles.load(folder, "The champion")
-    row_of = {str(name): row for row, name in enumerate(catalogue, start=1)}
-    rows = np.array([0, *(row_of.get(name, 0) for name in files.product_ids)], dtype=np.int64)
+def rank_with_files(files: ProductFiles, states: StateBatch, as_of_s: NDArray[np.float64], k: int) -> IntArray:
+    """The k best products (n, k) of states (n,) at moments (n,), as the model's rows (row i + 1 is `product_ids[i]`)."""
     to_rows = CodeRows(files.product_ids)
     parts = []
     for start in range(0, len(states), _BATCH):
@@ -32,5 +22,5 @@ def rank_with_file(
         scores = network_scores(files.session, inputs)
         if files.trees is not None and files.companions is not None:
             scores, _ = rerank(scores, inputs, files.companions, files.trees.score)
-        parts.append(rows[top_k(scores, k)])
+        parts.append(top_k(scores, k))
     return np.concatenate(parts) if parts else np.empty((0, k), np.int64)
