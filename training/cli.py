@@ -85,7 +85,10 @@ def promote(
     force: Annotated[bool, typer.Option("--force", help="Promote even if the gates refuse; this is recorded.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the challenger the champion if it passes the gates of mlflow/gates.toml."""
+    """Make the challenger the champion if it passes the gates of mlflow/gates.toml.
+
+    On the same data it must be better than the champion; with newer data, no worse by more than a stated share.
+    """
     from training import registry
 
     emit(registry.promote(task, Settings.from_env(os.environ), version=version, force=force), as_json)

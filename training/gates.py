@@ -36,7 +36,7 @@ class Gates(BaseModel):
     max_slice_loss_se: float = 1.0
     """Most standard errors that a slice may lose to the champion."""
     max_ece_increase: float | None = None
-    """Most that the calibration error may grow; None: not looked at."""
+    """Most that the calibration error may grow beyond one standard error of the difference; None: not looked at."""
     floors: dict[str, float] = {}
     """Smallest allowed values of other metrics."""
     min_policy_gain: float | None = None
@@ -121,14 +121,14 @@ def judge_against(
     for part in sorted(ours["part"].unique()) if ours["part"].nunique() > 1 else []:
         rows = (ours["part"] == part).to_numpy()
         slice_gain = _gain(gates.primary, ours[rows], theirs[rows], groups[rows])
-        error = (slice_gain.high - slice_gain.low) / 3.92
-        allowed = gates.max_slice_loss_se * error + loss_share * abs(_value(gates.primary, theirs[rows]))
+        allowed = gates.max_slice_loss_se * _error(slice_gain) + loss_share * abs(_value(gates.primary, theirs[rows]))
         fine = not slice_gain.value < -allowed
         rules.append((fine, f"{part}: gain {slice_gain}"))
     if gates.max_ece_increase is not None:
         ours_ece, theirs_ece = _value("ece", ours), _value("ece", theirs)
-        fine = ours_ece <= theirs_ece + gates.max_ece_increase
-        rules.append((fine, f"calibration error {ours_ece:.4f}, the champion's {theirs_ece:.4f}"))
+        allowed = gates.max_ece_increase + _error(_gain("ece", ours, theirs, groups))
+        text = f"calibration error {ours_ece:.4f}, the champion's {theirs_ece:.4f}, may grow by {allowed:.4f}"
+        rules.append((ours_ece <= theirs_ece + allowed, text))
     if policy is not None:
         rules += _policy_rules(gates, policy, champion_version, loss_share)
     return _verdict(rules)
@@ -164,6 +164,11 @@ def _gain(name: str, ours: pd.DataFrame, theirs: pd.DataFrame, groups: np.ndarra
     sign = -1.0 if lower_is_better(name) else 1.0
     one, two = _statistic(name, ours), _statistic(name, theirs)
     return bootstrap(lambda w: sign * (one(w) - two(w)), groups)
+
+
+def _error(gain: Metric) -> float:
+    """The standard error that belongs to a 95 % interval."""
+    return (gain.high - gain.low) / 3.92
 
 
 def _value(name: str, evaluation: pd.DataFrame) -> float:

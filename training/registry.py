@@ -56,7 +56,7 @@ def promote(task: Task, settings: Settings, *, version: int | None = None, force
     if not verdict.passed and not force:
         raise GateError(
             f"Version {challenger.version} of {task.value} is not promoted: {verdict}.",
-            repair=f"Train a better one, or overrule with: omni promote {task.value} --force",
+            repair=f"Train a better one, or one on newer data, or overrule with: omni promote {task.value} --force",
         )
     forced = force and not verdict.passed
     tracking.tag_version(
