@@ -6,11 +6,13 @@ what is folded so that their states of some moment are of what was known to be t
 
 import os
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.console import Progress
@@ -75,6 +77,23 @@ def build_timeline(log: EventLog, settings: Settings, progress: Progress) -> int
     return n_events
 
 
+def extend_timeline(log: EventLog, settings: Settings, after_seq: int, until_seq: int) -> datetime:
+    """Put the log's events with `after_seq` < seq <= `until_seq` in their places in a timeline that ends at `after_seq`.
+
+    Only for events that regroup nobody and that no state is of, such as decisions: epochs are not written. Returns the
+    latest of their moments. Doing it again after it was broken off changes nothing.
+    """
+    names = log.identity().history().names
+    batches = [timeline_rows(rename_customers(batch, names)) for batch in log.read(after_seq=after_seq)]
+    added = pa.concat_tables([TIMELINE_SCHEMA.empty_table(), *batches])
+    added = added.filter(pc.less_equal(added[Columns.SEQ], until_seq))
+    path = settings.timeline_path
+    query = f"SELECT * FROM {scan(path)} WHERE seq <= {after_seq} UNION ALL BY NAME SELECT * FROM added"
+    _write_sorted(path, query, ORDER, added=added)
+    newest: datetime = pc.max(added[Columns.OCCURRED_AT]).as_py()
+    return newest
+
+
 _EPOCHS: Final = f"""
     SELECT e.customer_id, e.epoch, a.* EXCLUDE (customer_id, customer_key),
            (CASE WHEN NOT e.regrouped OR epoch_us(a.occurred_at) > e.from_us THEN {WRITTEN}
@@ -105,7 +124,7 @@ def read_timeline(settings: Settings, columns: list[str] | None = None) -> pa.Ta
     return pq.read_table(settings.timeline_path, columns=columns)
 
 
-def _write_sorted(target: Path, query: str, order: Sequence[str], **frames: pd.DataFrame) -> None:
+def _write_sorted(target: Path, query: str, order: Sequence[str], **frames: pd.DataFrame | pa.Table) -> None:
     """Sort a query's rows on disk with DuckDB, within a bounded memory; the target appears whole or not at all."""
     part = target.with_suffix(".part")
     with connect("1GB", temp_directory=target.parent / "sort") as connection:
