@@ -16,7 +16,9 @@ from features.relive import put_together, relive
 from features.settings import Settings
 from features.signals import SIGNAL_NAMES, compute_signals
 from features.sql import connect, scan
-from features.state import StateBatch, decode, encode, fold_events
+from features.state import fold_events
+from features.state_batch import StateBatch
+from features.state_rows import decode, encode
 from features.vocabulary import Columns
 
 MOMENTS_PER_CUSTOMER: Final = 5

@@ -18,7 +18,7 @@ from features import parts
 from features.doctor import Check, Examination, Status
 from features.settings import Settings
 from features.sql import connect
-from features.state import PRODUCTS_SCHEMA, STATE_SCHEMA
+from features.state_rows import PRODUCTS_SCHEMA, STATE_SCHEMA
 from features.timeline import TIMELINE_SCHEMA
 from features.toml_file import load_toml
 from features.vocabulary import CHANNELS, KINDS, Columns

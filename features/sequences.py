@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features import fold_layout as layout
-from features.state import StateBatch, product_code
+from features.event_arrays import product_code
+from features.state_batch import StateBatch
 
 INPUT_NAMES: Final = (
     "item",

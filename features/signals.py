@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from features import fold_layout as layout
 from features.fold_layout import DAY_S, Floats
-from features.state import Ragged, StateBatch
+from features.state_batch import Ragged, StateBatch
 from features.vocabulary import (
     CHANNELS,
     CUSTOMER_KINDS,

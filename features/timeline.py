@@ -18,12 +18,12 @@ import pyarrow.parquet as pq
 from features.console import Progress
 from features.details import detail_column
 from features.errors import MissingError
+from features.event_arrays import product_code
 from features.fold_layout import REWRITTEN, UNWRITTEN, WRITTEN
 from features.log import EventLog
 from features.log_rows import rename_customers
 from features.settings import Settings
 from features.sql import connect, scan, sql_text
-from features.state import product_code
 from features.vocabulary import Channel, Columns, EventKind
 
 TIMELINE_SCHEMA: Final = pa.schema(

@@ -99,7 +99,7 @@ class MemoryStates:
 
     def training_states(self, entities: pd.DataFrame, task: Task) -> Any:
         """State i from events strictly before the moment of entity row i."""
-        from features.state import decode
+        from features.state_rows import decode
 
         moments = np.round(epoch_seconds(entities[Columns.AS_OF]) * 1e6).astype(np.int64)
         found = np.full(len(entities), -1)

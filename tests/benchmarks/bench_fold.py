@@ -14,8 +14,9 @@ from numba import njit
 
 from features import fold_kernel as kernel
 from features import fold_rows
+from features.event_arrays import event_arrays
+from features.fold_layout import new_buffers
 from features.settings import Settings
-from features.state import event_arrays, new_buffers
 from features.timeline import read_timeline
 
 PLAIN_EVENTS = 2_000

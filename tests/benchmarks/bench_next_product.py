@@ -15,11 +15,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from features.event_arrays import product_code
 from features.events import EVENT_SCHEMA
 from features.next_product_files import ProductTrees, open_session
 from features.product_companions import POPULARITY_DAYS, Companions, Favourites, Neighbours
 from features.product_ranking import FEATURES
-from features.state import StateBatch, fold_customer, product_code
+from features.state import fold_customer
+from features.state_batch import StateBatch
 from features.vocabulary import Task
 from serving.catalogue import Catalogue, ProductInfo
 from serving.model_card import ModelCard

@@ -18,7 +18,7 @@ from features.errors import InputError
 from features.events import REJECTED_SCHEMA
 from features.quality import RULES, QualityConfig, QualityReport, check_quality, load_quality_config
 from features.settings import Settings
-from features.state import PRODUCTS_SCHEMA, STATE_SCHEMA
+from features.state_rows import PRODUCTS_SCHEMA, STATE_SCHEMA
 from features.timeline import TIMELINE_SCHEMA
 
 END = datetime(2024, 6, 1, 12, tzinfo=UTC)

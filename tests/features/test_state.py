@@ -10,19 +10,10 @@ from hypothesis import strategies as st
 
 from features import fold_kernel as kernel
 from features import fold_layout as layout
-from features.state import (
-    Ragged,
-    StateBatch,
-    decode,
-    decode_one,
-    encode,
-    event_arrays,
-    fold_customer,
-    fold_events,
-    fold_newer,
-    fold_timeline,
-    product_code,
-)
+from features.event_arrays import event_arrays, product_code
+from features.state import fold_customer, fold_events, fold_newer, fold_timeline
+from features.state_batch import Ragged, StateBatch
+from features.state_rows import decode, decode_one, encode
 from features.vocabulary import CHANNEL_CODES, CHANNELS, KIND_CODES, KINDS
 
 START = datetime(2024, 1, 1, tzinfo=UTC)  # a Monday
@@ -209,7 +200,7 @@ def test_a_few_events_become_the_same_arrays_as_many(n: int, monkeypatch: pytest
     ]
     events = timeline(*rows)
     few = event_arrays(events)
-    monkeypatch.setattr("features.state._FEW", -1)
+    monkeypatch.setattr("features.event_arrays._FEW", -1)
     for name, values in event_arrays(events)._asdict().items():
         assert getattr(few, name).dtype == values.dtype, name
         np.testing.assert_array_equal(getattr(few, name), values, err_msg=name)

@@ -10,7 +10,7 @@ from features.next_product_files import ProductTrees
 from features.product_companions import Favourites, Neighbours
 from features.product_ranking import FEATURES, Inputs, Pool, candidate_pool
 from features.sequences import STORE, model_inputs
-from features.state import StateBatch
+from features.state_batch import StateBatch
 from features.vocabulary import Task
 from serving import product_scorer
 from serving.model_card import ModelCard

@@ -14,12 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.errors import InputError, MissingError
+from features.event_arrays import product_code
 from features.next_product_files import network_scores
 from features.product_companions import COMPANIONS_FILE
 from features.product_ranking import RANKER_FILE
 from features.sequences import INPUT_NAMES, CodeRows
 from features.settings import Settings
-from features.state import StateBatch, fold_customer, product_code
+from features.state import fold_customer
+from features.state_batch import StateBatch
 from features.timeline import TIMELINE_SCHEMA
 from features.vocabulary import CHANNEL_CODES, Task
 from training.basket_labels import load_purchases, next_baskets, number_purchases

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from features.next_product_files import OUTPUT_NAME, VOCABULARY_FILE, network_scores, open_session
 from features.product_companions import COMPANIONS_FILE, Companions
 from features.product_ranking import RANKER_FILE
-from features.state import StateBatch
+from features.state_batch import StateBatch
 from features.vocabulary import CHANNELS, KINDS, Columns, Task
 from training.basket_labels import Purchases, load_purchases
 from training.labels import Span, data_span

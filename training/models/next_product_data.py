@@ -13,7 +13,7 @@ from torch import Tensor
 
 from features.errors import InputError
 from features.sequences import INPUT_NAMES, STORE, CodeRows, model_inputs
-from features.state import StateBatch
+from features.state_batch import StateBatch
 from features.vocabulary import Columns, Task
 from training.basket_labels import NextBaskets, Purchases, next_baskets
 from training.dataset import StateSource

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from features.next_product_files import ProductFiles, network_scores
 from features.product_ranking import rerank
 from features.sequences import CodeRows, model_inputs
-from features.state import StateBatch
+from features.state_batch import StateBatch
 from training.ranking_metrics import IntArray, top_k
 
 _BATCH = 256
