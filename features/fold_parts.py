@@ -8,14 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from features.details import (
-    BITS_PER_ANSWER,
-    NO,
-    NO_PREFERENCE,
-    PREFERENCE_SHIFT,
-    PROFILING_SHIFT,
-    YES,
-)
+from features.details import BITS_PER_ANSWER, NO, NO_PREFERENCE, PREFERENCE_SHIFT, PROFILING_SHIFT, YES
 from features.fold_compile import inlined
 from features.fold_layout import (
     CART_CHANNEL,

@@ -25,11 +25,12 @@ from features.state_batch import StateBatch
 from features.timeline import TIMELINE_SCHEMA
 from features.vocabulary import CHANNEL_CODES, Task
 from training.basket_labels import load_purchases, next_baskets, number_purchases
-from training.models.next_product import NextProductConfig, train_next_product
+from training.models.next_product import train_next_product
 from training.models.next_product_baselines import Rankings
 from training.models.next_product_champion import champion_at
 from training.models.next_product_data import Examples, ProductVocabulary
 from training.models.next_product_measure import measure, slices_of
+from training.models.next_product_network import NextProductConfig
 from training.models.next_product_ranker import ProductRanker, bought_before
 from training.models.ranker import RankerConfig
 from training.pipeline import load_config

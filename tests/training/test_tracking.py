@@ -20,7 +20,8 @@ from training.benchmark import MemoryStates, as_timeline
 from training.gates import Gates, PolicyGain, Verdict, judge_against, judge_first
 from training.metrics import Metric
 from training.models import best_channel, boosted
-from training.models.best_channel import ArmConfig, ArmModel
+from training.models.best_channel import ArmModel
+from training.models.best_channel_data import ArmConfig
 
 # MLflow's own imports and its use of SQLAlchemy; nothing of ours.
 pytestmark = [
