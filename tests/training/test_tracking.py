@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from made_buyers import regular_buyers
 
 from features.errors import InputError, MissingError
 from features.settings import Settings
@@ -38,23 +39,11 @@ SMALL = [
 FINGERPRINT = {"now": "data-1"}
 
 
-def events() -> pd.DataFrame:
-    """Customers who buy regularly until they stop for ever."""
-    rng = np.random.default_rng(1)
-    rows = []
-    for i in range(150):
-        stop, gap, day = rng.uniform(20, 400), rng.uniform(3, 9), rng.uniform(0, 9)
-        while day < min(stop, 182):
-            rows.append((f"c{i:03}", pd.Timestamp("2024-01-01", tz="UTC") + pd.Timedelta(days=day), 10.0))
-            day += gap * rng.uniform(0.7, 1.3)
-    return pd.DataFrame(rows, columns=["customer_id", "occurred_at", "value"])
-
-
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     made = Settings.from_env({"OMNI_HOME": str(tmp_path_factory.mktemp("home"))})
     made.timeline_path.parent.mkdir(parents=True)
-    timeline = as_timeline(events())
+    timeline = as_timeline(regular_buyers(150))
     pq.write_table(timeline, made.timeline_path)
     store = MemoryStates(timeline)
     with pytest.MonkeyPatch.context() as patch:
