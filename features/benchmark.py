@@ -20,9 +20,9 @@ from features import fold_rows
 from features.benchmark_baselines import BASELINES, PairFeatures, from_rows
 from features.benchmark_events import Piece, make_events
 from features.console import to_plain
-from features.fold_layout import EventArrays
+from features.fold_layout import EventArrays, new_buffers
 from features.meter import Meter, release_memory
-from features.state import changes_state, new_buffers
+from features.state import changes_state
 
 BASELINE_EVENTS: Final = 1_000_000
 TOLERANCE: Final = 1e-9

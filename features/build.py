@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ from features.fold_files import EPOCH_FOLD_COLUMNS, FOLD_COLUMNS, FoldCount, fol
 from features.freshness import BuildNote, events_since, layout, places, read_note, write_note
 from features.log import EventLog, open_log
 from features.settings import Settings
-from features.timeline import build_timeline
+from features.timeline import build_timeline, extend_timeline, read_timeline
 from features.vocabulary import Columns
 
 FOLD_ROWS: Final = 500_000
@@ -38,9 +38,10 @@ class BuildReport:
 
 
 def build_features(settings: Settings, progress: Progress, force: bool = False) -> BuildReport:
-    """Bring both stores up to the log; does nothing when no event that changes a state is new (unless `force`).
+    """Bring timeline and stores up to the log; does nothing when they are (unless `force`).
 
-    Raises MissingError when the log is empty.
+    Where only decisions are new, which change no state, only the timeline is written: what is learned from decisions, and
+    the report, read it there. Raises MissingError when the log is empty.
     """
     log = open_log(settings)
     try:
@@ -55,11 +56,36 @@ def build_features(settings: Settings, progress: Progress, force: bool = False) 
 
 
 def _build(settings: Settings, log: EventLog, progress: Progress, force: bool) -> BuildReport:
+    note = read_note(settings)
+    if note and not force and events_since(note, log) == 0 and not log.regrouped_since(note.last_seq):
+        return _level(settings, log, note, progress)
+    return _build_all(settings, log, progress)
+
+
+def _level(settings: Settings, log: EventLog, note: BuildNote, progress: Progress) -> BuildReport:
+    """The timeline and its note level with the log, when nothing or nothing but decisions came after the build."""
+    fingerprint, last_seq = log.fingerprint(), log.last_seq()
+    seconds: dict[str, float] = {}
+    if last_seq > note.last_seq:
+        progress("putting new decisions into the timeline")
+        started = time.perf_counter()
+        newest = extend_timeline(log, settings, note.last_seq, last_seq)
+        note = replace(
+            note,
+            log_fingerprint=fingerprint,
+            last_seq=last_seq,
+            events=pq.read_metadata(settings.timeline_path).num_rows,
+            customers=len(read_timeline(settings, [Columns.CUSTOMER_ID])[Columns.CUSTOMER_ID].unique()),
+            last_event_at=max(note.last_event_at, newest.isoformat()),
+        )
+        write_note(settings, note)
+        _lap(seconds, "timeline", started)
+    return BuildReport(note.events, note.customers, note.state_rows, rebuilt=False, seconds=seconds)
+
+
+def _build_all(settings: Settings, log: EventLog, progress: Progress) -> BuildReport:
     from features.store import Store  # Feast takes seconds to import; a build that is up to date does without
 
-    note = read_note(settings)
-    if note and not force and events_since(note, log) == 0:
-        return BuildReport(note.events, note.customers, note.state_rows, rebuilt=False, seconds={})
     fingerprint, last_seq = log.fingerprint(), log.last_seq()
     if last_seq == 0:
         raise MissingError("The event log is empty.", repair="Bring events in first: omni ingest complete-journey")

@@ -55,11 +55,6 @@ class Examination:
         kept = tuple(checks)
         return cls(kept, any(check.status is Status.FAIL for check in kept))
 
-    @property
-    def all_ok(self) -> bool:
-        """Whether nothing is broken and nothing is left to do."""
-        return all(check.status is Status.OK for check in self.checks)
-
     def __rich__(self) -> Any:
         """One line per check, for a person."""
         from rich.markup import escape

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from features.errors import StoreError
 from features.forest import Forest
+from features.model_files import find_optional
 from features.signals import SIGNAL_NAMES
 from features.two_part_score import TwoPart
 from features.vocabulary import NOTHING
@@ -87,10 +88,10 @@ class EffectScorer:
 
 def load_effects(folder: Path, where: str) -> EffectScorer | None:
     """The effects among a model's files, or None where it has none. Raises StoreError for signals nobody computes."""
-    found = sorted(folder.rglob("effects.json"))
-    if not found:
+    file = find_optional(folder, "effects.json")
+    if file is None:
         return None
-    told: dict[str, Any] = json.loads(found[0].read_text(encoding="utf-8"))
+    told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     position = {name: i for i, name in enumerate(SIGNAL_NAMES)}
     unknown = [name for name in told["signals"] if name not in position]
     if unknown:
@@ -108,7 +109,7 @@ def load_effects(folder: Path, where: str) -> EffectScorer | None:
         slope=float(told["slope"]),
         centre=np.array(told["centre"]),
         base=told["arms"].index(told["base"]),
-        model=_model(told, found[0].parent, where),
+        model=_model(told, file.parent, where),
     )
 
 

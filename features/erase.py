@@ -8,7 +8,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from features.checkpoint import Checkpoint
@@ -20,6 +20,7 @@ from features.erase_receipt import LearntModel, Receipt, Step, write_receipt
 from features.file_lock import offline_files
 from features.log import EventLog
 from features.log_erase import Begun, ErasureBook
+from features.moments import utc
 from features.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -121,12 +122,7 @@ def _learnt(models: Sequence[LearntModel], known_since: datetime | None) -> tupl
     """Models whose training period ends after the customer's first event, or does not say when it ends."""
     if known_since is None:
         return ()
-    return tuple(model for model in models if not model.as_of_end or _moment(model.as_of_end) > known_since)
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return tuple(model for model in models if not model.as_of_end or utc(model.as_of_end) > known_since)
 
 
 def _wait_for_stream(settings: Settings, seq: int) -> None:

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from features.state import PRODUCTS_SCHEMA, STATE_SCHEMA, fold_timeline
+from features.state import fold_timeline
+from features.state_rows import PRODUCTS_SCHEMA, STATE_SCHEMA
 from features.vocabulary import Columns
 
 FOLD_COLUMNS: Final = (

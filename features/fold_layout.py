@@ -163,3 +163,37 @@ class RowBuffers(NamedTuple):
     cart_end: Ints
     cart_codes: Ints
     cart: Floats  # (M, CART_WIDTH)
+
+
+def new_buffers(rows: int) -> RowBuffers:
+    """Room for `rows` state rows; the ragged parts hold at least one row of the largest possible size."""
+    n_pairs = N_CHANNELS * N_KINDS
+    pairs, contacts, hours = n_pairs + 24 * rows, 16 + 8 * rows, N_HOURS + 40 * rows
+    sequence, habits, cart = 128 + 128 * rows, 128 + 128 * rows, 32 + 8 * rows
+    return RowBuffers(
+        customer=np.zeros(rows, np.int64),
+        time=np.zeros(rows),
+        last_seq=np.zeros(rows, np.int64),
+        products_changed=np.zeros(rows, np.bool_),
+        scalars=np.zeros((rows, len(SCALARS))),
+        channels=np.zeros((rows, N_CHANNELS * CHANNEL_WIDTH)),
+        pair_end=np.zeros(rows, np.int64),
+        pair_codes=np.zeros(pairs, np.int32),
+        pair_stats=np.zeros((pairs, PAIR_WIDTH)),
+        contact_end=np.zeros(rows, np.int64),
+        contacts=np.zeros((contacts, 2)),
+        hour_end=np.zeros(rows, np.int64),
+        hour_bins=np.zeros(hours, np.int32),
+        hour_weights=np.zeros(hours),
+        seq_end=np.zeros(rows, np.int64),
+        seq_product=np.zeros(sequence, np.int64),
+        seq_event=np.zeros(sequence, np.int32),
+        seq_time=np.zeros(sequence),
+        seq_value=np.zeros(sequence, np.float32),
+        habit_end=np.zeros(rows, np.int64),
+        habit_codes=np.zeros(habits, np.int64),
+        habits=np.zeros((habits, HABIT_WIDTH)),
+        cart_end=np.zeros(rows, np.int64),
+        cart_codes=np.zeros(cart, np.int64),
+        cart=np.zeros((cart, CART_WIDTH)),
+    )

@@ -14,7 +14,7 @@ from features import fold_layout
 from features.log import EventLog, open_log
 from features.parts import files
 from features.settings import Settings
-from features.state import PRODUCTS_FIELDS, STATE_FIELDS
+from features.state_rows import PRODUCTS_FIELDS, STATE_FIELDS
 from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KINDS, Columns, EventKind
 
 LAYOUT_VERSION: Final = 3

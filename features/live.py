@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from features import fold_layout as layout
-from features.state import StateBatch, changes_state, event_arrays, fold_arrays, fold_customer, fold_newer
+from features.event_arrays import event_arrays
+from features.state import changes_state, fold_arrays, fold_customer, fold_newer
+from features.state_batch import StateBatch
 
 
 class StoredState(Protocol):

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Final
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.errors import MissingError
 from features.parts import scan_path, stamp
+from features.sql import connect
 from features.views import View
 from features.vocabulary import Columns
 
@@ -25,7 +25,7 @@ def newest_rows(view: View, path: Path) -> pa.Table:
         f"SELECT s.* FROM read_parquet($path) s JOIN (SELECT {key}, max({moment}) AS {moment} FROM read_parquet($path) "
         f"GROUP BY {key}) USING ({key}, {moment})"
     )
-    with duckdb.connect() as connection:
+    with connect() as connection:
         return connection.sql(query, params={"path": scan_path(path)}).to_arrow_table()
 
 

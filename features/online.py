@@ -19,7 +19,8 @@ from features.clock import Clock
 from features.errors import StoreError
 from features.online_source import StoredRow, open_source
 from features.settings import Settings
-from features.state import StateBatch, decode_one
+from features.state_batch import StateBatch
+from features.state_rows import decode_one
 from features.views import CUSTOMER_PRODUCTS, CUSTOMER_STATE, CUSTOMER_VIEWS, PRODUCT_STATE
 from features.vocabulary import Columns
 

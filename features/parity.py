@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Final
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -16,7 +15,10 @@ from features.parts import scan_path
 from features.relive import put_together, relive
 from features.settings import Settings
 from features.signals import SIGNAL_NAMES, compute_signals
-from features.state import StateBatch, decode, encode, fold_events
+from features.sql import connect, scan
+from features.state import fold_events
+from features.state_batch import StateBatch
+from features.state_rows import decode, encode
 from features.vocabulary import Columns
 
 MOMENTS_PER_CUSTOMER: Final = 5
@@ -86,9 +88,9 @@ def relative_difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArr
 def _draw(settings: Settings, n: int, together: set[str], rng: np.random.Generator) -> list[str]:
     """Customers at random; half of those who were put together, as far as there are any, so that they are not missed."""
     first = sorted(together)
-    with duckdb.connect() as connection:
+    with connect() as connection:
         ids = connection.execute(
-            f"SELECT DISTINCT customer_id FROM read_parquet('{scan_path(settings.customer_state_path)}') ORDER BY 1"
+            f"SELECT DISTINCT customer_id FROM {scan(scan_path(settings.customer_state_path))} ORDER BY 1"
         ).fetchall()
     found = [first[i] for i in rng.choice(len(first), min(n // 2, len(first)), replace=False)]
     others = sorted({name for (name,) in ids} - set(found))

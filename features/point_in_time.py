@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from features.offline import require
 from features.parts import scan_path
+from features.sql import connect
 
 if TYPE_CHECKING:
     from feast import FeatureView
@@ -71,8 +71,7 @@ def rows_as_of(view: OfflineView, schema: pa.Schema, keys: pd.Series, moments: p
     entities = _entities(view, keys, moments)
     names = {"key": view.key, "time": view.time, "fields": ", ".join(f'source."{name}"' for name in schema.names)}
     path = {"path": scan_path(view.path)}
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    with connect() as connection:
         connection.register("entities", entities)
         connection.execute(_FOUND.format(**names), path)
         connection.execute(_WANTED)

@@ -8,7 +8,6 @@ The newest row may lie days ahead of the last event; decaying it "back" to now i
 from pathlib import Path
 from typing import Final
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from features.console import Progress
 from features.errors import MissingError
 from features.settings import Settings
+from features.sql import connect
 from features.vocabulary import Columns
 
 POPULARITY: Final[tuple[float, ...]] = (7.0, 30.0, 90.0)
@@ -70,7 +70,7 @@ def build_product_state(settings: Settings, progress: Progress) -> int:
     """
     if not settings.timeline_path.exists():
         raise MissingError(f"There is no timeline in {settings.timeline_path}.", repair="Run `omni features build`.")
-    with duckdb.connect() as connection:
+    with connect() as connection:
         parameters = {"timeline": str(settings.timeline_path)}
         connection.execute(_PURCHASES, parameters)
         weeks = connection.sql(_WEEKS).to_arrow_table()

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from features import parts
 from features.doctor import Check, Examination, Status
 from features.settings import Settings
-from features.state import PRODUCTS_SCHEMA, STATE_SCHEMA
+from features.sql import connect
+from features.state_rows import PRODUCTS_SCHEMA, STATE_SCHEMA
 from features.timeline import TIMELINE_SCHEMA
 from features.toml_file import load_toml
 from features.vocabulary import CHANNELS, KINDS, Columns
@@ -97,9 +98,7 @@ def check_quality(settings: Settings, config: QualityConfig, as_of: datetime) ->
     figures: dict[str, dict[str, float]] = {}
     checks = [_schema(settings)]
     if checks[0].status is Status.OK:
-        with duckdb.connect() as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            connection.execute("SET memory_limit = '1GB'")
+        with connect("1GB") as connection:
             connection.read_parquet(str(settings.timeline_path)).create_view("timeline")
             data = _Data(connection, config, as_of, settings)
             for name, rule in RULES.items():

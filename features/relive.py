@@ -15,7 +15,8 @@ from features.identity_history import connected
 from features.log import EventLog, SqliteEventLog, open_log
 from features.log_identity import identity_rules
 from features.settings import Settings
-from features.state import StateBatch, fold_customer
+from features.state import fold_customer
+from features.state_batch import StateBatch
 from features.vocabulary import Columns
 
 

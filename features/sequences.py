@@ -1,13 +1,14 @@
 """Customer states in, the arrays that the next-product model reads out: the same for training and for serving."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features import fold_layout as layout
-from features.state import StateBatch
+from features.event_arrays import product_code
+from features.state_batch import StateBatch
 
 INPUT_NAMES: Final = (
     "item",
@@ -28,6 +29,20 @@ UNKNOWN_GAP_DAYS: Final = -1.0
 
 ToRows = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 """Product codes to vocabulary rows, in the same shape: 0 for padding and products that are not in the vocabulary."""
+
+
+class CodeRows:
+    """The ToRows of a vocabulary: row i + 1 is id i."""
+
+    def __init__(self, product_ids: Sequence[str]) -> None:
+        codes = product_code(product_ids)
+        order = np.argsort(codes, kind="stable")
+        self._codes, self._rows = codes[order], order + 1
+
+    def __call__(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        at = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
+        found: NDArray[np.int64] = np.where(self._codes[at] == codes, self._rows[at], 0)
+        return found
 
 
 def model_inputs(states: StateBatch, as_of_s: NDArray[np.float64], to_rows: ToRows) -> dict[str, NDArray[np.generic]]:

@@ -7,11 +7,12 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from features.errors import SettingsError
+from features.errors import InputError, SettingsError
+from features.moments import utc
 
 PARENT: Final = "OMNI_PARENT"
 """Environment variable with the process id of whoever starts the stream and wants it to end with them."""
@@ -167,9 +168,8 @@ def _parse_clock_start(text: str) -> datetime | None:
     if not text:
         return None
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        return utc(text)
+    except InputError as error:
         raise SettingsError(
             f"OMNI_CLOCK_START is {text!r}.", repair="Write it as ISO 8601, for example 2018-01-01T00:00:00Z."
         ) from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

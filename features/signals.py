@@ -14,15 +14,8 @@ from numpy.typing import NDArray
 
 from features import fold_layout as layout
 from features.fold_layout import DAY_S, Floats
-from features.state import Ragged, StateBatch
-from features.vocabulary import (
-    CHANNELS,
-    CUSTOMER_KINDS,
-    HALF_LIVES_DAYS,
-    KIND_CODES,
-    Channel,
-    EventKind,
-)
+from features.state_batch import Ragged, StateBatch
+from features.vocabulary import CHANNELS, CUSTOMER_KINDS, HALF_LIVES_DAYS, KIND_CODES, Channel, EventKind
 
 CHUNK_ROWS: Final = 4_096
 """States are opened into dense arrays this many at a time, to bound memory."""

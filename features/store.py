@@ -22,7 +22,8 @@ from features.errors import InputError, MissingError
 from features.feast_folder import FeastFolder, close_ibis, quietly
 from features.offline import newest_rows
 from features.settings import Settings
-from features.state import PRODUCTS_SCHEMA, STATE_SCHEMA, StateBatch, decode
+from features.state_batch import StateBatch
+from features.state_rows import PRODUCTS_SCHEMA, STATE_SCHEMA, decode
 from features.views import CUSTOMER_PRODUCTS, CUSTOMER_STATE, CUSTOMER_VIEWS, PRODUCT_STATE, TASK_VIEWS, VIEWS, View
 from features.vocabulary import Columns, Task
 
@@ -117,7 +118,7 @@ class Store:
         }
 
     def write_online(self, states: pa.Table, products: pa.Table) -> None:
-        """Write the same customers' rows of both views (as `state.encode` makes them), replacing what is there.
+        """Write the same customers' rows of both views (as `state_rows.encode` makes them), replacing what is there.
 
         Times are not compared: the caller passes states that are at least as new as the stored ones.
         """

@@ -24,7 +24,8 @@ from features.live import LiveStates
 from features.log import EventLog, open_log
 from features.online import OnlineReader
 from features.settings import PARENT, Settings
-from features.state import StateBatch, encode
+from features.state_batch import StateBatch
+from features.state_rows import encode
 from features.store import Store
 from features.vocabulary import Columns
 

@@ -6,22 +6,24 @@ what is folded so that their states of some moment are of what was known to be t
 
 import os
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.console import Progress
 from features.details import detail_column
 from features.errors import MissingError
+from features.event_arrays import product_code
 from features.fold_layout import REWRITTEN, UNWRITTEN, WRITTEN
 from features.log import EventLog
 from features.log_rows import rename_customers
 from features.settings import Settings
-from features.state import product_code
+from features.sql import connect, scan, sql_text
 from features.vocabulary import Channel, Columns, EventKind
 
 TIMELINE_SCHEMA: Final = pa.schema(
@@ -65,21 +67,38 @@ def build_timeline(log: EventLog, settings: Settings, progress: Progress) -> int
             n_events += batch.num_rows
             progress(f"{n_events:,} of {total:,} events read from the log")
     progress(f"sorting {n_events:,} events into timelines")
-    _write_sorted(path, f"SELECT * EXCLUDE ({Columns.CUSTOMER_KEY}) FROM read_parquet('{arrived}')", ORDER)
+    _write_sorted(path, f"SELECT * EXCLUDE ({Columns.CUSTOMER_KEY}) FROM {scan(arrived)}", ORDER)
     settings.epochs_path.unlink(missing_ok=True)
     if history.epochs:
-        query = _EPOCHS.format(arrived=arrived)
+        query = _EPOCHS.format(arrived=scan(arrived))
         order = Columns.CUSTOMER_ID, Columns.EPOCH, Columns.OCCURRED_AT, Columns.EVENT_ID
         _write_sorted(settings.epochs_path, query, order, epochs=history.frame())
     arrived.unlink()
     return n_events
 
 
+def extend_timeline(log: EventLog, settings: Settings, after_seq: int, until_seq: int) -> datetime:
+    """Put the log's events with `after_seq` < seq <= `until_seq` in their places in a timeline that ends at `after_seq`.
+
+    Only for events that regroup nobody and that no state is of, such as decisions: epochs are not written. Returns the
+    latest of their moments. Doing it again after it was broken off changes nothing.
+    """
+    names = log.identity().history().names
+    batches = [timeline_rows(rename_customers(batch, names)) for batch in log.read(after_seq=after_seq)]
+    added = pa.concat_tables([TIMELINE_SCHEMA.empty_table(), *batches])
+    added = added.filter(pc.less_equal(added[Columns.SEQ], until_seq))
+    path = settings.timeline_path
+    query = f"SELECT * FROM {scan(path)} WHERE seq <= {after_seq} UNION ALL BY NAME SELECT * FROM added"
+    _write_sorted(path, query, ORDER, added=added)
+    newest: datetime = pc.max(added[Columns.OCCURRED_AT]).as_py()
+    return newest
+
+
 _EPOCHS: Final = f"""
     SELECT e.customer_id, e.epoch, a.* EXCLUDE (customer_id, customer_key),
            (CASE WHEN NOT e.regrouped OR epoch_us(a.occurred_at) > e.from_us THEN {WRITTEN}
                  WHEN epoch_us(a.occurred_at) = e.from_us THEN {REWRITTEN} ELSE {UNWRITTEN} END)::TINYINT AS written
-    FROM read_parquet('{{arrived}}') a JOIN epochs e USING (customer_key) WHERE epoch_us(a.occurred_at) < e.until_us
+    FROM {{arrived}} a JOIN epochs e USING (customer_key) WHERE epoch_us(a.occurred_at) < e.until_us
     UNION ALL BY NAME
     SELECT DISTINCT customer_id, epoch, make_timestamptz(from_us) AS occurred_at, '' AS event_id, 0::BIGINT AS seq,
            '{EventKind.IDENTIFY}' AS kind, '{Channel.WEB}' AS channel, 0::BIGINT AS product_code,
@@ -105,14 +124,13 @@ def read_timeline(settings: Settings, columns: list[str] | None = None) -> pa.Ta
     return pq.read_table(settings.timeline_path, columns=columns)
 
 
-def _write_sorted(target: Path, query: str, order: Sequence[str], **frames: pd.DataFrame) -> None:
+def _write_sorted(target: Path, query: str, order: Sequence[str], **frames: pd.DataFrame | pa.Table) -> None:
     """Sort a query's rows on disk with DuckDB, within a bounded memory; the target appears whole or not at all."""
     part = target.with_suffix(".part")
-    with duckdb.connect() as connection:
+    with connect("1GB", temp_directory=target.parent / "sort") as connection:
         for name, frame in frames.items():
             connection.register(name, frame)
-        connection.execute("SET memory_limit = '1GB'")
-        connection.execute(f"SET temp_directory = '{target.parent / 'sort'}'")
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(f"COPY ({query} ORDER BY {', '.join(order)}) TO '{part}' (FORMAT parquet, COMPRESSION zstd)")
+        connection.execute(
+            f"COPY ({query} ORDER BY {', '.join(order)}) TO {sql_text(part)} (FORMAT parquet, COMPRESSION zstd)"
+        )
     os.replace(part, target)

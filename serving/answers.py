@@ -14,7 +14,7 @@ from features.events import Event, events_to_table
 from features.live import LiveState, LiveStates, state_version
 from features.log import EventLog
 from features.signals import compute_signals
-from features.state import StateBatch
+from features.state_batch import StateBatch
 from features.vocabulary import Task
 from serving.catalogue import Catalogue
 from serving.churn_reasons import churn_reasons

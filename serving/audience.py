@@ -14,7 +14,7 @@ from features.errors import InputError, MissingError
 from features.log import open_log
 from features.settings import Settings
 from features.signals import compute_signals
-from features.state import StateBatch
+from features.state_batch import StateBatch
 from features.vocabulary import Columns
 from serving.bulk import customer_ids, parts
 from serving.expression import select

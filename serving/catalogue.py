@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.state import product_code
+from features.event_arrays import product_code
 from features.vocabulary import Columns
 
 logger = logging.getLogger(__name__)

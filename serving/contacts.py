@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features import fold_layout as layout
-from features.state import StateBatch
+from features.state_batch import StateBatch
 from features.vocabulary import CHANNELS, NOTHING, Channel
 from serving.rules import Arm, ContactFacts, Eligibility, Rules, check_arm
 from serving.schemas import ArmScore

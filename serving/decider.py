@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from features.events import Event
 from features.live import LiveState
 from features.signals import compute_signals
-from features.state import StateBatch
+from features.state_batch import StateBatch
 from features.vocabulary import NOTHING, Channel, EventKind, Task
 from serving.catalogue import Catalogue
 from serving.contacts import NOTHING_ARM, allowed_values, check_arms, contact_facts, known_gains, score_arms

@@ -9,19 +9,18 @@ from typing import Any, Final, cast
 
 import lightgbm
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from features.churn_score import SCORE_FILE, ChurnScore, spread
 from features.effect_score import EffectScorer, load_effects
 from features.errors import MissingError, StoreError
 from features.forest import Forest
-from features.product_companions import COMPANIONS_FILE, Companions
-from features.product_ranking import FEATURES, RANKER_FILE
+from features.model_files import find_file, find_optional
+from features.next_product_files import ProductFiles
 from features.signals import SIGNAL_NAMES
 from features.vocabulary import Channel, Task
 from serving.model_card import ModelCard
-from serving.product_scorer import ProductScorer, ProductTrees, Session
+from serving.product_scorer import ProductScorer
 from serving.rules import Arm
 from serving.schemas import ModelInfo
 
@@ -202,26 +201,23 @@ def load_scorer(
     where = f"Model {card.task.value} version {card.version}"
     match card.task:
         case Task.CHURN:
-            booster = BoosterScorer(lightgbm.Booster(model_file=str(_find(folder, "model.lgb", where))), where)
+            booster = BoosterScorer(lightgbm.Booster(model_file=str(find_file(folder, "model.lgb", where))), where)
             horizon = metadata.get("horizon_days", dict(metadata.get("config") or {}).get("horizon_days"))
-            files = sorted(folder.rglob(SCORE_FILE))
-            score = ChurnScore.from_json(files[0].read_text(encoding="utf-8")) if files else None
+            file = find_optional(folder, SCORE_FILE)
+            score = None if file is None else ChurnScore.from_json(file.read_text(encoding="utf-8"))
             more = tuple(_horizon(card, file, where) for file in sorted(folder.rglob("horizon_*.json")))
             return ChurnScorer(card, booster, None if horizon is None else float(horizon), score, more)
         case Task.BEST_CHANNEL:
-            described = _find(folder, "arms.json", where)
+            described = find_file(folder, "arms.json", where)
             arms = tuple(_arm(row) for row in json.loads(described.read_text(encoding="utf-8")))
             boosters = tuple(
-                BoosterScorer(lightgbm.Booster(model_file=str(_find(folder, f"{arm.name}.txt", where))), where)
+                BoosterScorer(lightgbm.Booster(model_file=str(find_file(folder, f"{arm.name}.txt", where))), where)
                 for arm in arms
             )
             return ChannelScorer(card, arms, boosters, load_effects(folder, where))
         case Task.NEXT_PRODUCT:
-            vocabulary = json.loads(_find(folder, "vocabulary.json", where).read_text(encoding="utf-8"))
-            file = next(iter(sorted(folder.rglob(COMPANIONS_FILE))), None)
-            companions = None if file is None else Companions.load(file)
-            session = _session(_find(folder, "*.onnx", where))
-            return ProductScorer(card, session, tuple(vocabulary), companions, _trees(folder, where))
+            files = ProductFiles.load(folder, where)
+            return ProductScorer(card, files.session, files.product_ids, files.companions, files.trees)
 
 
 def _horizon(card: ModelCard, file: Path, where: str) -> ChurnScorer:
@@ -229,28 +225,6 @@ def _horizon(card: ModelCard, file: Path, where: str) -> ChurnScorer:
     score = ChurnScore.from_json(file.read_text(encoding="utf-8"))
     booster = BoosterScorer(lightgbm.Booster(model_file=str(file.with_suffix(".lgb"))), where)
     return ChurnScorer(card, booster, score.horizon_days, score)
-
-
-def _session(path: Path) -> Session:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    return cast(Session, onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
-
-
-def _trees(folder: Path, where: str) -> ProductTrees | None:
-    """What orders the network's candidates, where the model has it."""
-    file = next(iter(sorted(folder.rglob(RANKER_FILE))), None)
-    if file is None:
-        return None
-    booster = lightgbm.Booster(model_file=str(file))
-    if tuple(booster.feature_name()) != FEATURES:
-        raise StoreError(
-            f"{where} reads other features of products than this version makes.",
-            repair="Train the model again, or install the version it was trained with.",
-        )
-    forest = Forest.of(booster, np.arange(len(FEATURES)), where)
-    return ProductTrees(lambda features: forest.raw(features)[:, 0], forest.contributions)
 
 
 def _arm(row: Mapping[str, Any]) -> Arm:
@@ -261,10 +235,3 @@ def _arm(row: Mapping[str, Any]) -> Arm:
         cost=float(row.get("cost") or 0.0),
         hours=None if hours is None else (int(hours[0]), int(hours[1])),
     )
-
-
-def _find(folder: Path, pattern: str, where: str) -> Path:
-    found = sorted(folder.rglob(pattern))
-    if not found:
-        raise StoreError(f"{where} holds no file {pattern}.", repair="Train it again.")
-    return found[0]

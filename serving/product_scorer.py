@@ -2,33 +2,19 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from features.event_arrays import product_code
+from features.next_product_files import ProductTrees, Session, network_scores
 from features.product_companions import Companions
-from features.product_ranking import Inputs, Pool, Trees, candidate_pool, rerank
-from features.sequences import INPUT_NAMES, model_inputs
-from features.state import StateBatch, product_code
+from features.product_ranking import Inputs, Pool, candidate_pool, rerank
+from features.sequences import CodeRows, model_inputs
+from features.state_batch import StateBatch
 from serving.model_card import ModelCard
 
 Mask = NDArray[np.bool_]
-
-
-class Session(Protocol):
-    """The part of onnxruntime.InferenceSession that is used."""
-
-    def run(self, output_names: list[str] | None, input_feed: dict[str, Any]) -> Any:
-        """Named arrays in, a list of arrays out."""
-
-
-@dataclass(frozen=True)
-class ProductTrees:
-    """What orders the network's candidates: `score` (M, F) to (M,), `explain` to what each feature added (M, F)."""
-
-    score: Trees
-    explain: Trees
 
 
 @dataclass(frozen=True)
@@ -88,23 +74,15 @@ class ProductScorer:
         self.codes = product_code(product_ids)
         self.row_of = {product_id: row for row, product_id in enumerate(product_ids)}
         self._session = session
-        order = np.argsort(self.codes, kind="stable")
-        self._sorted_codes, self._sorted_rows = self.codes[order], order + 1
+        self.rows = CodeRows(product_ids)
 
     def __len__(self) -> int:
         return len(self.product_ids)
 
-    def rows(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Product codes to the model's rows, in the same shape; 0 for padding and unknown products."""
-        at = np.minimum(np.searchsorted(self._sorted_codes, codes), len(self._sorted_codes) - 1)
-        found: NDArray[np.int64] = np.where(self._sorted_codes[at] == codes, self._sorted_rows[at], 0)
-        return found
-
     def score(self, states: StateBatch, as_of_s: NDArray[np.float64]) -> Scored:
         """The network's word on states (n,) at moments (n,), in seconds since the epoch."""
         inputs = model_inputs(states, as_of_s, self.rows)
-        found = self._session.run(["score"], {name: inputs[name] for name in INPUT_NAMES})[0]
-        return Scored(cast(NDArray[np.float32], found), inputs)
+        return Scored(network_scores(self._session, inputs), inputs)
 
     def rank(self, scored: Scored, allowed: Mask | None = None) -> Ranked:
         """One customer's order (n = 1) among the products that `allowed` (V,) leaves; what is not allowed is nowhere."""

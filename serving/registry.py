@@ -5,10 +5,11 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from features.erase_receipt import LearntModel
 from features.errors import OmniError, StoreError
+from features.model_files import read_metadata
 from features.settings import Settings
 from features.views import feature_service_name
 from features.vocabulary import Task
@@ -149,14 +150,4 @@ def _load(card: ModelCard, download: Callable[[Path], Path]) -> Scorer:
         )
     with tempfile.TemporaryDirectory(prefix="omni-model-") as folder:
         files = download(Path(folder))
-        return load_scorer(card, _metadata(files), files)
-
-
-def _metadata(folder: Path) -> dict[str, Any]:
-    import yaml
-
-    found = sorted(folder.rglob("MLmodel"))
-    if not found:
-        return {}
-    described = yaml.safe_load(found[0].read_text(encoding="utf-8")) or {}
-    return dict(described.get("metadata") or {})
+        return load_scorer(card, read_metadata(files), files)

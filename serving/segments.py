@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from features import fold_layout as layout
 from features.live import LiveState
 from features.signals import SIGNAL_NAMES
-from features.state import StateBatch
+from features.state_batch import StateBatch
 from features.vocabulary import CHANNELS, KIND_CODES, Columns, EventKind
 from serving.models import ChurnScorer
 

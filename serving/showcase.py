@@ -150,12 +150,11 @@ def _decision(answer: dict[str, Any]) -> list[str]:
 @contextmanager
 def _timeline(settings: Settings) -> Iterator[Any]:
     """A DuckDB connection that sees `timeline` and `newest` (its last `moment`)."""
-    import duckdb
+    from features.sql import connect, scan
 
     if not settings.timeline_path.exists():
         raise MissingError(f"{settings.timeline_path} is not there yet.", repair="Run omni features build.")
-    with duckdb.connect() as connection:
-        path = str(settings.timeline_path).replace("'", "''")
-        connection.execute(f"CREATE VIEW timeline AS SELECT * FROM read_parquet('{path}')")
+    with connect() as connection:
+        connection.execute(f"CREATE VIEW timeline AS SELECT * FROM {scan(settings.timeline_path)}")
         connection.execute("CREATE VIEW newest AS SELECT max(occurred_at) AS moment FROM timeline")
         yield connection

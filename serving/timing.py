@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from features.fold_layout import N_HOURS
-from features.state import StateBatch
+from features.state_batch import StateBatch
 from features.vocabulary import CUSTOMER_KINDS, Channel, Columns
 from serving.rules import Rules, is_quiet
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import features
 import serving
 import training
+from features import fold_compile
 
 ROOT = Path(__file__).parent.parent
 
@@ -79,3 +80,20 @@ def test_serving_and_the_live_path_never_import_feast():
     for module in ("features.online", "features.console", "features.cli", "training.cli", "serving.cli"):
         code = f"import sys, {module}; sys.exit('feast' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0, module
+
+
+def test_compiled_code_is_of_the_sources_as_they_are():
+    """What is compiled into the fold is in the name of its cache: numba itself looks only at a function's own file."""
+    compiled, waiting = set(), ["fold_rows"]
+    while waiting:
+        name = waiting.pop()
+        compiled.add(name)
+        tree = ast.parse((ROOT / "features" / f"{name}.py").read_text(encoding="utf-8"))
+        imported = {
+            node.module.removeprefix("features.")
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("features.")
+        }
+        waiting += sorted(imported - compiled)
+
+    assert {f"{name}.py" for name in compiled} - {"fold_compile.py"} == set(fold_compile._SOURCES)

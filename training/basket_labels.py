@@ -12,10 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from features.errors import InputError, MissingError
+from features.sql import sql_list
 from features.vocabulary import EventKind
 from training.models.interactions import Interactions
 from training.ranking_metrics import IntArray, Targets
-from training.sql import connect, sql_list
+from training.sql import connect_bounded
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def load_purchases(timeline: Path, kinds: Sequence[EventKind] = (EventKind.PURCH
     if not timeline.exists():
         raise MissingError(f"{timeline} is not there.", repair="Run: omni features build")
     wanted = sql_list([kind.value for kind in kinds])
-    with connect() as connection:
+    with connect_bounded() as connection:
         table = connection.execute(
             f"""
             SELECT customer_id, product_id, coalesce(session_id, strftime(occurred_at, '%Y-%m-%d')) AS basket,

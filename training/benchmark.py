@@ -4,11 +4,9 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -101,7 +99,7 @@ class MemoryStates:
 
     def training_states(self, entities: pd.DataFrame, task: Task) -> Any:
         """State i from events strictly before the moment of entity row i."""
-        from features.state import decode
+        from features.state_rows import decode
 
         moments = np.round(epoch_seconds(entities[Columns.AS_OF]) * 1e6).astype(np.int64)
         found = np.full(len(entities), -1)
@@ -114,19 +112,6 @@ class MemoryStates:
     def feature_service_name(self, task: Task) -> str:
         """No feature service is involved."""
         return "in-memory"
-
-
-def read_frame(path: Path) -> pd.DataFrame:
-    """A CSV or Parquet file as it is. Raises InputError for a file that cannot be read."""
-    scan = "read_csv" if path.suffix.lower() in (".csv", ".gz", ".txt") else "read_parquet"
-    if not path.exists():
-        raise InputError(f"{path} is not there.", repair="Give the path of a CSV or Parquet file.")
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        try:
-            return connection.execute(f"SELECT * FROM {scan}(?)", [str(path)]).df()
-        except duckdb.Error as error:
-            raise InputError(f"{path}: {str(error).splitlines()[0]}.", repair="Give a CSV or Parquet file.") from error
 
 
 def timeline_of(table: pd.DataFrame, path: Path) -> pa.Table:
@@ -192,15 +177,6 @@ class parquet:  # noqa: N801 - used like a function
 
     def __exit__(self, *error: object) -> None:
         self._folder.cleanup()
-
-
-def utc(text: str) -> datetime:
-    """An ISO date or moment, UTC where it names no zone. Raises InputError."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InputError(f"{text!r} is not a date.", repair="Write it like 2017-12-01.") from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _is_nested(value: Any) -> bool:

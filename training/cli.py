@@ -85,7 +85,10 @@ def promote(
     force: Annotated[bool, typer.Option("--force", help="Promote even if the gates refuse; this is recorded.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the challenger the champion if it passes the gates of mlflow/gates.toml."""
+    """Make the challenger the champion if it passes the gates of mlflow/gates.toml.
+
+    On the same data it must be better than the champion; with newer data, no worse by more than a stated share.
+    """
     from training import registry
 
     emit(registry.promote(task, Settings.from_env(os.environ), version=version, force=force), as_json)
@@ -124,7 +127,7 @@ def benchmark_churn(
     as_json: JsonOption = False,
 ) -> None:
     """Churn: a log at one cutoff, where every customer seen before it counts; or contracts, by 5 folds three times."""
-    from training.benchmark import utc
+    from features.moments import utc
     from training.models.churn_benchmark import benchmark
 
     moment = None if cutoff is None else utc(cutoff)

@@ -15,7 +15,7 @@ from features.vocabulary import Columns, Task
 from training.results import Progress
 
 if TYPE_CHECKING:
-    from features.state import StateBatch
+    from features.state_batch import StateBatch
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import duckdb
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from features.vocabulary import Columns
 from training.metrics import FloatArray
 from training.models.effect_forms import Features
 from training.policy_value import DecisionLog
+from training.table_file import read_frame
 
 ACTION: Final = "action"
 PSCORE: Final = "pscore"
@@ -53,16 +53,7 @@ class Decisions:
 
 def read_decisions(path: Path) -> Decisions:
     """The decisions of a Parquet or CSV file. Raises InputError for a file or column that cannot be used."""
-    if not path.exists():
-        raise InputError(f"{path} is not there.", repair="Give the path of a Parquet or CSV file.")
-    scan = "read_csv" if path.suffix.lower() in (".csv", ".gz", ".txt") else "read_parquet"
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        try:
-            table = connection.execute(f"SELECT * FROM {scan}(?)", [str(path)]).df()
-        except duckdb.Error as error:
-            raise InputError(f"{path}: {str(error).splitlines()[0]}.", repair="Give a Parquet or CSV file.") from error
-    return as_decisions(table, str(path))
+    return as_decisions(read_frame(path), str(path))
 
 
 def as_decisions(table: pd.DataFrame, where: str = "the table") -> Decisions:

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from features.errors import InputError
 from features.vocabulary import Columns, Task
@@ -31,10 +31,12 @@ class Gates(BaseModel):
     """The first champion must beat every baseline of its own run."""
     min_gain: float = 0.0
     """The paired gain's lower bound must be above this."""
+    max_loss_if_newer: float = Field(0.0, ge=0, lt=1)
+    """Share of the champion's value that a challenger with newer data may lose; it is allowed wherever gains are judged."""
     max_slice_loss_se: float = 1.0
     """Most standard errors that a slice may lose to the champion."""
     max_ece_increase: float | None = None
-    """Most that the calibration error may grow; None: not looked at."""
+    """Most that the calibration error may grow beyond one standard error of the difference; None: not looked at."""
     floors: dict[str, float] = {}
     """Smallest allowed values of other metrics."""
     min_policy_gain: float | None = None
@@ -64,6 +66,8 @@ class PolicyGain:
     value: float = float("nan")
     low: float = float("nan")
     high: float = float("nan")
+    rival_value: float = float("nan")
+    """What the rival itself earns per decision."""
 
 
 def load_gates(task: Task, path: Path = GATES_FILE) -> Gates:
@@ -78,15 +82,9 @@ def load_gates(task: Task, path: Path = GATES_FILE) -> Gates:
 
 def judge_first(gates: Gates, found: Mapping[str, float], policy: PolicyGain | None = None) -> Verdict:
     """Without a champion: the challenger's run (`found`: stored metric keys) against its own baselines."""
-    primary = metric_key(gates.primary)
-    ours = found.get(primary, float("nan"))
-    rules = list(_floors(gates, found))
-    for key, theirs in sorted(found.items()):
-        if gates.beat_baselines and key.startswith(BASELINE_PREFIX) and key.endswith(f".{primary}"):
-            name = key.removeprefix(BASELINE_PREFIX).removesuffix(f".{primary}")
-            rules.append((better(gates.primary, ours, theirs), f"{gates.primary} {ours:.4f}, {name} has {theirs:.4f}"))
+    rules = [*_floors(gates, found), *_baseline_rules(gates, found)]
     if policy is not None and policy.refusal:
-        rules += _policy_rules(gates, policy, None)
+        rules += _policy_rules(gates, policy, None, 0.0)
     return _verdict(rules)
 
 
@@ -97,35 +95,57 @@ def judge_against(
     champion: pd.DataFrame,
     policy: PolicyGain | None = None,
     champion_version: int | None = None,
+    newer_data: bool = False,
 ) -> Verdict:
-    """Against a champion: both evaluations (see TrainedModel) hold the same keys and are compared in pairs."""
+    """Against a champion: both evaluations (see TrainedModel) hold the same keys and are compared in pairs.
+
+    On the same data a challenger must be better. One that knows `newer_data` need only be no worse, by a stated margin
+    (non-inferiority): what the champion knows of products and habits ages. So that a chain of such steps leads nowhere
+    bad, it must then also beat every baseline of its own run.
+    """
     ours = challenger.set_index("key").sort_index()
     theirs = champion.set_index("key").sort_index()
     if not ours.index.equals(theirs.index):
         return Verdict(False, ("the challenger and the champion were not scored on the same rows",))
     groups = ours[Columns.CUSTOMER_ID].to_numpy()
+    loss_share = gates.max_loss_if_newer if newer_data else 0.0
     gain = _gain(gates.primary, ours, theirs, groups)
+    needed = gates.min_gain - loss_share * abs(_value(gates.primary, theirs))
+    why = f" ({loss_share:.1%} less than the champion: it knows newer data)" if loss_share else ""
     rules = [
         *_floors(gates, found),
-        (gain.low > gates.min_gain, f"{gates.primary} gain over the champion {gain}, needs > {gates.min_gain:g}"),
+        (gain.low > needed, f"{gates.primary} gain over the champion {gain}, needs > {needed:.4g}{why}"),
     ]
+    if loss_share and not gain.low > gates.min_gain:
+        rules += _baseline_rules(gates, found)
     for part in sorted(ours["part"].unique()) if ours["part"].nunique() > 1 else []:
         rows = (ours["part"] == part).to_numpy()
         slice_gain = _gain(gates.primary, ours[rows], theirs[rows], groups[rows])
-        error = (slice_gain.high - slice_gain.low) / 3.92
-        fine = not slice_gain.value < -gates.max_slice_loss_se * error
+        allowed = gates.max_slice_loss_se * _error(slice_gain) + loss_share * abs(_value(gates.primary, theirs[rows]))
+        fine = not slice_gain.value < -allowed
         rules.append((fine, f"{part}: gain {slice_gain}"))
     if gates.max_ece_increase is not None:
-        n = np.ones(len(ours))
-        ours_ece, theirs_ece = _statistic("ece", ours)(n), _statistic("ece", theirs)(n)
-        fine = ours_ece <= theirs_ece + gates.max_ece_increase
-        rules.append((fine, f"calibration error {ours_ece:.4f}, the champion's {theirs_ece:.4f}"))
+        ours_ece, theirs_ece = _value("ece", ours), _value("ece", theirs)
+        allowed = gates.max_ece_increase + _error(_gain("ece", ours, theirs, groups))
+        text = f"calibration error {ours_ece:.4f}, the champion's {theirs_ece:.4f}, may grow by {allowed:.4f}"
+        rules.append((ours_ece <= theirs_ece + allowed, text))
     if policy is not None:
-        rules += _policy_rules(gates, policy, champion_version)
+        rules += _policy_rules(gates, policy, champion_version, loss_share)
     return _verdict(rules)
 
 
-def _policy_rules(gates: Gates, policy: PolicyGain, champion: int | None) -> list[tuple[bool, str]]:
+def _baseline_rules(gates: Gates, found: Mapping[str, float]) -> list[tuple[bool, str]]:
+    primary = metric_key(gates.primary)
+    ours = found.get(primary, float("nan"))
+    rules = []
+    for key, theirs in sorted(found.items()):
+        if gates.beat_baselines and key.startswith(BASELINE_PREFIX) and key.endswith(f".{primary}"):
+            name = key.removeprefix(BASELINE_PREFIX).removesuffix(f".{primary}")
+            rules.append((better(gates.primary, ours, theirs), f"{gates.primary} {ours:.4f}, {name} has {theirs:.4f}"))
+    return rules
+
+
+def _policy_rules(gates: Gates, policy: PolicyGain, champion: int | None, loss_share: float) -> list[tuple[bool, str]]:
     if gates.min_policy_gain is None:
         return []
     if policy.refusal:
@@ -134,13 +154,25 @@ def _policy_rules(gates: Gates, policy: PolicyGain, champion: int | None) -> lis
         return [(False, f"its choices were compared with another champion (version {policy.champion}): train it again")]
     gain = Metric(policy.value, policy.low, policy.high)
     text = f"value of its choices over {policy.rival}'s {gain} per decision (doubly robust, paired)"
-    return [(policy.low >= gates.min_policy_gain, f"{text}, needs >= {gates.min_policy_gain:g}")]
+    needed = gates.min_policy_gain
+    if loss_share and np.isfinite(policy.rival_value):
+        needed -= loss_share * abs(policy.rival_value)
+    return [(policy.low >= needed, f"{text}, needs >= {needed:.4g}")]
 
 
 def _gain(name: str, ours: pd.DataFrame, theirs: pd.DataFrame, groups: np.ndarray) -> Metric:
     sign = -1.0 if lower_is_better(name) else 1.0
     one, two = _statistic(name, ours), _statistic(name, theirs)
     return bootstrap(lambda w: sign * (one(w) - two(w)), groups)
+
+
+def _error(gain: Metric) -> float:
+    """The standard error that belongs to a 95 % interval."""
+    return (gain.high - gain.low) / 3.92
+
+
+def _value(name: str, evaluation: pd.DataFrame) -> float:
+    return float(_statistic(name, evaluation)(np.ones(len(evaluation))))
 
 
 def _statistic(name: str, evaluation: pd.DataFrame) -> Statistic:

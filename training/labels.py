@@ -15,8 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from features.errors import InputError, MissingError
+from features.sql import scan, sql_list, sql_text
 from features.vocabulary import Columns, EventKind
-from training.sql import connect, scan, sql_days, sql_list, sql_name, sql_text
+from training.sql import connect_bounded, sql_days, sql_name
 
 ARM: Final = "arm"
 REVENUE: Final = "revenue"
@@ -53,7 +54,7 @@ def data_span(timeline: Path, kinds: Sequence[str] = (EventKind.PURCHASE.value,)
     """From the first to just after the last event of the given kinds. Raises when the timeline is missing or empty."""
     if not timeline.exists():
         raise MissingError(f"{timeline} is not there.", repair="Run: omni features build")
-    with connect() as connection:
+    with connect_bounded() as connection:
         first, last = connection.execute(
             f"SELECT min(occurred_at), max(occurred_at) FROM {scan(timeline)} WHERE kind IN ({sql_list(kinds)})"
         ).fetchall()[0]
@@ -83,7 +84,7 @@ def churn_entities(
     """
     since = f"AND e.occurred_at >= c.as_of - {sql_days(active_within_days)}" if active_within_days else ""
     purchase = sql_text(EventKind.PURCHASE.value)
-    with connect() as connection:
+    with connect_bounded() as connection:
         connection.register("cutoffs", pd.DataFrame({Columns.AS_OF: pd.to_datetime(list(cutoffs), utc=True)}))
         rows = connection.execute(
             f"""
@@ -110,7 +111,7 @@ def days_to_next(
     timeline: Path, entities: pd.DataFrame, known_until: datetime, kinds: Sequence[str] = (EventKind.PURCHASE.value,)
 ) -> NDArray[np.float64]:
     """Days (n,) from each entity row's `as_of` to the next event of `kinds` before `known_until`; NaN without one."""
-    with connect() as connection:
+    with connect_bounded() as connection:
         rows = entities[[Columns.CUSTOMER_ID, Columns.AS_OF]].assign(row=range(len(entities)))
         connection.register("entities", rows)
         found = connection.execute(
@@ -136,7 +137,7 @@ def contact_entities(
     `n_max_contacts` contacts a fixed pseudo-random sample is taken by the hash of (seed, event id); a contact's own
     event and all at the same moment are not part of its features, because those are strictly before `as_of`.
     """
-    with connect() as connection:
+    with connect_bounded() as connection:
         parts = [_contacts(connection, timeline, arm, data_end, n_max_contacts, seed) for arm in arms]
     return _entities(pd.concat(parts, ignore_index=True))
 

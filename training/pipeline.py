@@ -257,8 +257,9 @@ def _compare_policies(run: Run, policy: PolicyEvidence, task: Task, settings: Se
     if policy.refusal:
         found = PolicyGain(rival, version, policy.refusal)
     else:
-        gain = bootstrap_mean(policy.scores - (policy.logged if theirs is None else theirs), policy.groups)
-        found = PolicyGain(rival, version, "", gain.value, gain.low, gain.high)
+        earned = policy.logged if theirs is None else theirs
+        gain = bootstrap_mean(policy.scores - earned, policy.groups)
+        found = PolicyGain(rival, version, "", gain.value, gain.low, gain.high, float(earned.mean()))
     run.log_json(asdict(found), registry.POLICY_FILE)
 
 

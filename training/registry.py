@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pandas as pd
 
 from features.errors import MissingError, OmniError
+from features.moments import utc
 from features.settings import Settings
 from features.vocabulary import Task
 from training import tracking
@@ -55,7 +56,7 @@ def promote(task: Task, settings: Settings, *, version: int | None = None, force
     if not verdict.passed and not force:
         raise GateError(
             f"Version {challenger.version} of {task.value} is not promoted: {verdict}.",
-            repair=f"Train a better one, or overrule with: omni promote {task.value} --force",
+            repair=f"Train a better one, or one on newer data, or overrule with: omni promote {task.value} --force",
         )
     forced = force and not verdict.passed
     tracking.tag_version(
@@ -98,7 +99,16 @@ def judge(challenger: ModelVersion, champion: ModelVersion | None, settings: Set
     theirs = _champion_scores(challenger, champion, settings)
     if ours is None or theirs is None:
         return Verdict(False, ("no test rows were kept to compare the two in pairs",))
-    return judge_against(gates, found, ours, theirs, policy, champion.version)
+    newer = _knows_newer_data(challenger, champion)
+    return judge_against(gates, found, ours, theirs, policy, champion.version, newer)
+
+
+def _knows_newer_data(challenger: ModelVersion, champion: ModelVersion) -> bool:
+    ends = [version.tags.get("as_of_end") for version in (champion, challenger)]
+    if not all(ends):
+        return False
+    before, now = (utc(str(end)) for end in ends)
+    return before < now
 
 
 def _champion_scores(challenger: ModelVersion, champion: ModelVersion, settings: Settings) -> pd.DataFrame | None:

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
+from features.sql import scan, sql_list
 from features.vocabulary import RESPONSE_KINDS, Columns, EventKind
 from training.labels import ARM, _entities
 from training.policy_value import DecisionLog
-from training.sql import connect, scan, sql_days, sql_list
+from training.sql import connect_bounded, sql_days
 
 PSCORE = "pscore"
 SENT = "sent"
@@ -55,7 +56,7 @@ def decision_entities(
         "purchase": f"max((r.kind = '{EventKind.PURCHASE}' {ours})::INT)",
         "margin": f"sum(r.value) FILTER (r.kind = '{EventKind.PURCHASE}' {ours}) * {float(reward.margin_share)}",
     }[reward.counts]
-    with connect() as connection:
+    with connect_bounded() as connection:
         rows = connection.execute(
             f"""
             WITH d AS (

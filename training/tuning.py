@@ -141,28 +141,29 @@ def _churn_search(ctx: TrainContext) -> Search:
 
 
 def _next_product_search(ctx: TrainContext) -> Search:
-    from training.models import next_product
+    from training.models.next_product_network import NextProductConfig, fit, prepare
 
-    data = next_product.prepare(ctx)
+    data = prepare(ctx)
 
     def evaluate(config: BaseModel, report: Report) -> float:
-        assert isinstance(config, next_product.NextProductConfig)
-        _, history = next_product.fit(data, config, ctx.seed, lambda _: None, report)
+        assert isinstance(config, NextProductConfig)
+        _, history = fit(data, config, ctx.seed, lambda _: None, report)
         return max(history.valid)
 
     return Search("ndcg_at_10", "maximize", 1, evaluate)
 
 
 def _best_channel_search(ctx: TrainContext) -> Search:
-    from training.models import best_channel
+    from training.models.best_channel import fit_arm
+    from training.models.best_channel_data import BestChannelConfig, load_data
 
-    data, _ = best_channel.load_data(ctx)
+    data, _ = load_data(ctx)
 
     def evaluate(config: BaseModel, report: Report) -> float:
-        assert isinstance(config, best_channel.BestChannelConfig)
+        assert isinstance(config, BestChannelConfig)
         losses: list[float] = []
         for part in data:
-            model = best_channel.fit_arm(part, config, ctx.seed)
+            model = fit_arm(part, config, ctx.seed)
             if not model.constant:
                 losses.append(min(model.history))
                 report(len(losses), float(np.mean(losses)))

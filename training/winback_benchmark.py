@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.vocabulary import CUSTOMER_KINDS, NOTHING, Columns, Task
-from training.benchmark import BenchmarkReport, read_frame
+from training.benchmark import BenchmarkReport
 from training.decision_table import ELIGIBLE_PREFIX
 from training.metrics import Metric, Sampled, Statistic, mean, resample
 from training.models.winback import (
@@ -29,6 +29,7 @@ from training.models.winback import (
     fit_winback,
 )
 from training.results import Progress
+from training.table_file import read_frame
 
 SHARES: Final = (0.1, 0.2, 0.3)
 """Shares of the moments at which somebody is contacted."""

@@ -44,15 +44,9 @@ import pyarrow.compute as pc
 from features.errors import InputError, MissingError
 from features.event_rules import Problem
 from features.events import rejected_table
-from features.sources.batch import (
-    SourceBatch,
-    read_query,
-    sampled,
-    stream_query,
-    to_event_table,
-    to_product_table,
-)
+from features.sources.batch import SourceBatch, read_query, sampled, stream_query, to_event_table, to_product_table
 from features.sources.complete_journey_promotions import find_exposures
+from features.sql import connect, scan
 from features.vocabulary import Channel, Columns, EventKind
 
 logger = logging.getLogger(__name__)
@@ -73,7 +67,7 @@ _NOTHING_BOUGHT: Final = Problem(Columns.QUANTITY, "is 0 and so is the value: no
 def load(path: Path | None = None, sample: float | None = None) -> Iterator[SourceBatch]:
     """Batches of the whole year; `sample` keeps a share of the households. Raises MissingError without the package."""
     folder = data_folder(path)
-    connection = connect(folder, sample)
+    connection = _open(folder, sample)
     yield SourceBatch(
         events=_events(connection, _SENDS), products=_products(connection), rows_total=_count(connection, "campaigns")
     )
@@ -107,11 +101,10 @@ def data_folder(path: Path | None = None) -> Path:
     return folder
 
 
-def connect(folder: Path, sample: float | None) -> duckdb.DuckDBPyConnection:
+def _open(folder: Path, sample: float | None) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with the small tables as views, cut down to the sampled households."""
-    connection = duckdb.connect(config={"memory_limit": "700MB", "preserve_insertion_order": True})
-    connection.execute("SET TimeZone = 'UTC'")
-    files = {name: f"read_parquet({_quote(folder / f'{name}.parquet')})" for name in _TABLES}
+    connection = connect("700MB")
+    files = {name: scan(folder / f"{name}.parquet") for name in _TABLES}
     ids = read_query(connection, f"SELECT DISTINCT household_id FROM {files['transactions']} ORDER BY 1")
     connection.register("sampled_ids", ids.filter(sampled(ids.column(0), sample)))
     connection.execute("CREATE TEMP TABLE households AS SELECT household_id FROM sampled_ids")
@@ -183,10 +176,6 @@ SELECT product_id::VARCHAR AS product_id, product_category AS category, brand, p
                 manufacturer_id: manufacturer_id::VARCHAR})::VARCHAR AS attributes,
        nullif(concat_ws(' ', product_type, package_size), '') AS name
 FROM products LEFT JOIN sold USING (product_id) ORDER BY product_id"""
-
-
-def _quote(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _events(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:

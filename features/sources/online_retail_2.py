@@ -32,6 +32,7 @@ from features.errors import InputError
 from features.event_rules import Problem
 from features.events import rejected_table
 from features.sources.batch import SourceBatch, read_query, sampled, stream_query, to_event_table, to_product_table
+from features.sql import connect
 from features.vocabulary import Columns
 
 TIME_ZONE: Final = "Europe/London"
@@ -64,8 +65,7 @@ def convert(lines: pa.Table, sample: float | None = None) -> Iterator[SourceBatc
     # lines without a customer are sampled by invoice, so that a sample's rejected rows are in proportion
     who = pc.coalesce(lines.column("Customer ID").cast(pa.string()), lines.column("Invoice").cast(pa.string()))
     lines = lines.filter(sampled(who, sample))
-    connection = duckdb.connect(config={"memory_limit": "700MB"})
-    connection.execute("SET TimeZone = 'UTC'")
+    connection = connect("700MB")
     connection.register("lines", lines)
     yield SourceBatch(events=to_event_table({}, 0), products=_products(connection))
     for part in stream_query(connection, _LINES, _BATCH_ROWS):

@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 
 from features.errors import InputError
 from features.sources.batch import SourceBatch, read_query, sampled, to_event_table
+from features.sql import connect
 
 START: Final = "2018-07-27 00:00:00+00"
 """Hour 0 of the transcript."""
@@ -55,8 +56,7 @@ def convert(
     # the row number tells repeats apart in a way that does not change from one reading to the next
     transcript = transcript.append_column("row", pa.array(range(transcript.num_rows), pa.int64()))
     transcript = transcript.filter(sampled(transcript.column("person"), sample))
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
+    connection = connect()
     for name, table in (("portfolio", portfolio), ("profile", profile), ("transcript", transcript)):
         connection.register(name, table)
     yield _batch(connection, _PROFILES, profile.num_rows)

@@ -20,8 +20,8 @@ from serving.registry import mlflow_fetch, next_bundle
 from serving.variety import DEPTH, diversify
 from training.basket_labels import load_purchases
 from training.labels import data_span
-from training.models.next_product import split_periods
 from training.models.next_product_data import ProductVocabulary, load_examples, seconds
+from training.models.next_product_network import split_periods
 from training.pipeline import load_config, open_store
 from training.ranking_metrics import paired_gain, ranking_values
 

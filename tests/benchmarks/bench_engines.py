@@ -25,7 +25,8 @@ from features.events import EVENT_SCHEMA  # noqa: E402
 from features.log import open_log  # noqa: E402
 from features.online import OnlineReader  # noqa: E402
 from features.settings import Settings  # noqa: E402
-from features.state import encode, fold_customer  # noqa: E402
+from features.state import fold_customer  # noqa: E402
+from features.state_rows import encode  # noqa: E402
 from features.store import Store  # noqa: E402
 from features.views import CUSTOMER_STATE  # noqa: E402
 

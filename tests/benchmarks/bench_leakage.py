@@ -17,14 +17,16 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
+from features.moments import utc
 from features.vocabulary import Columns
-from training.benchmark import MemoryStates, parquet, read_frame, timeline_of, utc
+from training.benchmark import MemoryStates, parquet, timeline_of
 from training.dataset import TrainingSet
 from training.metrics import BINARY, bootstrap
 from training.models.boosted import parameters, predict
 from training.models.churn import snapshots
 from training.models.churn_benchmark import BOOSTER, log_config
 from training.models.churn_blend import N_FOLDS, customer_folds
+from training.table_file import read_frame
 
 N_TREES = 100
 METRICS = ("auc", "log_loss")

@@ -15,21 +15,23 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from features.event_arrays import product_code
 from features.events import EVENT_SCHEMA
-from features.forest import Forest
+from features.next_product_files import ProductTrees, open_session
 from features.product_companions import POPULARITY_DAYS, Companions, Favourites, Neighbours
 from features.product_ranking import FEATURES
-from features.state import StateBatch, fold_customer, product_code
+from features.state import fold_customer
+from features.state_batch import StateBatch
 from features.vocabulary import Task
 from serving.catalogue import Catalogue, ProductInfo
 from serving.model_card import ModelCard
-from serving.product_scorer import ProductScorer, ProductTrees
+from serving.product_scorer import ProductScorer
 from serving.ranking import rank_products
 from serving.rules import Rules
 from serving.schemas import NextProductsRequest
-from training.models.next_product import NextProductConfig, new_network
 from training.models.next_product_data import ProductVocabulary, as_tensors
-from training.models.onnx_export import export_onnx, open_session
+from training.models.next_product_network import NextProductConfig, new_network
+from training.models.onnx_export import export_onnx
 from training.pipeline import load_config
 
 CALLS, WARM_UP = 300, 30
@@ -76,8 +78,7 @@ def made_trees(config: NextProductConfig, rng: np.random.Generator) -> ProductTr
     params = {"objective": "lambdarank", "num_leaves": config.ranker.num_leaves, "verbosity": -1, "num_threads": 1}
     data = lightgbm.Dataset(x, y, group=[200] * 100, feature_name=list(FEATURES), params={"verbosity": -1})
     booster = lightgbm.train(params, data, config.ranker.max_rounds)
-    forest = Forest.of(booster, np.arange(len(FEATURES)), "the benchmark")
-    return ProductTrees(lambda features: forest.raw(features)[:, 0], forest.contributions)
+    return ProductTrees.of(booster, "the benchmark")
 
 
 def made_scorer(n: int, rng: np.random.Generator) -> ProductScorer:

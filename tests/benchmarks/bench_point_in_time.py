@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from features.meter import Meter
 from features.settings import Settings
+from features.sql import connect, scan
 from features.store import Store
 from features.timeline import read_timeline
 from features.views import CUSTOMER_VIEWS, TASK_VIEWS, View
@@ -45,11 +45,10 @@ def asof_join(settings: Settings, entities: pd.DataFrame, views: list[View]) -> 
     tables = []
     for view in views:
         fields = ", ".join(f"s.{name}" for name, _ in view.fields)
-        with duckdb.connect() as connection:
-            connection.execute("SET TimeZone = 'UTC'")
+        with connect() as connection:
             connection.register("entities", entities.reset_index(names="entity_row"))
             query = (
-                f"SELECT {fields} FROM entities e ASOF LEFT JOIN read_parquet('{view.path(settings)}') s"
+                f"SELECT {fields} FROM entities e ASOF LEFT JOIN {scan(view.path(settings))} s"
                 " ON e.customer_id = s.customer_id AND e.as_of > s.event_timestamp ORDER BY e.entity_row"
             )
             tables.append(connection.sql(query).to_arrow_table())

@@ -20,14 +20,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from features.moments import utc
 from features.settings import Settings
 from features.vocabulary import Columns
 from serving.churn_reasons import signal_topics
-from training.benchmark import MemoryStates, parquet, read_frame, timeline_of, utc
+from training.benchmark import MemoryStates, parquet, timeline_of
 from training.models.churn import fit, snapshots
 from training.models.churn_benchmark import log_config
 from training.models.churn_blend import Blend
 from training.models.churn_measure import ChurnData
+from training.table_file import read_frame
 
 Floats = NDArray[np.float64]
 TOP = 3

@@ -13,12 +13,12 @@ shrunk to the customer's. `--simulated` measures instead what choosing the hour 
 import argparse
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pandas as pd
 
 from features.simulator import simulate, world_config
 from features.sources import starbucks_offers
+from features.sql import connect
 from features.vocabulary import CUSTOMER_KINDS
 from serving.timing import PRIOR_WEIGHT, hour_of_week
 from training.metrics import bootstrap_mean
@@ -45,8 +45,7 @@ def main() -> None:
 def read_occasions(path: Path) -> pd.DataFrame:
     """Occasions of a Parquet file of events."""
     columns = "customer_id, channel, kind, occurred_at"
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    with connect() as connection:
         return occasions(connection.execute(f"SELECT {columns} FROM read_parquet(?)", [str(path)]).df())
 
 

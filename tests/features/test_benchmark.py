@@ -12,7 +12,7 @@ from features import benchmark, fold_rows
 from features import fold_kernel as kernel
 from features.benchmark_baselines import PairFeatures, by_pandas, by_sql, from_rows
 from features.benchmark_events import EVENTS_PER_CUSTOMER, Piece, make_events
-from features.state import new_buffers
+from features.fold_layout import new_buffers
 from features.vocabulary import CHANNELS, KINDS
 
 

@@ -17,7 +17,8 @@ from features.freshness import read_note
 from features.log import open_log
 from features.parity import check_parity, relative_difference
 from features.settings import Settings
-from features.state import decode, fold_timeline
+from features.state import fold_timeline
+from features.state_rows import decode
 from features.store import Store
 from features.timeline import build_timeline, read_timeline
 from features.vocabulary import Task

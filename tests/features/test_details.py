@@ -12,7 +12,8 @@ from features import fold_layout as layout
 from features.details import detail_column, read_detail, store_code
 from features.events import EVENT_SCHEMA, parse_events, validate_table
 from features.signals import SIGNAL_NAMES, compute_signals
-from features.state import StateBatch, fold_customer
+from features.state import fold_customer
+from features.state_batch import StateBatch
 from features.vocabulary import CHANNEL_CODES
 
 NOW = datetime(2024, 3, 1, tzinfo=UTC)

@@ -3,13 +3,16 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
+
 from features import freshness
 from features.build import build_features
 from features.doctor import Status, check_features, check_online
 from features.events import events_to_table, parse_events
-from features.freshness import events_since_build, is_ingested, note_ingested, places
+from features.freshness import events_since_build, is_ingested, note_ingested, places, read_note
 from features.log import open_log
 from features.online_redis import connect
+from features.timeline import read_timeline
 
 
 def append(settings, *kinds):
@@ -53,6 +56,27 @@ def test_decisions_do_not_make_a_build_stale_and_behaviour_does(settings):
 
     append(settings, "decision")
     assert events_since_build(settings) == 0
+
+    # The report and what is learned from decisions read them in the timeline, so a build brings it level, and nothing else.
+    states = settings.customer_state_path.stat().st_mtime_ns
+    for broken_off in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            if broken_off:
+                patch.setattr("features.build.write_note", lambda *_: None)
+            report = build_features(settings, lambda _: None)
+        assert (report.rebuilt, report.events, report.customers, report.state_rows) == (False, 3, 1, 2)
+        timeline = read_timeline(settings)
+        assert timeline["event_id"].to_pylist() == ["e0", "e1", "e2"]
+        assert timeline["kind"].to_pylist() == ["purchase", "purchase", "decision"]
+    assert settings.customer_state_path.stat().st_mtime_ns == states
+    note = read_note(settings)
+    assert note is not None
+    assert (note.last_seq, note.events, note.last_event_at) == (3, 3, "2018-01-01T01:00:00+00:00")
+    assert build_features(settings, lambda _: None).seconds == {}
+
+    build_features(settings, lambda _: None, force=True)
+    assert read_timeline(settings).to_pylist() == timeline.to_pylist()
+    assert read_note(settings) == note
 
     append(settings, "purchase", "decision")
     assert events_since_build(settings) == 1

@@ -25,7 +25,8 @@ from features.log_rows import READ_SCHEMA
 from features.online import OnlineReader
 from features.parity import check_parity
 from features.settings import Settings
-from features.state import decode, fold_customer
+from features.state import fold_customer
+from features.state_rows import decode
 from features.vocabulary import Columns
 
 CONFIG = IdentityConfig()

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from features.events import events_to_table, parse_events
 from features.live import LiveStates, state_version
 from features.log import SqliteEventLog
-from features.state import StateBatch, decode, encode, fold_customer, fold_timeline
+from features.state import fold_customer, fold_timeline
+from features.state_batch import StateBatch
+from features.state_rows import decode, encode
 from features.timeline import timeline_rows
 
 NOW = datetime(2024, 3, 1, tzinfo=UTC)

@@ -18,7 +18,9 @@ from features.clock import Clock
 from features.errors import MissingError, SettingsError, StoreError
 from features.online import OnlineReader
 from features.online_sqlite import SqliteSource
-from features.state import StateBatch, decode, encode, fold_customer
+from features.state import fold_customer
+from features.state_batch import StateBatch
+from features.state_rows import decode, encode
 from features.value_codec import decode_value, entity_key, entity_value
 from features.views import CUSTOMER_PRODUCTS, CUSTOMER_STATE, CUSTOMER_TTL, PRODUCT_STATE
 

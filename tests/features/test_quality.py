@@ -18,7 +18,7 @@ from features.errors import InputError
 from features.events import REJECTED_SCHEMA
 from features.quality import RULES, QualityConfig, QualityReport, check_quality, load_quality_config
 from features.settings import Settings
-from features.state import PRODUCTS_SCHEMA, STATE_SCHEMA
+from features.state_rows import PRODUCTS_SCHEMA, STATE_SCHEMA
 from features.timeline import TIMELINE_SCHEMA
 
 END = datetime(2024, 6, 1, 12, tzinfo=UTC)
@@ -191,7 +191,7 @@ def test_limits_come_from_a_file(settings: Settings, tmp_path: Path) -> None:
 
 def test_the_moment_of_the_check(settings: Settings) -> None:
     assert parse_as_of("2018-01-01", settings) == datetime(2018, 1, 1, tzinfo=UTC)
-    with pytest.raises(InputError, match="is no moment"):
+    with pytest.raises(InputError, match="is not a date"):
         parse_as_of("yesterday", settings)
 
 

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from features.signals import CHUNK_ROWS, SIGNAL_NAMES, WORDS, compute_signals, describe, signal_index, signals_frame
-from features.state import StateBatch, fold_customer
+from features.state import fold_customer
+from features.state_batch import StateBatch
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 

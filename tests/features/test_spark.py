@@ -17,7 +17,7 @@ import pytest
 from features.build import fold_to_parquet
 from features.fold_layout import UNWRITTEN, WRITTEN
 from features.offline import newest_rows
-from features.state import decode
+from features.state_rows import decode
 from features.store import Store
 from features.views import CUSTOMER_STATE, CUSTOMER_TTL, CUSTOMER_VIEWS
 from features.vocabulary import Task

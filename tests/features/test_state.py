@@ -8,21 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features import fold_kernel as kernel
 from features import fold_layout as layout
-from features.state import (
-    Ragged,
-    StateBatch,
-    decode,
-    decode_one,
-    encode,
-    event_arrays,
-    fold_customer,
-    fold_events,
-    fold_newer,
-    fold_timeline,
-    product_code,
-)
+from features.event_arrays import event_arrays, product_code
+from features.fold_parts import decay
+from features.state import fold_customer, fold_events, fold_newer, fold_timeline
+from features.state_batch import Ragged, StateBatch
+from features.state_rows import decode, decode_one, encode
 from features.vocabulary import CHANNEL_CODES, CHANNELS, KIND_CODES, KINDS
 
 START = datetime(2024, 1, 1, tzinfo=UTC)  # a Monday
@@ -122,9 +113,9 @@ def test_a_return_takes_back_the_last_purchase_of_a_habit() -> None:
 
 def test_looked_up_powers_are_powers() -> None:
     elapsed = np.concatenate([np.random.default_rng(1).uniform(0, 40, 500), [0.0, 1.0, 900.5, 1_080.0, 1e9]])
-    found = np.array([kernel.decay.py_func(x) for x in elapsed])
+    found = np.array([decay.py_func(x) for x in elapsed])
     np.testing.assert_allclose(found, np.exp2(-elapsed), rtol=1e-15, atol=1e-300)
-    assert kernel.decay(3.0) == 0.125
+    assert decay(3.0) == 0.125
 
 
 def test_contacts_go_unanswered_until_the_customer_responds_on_that_channel() -> None:
@@ -209,7 +200,7 @@ def test_a_few_events_become_the_same_arrays_as_many(n: int, monkeypatch: pytest
     ]
     events = timeline(*rows)
     few = event_arrays(events)
-    monkeypatch.setattr("features.state._FEW", -1)
+    monkeypatch.setattr("features.event_arrays._FEW", -1)
     for name, values in event_arrays(events)._asdict().items():
         assert getattr(few, name).dtype == values.dtype, name
         np.testing.assert_array_equal(getattr(few, name), values, err_msg=name)

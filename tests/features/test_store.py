@@ -13,7 +13,9 @@ import pytest
 from features.checkpoint import Checkpoint
 from features.errors import InputError, MissingError
 from features.point_in_time import OfflineView, rows_as_of
-from features.state import StateBatch, decode, fold_customer
+from features.state import fold_customer
+from features.state_batch import StateBatch
+from features.state_rows import decode
 from features.store import Store
 from features.views import CUSTOMER_STATE, CUSTOMER_TTL, CUSTOMER_VIEWS
 from features.vocabulary import Task

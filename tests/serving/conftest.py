@@ -79,7 +79,7 @@ def make_bundle() -> Bundle:
 
 
 def make_catalogue() -> Catalogue:
-    from features.state import product_code
+    from features.event_arrays import product_code
 
     by_id = {
         "milk": ProductInfo("milk", "Whole milk", "dairy", 1.2),

@@ -15,13 +15,15 @@ from made_companions import made_companions
 from features.buy_till_die import Rates
 from features.churn_score import ChurnScore
 from features.errors import MissingError, StoreError
+from features.event_arrays import product_code
+from features.next_product_files import ProductTrees
 from features.product_ranking import FEATURES
 from features.signals import SIGNAL_NAMES
-from features.state import StateBatch, product_code
+from features.state_batch import StateBatch
 from features.vocabulary import Channel, Task
 from serving.model_card import ModelCard
 from serving.models import BoosterScorer, Bundle, ChurnScorer, load_scorer
-from serving.product_scorer import ProductScorer, ProductTrees, Scored
+from serving.product_scorer import ProductScorer, Scored
 from serving.registry import next_bundle
 from serving.rules import Arm
 from serving.runtime import NOT_LOOKED_YET

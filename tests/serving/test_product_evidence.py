@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from made_companions import made_companions
 
+from features.next_product_files import ProductTrees
 from features.product_companions import Favourites, Neighbours
 from features.product_ranking import FEATURES, Inputs, Pool, candidate_pool
 from features.sequences import STORE, model_inputs
-from features.state import StateBatch
+from features.state_batch import StateBatch
 from features.vocabulary import Task
 from serving import product_scorer
 from serving.model_card import ModelCard
 from serving.product_evidence import evidence_reasons
-from serving.product_scorer import ProductScorer, ProductTrees, Ranked, Scored
+from serving.product_scorer import ProductScorer, Ranked, Scored
 
 IDS = ("coffee", "filters", "mug", "tea")
 TIES = Neighbours(np.array([[0], [2], [0], [0], [0]], np.int32), np.array([[0], [0.9], [0], [0], [0]], np.float32))

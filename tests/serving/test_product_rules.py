@@ -14,15 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_companions import made_companions
 
+from features.event_arrays import product_code
+from features.next_product_files import ProductTrees
 from features.product_companions import Favourites, Neighbours
 from features.product_ranking import FEATURES
 from features.sequences import STORE, model_inputs
-from features.state import StateBatch, product_code
+from features.state_batch import StateBatch
 from features.vocabulary import Task
 from serving.catalogue import Catalogue, ProductInfo, load_stock
 from serving.model_card import ModelCard
 from serving.product_rules import allowed_products, product_table
-from serving.product_scorer import ProductScorer, ProductTrees, Scored
+from serving.product_scorer import ProductScorer, Scored
 from serving.ranking import NEW, product_to_offer, rank_products
 from serving.rules import ProductHistory, Rules
 from serving.schemas import NextProductsRequest, ProductFilter

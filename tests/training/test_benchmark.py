@@ -4,34 +4,24 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
+from made_buyers import regular_buyers
 
 from features.errors import InputError
+from features.moments import utc
 from training import benchmark
 from training.metrics import CHURN
 from training.models.churn_benchmark import benchmark as churn
+from training.table_file import read_frame
 
 CUTOFF = datetime(2024, 6, 1, tzinfo=UTC)
-
-
-def world(n: int = 300) -> pd.DataFrame:
-    """Customers buy every 3 to 9 days from the new year on and stop for ever at a random moment."""
-    rng = np.random.default_rng(1)
-    rows = []
-    for i in range(n):
-        stop, gap, day = rng.uniform(20, 400), rng.uniform(3, 9), rng.uniform(0, 9)
-        while day < min(stop, 182):
-            rows.append((f"c{i:03}", pd.Timestamp("2024-01-01", tz="UTC") + pd.Timedelta(days=day), 10.0))
-            day += gap * rng.uniform(0.7, 1.3)
-    return pd.DataFrame(rows, columns=["customer_id", "occurred_at", "value"])
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> benchmark.BenchmarkReport:
     path = tmp_path_factory.mktemp("world") / "events.csv"
-    world().to_csv(path, index=False)
+    regular_buyers(300).to_csv(path, index=False)
     return churn(path, CUTOFF, 20, seed=3)
 
 
@@ -43,7 +33,7 @@ def test_who_left_is_found(report: benchmark.BenchmarkReport) -> None:
 
 
 def test_everybody_seen_before_the_cutoff_is_tested(report: benchmark.BenchmarkReport) -> None:
-    events = world()
+    events = regular_buyers(300)
     assert report.rows["test"] == events.loc[events["occurred_at"] < CUTOFF, "customer_id"].nunique()
     assert max(report.protocol["training_cutoffs"]) == "2024-05-12T00:00:00+00:00"
     assert set(report.details["slices"]) >= {"tenure.long", "value.low"}
@@ -58,7 +48,7 @@ def test_the_report_is_one_json_object(report: benchmark.BenchmarkReport, tmp_pa
 
 
 def test_what_happens_after_the_window_changes_nothing(report: benchmark.BenchmarkReport, tmp_path: Path) -> None:
-    events = world()
+    events = regular_buyers(300)
     later = events[events["occurred_at"] < CUTOFF + pd.Timedelta(days=20)]
     assert len(later) < len(events)
     later.to_parquet(tmp_path / "events.parquet")
@@ -67,24 +57,24 @@ def test_what_happens_after_the_window_changes_nothing(report: benchmark.Benchma
 
 
 def test_a_cutoff_outside_the_data_is_refused(tmp_path: Path) -> None:
-    world(5).to_csv(tmp_path / "events.csv", index=False)
+    regular_buyers(5).to_csv(tmp_path / "events.csv", index=False)
     with pytest.raises(InputError, match="the cutoff is 2030-01-01"):
         churn(tmp_path / "events.csv", datetime(2030, 1, 1, tzinfo=UTC), 20, seed=0)
 
 
 def test_unusable_files_say_why(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not there"):
-        benchmark.read_frame(tmp_path / "none.csv")
+        read_frame(tmp_path / "none.csv")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="no column 'customer_id'"):
-        benchmark.timeline_of(benchmark.read_frame(tmp_path / "other.csv"), tmp_path)
+        benchmark.timeline_of(read_frame(tmp_path / "other.csv"), tmp_path)
     with pytest.raises(InputError, match="is not a date"):
-        benchmark.utc("yesterday")
+        utc("yesterday")
 
 
 @pytest.mark.parametrize("days", [100, 170])
 def test_a_log_too_short_to_learn_from_is_answered_by_bg_nbd(tmp_path: Path, days: int) -> None:
-    world(120).to_csv(tmp_path / "events.csv", index=False)
+    regular_buyers(120).to_csv(tmp_path / "events.csv", index=False)
     found = churn(tmp_path / "events.csv", datetime(2024, 3, 15, tzinfo=UTC), days, seed=0)
     assert found.rows["train"] == 0
     assert found.metrics["auc"].value == pytest.approx(found.baselines["bg_nbd"]["auc"].value, abs=0.1)
@@ -92,13 +82,13 @@ def test_a_log_too_short_to_learn_from_is_answered_by_bg_nbd(tmp_path: Path, day
 
 
 def test_a_handful_of_customers_is_no_reason_to_fail(tmp_path: Path) -> None:
-    events = world(6).drop(columns="value")
+    events = regular_buyers(6).drop(columns="value")
     events.to_csv(tmp_path / "events.csv", index=False)
     found = churn(tmp_path / "events.csv", CUTOFF, 20, seed=0)
     assert found.rows["test"] == 6
 
 
 def test_a_log_needs_a_moment(tmp_path: Path) -> None:
-    world(5).to_csv(tmp_path / "events.csv", index=False)
+    regular_buyers(5).to_csv(tmp_path / "events.csv", index=False)
     with pytest.raises(InputError, match="Pass --cutoff DATE"):
         churn(tmp_path / "events.csv")

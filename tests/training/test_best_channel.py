@@ -14,9 +14,9 @@ from features.errors import InputError, OmniError
 from features.vocabulary import Task
 from training.benchmark import MemoryStates, as_timeline
 from training.models import best_channel
-from training.models.best_channel import BestChannelConfig
+from training.models.best_channel_data import BestChannelConfig, load_data
 from training.pipeline import load_config
-from training.results import TrainContext
+from training.results import TrainContext, TrainedModel
 from training.tuning import SEARCHES
 
 START = pd.Timestamp("2024-01-01", tz="UTC")
@@ -72,12 +72,12 @@ def context(folder: Path, arms: list[dict]) -> TrainContext:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> best_channel.TrainedModel:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     sms = {**MAIL, "name": "sms", "channel": "sms"}
     return best_channel.train_best_channel(context(tmp_path_factory.mktemp("world"), [MAIL, sms]))
 
 
-def test_who_answers_is_found(trained: best_channel.TrainedModel) -> None:
+def test_who_answers_is_found(trained: TrainedModel) -> None:
     mail = trained.evaluation.query("part == 'mail'")
     assert trained.metrics["auc/mail"].value > 0.7
     assert mail.loc[mail["score"] > 0.3, "label"].mean() == pytest.approx(0.5, abs=0.08)
@@ -86,7 +86,7 @@ def test_who_answers_is_found(trained: best_channel.TrainedModel) -> None:
     assert trained.gains["base_rate/mail"].low > 0
 
 
-def test_an_arm_without_answers_is_kept_as_its_shrunk_rate(trained: best_channel.TrainedModel) -> None:
+def test_an_arm_without_answers_is_kept_as_its_shrunk_rate(trained: TrainedModel) -> None:
     arms = {arm["arm"]: arm for arm in trained.metadata["arms"]}
     assert arms["sms"]["constant"] is True
     assert arms["mail"]["constant"] is False
@@ -96,7 +96,7 @@ def test_an_arm_without_answers_is_kept_as_its_shrunk_rate(trained: best_channel
 
 
 def test_test_contacts_come_after_all_others_and_their_windows_are_complete(
-    trained: best_channel.TrainedModel,
+    trained: TrainedModel,
 ) -> None:
     # Letters go out on days 10, 22, …, 166; the last answer comes on day 168, so validation begins on day 68.
     assert trained.rows["train/mail"] == 250 * 5  # 10 to 58
@@ -104,11 +104,11 @@ def test_test_contacts_come_after_all_others_and_their_windows_are_complete(
     assert trained.rows["test/mail"] == 250 * 3  # 130 to 154; that of 166 could be answered after the data's end
 
 
-def test_the_metadata_says_what_the_probabilities_are_not(trained: best_channel.TrainedModel) -> None:
+def test_the_metadata_says_what_the_probabilities_are_not(trained: TrainedModel) -> None:
     assert "not randomised" in trained.metadata["limits"]
 
 
-def test_overall_metrics_are_means_over_arms(trained: best_channel.TrainedModel) -> None:
+def test_overall_metrics_are_means_over_arms(trained: TrainedModel) -> None:
     for name in ("log_loss", "brier", "ece"):
         arms = [trained.metrics[f"{name}/{arm}"].value for arm in ("mail", "sms")]
         assert trained.metrics[name].value == pytest.approx(np.mean(arms))
@@ -116,7 +116,7 @@ def test_overall_metrics_are_means_over_arms(trained: best_channel.TrainedModel)
 
 def test_too_few_answers_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ctx = context(tmp_path, [{**MAIL, "name": "sms", "channel": "sms"}])
-    data, split = best_channel.load_data(ctx)
+    data, split = load_data(ctx)
     with caplog.at_level(logging.WARNING):
         best_channel.fit(data, ctx.config, ctx)
     assert "sms has 0 answers in training" in caplog.text
@@ -137,7 +137,7 @@ def test_a_search_judges_the_arms_that_can_be_learned_by_their_validation_loss(t
 
 def test_an_arm_that_was_never_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="The arm push has no contact"):
-        best_channel.load_data(context(tmp_path, [MAIL, {**MAIL, "name": "push", "channel": "push"}]))
+        load_data(context(tmp_path, [MAIL, {**MAIL, "name": "push", "channel": "push"}]))
 
 
 def test_the_shipped_config_is_valid_and_two_arms_cannot_share_a_name() -> None:

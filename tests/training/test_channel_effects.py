@@ -11,7 +11,7 @@ from made_world import context_of, differing_world, write_timeline
 from features.effect_score import load_effects
 from features.signals import SIGNAL_NAMES, compute_signals
 from features.simulator import World
-from features.state import StateBatch
+from features.state_batch import StateBatch
 from features.vocabulary import Task
 from training.benchmark import MemoryStates
 from training.models.channel_effects import Effects, EffectsConfig, learn_effects, summary

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.errors import InputError, MissingError
+from features.event_arrays import product_code
+from features.next_product_files import network_scores
 from features.product_companions import COMPANIONS_FILE
 from features.product_ranking import RANKER_FILE
+from features.sequences import INPUT_NAMES, CodeRows
 from features.settings import Settings
-from features.state import StateBatch, fold_customer, product_code
+from features.state import fold_customer
+from features.state_batch import StateBatch
 from features.timeline import TIMELINE_SCHEMA
 from features.vocabulary import CHANNEL_CODES, Task
 from training.basket_labels import load_purchases, next_baskets, number_purchases
-from training.models.next_product import NextProductConfig, train_next_product
+from training.models.next_product import train_next_product
 from training.models.next_product_baselines import Rankings
-from training.models.next_product_data import CodeRows, Examples, ProductVocabulary
+from training.models.next_product_champion import champion_at
+from training.models.next_product_data import Examples, ProductVocabulary
 from training.models.next_product_measure import measure, slices_of
+from training.models.next_product_network import NextProductConfig
 from training.models.next_product_ranker import ProductRanker, bought_before
 from training.models.ranker import RankerConfig
 from training.pipeline import load_config
@@ -31,6 +38,9 @@ from training.results import TrainContext
 from training.tuning import SEARCHES
 
 DAY = 86_400.0
+BLANK_INPUTS = {
+    name: np.zeros((1, 128), np.float32 if "_" in name and name != "habit_item" else np.int64) for name in INPUT_NAMES
+}
 
 
 def table(rows: Sequence[tuple[str, str, str, float]]) -> pd.DataFrame:
@@ -185,8 +195,26 @@ def test_training_finds_the_habits_and_its_files_score_alone(
     assert trained.metadata["ranker"] == with_trees
     assert trained.evaluation is not None
     assert trained.rescore is not None
-    np.testing.assert_allclose(trained.rescore(tmp_path), trained.evaluation["score"], atol=0.3)
+    (tmp_path / "MLmodel").write_text(json.dumps({"metadata": trained.metadata}))
+    np.testing.assert_array_equal(trained.rescore(tmp_path), trained.evaluation["score"])
+    check_that_a_champion_forgets_what_is_later(tmp_path, settings)
     assert any("epoch 1" in line for line in lines)
+
+
+def check_that_a_champion_forgets_what_is_later(folder: Path, settings: Settings) -> None:
+    """The files in `folder` know the whole world; half an hour after its beginning one customer had bought p0, p4 and p9."""
+    purchases, early = load_purchases(settings.timeline_path), datetime(2024, 1, 1, 0, 30, tzinfo=UTC)
+    before = champion_at(folder, purchases, early, settings)
+    assert before.companions is not None
+    known = np.isin(before.product_ids, ["p0", "p4", "p9"])
+    expected = np.log(np.where(known, 2 ** (-0.5 / 24 / 3), 0.0) + 0.05)
+    np.testing.assert_allclose(before.companions.popularity[1:, 0], expected, atol=1e-6)
+    late = champion_at(folder, purchases, datetime(2024, 7, 1, tzinfo=UTC), settings)  # after the end of its data
+    early_scores, late_scores = (network_scores(files.session, BLANK_INPUTS)[0, 1:] for files in (before, late))
+    gain = early_scores - late_scores
+    assert gain[known].min() > gain[~known].max()
+    assert late.companions is not None
+    assert (late.companions.popularity[1:, 0] > -1).all()
 
 
 def test_a_trial_tells_every_epoch_and_can_be_cut_short(tmp_path: Path) -> None:

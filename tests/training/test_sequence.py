@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from training.models.onnx_export import as_arrays, export_onnx, open_session, score_onnx
+from features.next_product_files import network_scores, open_session
+from features.sequences import INPUT_NAMES
+from training.models.onnx_export import as_arrays, export_onnx
 from training.models.sampled_softmax import (
     BatchTargets,
     CandidateSampler,
@@ -17,7 +19,7 @@ from training.models.sampled_softmax import (
     SharedCandidates,
     sampled_softmax_loss,
 )
-from training.models.sequence import INPUT_NAMES, NetworkSize, NextProductNet
+from training.models.sequence import NetworkSize, NextProductNet
 
 N_ITEMS, LENGTH = 12, 8
 
@@ -146,4 +148,4 @@ def test_the_exported_file_gives_the_same_scores_without_our_code(tmp_path: Path
     )
     np.testing.assert_allclose(json.loads(done.stdout), net(*given)[:, 1:].detach().numpy(), atol=1e-4)
     one = as_arrays(tuple(part[:1] for part in given))
-    assert score_onnx(open_session(graph.SerializeToString()), one).shape == (1, N_ITEMS + 1)
+    assert network_scores(open_session(graph.SerializeToString()), one).shape == (1, N_ITEMS + 1)

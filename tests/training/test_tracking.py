@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from made_buyers import regular_buyers
 
 from features.errors import InputError, MissingError
 from features.settings import Settings
@@ -20,7 +21,8 @@ from training.benchmark import MemoryStates, as_timeline
 from training.gates import Gates, PolicyGain, Verdict, judge_against, judge_first
 from training.metrics import Metric
 from training.models import best_channel, boosted
-from training.models.best_channel import ArmConfig, ArmModel
+from training.models.best_channel import ArmModel
+from training.models.best_channel_data import ArmConfig
 
 # MLflow's own imports and its use of SQLAlchemy; nothing of ours.
 pytestmark = [
@@ -37,23 +39,11 @@ SMALL = [
 FINGERPRINT = {"now": "data-1"}
 
 
-def events() -> pd.DataFrame:
-    """Customers who buy regularly until they stop for ever."""
-    rng = np.random.default_rng(1)
-    rows = []
-    for i in range(150):
-        stop, gap, day = rng.uniform(20, 400), rng.uniform(3, 9), rng.uniform(0, 9)
-        while day < min(stop, 182):
-            rows.append((f"c{i:03}", pd.Timestamp("2024-01-01", tz="UTC") + pd.Timedelta(days=day), 10.0))
-            day += gap * rng.uniform(0.7, 1.3)
-    return pd.DataFrame(rows, columns=["customer_id", "occurred_at", "value"])
-
-
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     made = Settings.from_env({"OMNI_HOME": str(tmp_path_factory.mktemp("home"))})
     made.timeline_path.parent.mkdir(parents=True)
-    timeline = as_timeline(events())
+    timeline = as_timeline(regular_buyers(150))
     pq.write_table(timeline, made.timeline_path)
     store = MemoryStates(timeline)
     with pytest.MonkeyPatch.context() as patch:
@@ -130,6 +120,18 @@ def test_a_challenger_is_refused_forced_and_rolled_back(first, settings) -> None
     assert tracking.by_alias(settings, Task.CHURN, tracking.CHAMPION).tags["forced"] == "true"
     assert registry.rollback(Task.CHURN, settings).version == 1
     assert tracking.by_alias(settings, Task.CHURN, tracking.CHAMPION).version == 1
+
+
+def test_the_same_again_replaces_a_champion_only_where_its_data_is_newer(first, settings) -> None:
+    again = pipeline.train(Task.CHURN, settings, SMALL)
+    with pytest.raises(registry.GateError, match=r"log_loss gain over the champion .*, needs > 0"):
+        registry.promote(Task.CHURN, settings)
+    champion = tracking.by_alias(settings, Task.CHURN, tracking.CHAMPION)
+    tracking.tag_version(settings, champion, {"as_of_end": "2024-06-01T00:00:00+00:00"})
+    promotion = registry.promote(Task.CHURN, settings)
+    assert (promotion.version, promotion.previous, promotion.forced) == (again.version, champion.version, False)
+    assert any("it knows newer data" in reason for reason in promotion.reasons)
+    registry.rollback(Task.CHURN, settings)
 
 
 def test_a_champion_is_scored_again_only_on_rows_that_it_was_not_measured_on(first, settings) -> None:
@@ -233,12 +235,54 @@ def test_the_gates_demand_a_paired_gain() -> None:
     assert "same rows" in str(judge_against(rules, {}, high, low.iloc[1:]))
 
 
+def test_with_newer_data_no_worse_is_enough_if_the_baselines_are_beaten() -> None:
+    rules = Gates(primary="ndcg@10", max_loss_if_newer=0.02)
+    champion = evaluation([0.1, 0.5, 0.2, 0.4] * 30)  # 0.3 in the mean: 0.006 may be lost
+    found = {"ndcg_at_10": 0.3, "baseline.popularity.ndcg_at_10": 0.2}
+
+    def verdict(loss: float, newer: bool = True, rules: Gates = rules) -> Verdict:
+        ours = champion.assign(score=champion["score"] - loss)
+        return judge_against(rules, found, ours, champion, newer_data=newer)
+
+    assert verdict(0.0).passed
+    assert "needs > -0.006 (2.0% less than the champion: it knows newer data)" in str(verdict(0.0))
+    assert verdict(0.005).passed
+    assert not verdict(0.007).passed
+    assert not verdict(0.0, newer=False).passed
+    assert not verdict(0.0, rules=Gates(primary="ndcg@10")).passed
+    found["baseline.popularity.ndcg_at_10"] = 0.35
+    assert "refused: ndcg@10 0.3000, popularity has 0.3500" in str(verdict(0.005))
+    assert verdict(-0.01).passed  # better: baselines are the first champion's matter
+
+
+def test_with_newer_data_slices_and_policies_may_lose_the_same_share() -> None:
+    rules = Gates(primary="ndcg@10", max_loss_if_newer=0.02, min_policy_gain=0.0)
+    champion = evaluation([0.1, 0.5, 0.2, 0.4] * 30).assign(part=["a", "b"] * 60)  # 0.15 and 0.45 in the mean
+    for loss, passed in ((0.002, True), (0.005, False)):
+        ours = champion.assign(score=champion["score"] - np.where(champion["part"] == "a", loss, 0.0))
+        assert judge_against(rules, {}, ours, champion, newer_data=True).passed == passed
+    for low, passed in ((-0.01, True), (-0.03, False)):
+        policy = PolicyGain("version 3", 3, "", 0.0, low, 0.01, rival_value=1.0)
+        assert judge_against(rules, {}, champion, champion, policy, 3, newer_data=True).passed == passed
+        assert not judge_against(rules, {}, champion, champion, policy, 3).passed
+
+
 def test_the_gates_watch_calibration_and_floors() -> None:
     labels = [1.0, 0.0] * 200
     sure, unsure = evaluation([0.7, 0.3] * 200, labels), evaluation([0.5, 0.5] * 200, labels)
     assert judge_against(Gates(primary="log_loss"), {}, sure, unsure).passed
     strict = Gates(primary="log_loss", max_ece_increase=0.005)
     assert "refused: calibration error 0.3000" in str(judge_against(strict, {}, sure, unsure))
+    rng = np.random.default_rng(0)
+    chances = rng.uniform(0.1, 0.9, 400)
+    drawn = (rng.uniform(size=400) < chances).astype(float).tolist()
+    champion = evaluation(chances.tolist(), drawn)
+    for shift, says in (
+        (0.03, "ok"),
+        (0.04, "refused"),
+    ):  # 0.0122 and 0.0182 worse, of which 0.0077 and 0.0098 is chance
+        verdict = judge_against(strict, {}, champion.assign(score=champion["score"] + shift), champion)
+        assert f"{says}: calibration error" in str(verdict)
     floored = Gates(primary="ndcg@10", floors={"coverage@10": 0.2})
     assert not judge_first(floored, {"ndcg_at_10": 0.5, "coverage_at_10": 0.1}).passed
     assert judge_first(floored, {"ndcg_at_10": 0.5, "coverage_at_10": 0.3}).passed

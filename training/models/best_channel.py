@@ -12,122 +12,31 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from features.errors import InputError
-from features.vocabulary import NOTHING, Channel, Columns, EventKind, Task
+from features.model_files import find_optional
+from features.vocabulary import Task
 from training import plots
-from training.dataset import TrainingSet, build_training_set
-from training.labels import ARM, Arm, contact_entities, data_span
-from training.metrics import BINARY, LOWER_IS_BETTER, Metric, Sampled, average, resample
-from training.models.boosted import (
-    BoosterConfig,
-    Fitted,
-    constant_booster,
-    fit_calibrated,
-    logistic_scores,
-    predict,
-    shrunk_rate,
-)
-from training.models.channel_effects import Effects, EffectsConfig, learn_effects, summary
+from training.dataset import TrainingSet
+from training.metrics import FloatArray
+from training.models.best_channel_data import PRIOR_RATE, ArmConfig, ArmData, BestChannelConfig, load_data
+from training.models.best_channel_measure import evaluation_table, measure
+from training.models.boosted import Fitted, constant_booster, fit_calibrated, predict, shrunk_rate
+from training.models.channel_effects import Effects, learn_effects, summary
 from training.models.channel_evidence import no_evidence
 from training.results import TrainContext, TrainedModel
-from training.splits import TimeSplit
 from training.tracking import Run
 
 logger = logging.getLogger(__name__)
 
-PRIMARY: Final = "log_loss"
 LIMITS: Final = (
     "Exposures were not randomised: these are probabilities of a response among customers like those who were "
     "contacted so, not effects of the contact. An exposure in a store is only seen when the customer shops there."
 )
-RFM: Final = ("days_since_occasion", "n_occasions", "occasions_90d", "spend_90d", "basket_lines")
-N_BOOTSTRAP: Final = 300
-PRIOR_RATE: Final = 0.05
-"""What a response rate is shrunk to, with the weight of one contact."""
-FloatArray = NDArray[np.float64]
-
-
-class ArmConfig(BaseModel):
-    """One way of contacting a customer and what counts as its answer; see training.labels.Arm."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(pattern=r"^[a-z0-9_]+$")
-    """What the arm is called in answers and files."""
-    channel: Channel
-    """The channel of the contact."""
-    kind: EventKind
-    """The kind of event that a contact is: send or impression."""
-    properties: dict[str, tuple[str, ...]] = {}
-    """Allowed values of the contact's properties."""
-    response_kinds: tuple[EventKind, ...]
-    """Kinds of event that answer the contact."""
-    response_match: tuple[str, ...] = ()
-    """Columns in which contact and answer agree, e.g. campaign_id."""
-    response_days: float = Field(gt=0)
-    """Days in which an answer counts."""
-    cost: float = Field(0.0, ge=0)
-    """Money that one contact costs; an assumption of yours, used by the decision and by the reward of logged decisions."""
-    hours: tuple[int, int] | None = None
-    """Local hours [from, to) in which the arm is sent; left out: any. Two arms may share a channel and differ in hours."""
-
-    def arm(self) -> Arm:
-        """The same for training.labels."""
-        return Arm(
-            name=self.name,
-            channel=self.channel.value,
-            kind=self.kind.value,
-            properties=self.properties,
-            response_kinds=[kind.value for kind in self.response_kinds],
-            response_match=self.response_match,
-            response_days=self.response_days,
-        )
-
-
-class BestChannelConfig(BaseModel):
-    """The arms, how many contacts of each are learned from, and the boosters' size."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    arms: tuple[ArmConfig, ...] = Field(min_length=1)
-    """The ways of contacting a customer."""
-    n_max_contacts: int = Field(24_000, ge=100)
-    """Most contacts per arm; of more a fixed sample is taken."""
-    period_days: float | None = Field(None, gt=0)
-    """Length of the validation and of the test period; left out: twice the longest response window."""
-    min_positives: int = Field(20, ge=1)
-    """An arm with fewer answers in training or none in validation gets one constant, shrunk rate for everybody."""
-    booster: BoosterConfig = BoosterConfig()
-    """Size and pace of every arm's booster."""
-    effects: EffectsConfig = EffectsConfig()
-    """What effects are learned from, where the log holds decisions with a pscore."""
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        names = [arm.name for arm in self.arms]
-        if len(set(names)) < len(names):
-            raise ValueError("two arms have the same name")
-        if NOTHING in names:
-            raise ValueError(f"{NOTHING!r} is always an arm and needs no entry")
-        return self
-
-
-@dataclass(frozen=True)
-class ArmData:
-    """One arm's contacts by period."""
-
-    config: ArmConfig
-    train: TrainingSet
-    valid: TrainingSet
-    test: TrainingSet
 
 
 @dataclass(frozen=True)
@@ -195,41 +104,6 @@ def train_best_channel(ctx: TrainContext) -> TrainedModel:
     )
 
 
-def load_data(ctx: TrainContext) -> tuple[list[ArmData], TimeSplit]:
-    """Every arm's contacts by period, and the periods. Raises InputError for an arm never used."""
-    config: BestChannelConfig = ctx.config
-    answers = {kind.value for arm in config.arms for kind in arm.response_kinds}
-    span = data_span(ctx.settings.timeline_path, sorted(answers))
-    longest = max(arm.response_days for arm in config.arms)
-    split = TimeSplit.at_end_of(span.end, config.period_days or 2 * longest)
-    ctx.progress("best-channel: finding the contacts and their answers")
-    entities = contact_entities(
-        ctx.settings.timeline_path,
-        [arm.arm() for arm in config.arms],
-        span.end,
-        config.n_max_contacts,
-        ctx.seed,
-    )
-    windows = entities[ARM].map({arm.name: arm.response_days for arm in config.arms})
-    period = pd.Series("", index=entities.index, dtype=object)
-    for days in windows.unique():
-        rows = windows == days
-        period[rows] = split.assign(entities.loc[rows, Columns.AS_OF], float(days))
-    entities = entities.assign(period=period)[period != ""].reset_index(drop=True)
-    _check_periods(entities, config)
-    fingerprint = f"{span.start.isoformat()}/{span.end.isoformat()}"
-    whole = build_training_set(entities, Task.BEST_CHANNEL, ctx.store, fingerprint, progress=ctx.progress)
-    parts = []
-    for arm in config.arms:
-        mine = (whole.entities[ARM] == arm.name).to_numpy()
-        by_period = {
-            name: whole.select(mine & (whole.entities["period"] == name).to_numpy())
-            for name in ("train", "valid", "test")
-        }
-        parts.append(ArmData(arm, **by_period))
-    return parts, split
-
-
 def fit(data: Sequence[ArmData], config: BestChannelConfig, ctx: TrainContext) -> list[ArmModel]:
     """One booster per arm; sees no test row."""
     models = []
@@ -237,50 +111,6 @@ def fit(data: Sequence[ArmData], config: BestChannelConfig, ctx: TrainContext) -
         ctx.progress(f"best-channel: growing trees for {part.config.name}")
         models.append(fit_arm(part, config, ctx.seed))
     return models
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Metrics per arm (`auc/<arm>`) and their means over the arms (`auc`); the same for every baseline."""
-
-    metrics: dict[str, Metric]
-    baselines: dict[str, dict[str, Metric]]
-    gains: dict[str, Metric]
-
-
-def measure(data: Sequence[ArmData], scores: Sequence[FloatArray], seed: int) -> Measured:
-    """Everything on the test contacts, customers resampled over all arms at once."""
-    ours = _sampled(data, scores, seed)
-    rivals = {name: _sampled(data, rival, seed) for name, rival in baseline_scores(data).items()}
-    sign = -1.0 if PRIMARY in LOWER_IS_BETTER else 1.0
-    gains: dict[str, Metric] = {}
-    for name, rival in rivals.items():
-        for metric in [key for key in ours if key.split("/")[0] == PRIMARY]:
-            gain = ours[metric].minus(rival[metric])
-            label = name if metric == PRIMARY else f"{name}/{metric.split('/')[1]}"
-            gains[label] = Sampled(sign * gain.point, sign * gain.draws).metric()
-    return Measured(
-        metrics={key: value.metric() for key, value in ours.items()},
-        baselines={name: {key: value.metric() for key, value in rival.items()} for name, rival in rivals.items()},
-        gains=gains,
-    )
-
-
-def baseline_scores(data: Sequence[ArmData]) -> dict[str, list[FloatArray]]:
-    """Test scores per arm of the simple methods, fitted on training and validation rows together.
-
-    The arm's rate for everybody; the customer's record of answering the channel, which "most engaged channel" features
-    go by; a logistic regression on log-RFM and that record.
-    """
-    found: dict[str, list[FloatArray]] = {"base_rate": [], "most_engaged": [], "log_rfm": []}
-    for part in data:
-        known = part.train.joined(part.valid)
-        channel = part.config.channel.value
-        record = (f"response_rate_{channel}", f"days_since_response_{channel}")
-        found["base_rate"].append(np.full(len(part.test), shrunk_rate(known.labels, PRIOR_RATE, 1.0)))
-        found["most_engaged"].append(_logistic(part, known, record[:1]))
-        found["log_rfm"].append(_logistic(part, known, (*RFM, *record)))
-    return found
 
 
 def described(models: Sequence[ArmModel]) -> list[dict[str, Any]]:
@@ -328,23 +158,6 @@ def log_model(
         )
 
 
-def evaluation_table(data: Sequence[ArmData], scores: Sequence[FloatArray]) -> pd.DataFrame:
-    """The test contacts of all arms as TrainedModel.evaluation wants them."""
-    parts = [
-        pd.DataFrame(
-            {
-                "key": part.config.name + "@" + part.test.entities["key"],
-                Columns.CUSTOMER_ID: part.test.entities[Columns.CUSTOMER_ID],
-                "label": part.test.labels,
-                "score": score,
-                "part": part.config.name,
-            }
-        )
-        for part, score in zip(data, scores, strict=True)
-    ]
-    return pd.concat(parts, ignore_index=True)
-
-
 def fit_arm(part: ArmData, config: BestChannelConfig, seed: int) -> ArmModel:
     """The calibrated booster of one arm, or its rate for everybody where it has too few answers."""
     known = np.concatenate([part.train.labels, part.valid.labels])
@@ -368,37 +181,6 @@ def fit_arm(part: ArmData, config: BestChannelConfig, seed: int) -> ArmModel:
     return ArmModel(part.config, fitted.booster, rate, constant=False, history=fitted.history)
 
 
-def _check_periods(entities: pd.DataFrame, config: BestChannelConfig) -> None:
-    for arm in config.arms:
-        mine = entities[entities[ARM] == arm.name]
-        missing = [name for name in ("train", "valid", "test") if not (mine["period"] == name).any()]
-        if missing:
-            raise InputError(
-                f"The arm {arm.name} has no contact whose answer could be awaited in: {', '.join(missing)}.",
-                repair="Take the arm out of best-channel.toml, or set a shorter response_days or period_days.",
-            )
-
-
-def _sampled(data: Sequence[ArmData], scores: Sequence[FloatArray], seed: int) -> dict[str, Sampled]:
-    groups = np.concatenate([part.test.entities[Columns.CUSTOMER_ID].to_numpy(str) for part in data])
-    ends = np.cumsum([len(part.test) for part in data])
-    statistics = {}
-    for part, score, end in zip(data, scores, ends, strict=True):
-        rows = slice(int(end) - len(part.test), int(end))
-        for name, make in BINARY.items():
-            inner = make(part.test.labels, score)
-            statistics[f"{name}/{part.config.name}"] = lambda w, rows=rows, inner=inner: inner(w[rows])
-    found = resample(statistics, groups, n_bootstrap=N_BOOTSTRAP, seed=seed)
-    overall = {name: average([found[f"{name}/{part.config.name}"] for part in data]) for name in BINARY}
-    return {**overall, **found}
-
-
-def _logistic(part: ArmData, known: TrainingSet, names: Sequence[str]) -> FloatArray:
-    if len(np.unique(known.labels)) < 2:
-        return np.full(len(part.test), shrunk_rate(known.labels, PRIOR_RATE, 1.0))
-    return logistic_scores((known.columns(names), known.labels), part.test.columns(names))
-
-
 def _log_importance(run: Run, models: Sequence[ArmModel], names: Sequence[str]) -> None:
     for model in models:
         if not model.constant:
@@ -410,10 +192,10 @@ def _log_importance(run: Run, models: Sequence[ArmModel], names: Sequence[str]) 
 def _rescore(folder: Path, data: Sequence[ArmData]) -> FloatArray:
     scores = []
     for part in data:
-        files = sorted(folder.rglob(f"{part.config.name}.txt"))
+        file = find_optional(folder, f"{part.config.name}.txt")
         table = pd.DataFrame(part.test.features, columns=list(part.test.feature_names))
-        if files:
-            booster = lgb.Booster(model_file=str(files[0]))
+        if file is not None:
+            booster = lgb.Booster(model_file=str(file))
             scores.append(booster.predict(table.reindex(columns=booster.feature_name()).to_numpy()))
         else:
             scores.append(np.full(len(part.test), shrunk_rate(part.train.labels, PRIOR_RATE, 1.0)))

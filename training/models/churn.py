@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from features.churn_score import SCORE_FILE, ChurnScore
+from features.model_files import find_file, find_optional
 from features.vocabulary import Columns, EventKind, Task
 from training import plots
 from training.dataset import StateSource, TrainingSet, build_training_set
@@ -216,10 +217,10 @@ def _log(run: Run, blend: Blend, more: Mapping[float, Blend], test: TrainingSet,
 
 def _rescore(folder: Path, test: TrainingSet) -> FloatArray:
     """Another version's scores on the test rows; versions from before the blend are their trees alone."""
-    booster = lgb.Booster(model_file=str(next(folder.rglob("model.lgb"))))
+    booster = lgb.Booster(model_file=str(find_file(folder, "model.lgb", "The champion")))
     table = pd.DataFrame(test.features, columns=list(test.feature_names))
     trees = predict(booster, table.reindex(columns=booster.feature_name()).to_numpy(), raw=True)
-    files = sorted(folder.rglob(SCORE_FILE))
-    if not files:
+    file = find_optional(folder, SCORE_FILE)
+    if file is None:
         return np.asarray(1 / (1 + np.exp(-trees)))
-    return ChurnScore.from_json(files[0].read_text(encoding="utf-8")).probability(test.features, trees)
+    return ChurnScore.from_json(file.read_text(encoding="utf-8")).probability(test.features, trees)

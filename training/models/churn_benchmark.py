@@ -9,7 +9,7 @@ from typing import Final
 
 from features.errors import InputError
 from features.vocabulary import Columns, EventKind, Task
-from training.benchmark import BenchmarkReport, MemoryStates, parquet, read_frame, timeline_of
+from training.benchmark import BenchmarkReport, MemoryStates, parquet, timeline_of
 from training.metrics import ece_by_chance
 from training.models.boosted import BoosterConfig
 from training.models.churn import ChurnConfig, fit, snapshots
@@ -18,6 +18,7 @@ from training.models.contract_benchmark import benchmark_contracts
 from training.models.contract_churn import is_contract_table
 from training.models.survival_benchmark import compare_horizons
 from training.results import Progress
+from training.table_file import read_frame
 
 MAX_PAST_ROWS: Final = 100_000
 """About how many rows a fit looks at; more customers mean fewer past cutoffs."""

@@ -16,7 +16,7 @@ from features.vocabulary import CHANNEL_CODES, Columns
 from training.models.baselines import ItemKnn, SequenceRules
 from training.models.interactions import SECONDS_PER_DAY, Interactions
 from training.models.next_product_data import ProductVocabulary
-from training.sql import connect
+from training.sql import connect_bounded
 
 _N_TIES: Final = 30
 _N_LOCAL: Final = 64
@@ -82,7 +82,7 @@ def _codes(words: pd.Series) -> NDArray[np.int32]:
 
 def _places(timeline: Path, product_ids: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every purchase of a product of the vocabulary at a store, and on a channel: place, row, time."""
-    with connect() as connection:
+    with connect_bounded() as connection:
         bought = connection.execute(
             """
             SELECT product_id, channel, store_id, epoch_us(occurred_at) / 1e6 AS time FROM read_parquet($path)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from features.errors import InputError
-from features.sequences import INPUT_NAMES, STORE, model_inputs
-from features.state import StateBatch, product_code
+from features.sequences import INPUT_NAMES, STORE, CodeRows, model_inputs
+from features.state_batch import StateBatch
 from features.vocabulary import Columns, Task
 from training.basket_labels import NextBaskets, Purchases, next_baskets
 from training.dataset import StateSource
@@ -67,19 +67,6 @@ class ProductVocabulary:
     def to_catalogue(self, top: IntArray) -> IntArray:
         """Vocabulary rows as catalogue rows, 0 staying 0."""
         return np.concatenate(([0], self.catalogue_rows))[top]
-
-
-class CodeRows:
-    """Product ids to a function from product codes to rows (row i + 1 is id i)."""
-
-    def __init__(self, product_ids: Sequence[str]) -> None:
-        codes = product_code(product_ids)
-        order = np.argsort(codes, kind="stable")
-        self._codes, self._rows = codes[order], order + 1
-
-    def __call__(self, codes: IntArray) -> IntArray:
-        place = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
-        return np.where(self._codes[place] == codes, self._rows[place], 0)
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-INPUT_NAMES: Final = (
-    "item",
-    "kind",
-    "channel",
-    "age_days",
-    "habit_item",
-    "habit_weight",
-    "habit_age_days",
-    "habit_gap_days",
-    "habit_count",
-)
-"""The inputs of `forward`, in order; the ONNX file has the same names."""
-OUTPUT_NAME: Final = "score"
 _MASKED: Final = -1e4
 _N_HABIT_FEATURES: Final = 12
 

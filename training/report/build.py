@@ -97,7 +97,7 @@ def _behind(settings: Settings) -> tuple[str, ...]:
         log.close()
     if newer <= 0:
         return ()
-    return (f"Not in this report: what came after the last build, {newer:,} events. Run: omni features build --force",)
+    return (f"Not in this report: what came after the last build, {newer:,} events. Run: omni features build",)
 
 
 def _definitions(config: ReportConfig) -> dict[str, str]:

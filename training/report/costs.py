@@ -7,9 +7,10 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from features.errors import InputError
+from features.sql import sql_list, sql_text
 from features.vocabulary import Channel, EventKind
 from training.report.config import ReportConfig
-from training.sql import sql_list, sql_name, sql_text
+from training.sql import sql_name
 
 ARMS: Final = Path(__file__).resolve().parent.parent / "configs" / "best-channel.toml"
 

@@ -10,8 +10,8 @@ from typing import Final
 
 import duckdb
 
+from features.sql import connect, scan, sql_list
 from features.vocabulary import EventKind
-from training.sql import sql_list, sql_text
 
 MEMORY: Final = "600MB"
 """What DuckDB may take; beyond it, it works on disk."""
@@ -43,12 +43,11 @@ def timeline_connection(timeline: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     An order is what a customer bought in one session, or where purchases name none, at one moment; it has the session's
     first purchase's moment and channel, and the money of all of it.
     """
-    with tempfile.TemporaryDirectory(prefix="omni-report-") as folder, duckdb.connect() as connection:
-        connection.execute(f"SET TimeZone = 'UTC'; SET threads = 2; SET memory_limit = '{MEMORY}'")
-        connection.execute(f"SET temp_directory = '{folder}'")
-        connection.execute(
-            f"CREATE TEMP VIEW timeline AS FROM read_parquet({sql_text(str(timeline))}, file_row_number = true)"
-        )
+    with (
+        tempfile.TemporaryDirectory(prefix="omni-report-") as folder,
+        connect(MEMORY, threads=2, temp_directory=Path(folder)) as connection,
+    ):
+        connection.execute(f"CREATE TEMP VIEW timeline AS FROM {scan(timeline, numbered=True)}")
         connection.execute(f"CREATE TEMP MACRO bundle(customer) AS (hash(customer) % {N_BUNDLES})::INT")
         connection.execute(
             f"""

@@ -1,0 +1,68 @@
+"""The shapes of requests and answers: JSON bodies in, checked models out, with an example for each."""
+
+from serving.schemas.answers import (
+    Answer,
+    ArmScore,
+    BestChannelAnswer,
+    CartLine,
+    ChurnAnswer,
+    CustomerInfo,
+    DecisionAnswer,
+    HorizonProbability,
+    NextProductsAnswer,
+    Product,
+    ProfileAnswer,
+    Reason,
+    Touch,
+)
+from serving.schemas.base import Name, Probability
+from serving.schemas.receipts import (
+    ErasureAnswer,
+    ErrorAnswer,
+    EventsAnswer,
+    ModelInfo,
+    ModelsAnswer,
+    Problem,
+    RejectedEvent,
+)
+from serving.schemas.requests import (
+    BestChannelRequest,
+    ChurnRequest,
+    CustomerRef,
+    DecideRequest,
+    EventsRequest,
+    NextProductsRequest,
+    ProductFilter,
+)
+
+__all__ = [
+    "Answer",
+    "ArmScore",
+    "BestChannelAnswer",
+    "BestChannelRequest",
+    "CartLine",
+    "ChurnAnswer",
+    "ChurnRequest",
+    "CustomerInfo",
+    "CustomerRef",
+    "DecideRequest",
+    "DecisionAnswer",
+    "ErasureAnswer",
+    "ErrorAnswer",
+    "EventsAnswer",
+    "EventsRequest",
+    "HorizonProbability",
+    "ModelInfo",
+    "ModelsAnswer",
+    "Name",
+    "NextProductsAnswer",
+    "NextProductsRequest",
+    "Probability",
+    "Problem",
+    "Product",
+    "ProductFilter",
+    "ProfileAnswer",
+    "Reason",
+    "RejectedEvent",
+    "Touch",
+]

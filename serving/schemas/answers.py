@@ -1,0 +1,244 @@
+"""What is answered about a customer: products, churn, channels, a decision, the one view."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from serving.schemas.base import Probability, described
+
+
+class CustomerInfo(BaseModel):
+    """The customer that the answer is about."""
+
+    customer_id: str
+    known: bool = Field(True, description="False where nothing was ever seen of them.")
+    personal: bool = Field(
+        True, description="False where they refused profiling: scores are then those of somebody unknown."
+    )
+
+
+class Answer(BaseModel):
+    """What every answer carries."""
+
+    customer: CustomerInfo
+    as_of: datetime = Field(description="The moment the answer holds for, UTC.")
+    feature_age_s: float | None = Field(
+        description="Seconds between the newest behaviour in the features and as_of; null where there is none."
+    )
+    models: dict[str, str] = Field(description="Version of each model that was used.")
+
+
+class Product(BaseModel):
+    """A product with its score and why it is there."""
+
+    product_id: str
+    name: str | None = None
+    category: str | None = None
+    price: float | None = None
+    score: float
+    reasons: list[str] = []
+    pscore: Probability = 1.0
+    """The chance with which this product was put in this place; below 1 only where new products are explored."""
+
+
+class NextProductsAnswer(Answer):
+    """Products, best first."""
+
+    model_config = described(
+        {
+            "customer": {"customer_id": "1", "known": True},
+            "as_of": "2018-01-01T10:15:00Z",
+            "feature_age_s": 52310.0,
+            "models": {"next-product": "3"},
+            "products": [
+                {
+                    "product_id": "1082185",
+                    "name": "BANANAS",
+                    "category": "TROPICAL FRUIT",
+                    "price": 0.99,
+                    "score": 4.21,
+                    "reasons": ["bought 23 times", "bought about every 12 days", "last bought 13 days ago: due"],
+                }
+            ],
+        }
+    )
+
+    products: list[Product]
+    decision_id: str | None = Field(
+        None, description="Where new products are explored: names this answer in the log; send it along with outcomes."
+    )
+
+
+class Reason(BaseModel):
+    """One cause of a prediction, in words; `effect` is its share of the log-odds."""
+
+    text: str
+    effect: float
+    signal: str
+    value: float | None
+
+
+class HorizonProbability(BaseModel):
+    """The chance of no purchase within one horizon."""
+
+    horizon_days: float
+    churn_probability: Probability
+
+
+class ChurnAnswer(Answer):
+    """How likely the customer buys nothing in the next `horizon_days`."""
+
+    model_config = described(
+        {
+            "customer": {"customer_id": "1", "known": True},
+            "as_of": "2018-01-01T10:15:00Z",
+            "feature_age_s": 52310.0,
+            "models": {"churn": "2"},
+            "churn_probability": 0.071,
+            "horizon_days": 28,
+            "expected_purchases": 3.1,
+            "expected_revenue": 88.4,
+            "reasons": [
+                {
+                    "text": "no store visit for 41 days (usually every 9 days): raises the risk by 12 points",
+                    "effect": 0.84,
+                    "signal": "overdue_ratio",
+                    "value": 4.6,
+                }
+            ],
+        }
+    )
+
+    churn_probability: Probability
+    horizon_days: float | None
+    horizons: list[HorizonProbability] = Field([], description="Every horizon that the model knows, shortest first.")
+    expected_purchases: float | None = Field(None, description="Purchase occasions expected within horizon_days.")
+    expected_revenue: float | None = Field(None, description="Money expected from them: a mean, most spend less.")
+    reasons: list[Reason] = []
+
+
+class ArmScore(BaseModel):
+    """One way of reaching the customer; `nothing` is one of them."""
+
+    arm: str
+    channel: str | None
+    response_probability: Probability | None
+    effect: float | None = Field(
+        None, description="Expected gain over nothing, learned from logged decisions, costs included; null if unknown."
+    )
+    cost: float
+    value: float = Field(
+        description="Expected value: the effect where it is known; else response probability times its value, less cost."
+    )
+    eligible: bool
+    reasons: list[str] = []
+    chance: Probability | None = Field(None, description="The policy's chance (pscore) of choosing it now.")
+
+
+class BestChannelAnswer(Answer):
+    """Ways of reaching the customer, best first."""
+
+    model_config = described(
+        {
+            "customer": {"customer_id": "1", "known": True},
+            "as_of": "2018-01-01T10:15:00Z",
+            "feature_age_s": 52310.0,
+            "models": {"best-channel": "1"},
+            "best": "post_a",
+            "arms": [
+                {
+                    "arm": "post_a",
+                    "channel": "post",
+                    "response_probability": 0.21,
+                    "cost": 0.6,
+                    "value": 1.5,
+                    "eligible": True,
+                    "reasons": [],
+                },
+                {
+                    "arm": "nothing",
+                    "channel": None,
+                    "response_probability": None,
+                    "cost": 0.0,
+                    "value": 0.0,
+                    "eligible": True,
+                    "reasons": [],
+                },
+            ],
+        }
+    )
+
+    best: str = Field(description="The eligible arm of the highest value.")
+    reasons: list[str] = Field([], description="Why it is the best, and what its value rests on.")
+    arms: list[ArmScore]
+
+
+class DecisionAnswer(Answer):
+    """One decision, the same for every channel that asks within the same few minutes."""
+
+    model_config = described(
+        {
+            "customer": {"customer_id": "1", "known": True},
+            "as_of": "2018-01-01T10:15:00Z",
+            "feature_age_s": 52310.0,
+            "models": {"next-product": "3", "churn": "2", "best-channel": "1"},
+            "decision_id": "d-5f0c8a3b1e9d4c7fa1b2",
+            "action": "send",
+            "arm": "post_a",
+            "channel": "post",
+            "pscore": 0.63,
+            "send_at": "2018-01-01T17:00:00Z",
+            "product": {"product_id": "1082185", "name": "BANANAS", "score": 4.21, "reasons": ["bought 23 times"]},
+            "response_probability": 0.21,
+            "churn_probability": 0.071,
+            "reasons": ["post_a has the highest expected value of 4 allowed ways"],
+            "arms": [],
+        }
+    )
+
+    decision_id: str
+    action: Literal["send", "nothing"]
+    arm: str
+    channel: str | None
+    pscore: Probability = Field(description="The chance with which the policy chose this arm.")
+    send_at: datetime | None
+    product: Product | None
+    response_probability: Probability | None
+    churn_probability: Probability | None
+    reasons: list[str]
+    arms: list[ArmScore]
+
+
+class Touch(BaseModel):
+    """One interaction with a product."""
+
+    at: datetime
+    kind: str
+    channel: str
+    product_id: str | None
+    name: str | None
+    value: float | None
+
+
+class CartLine(BaseModel):
+    """A product left in the cart."""
+
+    product_id: str | None
+    name: str | None
+    quantity: float
+    channel: str
+    since: datetime
+
+
+class ProfileAnswer(Answer):
+    """One customer over all channels."""
+
+    first_seen: datetime | None
+    last_event: datetime | None
+    purchases: dict[str, float | None] = Field(description="Occasions, days between them, money: the lifecycle.")
+    activity: dict[str, dict[str, int]] = Field(description="Number of events by channel and kind.")
+    consents: dict[str, bool] = Field(description="Channels on which the customer said yes or no.")
+    cart: list[CartLine]
+    recent: list[Touch] = Field(description="The latest interactions with products, newest first.")
+    signals: dict[str, float | None] | None = Field(None, description="Every feature; only with ?signals=true.")

@@ -1,0 +1,19 @@
+"""What all shapes are made with: names from outside, probabilities, and a config that shows an example."""
+
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""An id from the outside world: 1 to 256 characters, no control characters."""
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+def described(example: dict[str, Any], *, request: bool = False) -> ConfigDict:
+    """The config of a shape whose description shows an example; requests refuse keys that nobody knows."""
+    return ConfigDict(
+        extra="forbid" if request else "ignore",
+        frozen=True,
+        json_schema_extra={"examples": [example]},
+        allow_inf_nan=False,
+    )

@@ -1,0 +1,116 @@
+"""What is answered about the service's own doings: events kept, customers erased, models in use, errors."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from features.erase_receipt import LearntModel
+from serving.schemas.base import described
+
+
+class RejectedEvent(BaseModel):
+    """Why one event of a batch was not kept."""
+
+    index: int = Field(description="Its place in the batch, from 0.")
+    field: str
+    reason: str
+    event_id: str | None = None
+
+
+class EventsAnswer(BaseModel):
+    """What became of a batch: good events are kept and durable, bad ones are answered one by one."""
+
+    model_config = described({"accepted": 1, "duplicates": 0, "rejected": [], "erased": 0, "last_seq": 1469308})
+
+    accepted: int = Field(description="New events, durable in the log.")
+    duplicates: int = Field(description="Events whose event_id the log already holds; ignored.")
+    rejected: list[RejectedEvent]
+    erased: int = Field(0, description="Events of customers who were erased since they happened; not kept.")
+    last_seq: int = Field(description="Place of the newest event in the log.")
+
+
+class ErasureAnswer(BaseModel):
+    """What an erasure did so far, without personal data. Asking again gives the newest state of the same receipt."""
+
+    model_config = described(
+        {
+            "receipt_id": "20240301T120300-5f0c9a1e",
+            "customer": "9b0e6a4f4bd1c3a79c2f3f1b8a6de014",
+            "erased_at": "2024-03-01T12:03:00Z",
+            "removed": {"log: events": 612, "log: identifiers": 2, "online store: rows": 2},
+            "pending": ["files", "models"],
+            "models": [],
+            "notes": [],
+        }
+    )
+
+    receipt_id: str
+    customer: str = Field(description="Keyed hash of the customer's id.")
+    erased_at: datetime
+    removed: dict[str, int] = Field(description="Rows taken out, by place.")
+    pending: list[str] = Field(
+        description="Steps still to be done; they go on in the background, and `omni erase --finish` does them too."
+    )
+    models: list[LearntModel] = Field(description="Models that learnt from the customer; train them again.")
+    notes: list[str]
+
+
+class ModelInfo(BaseModel):
+    """One model that answers now, or what to do so that it will."""
+
+    task: str
+    ready: bool
+    version: str | None = None
+    alias: str = "champion"
+    feature_service: str | None = None
+    trained_at: str | None = None
+    run_id: str | None = None
+    problem: str | None = None
+
+
+class ModelsAnswer(BaseModel):
+    """The models in use."""
+
+    model_config = described(
+        {
+            "models": [
+                {
+                    "task": "churn",
+                    "ready": True,
+                    "version": "2",
+                    "alias": "champion",
+                    "feature_service": "churn_v1",
+                    "trained_at": "2018-01-01T00:00:00Z",
+                    "run_id": "4be1…",
+                    "problem": None,
+                }
+            ]
+        }
+    )
+
+    models: list[ModelInfo]
+
+
+class Problem(BaseModel):
+    """What went wrong, for a program (`code`) and for a person (`message`)."""
+
+    code: str
+    message: str
+    details: list[dict[str, Any]] = []
+
+
+class ErrorAnswer(BaseModel):
+    """Every error, whatever its status."""
+
+    model_config = described(
+        {
+            "error": {
+                "code": "customer_unknown",
+                "message": "No event of this customer is in the log.",
+                "details": [],
+            }
+        }
+    )
+
+    error: Problem

@@ -1,0 +1,118 @@
+"""What is asked, as JSON bodies: about a customer, about products, and what happened."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from features.vocabulary import Channel
+from serving.schemas.base import Name, described
+
+
+class CustomerRef(BaseModel):
+    """Who the question is about: the customer's id, or any identifier that a source knows them by."""
+
+    model_config = described({"identifiers": {"email": "ada@example.org"}}, request=True)
+
+    customer_id: Name | None = Field(None, description="The customer's id.")
+    identifiers: dict[Name, Name] = Field(
+        default_factory=dict, max_length=16, description="Identifiers: email, phone, cookie, device, loyalty_card, …"
+    )
+
+    @model_validator(mode="after")
+    def _names_someone(self) -> "CustomerRef":
+        if self.customer_id is None and not self.identifiers:
+            raise ValueError("name the customer: give customer_id, or at least one of identifiers")
+        return self
+
+
+class ProductFilter(CustomerRef):
+    """What every question about products may narrow."""
+
+    exclude: list[Name] = Field(default_factory=list, max_length=1000, description="Products never to answer with.")
+    categories: list[Name] | None = Field(
+        None, min_length=1, max_length=200, description="Only products of these categories."
+    )
+    brands: list[Name] | None = Field(None, min_length=1, max_length=200, description="Only products of these brands.")
+    min_price: float | None = Field(None, ge=0, description="Only products that cost at least this much.")
+    max_price: float | None = Field(None, ge=0, description="Only products that cost at most this much.")
+    attributes: dict[Name, Name] = Field(
+        default_factory=dict, max_length=16, description="Only products whose attributes have these values."
+    )
+    store_id: Name | None = Field(None, description="Only what this store has in stock; without it, the online stock.")
+    rebuys: Literal["any", "due", "never"] = Field(
+        "any", description="Products bought before: all, only those that are due again, or none."
+    )
+
+
+class NextProductsRequest(ProductFilter):
+    """Which products will this customer buy next?"""
+
+    model_config = described({"customer_id": "1", "k": 5}, request=True)
+
+    k: int = Field(10, ge=1, le=100, description="How many products.")
+    exclude_recent_days: float = Field(
+        0.0, ge=0, le=3650, description="Leave out what the customer bought in this many days."
+    )
+    allow_unknown: bool = Field(
+        False, description="Answer with what is popular for somebody never seen, instead of 404."
+    )
+    diversity: float = Field(
+        0.0, ge=0, le=1, description="0: the best products. More: fewer products of one category, at some cost."
+    )
+    explore_share: float = Field(
+        0.0, ge=0, le=0.5, description="Chance with which a place goes to a new product; every place tells its own."
+    )
+    new_days: float = Field(28.0, gt=0, le=3650, description="A product is new for so long after it became available.")
+
+
+class ChurnRequest(CustomerRef):
+    """Is this customer about to leave?"""
+
+    model_config = described({"customer_id": "1", "explain": True}, request=True)
+
+    explain: bool = Field(False, description="Add the reasons, strongest first (about 5 ms more).")
+
+
+class BestChannelRequest(CustomerRef):
+    """Through which channel does this customer answer?"""
+
+    model_config = described({"customer_id": "1"}, request=True)
+
+
+class DecideRequest(ProductFilter):
+    """Which product, through which channel, when, or nothing at all?"""
+
+    model_config = described({"customer_id": "1", "asked_by": "web"}, request=True)
+
+    channels: list[Channel] | None = Field(
+        None, min_length=1, max_length=16, description="Only these channels can be used."
+    )
+    asked_by: Channel | None = Field(
+        None, description="The channel that asks. It is logged and never changes the answer."
+    )
+
+
+class EventsRequest(BaseModel):
+    """Things that happened. A bare list of events, or one event, is accepted too."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "events": [
+                        {
+                            "event_id": "web-93f1",
+                            "occurred_at": "2018-01-01T10:15:00Z",
+                            "kind": "add_to_cart",
+                            "channel": "web",
+                            "customer_id": "1",
+                            "product_id": "1082185",
+                            "quantity": 1,
+                        }
+                    ]
+                }
+            ]
+        }
+    )
+
+    events: list[dict[str, Any]] = Field(min_length=1, max_length=10_000)
