@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.vocabulary import Columns
-from training.benchmark import MemoryStates, parquet, read_frame, timeline_of, utc
+from training.benchmark import MemoryStates, parquet, timeline_of, utc
 from training.dataset import TrainingSet
+from training.frames import read_frame
 from training.metrics import BINARY, bootstrap
 from training.models.boosted import parameters, predict
 from training.models.churn import snapshots

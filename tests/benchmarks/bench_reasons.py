@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from features.settings import Settings
 from features.vocabulary import Columns
 from serving.churn_reasons import signal_topics
-from training.benchmark import MemoryStates, parquet, read_frame, timeline_of, utc
+from training.benchmark import MemoryStates, parquet, timeline_of, utc
+from training.frames import read_frame
 from training.models.churn import fit, snapshots
 from training.models.churn_benchmark import log_config
 from training.models.churn_blend import Blend

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from features.errors import InputError
-from training import benchmark
+from training import benchmark, frames
 from training.metrics import CHURN
 from training.models.churn_benchmark import benchmark as churn
 
@@ -74,10 +74,10 @@ def test_a_cutoff_outside_the_data_is_refused(tmp_path: Path) -> None:
 
 def test_unusable_files_say_why(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not there"):
-        benchmark.read_frame(tmp_path / "none.csv")
+        frames.read_frame(tmp_path / "none.csv")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="no column 'customer_id'"):
-        benchmark.timeline_of(benchmark.read_frame(tmp_path / "other.csv"), tmp_path)
+        benchmark.timeline_of(frames.read_frame(tmp_path / "other.csv"), tmp_path)
     with pytest.raises(InputError, match="is not a date"):
         benchmark.utc("yesterday")
 

@@ -9,7 +9,8 @@ from typing import Final
 
 from features.errors import InputError
 from features.vocabulary import Columns, EventKind, Task
-from training.benchmark import BenchmarkReport, MemoryStates, parquet, read_frame, timeline_of
+from training.benchmark import BenchmarkReport, MemoryStates, parquet, timeline_of
+from training.frames import read_frame
 from training.models.boosted import BoosterConfig
 from training.models.churn import ChurnConfig, fit, snapshots
 from training.models.churn_measure import measure
@@ -53,6 +54,8 @@ def benchmark(
         )
     started = time.perf_counter()
     moments = timeline[Columns.OCCURRED_AT].to_pandas()
+    if moments.empty:
+        raise InputError(f"{events} holds no event.", repair="Give a file with rows that name a customer and a moment.")
     if not moments.min() < cutoff or not moments.max() >= cutoff:
         raise InputError(
             f"{events} spans {moments.min():%Y-%m-%d} to {moments.max():%Y-%m-%d}; the cutoff is {cutoff:%Y-%m-%d}.",
@@ -92,6 +95,7 @@ def benchmark(
         },
         rows={
             "events": len(moments),
+            "left_out": len(frame) - len(moments),
             "train": 0 if data.known is None else len(data.known),
             "test": len(data.test),
             "trees": blend.booster.num_trees(),

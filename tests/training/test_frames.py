@@ -1,0 +1,80 @@
+"""Files as people keep them: what is read, what is left out and counted, and what is refused in a line."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from features.errors import InputError
+from training import benchmark, frames
+from training.models.held_out import read_held_out
+
+NOON = pd.Timestamp("2024-05-01T12:00:00Z")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        [1714564800],
+        [1714564800000],
+        [1714564800000000],
+        [1714564800000000000],
+        ["1714564800000"],
+        [1714564800.0],
+        ["2024-05-01T14:00:00+02:00"],
+        [pd.Timestamp("2024-05-01T12:00:00")],
+    ],
+)
+def test_a_moment_is_the_same_however_it_is_written(column: list[object]) -> None:
+    assert frames.moments(pd.Series(column), "t").tolist() == [NOON]
+
+
+def test_numbers_in_text_are_read_where_the_whole_column_is_written_so() -> None:
+    assert frames.numbers(pd.Series(["12,50", "3", "n/a", None]), "v").tolist()[:2] == [12.5, 3.0]
+    assert frames.numbers(pd.Series(["12.50", " 3 "]), "v").tolist() == [12.5, 3.0]
+    with pytest.raises(InputError, match=r"v: row 2 holds '\$3'"):
+        frames.numbers(pd.Series(["1", "$3"]), "v")
+    with pytest.raises(InputError, match="'1,250'"):  # a thousand, or a little more than one
+        frames.numbers(pd.Series(["1,250", "3,100"]), "v")
+
+
+def test_rows_of_nobody_are_left_out_and_the_same_event_counts_once() -> None:
+    table = pd.DataFrame(
+        {
+            "user_id": [17850.0, np.nan, 17850.0, 17850.0, 12.0],
+            "timestamp": [1714564800, 1714564800, 1714564800, None, 1714564801],
+            "event_id": ["a", "b", "a", "c", "d"],
+        }
+    )
+    assert benchmark.timeline_of(table, Path("log.csv"))["customer_id"].to_pylist() == ["12", "17850"]
+
+
+def test_without_a_kind_what_is_negative_came_back() -> None:
+    table = pd.DataFrame({"customer_id": ["a"] * 2, "occurred_at": ["2024-05-01", "2024-05-02"], "value": [5, -5]})
+    rows = benchmark.as_timeline(table).select(["kind", "value"]).to_pylist()
+    assert rows == [{"kind": "purchase", "value": 5.0}, {"kind": "return", "value": 5.0}]
+    with pytest.raises(InputError, match="kind holds 'order'"):
+        benchmark.as_timeline(table.assign(kind="order"))
+
+
+@pytest.mark.parametrize("name", ["rows.tsv", "rows.csv", "rows.csv.gz", "rows.jsonl"])
+def test_interactions_are_read_from_any_text_file_and_by_either_name(tmp_path: Path, name: str) -> None:
+    table = pd.DataFrame(
+        {
+            "customer_id": ["é", "b"] * 3,
+            "product_id": [1, 2, 3, 4, 5, 6],
+            "occurred_at": pd.date_range("2024-05-01", periods=6, tz="UTC")[::-1].strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+    )
+    if name.endswith(".jsonl"):
+        table.to_json(tmp_path / name, orient="records", lines=True)
+    else:
+        text = table.to_csv(index=False, sep="\t" if name == "rows.tsv" else ",")
+        content = text.encode("utf-8" if name.endswith("gz") else "latin-1")
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    held_out = read_held_out(tmp_path / name, "leave-one-out")
+    users, targets = held_out.targets(0)
+    assert len(users) == 2
+    assert sorted(held_out.lines.item[held_out.left == 0].tolist()) == [1, 2]  # the file is newest first
