@@ -1,6 +1,8 @@
 """Somebody's file comes in; a frame with columns of numbers, moments and words that a benchmark can rely on goes out."""
 
+import gzip
 import re
+import zlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
@@ -16,7 +18,7 @@ _SCANS: Final = {
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), "read_json_auto(?)"),
     **dict.fromkeys((".parquet", ".pq"), "read_parquet(?)"),
 }
-_LATIN: Final = "read_csv(?, sample_size = -1, encoding = 'latin-1')"
+_DECIMAL_COMMA: Final = re.compile(rb'[;\t]"?[+-]?\d+,\d+"?\s*([;\t]|$)', re.MULTILINE)
 _EPOCH: Final = re.compile(r"-?\d{9,}(\.\d+)?")
 _EPOCH_UNITS: Final = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (np.inf, 1e9))
 """Numbers below the first are moments in seconds, milliseconds, microseconds, nanoseconds: units per second."""
@@ -26,7 +28,8 @@ _BLANK: Final = ("", "nan", "na", "n/a", "null", "none", "-")
 def read_frame(path: Path) -> pd.DataFrame:
     """A CSV, JSONL or Parquet file as it is, rows in the file's order. Raises InputError for a file that cannot be read.
 
-    Of a CSV the delimiter and the types are told from all its rows; text that is not UTF-8 is read as Latin-1.
+    Of a CSV the delimiter and the types are told from all its rows; text that is not UTF-8 is read as Latin-1, and
+    numbers like 12,50 between semicolons or tabs have a decimal comma.
     """
     if not path.exists():
         raise InputError(f"{path} is not there.", repair="Give the path of a CSV, JSONL or Parquet file.")
@@ -36,17 +39,32 @@ def read_frame(path: Path) -> pd.DataFrame:
         raise InputError(
             f"{path} ends in {ending or 'nothing'!r}.", repair="Give a file that ends in .csv, .jsonl or .parquet."
         )
+    if scan == _SCANS[".csv"] and _has_decimal_commas(path):
+        scan = scan.replace(")", ", decimal_separator = ',')")
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         try:
+            try:
+                return connection.execute(f"SELECT * FROM {scan}", [str(path)]).df()
+            except duckdb.Error as error:
+                if "encod" not in str(error) or not scan.startswith("read_csv"):
+                    raise
+            scan = scan.replace(")", ", encoding = 'latin-1')")
             return connection.execute(f"SELECT * FROM {scan}", [str(path)]).df()
         except duckdb.Error as error:
-            if scan == _SCANS[".csv"] and "encod" in str(error):
-                return connection.execute(f"SELECT * FROM {_LATIN}", [str(path)]).df()
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise InputError(
                 f"{path}: {' '.join(lines[:2])}.", repair="Mend the file, or save it as Parquet."
             ) from error
+
+
+def _has_decimal_commas(path: Path) -> bool:
+    """Told from the first 64 KiB."""
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+            return _DECIMAL_COMMA.search(stream.read(65_536)) is not None
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read ({error}).", repair="Bring the file over again.") from error
 
 
 def moments(column: pd.Series, name: str) -> pd.Series:
@@ -70,17 +88,11 @@ def moments(column: pd.Series, name: str) -> pd.Series:
 
 
 def numbers(column: pd.Series, name: str) -> pd.Series:
-    """Numbers (n,), NaN where missing; text like "12,50" counts where the whole column is written so.
-
-    Raises InputError that shows the first value that is none.
-    """
+    """Numbers (n,), NaN where missing. Raises InputError that shows the first value that is none."""
     if column.dtype != object and not isinstance(column.dtype, pd.StringDtype | pd.CategoricalDtype):
         return column.astype("Float64").astype(np.float64)
     text = column.astype("string").str.strip()
     text = text.mask(text.str.lower().isin(_BLANK))
-    given = text.dropna()
-    if len(given) and given.str.fullmatch(r"[+-]?\d+(,\d+)?").all() and not given.str.contains(r",\d{3}$").all():
-        text = text.str.replace(",", ".")  # all groups of three would be thousands, perhaps
     found = pd.to_numeric(text, errors="coerce").astype("Float64").astype(np.float64)
     wrong = found.isna() & text.notna()
     if wrong.any():
@@ -97,7 +109,7 @@ def names(ids: pd.Series) -> pd.Series:
     if pd.api.types.is_float_dtype(ids) and (ids.dropna() % 1 == 0).all():
         ids = ids.astype("Int64")
     text = ids.astype("string").str.strip()
-    return text.mask(text == "").astype(object).where(text.notna() & (text != ""), None)
+    return pd.Series([name or None for name in text.fillna("")], index=ids.index, dtype=object)
 
 
 def words(column: pd.Series, name: str, allowed: Collection[str]) -> pd.Series:
