@@ -156,7 +156,7 @@ def _next_product_search(ctx: TrainContext) -> Search:
 def _best_channel_search(ctx: TrainContext) -> Search:
     from training.models import best_channel
 
-    data, _ = best_channel.load_data(ctx)
+    data, _ = best_channel.load_data(best_channel.with_arms_of_log(ctx))
 
     def evaluate(config: BaseModel, report: Report) -> float:
         assert isinstance(config, best_channel.BestChannelConfig)

@@ -10,9 +10,9 @@ import logging
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import lightgbm as lgb
 import numpy as np
@@ -24,7 +24,7 @@ from features.errors import InputError
 from features.vocabulary import NOTHING, Channel, Columns, EventKind, Task
 from training import plots
 from training.dataset import TrainingSet, build_training_set
-from training.labels import ARM, Arm, contact_entities, data_span
+from training.labels import ARM, Arm, Span, contact_entities, data_span
 from training.metrics import BINARY, LOWER_IS_BETTER, Metric, Sampled, average, resample
 from training.models.boosted import (
     BoosterConfig,
@@ -37,6 +37,7 @@ from training.models.boosted import (
 )
 from training.models.channel_effects import Effects, EffectsConfig, learn_effects, summary
 from training.models.channel_evidence import no_evidence
+from training.models.found_arms import N_MIN_CONTACTS, find_arms, never_used
 from training.results import TrainContext, TrainedModel
 from training.splits import TimeSplit
 from training.tracking import Run
@@ -49,6 +50,7 @@ LIMITS: Final = (
     "contacted so, not effects of the contact. An exposure in a store is only seen when the customer shops there."
 )
 RFM: Final = ("days_since_occasion", "n_occasions", "occasions_90d", "spend_90d", "basket_lines")
+PERIODS: Final = ("train", "valid", "test")
 N_BOOTSTRAP: Final = 300
 PRIOR_RATE: Final = 0.05
 """What a response rate is shrunk to, with the weight of one contact."""
@@ -99,6 +101,8 @@ class BestChannelConfig(BaseModel):
 
     arms: tuple[ArmConfig, ...] = Field(min_length=1)
     """The ways of contacting a customer."""
+    arms_not_in_log: Literal["refuse", "find"] = "refuse"
+    """Where the log holds no contact of one of the arms: "refuse", or "find" those that it does hold, at no cost."""
     n_max_contacts: int = Field(24_000, ge=100)
     """Most contacts per arm; of more a fixed sample is taken."""
     period_days: float | None = Field(None, gt=0)
@@ -143,6 +147,7 @@ class ArmModel:
 
 def train_best_channel(ctx: TrainContext) -> TrainedModel:
     """Fit, calibrate and measure one booster per arm on global time; see the module's words for what it can tell."""
+    ctx = with_arms_of_log(ctx)
     config: BestChannelConfig = ctx.config
     started = time.perf_counter()
     data, split = load_data(ctx)
@@ -181,11 +186,7 @@ def train_best_channel(ctx: TrainContext) -> TrainedModel:
         baselines={**report.baselines, **(effects.baselines if effects else {})},
         gains={**report.gains, **(effects.gains if effects else {})},
         seconds={"features": features_s, "fit": fit_s, "predict": predict_s},
-        rows={
-            f"{period}/{part.config.name}": len(getattr(part, period))
-            for part in data
-            for period in ("train", "valid", "test")
-        }
+        rows={f"{period}/{part.config.name}": len(getattr(part, period)) for part in data for period in PERIODS}
         | (effects.rows if effects else {}),
         metadata=metadata,
         log_model=lambda run: log_model(run, models, data[0].test, metadata, effects),
@@ -198,6 +199,55 @@ def train_best_channel(ctx: TrainContext) -> TrainedModel:
 def load_data(ctx: TrainContext) -> tuple[list[ArmData], TimeSplit]:
     """Every arm's contacts by period, and the periods. Raises InputError for an arm never used."""
     config: BestChannelConfig = ctx.config
+    entities, span, split = _contacts(ctx, config)
+    _check_periods(entities, config)
+    fingerprint = f"{span.start.isoformat()}/{span.end.isoformat()}"
+    whole = build_training_set(entities, Task.BEST_CHANNEL, ctx.store, fingerprint, progress=ctx.progress)
+    parts = []
+    for arm in config.arms:
+        mine = (whole.entities[ARM] == arm.name).to_numpy()
+        by_period = {name: whole.select(mine & (whole.entities["period"] == name).to_numpy()) for name in PERIODS}
+        parts.append(ArmData(arm, **by_period))
+    return parts, split
+
+
+def with_arms_of_log(ctx: TrainContext) -> TrainContext:
+    """The context as it is; or, with `arms_not_in_log = "find"` and an arm that was never used, with the log's own arms.
+
+    Raises InputError where the log holds no way of contact that could be learned from.
+    """
+    config: BestChannelConfig = ctx.config
+    timeline = ctx.settings.timeline_path
+    if config.arms_not_in_log == "refuse" or not timeline.exists():
+        return ctx
+    unused = never_used(timeline, [arm.arm() for arm in config.arms])
+    if not unused:
+        return ctx
+    arms = tuple(ArmConfig.model_validate(vars(arm)) for arm in find_arms(timeline))
+    if not arms:
+        raise InputError(
+            f"The log holds no way of contact with {N_MIN_CONTACTS} events of kind send or impression, so nothing says which "
+            "channel a customer answers (next-product and churn need none).",
+            repair="Ingest what was sent, and the opens, clicks or outcomes that answered.",
+        )
+    found = config.model_copy(update={"arms": arms})
+    entities, _, _ = _contacts(ctx, found)
+    usable = tuple(arm for arm in arms if not _missing_periods(entities, arm))
+    if usable:
+        found = found.model_copy(update={"arms": usable})
+        told = "; ".join(f"{arm.name}, answered by {' or '.join(arm.response_kinds)}" for arm in usable)
+        logger.warning(
+            "The log holds no contact of %s, so the arms are those it holds: %s within %g days. Their costs are taken as 0;"
+            " describe arms of your own in a TOML file and pass --config (training/configs/best-channel.toml is one).",
+            ", ".join(unused),
+            told,
+            usable[0].response_days,
+        )
+    return replace(ctx, config=found)
+
+
+def _contacts(ctx: TrainContext, config: BestChannelConfig) -> tuple[pd.DataFrame, Span, TimeSplit]:
+    """Contacts of all arms whose answers could be awaited, with the `period` they belong to."""
     answers = {kind.value for arm in config.arms for kind in arm.response_kinds}
     span = data_span(ctx.settings.timeline_path, sorted(answers))
     longest = max(arm.response_days for arm in config.arms)
@@ -215,19 +265,7 @@ def load_data(ctx: TrainContext) -> tuple[list[ArmData], TimeSplit]:
     for days in windows.unique():
         rows = windows == days
         period[rows] = split.assign(entities.loc[rows, Columns.AS_OF], float(days))
-    entities = entities.assign(period=period)[period != ""].reset_index(drop=True)
-    _check_periods(entities, config)
-    fingerprint = f"{span.start.isoformat()}/{span.end.isoformat()}"
-    whole = build_training_set(entities, Task.BEST_CHANNEL, ctx.store, fingerprint, progress=ctx.progress)
-    parts = []
-    for arm in config.arms:
-        mine = (whole.entities[ARM] == arm.name).to_numpy()
-        by_period = {
-            name: whole.select(mine & (whole.entities["period"] == name).to_numpy())
-            for name in ("train", "valid", "test")
-        }
-        parts.append(ArmData(arm, **by_period))
-    return parts, split
+    return entities.assign(period=period)[period != ""].reset_index(drop=True), span, split
 
 
 def fit(data: Sequence[ArmData], config: BestChannelConfig, ctx: TrainContext) -> list[ArmModel]:
@@ -370,13 +408,17 @@ def fit_arm(part: ArmData, config: BestChannelConfig, seed: int) -> ArmModel:
 
 def _check_periods(entities: pd.DataFrame, config: BestChannelConfig) -> None:
     for arm in config.arms:
-        mine = entities[entities[ARM] == arm.name]
-        missing = [name for name in ("train", "valid", "test") if not (mine["period"] == name).any()]
+        missing = _missing_periods(entities, arm)
         if missing:
             raise InputError(
                 f"The arm {arm.name} has no contact whose answer could be awaited in: {', '.join(missing)}.",
                 repair="Take the arm out of best-channel.toml, or set a shorter response_days or period_days.",
             )
+
+
+def _missing_periods(entities: pd.DataFrame, arm: ArmConfig) -> list[str]:
+    used = set(entities.loc[entities[ARM] == arm.name, "period"])
+    return [name for name in PERIODS if name not in used]
 
 
 def _sampled(data: Sequence[ArmData], scores: Sequence[FloatArray], seed: int) -> dict[str, Sampled]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from features.churn_score import SCORE_FILE, ChurnScore
+from features.errors import InputError
 from features.vocabulary import Columns, EventKind, Task
 from training import plots
 from training.dataset import StateSource, TrainingSet, build_training_set
@@ -28,6 +29,7 @@ from training.models.boosted import BoosterConfig, predict
 from training.models.churn_blend import SEASON_HISTORY_DAYS, Blend, fit_blend
 from training.models.churn_measure import ChurnData, measure
 from training.results import Progress, TrainContext, TrainedModel
+from training.splits import shorter
 from training.tracking import Run
 
 logger = logging.getLogger(__name__)
@@ -123,10 +125,19 @@ def _more_horizon(ctx: TrainContext, days: float) -> Blend:
 
 
 def load_data(ctx: TrainContext) -> ChurnData:
-    """The snapshots of the log's timeline, with signals through the feature store; the last horizon is the test."""
+    """The snapshots of the log's timeline, with signals through the feature store; the last horizon is the test.
+
+    Raises InputError where nobody is known before the last horizon.
+    """
     config: ChurnConfig = ctx.config
     span = data_span(ctx.settings.timeline_path, [kind.value for kind in config.activity_kinds])
     cutoff = span.end - timedelta(days=config.horizon_days)
+    if cutoff <= span.start:
+        raise InputError(
+            f"The history from {span.start:%Y-%m-%d} to {span.end:%Y-%m-%d} is not longer than the horizon of "
+            f"{config.horizon_days:g} days.",
+            repair=shorter((span.end - span.start) / timedelta(days=1), 3),
+        )
     return snapshots(ctx.settings.timeline_path, ctx.store, span.start, cutoff, config, ctx.progress)
 
 
@@ -150,6 +161,11 @@ def snapshots(
     as_of = whole.entities[Columns.AS_OF]
     known = whole.select((as_of < cutoff).to_numpy())
     test = whole.select((as_of == cutoff).to_numpy())
+    if not len(test):
+        raise InputError(
+            f"Nobody is eligible at {cutoff:%Y-%m-%d}: nobody has acted at {config.min_purchases} or more moments before it.",
+            repair="Bring a longer history, or set a shorter horizon_days or a smaller min_purchases.",
+        )
     progress(f"churn: {len(known):,} past rows, {test.labels.mean():.1%} of the test rows churned")
     return ChurnData(known if len(known) else None, test, cutoff, start, config.horizon_days)
 
