@@ -214,10 +214,15 @@ def check_champion(settings: Settings, task: Task) -> Check:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    from features.freshness import FEATURE_CODE_TAG, feature_code
+
     try:
         version = MlflowClient(tracking_uri=uri, registry_uri=uri).get_model_version_by_alias(task.value, "champion")
     except MlflowException:
         return Check(name, Status.WARN, "no champion yet.", repair)
+    if version.tags.get(FEATURE_CODE_TAG, feature_code()) != feature_code():
+        found = f"version {version.version} is champion, but learned from signals of other code than answers now."
+        return Check(name, Status.WARN, found, repair)
     return Check(name, Status.OK, f"version {version.version} is champion.")
 
 
