@@ -118,7 +118,9 @@ def test_nothing_is_done_again_while_nothing_changed(first, settings) -> None:
 
 def test_a_challenger_is_refused_forced_and_rolled_back(first, settings) -> None:
     with pytest.raises(MissingError, match="no challenger"):
-        registry.promote(Task.CHURN, settings)
+        registry.promote(Task.BEST_CHANNEL, settings)
+    same = registry.promote(Task.CHURN, settings)  # the first training promoted it
+    assert (same.version, same.previous, same.reasons) == (1, 1, (registry.ALREADY,))
     with pytest.raises(MissingError, match="no earlier champion"):
         registry.rollback(Task.CHURN, settings)
     worse = pipeline.train(Task.CHURN, settings, [*SMALL, "booster.max_rounds=1"])
