@@ -163,8 +163,9 @@ def snapshots(
     test = whole.select((as_of == cutoff).to_numpy())
     if not len(test):
         raise InputError(
-            f"Nobody is eligible at {cutoff:%Y-%m-%d}: nobody has acted at {config.min_purchases} or more moments before it.",
-            repair="Bring a longer history, or set a shorter horizon_days or a smaller min_purchases.",
+            f"Nobody can be asked about at {cutoff:%Y-%m-%d}: no customer has an event of kind "
+            f"{' or '.join(config.activity_kinds)} before it.",
+            repair="Bring such events, or a longer history, or set other activity_kinds or a shorter horizon_days.",
         )
     progress(f"churn: {len(known):,} past rows, {test.labels.mean():.1%} of the test rows churned")
     return ChurnData(known if len(known) else None, test, cutoff, start, config.horizon_days)

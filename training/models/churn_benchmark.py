@@ -1,5 +1,6 @@
 """Somebody's log and a cutoff, or a table of contracts, in; the report of the churn model beside its baselines out."""
 
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from training.models.contract_benchmark import benchmark_contracts
 from training.models.contract_churn import is_contract_table
 from training.models.survival_benchmark import compare_horizons
 from training.results import Progress
+
+logger = logging.getLogger(__name__)
 
 MAX_PAST_ROWS: Final = 100_000
 """About how many rows a fit looks at; more customers mean fewer past cutoffs."""
@@ -62,6 +65,12 @@ def benchmark(
             repair="Choose a cutoff inside the data, with at least one horizon after it.",
         )
     start = moments.min().to_pydatetime()
+    whole = bool(moments.max() >= cutoff + timedelta(days=horizon_days) - timedelta(days=1))
+    if not whole:
+        logger.warning(
+            "The log ends on %s, before the horizon does: customers who bought after that count as churned.",
+            f"{moments.max():%Y-%m-%d}",
+        )
     config = log_config(start, cutoff, horizon_days, timeline[Columns.CUSTOMER_ID].to_pandas().nunique())
     store = MemoryStates(timeline)
     with parquet(timeline) as path:
@@ -91,7 +100,7 @@ def benchmark(
             "population": "every customer seen before the cutoff",
             "positive": "no purchase in [cutoff, cutoff + horizon)",
             "training_cutoffs": [moment.isoformat() for moment in past],
-            "window_complete": bool(moments.max() >= cutoff + timedelta(days=horizon_days) - timedelta(days=1)),
+            "window_complete": whole,
         },
         rows={
             "events": len(moments),
