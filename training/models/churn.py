@@ -16,9 +16,11 @@ from typing import Any, Final
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from features import buy_till_die
 from features.churn_score import SCORE_FILE, ChurnScore
 from features.errors import InputError
 from features.vocabulary import Columns, EventKind, Task
@@ -218,17 +220,26 @@ def evaluation_table(test: TrainingSet, scores: FloatArray) -> pd.DataFrame:
 
 
 def _log(run: Run, blend: Blend, more: Mapping[float, Blend], test: TrainingSet, metadata: Mapping[str, Any]) -> str:
-    """The model with its score beside it; more horizons as `horizon_<days>.json` and `horizon_<days>.lgb`."""
+    """Trees and score as an MLflow pyfunc that answers what serves; more horizons as `horizon_<days>.json` and `.lgb`."""
     example = pd.DataFrame(test.features[:3], columns=list(test.feature_names))
-    with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder) / SCORE_FILE]
-        files[0].write_text(blend.score.to_json(), encoding="utf-8")
-        for days, other in more.items():
-            score, trees = Path(folder) / f"horizon_{days:g}.json", Path(folder) / f"horizon_{days:g}.lgb"
-            score.write_text(other.score.to_json(), encoding="utf-8")
-            other.booster.save_model(str(trees))
-            files += [score, trees]
-        return run.log_lightgbm(blend.booster, example, metadata, extra_files=files)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "churn"
+        folder.mkdir()
+        for score_file, one, trees_file in [
+            (SCORE_FILE, blend, "model.lgb"),
+            *((f"horizon_{days:g}.json", other, f"horizon_{days:g}.lgb") for days, other in more.items()),
+        ]:
+            (folder / score_file).write_text(one.score.to_json(), encoding="utf-8")
+            one.booster.save_model(str(folder / trees_file))
+        return run.log_pyfunc(
+            script=Path(__file__).with_name("churn_pyfunc.py"),
+            artifacts={"churn": folder},
+            example=example,
+            output=blend.probability(test.features[:3]),
+            metadata=metadata,
+            requirements=[f"lightgbm=={lgb.__version__}", f"scipy=={scipy.__version__}"],
+            modules=[Path(buy_till_die.__file__)],
+        )
 
 
 def _rescore(folder: Path, test: TrainingSet) -> FloatArray:
