@@ -190,7 +190,7 @@ def check_online(settings: Settings) -> Check:
 
 def check_built(settings: Settings) -> Check:
     """The feature stores are there and hold what the log holds."""
-    from features.freshness import events_since_build
+    from features.freshness import events_since_build, read_note
 
     repair = "Run omni features build."
     lag = events_since_build(settings)

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from features.errors import MissingError
+from features.mlflow_home import EXPERIMENT, follow_home
 from features.settings import Settings
 from features.vocabulary import Task
 from training.metrics import Metric
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-EXPERIMENT: Final = "omni"
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 EVALUATION_FILE: Final = "evaluation.parquet"
@@ -170,6 +170,7 @@ def connect(settings: Settings) -> ModuleType:
 
     if settings.mlflow_tracking_uri.startswith("sqlite:///"):
         Path(settings.mlflow_tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        follow_home(settings)
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
     return mlflow
 
