@@ -195,9 +195,9 @@ def check_built(settings: Settings) -> Check:
     repair = "Run omni features build."
     lag = events_since_build(settings)
     if lag is None:
-        return Check(
-            "features", Status.WARN, "not built yet, or from another log, or by another version of the fold.", repair
-        )
+        other = "built from another log, or by another version of the fold."
+        found = "not built from this log yet." if read_note(settings) is None else other
+        return Check("features", Status.WARN, found, repair)
     if lag > 0:
         found = f"{lag:,} events came after the build; the service counts them, training does not yet."
         return Check("features", Status.WARN, found, repair)
