@@ -25,7 +25,7 @@ from features.log_identity import identity_rules
 from features.settings import Settings
 from features.sources import SOURCES, SourceBatch, load_source
 from features.sources.batch import merge_products
-from features.sources.mapping import load_mapped
+from features.sources.mapping import MappingConfig, load_mapped, read_mapping
 from features.sources.plain import load_plain
 from features.vocabulary import Columns
 
@@ -92,6 +92,8 @@ def ingest(
             progress(f"{rows:,} rows read, {appended:,} events new")
         rejects.finish()
         _warn_of_currencies(currencies)
+        if mapping is not None and appended and duplicates:
+            _warn_of_equal_rows(read_mapping(mapping), duplicates)
     finally:
         rejects.discard()
         log.close()
@@ -207,6 +209,16 @@ def _warn_of_currencies(currencies: Counter[str]) -> None:
             " a new OMNI_HOME, or what customers spend is wrong.",
             len(named),
             ", ".join(named),
+        )
+
+
+def _warn_of_equal_rows(config: MappingConfig, duplicates: int) -> None:
+    """Where the whole row names itself, two equal sales look like one that came twice."""
+    if config.duplicates == "drop" and not config.event_id_from and Columns.EVENT_ID not in config.columns:
+        logger.warning(
+            "%d rows are in the log already or equal another row in every column, and count once. If they are sales of their"
+            ' own, name what tells them apart in event_id_from, or set duplicates = "keep", and ingest into a new OMNI_HOME.',
+            duplicates,
         )
 
 

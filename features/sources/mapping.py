@@ -21,7 +21,7 @@ from features.sources.batch import SourceBatch, sampled, to_event_table, to_prod
 from features.sources.files import RawRows, mentions, read_rows, select, text_ending, to_batch
 from features.sources.mapping_config import MappingConfig, read_mapping
 from features.sources.nested import flattened
-from features.sources.parsing import Problems, parse_moments, parse_numbers
+from features.sources.parsing import Problems, as_text, parse_moments, parse_numbers
 from features.vocabulary import CHANNEL_CODES, KIND_CODES, Columns, EventKind
 
 __all__ = ["MappingConfig", "load_mapped", "read_mapping"]
@@ -101,14 +101,11 @@ def _map_rows(
 
 def _clean(column: pa.ChunkedArray, config: MappingConfig) -> pa.ChunkedArray:
     """A column as trimmed text, with null for what stands for a missing value."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_floating(column.type):
-        whole = pc.all(pc.equal(column, pc.floor(column))).as_py()
-        column = column.cast(pa.int64()) if whole and pc.all(pc.less(pc.abs(column), 2.0**53)).as_py() else column
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return column.cast(pa.string())
-    trimmed = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    text = as_text(column)
+    if not is_text and not pa.types.is_dictionary(column.type):
+        return text
+    trimmed = pc.utf8_trim_whitespace(text)
     return pc.if_else(pc.is_in(trimmed, value_set=pa.array(config.missing, pa.string())), None, trimmed)
 
 

@@ -301,3 +301,17 @@ def test_values_in_several_currencies_are_counted_and_warned_of(
         report = ingest(str(file), settings_in(tmp_path), mapping=toml)
     assert report.currencies == {"EUR": 1, "JPY": 1}
     assert "2 currencies (EUR, JPY)" in caplog.text
+
+
+def test_equal_rows_that_count_once_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file, toml = tmp_path / "rows.csv", tmp_path / "mapping.toml"
+    row = "2024-05-01T00:00:00Z,a,b,1,1\n"
+    file.write_text("when,who,what,n,paid\n" + row + row)
+    toml.write_text(MINIMAL)
+    with caplog.at_level("WARNING"):
+        assert ingest(str(file), settings_in(tmp_path), mapping=toml).duplicates == 1
+    assert "1 rows are in the log already or equal another row" in caplog.text
+    caplog.clear()
+    with caplog.at_level("WARNING"):
+        assert ingest(str(file), settings_in(tmp_path), mapping=toml).appended == 0  # the same file again is no news
+    assert not caplog.text
