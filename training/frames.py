@@ -83,7 +83,9 @@ def moments(column: pd.Series, name: str) -> pd.Series:
         else:
             found = pd.to_datetime(column, utc=True, format="ISO8601" if column.dtype == object else None)
     except (ValueError, TypeError, OverflowError) as error:
-        raise InputError(f"{name}: {error}.", repair="Write moments as ISO 8601, or as seconds since 1970.") from error
+        wrong = column[pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce").isna() & column.notna()]
+        what = f"holds {str(wrong.iloc[0])!r}" if len(wrong) else f"cannot be read ({error})"
+        raise InputError(f"{name} {what}.", repair="Write moments as ISO 8601, or as seconds since 1970.") from error
     return found.dt.floor("us").astype("datetime64[us, UTC]")
 
 
@@ -117,7 +119,7 @@ def words(column: pd.Series, name: str, allowed: Collection[str]) -> pd.Series:
     unknown = sorted(set(column.astype(object).where(column.notna(), "").astype(str)) - set(allowed))
     if unknown:
         raise InputError(
-            f"{name} holds {unknown[0]!r}.",
+            f"{name} {f'holds {unknown[0]!r}' if unknown[0] else 'is missing in a row'}.",
             repair=f"Use {', '.join(allowed)}; or leave the column out.",
         )
     return column.astype(str)

@@ -67,6 +67,14 @@ def benchmark(
         log[Columns.AS_OF] + pd.Timedelta(days=config.wait_days + config.horizon_days)
         <= actions[Columns.OCCURRED_AT].max()
     )
+    days = config.wait_days + config.horizon_days
+    if not complete.any():
+        raise InputError(
+            f"No moment of {decisions} that a contact could reach has {days:g} days of {events} after it.",
+            repair="Give events that go on for longer.",
+        )
+    if not set(log[Columns.CUSTOMER_ID]) & set(actions[Columns.CUSTOMER_ID]):
+        raise InputError(f"No customer of {decisions} is in {events}.", repair="Write customer_id alike in both.")
     known_truth = None if truth is None else read_frame(truth)
     if known_truth is not None:
         known_truth = known_truth[complete.to_numpy()].reset_index(drop=True)

@@ -31,6 +31,12 @@ def test_a_moment_is_the_same_however_it_is_written(column: list[object]) -> Non
     assert frames.moments(pd.Series(column), "t").tolist() == [NOON]
 
 
+def test_text_that_is_no_moment_is_shown() -> None:
+    assert frames.moments(pd.Series(["2024-05-01T12:00:00Z", None]), "t").isna().tolist() == [False, True]
+    with pytest.raises(InputError, match=r"t holds '01\.05\.2024'"):
+        frames.moments(pd.Series(["2024-05-01", "01.05.2024"]), "t")
+
+
 def test_text_that_is_no_number_is_shown() -> None:
     assert frames.numbers(pd.Series(["12.50", " 3 "]), "v").tolist() == [12.5, 3.0]
     assert frames.numbers(pd.Series(["n/a", None, "1"]), "v").isna().tolist() == [True, True, False]
