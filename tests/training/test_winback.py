@@ -120,7 +120,7 @@ def test_a_log_of_other_people_or_of_too_few_days_is_refused(tmp_path: Path) -> 
     for name, customers, days in (("others", [8, 9], 300), ("short", [1, 2], 3)):
         at = moment + pd.Timedelta(days=days)
         pd.DataFrame({"customer_id": customers, "occurred_at": at}).to_csv(tmp_path / f"{name}.csv", index=False)
-    with pytest.raises(InputError, match="No customer of .* is in .*others"):
+    with pytest.raises(InputError, match=r"No customer of .* is in .*others"):
         benchmark(tmp_path / "others.csv", tmp_path / "decisions.csv")
-    with pytest.raises(InputError, match="days of .*short.csv after it"):
+    with pytest.raises(InputError, match=r"days of .*short\.csv after it"):
         benchmark(tmp_path / "short.csv", tmp_path / "decisions.csv")
