@@ -63,6 +63,11 @@ def test_rows_of_nobody_are_left_out_and_the_same_event_counts_once() -> None:
     assert benchmark.timeline_of(table, Path("log.csv"))["customer_id"].to_pylist() == ["12", "17850"]
 
 
+def test_events_without_an_id_are_told_apart_by_their_rows() -> None:
+    table = pd.DataFrame({"customer_id": "a", "occurred_at": "2024-05-01", "event_id": ["x", None, None, "x"]})
+    assert benchmark.as_timeline(table)["event_id"].to_pylist() == ["row 1", "row 2", "x"]
+
+
 def test_without_a_kind_what_is_negative_came_back() -> None:
     table = pd.DataFrame({"customer_id": ["a"] * 2, "occurred_at": ["2024-05-01", "2024-05-02"], "value": [5, -5]})
     rows = benchmark.as_timeline(table).select(["kind", "value"]).to_pylist()
