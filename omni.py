@@ -31,6 +31,9 @@ QUIET_LIBRARIES = {
 }
 """No library that we use reports to anybody or draws on the terminal, unless the user's own environment says so."""
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
 _UsageError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 # Typer carries its own copy of click in some releases and the real one in others; this is the base in both.
 
@@ -42,6 +45,8 @@ class FrontDoor(TyperGroup):
         """Run a command line; leaves the process with 0, 2 for what the user can mend, or a traceback for a bug."""
         try:
             code = super().main(*args, **{**extra, "standalone_mode": False})
+            if code == INTERRUPTED:  # Typer turns Ctrl-C into this code without a word
+                say("omni: stopped.")
         except OmniError as error:
             fail(error)
             code = 2
@@ -50,7 +55,7 @@ class FrontDoor(TyperGroup):
             code = error.exit_code
         except typer.Abort:
             say("omni: stopped.")
-            code = 130
+            code = INTERRUPTED
         if standalone_mode:
             raise SystemExit(code if isinstance(code, int) else 0)
         return code

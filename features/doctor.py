@@ -185,12 +185,14 @@ def check_online(settings: Settings) -> Check:
 
 def check_built(settings: Settings) -> Check:
     """The feature stores are there and hold what the log holds."""
-    from features.freshness import events_since_build
+    from features.freshness import events_since_build, read_note
 
     repair = "Run omni features build."
     lag = events_since_build(settings)
     if lag is None:
-        return Check("features", Status.WARN, "not built from this log yet.", repair)
+        other = "built from another log, or by another version of the fold."
+        found = "not built from this log yet." if read_note(settings) is None else other
+        return Check("features", Status.WARN, found, repair)
     if lag > 0:
         found = f"{lag:,} events came after the build; the service counts them, training does not yet."
         return Check("features", Status.WARN, found, repair)
@@ -209,10 +211,15 @@ def check_champion(settings: Settings, task: Task) -> Check:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    from features.freshness import FEATURE_CODE_TAG, feature_code
+
     try:
         version = MlflowClient(tracking_uri=uri, registry_uri=uri).get_model_version_by_alias(task.value, "champion")
     except MlflowException:
         return Check(name, Status.WARN, "no champion yet.", repair)
+    if version.tags.get(FEATURE_CODE_TAG, feature_code()) != feature_code():
+        found = f"version {version.version} is champion, but learned from signals of other code than answers now."
+        return Check(name, Status.WARN, found, repair)
     return Check(name, Status.OK, f"version {version.version} is champion.")
 
 

@@ -20,6 +20,9 @@ from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KINDS, Columns, Event
 LAYOUT_VERSION: Final = 3
 """Raised by hand when the same events fold to other states: a build with another version is done anew."""
 
+FEATURE_CODE_TAG: Final = "feature_code"
+"""The tag of a registered version that keeps `feature_code()` as it was at the training."""
+
 
 @dataclass(frozen=True)
 class BuildNote:
@@ -82,6 +85,13 @@ def layout() -> str:
     """Changes when the same events would be stored as other states."""
     parts = (LAYOUT_VERSION, STATE_FIELDS, PRODUCTS_FIELDS, fold_layout.SCALARS, HALF_LIVES_DAYS, CHANNELS, KINDS)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def feature_code() -> str:
+    """A fingerprint of the code that makes signals out of events: a model answers from the code that it learned from."""
+    folder = Path(__file__).parent
+    names = ("vocabulary.py", "fold_layout.py", "fold_kernel.py", "state.py", "signals.py")
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()[:16]
 
 
 def events_since_build(settings: Settings) -> int | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.clock import Clock
@@ -24,8 +25,9 @@ from features.log_identity import identity_rules
 from features.settings import Settings
 from features.sources import SOURCES, SourceBatch, load_source
 from features.sources.batch import merge_products
-from features.sources.mapping import load_mapped
+from features.sources.mapping import MappingConfig, load_mapped, read_mapping
 from features.sources.plain import load_plain
+from features.vocabulary import Columns
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,8 @@ class IngestReport:
     rejected_by_field: dict[str, int]
     rejected_path: str | None
     products: int
+    currencies: dict[str, int]
+    """Events with a value, by currency ("" where none is named); sums add values up as they are, whatever their currency."""
     seconds: float
 
 
@@ -74,10 +78,12 @@ def ingest(
     rows = appended = duplicates = erased = products = 0
     log = open_log(settings)
     identifiers = identity_rules(settings).identifiers
+    currencies: Counter[str] = Counter()
     rejects = _RejectedFile(settings.rejected_dir / f"{_file_name(source, path)}.parquet", identifiers)
     try:
         for batch in batches:
             new, old, gone = _keep(batch, log, rejects, now)
+            currencies.update(_currencies(batch.events))
             rows, appended, duplicates = rows + batch.rows_total, appended + new, duplicates + old
             erased += gone
             if batch.products is not None:
@@ -85,6 +91,9 @@ def ingest(
                 merge_products(settings.products_path, batch.products)
             progress(f"{rows:,} rows read, {appended:,} events new")
         rejects.finish()
+        _warn_of_currencies(currencies)
+        if mapping is not None and appended and duplicates:
+            _warn_of_equal_rows(read_mapping(mapping), duplicates)
     finally:
         rejects.discard()
         log.close()
@@ -99,6 +108,7 @@ def ingest(
         rejected_by_field=dict(rejects.fields.most_common()),
         rejected_path=str(rejects.path) if rejects.rows else None,
         products=products,
+        currencies=dict(currencies.most_common()),
         seconds=round(time.perf_counter() - started, 3),
     )
 
@@ -183,6 +193,33 @@ def _keep(batch: SourceBatch, log: EventLog, rejects: _RejectedFile, now: dateti
         appended, duplicates = appended + result.appended, duplicates + result.duplicates
         erased += result.erased
     return appended, duplicates, erased
+
+
+def _currencies(events: pa.Table) -> dict[str, int]:
+    valued = events.filter(pc.is_valid(events.column(Columns.VALUE))).column(Columns.CURRENCY)
+    counts = pc.value_counts(pc.fill_null(valued.cast(pa.string()), ""))
+    return {row["values"]: row["counts"] for row in counts.to_pylist()}
+
+
+def _warn_of_currencies(currencies: Counter[str]) -> None:
+    named = sorted(name for name in currencies if name)
+    if len(named) > 1:
+        logger.warning(
+            "The values are in %d currencies (%s) and are added up as they are: convert them to one and ingest that into"
+            " a new OMNI_HOME, or what customers spend is wrong.",
+            len(named),
+            ", ".join(named),
+        )
+
+
+def _warn_of_equal_rows(config: MappingConfig, duplicates: int) -> None:
+    """Where the whole row names itself, two equal sales look like one that came twice."""
+    if config.duplicates == "drop" and not config.event_id_from and Columns.EVENT_ID not in config.columns:
+        logger.warning(
+            "%d rows are in the log already or equal another row in every column, and count once. If they are sales of their"
+            ' own, name what tells them apart in event_id_from, or set duplicates = "keep", and ingest into a new OMNI_HOME.',
+            duplicates,
+        )
 
 
 def _file_name(source: str, path: Path | None) -> str:

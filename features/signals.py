@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from features import fold_layout as layout
+from features.errors import SettingsError
 from features.fold_layout import DAY_S, Floats
 from features.state_batch import Ragged, StateBatch
 from features.vocabulary import CHANNELS, CUSTOMER_KINDS, HALF_LIVES_DAYS, KIND_CODES, Channel, EventKind
@@ -46,7 +47,21 @@ _CHANNEL_WORDS: Final[dict[Channel, str]] = {
     Channel.SMS: "SMS",
     Channel.POST: "post",
 }
-_DAY1, _DAY7, _DAY30, _DAY90, _DAY365 = range(len(HALF_LIVES_DAYS))
+_COUNTED: Final = (7, 30, 90, 365)
+"""Half-lives in days that signals of counts and money are named after."""
+
+
+def half_life(days: float) -> int:
+    """The place of a half-life among HALF_LIVES_DAYS; raises SettingsError where the states do not keep it."""
+    if days not in HALF_LIVES_DAYS:
+        raise SettingsError(
+            f"A signal needs the half-life of {days:g} days, which HALF_LIVES_DAYS in features/vocabulary.py lacks.",
+            repair="Keep it there and add yours beside it, or take the signals named after it out of features/signals.py.",
+        )
+    return HALF_LIVES_DAYS.index(days)
+
+
+_DAY7, _DAY30, _DAY90, _DAY365 = map(half_life, _COUNTED)
 
 
 @dataclass(frozen=True)
@@ -131,7 +146,7 @@ def _ratio(above: Floats, below: Floats) -> Floats:
 def _kinds(m: Moment) -> list[Floats]:
     by_kind = m.counts.sum(axis=1)[:, _KINDS]  # (n, kinds, H)
     return [
-        by_kind[:, :, [_DAY7, _DAY30, _DAY90, _DAY365]].reshape(len(by_kind), -1),
+        by_kind[:, :, list(map(half_life, _COUNTED))].reshape(len(by_kind), -1),
         np.asarray(m.totals.sum(axis=1)[:, _KINDS]),
         m.days_since(_nanmax(m.last, axis=1)[:, _KINDS]),
     ]
@@ -182,7 +197,7 @@ def _money(m: Moment) -> list[Floats]:
     returned = m.values[:, :, KIND_CODES[EventKind.RETURN]].sum(axis=1)
     lines = m.counts[:, :, KIND_CODES[EventKind.PURCHASE]].sum(axis=1)
     return [
-        spent[:, [_DAY7, _DAY30, _DAY90, _DAY365]],
+        spent[:, list(map(half_life, _COUNTED))],
         returned[:, _DAY90],
         _ratio(spent[:, _DAY90], m.occasions[:, _DAY90]),
         _ratio(lines[:, _DAY90], m.occasions[:, _DAY90]),
@@ -247,7 +262,7 @@ GROUPS: Final[tuple[Group, ...]] = (
         {
             f"{kind.value}_{days}d": f"{text}, lately (half-life {days} days)"
             for kind, text in _KIND_WORDS.items()
-            for days in (7, 30, 90, 365)
+            for days in _COUNTED
         }
         | _per_kind("{kind}_total", "{kind}, ever")
         | _per_kind("days_since_{kind}", "days since the last of: {kind}"),
@@ -290,7 +305,7 @@ GROUPS: Final[tuple[Group, ...]] = (
     ),
     Group(
         {
-            **{f"spend_{days}d": f"money spent lately (half-life {days} days)" for days in (7, 30, 90, 365)},
+            **{f"spend_{days}d": f"money spent lately (half-life {days} days)" for days in _COUNTED},
             "returned_90d": "money returned lately (half-life 90 days)",
             "basket_value": "usual value of a purchase",
             "basket_lines": "usual number of lines in a purchase",

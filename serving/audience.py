@@ -20,7 +20,7 @@ from serving.bulk import customer_ids, parts
 from serving.expression import select
 from serving.holdout import is_held_out
 from serving.runtime import Runtime, Watcher, house_rules
-from serving.segments import add_deciles, segment_table
+from serving.segments import CHURN_COLUMNS, add_deciles, segment_table
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ def export_audience(
         table = audience_table(runtime, ids, progress)
     finally:
         runtime.log.close()
+    if runtime.knowledge.bundle.churn is None and any(name in where for name in CHURN_COLUMNS):
+        runtime.knowledge.bundle.need_churn()  # raises, with the reason
     found = table[select(table, where)]
     kept_back = np.array([is_held_out(one, runtime.rules) for one in found[Columns.CUSTOMER_ID]], dtype=np.bool_)
     chosen = found[~kept_back]

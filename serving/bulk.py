@@ -23,6 +23,8 @@ from serving.schemas import DecideRequest
 
 BATCH: Final = 256
 """Customers that are scored together."""
+REASONS_TOLD: Final = 5
+"""How many reasons against an arm the report names."""
 _MOMENT: Final = pa.timestamp("us", "UTC")
 DECISION_SCHEMA: Final = pa.schema(
     [
@@ -54,6 +56,8 @@ class BulkReport:
     logged: int
     seconds: float
     arms: dict[str, int] = field(default_factory=dict)
+    not_allowed: dict[str, int] = field(default_factory=dict)
+    """The most frequent first reasons why an arm was not allowed, as "arm: reason"."""
 
 
 def decide_all(
@@ -95,6 +99,7 @@ def _decide(
     known = runtime.knowledge
     decider = Decider(known.bundle, known.catalogue, runtime.rules, known.population_hours)
     arms: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
     unfinished = out.with_name(out.name + ".part")
     with pq.ParquetWriter(unfinished, DECISION_SCHEMA, compression="zstd") as writer:
         for part in parts(ids):
@@ -104,6 +109,8 @@ def _decide(
                 runtime.answers.record([decision.event for decision in decisions])
             writer.write_table(decisions_table(decisions))
             arms.update(decision.answer.arm for decision in decisions)
+            for arm in (arm for decision in decisions for arm in decision.answer.arms if not arm.eligible):
+                refused.update(f"{arm.arm}: {reason}" for reason in arm.reasons[:1])
             progress(f"{arms.total():,} of {len(ids):,} customers")
     unfinished.replace(out)
     return BulkReport(
@@ -112,6 +119,7 @@ def _decide(
         logged=arms.total() if keep else 0,
         seconds=round(time.perf_counter() - started, 3),
         arms=dict(arms.most_common()),
+        not_allowed=dict(refused.most_common(REASONS_TOLD)),
     )
 
 

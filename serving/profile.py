@@ -7,7 +7,7 @@ import numpy as np
 
 from features import fold_layout as layout
 from features.live import LiveState
-from features.signals import SIGNAL_NAMES, compute_signals
+from features.signals import SIGNAL_NAMES, compute_signals, half_life
 from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KIND_CODES, KINDS, EventKind
 from serving.catalogue import Catalogue, ProductInfo
 from serving.contacts import consents
@@ -50,7 +50,7 @@ def _purchases(live: LiveState, as_of_s: float) -> dict[str, float | None]:
         "mean_gap_days": _finite(_scalar(live, "gap_mean_days")),
         "last_gap_days": _finite(_scalar(live, "last_gap_days")),
         "last_occasion_value": _finite(_scalar(live, "occasion_value")),
-        "recent_value_90d": _decayed_value(live, as_of_s, HALF_LIVES_DAYS.index(90.0)),
+        "recent_value_90d": _decayed_value(live, as_of_s, half_life(90.0)),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from features.erase_receipt import LearntModel
 from features.errors import OmniError, StoreError
+from features.mlflow_home import follow_home
 from features.model_files import read_metadata
 from features.settings import Settings
 from features.views import feature_service_name
@@ -75,6 +76,7 @@ def mlflow_fetch(settings: Settings) -> Fetch:
     def fetch(task: Task) -> tuple[ModelCard, Callable[[Path], Path]] | None:
         if database is not None and not database.exists():
             return None
+        follow_home(settings)
         return _champion(task, uri)
 
     return fetch

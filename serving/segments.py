@@ -26,6 +26,8 @@ DUE, AT_RISK, LAPSED = 1.0, 2.0, 4.0
 NEW_DAYS: Final = 30.0
 """A first purchase this recent, and no second one yet, is a new customer."""
 _DEFAULT_GAP_DAYS: Final = 30.0
+CHURN_COLUMNS: Final = ("churn_probability", "expected_purchases", "expected_revenue")
+"""Columns that only the churn model knows."""
 _NUMBERS: Final = {
     "days_since_purchase": "days_since_occasion",
     "usual_gap_days": "gap_mean_days",

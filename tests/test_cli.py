@@ -131,6 +131,20 @@ def test_a_bug_is_a_traceback_and_exit_1():
     assert (result.exit_code, result.stderr) == (2, "omni: The file is empty. Give another.\n")
 
 
+def test_ctrl_c_is_said_in_a_line():
+    app = typer.Typer(cls=omni.FrontDoor, pretty_exceptions_enable=False)
+
+    @app.command()
+    def long() -> None:
+        raise KeyboardInterrupt
+
+    @app.command()
+    def other() -> None: ...
+
+    result = CliRunner().invoke(app, ["long"])
+    assert (result.exit_code, result.stderr.strip()) == (130, "omni: stopped.")
+
+
 def test_doctor_in_json_is_one_object_on_stdout(tmp_path, monkeypatch):
     monkeypatch.setenv("OMNI_HOME", str(tmp_path))
 

@@ -13,13 +13,23 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features.errors import InputError
-from features.vocabulary import Columns, EventKind, Task
+from features.vocabulary import CHANNEL_CODES, KIND_CODES, Channel, Columns, EventKind, Task
 from training.dataset import epoch_seconds
+from training.frames import moments, names, numbers, words
 from training.metrics import Metric
 
 logger = logging.getLogger(__name__)
 
 _MIN_COLUMNS: Final = (Columns.CUSTOMER_ID, Columns.OCCURRED_AT)
+_OTHER_NAMES: Final = {"user_id": Columns.CUSTOMER_ID, "timestamp": Columns.OCCURRED_AT}
+_FILL: Final[dict[str, Any]] = {
+    Columns.KIND: EventKind.PURCHASE.value,
+    Columns.CHANNEL: Channel.STORE.value,
+    Columns.PRODUCT_ID: None,
+    Columns.QUANTITY: 1.0,
+    Columns.VALUE: np.nan,
+}
+"""What a column that is not there holds."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +127,12 @@ class MemoryStates:
 def timeline_of(table: pd.DataFrame, path: Path) -> pa.Table:
     """The frame of a file as a timeline: customer_id, occurred_at, and where there kind, channel, value.
 
-    A file without `kind` holds purchases in a store, and times without a zone are UTC. Raises InputError for a file
-    that lacks a column.
+    A file without `kind` holds purchases in a store (returns, where the quantity or the value is negative), and times
+    without a zone are UTC. Left out are rows without a customer or a moment, and all but the first of one event_id.
+    user_id and timestamp are other names of the first two columns. Raises InputError for a file that lacks a column or
+    a value that cannot be read.
     """
+    table = table.rename(columns={old: new for old, new in _OTHER_NAMES.items() if new not in table.columns})
     missing = [name for name in _MIN_COLUMNS if name not in table.columns]
     if missing:
         raise InputError(
@@ -130,18 +143,28 @@ def timeline_of(table: pd.DataFrame, path: Path) -> pa.Table:
 
 def as_timeline(table: pd.DataFrame) -> pa.Table:
     """A frame with at least customer_id and occurred_at as a timeline, sorted; see `timeline_of`."""
+    named = {name: table.get(name, pd.Series(fill, index=table.index)) for name, fill in _FILL.items()}
+    rows = pd.Series("row " + table.index.astype(str), index=table.index)
+    ids = table.get(Columns.EVENT_ID, pd.Series(table.index, index=table.index))
+    units, money = (numbers(named[name], name) for name in (Columns.QUANTITY, Columns.VALUE))
+    kind = named[Columns.KIND]
+    if Columns.KIND not in table.columns:
+        kind = kind.where(~((units < 0) | (money < 0)), EventKind.RETURN.value)
+        units, money = units.abs(), money.abs()
     frame = pd.DataFrame(
         {
-            Columns.CUSTOMER_ID: table[Columns.CUSTOMER_ID].astype(str),
-            Columns.OCCURRED_AT: _moments(table[Columns.OCCURRED_AT]),
-            Columns.EVENT_ID: table.get(Columns.EVENT_ID, pd.Series(table.index)).astype(str),
-            Columns.KIND: table.get(Columns.KIND, pd.Series(EventKind.PURCHASE.value, index=table.index)),
-            Columns.CHANNEL: table.get(Columns.CHANNEL, pd.Series("store", index=table.index)),
-            Columns.PRODUCT_ID: table.get(Columns.PRODUCT_ID, pd.Series(None, index=table.index, dtype=object)),
-            Columns.QUANTITY: table.get(Columns.QUANTITY, pd.Series(1.0, index=table.index)).astype(float),
-            Columns.VALUE: table.get(Columns.VALUE, pd.Series(np.nan, index=table.index)).astype(float),
+            Columns.CUSTOMER_ID: names(table[Columns.CUSTOMER_ID]),
+            Columns.OCCURRED_AT: moments(table[Columns.OCCURRED_AT], Columns.OCCURRED_AT),
+            Columns.EVENT_ID: ids.astype(object).where(ids.notna(), rows).astype(str),
+            Columns.KIND: words(kind, Columns.KIND, KIND_CODES),
+            Columns.CHANNEL: words(named[Columns.CHANNEL], Columns.CHANNEL, CHANNEL_CODES),
+            Columns.PRODUCT_ID: names(named[Columns.PRODUCT_ID]),
+            Columns.QUANTITY: units,
+            Columns.VALUE: money,
         }
-    ).sort_values([Columns.CUSTOMER_ID, Columns.OCCURRED_AT, Columns.EVENT_ID], kind="stable")
+    )
+    frame = frame.dropna(subset=list(_MIN_COLUMNS)).drop_duplicates(Columns.EVENT_ID)
+    frame = frame.sort_values([Columns.CUSTOMER_ID, Columns.OCCURRED_AT, Columns.EVENT_ID], kind="stable")
     frame[Columns.SEQ] = np.arange(1, len(frame) + 1)
     schema = pa.schema([(Columns.OCCURRED_AT, pa.timestamp("us", tz="UTC")), (Columns.PRODUCT_ID, pa.string())])
     columns = {
@@ -149,14 +172,6 @@ def as_timeline(table: pd.DataFrame) -> pa.Table:
         for name in frame.columns
     }
     return pa.table(columns)
-
-
-def _moments(column: pd.Series) -> pd.Series:
-    try:
-        moments = pd.to_datetime(column, utc=True, format="ISO8601" if column.dtype == object else None)
-        return moments.dt.floor("us").astype("datetime64[us, UTC]")
-    except ValueError as error:
-        raise InputError(f"occurred_at: {error}.", repair="Write moments as ISO 8601.") from error
 
 
 class parquet:  # noqa: N801 - used like a function

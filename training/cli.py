@@ -192,7 +192,9 @@ def benchmark_best_channel(
 
 
 def benchmark_win_back(
-    events: Annotated[Path, typer.Option(help="Parquet: the event schema; who acts on their own later was kept.")],
+    events: Annotated[
+        Path, typer.Option(help="Parquet or CSV: the event schema; who acts on their own later was kept.")
+    ],
     decisions: Annotated[
         Path, typer.Option(help="Parquet or CSV: customer_id, as_of, action ('nothing': left alone), x_*, pscore.")
     ],

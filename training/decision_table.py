@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.vocabulary import Columns
+from training.frames import moments, numbers, read_frame
 from training.metrics import FloatArray
 from training.models.effect_forms import Features
 from training.policy_value import DecisionLog
-from training.table_file import read_frame
 
 ACTION: Final = "action"
 PSCORE: Final = "pscore"
@@ -148,20 +148,14 @@ def _natural(name: str) -> tuple[int, float, str]:
 
 
 def _numbers(table: pd.DataFrame, name: str, where: str) -> FloatArray:
-    try:
-        return np.asarray(table[name].astype("Float64").to_numpy(np.float64, na_value=np.nan))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{where}: {name} is not a number ({error}).", repair="Give numbers.") from error
+    column = table[name]
+    if column.dtype == object and column.dropna().map(lambda value: isinstance(value, bool)).all():
+        column = column.astype("boolean")
+    return numbers(column, f"{where}: {name}").to_numpy(np.float64)
 
 
 def _hours_of_week(column: pd.Series, where: str) -> NDArray[np.int64]:
     if column.isna().any():
         raise InputError(f"{where}: timestamp is missing in {int(column.isna().sum())} rows.", repair="Fill it.")
-    try:
-        if pd.api.types.is_numeric_dtype(column):
-            moments = pd.to_datetime(column, utc=True, unit="s")
-        else:
-            moments = pd.to_datetime(column, utc=True)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{where}: timestamp: {error}.", repair="Write moments as ISO 8601.") from error
-    return np.asarray(moments.dt.dayofweek * 24 + moments.dt.hour, dtype=np.int64)
+    when = moments(column, f"{where}: timestamp")
+    return np.asarray(when.dt.dayofweek * 24 + when.dt.hour, dtype=np.int64)

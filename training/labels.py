@@ -49,6 +49,13 @@ class Arm:
     response_match: Sequence[str]
     response_days: float
 
+    def holds(self) -> str:
+        """What the properties of a contact have to hold, as the end of an SQL condition."""
+        return " ".join(
+            f"AND json_extract_string(properties, '$.{sql_name(key)}') IN ({sql_list(values)})"
+            for key, values in self.properties.items()
+        )
+
 
 def data_span(timeline: Path, kinds: Sequence[str] = (EventKind.PURCHASE.value,)) -> Span:
     """From the first to just after the last event of the given kinds. Raises when the timeline is missing or empty."""
@@ -60,7 +67,8 @@ def data_span(timeline: Path, kinds: Sequence[str] = (EventKind.PURCHASE.value,)
         ).fetchall()[0]
     if first is None:
         raise InputError(
-            f"{timeline} holds no event of kind {', '.join(kinds)}.", repair="Ingest some: omni ingest SOURCE"
+            f"{timeline} holds no event of kind {', '.join(kinds)}.",
+            repair="Ingest some; [kinds] of a mapping.toml says which of your words means that.",
         )
     utc = pd.to_datetime([first, last], utc=True)
     return Span(utc[0].to_pydatetime(), (utc[1] + pd.Timedelta(microseconds=1)).to_pydatetime())
@@ -149,15 +157,11 @@ def _contacts(
     columns = ", ".join(
         sql_name(column) for column in dict.fromkeys(["customer_id", "occurred_at", *arm.response_match])
     )
-    holds = " ".join(
-        f"AND json_extract_string(properties, '$.{sql_name(key)}') IN ({sql_list(values)})"
-        for key, values in arm.properties.items()
-    )
     return connection.execute(
         f"""
         WITH c AS (
             SELECT {columns}, event_id FROM {scan(timeline)}
-            WHERE channel = {sql_text(arm.channel)} AND kind = {sql_text(arm.kind)} {holds}
+            WHERE channel = {sql_text(arm.channel)} AND kind = {sql_text(arm.kind)} {arm.holds()}
               AND occurred_at + {sql_days(arm.response_days)} <= $end
             ORDER BY hash({int(seed)}, event_id) LIMIT {int(n_max)}
         ), r AS (

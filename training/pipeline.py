@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ValidationError
 
 from features.errors import InputError, MissingError
+from features.freshness import FEATURE_CODE_TAG, feature_code, read_note
 from features.settings import Settings
 from features.vocabulary import Task
 from training import plots, registry, tracking
@@ -218,6 +219,7 @@ def _record(run: Run, trained: TrainedModel, settings: Settings, config: BaseMod
         _compare_policies(run, trained.policy, trained.task, settings)
     tags = {
         **identity,
+        FEATURE_CODE_TAG: feature_code(),
         "task": trained.task.value,
         "feature_service": str(trained.metadata.get("feature_service", "")),
         "as_of_end": str(trained.metadata.get("as_of_end", "")),
@@ -289,8 +291,6 @@ def _identity(settings: Settings, config: BaseModel, seed: int) -> dict[str, str
 
 def data_fingerprint(settings: Settings) -> str:
     """Fingerprint of the events that the features were built from. Raises MissingError before the first build."""
-    from features.freshness import read_note
-
     note = read_note(settings)
     if note is None:
         raise MissingError("There are no features to train on.", repair="Run: omni features build")

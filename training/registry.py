@@ -4,6 +4,7 @@ import json
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 import pandas as pd
 
@@ -26,6 +27,9 @@ class GateError(OmniError):
     """A promotion that the gates refuse; the message holds the numbers."""
 
 
+ALREADY: Final = "it is the champion already; the next training makes a challenger"
+
+
 @dataclass(frozen=True)
 class Promotion:
     """What changed: the new champion, the one before (None at first), and the gates' figures."""
@@ -45,11 +49,14 @@ def rescored_file(champion_version: int) -> str:
 def promote(task: Task, settings: Settings, *, version: int | None = None, force: bool = False) -> Promotion:
     """Make the challenger (or the version named) the champion, if the gates of mlflow/gates.toml let it.
 
-    With `force` a refusal is overruled and recorded on the version. Raises MissingError when there is nothing to
-    promote and GateError, with the numbers, when refused.
+    Without a challenger the champion stays: a training whose first version passed has promoted it already. With `force` a
+    refusal is overruled and recorded on the version. Raises MissingError when there is nothing to promote and GateError,
+    with the numbers, when refused.
     """
-    challenger = _candidate(task, settings, version)
     champion = tracking.by_alias(settings, task, CHAMPION)
+    if version is None and champion is not None and tracking.by_alias(settings, task, CHALLENGER) is None:
+        return Promotion(task, champion.version, champion.version, False, (ALREADY,))
+    challenger = _candidate(task, settings, version)
     if champion is not None and champion.version == challenger.version:
         raise GateError(f"Version {challenger.version} of {task.value} is the champion already.")
     verdict = judge(challenger, champion, settings)

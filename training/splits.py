@@ -33,21 +33,25 @@ class TimeSplit:
         horizon = timedelta(days=horizon_days)
         return cls(train_end=data_end - 2 * horizon, valid_end=data_end - horizon, test_end=data_end)
 
-    def train_cutoffs(self, data_start: datetime, horizon_days: float, step_days: float) -> list[datetime]:
-        """Cutoffs whose label windows end by `train_end`, `step_days` apart, newest last, none before `data_start`.
+    def train_cutoffs(
+        self, data_start: datetime, horizon_days: float, step_days: float, warmup_days: float = 0.0
+    ) -> list[datetime]:
+        """Cutoffs whose label windows end by `train_end`, `step_days` apart, newest last, none in the warm-up.
 
-        Raises InputError when the history is too short for one.
+        The warm-up is the `warmup_days` after `data_start`. Raises InputError when the history is too short for one.
         """
+        earliest = data_start + timedelta(days=warmup_days)
         cutoffs = []
         cutoff = self.train_end - timedelta(days=horizon_days)
-        while cutoff >= data_start:
+        while cutoff >= earliest:
             cutoffs.append(cutoff)
             cutoff -= timedelta(days=step_days)
         if not cutoffs:
+            days = (self.test_end - data_start) / timedelta(days=1)
             raise InputError(
-                f"The history from {data_start:%Y-%m-%d} to {self.test_end:%Y-%m-%d} is too short for a horizon of "
-                f"{horizon_days:g} days.",
-                repair="Set a shorter horizon_days (at most a quarter of the history).",
+                f"The history from {data_start:%Y-%m-%d} to {self.test_end:%Y-%m-%d} is too short: three horizons of "
+                f"{horizon_days:g} days and a warm-up of {warmup_days:g} days need {3 * horizon_days + warmup_days:g}.",
+                repair=shorter(days, 4, warmup=True),
             )
         return cutoffs[::-1]
 
@@ -59,3 +63,11 @@ class TimeSplit:
         period[(starts >= self.train_end) & (ends <= self.valid_end)] = "valid"
         period[(starts >= self.valid_end) & (ends <= self.test_end)] = "test"
         return period
+
+
+def shorter(days: float, n_parts: int, *, warmup: bool = False) -> str:
+    """What to do about a history of `days` that does not hold `n_parts` horizons (the warm-up counts as one)."""
+    horizon = int(days // n_parts)
+    if horizon < 1:
+        return f"Bring a longer history: at least {n_parts} days."
+    return f"Pass --set horizon_days={horizon}" + (f" --set warmup_days={horizon}." if warmup else ".")

@@ -19,18 +19,17 @@ import numpy as np
 import pandas as pd
 
 from features.errors import MissingError
+from features.mlflow_home import EXPERIMENT, follow_home
 from features.settings import Settings
 from features.vocabulary import Task
 from training.metrics import Metric
 
 if TYPE_CHECKING:
-    import lightgbm
     import onnx
     from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
 
-EXPERIMENT: Final = "omni"
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 EVALUATION_FILE: Final = "evaluation.parquet"
@@ -99,40 +98,24 @@ class Run:
             table.to_parquet(path, index=False)
             self.log_file(path)
 
-    def log_lightgbm(
-        self,
-        booster: "lightgbm.Booster",
-        example: pd.DataFrame,
-        metadata: Mapping[str, Any],
-        extra_files: Sequence[Path] = (),
-    ) -> str:
-        """A booster in MLflow's lightgbm flavour, with signature, input example and files beside it; the model's URI."""
-        import lightgbm
-
-        info = self.mlflow.lightgbm.log_model(
-            booster,
-            name=self.task.value,
-            signature=self.mlflow.models.infer_signature(example, booster.predict(example)),
-            input_example=example,
-            metadata=_plain(metadata),
-            extra_files=[str(path) for path in extra_files] or None,
-            pip_requirements=[f"lightgbm=={lightgbm.__version__}", *_base_requirements(self.mlflow)],
-        )
-        return str(info.model_uri)
-
     def log_pyfunc(
         self,
         script: Path,
         artifacts: Mapping[str, Path],
         example: pd.DataFrame,
-        output: pd.DataFrame,
+        output: pd.DataFrame | np.ndarray,
         metadata: Mapping[str, Any],
         requirements: Sequence[str] = (),
+        modules: Sequence[Path] = (),
     ) -> str:
-        """A pyfunc whose code is `script` (models-from-code: the file travels with the model); answers its URI."""
+        """A pyfunc whose code is `script` (models-from-code: the file travels with the model); answers its URI.
+
+        `modules` are files that the script imports by their own names; they travel with it.
+        """
         info = self.mlflow.pyfunc.log_model(
             name=self.task.value,
             python_model=str(script),
+            code_paths=[str(path) for path in modules] or None,
             artifacts={name: str(path) for name, path in artifacts.items()},
             signature=self.mlflow.models.infer_signature(example, output),
             input_example=example,
@@ -187,6 +170,7 @@ def connect(settings: Settings) -> ModuleType:
 
     if settings.mlflow_tracking_uri.startswith("sqlite:///"):
         Path(settings.mlflow_tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        follow_home(settings)
     mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
     return mlflow
 

@@ -155,9 +155,9 @@ def _next_product_search(ctx: TrainContext) -> Search:
 
 def _best_channel_search(ctx: TrainContext) -> Search:
     from training.models.best_channel import fit_arm
-    from training.models.best_channel_data import BestChannelConfig, load_data
+    from training.models.best_channel_data import BestChannelConfig, load_data, with_arms_of_log
 
-    data, _ = load_data(ctx)
+    data, _ = load_data(with_arms_of_log(ctx))
 
     def evaluate(config: BaseModel, report: Report) -> float:
         assert isinstance(config, BestChannelConfig)

@@ -10,13 +10,13 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from features.errors import InputError
-from features.vocabulary import CUSTOMER_KINDS, NOTHING, Columns, Task
+from features.vocabulary import CUSTOMER_KINDS, NOTHING, Columns, EventKind, Task
 from training.benchmark import BenchmarkReport
 from training.decision_table import ELIGIBLE_PREFIX
+from training.frames import moments, names, numbers, read_frame
 from training.metrics import Metric, Sampled, Statistic, mean, resample
 from training.models.winback import (
     CONTACT,
@@ -29,7 +29,6 @@ from training.models.winback import (
     fit_winback,
 )
 from training.results import Progress
-from training.table_file import read_frame
 
 SHARES: Final = (0.1, 0.2, 0.3)
 """Shares of the moments at which somebody is contacted."""
@@ -63,11 +62,19 @@ def benchmark(
     config = config or WinbackConfig()
     started = time.perf_counter()
     log = _read(decisions)
-    actions = pq.read_table(events, columns=[Columns.CUSTOMER_ID, Columns.OCCURRED_AT, Columns.KIND]).to_pandas()
+    actions = _actions(events)
     complete = reachable(log).any(axis=1) & (
         log[Columns.AS_OF] + pd.Timedelta(days=config.wait_days + config.horizon_days)
-        <= _utc(actions[Columns.OCCURRED_AT]).max()
+        <= actions[Columns.OCCURRED_AT].max()
     )
+    days = config.wait_days + config.horizon_days
+    if not complete.any():
+        raise InputError(
+            f"No moment of {decisions} that a contact could reach has {days:g} days of {events} after it.",
+            repair="Give events that go on for longer.",
+        )
+    if not set(log[Columns.CUSTOMER_ID]) & set(actions[Columns.CUSTOMER_ID]):
+        raise InputError(f"No customer of {decisions} is in {events}.", repair="Write customer_id alike in both.")
     known_truth = None if truth is None else read_frame(truth)
     if known_truth is not None:
         known_truth = known_truth[complete.to_numpy()].reset_index(drop=True)
@@ -113,7 +120,7 @@ def benchmark(
 def kept(log: pd.DataFrame, events: pd.DataFrame, config: WinbackConfig) -> Floats:
     """Whether (n,) each moment's customer acted on their own in the window that begins `wait_days` later."""
     own = events[events[Columns.KIND].isin([kind.value for kind in CUSTOMER_KINDS])]
-    own = own[own[Columns.CUSTOMER_ID].notna()]
+    own = own.dropna(subset=[Columns.CUSTOMER_ID, Columns.OCCURRED_AT])
     times = {
         customer: np.sort(rows.to_numpy())
         for customer, rows in _micros(own[Columns.OCCURRED_AT]).groupby(own[Columns.CUSTOMER_ID].astype(str))
@@ -202,17 +209,44 @@ def _among(order: Floats, share: float, values: Floats) -> Statistic:
 
 def _read(path: Path) -> pd.DataFrame:
     log = read_frame(path)
-    missing = [name for name in (Columns.CUSTOMER_ID, Columns.AS_OF, "action") if name not in log.columns]
-    if missing:
+    _need(log, path, (Columns.CUSTOMER_ID, Columns.AS_OF, "action"), "customer_id, as_of, action, x_*, pscore")
+    found = log.assign(customer_id=names(log[Columns.CUSTOMER_ID]), as_of=moments(log[Columns.AS_OF], f"{path}: as_of"))
+    blank = found[[Columns.CUSTOMER_ID, Columns.AS_OF, "action"]].isna().any(axis=1)
+    if blank.any():
         raise InputError(
-            f"{path} has no column {missing[0]!r}.", repair="Columns: customer_id, as_of, action, x_*, pscore."
+            f"{path}: row {int(np.flatnonzero(blank)[0]) + 1} has no customer_id, as_of or action.",
+            repair="Fill it, or leave such rows out.",
         )
-    return log.assign(as_of=_utc(log[Columns.AS_OF]))
+    if "pscore" in log.columns:
+        found["pscore"] = numbers(log["pscore"], f"{path}: pscore")
+        wrong = ~((found["pscore"] > 0) & (found["pscore"] <= 1))
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise InputError(
+                f"{path}: pscore is {found['pscore'].iloc[row]} in row {row + 1} ({int(wrong.sum())} such rows).",
+                repair="It must be a chance above 0 and up to 1; without the column it is estimated.",
+            )
+    return found
 
 
-def _utc(moments: pd.Series) -> pd.Series:
-    return pd.to_datetime(moments, utc=True)
+def _actions(path: Path) -> pd.DataFrame:
+    """Who did what when; a file without `kind` holds purchases."""
+    events = read_frame(path)
+    _need(events, path, (Columns.CUSTOMER_ID, Columns.OCCURRED_AT), "customer_id, occurred_at, kind")
+    return pd.DataFrame(
+        {
+            Columns.CUSTOMER_ID: names(events[Columns.CUSTOMER_ID]),
+            Columns.OCCURRED_AT: moments(events[Columns.OCCURRED_AT], f"{path}: occurred_at"),
+            Columns.KIND: events.get(Columns.KIND, pd.Series(EventKind.PURCHASE.value, index=events.index)),
+        }
+    )
 
 
-def _micros(moments: pd.Series) -> pd.Series:
-    return _utc(moments).astype("datetime64[us, UTC]").astype(np.int64)
+def _need(table: pd.DataFrame, path: Path, columns: tuple[str, ...], all_columns: str) -> None:
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise InputError(f"{path} has no column {missing[0]!r}.", repair=f"Columns: {all_columns}.")
+
+
+def _micros(times: pd.Series) -> pd.Series:
+    return times.astype("datetime64[us, UTC]").astype(np.int64)

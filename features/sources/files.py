@@ -1,8 +1,11 @@
 """A Parquet, CSV or JSONL file comes in; tables of its raw rows go out, and the rows that cannot even be read."""
 
 import csv
+import gzip
 import json
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,6 +20,7 @@ from features.errors import InputError
 from features.event_rules import Problem
 from features.events import EVENT_SCHEMA, rejected_table
 from features.sources.batch import SourceBatch
+from features.sources.nested import to_array
 
 BATCH_ROWS: Final = 100_000
 _DELIMITERS: Final = ",;\t|"
@@ -32,12 +36,12 @@ class RawRows:
 
 
 def read_rows(file: Path, encoding: str = "utf-8", delimiter: str | None = None) -> Iterator[RawRows]:
-    """The rows of a file, about BATCH_ROWS at a time; the kind of file is told by its ending.
+    """The rows of a file, about BATCH_ROWS at a time; the kind of file is told by its ending (text also with .gz after it).
 
     Without `delimiter` a CSV file's is the one of , ; tab | that its header has most of. Raises InputError for a
     file that cannot be opened or is of another kind.
     """
-    ending = file.suffix.lower()
+    ending = text_ending(file)
     if ending in (".parquet", ".pq"):
         return _read_parquet(file)
     if ending in (".csv", ".tsv", ".txt"):
@@ -46,8 +50,21 @@ def read_rows(file: Path, encoding: str = "utf-8", delimiter: str | None = None)
         return _read_jsonl(file, encoding)
     raise InputError(
         f"{file} ends in {ending or 'nothing'!r}.",
-        repair="Give a file that ends in .parquet, .csv, .tsv, .jsonl or .ndjson.",
+        repair="Give a file that ends in .parquet, .csv, .tsv, .jsonl or .ndjson (the last four also with .gz).",
     )
+
+
+def text_ending(file: Path) -> str:
+    """The ending in small letters that tells the kind of file: of `rows.csv.gz` it is `.csv`."""
+    ending = file.suffix.lower()
+    inner = file.with_suffix("").suffix.lower()
+    return inner if ending == ".gz" and inner not in (".parquet", ".pq") else ending
+
+
+def mentions(file: Path, encoding: str, name: str) -> bool:
+    """Whether any line of a JSONL file has a key of this name; a key that few rows have may come late in the file."""
+    with _open(file, encoding) as stream:
+        return any(f'"{name}"' in line for line in stream)
 
 
 def to_batch(events: pa.Table, raw: RawRows, problems: dict[int, Problem]) -> SourceBatch:
@@ -173,7 +190,7 @@ def _jsonl_rows(chunk: Sequence[str], first: int, encoding: str) -> RawRows:
             good.append(row)
             numbers.append(number)
     names = list(dict.fromkeys(name for row in good for name in row))
-    table = pa.table({name: _to_array([row.get(name) for row in good]) for name in names})
+    table = pa.table({name: to_array([row.get(name) for row in good]) for name in names})
     return RawRows(table, np.array(numbers, np.int64), _rejected(bad, problems, texts))
 
 
@@ -188,25 +205,22 @@ def _parse_line(line: str, encoding: str) -> tuple[dict[str, Any] | None, str]:
     return (row, "") if isinstance(row, dict) else (None, "is not a JSON object: write one JSON object a line.")
 
 
-def _to_array(values: list[Any]) -> pa.Array:
-    """A column of JSON values: objects and lists as JSON text, values of several types as text."""
-    values = [json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value for value in values]
+@contextmanager
+def _open(file: Path, encoding: str) -> Iterator[Any]:
+    # wrong bytes become lone surrogates, so that only their rows are lost and can be shown
+    name = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+    options: dict[str, Any] = {"encoding": name, "errors": "surrogateescape", "newline": ""}
     try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        texts = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
-        return pa.array(texts, pa.string())
-
-
-def _open(file: Path, encoding: str) -> Any:
-    try:
-        # wrong bytes become lone surrogates, so that only their rows are lost and can be shown
-        name = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
-        return file.open(encoding=name, errors="surrogateescape", newline="")
+        with gzip.open(file, "rt", **options) if file.suffix.lower() == ".gz" else file.open(**options) as stream:
+            yield stream
     except LookupError as error:
         raise InputError(f"There is no encoding {encoding!r}.", repair="Use utf-8, cp1252, latin-1, ...") from error
+    except UnicodeError as error:
+        raise InputError(f"{file} is not {encoding} ({error}).", repair="Say its encoding in the mapping.") from error
+    except (EOFError, zlib.error) as error:
+        raise InputError(f"{file} is no whole gzip file ({error}).", repair="Bring it over again.") from error
     except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}.", repair="Check the path.") from error
+        raise InputError(f"{file} cannot be read: {error.strerror or error}.", repair="Check the path.") from error
 
 
 def _is_broken(text: str) -> bool:

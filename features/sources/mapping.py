@@ -18,9 +18,10 @@ from features.event_rules import NUMBER_COLUMNS, Problem
 from features.event_values import shorten
 from features.events import EVENT_SCHEMA
 from features.sources.batch import SourceBatch, sampled, to_event_table, to_product_table
-from features.sources.files import RawRows, read_rows, select, to_batch
+from features.sources.files import RawRows, mentions, read_rows, select, text_ending, to_batch
 from features.sources.mapping_config import MappingConfig, read_mapping
-from features.sources.parsing import Problems, parse_moments, parse_numbers
+from features.sources.nested import flattened
+from features.sources.parsing import Problems, as_text, parse_moments, parse_numbers
 from features.vocabulary import CHANNEL_CODES, KIND_CODES, Columns, EventKind
 
 __all__ = ["MappingConfig", "load_mapped", "read_mapping"]
@@ -35,17 +36,41 @@ def load_mapped(file: Path, mapping: Path, sample: float | None = None) -> Itera
     """
     config = read_mapping(mapping)
     seen: Counter[str] = Counter()  # how often each row without an id of its own has come, over the whole file
+    optional: set[str] = set()
     for raw in read_rows(file, config.encoding, config.delimiter):
-        absent = [name for name in config.source_columns() if name not in raw.table.column_names]
-        if absent and raw.table.num_rows:
+        own = raw.table.column_names
+        if raw.table.num_rows:
+            raw = _with_columns(raw, file, mapping, config, optional)
+        yield _map_rows(raw, own, config, sample, seen)
+
+
+def _with_columns(raw: RawRows, file: Path, mapping: Path, config: MappingConfig, optional: set[str]) -> RawRows:
+    """Rows with every column that the mapping reads; of JSONL a key that only other rows have is null here.
+
+    `optional` remembers such keys over the batches of a file. Raises InputError for a name that the file does not have.
+    """
+    wanted = config.source_columns()
+    table = flattened(raw.table, wanted)
+    for name in [name for name in wanted if name not in table.column_names]:
+        key = name.split(".")[-1]
+        if name not in optional and not (_is_jsonl(file) and mentions(file, config.encoding, key)):
             raise InputError(
-                f"{file} has no column {absent[0]!r}, which {mapping} names; it has {raw.table.column_names}.",
-                repair="Correct the name in the mapping.",
+                f"{file} has no column {name!r}, which {mapping} names; it has {raw.table.column_names}.",
+                repair="Correct the name in the mapping (what lies inside an object is named like user.id).",
             )
-        yield _map_rows(raw, config, sample, seen)
+        optional.add(name)
+        table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
+    return RawRows(table, raw.numbers, raw.rejected)
 
 
-def _map_rows(raw: RawRows, config: MappingConfig, sample: float | None, seen: Counter[str]) -> SourceBatch:
+def _is_jsonl(file: Path) -> bool:
+    return text_ending(file) in (".jsonl", ".ndjson")
+
+
+def _map_rows(
+    raw: RawRows, own: list[str], config: MappingConfig, sample: float | None, seen: Counter[str]
+) -> SourceBatch:
+    """Events of the rows; `own` names the file's own columns, which are what names a row that has no id."""
     if raw.table.num_rows == 0:
         return to_batch(EVENT_SCHEMA.empty_table(), raw, {})
     if sample is not None:
@@ -70,20 +95,17 @@ def _map_rows(raw: RawRows, config: MappingConfig, sample: float | None, seen: C
     if Columns.EVENT_ID in columns:
         columns[Columns.EVENT_ID] = pc.binary_join_element_wise(config.event_id_prefix, columns[Columns.EVENT_ID], "")
     else:
-        columns[Columns.EVENT_ID] = _event_ids(table, config, seen)
+        columns[Columns.EVENT_ID] = _event_ids(table, own, config, seen)
     return _with_products(to_batch(to_event_table(columns, n_rows), raw, problems), table, config)
 
 
 def _clean(column: pa.ChunkedArray, config: MappingConfig) -> pa.ChunkedArray:
     """A column as trimmed text, with null for what stands for a missing value."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_floating(column.type):
-        whole = pc.all(pc.equal(column, pc.floor(column))).as_py()
-        column = column.cast(pa.int64()) if whole and pc.all(pc.less(pc.abs(column), 2.0**53)).as_py() else column
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return column.cast(pa.string())
-    trimmed = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    text = as_text(column)
+    if not is_text and not pa.types.is_dictionary(column.type):
+        return text
+    trimmed = pc.utf8_trim_whitespace(text)
     return pc.if_else(pc.is_in(trimmed, value_set=pa.array(config.missing, pa.string())), None, trimmed)
 
 
@@ -157,7 +179,7 @@ def _properties(table: pa.Table, config: MappingConfig) -> pa.Array | None:
     return pa.array(texts, pa.string())
 
 
-def _event_ids(table: pa.Table, config: MappingConfig, seen: Counter[str]) -> pa.Array:
+def _event_ids(table: pa.Table, own: list[str], config: MappingConfig, seen: Counter[str]) -> pa.Array:
     """Ids that come out the same each time the file is read: the naming columns, or a hash of the whole row."""
     prefix = config.event_id_prefix
     if config.event_id_from:
@@ -165,8 +187,7 @@ def _event_ids(table: pa.Table, config: MappingConfig, seen: Counter[str]) -> pa
         joined = pc.binary_join_element_wise(*parts, ":", null_handling="emit_null")
         return pc.binary_join_element_wise(prefix, joined, "")
     ids = []
-    names = sorted(table.column_names)
-    for row in zip(*(table.column(name).cast(pa.string()).to_pylist() for name in names), strict=True):
+    for row in zip(*(table.column(name).cast(pa.string()).to_pylist() for name in sorted(own)), strict=True):
         digest = hashlib.blake2b(repr(row).encode(), digest_size=16).hexdigest()
         if config.duplicates == "keep":
             seen[digest] += 1

@@ -42,6 +42,16 @@ def parse_numbers(
     return _combine(numbers)
 
 
+def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of words or ids as text: categories by their names, whole numbers stored as 17850.0 as 17850."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_floating(column.type):
+        whole = pc.all(pc.equal(column, pc.floor(column))).as_py()
+        column = column.cast(pa.int64()) if whole and pc.all(pc.less(pc.abs(column), 2.0**53)).as_py() else column
+    return column.cast(pa.string())
+
+
 def parse_moments(
     name: str,
     column: pa.ChunkedArray,

@@ -14,7 +14,7 @@ from features.event_values import shorten
 from features.events import EVENT_SCHEMA, as_event_schema
 from features.sources.batch import SourceBatch, sampled
 from features.sources.files import RawRows, read_rows, select, to_batch
-from features.sources.parsing import Problems, parse_moments, parse_numbers
+from features.sources.parsing import Problems, as_text, parse_moments, parse_numbers
 from features.vocabulary import Columns
 
 
@@ -47,7 +47,9 @@ def _type_column(name: str, column: pa.ChunkedArray, problems: Problems) -> pa.C
     if name in (Columns.IDENTIFIERS, Columns.PROPERTIES):
         return _parse_objects(name, column, problems)
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return column
+        if name in NUMBER_COLUMNS:
+            return parse_numbers(name, column, problems)
+        return column if name == Columns.OCCURRED_AT or pa.types.is_nested(column.type) else as_text(column)
     column = pc.if_else(pc.equal(column, ""), None, column)  # an empty CSV field is a missing one
     if name == Columns.OCCURRED_AT:
         return parse_moments(name, column, problems)

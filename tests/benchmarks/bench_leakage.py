@@ -21,12 +21,12 @@ from features.moments import utc
 from features.vocabulary import Columns
 from training.benchmark import MemoryStates, parquet, timeline_of
 from training.dataset import TrainingSet
+from training.frames import read_frame
 from training.metrics import BINARY, bootstrap
 from training.models.boosted import parameters, predict
 from training.models.churn import snapshots
 from training.models.churn_benchmark import BOOSTER, log_config
 from training.models.churn_blend import N_FOLDS, customer_folds
-from training.table_file import read_frame
 
 N_TREES = 100
 METRICS = ("auc", "log_loss")

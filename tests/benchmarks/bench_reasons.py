@@ -25,11 +25,11 @@ from features.settings import Settings
 from features.vocabulary import Columns
 from serving.churn_reasons import signal_topics
 from training.benchmark import MemoryStates, parquet, timeline_of
+from training.frames import read_frame
 from training.models.churn import fit, snapshots
 from training.models.churn_benchmark import log_config
 from training.models.churn_blend import Blend
 from training.models.churn_measure import ChurnData
-from training.table_file import read_frame
 
 Floats = NDArray[np.float64]
 TOP = 3

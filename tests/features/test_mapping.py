@@ -1,3 +1,5 @@
+import gzip
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -202,3 +204,114 @@ def test_a_wrong_mapping_names_the_key(tmp_path: Path, mapping: str, words: str)
 def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no column 'who'"):
         load_text(tmp_path, "when,customer,what,n,paid\n2024-07-01T12:00:00Z,a,p,1,2\n")
+
+
+NESTED = """
+time_format = "epoch_ms"
+[columns]
+occurred_at = "ts"
+kind = "ev"
+customer_id = "user.id"
+product_id = "product"
+value = "paid"
+[identifiers]
+device = "user.device.id"
+[constants]
+channel = "app"
+[kinds]
+buy = "purchase"
+"""
+
+
+def load_lines(file: Path, mapping: str = NESTED) -> list[dict]:
+    """Events of a file whose rows are all good."""
+    toml = file.with_name("mapping.toml")
+    toml.write_text(mapping, encoding="utf-8")
+    batches = list(load_mapped(file, toml))
+    assert not any(batch.rejected.num_rows for batch in batches if batch.rejected is not None)
+    return [event for batch in batches for event in batch.events.to_pylist()]
+
+
+def test_values_inside_objects_are_named_with_dots_in_jsonl_and_parquet_alike(tmp_path: Path) -> None:
+    rows = [
+        {"ts": 1714521600000, "ev": "view", "user": {"id": 7, "device": {"id": "d1"}}, "product": "a"},
+        {"ts": 1714521601000, "ev": "buy", "user": {"id": 8, "device": None}, "product": "a", "paid": 5.5},
+    ]
+    lines = tmp_path / "rows.jsonl.gz"
+    lines.write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+    pq.write_table(pa.Table.from_pylist([{**row, "paid": row.get("paid")} for row in rows]), tmp_path / "rows.parquet")
+
+    for file in (lines, tmp_path / "rows.parquet"):
+        view, buy = load_lines(file)
+        assert (view["customer_id"], view["identifiers"], view["value"]) == ("7", [("device", "d1")], None)
+        assert (buy["customer_id"], buy["identifiers"], buy["value"]) == ("8", None, 5.5)
+
+
+def test_a_key_that_only_late_lines_have_is_no_wrong_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("features.sources.files.BATCH_ROWS", 2)
+    row = {"ts": 1714521600000, "ev": "view", "user": {"id": 1, "device": {"id": "d"}}, "product": "a"}
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(json.dumps({**row, "ts": row["ts"] + i}) for i in range(4)), encoding="utf-8")
+    with pytest.raises(InputError, match="no column 'paid'"):
+        load_lines(file)
+
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write("\n" + json.dumps({**row, "ev": "buy", "paid": 2.0}))
+    assert [event["value"] for event in load_lines(file)] == [None, None, None, None, 2.0]
+
+
+def test_columns_that_the_mapping_does_not_read_may_be_of_any_type(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "when": pa.array([datetime(2024, 5, 1, tzinfo=UTC)] * 2),
+            "who": pa.array(["a", "b"]).dictionary_encode(),
+            "what": pa.array([12.0, 13.0]),
+            "n": pa.array([1, 2]),
+            "paid": pa.array([1.5, 2.5]),
+            "tags": pa.array([["x"], None]),
+            "raw": pa.array([b"\xff", b"ok"]),
+            "took": pa.array([1, 2], pa.duration("s")),
+        }
+    )
+    pq.write_table(table, tmp_path / "rows.parquet")
+    events = load_lines(tmp_path / "rows.parquet", MINIMAL)
+    assert [(event["customer_id"], event["product_id"], event["value"]) for event in events] == [
+        ("a", "12", 1.5),
+        ("b", "13", 2.5),
+    ]
+    assert len({event["event_id"] for event in events}) == 2
+
+
+def test_half_a_gzip_file_is_refused_in_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv.gz"
+    whole = gzip.compress(("when,who,what,n,paid\n" + "2024-05-01T00:00:00Z,a,b,1,1.0\n" * 500).encode())
+    file.write_bytes(whole[:-20])
+    with pytest.raises(InputError, match="no whole gzip file"):
+        load_lines(file, MINIMAL)
+
+
+def test_values_in_several_currencies_are_counted_and_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, toml = tmp_path / "rows.csv", tmp_path / "mapping.toml"
+    moment = "2024-05-01T00:00:00Z"
+    file.write_text(f"when,who,what,n,paid,cur\n{moment},a,b,1,1,EUR\n{moment},b,b,1,150,JPY\n{moment},c,b,1,,USD\n")
+    toml.write_text(MINIMAL.replace("[constants]", 'currency = "cur"\n[constants]'))
+    with caplog.at_level("WARNING"):
+        report = ingest(str(file), settings_in(tmp_path), mapping=toml)
+    assert report.currencies == {"EUR": 1, "JPY": 1}
+    assert "2 currencies (EUR, JPY)" in caplog.text
+
+
+def test_equal_rows_that_count_once_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file, toml = tmp_path / "rows.csv", tmp_path / "mapping.toml"
+    row = "2024-05-01T00:00:00Z,a,b,1,1\n"
+    file.write_text("when,who,what,n,paid\n" + row + row)
+    toml.write_text(MINIMAL)
+    with caplog.at_level("WARNING"):
+        assert ingest(str(file), settings_in(tmp_path), mapping=toml).duplicates == 1
+    assert "1 rows are in the log already or equal another row" in caplog.text
+    caplog.clear()
+    with caplog.at_level("WARNING"):
+        assert ingest(str(file), settings_in(tmp_path), mapping=toml).appended == 0  # the same file again is no news
+    assert not caplog.text

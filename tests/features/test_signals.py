@@ -6,7 +6,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from features.signals import CHUNK_ROWS, SIGNAL_NAMES, WORDS, compute_signals, describe, signal_index, signals_frame
+from features.errors import SettingsError
+from features.signals import (
+    CHUNK_ROWS,
+    SIGNAL_NAMES,
+    WORDS,
+    compute_signals,
+    describe,
+    half_life,
+    signal_index,
+    signals_frame,
+)
 from features.state import fold_customer
 from features.state_batch import StateBatch
 
@@ -97,3 +107,9 @@ def test_every_signal_has_a_name_and_words_of_its_own() -> None:
     assert SIGNAL_NAMES[signal_index(["tenure_days"])[0]] == "tenure_days"
     with pytest.raises(KeyError, match="no_such_signal"):
         signal_index(["no_such_signal"])
+
+
+def test_a_half_life_that_signals_are_named_after_cannot_silently_become_another() -> None:
+    assert half_life(90) == 3
+    with pytest.raises(SettingsError, match="half-life of 60 days"):
+        half_life(60)

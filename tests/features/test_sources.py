@@ -2,6 +2,7 @@ import json
 import os
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from features.log import open_log
 from features.settings import Settings
 from features.sources import PRODUCT_SCHEMA, SOURCES, complete_journey, load_source, online_retail_2, starbucks_offers
 from features.sources.batch import SourceBatch, sampled
+from features.sources.plain import load_plain
 
 DATA_DIR = Path(os.environ.get("OMNI_DATA_DIR", Path(__file__).parents[3] / "shared" / "data"))
 needs_data = pytest.mark.skipif(
@@ -402,3 +404,22 @@ def test_a_file_of_another_kind_is_refused_with_the_way_on(tmp_path: Path, name:
         ingest(str(tmp_path / name), Settings.from_env({"OMNI_HOME": str(tmp_path / "home")}))
     assert words in str(caught.value)
     assert not list((tmp_path / "home").glob("rejected/*"))
+
+
+def test_a_plain_parquet_may_keep_ids_as_numbers_and_words_as_categories(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "event_id": pa.array([1, 2]),
+            "occurred_at": pa.array([datetime(2024, 5, 1, tzinfo=UTC)] * 2),
+            "kind": pa.array(["purchase"] * 2).dictionary_encode(),
+            "channel": pa.array(["web"] * 2).dictionary_encode(),
+            "customer_id": pa.array([17850.0, 17851.0]),
+            "product_id": pa.array([7, 8], pa.int32()),
+            "quantity": pa.array([1, 2], pa.int8()),
+            "value": pa.array([Decimal("1.25"), None], pa.decimal128(10, 2)),
+        }
+    )
+    pq.write_table(table, tmp_path / "events.parquet")
+    (batch,) = load_plain(tmp_path / "events.parquet")
+    rows = batch.events.select(["event_id", "customer_id", "product_id", "quantity", "value"]).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [("1", "17850", "7", 1.0, 1.25), ("2", "17851", "8", 2.0, None)]

@@ -50,6 +50,10 @@ def test_everybody_gets_the_row_that_one_by_one_gives(ready: Runtime, settings: 
         assert row["reasons"] == one.reasons
         churn = ready.answers.churn(ChurnRequest(customer_id=row["customer_id"]))
         assert row["churn_probability"] == pytest.approx(churn.churn_probability, abs=1e-6)
+    refused = [
+        arm for row in rows for arm in ready.answers.decide(DecideRequest(customer_id=row["customer_id"])).answer.arms
+    ]
+    assert sum(report.not_allowed.values()) == sum(not arm.eligible for arm in refused) > 0
     assert not out.with_name("decisions.parquet.part").exists()
 
 

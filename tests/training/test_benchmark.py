@@ -11,9 +11,9 @@ from made_buyers import regular_buyers
 from features.errors import InputError
 from features.moments import utc
 from training import benchmark
+from training.frames import read_frame
 from training.metrics import CHURN
 from training.models.churn_benchmark import benchmark as churn
-from training.table_file import read_frame
 
 CUTOFF = datetime(2024, 6, 1, tzinfo=UTC)
 

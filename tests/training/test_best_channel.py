@@ -1,6 +1,7 @@
 """Best channel on a made world: who answers mail is known, and an arm with too few answers is kept as its rate."""
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,8 @@ from features.errors import InputError, OmniError
 from features.vocabulary import Task
 from training.benchmark import MemoryStates, as_timeline
 from training.models import best_channel
-from training.models.best_channel_data import BestChannelConfig, load_data
+from training.models.best_channel_data import BestChannelConfig, load_data, with_arms_of_log
+from training.models.found_arms import find_arms
 from training.pipeline import load_config
 from training.results import TrainContext, TrainedModel
 from training.tuning import SEARCHES
@@ -146,3 +148,31 @@ def test_the_shipped_config_is_valid_and_two_arms_cannot_share_a_name() -> None:
     assert [arm.name for arm in config.arms] == ["post_personal", "post_targeted", "mailer", "display"]
     with pytest.raises(ValueError, match="the same name"):
         BestChannelConfig.model_validate({"arms": [MAIL, MAIL]})
+
+
+def test_another_log_is_learned_from_by_the_ways_of_contact_that_it_holds(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ctx = context(tmp_path, [MAIL, {**MAIL, "name": "push", "channel": "push"}])
+    ctx = replace(ctx, config=ctx.config.model_copy(update={"arms_not_in_log": "find", "period_days": 50}))
+    with caplog.at_level(logging.WARNING):
+        found = with_arms_of_log(ctx).config.arms
+    # a text message went out too seldom to be learned from: none in the test period
+    assert [(arm.name, arm.response_kinds, arm.response_match) for arm in found] == [
+        ("post", ("outcome",), ("channel", "campaign_id")),
+    ]
+    sms = find_arms(ctx.settings.timeline_path)[1]
+    assert (sms.name, sms.response_kinds, sms.response_match) == ("sms", ["purchase"], [])  # never answered as such
+    assert "no contact of push" in caplog.text
+
+    known = replace(ctx, config=ctx.config.model_copy(update={"arms": ctx.config.arms[:1]}))
+    assert with_arms_of_log(known) is known
+
+
+def test_a_log_without_contacts_says_what_to_ingest(tmp_path: Path) -> None:
+    ctx = context(tmp_path, [{**MAIL, "name": "push", "channel": "push"}])
+    ctx = replace(ctx, config=ctx.config.model_copy(update={"arms_not_in_log": "find"}))
+    table = pd.read_parquet(ctx.settings.timeline_path)
+    table[table["kind"] == "purchase"].to_parquet(ctx.settings.timeline_path)
+    with pytest.raises(InputError, match="Ingest what was sent"):
+        with_arms_of_log(ctx)

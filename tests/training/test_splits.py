@@ -29,8 +29,9 @@ def test_training_windows_end_before_validation_begins() -> None:
 
 
 def test_a_history_too_short_says_so() -> None:
-    with pytest.raises(InputError, match="too short for a horizon of 30 days"):
-        TimeSplit.at_end_of(END, 30).train_cutoffs(datetime(2023, 10, 10, tzinfo=UTC), 30, 7)
+    words = "three horizons of 30 days and a warm-up of 7 days need 97. Pass --set horizon_days=20 --set warmup_days=20"
+    with pytest.raises(InputError, match=words):
+        TimeSplit.at_end_of(END, 30).train_cutoffs(datetime(2023, 10, 10, tzinfo=UTC), 30, 7, 7)
 
 
 def test_periods_must_be_in_order() -> None:

@@ -7,14 +7,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import lightgbm
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from made_buyers import regular_buyers
 
+from features.churn_score import SCORE_FILE, ChurnScore
 from features.errors import InputError, MissingError
 from features.settings import Settings
+from features.signals import SIGNAL_NAMES, signal_index
 from features.vocabulary import Task
 from training import gates, pipeline, registry, tracking
 from training.benchmark import MemoryStates, as_timeline
@@ -87,7 +90,13 @@ def test_the_churn_file_stands_alone(first, settings, tmp_path) -> None:
     version = tracking.by_alias(settings, Task.CHURN, tracking.CHAMPION)
     folder = tracking.local_model(settings, version)
     found = run_elsewhere(folder, tmp_path)
-    assert all(0 < p < 1 for p in found["answer"])
+    # what a plain MLflow user gets is what was measured and serves
+    rows = np.array(found["rows"], np.float32)
+    signals = np.zeros((len(rows), len(SIGNAL_NAMES)), np.float32)
+    signals[:, signal_index(tuple(found["columns"]))] = rows
+    score = ChurnScore.from_json(next(folder.rglob(SCORE_FILE)).read_text(encoding="utf-8"))
+    trees = lightgbm.Booster(model_file=str(next(folder.rglob("model.lgb")))).predict(rows, raw_score=True)
+    assert found["answer"] == pytest.approx(score.probability(signals, trees).tolist(), abs=1e-9)
     metadata = found["metadata"]
     assert metadata["task"] == "churn"
     assert metadata["horizon_days"] == 20
@@ -108,7 +117,9 @@ def test_nothing_is_done_again_while_nothing_changed(first, settings) -> None:
 
 def test_a_challenger_is_refused_forced_and_rolled_back(first, settings) -> None:
     with pytest.raises(MissingError, match="no challenger"):
-        registry.promote(Task.CHURN, settings)
+        registry.promote(Task.BEST_CHANNEL, settings)
+    same = registry.promote(Task.CHURN, settings)  # the first training promoted it
+    assert (same.version, same.previous, same.reasons) == (1, 1, (registry.ALREADY,))
     with pytest.raises(MissingError, match="no earlier champion"):
         registry.rollback(Task.CHURN, settings)
     worse = pipeline.train(Task.CHURN, settings, [*SMALL, "booster.max_rounds=1"])
@@ -198,7 +209,8 @@ answer = model.predict(example)
 answer = answer.to_dict("list") if isinstance(answer, pd.DataFrame) else np.asarray(answer).tolist()
 for package in ("features", "training", "serving"):
     assert package not in sys.modules, package
-print(json.dumps({"answer": answer, "columns": list(example.columns), "metadata": model.metadata.metadata}))
+rows = np.asarray(example).tolist() if isinstance(example, pd.DataFrame) else None
+print(json.dumps({"answer": answer, "columns": list(example.columns), "rows": rows, "metadata": model.metadata.metadata}))
 """
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "MLFLOW_DISABLE_TELEMETRY": "true"}
     done = subprocess.run(

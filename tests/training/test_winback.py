@@ -111,3 +111,16 @@ def test_who_cannot_be_reached_is_not_compared(tmp_path: Path) -> None:
     found = benchmark(events, decisions, config=CONFIG)
     assert found.rows["moments"] == 1500
     assert found.rows["contacts"] == int(contacts.treated[np.arange(2000) % 4 > 0].sum())
+
+
+def test_a_log_of_other_people_or_of_too_few_days_is_refused(tmp_path: Path) -> None:
+    moment = pd.Timestamp("2024-01-01", tz="UTC")
+    decisions = pd.DataFrame({"customer_id": [1, 2], "as_of": moment, "action": ["mail", "nothing"], "x_a": [0.0, 1.0]})
+    decisions.to_csv(tmp_path / "decisions.csv", index=False)
+    for name, customers, days in (("others", [8, 9], 300), ("short", [1, 2], 3)):
+        at = moment + pd.Timedelta(days=days)
+        pd.DataFrame({"customer_id": customers, "occurred_at": at}).to_csv(tmp_path / f"{name}.csv", index=False)
+    with pytest.raises(InputError, match=r"No customer of .* is in .*others"):
+        benchmark(tmp_path / "others.csv", tmp_path / "decisions.csv")
+    with pytest.raises(InputError, match=r"days of .*short\.csv after it"):
+        benchmark(tmp_path / "short.csv", tmp_path / "decisions.csv")

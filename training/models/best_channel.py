@@ -23,7 +23,15 @@ from features.vocabulary import Task
 from training import plots
 from training.dataset import TrainingSet
 from training.metrics import FloatArray
-from training.models.best_channel_data import PRIOR_RATE, ArmConfig, ArmData, BestChannelConfig, load_data
+from training.models.best_channel_data import (
+    PERIODS,
+    PRIOR_RATE,
+    ArmConfig,
+    ArmData,
+    BestChannelConfig,
+    load_data,
+    with_arms_of_log,
+)
 from training.models.best_channel_measure import evaluation_table, measure
 from training.models.boosted import Fitted, constant_booster, fit_calibrated, predict, shrunk_rate
 from training.models.channel_effects import Effects, learn_effects, summary
@@ -52,6 +60,7 @@ class ArmModel:
 
 def train_best_channel(ctx: TrainContext) -> TrainedModel:
     """Fit, calibrate and measure one booster per arm on global time; see the module's words for what it can tell."""
+    ctx = with_arms_of_log(ctx)
     config: BestChannelConfig = ctx.config
     started = time.perf_counter()
     data, split = load_data(ctx)
@@ -90,11 +99,7 @@ def train_best_channel(ctx: TrainContext) -> TrainedModel:
         baselines={**report.baselines, **(effects.baselines if effects else {})},
         gains={**report.gains, **(effects.gains if effects else {})},
         seconds={"features": features_s, "fit": fit_s, "predict": predict_s},
-        rows={
-            f"{period}/{part.config.name}": len(getattr(part, period))
-            for part in data
-            for period in ("train", "valid", "test")
-        }
+        rows={f"{period}/{part.config.name}": len(getattr(part, period)) for part in data for period in PERIODS}
         | (effects.rows if effects else {}),
         metadata=metadata,
         log_model=lambda run: log_model(run, models, data[0].test, metadata, effects),

@@ -1,7 +1,8 @@
 """The timeline and the arms of the config in, every arm's contacts and their answers by period out."""
 
-from dataclasses import dataclass
-from typing import Final, Self
+import logging
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Self
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -9,12 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from features.errors import InputError
 from features.vocabulary import NOTHING, Channel, Columns, EventKind, Task
 from training.dataset import TrainingSet, build_training_set
-from training.labels import ARM, Arm, contact_entities, data_span
+from training.labels import ARM, Arm, Span, contact_entities, data_span
 from training.models.boosted import BoosterConfig
 from training.models.channel_effects import EffectsConfig
+from training.models.found_arms import N_MIN_CONTACTS, find_arms, never_used
 from training.results import TrainContext
 from training.splits import TimeSplit
 
+logger = logging.getLogger(__name__)
+
+PERIODS: Final = ("train", "valid", "test")
 PRIOR_RATE: Final = 0.05
 """What a response rate is shrunk to, with the weight of one contact."""
 
@@ -63,6 +68,8 @@ class BestChannelConfig(BaseModel):
 
     arms: tuple[ArmConfig, ...] = Field(min_length=1)
     """The ways of contacting a customer."""
+    arms_not_in_log: Literal["refuse", "find"] = "refuse"
+    """Where the log holds no contact of one of the arms: "refuse", or "find" those that it does hold, at no cost."""
     n_max_contacts: int = Field(24_000, ge=100)
     """Most contacts per arm; of more a fixed sample is taken."""
     period_days: float | None = Field(None, gt=0)
@@ -97,6 +104,55 @@ class ArmData:
 def load_data(ctx: TrainContext) -> tuple[list[ArmData], TimeSplit]:
     """Every arm's contacts by period, and the periods. Raises InputError for an arm never used."""
     config: BestChannelConfig = ctx.config
+    entities, span, split = _contacts(ctx, config)
+    _check_periods(entities, config)
+    fingerprint = f"{span.start.isoformat()}/{span.end.isoformat()}"
+    whole = build_training_set(entities, Task.BEST_CHANNEL, ctx.store, fingerprint, progress=ctx.progress)
+    parts = []
+    for arm in config.arms:
+        mine = (whole.entities[ARM] == arm.name).to_numpy()
+        by_period = {name: whole.select(mine & (whole.entities["period"] == name).to_numpy()) for name in PERIODS}
+        parts.append(ArmData(arm, **by_period))
+    return parts, split
+
+
+def with_arms_of_log(ctx: TrainContext) -> TrainContext:
+    """The context as it is; or, with `arms_not_in_log = "find"` and an arm that was never used, with the log's own arms.
+
+    Raises InputError where the log holds no way of contact that could be learned from.
+    """
+    config: BestChannelConfig = ctx.config
+    timeline = ctx.settings.timeline_path
+    if config.arms_not_in_log == "refuse" or not timeline.exists():
+        return ctx
+    unused = never_used(timeline, [arm.arm() for arm in config.arms])
+    if not unused:
+        return ctx
+    arms = tuple(ArmConfig.model_validate(vars(arm)) for arm in find_arms(timeline))
+    if not arms:
+        raise InputError(
+            f"The log holds no way of contact with {N_MIN_CONTACTS} events of kind send or impression, so nothing says which "
+            "channel a customer answers (next-product and churn need none).",
+            repair="Ingest what was sent, and the opens, clicks or outcomes that answered.",
+        )
+    found = config.model_copy(update={"arms": arms})
+    entities, _, _ = _contacts(ctx, found)
+    usable = tuple(arm for arm in arms if not _missing_periods(entities, arm))
+    if usable:
+        found = found.model_copy(update={"arms": usable})
+        told = "; ".join(f"{arm.name}, answered by {' or '.join(arm.response_kinds)}" for arm in usable)
+        logger.warning(
+            "The log holds no contact of %s, so the arms are those it holds: %s within %g days. Their costs are taken as 0;"
+            " describe arms of your own in a TOML file and pass --config (training/configs/best-channel.toml is one).",
+            ", ".join(unused),
+            told,
+            usable[0].response_days,
+        )
+    return replace(ctx, config=found)
+
+
+def _contacts(ctx: TrainContext, config: BestChannelConfig) -> tuple[pd.DataFrame, Span, TimeSplit]:
+    """Contacts of all arms whose answers could be awaited, with the `period` they belong to."""
     answers = {kind.value for arm in config.arms for kind in arm.response_kinds}
     span = data_span(ctx.settings.timeline_path, sorted(answers))
     longest = max(arm.response_days for arm in config.arms)
@@ -114,27 +170,19 @@ def load_data(ctx: TrainContext) -> tuple[list[ArmData], TimeSplit]:
     for days in windows.unique():
         rows = windows == days
         period[rows] = split.assign(entities.loc[rows, Columns.AS_OF], float(days))
-    entities = entities.assign(period=period)[period != ""].reset_index(drop=True)
-    _check_periods(entities, config)
-    fingerprint = f"{span.start.isoformat()}/{span.end.isoformat()}"
-    whole = build_training_set(entities, Task.BEST_CHANNEL, ctx.store, fingerprint, progress=ctx.progress)
-    parts = []
-    for arm in config.arms:
-        mine = (whole.entities[ARM] == arm.name).to_numpy()
-        by_period = {
-            name: whole.select(mine & (whole.entities["period"] == name).to_numpy())
-            for name in ("train", "valid", "test")
-        }
-        parts.append(ArmData(arm, **by_period))
-    return parts, split
+    return entities.assign(period=period)[period != ""].reset_index(drop=True), span, split
 
 
 def _check_periods(entities: pd.DataFrame, config: BestChannelConfig) -> None:
     for arm in config.arms:
-        mine = entities[entities[ARM] == arm.name]
-        missing = [name for name in ("train", "valid", "test") if not (mine["period"] == name).any()]
+        missing = _missing_periods(entities, arm)
         if missing:
             raise InputError(
                 f"The arm {arm.name} has no contact whose answer could be awaited in: {', '.join(missing)}.",
                 repair="Take the arm out of best-channel.toml, or set a shorter response_days or period_days.",
             )
+
+
+def _missing_periods(entities: pd.DataFrame, arm: ArmConfig) -> list[str]:
+    used = set(entities.loc[entities[ARM] == arm.name, "period"])
+    return [name for name in PERIODS if name not in used]

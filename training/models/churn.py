@@ -16,10 +16,13 @@ from typing import Any, Final
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from features import buy_till_die
 from features.churn_score import SCORE_FILE, ChurnScore
+from features.errors import InputError
 from features.model_files import find_file, find_optional
 from features.vocabulary import Columns, EventKind, Task
 from training import plots
@@ -29,6 +32,7 @@ from training.models.boosted import BoosterConfig, predict
 from training.models.churn_blend import SEASON_HISTORY_DAYS, Blend, fit_blend
 from training.models.churn_measure import ChurnData, measure
 from training.results import Progress, TrainContext, TrainedModel
+from training.splits import shorter
 from training.tracking import Run
 
 logger = logging.getLogger(__name__)
@@ -124,10 +128,19 @@ def _more_horizon(ctx: TrainContext, days: float) -> Blend:
 
 
 def load_data(ctx: TrainContext) -> ChurnData:
-    """The snapshots of the log's timeline, with signals through the feature store; the last horizon is the test."""
+    """The snapshots of the log's timeline, with signals through the feature store; the last horizon is the test.
+
+    Raises InputError where nobody is known before the last horizon.
+    """
     config: ChurnConfig = ctx.config
     span = data_span(ctx.settings.timeline_path, [kind.value for kind in config.activity_kinds])
     cutoff = span.end - timedelta(days=config.horizon_days)
+    if cutoff <= span.start:
+        raise InputError(
+            f"The history from {span.start:%Y-%m-%d} to {span.end:%Y-%m-%d} is not longer than the horizon of "
+            f"{config.horizon_days:g} days.",
+            repair=shorter((span.end - span.start) / timedelta(days=1), 3),
+        )
     return snapshots(ctx.settings.timeline_path, ctx.store, span.start, cutoff, config, ctx.progress)
 
 
@@ -151,6 +164,12 @@ def snapshots(
     as_of = whole.entities[Columns.AS_OF]
     known = whole.select((as_of < cutoff).to_numpy())
     test = whole.select((as_of == cutoff).to_numpy())
+    if not len(test):
+        raise InputError(
+            f"Nobody can be asked about at {cutoff:%Y-%m-%d}: no customer has an event of kind "
+            f"{' or '.join(config.activity_kinds)} before it.",
+            repair="Bring such events, or a longer history, or set other activity_kinds or a shorter horizon_days.",
+        )
     progress(f"churn: {len(known):,} past rows, {test.labels.mean():.1%} of the test rows churned")
     return ChurnData(known if len(known) else None, test, cutoff, start, config.horizon_days)
 
@@ -202,17 +221,26 @@ def evaluation_table(test: TrainingSet, scores: FloatArray) -> pd.DataFrame:
 
 
 def _log(run: Run, blend: Blend, more: Mapping[float, Blend], test: TrainingSet, metadata: Mapping[str, Any]) -> str:
-    """The model with its score beside it; more horizons as `horizon_<days>.json` and `horizon_<days>.lgb`."""
+    """Trees and score as an MLflow pyfunc that answers what serves; more horizons as `horizon_<days>.json` and `.lgb`."""
     example = pd.DataFrame(test.features[:3], columns=list(test.feature_names))
-    with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder) / SCORE_FILE]
-        files[0].write_text(blend.score.to_json(), encoding="utf-8")
-        for days, other in more.items():
-            score, trees = Path(folder) / f"horizon_{days:g}.json", Path(folder) / f"horizon_{days:g}.lgb"
-            score.write_text(other.score.to_json(), encoding="utf-8")
-            other.booster.save_model(str(trees))
-            files += [score, trees]
-        return run.log_lightgbm(blend.booster, example, metadata, extra_files=files)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "churn"
+        folder.mkdir()
+        for score_file, one, trees_file in [
+            (SCORE_FILE, blend, "model.lgb"),
+            *((f"horizon_{days:g}.json", other, f"horizon_{days:g}.lgb") for days, other in more.items()),
+        ]:
+            (folder / score_file).write_text(one.score.to_json(), encoding="utf-8")
+            one.booster.save_model(str(folder / trees_file))
+        return run.log_pyfunc(
+            script=Path(__file__).with_name("churn_pyfunc.py"),
+            artifacts={"churn": folder},
+            example=example,
+            output=blend.probability(test.features[:3]),
+            metadata=metadata,
+            requirements=[f"lightgbm=={lgb.__version__}", f"scipy=={scipy.__version__}"],
+            modules=[Path(buy_till_die.__file__)],
+        )
 
 
 def _rescore(folder: Path, test: TrainingSet) -> FloatArray:

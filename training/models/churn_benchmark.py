@@ -1,5 +1,6 @@
 """Somebody's log and a cutoff, or a table of contracts, in; the report of the churn model beside its baselines out."""
 
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Final
 from features.errors import InputError
 from features.vocabulary import Columns, EventKind, Task
 from training.benchmark import BenchmarkReport, MemoryStates, parquet, timeline_of
+from training.frames import read_frame
 from training.metrics import ece_by_chance
 from training.models.boosted import BoosterConfig
 from training.models.churn import ChurnConfig, fit, snapshots
@@ -18,7 +20,8 @@ from training.models.contract_benchmark import benchmark_contracts
 from training.models.contract_churn import is_contract_table
 from training.models.survival_benchmark import compare_horizons
 from training.results import Progress
-from training.table_file import read_frame
+
+logger = logging.getLogger(__name__)
 
 MAX_PAST_ROWS: Final = 100_000
 """About how many rows a fit looks at; more customers mean fewer past cutoffs."""
@@ -55,12 +58,20 @@ def benchmark(
         )
     started = time.perf_counter()
     moments = timeline[Columns.OCCURRED_AT].to_pandas()
+    if moments.empty:
+        raise InputError(f"{events} holds no event.", repair="Give a file with rows that name a customer and a moment.")
     if not moments.min() < cutoff or not moments.max() >= cutoff:
         raise InputError(
             f"{events} spans {moments.min():%Y-%m-%d} to {moments.max():%Y-%m-%d}; the cutoff is {cutoff:%Y-%m-%d}.",
             repair="Choose a cutoff inside the data, with at least one horizon after it.",
         )
     start = moments.min().to_pydatetime()
+    whole = bool(moments.max() >= cutoff + timedelta(days=horizon_days) - timedelta(days=1))
+    if not whole:
+        logger.warning(
+            "The log ends on %s, before the horizon does: customers who bought after that count as churned.",
+            f"{moments.max():%Y-%m-%d}",
+        )
     config = log_config(start, cutoff, horizon_days, timeline[Columns.CUSTOMER_ID].to_pandas().nunique())
     store = MemoryStates(timeline)
     with parquet(timeline) as path:
@@ -90,10 +101,11 @@ def benchmark(
             "population": "every customer seen before the cutoff",
             "positive": "no purchase in [cutoff, cutoff + horizon)",
             "training_cutoffs": [moment.isoformat() for moment in past],
-            "window_complete": bool(moments.max() >= cutoff + timedelta(days=horizon_days) - timedelta(days=1)),
+            "window_complete": whole,
         },
         rows={
             "events": len(moments),
+            "left_out": len(frame) - len(moments),
             "train": 0 if data.known is None else len(data.known),
             "test": len(data.test),
             "trees": blend.booster.num_trees(),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.vocabulary import Columns
+from training.frames import moments, read_frame
 from training.models.interactions import SECONDS_PER_DAY, Interactions, Side
 from training.ranking_metrics import IntArray, Targets
 
@@ -22,6 +23,12 @@ NEXT_BASKET: Final = "next-basket"
 PROTOCOLS: Final = (LEAVE_ONE_OUT, NEXT_BASKET)
 GAP: Final = "gap"
 _MAX_OCTAVE: Final = 40
+_OTHER_NAMES: Final = {
+    Columns.CUSTOMER_ID: "user_id",
+    Columns.PRODUCT_ID: "item_id",
+    Columns.OCCURRED_AT: "timestamp",
+}
+"""The event schema's names, where a file has those."""
 _ORDERS: Final = ("position", "timestamp", "basket_position", "basket position", "basket", "basket_id")
 
 
@@ -84,10 +91,8 @@ def read_held_out(path: Path, protocol: str) -> HeldOut:
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"The protocol {protocol!r} is not available.", repair=f"Use one of {', '.join(PROTOCOLS)}.")
-    try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}).", repair="Give a CSV or Parquet file.") from error
+    table = read_frame(path)
+    table = table.rename(columns={old: new for old, new in _OTHER_NAMES.items() if new not in table.columns})
     order = next((name for name in _ORDERS if name in table.columns), None)
     if order is None or not {"user_id", "item_id"} <= set(table.columns):
         raise InputError(
@@ -166,9 +171,5 @@ def _clock(table: pd.DataFrame) -> NDArray[np.float64]:
         return np.full(len(table), np.nan)
     column = table["timestamp"]
     if not pd.api.types.is_numeric_dtype(column):
-        try:
-            column = pd.to_datetime(column, utc=True, format="ISO8601" if column.dtype == object else None)
-        except ValueError as error:
-            raise InputError(f"timestamp: {error}.", repair="Write moments as numbers or as ISO 8601.") from error
-        return column.dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64) / 1e6
+        return moments(column, "timestamp").dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64) / 1e6
     return column.to_numpy(np.float64)

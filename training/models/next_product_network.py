@@ -158,8 +158,7 @@ def split_periods(span: Span, config: NextProductConfig) -> Periods:
     """The windows of global time; a label window never reaches into the next period."""
     horizon = timedelta(days=config.horizon_days)
     split = TimeSplit.at_end_of(span.end, config.horizon_days)
-    earliest = span.start + timedelta(days=config.warmup_days)
-    cutoffs = split.train_cutoffs(earliest, config.horizon_days, config.step_days)
+    cutoffs = split.train_cutoffs(span.start, config.horizon_days, config.step_days, config.warmup_days)
     return Periods(
         train=[(cutoff, cutoff + horizon) for cutoff in cutoffs],
         valid=(split.train_end, split.valid_end),

@@ -81,7 +81,8 @@ def _check(period: Period, log_start: datetime, log_end: datetime) -> None:
         )
     if period.end <= log_start or period.start > log_end:
         raise InputError(
-            f"No event is in {period}.", repair=f"The log reaches from {log_start:%Y-%m-%d} to {log_end:%Y-%m-%d}."
+            f"No event is in {period}: the log reaches from {log_start:%Y-%m-%d} to {log_end:%Y-%m-%d}.",
+            repair="Name a period with --from and --to (not included).",
         )
 
 

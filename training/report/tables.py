@@ -37,6 +37,7 @@ def shown_tables(report: "Report") -> Iterator[Shown]:
 def as_text(report: "Report") -> Any:
     """The report for a terminal."""
     from rich.console import Group
+    from rich.markup import escape
     from rich.table import Table
 
     parts: list[Any] = []
@@ -48,7 +49,7 @@ def as_text(report: "Report") -> Any:
             table.add_row(*row)
         parts += [table, ""]
     parts += [f"{name}: {meaning}" for name, meaning in meanings(report).items()]
-    return Group(*parts, "", *(f"Note: {note}" for note in report.notes))
+    return Group(*parts, "", *(escape(f"Note: {note}") for note in report.notes))
 
 
 def meanings(report: "Report") -> Mapping[str, str]:

@@ -83,7 +83,7 @@ def test_tables_and_the_page_are_written(home: Path, tmp_path: Path, kind: str) 
     [
         (["--from", "yesterday"], "'yesterday' is not a date"),
         (["--from", "2024-03-10", "--to", "2024-03-01"], "--from that is before --to"),
-        (["--from", "2030-01-01", "--to", "2030-02-01"], "The log reaches from"),
+        (["--from", "2030-01-01", "--to", "2030-02-01"], "the log reaches from"),
         (["--config", "nowhere.toml"], "nowhere.toml"),
     ],
 )

@@ -1,0 +1,129 @@
+"""Somebody's file comes in; a frame with columns of numbers, moments and words that a benchmark can rely on goes out."""
+
+import gzip
+import re
+import zlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from features.errors import InputError
+from features.sql import connect
+
+_SCANS: Final = {
+    **dict.fromkeys((".csv", ".tsv", ".txt"), "read_csv(?, sample_size = -1)"),
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "read_json_auto(?)"),
+    **dict.fromkeys((".parquet", ".pq"), "read_parquet(?)"),
+}
+_DECIMAL_COMMA: Final = re.compile(rb'[;\t]"?[+-]?\d+,\d+"?\s*([;\t]|$)', re.MULTILINE)
+_EPOCH: Final = re.compile(r"-?\d{9,}(\.\d+)?")
+_EPOCH_UNITS: Final = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (np.inf, 1e9))
+"""Numbers below the first are moments in seconds, milliseconds, microseconds, nanoseconds: units per second."""
+_BLANK: Final = ("", "nan", "na", "n/a", "null", "none", "-")
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """A CSV, JSONL or Parquet file as it is, rows in the file's order. Raises InputError for a file that cannot be read.
+
+    Of a CSV the delimiter and the types are told from all its rows; text that is not UTF-8 is read as Latin-1, and
+    numbers like 12,50 between semicolons or tabs have a decimal comma.
+    """
+    if not path.exists():
+        raise InputError(f"{path} is not there.", repair="Give the path of a CSV, JSONL or Parquet file.")
+    ending = path.suffix.lower()
+    scan = _SCANS.get(path.with_suffix("").suffix.lower(), _SCANS[".csv"]) if ending == ".gz" else _SCANS.get(ending)
+    if scan is None:
+        raise InputError(
+            f"{path} ends in {ending or 'nothing'!r}.", repair="Give a file that ends in .csv, .jsonl or .parquet."
+        )
+    if scan == _SCANS[".csv"] and _has_decimal_commas(path):
+        scan = scan.replace(")", ", decimal_separator = ',')")
+    with connect() as connection:
+        try:
+            try:
+                return connection.execute(f"SELECT * FROM {scan}", [str(path)]).df()
+            except duckdb.Error as error:
+                if "encod" not in str(error) or not scan.startswith("read_csv"):
+                    raise
+            scan = scan.replace(")", ", encoding = 'latin-1')")
+            return connection.execute(f"SELECT * FROM {scan}", [str(path)]).df()
+        except duckdb.Error as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise InputError(
+                f"{path}: {' '.join(lines[:2])}.", repair="Mend the file, or save it as Parquet."
+            ) from error
+
+
+def _has_decimal_commas(path: Path) -> bool:
+    """Told from the first 64 KiB."""
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+            return _DECIMAL_COMMA.search(stream.read(65_536)) is not None
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read ({error}).", repair="Bring the file over again.") from error
+
+
+def moments(column: pd.Series, name: str) -> pd.Series:
+    """UTC moments (n,) in whole microseconds, NaT where missing, from timestamps, dates, ISO 8601 text or epochs.
+
+    Times without a zone are UTC; numbers are seconds, milliseconds, microseconds or nanoseconds since 1970, told from
+    their size. Raises InputError for other text.
+    """
+    if column.dtype == object and column.dropna().map(_is_epoch).all():
+        column = pd.to_numeric(column)
+    try:
+        if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+            size = float(column.abs().median())
+            per_second = next(units for limit, units in _EPOCH_UNITS if not size >= limit)
+            found = pd.to_datetime((column * (1e6 / per_second)).round().astype("Int64"), unit="us", utc=True)
+        else:
+            found = pd.to_datetime(column, utc=True, format="ISO8601" if column.dtype == object else None)
+    except (ValueError, TypeError, OverflowError) as error:
+        wrong = column[pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce").isna() & column.notna()]
+        what = f"holds {str(wrong.iloc[0])!r}" if len(wrong) else f"cannot be read ({error})"
+        raise InputError(f"{name} {what}.", repair="Write moments as ISO 8601, or as seconds since 1970.") from error
+    return found.dt.floor("us").astype("datetime64[us, UTC]")
+
+
+def numbers(column: pd.Series, name: str) -> pd.Series:
+    """Numbers (n,), NaN where missing. Raises InputError that shows the first value that is none."""
+    if column.dtype != object and not isinstance(column.dtype, pd.StringDtype | pd.CategoricalDtype):
+        return column.astype("Float64").astype(np.float64)
+    text = column.astype("string").str.strip()
+    text = text.mask(text.str.lower().isin(_BLANK))
+    found = pd.to_numeric(text, errors="coerce").astype("Float64").astype(np.float64)
+    wrong = found.isna() & text.notna()
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise InputError(
+            f"{name}: row {row + 1} holds {str(column.iloc[row])!r}, which is no number.",
+            repair="Write plain numbers like 12.50.",
+        )
+    return found
+
+
+def names(ids: pd.Series) -> pd.Series:
+    """Ids as text, None where missing; whole numbers that gaps have turned into 17850.0 are 17850."""
+    if pd.api.types.is_float_dtype(ids) and (ids.dropna() % 1 == 0).all():
+        ids = ids.astype("Int64")
+    text = ids.astype("string").str.strip()
+    return pd.Series([name or None for name in text.fillna("")], index=ids.index, dtype=object)
+
+
+def words(column: pd.Series, name: str, allowed: Collection[str]) -> pd.Series:
+    """A column of words; raises InputError for the first that is missing or not among `allowed`."""
+    unknown = sorted(set(column.astype(object).where(column.notna(), "").astype(str)) - set(allowed))
+    if unknown:
+        raise InputError(
+            f"{name} {f'holds {unknown[0]!r}' if unknown[0] else 'is missing in a row'}.",
+            repair=f"Use {', '.join(allowed)}; or leave the column out.",
+        )
+    return column.astype(str)
+
+
+def _is_epoch(value: object) -> bool:
+    return isinstance(value, str) and _EPOCH.fullmatch(value.strip()) is not None
