@@ -103,7 +103,7 @@ def _read_profile(properties: Mapping[str, Any]) -> float | str:
         packed |= (YES if profiling else NO) << PROFILING_SHIFT
     if "preferred_channel" in properties:
         preferred = properties["preferred_channel"]
-        if preferred is not None and preferred not in CHANNEL_CODES:
+        if preferred is not None and (not isinstance(preferred, str) or preferred not in CHANNEL_CODES):
             return f"holds a preferred_channel that is none: use null or {', '.join(CHANNEL_CODES)}."
         packed |= (NO_PREFERENCE if preferred is None else CHANNEL_CODES[preferred] + 1) << PREFERENCE_SHIFT
     return float(packed) if packed else math.nan

@@ -95,6 +95,11 @@ def shorten(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def printable(text: str) -> str:
+    """The start of a text as an answer can carry it: what is half a surrogate pair, and so no character, reads "?"."""
+    return text[:MAX_TEXT_LENGTH].encode("utf-8", "replace").decode()
+
+
 def _check_text(value: object, now: datetime | None = None) -> str | None:
     if value is None:
         return None

@@ -1,6 +1,7 @@
 """HTTP requests in, JSON answers out: the routes of the service as a Starlette app, with one shape for every error."""
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,6 +22,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from features.errors import OmniError
+from features.event_values import printable
 from features.events import Rejection, events_to_table, parse_table
 from features.group_commit import GroupCommitter
 from features.log import AppendResult
@@ -249,11 +251,11 @@ async def _body(request: Request, limit: int) -> bytes:
 def _event_items(body: bytes) -> list[Any]:
     """The events of a body: {"events": [...]}, a bare list, or one event."""
     try:
-        found = from_json(body, allow_inf_nan=False)
+        found = _lenient_json(body)
     except (ValueError, RecursionError) as error:
         raise ApiError(400, "invalid_json", f"The body is not JSON: {error}.") from error
     if isinstance(found, dict) and "kind" not in found:
-        extra = [{"field": name, "reason": "is not expected here"} for name in found if name != "events"]
+        extra = [{"field": printable(name), "reason": "is not expected here"} for name in found if name != "events"]
         if "events" not in found or extra:
             raise ApiError(422, "invalid_request", 'Send {"events": [...]}, a list of events, or one event.', extra)
         found = found["events"]
@@ -263,6 +265,19 @@ def _event_items(body: bytes) -> list[Any]:
     if len(items) > MAX_EVENTS:
         raise ApiError(413, "too_many_events", f"A batch holds at most {MAX_EVENTS} events: send it in parts.")
     return items
+
+
+def _lenient_json(body: bytes) -> Any:
+    """The value in `body`; NaN, Infinity and half surrogate pairs are let in, for the rules of events to refuse one by one.
+
+    Common writers of JSON let them out, and one such event must not cost the batch that it came with.
+    """
+    try:
+        return from_json(body, allow_inf_nan=True)
+    except ValueError:
+        if b"\\ud" not in body.lower():
+            raise
+        return json.loads(body)
 
 
 async def _sort_out(request: Request, items: list[Any], runtime: Runtime) -> tuple[pa.Table, list[Rejection]]:

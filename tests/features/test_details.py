@@ -95,6 +95,7 @@ def test_what_was_returned_is_a_share_of_what_was_spent() -> None:
         ("profile", {"consent": {"email": "yes"}}, "neither true nor false"),
         ("profile", {"profiling": 0}, "neither true nor false"),
         ("profile", {"preferred_channel": "fax"}, "that is none"),
+        ("profile", {"preferred_channel": ["sms"]}, "that is none"),
         ("feedback", {"rating": "good"}, "no number"),
         ("feedback", {"rating": True}, "no number"),
     ],

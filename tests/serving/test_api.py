@@ -141,6 +141,28 @@ def test_a_batch_keeps_the_good_and_tells_the_bad(client: Any) -> None:
     assert again.json()["duplicates"] == 1
 
 
+def test_one_event_that_is_hardly_json_does_not_cost_the_batch(client: Any) -> None:
+    good = event("g1", NOW.isoformat(), "view", product_id="tea")
+    odd = [
+        {**good, "event_id": "nan", "value": float("nan")},
+        {**good, "event_id": "inf", "properties": {"price": float("inf")}},
+        {**good, "event_id": "half \ud800"},
+        {**good, "event_id": "unknown", "\ud800": 1},
+        {**good, "event_id": "list", "kind": "profile", "properties": {"preferred_channel": []}},
+    ]
+    for batch in ([good, *odd[:2]], [good, *odd]):  # without and with half a surrogate pair: two readers of JSON
+        answer = client.post("/v1/events", json.dumps(batch).encode())
+        assert (answer.status_code, answer.json()["accepted"] + answer.json()["duplicates"]) == (200, 1), answer.text
+        found = [(row["index"], row["field"], row["event_id"]) for row in answer.json()["rejected"]]
+        assert found == [
+            (1, "value", "nan"),
+            (2, "properties", "inf"),
+            (3, "event_id", "half ?"),
+            (4, "?", "unknown"),
+            (5, "properties", "list"),
+        ][: len(batch) - 1]
+
+
 def test_requests_at_once_share_commits_and_hear_each_of_its_own(runtime: Runtime) -> None:
     groups: list[int] = []
     append_many = runtime.log.append_many
@@ -195,10 +217,12 @@ def test_a_batch_of_only_bad_events_is_422(client: Any) -> None:
         ("/v1/decide", {"customer_id": "ada", "channels": ["pigeon"]}, 422, "invalid_request"),
         ("/v1/decide", {"identifiers": {"email": "no@example.org"}}, 404, "customer_unknown"),
         ("/v1/events", b"[" * 100_000, 400, "invalid_json"),
-        ("/v1/events", b'{"events": [{"value": NaN}]}', 400, "invalid_json"),
-        ("/v1/events", b'["\\ud800"]', 400, "invalid_json"),
+        ("/v1/events", b'{"events": [{"value": NaN}]}', 422, "events_rejected"),
+        ("/v1/events", b'["\\ud800"]', 422, "events_rejected"),
+        ("/v1/events", b'["\\ud800"', 400, "invalid_json"),
         ("/v1/events", {"events": []}, 422, "invalid_request"),
         ("/v1/events", {"events": {}, "more": 1}, 422, "invalid_request"),
+        ("/v1/events", b'{"events": [], "\\ud800": 1}', 422, "invalid_request"),
         ("/v1/events", 7, 422, "invalid_request"),
         ("/v1/events", b"[" + b" " * api.MAX_EVENTS_BODY_BYTES + b"]", 413, "too_large"),
         ("/v1/churn", b" " * (api.MAX_BODY_BYTES + 1), 413, "too_large"),
