@@ -207,7 +207,7 @@ def _guard(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         finally:
             state.in_flight -= 1
         found: Runtime = state.runtime
-        route = request.scope["route"].path.replace(":path}", "}")
+        route = _route(request)
         found.metrics.latency.labels(route).observe(time.perf_counter() - started)
         found.metrics.requests.labels(route, request.method, str(response.status_code)).inc()
         return response
@@ -223,9 +223,14 @@ async def _try(handler: Handler, request: Request) -> Response:
     except Exception as error:  # every error is answered in the one shape; what is our own fault is logged
         told = to_api_error(error)
         if told is None:
-            logger.exception("%s %s failed", request.method, request.url.path)
+            logger.exception("%s %s failed", request.method, _route(request))  # a path can hold an e-mail address
             told = ApiError(500, "internal", "This is a defect of the service; the log of the service holds its cause.")
         return _error(told)
+
+
+def _route(request: Request) -> str:
+    """The path as the contract writes it, without what a caller put in."""
+    return str(request.scope["route"].path).replace(":path}", "}")
 
 
 async def _parse(request: Request, model: type[RequestT]) -> RequestT:

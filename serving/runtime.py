@@ -21,6 +21,7 @@ from serving.erasure import Eraser
 from serving.metrics import Metrics
 from serving.models import Bundle
 from serving.registry import mlflow_fetch, next_bundle
+from serving.rehearsal import rehearse
 from serving.rules import Rules, load_rules
 from serving.timing import population_hours
 
@@ -118,10 +119,10 @@ class Watcher:
         before = self._runtime.knowledge
         after = self._with_store(self._with_files(before))
         if after is not before:
-            self._runtime.knowledge = after
+            self._publish(after)
         bundle = self._champions(after.bundle)
         if bundle is not after.bundle:
-            self._runtime.knowledge = replace(after, bundle=bundle)
+            self._publish(replace(after, bundle=bundle))
         self._runtime.metrics.note_models(bundle.infos())
 
     def _run(self) -> None:
@@ -133,6 +134,11 @@ class Watcher:
             except Exception:  # the watcher must outlive a bad moment of the disk or the registry
                 logger.exception("Looking for what is new failed; it is tried again in %g s", self._refresh_s)
             self._stop.wait(self._refresh_s)
+
+    def _publish(self, known: Knowledge) -> None:
+        """Have everybody answered from `known`, once nothing in it is done for the first time any more."""
+        rehearse(known, self._runtime.clock, self._runtime.rules)
+        self._runtime.knowledge = known
 
     def _champions(self, current: Bundle) -> Bundle:
         return next_bundle(current, self._fetch)

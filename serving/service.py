@@ -1,5 +1,6 @@
 """The BentoML service: BentoML runs the workers, our app answers every request. `bentoml serve serving.service:Omni`."""
 
+import logging
 import os
 import sys
 from typing import Any
@@ -32,6 +33,8 @@ def _open() -> Runtime:
     return open_runtime(Settings.from_env(os.environ))
 
 
+for _package in ("features", "serving"):
+    logging.getLogger(_package).setLevel(logging.INFO)  # which model answers since when; BentoML shows warnings only
 # Threads of one worker take turns. At Python's own 5 ms, a commit would wait that long after each of its statements.
 sys.setswitchinterval(0.0005)
 _app = create_app(_open)

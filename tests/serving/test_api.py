@@ -154,13 +154,16 @@ def test_one_event_that_is_hardly_json_does_not_cost_the_batch(client: Any) -> N
         answer = client.post("/v1/events", json.dumps(batch).encode())
         assert (answer.status_code, answer.json()["accepted"] + answer.json()["duplicates"]) == (200, 1), answer.text
         found = [(row["index"], row["field"], row["event_id"]) for row in answer.json()["rejected"]]
-        assert found == [
-            (1, "value", "nan"),
-            (2, "properties", "inf"),
-            (3, "event_id", "half ?"),
-            (4, "?", "unknown"),
-            (5, "properties", "list"),
-        ][: len(batch) - 1]
+        assert (
+            found
+            == [
+                (1, "value", "nan"),
+                (2, "properties", "inf"),
+                (3, "event_id", "half ?"),
+                (4, "?", "unknown"),
+                (5, "properties", "list"),
+            ][: len(batch) - 1]
+        )
 
 
 def test_requests_at_once_share_commits_and_hear_each_of_its_own(runtime: Runtime) -> None:
