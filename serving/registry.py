@@ -52,6 +52,7 @@ def next_bundle(current: Bundle, fetch: Fetch) -> Bundle:
         except OmniError as error:
             problems[task] = str(error)
         except Exception as error:  # one model must not take the others with it; it is logged and told
+            logger.debug("Looking up the champion failed", exc_info=error)
             problems[task] = f"The champion of {task.value} cannot be looked up ({type(error).__name__}: {error})."
     if not changed and problems == dict(current.problems):
         return current

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from features.clock import Clock
 from features.errors import MissingError
@@ -79,7 +79,7 @@ def _ask(question: Callable[[], object]) -> None:
 
 def _history(product_id: str, now: datetime) -> list[Event]:
     """Something of most kinds, so that most branches are taken."""
-    kinds = (
+    kinds: tuple[tuple[EventKind, Channel, dict[str, Any]], ...] = (
         (EventKind.PURCHASE, Channel.STORE, {"product_id": product_id, "value": 1.0, "quantity": 1.0}),
         (EventKind.SEND, Channel.EMAIL, {}),
         (EventKind.PURCHASE, Channel.WEB, {"product_id": product_id, "value": 1.0, "quantity": 1.0}),

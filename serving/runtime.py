@@ -22,7 +22,7 @@ from serving.metrics import Metrics
 from serving.models import Bundle
 from serving.registry import mlflow_fetch, next_bundle
 from serving.rehearsal import rehearse
-from serving.rules import Rules, load_rules
+from serving.rules import Rules, house_rules
 from serving.timing import population_hours
 
 logger = logging.getLogger(__name__)
@@ -85,12 +85,6 @@ def open_runtime(settings: Settings) -> Runtime:
 
     runtime.close = close
     return runtime
-
-
-def house_rules(settings: Settings) -> Rules:
-    """The retailer's own rules under `settings.home`, or those that come with the package."""
-    own = settings.home / "rules.toml"
-    return load_rules(own if own.exists() else Path(__file__).with_name("rules.toml"))
 
 
 class Watcher:

@@ -6,11 +6,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from features.errors import InputError
+from features.errors import InputError, OmniError
 from features.log import open_log
 from features.settings import Settings
 from serving.supervisor import Service, StartError, start_service
@@ -93,3 +94,23 @@ def test_it_stops_cleanly(service: Service, settings: Settings) -> None:
     assert service.server.returncode == 0
     assert not service.drain_file.exists()
     assert "Traceback" not in (settings.home / "serve.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("rules.toml", b"quiet_hours = 5", r"rules\.toml: quiet_hours: .* Mend or remove that key"),
+        ("rules.toml", b"\xff", r"rules\.toml is not TOML"),
+        (
+            "events.db",
+            b"no database at all, not even a small one",
+            r"events\.db cannot be used: file is not a database",
+        ),
+        ("run", b"a file where a folder should be", r"cannot be written to: .* OMNI_HOME"),
+    ],
+)
+def test_what_no_worker_could_start_with_is_said_at_once(tmp_path: Path, file: str, content: bytes, said: str) -> None:
+    (tmp_path / file).write_bytes(content)
+    settings = Settings(tmp_path, f"sqlite:///{tmp_path / 'events.db'}", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    with pytest.raises(OmniError, match=said):
+        start_service(settings, port=0, with_applier=False)
