@@ -131,7 +131,8 @@ class Watcher:
 
     def _publish(self, known: Knowledge) -> None:
         """Have everybody answered from `known`, once nothing in it is done for the first time any more."""
-        rehearse(known, self._runtime.clock, self._runtime.rules)
+        if known.states is not None:  # before that, nobody is answered
+            rehearse(known, self._runtime.clock, self._runtime.rules)
         self._runtime.knowledge = known
 
     def _champions(self, current: Bundle) -> Bundle:
