@@ -39,6 +39,8 @@ MAX_EVENTS_BODY_BYTES: Final = 8 * 1024 * 1024
 MAX_EVENTS: Final = 10_000
 MAX_EVENTS_AT_ONCE: Final = 200
 """A larger batch is checked on another thread, so that other answers need not wait for it."""
+ANSWER_WITHIN_S: Final = 25.0
+"""How long a request may take, its body's way here included; BentoML would end it a little later, in words of its own."""
 MAX_IN_FLIGHT: Final = 256
 """Requests that one worker holds at a time; more are answered 429, so that waiting stays short."""
 CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
@@ -218,14 +220,24 @@ def _guard(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
 async def _try(handler: Handler, request: Request) -> Response:
     if request.app.state.in_flight > MAX_IN_FLIGHT:
         return _error(ApiError(429, "overloaded", "Too many requests at once: try again in a moment."))
+    limit = asyncio.timeout(ANSWER_WITHIN_S)
     try:
-        return await handler(request, request.app.state.runtime)
+        async with limit:
+            return await handler(request, request.app.state.runtime)
     except Exception as error:  # every error is answered in the one shape; what is our own fault is logged
-        told = to_api_error(error)
+        told = _too_slow() if limit.expired() else to_api_error(error)
         if told is None:
             logger.exception("%s %s failed", request.method, _route(request))  # a path can hold an e-mail address
             told = ApiError(500, "internal", "This is a defect of the service; the log of the service holds its cause.")
         return _error(told)
+
+
+def _too_slow() -> ApiError:
+    return ApiError(
+        504,
+        "timeout",
+        f"This was not done within {ANSWER_WITHIN_S:.0f} s. Ask again: an event that is kept meanwhile counts only once.",
+    )
 
 
 def _route(request: Request) -> str:

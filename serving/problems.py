@@ -1,5 +1,6 @@
 """An exception in, the status and body of the error answer out: every error has the same shape."""
 
+import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +39,8 @@ def to_api_error(error: Exception) -> ApiError | None:
         return ApiError(422, "invalid_request", str(error))
     if isinstance(error, MissingError):
         return ApiError(503, "not_ready", str(error))
+    if isinstance(error, sqlite3.OperationalError):  # what of the disk and other processes nobody put into our words
+        return ApiError(503, "unavailable", f"The disk or another process does not let this be done: {error}.")
     if isinstance(error, OmniError) and not isinstance(error, SettingsError):
         return ApiError(503, "unavailable", str(error))
     return None

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import sqlite3
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -424,3 +426,27 @@ def test_who_refused_profiling_gets_what_somebody_unknown_gets(client: Any) -> N
     assert "the customer refused email" in str(channel.json()["arms"])
     assert decision.json()["reasons"][0] == "the customer refused profiling: scored as somebody unknown"
     assert page.json()["consents"]["email"] is False
+
+
+def test_what_takes_too_long_is_504_in_the_same_shape(
+    client: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "ANSWER_WITHIN_S", 0.05)
+    append_many = runtime.log.append_many
+    monkeypatch.setattr(runtime.log, "append_many", lambda tables: time.sleep(0.3) or append_many(tables))
+    late, after = client.run(
+        ("POST", "/v1/events", event("late", NOW.isoformat(), "visit")), ("GET", "/v1/customers/ada", None)
+    )
+    assert (late.status_code, late.json()["error"]["code"]) == (504, "timeout")
+    assert set(late.json()["error"]) == {"code", "message", "details"}
+    assert after.status_code == 200
+
+
+def test_a_disk_that_refuses_is_503_and_not_a_defect(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("serving.answers.Answers.profile", full)
+    answer = client.get("/v1/customers/ada")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+    assert "disk is full" in answer.json()["error"]["message"]
