@@ -41,6 +41,8 @@ MAX_EVENTS_AT_ONCE: Final = 200
 """A larger batch is checked on another thread, so that other answers need not wait for it."""
 ANSWER_WITHIN_S: Final = 25.0
 """How long a request may take, its body's way here included; BentoML would end it a little later, in words of its own."""
+READERS: Final = 8
+"""Threads that ask servers, where the log or the online store is one."""
 MAX_IN_FLIGHT: Final = 256
 """Requests that one worker holds at a time; more are answered 429, so that waiting stays short."""
 CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
@@ -58,11 +60,14 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
         app.state.runtime = await asyncio.to_thread(open_runtime)
         app.state.committer = GroupCommitter(app.state.runtime.log)
         app.state.worker = ThreadPoolExecutor(1, thread_name_prefix="omni-worker")
+        app.state.readers = ThreadPoolExecutor(READERS, "omni-reader") if app.state.runtime.asks_servers else None
         app.state.in_flight = 0
         try:
             yield
         finally:
             app.state.worker.shutdown()
+            if app.state.readers is not None:
+                app.state.readers.shutdown(cancel_futures=True)
             await asyncio.to_thread(app.state.committer.close)
             await asyncio.to_thread(app.state.runtime.close)
 
@@ -111,7 +116,8 @@ async def post_events(request: Request, runtime: Runtime) -> Response:
 
 async def next_products(request: Request, runtime: Runtime) -> Response:
     """The products that a customer buys next; where new ones are explored, in the log before it is answered."""
-    answer, event = runtime.answers.next_products(await _parse(request, schemas.NextProductsRequest))
+    wanted = await _parse(request, schemas.NextProductsRequest)
+    answer, event = await _ask(request, lambda: runtime.answers.next_products(wanted))
     if event is not None:
         await _append(request, events_to_table([event]))
     return _noted(runtime, answer)
@@ -119,18 +125,20 @@ async def next_products(request: Request, runtime: Runtime) -> Response:
 
 async def churn(request: Request, runtime: Runtime) -> Response:
     """How likely a customer leaves."""
-    return _noted(runtime, runtime.answers.churn(await _parse(request, schemas.ChurnRequest)))
+    wanted = await _parse(request, schemas.ChurnRequest)
+    return _noted(runtime, await _ask(request, lambda: runtime.answers.churn(wanted)))
 
 
 async def best_channel(request: Request, runtime: Runtime) -> Response:
     """Through which channel a customer answers."""
-    return _noted(runtime, runtime.answers.best_channel(await _parse(request, schemas.BestChannelRequest)))
+    wanted = await _parse(request, schemas.BestChannelRequest)
+    return _noted(runtime, await _ask(request, lambda: runtime.answers.best_channel(wanted)))
 
 
 async def decide(request: Request, runtime: Runtime) -> Response:
     """One decision, in the log before it is answered."""
     wanted = await _parse(request, schemas.DecideRequest)
-    decision = runtime.answers.decide(wanted)
+    decision = await _ask(request, lambda: runtime.answers.decide(wanted))
     await _append(request, events_to_table([decision.event]))
     runtime.metrics.decisions.labels(decision.answer.arm).inc()
     return _noted(runtime, decision.answer)
@@ -142,7 +150,8 @@ async def get_customer(request: Request, runtime: Runtime) -> Response:
     wanted = request.query_params.get("signals", "false").lower()
     if wanted not in ("true", "false", "1", "0"):
         raise ApiError(422, "invalid_request", "signals must be true or false.", [{"field": "signals"}])
-    return _noted(runtime, runtime.answers.profile(customer_id, wanted in ("true", "1")))
+    with_signals = wanted in ("true", "1")
+    return _noted(runtime, await _ask(request, lambda: runtime.answers.profile(customer_id, with_signals)))
 
 
 async def delete_customer(request: Request, runtime: Runtime) -> Response:
@@ -312,6 +321,17 @@ async def _append(request: Request, table: pa.Table) -> AppendResult:
 
 
 T = TypeVar("T")
+
+
+async def _ask(request: Request, question: Callable[[], T]) -> T:
+    """Answer a question: at once where it reads this machine's files; where it waits for a server, on another thread.
+
+    A server that hangs then holds up who asks it, and not whoever else asks whether the service is alive.
+    """
+    readers: ThreadPoolExecutor | None = request.app.state.readers
+    if readers is None:
+        return question()
+    return await asyncio.get_running_loop().run_in_executor(readers, question)
 
 
 async def _in_background(request: Request, work: Callable[[], T]) -> T:

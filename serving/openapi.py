@@ -142,7 +142,7 @@ def _gets() -> dict[str, Any]:
         },
         "/livez": {"get": _plain("Is the process alive?", "livez", _status("alive"))},
         "/readyz": {
-            "get": _plain("Can it answer everything? If not, what for does it wait?", "readyz", _status("ready"), "503")
+            "get": _plain("Can it answer everything, and what does it wait for?", "readyz", _status("ready"), "503")
         },
         "/metrics": {
             "get": _plain("Counters for Prometheus", "metrics", {"text/plain": {"schema": {"type": "string"}}})

@@ -43,6 +43,8 @@ class Runtime:
     knowledge: Knowledge = field(default_factory=Knowledge)
     metrics: Metrics = field(default_factory=Metrics)
     eraser: Eraser | None = None
+    asks_servers: bool = False
+    """Whether the log or the online store is a server, so that an answer may have to wait for one."""
     close: Callable[[], None] = lambda: None
     draining: Callable[[], bool] = lambda: False
 
@@ -72,6 +74,7 @@ def open_runtime(settings: Settings) -> Runtime:
         rules=house_rules(settings),
         knowledge=Knowledge(Bundle(problems=dict.fromkeys(Task, NOT_LOOKED_YET))),
         eraser=Eraser(settings, log),
+        asks_servers=settings.online_store == "redis" or not settings.event_log_url.startswith("sqlite:"),
     )
     drain_file = os.environ.get("OMNI_DRAIN_FILE")
     if drain_file:

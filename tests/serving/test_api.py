@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -450,3 +451,29 @@ def test_a_disk_that_refuses_is_503_and_not_a_defect(client: Any, monkeypatch: p
     answer = client.get("/v1/customers/ada")
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
     assert "disk is full" in answer.json()["error"]["message"]
+
+
+def test_a_server_that_hangs_holds_up_only_who_asks_it(
+    client: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime.asks_servers = True
+    monkeypatch.setattr(api, "ANSWER_WITHIN_S", 0.2)
+    answered = threading.Event()
+    monkeypatch.setattr("serving.answers.Answers.churn", lambda *_: answered.wait(10))
+
+    async def both() -> tuple[httpx.Response, httpx.Response]:
+        app = api.create_app(lambda: runtime)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as http,
+        ):
+            hung = asyncio.create_task(http.post("/v1/churn", json=ADA))
+            await asyncio.sleep(0.01)
+            other = await http.post("/v1/best-channel", json=ADA)
+            late = await hung
+            answered.set()
+            return other, late
+
+    other, late = asyncio.run(both())
+    assert (other.status_code, other.json()["best"]) == (200, "email_news")
+    assert (late.status_code, late.json()["error"]["code"]) == (504, "timeout")
