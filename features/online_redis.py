@@ -25,6 +25,7 @@ from features.views import ONLINE_KEY_TTL, PROJECT, View
 try:
     from redis import Redis
     from redis.backoff import NoBackoff
+    from redis.exceptions import ConnectionError as RedisConnectionError
     from redis.exceptions import RedisError
     from redis.retry import Retry
 except ImportError as error:
@@ -39,9 +40,9 @@ _PROJECT: Final = PROJECT.encode()
 _PATIENCE: Final[dict[str, Any]] = {
     "socket_timeout": 2.0,
     "socket_connect_timeout": 2.0,
-    "retry": Retry(NoBackoff(), 1),
+    "retry": Retry(NoBackoff(), 1, (RedisConnectionError,)),
 }
-"""Whoever reads waits for one thread's answer: a server that is gone must be known as such before they give up."""
+"""A server that does not answer must be known as such before whoever asks gives up; one that was restarted is asked again."""
 
 
 def online_key(join_key: str, value: str) -> bytes:
