@@ -229,6 +229,8 @@ def _guard(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
 async def _try(handler: Handler, request: Request) -> Response:
     if request.app.state.in_flight > MAX_IN_FLIGHT:
         return _error(ApiError(429, "overloaded", "Too many requests at once: try again in a moment."))
+    if request.method not in ("GET", "HEAD") and _is_from_another_site(request):
+        return _error(ApiError(403, "cross_site", "A page of another site may not ask this: ask from a server."))
     limit = asyncio.timeout(ANSWER_WITHIN_S)
     try:
         async with limit:
@@ -239,6 +241,19 @@ async def _try(handler: Handler, request: Request) -> Response:
             logger.exception("%s %s failed", request.method, _route(request))  # a path can hold an e-mail address
             told = ApiError(500, "internal", "This is a defect of the service; the log of the service holds its cause.")
         return _error(told)
+
+
+def _is_from_another_site(request: Request) -> bool:
+    """Whether a browser says so; whoever is no browser says nothing.
+
+    A browser on the machine of whoever serves reaches this service, and so do the pages of strangers in it: they cannot
+    read the answers, but they could send events. See https://developer.mozilla.org/docs/Web/HTTP/Headers/Sec-Fetch-Site.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != request.headers.get("host")
 
 
 def _too_slow() -> ApiError:

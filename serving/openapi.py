@@ -82,7 +82,7 @@ def _post(summary: str, description: str, request: type[BaseModel], answer: type
         "requestBody": {"required": True, "content": _json(request)},
         "responses": {
             "200": {"description": "The answer.", "content": _json(answer)},
-            **_errors("400", "413", "422", "429", "500", "503", "504"),
+            **_errors("400", "403", "413", "422", "429", "500", "503", "504"),
             **({} if request is schemas.EventsRequest else _errors("404")),
         },
     }
@@ -125,7 +125,7 @@ def _gets() -> dict[str, Any]:
                 "responses": {
                     "200": {"description": "Everything is done.", "content": _json(schemas.ErasureAnswer)},
                     "202": {"description": "Some steps are pending.", "content": _json(schemas.ErasureAnswer)},
-                    **_errors("404", "422", "429", "500", "503", "504"),
+                    **_errors("403", "404", "422", "429", "500", "503", "504"),
                 },
             },
         },
@@ -176,6 +176,7 @@ def _json(model: type[BaseModel]) -> dict[str, Any]:
 
 _MEANING: Final = {
     "400": "The body is not JSON.",
+    "403": "A page of another site asks, through a browser.",
     "404": "Nobody by that name is known.",
     "413": "The body is too large.",
     "422": "The request cannot be used; `details` names the fields.",

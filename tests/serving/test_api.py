@@ -477,3 +477,34 @@ def test_a_server_that_hangs_holds_up_only_who_asks_it(
     other, late = asyncio.run(both())
     assert (other.status_code, other.json()["best"]) == (200, "email_news")
     assert (late.status_code, late.json()["error"]["code"]) == (504, "timeout")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        (
+            {"sec-fetch-site": "same-origin", "origin": "https://omni.shop.example"},
+            200,
+        ),  # the console, behind a gateway
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"origin": "http://t"}, 200),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+    ],
+)
+def test_pages_of_other_sites_send_nothing(runtime: Runtime, headers: dict[str, str], status: int) -> None:
+    async def post() -> httpx.Response:
+        app = api.create_app(lambda: runtime)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as http,
+        ):
+            assert (await http.get("/v1/customers/ada", headers=headers)).status_code == 200
+            return await http.post("/v1/events", json=event("x", NOW.isoformat(), "visit"), headers=headers)
+
+    answer = asyncio.run(post())
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.json()["error"]["code"] == "cross_site"
