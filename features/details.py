@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from features.event_values import MAX_NUMBER
 from features.vocabulary import CHANNEL_CODES, CUSTOMER_KINDS, Columns, EventKind
 
 BITS_PER_ANSWER: Final = 2
@@ -43,8 +44,8 @@ def read_detail(kind: str, properties: Mapping[str, Any] | None) -> float | str:
         return _read_profile(properties)
     if kind == EventKind.FEEDBACK and properties.get("rating") is not None:
         rating = properties["rating"]
-        if isinstance(rating, bool) or not isinstance(rating, int | float) or not math.isfinite(rating):
-            return 'holds a rating that is no number: write it like {"rating": 4}.'
+        if isinstance(rating, bool) or not isinstance(rating, int | float) or not abs(rating) <= MAX_NUMBER:
+            return 'holds a rating that is no number, or too large: write it like {"rating": 4}.'
         return float(rating)
     return math.nan
 

@@ -98,6 +98,7 @@ def test_what_was_returned_is_a_share_of_what_was_spent() -> None:
         ("profile", {"preferred_channel": ["sms"]}, "that is none"),
         ("feedback", {"rating": "good"}, "no number"),
         ("feedback", {"rating": True}, "no number"),
+        ("feedback", {"rating": 1e308}, "too large"),
     ],
 )
 def test_what_cannot_be_understood_is_refused_by_both_ways_in(kind: str, properties: dict, words: str) -> None:
