@@ -44,7 +44,9 @@ ANSWER_WITHIN_S: Final = 25.0
 READERS: Final = 8
 """Threads that ask servers, where the log or the online store is one."""
 MAX_IN_FLIGHT: Final = 256
-"""Requests that one worker holds at a time; more are answered 429, so that waiting stays short."""
+"""Requests that one worker holds at a time; more are answered 429."""
+MAX_WAIT_S: Final = 3.0
+"""How long a question may wait for its turn, so that a burst of them ends in 429 and not in answers that come too late."""
 CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
 _CUSTOMER_ID: Final[TypeAdapter[str]] = TypeAdapter(schemas.Name)
 
@@ -61,6 +63,7 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
         app.state.committer = GroupCommitter(app.state.runtime.log)
         app.state.worker = ThreadPoolExecutor(1, thread_name_prefix="omni-worker")
         app.state.readers = ThreadPoolExecutor(READERS, "omni-reader") if app.state.runtime.asks_servers else None
+        app.state.turn = asyncio.Lock()
         app.state.in_flight = 0
         try:
             yield
@@ -228,7 +231,7 @@ def _guard(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
 
 async def _try(handler: Handler, request: Request) -> Response:
     if request.app.state.in_flight > MAX_IN_FLIGHT:
-        return _error(ApiError(429, "overloaded", "Too many requests at once: try again in a moment."))
+        return _error(_overloaded())
     if request.method not in ("GET", "HEAD") and _is_from_another_site(request):
         return _error(ApiError(403, "cross_site", "A page of another site may not ask this: ask from a server."))
     limit = asyncio.timeout(ANSWER_WITHIN_S)
@@ -254,6 +257,10 @@ def _is_from_another_site(request: Request) -> bool:
         return site not in ("same-origin", "none")
     origin = request.headers.get("origin")
     return origin is not None and origin.partition("://")[2] != request.headers.get("host")
+
+
+def _overloaded() -> ApiError:
+    return ApiError(429, "overloaded", "Too many requests at once: try again in a moment.")
 
 
 def _too_slow() -> ApiError:
@@ -341,12 +348,22 @@ T = TypeVar("T")
 async def _ask(request: Request, question: Callable[[], T]) -> T:
     """Answer a question: at once where it reads this machine's files; where it waits for a server, on another thread.
 
-    A server that hangs then holds up who asks it, and not whoever else asks whether the service is alive.
+    A server that hangs then holds up who asks it, and not whoever else asks whether the service is alive. Whoever has
+    waited for their turn too long is sent away: by then the answer would come too late, and hold up those behind them.
     """
-    readers: ThreadPoolExecutor | None = request.app.state.readers
-    if readers is None:
+    deadline = time.monotonic() + MAX_WAIT_S
+
+    def answer_in_time() -> T:
+        if time.monotonic() > deadline:
+            raise _overloaded()
         return question()
-    return await asyncio.get_running_loop().run_in_executor(readers, question)
+
+    readers: ThreadPoolExecutor | None = request.app.state.readers
+    if readers is not None:
+        return await asyncio.get_running_loop().run_in_executor(readers, answer_in_time)
+    async with request.app.state.turn:
+        await asyncio.sleep(0)  # others come in between two answers, to wait in line or to hear that we are alive
+        return answer_in_time()
 
 
 async def _in_background(request: Request, work: Callable[[], T]) -> T:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serving import api
-from serving.answers import Knowledge
+from serving.answers import Answers, Knowledge
 from serving.models import Bundle
 from serving.runtime import Runtime
 
@@ -508,3 +508,29 @@ def test_pages_of_other_sites_send_nothing(runtime: Runtime, headers: dict[str, 
     assert answer.status_code == status
     if status == 403:
         assert answer.json()["error"]["code"] == "cross_site"
+
+
+def test_a_burst_is_refused_in_time_and_the_service_stays_alive(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "MAX_WAIT_S", 0.1)
+    churn = Answers.churn
+    monkeypatch.setattr(Answers, "churn", lambda *args: time.sleep(0.02) or churn(*args))
+
+    async def burst() -> tuple[list[int], float]:
+        app = api.create_app(lambda: runtime)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as http,
+        ):
+            asked = [asyncio.create_task(http.post("/v1/churn", json=ADA)) for _ in range(50)]  # a second of work
+            await asyncio.sleep(0)
+            started = time.monotonic()
+            assert (await http.get("/livez")).status_code == 200
+            alive_s = time.monotonic() - started
+            return [answer.status_code for answer in await asyncio.gather(*asked)], alive_s
+
+    statuses, alive_s = asyncio.run(burst())
+    assert set(statuses) == {200, 429}
+    assert 1 <= statuses.count(200) <= 8
+    assert alive_s < 0.5
