@@ -16,6 +16,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic_core import from_json
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -47,6 +48,10 @@ MAX_IN_FLIGHT: Final = 256
 """Requests that one worker holds at a time; more are answered 429."""
 MAX_WAIT_S: Final = 3.0
 """How long a question may wait for its turn, so that a burst of them ends in 429 and not in answers that come too late."""
+MAX_LET_IN: Final = 64
+"""Rounds of the event loop between two answers."""
+_ROUNDS_TO_BEGIN: Final = 4
+"""From the accepted connection to its handler."""
 CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
 _CUSTOMER_ID: Final[TypeAdapter[str]] = TypeAdapter(schemas.Name)
 
@@ -64,7 +69,7 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
         app.state.worker = ThreadPoolExecutor(1, thread_name_prefix="omni-worker")
         app.state.readers = ThreadPoolExecutor(READERS, "omni-reader") if app.state.runtime.asks_servers else None
         app.state.turn = asyncio.Lock()
-        app.state.in_flight = 0
+        app.state.in_flight = app.state.begun = 0
         try:
             yield
         finally:
@@ -216,6 +221,7 @@ def _guard(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         state = request.app.state
         started = time.perf_counter()
         state.in_flight += 1
+        state.begun += 1
         try:
             response = await _try(handler, request)
         finally:
@@ -362,8 +368,23 @@ async def _ask(request: Request, question: Callable[[], T]) -> T:
     if readers is not None:
         return await asyncio.get_running_loop().run_in_executor(readers, answer_in_time)
     async with request.app.state.turn:
-        await asyncio.sleep(0)  # others come in between two answers, to wait in line or to hear that we are alive
+        await _let_in(request.app.state)
         return answer_in_time()
+
+
+async def _let_in(state: State) -> None:
+    """Let those in who are at the door, to wait in line, to be sent away or to hear that we are alive.
+
+    Each round of the event loop lets one connection in. Were there an answer to every round, they would queue outside,
+    where nobody counts them.
+    """
+    quiet = 0
+    for _ in range(MAX_LET_IN):
+        begun = state.begun
+        await asyncio.sleep(0)
+        quiet = quiet + 1 if state.begun == begun else 0
+        if quiet == _ROUNDS_TO_BEGIN or state.in_flight == 1:
+            return
 
 
 async def _in_background(request: Request, work: Callable[[], T]) -> T:
