@@ -106,6 +106,7 @@ def _gets() -> dict[str, Any]:
         "/v1/customers/{customer_id}": {
             "get": {
                 "summary": "One customer over all channels",
+                "description": "By id, or by identifier (`email:ada@example.org`).",
                 "operationId": "profile",
                 "tags": ["customers"],
                 "parameters": [customer, signals],

@@ -359,6 +359,19 @@ def test_the_profile_shows_one_customer_over_all_channels(client: Any) -> None:
     assert (unknown.status_code, odd.status_code) == (404, 422)
 
 
+def test_a_path_names_the_customer_by_any_identifier_and_to_the_letter(client: Any) -> None:
+    by_email, nobody, unclean, erased = client.run(
+        ("GET", "/v1/customers/email:Ada@example.org", None),
+        ("GET", "/v1/customers/email:no@example.org", None),
+        ("GET", "/v1/customers/ada%0A", None),
+        ("DELETE", "/v1/customers/ada%0A", None),
+    )
+    assert by_email.json()["customer"]["customer_id"] == "ada"
+    assert nobody.status_code == 404
+    assert (unclean.status_code, erased.status_code) == (422, 422)
+    assert unclean.json()["error"]["message"].endswith("Control characters are not allowed: take them out.")
+
+
 def test_wrong_paths_and_methods_have_the_same_shape(client: Any) -> None:
     missing, wrong = client.run(("GET", "/v2", None), ("GET", "/v1/churn", None))
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
