@@ -90,6 +90,16 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemin",
         )
+        self.stream_lag = Gauge(
+            "omni_stream_lag_rows",
+            "Rows of the log that the online store does not hold yet; answers read them from the log, which is slower.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+
+    def note_stream(self, lag: int) -> None:
+        """Set how many rows of the log the online store does not hold yet."""
+        self.stream_lag.set(lag)
 
     def note_models(self, models: Iterable[ModelInfo]) -> None:
         """Set the versions in use."""

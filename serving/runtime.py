@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from features.checkpoint import Checkpoint
 from features.clock import Clock
 from features.errors import OmniError
 from features.live import LiveStates
@@ -101,6 +102,7 @@ class Watcher:
         self._thread = threading.Thread(target=self._run, name="omni-watcher", daemon=True)
         self._seen: dict[Path, tuple[int, int]] = {}
         self._fetch = mlflow_fetch(settings)
+        self._checkpoint = Checkpoint(settings)
 
     def start(self) -> None:
         """Begin to watch."""
@@ -121,6 +123,9 @@ class Watcher:
         if bundle is not after.bundle:
             self._publish(replace(after, bundle=bundle))
         self._runtime.metrics.note_models(bundle.infos())
+        done_seq = self._checkpoint.read()
+        if done_seq:  # 0 where the stream runs on another machine, or never ran
+            self._runtime.metrics.note_stream(max(0, self._runtime.log.last_seq() - done_seq))
 
     def _run(self) -> None:
         while not self._stop.is_set():
