@@ -15,6 +15,7 @@ from prometheus_client import (
     values,
 )
 
+from serving.processes import is_alive
 from serving.schemas import ModelInfo
 
 _LATENCY_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -39,22 +40,12 @@ def _prepare_files(folder: Path) -> None:
     """
     for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
-        if not _is_alive(pid):
+        if not is_alive(pid):
             multiprocess.mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
     for kind in _KINDS:
         with (folder / f"{kind}_{os.getpid()}.db").open("ab") as own:
             if own.tell() == 0:
                 own.write(bytes(_FILE_BYTES))
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 class Metrics:

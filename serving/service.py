@@ -8,9 +8,10 @@ from typing import Any
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from features.settings import Settings
+from features.settings import PARENT, Settings
 from serving.api import create_app
 from serving.runtime import Runtime, open_runtime
+from serving.supervisor import end_without
 
 
 class FrontDoor:
@@ -30,6 +31,9 @@ class OneDecision:
 
 
 def _open() -> Runtime:
+    parent = os.environ.get(PARENT)
+    if parent:  # started by `omni serve` and not by `bentoml serve`
+        end_without(int(parent), os.getppid())
     return open_runtime(Settings.from_env(os.environ))
 
 

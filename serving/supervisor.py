@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +20,7 @@ from typing import Final
 from features.errors import InputError, OmniError
 from features.log import open_log
 from features.settings import PARENT, Settings
+from serving.processes import is_alive
 from serving.rules import house_rules
 
 logger = logging.getLogger(__name__)
@@ -157,6 +159,24 @@ def run_until_stopped(service: Service, drain_s: float) -> int:
         service.stop(drain_s if asked else 0.0)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_without(parent: int, server: int, check_s: float = 1.0) -> threading.Thread:
+    """Have `server` ended, from within one of its workers, once the process `parent` is no more.
+
+    Otherwise a supervisor that was killed would leave a server behind that holds the port, and nobody to look after it.
+    """
+
+    def watch() -> None:
+        while is_alive(parent):
+            time.sleep(check_s)
+        logger.warning("Process %d, which looked after this service, is gone: the service ends", parent)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server, signal.SIGTERM)
+
+    thread = threading.Thread(target=watch, name="omni-parent-watch", daemon=True)
+    thread.start()
+    return thread
 
 
 def _try_what_workers_need(settings: Settings) -> None:
