@@ -10,7 +10,7 @@ from typing import Final
 
 from features.checkpoint import Checkpoint
 from features.clock import Clock
-from features.errors import OmniError
+from features.errors import OmniError, StoreError
 from features.live import LiveStates
 from features.log import EventLog, open_log
 from features.online import OnlineReader
@@ -101,6 +101,7 @@ class Watcher:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="omni-watcher", daemon=True)
         self._seen: dict[Path, tuple[int, int]] = {}
+        self._told = ""
         self._fetch = mlflow_fetch(settings)
         self._checkpoint = Checkpoint(settings)
 
@@ -116,7 +117,15 @@ class Watcher:
     def refresh(self) -> None:
         """Look at everything once and swap in what is new."""
         before = self._runtime.knowledge
-        after = self._with_store(self._with_files(before))
+        try:
+            after = self._with_store(self._with_files(before))
+        except StoreError as error:
+            if str(error) != self._told:
+                logger.error("%s", error)
+            self._told = str(error)
+            after = before if before.states is not None else replace(before, store_problem=str(error))
+        else:
+            self._told = ""
         if after is not before:
             self._publish(after)
         bundle = self._champions(after.bundle)
@@ -147,11 +156,23 @@ class Watcher:
         return next_bundle(current, self._fetch)
 
     def _with_files(self, known: Knowledge) -> Knowledge:
-        products, stock = self._settings.products_path, self._settings.stock_path
-        if any([self._changed(products), self._changed(stock)]):
+        """Raises StoreError for a file that cannot be used; it is tried again until it can.
+
+        Without states nobody is answered, so nobody is ever answered with products that were not looked up: one that is
+        withdrawn or out of stock would be among them.
+        """
+        products, stock, timeline = (
+            self._settings.products_path,
+            self._settings.stock_path,
+            self._settings.timeline_path,
+        )
+        stamps = {path: _stamp(path) for path in (products, stock, timeline)}
+        new = {path for path, stamp in stamps.items() if stamp is not None and stamp != self._seen.get(path)}
+        if new & {products, stock}:
             known = replace(known, catalogue=load_catalogue(products, stock))
-        if self._changed(self._settings.timeline_path):
-            known = replace(known, population_hours=population_hours(self._settings.timeline_path))
+        if timeline in new:
+            known = replace(known, population_hours=population_hours(timeline))
+        self._seen |= {path: stamp for path, stamp in stamps.items() if stamp is not None}
         return known
 
     def _with_store(self, known: Knowledge) -> Knowledge:
@@ -164,12 +185,11 @@ class Watcher:
             return known if known.store_problem == str(error) else replace(known, store_problem=str(error))
         return replace(known, states=LiveStates(reader, self._runtime.log), store_problem="")
 
-    def _changed(self, path: Path) -> bool:
-        if not path.exists():
-            return False
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes whenever a file is written; None where there is none."""
+    try:
         stat = path.stat()
-        stamp = (stat.st_mtime_ns, stat.st_size)
-        if self._seen.get(path) == stamp:
-            return False
-        self._seen[path] = stamp
-        return True
+    except FileNotFoundError:
+        return None
+    return stat.st_mtime_ns, stat.st_size

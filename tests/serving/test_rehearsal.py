@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from features.checkpoint import Checkpoint
 from features.log import SqliteEventLog
 from features.settings import Settings
 from serving import runtime as runtime_module
@@ -59,18 +58,6 @@ def test_models_that_are_missing_are_passed_over_and_broken_ones_logged(
     rehearse(replace(runtime.knowledge, bundle=broken), runtime.clock, runtime.rules)
     assert asked[6:] != [] and asked[-1][0] == "decide"
     assert "AttributeError" in caplog.text
-
-
-def test_a_stream_that_lags_is_seen(runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lags: list[int] = []
-    monkeypatch.setattr(runtime.metrics, "note_stream", lags.append)
-    monkeypatch.setattr(Watcher, "_champions", lambda *_: runtime.knowledge.bundle)
-    settings = Settings(tmp_path, f"sqlite:///{tmp_path}/events.db", f"sqlite:///{tmp_path}/mlflow.db")
-    Watcher(settings, runtime).refresh()
-    assert lags == []  # no stream ever ran here
-    Checkpoint(settings).write(runtime.log.last_seq() - 4)
-    Watcher(settings, runtime).refresh()
-    assert lags == [4]
 
 
 def test_it_is_not_ready_before_it_is_rehearsed(
