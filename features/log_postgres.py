@@ -84,11 +84,12 @@ class PostgresEventLog:
         self._rules = rules
         try:
             self._parameters: dict[str, Any] = {**_CONNECTING, **conninfo_to_dict(url)}
-        except psycopg.ProgrammingError as error:
+        except psycopg.ProgrammingError:
+            # What the driver says of it can hold the password, and so can its traceback.
             raise SettingsError(
-                f"OMNI_EVENT_LOG is {self._place!r}, which is no PostgreSQL URL: {error}.",
-                repair="Write it as postgresql://user:password@host:5432/database.",
-            ) from error
+                f"OMNI_EVENT_LOG is {self._place!r}, which is no PostgreSQL URL: its user, password or options are not.",
+                repair="Write it as postgresql://user:password@host:5432/database, with %25 for %, %2F for / and so on.",
+            ) from None
         self._local = threading.local()
         self._all: list[psycopg.Connection[Any]] = []
         self._all_lock = threading.Lock()

@@ -64,7 +64,13 @@ def connect(settings: Settings) -> "Redis":
             f"OMNI_REDIS is {settings.redis_place!r}, which is not the address of one server.",
             repair="Write it as host:port, with options after it: host:6379,db=0,ssl=true,password=secret",
         )
-    return Redis(host=places[0][0], port=int(places[0][1]), **{**_PATIENCE, **options})
+    try:
+        return Redis(host=places[0][0], port=int(places[0][1]), **{**_PATIENCE, **options})
+    except TypeError as error:
+        raise SettingsError(
+            f"OMNI_REDIS has an option that Redis' client does not know ({error}).",
+            repair="Write it as host:port, with options after it: host:6379,db=0,ssl=true,password=secret",
+        ) from error
 
 
 def delete_entity(settings: Settings, join_key: str, value: str) -> int:

@@ -396,6 +396,12 @@ def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
     assert "secret" not in str(caught.value)
     with pytest.raises(SettingsError, match="no PostgreSQL URL"):
         open_url("postgresql://host/db?colour=red")
+    for password in ("se%cret", "se cret"):
+        with pytest.raises(
+            SettingsError, match=r"'postgresql://127\.0\.0\.1:1/omni', which is no .* %25 for %"
+        ) as refused:
+            open_url(f"postgresql://ana:{password}@127.0.0.1:1/omni")
+        assert "cret" not in str(refused.value) and refused.value.__suppress_context__
 
 
 def test_a_connection_that_the_server_closed_is_made_anew(new_postgres: Callable[[], str]) -> None:

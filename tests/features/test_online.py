@@ -185,7 +185,7 @@ def test_what_cannot_be_read_is_said(settings):
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("address", ["redis://localhost", "one:1,two:2", "localhost", ""])
+@pytest.mark.parametrize("address", ["redis://localhost", "one:1,two:2", "localhost", "one:1,passwort=x", ""])
 def test_an_address_of_redis_that_cannot_be_used_is_refused(settings, address):
     with pytest.raises(SettingsError, match="host:6379"):
         OnlineReader(replace(settings, online_store="redis", redis_url=address))
