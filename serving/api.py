@@ -16,7 +16,6 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic_core import from_json
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
-from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -32,6 +31,7 @@ from serving.erasure import Eraser
 from serving.openapi import openapi_document
 from serving.problems import ApiError, customer_unknown, to_api_error
 from serving.runtime import Runtime
+from serving.turns import Turns, overloaded
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +42,8 @@ MAX_EVENTS_AT_ONCE: Final = 200
 """A larger batch is checked on another thread, so that other answers need not wait for it."""
 ANSWER_WITHIN_S: Final = 25.0
 """How long a request may take, its body's way here included; BentoML would end it a little later, in words of its own."""
-READERS: Final = 8
-"""Threads that ask servers, where the log or the online store is one."""
 MAX_IN_FLIGHT: Final = 256
 """Requests that one worker holds at a time; more are answered 429."""
-MAX_WAIT_S: Final = 3.0
-"""How long a question may wait for its turn, so that a burst of them ends in 429 and not in answers that come too late."""
-MAX_LET_IN: Final = 64
-"""Rounds of the event loop between two answers."""
-_ROUNDS_TO_BEGIN: Final = 4
-"""From the accepted connection to its handler."""
 CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
 _CUSTOMER_ID: Final[TypeAdapter[str]] = TypeAdapter(schemas.Name)
 
@@ -67,15 +59,12 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
         app.state.runtime = await asyncio.to_thread(open_runtime)
         app.state.committer = GroupCommitter(app.state.runtime.log)
         app.state.worker = ThreadPoolExecutor(1, thread_name_prefix="omni-worker")
-        app.state.readers = ThreadPoolExecutor(READERS, "omni-reader") if app.state.runtime.asks_servers else None
-        app.state.turn = asyncio.Lock()
-        app.state.in_flight = app.state.begun = 0
+        app.state.turns = Turns(asks_servers=app.state.runtime.asks_servers)
         try:
             yield
         finally:
             app.state.worker.shutdown()
-            if app.state.readers is not None:
-                app.state.readers.shutdown(cancel_futures=True)
+            app.state.turns.close()
             await asyncio.to_thread(app.state.committer.close)
             await asyncio.to_thread(app.state.runtime.close)
 
@@ -125,7 +114,7 @@ async def post_events(request: Request, runtime: Runtime) -> Response:
 async def next_products(request: Request, runtime: Runtime) -> Response:
     """The products that a customer buys next; where new ones are explored, in the log before it is answered."""
     wanted = await _parse(request, schemas.NextProductsRequest)
-    answer, event = await _ask(request, lambda: runtime.answers.next_products(wanted))
+    answer, event = await _turns(request).ask(lambda: runtime.answers.next_products(wanted))
     if event is not None:
         await _append(request, events_to_table([event]))
     return _noted(runtime, answer)
@@ -134,19 +123,19 @@ async def next_products(request: Request, runtime: Runtime) -> Response:
 async def churn(request: Request, runtime: Runtime) -> Response:
     """How likely a customer leaves."""
     wanted = await _parse(request, schemas.ChurnRequest)
-    return _noted(runtime, await _ask(request, lambda: runtime.answers.churn(wanted)))
+    return _noted(runtime, await _turns(request).ask(lambda: runtime.answers.churn(wanted)))
 
 
 async def best_channel(request: Request, runtime: Runtime) -> Response:
     """Through which channel a customer answers."""
     wanted = await _parse(request, schemas.BestChannelRequest)
-    return _noted(runtime, await _ask(request, lambda: runtime.answers.best_channel(wanted)))
+    return _noted(runtime, await _turns(request).ask(lambda: runtime.answers.best_channel(wanted)))
 
 
 async def decide(request: Request, runtime: Runtime) -> Response:
     """One decision, in the log before it is answered."""
     wanted = await _parse(request, schemas.DecideRequest)
-    decision = await _ask(request, lambda: runtime.answers.decide(wanted))
+    decision = await _turns(request).ask(lambda: runtime.answers.decide(wanted))
     await _append(request, events_to_table([decision.event]))
     runtime.metrics.decisions.labels(decision.answer.arm).inc()
     return _noted(runtime, decision.answer)
@@ -159,7 +148,7 @@ async def get_customer(request: Request, runtime: Runtime) -> Response:
     if wanted not in ("true", "false", "1", "0"):
         raise ApiError(422, "invalid_request", "signals must be true or false.", [{"field": "signals"}])
     with_signals = wanted in ("true", "1")
-    return _noted(runtime, await _ask(request, lambda: runtime.answers.profile(name, with_signals)))
+    return _noted(runtime, await _turns(request).ask(lambda: runtime.answers.profile(name, with_signals)))
 
 
 async def delete_customer(request: Request, runtime: Runtime) -> Response:
@@ -225,12 +214,11 @@ def _guard(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     async def guarded(request: Request) -> Response:
         state = request.app.state
         started = time.perf_counter()
-        state.in_flight += 1
-        state.begun += 1
+        state.turns.begin()
         try:
             response = await _try(handler, request)
         finally:
-            state.in_flight -= 1
+            state.turns.end()
         found: Runtime = state.runtime
         route = _route(request)
         found.metrics.latency.labels(route).observe(time.perf_counter() - started)
@@ -241,8 +229,8 @@ def _guard(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
 
 
 async def _try(handler: Handler, request: Request) -> Response:
-    if request.app.state.in_flight > MAX_IN_FLIGHT:
-        return _error(_overloaded())
+    if _turns(request).in_flight > MAX_IN_FLIGHT:
+        return _error(overloaded())
     if request.method not in ("GET", "HEAD") and _is_from_another_site(request):
         return _error(ApiError(403, "cross_site", "A page of another site may not ask this: ask from a server."))
     limit = asyncio.timeout(ANSWER_WITHIN_S)
@@ -268,10 +256,6 @@ def _is_from_another_site(request: Request) -> bool:
         return site not in ("same-origin", "none")
     origin = request.headers.get("origin")
     return origin is not None and origin.partition("://")[2] != request.headers.get("host")
-
-
-def _overloaded() -> ApiError:
-    return ApiError(429, "overloaded", "Too many requests at once: try again in a moment.")
 
 
 def _too_slow() -> ApiError:
@@ -356,40 +340,9 @@ async def _append(request: Request, table: pa.Table) -> AppendResult:
 T = TypeVar("T")
 
 
-async def _ask(request: Request, question: Callable[[], T]) -> T:
-    """Answer a question: at once where it reads this machine's files; where it waits for a server, on another thread.
-
-    A server that hangs then holds up who asks it, and not whoever else asks whether the service is alive. Whoever has
-    waited for their turn too long is sent away: by then the answer would come too late, and hold up those behind them.
-    """
-    deadline = time.monotonic() + MAX_WAIT_S
-
-    def answer_in_time() -> T:
-        if time.monotonic() > deadline:
-            raise _overloaded()
-        return question()
-
-    readers: ThreadPoolExecutor | None = request.app.state.readers
-    if readers is not None:
-        return await asyncio.get_running_loop().run_in_executor(readers, answer_in_time)
-    async with request.app.state.turn:
-        await _let_in(request.app.state)
-        return answer_in_time()
-
-
-async def _let_in(state: State) -> None:
-    """Let those in who are at the door, to wait in line, to be sent away or to hear that we are alive.
-
-    Each round of the event loop lets one connection in. Were there an answer to every round, they would queue outside,
-    where nobody counts them.
-    """
-    quiet = 0
-    for _ in range(MAX_LET_IN):
-        begun = state.begun
-        await asyncio.sleep(0)
-        quiet = quiet + 1 if state.begun == begun else 0
-        if quiet == _ROUNDS_TO_BEGIN or state.in_flight == 1:
-            return
+def _turns(request: Request) -> Turns:
+    found: Turns = request.app.state.turns
+    return found
 
 
 async def _in_background(request: Request, work: Callable[[], T]) -> T:

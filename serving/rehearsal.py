@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from features.clock import Clock
-from features.errors import MissingError
+from features.errors import MissingError, StoreError
 from features.events import Event, events_to_table
 from features.live import LiveStates
 from features.log import SqliteEventLog
@@ -53,7 +53,7 @@ def rehearse(knowledge: Knowledge, clock: Clock, rules: Rules) -> None:
                     _ask(ask)
             finally:
                 log.close()
-    except OSError as error:
+    except (OSError, StoreError) as error:
         logger.warning("The first answers will be slow: there is no place to rehearse them (%s)", error)
 
 

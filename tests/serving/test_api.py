@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving import api
+from serving import api, turns
 from serving.answers import Answers, Knowledge
 from serving.models import Bundle
 from serving.runtime import Runtime
@@ -526,7 +526,7 @@ def test_pages_of_other_sites_send_nothing(runtime: Runtime, headers: dict[str, 
 def test_a_burst_is_refused_in_time_and_the_service_stays_alive(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "MAX_WAIT_S", 0.1)
+    monkeypatch.setattr(turns, "MAX_WAIT_S", 0.1)
     churn = Answers.churn
     monkeypatch.setattr(Answers, "churn", lambda *args: time.sleep(0.02) or churn(*args))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from features.errors import StoreError
 from features.log import SqliteEventLog
 from features.settings import Settings
 from serving import runtime as runtime_module
@@ -58,6 +59,17 @@ def test_models_that_are_missing_are_passed_over_and_broken_ones_logged(
     rehearse(replace(runtime.knowledge, bundle=broken), runtime.clock, runtime.rules)
     assert asked[6:] != [] and asked[-1][0] == "decide"
     assert "AttributeError" in caplog.text
+
+
+def test_without_a_place_to_rehearse_it_goes_on(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("The event log cannot be used: database or disk is full.")
+
+    monkeypatch.setattr("serving.rehearsal.SqliteEventLog", full)
+    rehearse(runtime.knowledge, runtime.clock, runtime.rules)
+    assert "first answers will be slow" in caplog.text
 
 
 def test_it_is_not_ready_before_it_is_rehearsed(
