@@ -220,6 +220,8 @@ def _guard(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         finally:
             state.turns.end()
         found: Runtime = state.runtime
+        if found.draining():  # so that nobody sends the next question into a connection that is about to end
+            response.headers["Connection"] = "close"
         route = _route(request)
         found.metrics.latency.labels(route).observe(time.perf_counter() - started)
         found.metrics.requests.labels(route, request.method, str(response.status_code)).inc()

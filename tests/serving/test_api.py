@@ -326,7 +326,10 @@ def test_without_the_online_store_it_is_not_ready(client: Any, runtime: Runtime)
 
 
 def test_a_service_that_stops_says_so(client: Any, runtime: Runtime) -> None:
+    assert "connection" not in client.post("/v1/churn", ADA).headers
     runtime.draining = lambda: True
+    last = client.post("/v1/churn", ADA)
+    assert (last.status_code, last.headers["connection"]) == (200, "close")
     assert client.get("/readyz").json()["error"]["details"] == [{"reason": "The service is stopping."}]
 
 
