@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from features.event_values import MAX_NUMBER
 from features.vocabulary import CHANNEL_CODES, CUSTOMER_KINDS, Columns, EventKind
 
 BITS_PER_ANSWER: Final = 2
@@ -43,8 +44,8 @@ def read_detail(kind: str, properties: Mapping[str, Any] | None) -> float | str:
         return _read_profile(properties)
     if kind == EventKind.FEEDBACK and properties.get("rating") is not None:
         rating = properties["rating"]
-        if isinstance(rating, bool) or not isinstance(rating, int | float) or not math.isfinite(rating):
-            return 'holds a rating that is no number: write it like {"rating": 4}.'
+        if isinstance(rating, bool) or not isinstance(rating, int | float) or not abs(rating) <= MAX_NUMBER:
+            return 'holds a rating that is no number, or too large: write it like {"rating": 4}.'
         return float(rating)
     return math.nan
 
@@ -103,7 +104,7 @@ def _read_profile(properties: Mapping[str, Any]) -> float | str:
         packed |= (YES if profiling else NO) << PROFILING_SHIFT
     if "preferred_channel" in properties:
         preferred = properties["preferred_channel"]
-        if preferred is not None and preferred not in CHANNEL_CODES:
+        if preferred is not None and (not isinstance(preferred, str) or preferred not in CHANNEL_CODES):
             return f"holds a preferred_channel that is none: use null or {', '.join(CHANNEL_CODES)}."
         packed |= (NO_PREFERENCE if preferred is None else CHANNEL_CODES[preferred] + 1) << PREFERENCE_SHIFT
     return float(packed) if packed else math.nan

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, assert_never
 
 from features.details import TELLING_KINDS, read_detail
-from features.event_values import MAX_TEXT_LENGTH, VALUE_CHECKS
+from features.event_values import VALUE_CHECKS, printable
 from features.vocabulary import Columns, EventKind
 
 TEXT_COLUMNS: Final[tuple[str, ...]] = (
@@ -113,7 +113,7 @@ def find_problem(fields: Mapping[str, Any], now: datetime | None = None) -> Prob
     """
     for name in fields:
         if name not in VALUE_CHECKS:
-            return Problem(str(name)[:MAX_TEXT_LENGTH], "is not a field of an event: move it into properties.")
+            return Problem(printable(str(name)), "is not a field of an event: move it into properties.")
     for name, check in VALUE_CHECKS.items():
         value = fields.get(name)
         if value is None and name not in REQUIRED_COLUMNS:

@@ -20,6 +20,7 @@ from features.event_values import (
     LATEST,
     MAX_AHEAD,
     MAX_IDENTIFIERS,
+    MAX_NUMBER,
     MAX_TEXT_LENGTH,
     UNCLEAN_TEXT,
     parse_properties,
@@ -42,8 +43,8 @@ def suspects(events: pa.Table, now: datetime | None = None) -> NDArray[np.int64]
     bad_identifiers, has_identifiers = _check_identifiers(events.column(Columns.IDENTIFIERS))
     bad |= bad_identifiers
     bad |= _is_null(events, Columns.CUSTOMER_ID) & ~has_identifiers
-    bad |= _not_finite(events.column(Columns.QUANTITY)) | _negative(events.column(Columns.QUANTITY))
-    bad |= _not_finite(events.column(Columns.VALUE))
+    bad |= _not_usable(events.column(Columns.QUANTITY)) | _negative(events.column(Columns.QUANTITY))
+    bad |= _not_usable(events.column(Columns.VALUE))
     bad |= _bad_currency(events.column(Columns.CURRENCY))
     bad |= _bad_properties(events.column(Columns.PROPERTIES))
     bad |= _bad_for_kind(events, has_identifiers)
@@ -98,8 +99,9 @@ def _not_in(column: pa.ChunkedArray, words: list[str]) -> Mask:
     return ~_mask(pc.is_in(column, value_set=pa.array(words)))
 
 
-def _not_finite(column: pa.ChunkedArray) -> Mask:
-    return _mask(pc.invert(pc.is_finite(column)))
+def _not_usable(column: pa.ChunkedArray) -> Mask:
+    """Numbers that are not finite or too large."""
+    return _mask(pc.invert(pc.less_equal(pc.abs(column), MAX_NUMBER)))
 
 
 def _negative(column: pa.ChunkedArray) -> Mask:

@@ -13,6 +13,8 @@ MAX_TEXT_LENGTH: Final = 256
 """Longest id, in characters."""
 MAX_PROPERTIES_BYTES: Final = 8 * 1024
 """Longest `properties`, as UTF-8 bytes of its JSON text."""
+MAX_NUMBER: Final = 1e15
+"""Largest amount of money or units, and most negative: what is beyond is a wrong unit, and would drown every sum it enters."""
 MAX_IDENTIFIERS: Final = 16
 """Most identifiers on one event."""
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -93,6 +95,11 @@ def shorten(value: object, limit: int = 60) -> str:
         return repr(value if len(value) <= limit else value[: limit - 1] + "…")
     text = str(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """The start of a text as an answer can carry it: what is half a surrogate pair, and so no character, reads "?"."""
+    return text[:MAX_TEXT_LENGTH].encode("utf-8", "replace").decode()
 
 
 def _check_text(value: object, now: datetime | None = None) -> str | None:
@@ -186,7 +193,9 @@ def _check_number(value: object, now: datetime | None) -> str | None:
         finite = math.isfinite(value)
     except OverflowError:
         finite = False
-    return None if finite else "is not a finite number: leave it out where it is unknown."
+    if not finite:
+        return "is not a finite number: leave it out where it is unknown."
+    return f"is {value}, beyond {MAX_NUMBER:.0e}: check its unit." if abs(value) > MAX_NUMBER else None
 
 
 def _check_currency(value: object, now: datetime | None) -> str | None:

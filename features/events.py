@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from features.errors import InputError
 from features.event_rules import EVENT_COLUMNS, REQUIRED_COLUMNS, Problem, find_problem
 from features.event_screen import suspects
-from features.event_values import LATEST, MAX_TEXT_LENGTH, JsonText, dump_properties, parse_moment
+from features.event_values import LATEST, MAX_TEXT_LENGTH, JsonText, dump_properties, parse_moment, printable
 from features.vocabulary import Channel, Columns, EventKind
 
 _TEXT = pa.string()
@@ -145,7 +145,7 @@ def _sort_out(items: Sequence[Mapping[str, Any]], now: datetime) -> tuple[list[M
             good.append(fields)
             continue
         event_id = item.get(Columns.EVENT_ID)
-        rejections.append(Rejection(index, *problem, event_id if isinstance(event_id, str) else None))
+        rejections.append(Rejection(index, *problem, printable(event_id) if isinstance(event_id, str) else None))
     return good, rejections
 
 

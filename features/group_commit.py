@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol
 
 import pyarrow as pa
 
-from features.errors import StoreError
+from features.errors import OmniError, StoreError
 from features.log import AppendResult
 
 logger = logging.getLogger(__name__)
@@ -94,6 +94,9 @@ class GroupCommitter:
             return
         try:
             results = self._log.append_many([one.table for one in group])
+        except OmniError as error:
+            logger.warning("A group of %d appends failed: %s", len(group), error)
+            results = [error] * len(group)
         except Exception as error:  # whatever it was, those who wait must hear of it
             logger.exception("A group of %d appends failed", len(group))
             results = [error] * len(group)

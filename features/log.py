@@ -40,6 +40,21 @@ BUSY_TIMEOUT_S: Final = 60.0
 """How long a writer waits for another one before it gives up."""
 _CACHE_KIB: Final = 131_072
 _NO_SEQ: Final = 2**62
+_PRIMARY_CODE: Final = 0xFF
+"""The bits of SQLite's error codes that tell the kind; the others tell it in detail."""
+_WRITABLE: Final = "Check that the file and its folder can be written to."
+_RESTORE: Final = "Stop everything that uses it and restore a backup, or ingest the sources into a new one."
+_REPAIRS: Final = {
+    sqlite3.SQLITE_BUSY: "Let the other process that writes to it (an ingest, a service) finish, then try again.",
+    sqlite3.SQLITE_FULL: "Make room on the disk that it lies on: nothing of what was refused is kept, send it again then.",
+    sqlite3.SQLITE_READONLY: _WRITABLE,
+    sqlite3.SQLITE_CANTOPEN: _WRITABLE,
+    sqlite3.SQLITE_PERM: _WRITABLE,
+    sqlite3.SQLITE_IOERR: "Look at the disk that it lies on, and at the system's own log.",
+    sqlite3.SQLITE_CORRUPT: _RESTORE,
+    sqlite3.SQLITE_NOTADB: _RESTORE,
+}
+"""What to do about each kind of error that is not the caller's mistake."""
 
 
 @dataclass(frozen=True)
@@ -160,10 +175,8 @@ class SqliteEventLog:
                     connection.execute(statement.format(bytes="BLOB"))
                 log_sql.put_meta(connection, log_sql.LAYOUT, log_sql.CURRENT_LAYOUT)
                 rules.check_key(connection, str(path))
-        except (OSError, sqlite3.OperationalError) as error:
-            raise StoreError(
-                f"The event log {path} cannot be opened: {error}.", repair="Check that the folder can be written to."
-            ) from error
+        except OSError as error:
+            raise StoreError(f"The event log {path} cannot be opened: {error}.", repair=_WRITABLE) from error
 
     def append(self, table: pa.Table) -> AppendResult:
         table = self._rules.identifiers.kept_table(table)
@@ -225,13 +238,16 @@ class SqliteEventLog:
         return rows_to_table(rows)
 
     def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
-        return self.identity().find(customer_id, identifiers)
+        with self._in_words():
+            return self.identity().find(customer_id, identifiers)
 
     def regrouped_seq(self, customer_id: str) -> int:
-        return self.identity().regrouped_seq(customer_id)
+        with self._in_words():
+            return self.identity().regrouped_seq(customer_id)
 
     def regrouped_since(self, seq: int) -> dict[str, int]:
-        return self.identity().regrouped_since(seq)
+        with self._in_words():
+            return self.identity().regrouped_since(seq)
 
     def identity(self) -> IdentityBook:
         return self._rules.book(self._connection())
@@ -257,7 +273,8 @@ class SqliteEventLog:
             self._all.clear()
 
     def _query(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        return self._connection().execute(query, parameters).fetchall()
+        with self._in_words():
+            return self._connection().execute(query, parameters).fetchall()
 
     def _connection(self) -> sqlite3.Connection:
         """This thread's own connection."""
@@ -281,19 +298,14 @@ class SqliteEventLog:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One write transaction, or within one a part of it: all of it, or after an error nothing."""
-        connection = self._connection()
+        with self._in_words():
+            connection = self._connection()
         if getattr(self._local, "is_writing", False):
-            with _savepoint(connection):
+            with self._in_words(), _savepoint(connection):
                 yield connection
             return
-        with self._write_lock:  # threads queue here; other processes wait in SQLite's busy handler
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                raise StoreError(
-                    f"The event log {self._path} has been busy for {BUSY_TIMEOUT_S:.0f} s: {error}.",
-                    repair="Let the other process that writes to it (an ingest, a service) finish, then try again.",
-                ) from error
+        with self._write_lock, self._in_words():  # threads queue here; other processes wait in SQLite's busy handler
+            connection.execute("BEGIN IMMEDIATE")
             self._local.is_writing = True
             try:
                 yield connection
@@ -304,6 +316,23 @@ class SqliteEventLog:
                 raise
             finally:
                 self._local.is_writing = False
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """Turn what SQLite says of the file, the disk and other writers into our errors."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorcode", None)  # none where the mistake is the caller's
+            if code is None or code & _PRIMARY_CODE not in _REPAIRS:
+                raise
+            if code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY:
+                said = f"has been busy for {BUSY_TIMEOUT_S:.0f} s"
+            else:
+                said = "cannot be used"
+            raise StoreError(
+                f"The event log {self._path} {said}: {error}.", repair=_REPAIRS[code & _PRIMARY_CODE]
+            ) from error
 
 
 @contextmanager

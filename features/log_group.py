@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
+from features.errors import StoreError
+
 if TYPE_CHECKING:
     from features.log import AppendResult
 
@@ -66,5 +68,7 @@ def _append_as_one(
 def _append_one(log: Appends, table: pa.Table) -> "AppendResult | Exception":
     try:
         return log.append(table)
+    except StoreError:  # the disk or the server, not this table: SQLite may have ended the whole transaction
+        raise
     except Exception as error:  # noqa: BLE001 - it is the answer to this table alone
         return error

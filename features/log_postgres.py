@@ -33,7 +33,14 @@ WRITER_LOCK: Final = 0x6F6D6E69
 """Number of the advisory lock that the one writer holds."""
 BULK_MIN_ROWS: Final = 2_000
 """Appends of at least this many rows go through COPY."""
-_CONNECT_TIMEOUT_S: Final = 10
+_CONNECTING: Final = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""A server that the network no longer reaches is known as such within half a minute; the URL's own options win."""
 
 # COLLATE "C": texts are told apart and ordered by their bytes, as everywhere else, whatever the database's language is
 _CREATE: Final = (
@@ -76,12 +83,13 @@ class PostgresEventLog:
         self._place = without_password(url)
         self._rules = rules
         try:
-            self._parameters: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_S, **conninfo_to_dict(url)}
-        except psycopg.ProgrammingError as error:
+            self._parameters: dict[str, Any] = {**_CONNECTING, **conninfo_to_dict(url)}
+        except psycopg.ProgrammingError:
+            # What the driver says of it can hold the password, and so can its traceback.
             raise SettingsError(
-                f"OMNI_EVENT_LOG is {self._place!r}, which is no PostgreSQL URL: {error}.",
-                repair="Write it as postgresql://user:password@host:5432/database.",
-            ) from error
+                f"OMNI_EVENT_LOG is {self._place!r}, which is no PostgreSQL URL: its user, password or options are not.",
+                repair="Write it as postgresql://user:password@host:5432/database, with %25 for %, %2F for / and so on.",
+            ) from None
         self._local = threading.local()
         self._all: list[psycopg.Connection[Any]] = []
         self._all_lock = threading.Lock()

@@ -5,8 +5,10 @@ tested equal to `get_online_features`. What Feast leaves to the caller is done h
 ttl does not exist, and the two views of a customer always belong together.
 """
 
+import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -21,8 +23,11 @@ from features.online_source import StoredRow, open_source
 from features.settings import Settings
 from features.state_batch import StateBatch
 from features.state_rows import decode_one
+from features.value_codec import UnreadableError
 from features.views import CUSTOMER_PRODUCTS, CUSTOMER_STATE, CUSTOMER_VIEWS, PRODUCT_STATE
 from features.vocabulary import Columns
+
+logger = logging.getLogger(__name__)
 
 _TORN_READS: Final = 20
 """How often a customer between the writes of their two rows is read again, a millisecond apart."""
@@ -72,7 +77,11 @@ class OnlineReader:
         for attempt in range(_TORN_READS):
             if attempt:
                 time.sleep(0.001)
-            state_row, products_row = self._read_rows(customer_id, products)
+            try:
+                state_row, products_row = self._read_rows(customer_id, products)
+            except UnreadableError as error:  # of one customer: the stream writes a new row at their next event
+                logger.warning("A customer is folded from the log instead: %s", error)
+                return None
             if state_row is None:
                 return None
             # Both rows are written with the same seq, the products first, in two transactions.
@@ -87,7 +96,14 @@ class OnlineReader:
 
     def last_seqs(self, customer_ids: Sequence[str]) -> dict[str, int]:
         """The newest folded log row of those customers who have a state."""
-        return self._source.read_field(CUSTOMER_STATE, "last_seq", customer_ids)
+        try:
+            return self._source.read_field(CUSTOMER_STATE, "last_seq", customer_ids)
+        except UnreadableError:
+            found: dict[str, int] = {}
+            for customer_id in customer_ids:  # whose row is damaged has no state, and nobody else is held up by that
+                with suppress(UnreadableError):
+                    found |= self._source.read_field(CUSTOMER_STATE, "last_seq", [customer_id])
+            return found
 
     def read_products(self) -> ProductTable:
         """The newest state of every product that the view's ttl lets count."""

@@ -24,7 +24,10 @@ from features.views import ONLINE_KEY_TTL, PROJECT, View
 
 try:
     from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.exceptions import ConnectionError as RedisConnectionError
     from redis.exceptions import RedisError
+    from redis.retry import Retry
 except ImportError as error:
     raise SettingsError(
         "OMNI_ONLINE_STORE is 'redis', and its client is not installed.",
@@ -34,6 +37,12 @@ except ImportError as error:
 _READ_KEYS: Final = 1_000
 """Entities that are asked for in one go."""
 _PROJECT: Final = PROJECT.encode()
+_PATIENCE: Final[dict[str, Any]] = {
+    "socket_timeout": 2.0,
+    "socket_connect_timeout": 2.0,
+    "retry": Retry(NoBackoff(), 1, (RedisConnectionError,)),
+}
+"""A server that does not answer must be known as such before whoever asks gives up; one that was restarted is asked again."""
 
 
 def online_key(join_key: str, value: str) -> bytes:
@@ -55,7 +64,13 @@ def connect(settings: Settings) -> "Redis":
             f"OMNI_REDIS is {settings.redis_place!r}, which is not the address of one server.",
             repair="Write it as host:port, with options after it: host:6379,db=0,ssl=true,password=secret",
         )
-    return Redis(host=places[0][0], port=int(places[0][1]), **options)
+    try:
+        return Redis(host=places[0][0], port=int(places[0][1]), **{**_PATIENCE, **options})
+    except TypeError as error:
+        raise SettingsError(
+            f"OMNI_REDIS has an option that Redis' client does not know ({error}).",
+            repair="Write it as host:port, with options after it: host:6379,db=0,ssl=true,password=secret",
+        ) from error
 
 
 def delete_entity(settings: Settings, join_key: str, value: str) -> int:

@@ -145,7 +145,7 @@ class Settings:
 
 def without_password(url: str) -> str:
     """`url` without user, password and options."""
-    return re.sub(r"://[^/]*@", "://", url.partition("?")[0])
+    return re.sub(r"://.*@", "://", url).partition("?")[0]  # up to the last @: a password may hold any character
 
 
 def _read_file(file: Path) -> dict[str, str]:

@@ -70,16 +70,32 @@ def decode_varints(message: bytes) -> dict[int, int]:
     return fields
 
 
+class UnreadableError(StoreError):
+    """A value in the online store is damaged, or was written by another version."""
+
+
 def decode_value(message: bytes, dtype: str) -> Any:
-    """One `Value` as int, float, str or a writable array; None for a null. Raises StoreError for another type."""
+    """One `Value` as int, float, str or a writable array; None for a null.
+
+    Raises UnreadableError for another type, and for bytes that are no value at all.
+    """
     if not message:
         return None
     tag = _TAGS[dtype]
     if not message.startswith(tag):
-        raise StoreError(
+        raise UnreadableError(
             f"The online store holds a value of another type than {dtype}.", repair="Run `omni features build --force`."
         )
-    start = len(tag)
+    try:
+        return _decode(message, dtype, len(tag))
+    except (IndexError, ValueError, struct.error) as error:
+        raise UnreadableError(
+            f"The online store holds a damaged value of type {dtype}.", repair="Run `omni features build --force`."
+        ) from error
+
+
+def _decode(message: bytes, dtype: str, start: int) -> Any:
+    """What follows a value's tag."""
     if dtype in _LISTS:
         # A list is a message of its own, whose only field (1) holds all numbers packed, up to the end.
         start = _after_varint(message, start)

@@ -22,7 +22,7 @@ from serving.contacts import allowed_values, best_arm_reasons, check_arms, conta
 from serving.decider import Decider, Decision
 from serving.models import Bundle
 from serving.policy import choice_chances
-from serving.problems import customer_unknown
+from serving.problems import ApiError, customer_unknown
 from serving.profile import build_profile
 from serving.ranking import rank_products
 from serving.rules import DAY_S, Rules, not_personal
@@ -159,10 +159,16 @@ class Answers:
         """Keep decisions in the log; one that is there already stays as it was."""
         self.log.append(events_to_table(events))
 
-    def profile(self, customer_id: str, with_signals: bool) -> ProfileAnswer:
-        """One customer over all channels."""
+    def profile(self, name: str, with_signals: bool) -> ProfileAnswer:
+        """One customer over all channels, named by id or by an identifier like email:ada@example.org."""
         known = self.knowledge()
-        live = self._find(CustomerRef(customer_id=customer_id), known)
+        try:
+            live = self._find(CustomerRef(customer_id=name), known)
+        except ApiError:
+            id_type, _, value = name.partition(":")
+            if not id_type or not value:
+                raise
+            live = self._find(CustomerRef(identifiers={id_type: value}), known)
         as_of_s = self._as_of_s(live)
         return build_profile(live, as_of_s, known.catalogue, with_signals)
 

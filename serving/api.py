@@ -1,6 +1,7 @@
 """HTTP requests in, JSON answers out: the routes of the service as a Starlette app, with one shape for every error."""
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,6 +22,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from features.errors import OmniError
+from features.event_values import printable
 from features.events import Rejection, events_to_table, parse_table
 from features.group_commit import GroupCommitter
 from features.log import AppendResult
@@ -29,6 +31,7 @@ from serving.erasure import Eraser
 from serving.openapi import openapi_document
 from serving.problems import ApiError, customer_unknown, to_api_error
 from serving.runtime import Runtime
+from serving.turns import Turns, overloaded
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +40,10 @@ MAX_EVENTS_BODY_BYTES: Final = 8 * 1024 * 1024
 MAX_EVENTS: Final = 10_000
 MAX_EVENTS_AT_ONCE: Final = 200
 """A larger batch is checked on another thread, so that other answers need not wait for it."""
+ANSWER_WITHIN_S: Final = 25.0
+"""How long a request may take, its body's way here included; BentoML would end it a little later, in words of its own."""
 MAX_IN_FLIGHT: Final = 256
-"""Requests that one worker holds at a time; more are answered 429, so that waiting stays short."""
+"""Requests that one worker holds at a time; more are answered 429."""
 CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
 _CUSTOMER_ID: Final[TypeAdapter[str]] = TypeAdapter(schemas.Name)
 
@@ -54,11 +59,12 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
         app.state.runtime = await asyncio.to_thread(open_runtime)
         app.state.committer = GroupCommitter(app.state.runtime.log)
         app.state.worker = ThreadPoolExecutor(1, thread_name_prefix="omni-worker")
-        app.state.in_flight = 0
+        app.state.turns = Turns(asks_servers=app.state.runtime.asks_servers)
         try:
             yield
         finally:
             app.state.worker.shutdown()
+            app.state.turns.close()
             await asyncio.to_thread(app.state.committer.close)
             await asyncio.to_thread(app.state.runtime.close)
 
@@ -107,7 +113,8 @@ async def post_events(request: Request, runtime: Runtime) -> Response:
 
 async def next_products(request: Request, runtime: Runtime) -> Response:
     """The products that a customer buys next; where new ones are explored, in the log before it is answered."""
-    answer, event = runtime.answers.next_products(await _parse(request, schemas.NextProductsRequest))
+    wanted = await _parse(request, schemas.NextProductsRequest)
+    answer, event = await _turns(request).ask(lambda: runtime.answers.next_products(wanted))
     if event is not None:
         await _append(request, events_to_table([event]))
     return _noted(runtime, answer)
@@ -115,18 +122,20 @@ async def next_products(request: Request, runtime: Runtime) -> Response:
 
 async def churn(request: Request, runtime: Runtime) -> Response:
     """How likely a customer leaves."""
-    return _noted(runtime, runtime.answers.churn(await _parse(request, schemas.ChurnRequest)))
+    wanted = await _parse(request, schemas.ChurnRequest)
+    return _noted(runtime, await _turns(request).ask(lambda: runtime.answers.churn(wanted)))
 
 
 async def best_channel(request: Request, runtime: Runtime) -> Response:
     """Through which channel a customer answers."""
-    return _noted(runtime, runtime.answers.best_channel(await _parse(request, schemas.BestChannelRequest)))
+    wanted = await _parse(request, schemas.BestChannelRequest)
+    return _noted(runtime, await _turns(request).ask(lambda: runtime.answers.best_channel(wanted)))
 
 
 async def decide(request: Request, runtime: Runtime) -> Response:
     """One decision, in the log before it is answered."""
     wanted = await _parse(request, schemas.DecideRequest)
-    decision = runtime.answers.decide(wanted)
+    decision = await _turns(request).ask(lambda: runtime.answers.decide(wanted))
     await _append(request, events_to_table([decision.event]))
     runtime.metrics.decisions.labels(decision.answer.arm).inc()
     return _noted(runtime, decision.answer)
@@ -134,16 +143,17 @@ async def decide(request: Request, runtime: Runtime) -> Response:
 
 async def get_customer(request: Request, runtime: Runtime) -> Response:
     """One customer over all channels."""
-    customer_id = _CUSTOMER_ID.validate_python(request.path_params["customer_id"])
+    name = _customer(request)
     wanted = request.query_params.get("signals", "false").lower()
     if wanted not in ("true", "false", "1", "0"):
         raise ApiError(422, "invalid_request", "signals must be true or false.", [{"field": "signals"}])
-    return _noted(runtime, runtime.answers.profile(customer_id, wanted in ("true", "1")))
+    with_signals = wanted in ("true", "1")
+    return _noted(runtime, await _turns(request).ask(lambda: runtime.answers.profile(name, with_signals)))
 
 
 async def delete_customer(request: Request, runtime: Runtime) -> Response:
     """Erase a customer: from the log and the online store before this answers, from the files right after it."""
-    name = _CUSTOMER_ID.validate_python(request.path_params["customer_id"])
+    name = _customer(request)
     eraser = runtime.eraser
     if eraser is None:
         raise ApiError(503, "not_ready", "This service was started without the means to erase.")
@@ -156,6 +166,11 @@ async def delete_customer(request: Request, runtime: Runtime) -> Response:
     response = _answer(answer, status=202)
     response.background = BackgroundTask(_finish_erasures, eraser)
     return response
+
+
+def _customer(request: Request) -> str:
+    """Whom the path names; the router's own parameter would leave out a line break at its end."""
+    return _CUSTOMER_ID.validate_python(request.scope["path"].partition("/v1/customers/")[2])
 
 
 async def get_models(request: Request, runtime: Runtime) -> Response:
@@ -199,13 +214,15 @@ def _guard(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     async def guarded(request: Request) -> Response:
         state = request.app.state
         started = time.perf_counter()
-        state.in_flight += 1
+        state.turns.begin()
         try:
             response = await _try(handler, request)
         finally:
-            state.in_flight -= 1
+            state.turns.end()
         found: Runtime = state.runtime
-        route = request.scope["route"].path.replace(":path}", "}")
+        if found.draining():  # so that nobody sends the next question into a connection that is about to end
+            response.headers["Connection"] = "close"
+        route = _route(request)
         found.metrics.latency.labels(route).observe(time.perf_counter() - started)
         found.metrics.requests.labels(route, request.method, str(response.status_code)).inc()
         return response
@@ -214,16 +231,46 @@ def _guard(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
 
 
 async def _try(handler: Handler, request: Request) -> Response:
-    if request.app.state.in_flight > MAX_IN_FLIGHT:
-        return _error(ApiError(429, "overloaded", "Too many requests at once: try again in a moment."))
+    if _turns(request).in_flight > MAX_IN_FLIGHT:
+        return _error(overloaded())
+    if request.method not in ("GET", "HEAD") and _is_from_another_site(request):
+        return _error(ApiError(403, "cross_site", "A page of another site may not ask this: ask from a server."))
+    limit = asyncio.timeout(ANSWER_WITHIN_S)
     try:
-        return await handler(request, request.app.state.runtime)
+        async with limit:
+            return await handler(request, request.app.state.runtime)
     except Exception as error:  # every error is answered in the one shape; what is our own fault is logged
-        told = to_api_error(error)
+        told = _too_slow() if limit.expired() else to_api_error(error)
         if told is None:
-            logger.exception("%s %s failed", request.method, request.url.path)
+            logger.exception("%s %s failed", request.method, _route(request))  # a path can hold an e-mail address
             told = ApiError(500, "internal", "This is a defect of the service; the log of the service holds its cause.")
         return _error(told)
+
+
+def _is_from_another_site(request: Request) -> bool:
+    """Whether a browser says so; whoever is no browser says nothing.
+
+    A browser on the machine of whoever serves reaches this service, and so do the pages of strangers in it: they cannot
+    read the answers, but they could send events. See https://developer.mozilla.org/docs/Web/HTTP/Headers/Sec-Fetch-Site.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != request.headers.get("host")
+
+
+def _too_slow() -> ApiError:
+    return ApiError(
+        504,
+        "timeout",
+        f"This was not done within {ANSWER_WITHIN_S:.0f} s. Ask again: an event that is kept meanwhile counts only once.",
+    )
+
+
+def _route(request: Request) -> str:
+    """The path as the contract writes it, without what a caller put in."""
+    return str(request.scope["route"].path).replace(":path}", "}")
 
 
 async def _parse(request: Request, model: type[RequestT]) -> RequestT:
@@ -249,11 +296,11 @@ async def _body(request: Request, limit: int) -> bytes:
 def _event_items(body: bytes) -> list[Any]:
     """The events of a body: {"events": [...]}, a bare list, or one event."""
     try:
-        found = from_json(body, allow_inf_nan=False)
+        found = _lenient_json(body)
     except (ValueError, RecursionError) as error:
         raise ApiError(400, "invalid_json", f"The body is not JSON: {error}.") from error
     if isinstance(found, dict) and "kind" not in found:
-        extra = [{"field": name, "reason": "is not expected here"} for name in found if name != "events"]
+        extra = [{"field": printable(name), "reason": "is not expected here"} for name in found if name != "events"]
         if "events" not in found or extra:
             raise ApiError(422, "invalid_request", 'Send {"events": [...]}, a list of events, or one event.', extra)
         found = found["events"]
@@ -263,6 +310,19 @@ def _event_items(body: bytes) -> list[Any]:
     if len(items) > MAX_EVENTS:
         raise ApiError(413, "too_many_events", f"A batch holds at most {MAX_EVENTS} events: send it in parts.")
     return items
+
+
+def _lenient_json(body: bytes) -> Any:
+    """The value in `body`; NaN, Infinity and half surrogate pairs are let in, for the rules of events to refuse one by one.
+
+    Common writers of JSON let them out, and one such event must not cost the batch that it came with.
+    """
+    try:
+        return from_json(body, allow_inf_nan=True)
+    except ValueError:
+        if b"\\ud" not in body.lower():
+            raise
+        return json.loads(body)
 
 
 async def _sort_out(request: Request, items: list[Any], runtime: Runtime) -> tuple[pa.Table, list[Rejection]]:
@@ -280,6 +340,11 @@ async def _append(request: Request, table: pa.Table) -> AppendResult:
 
 
 T = TypeVar("T")
+
+
+def _turns(request: Request) -> Turns:
+    found: Turns = request.app.state.turns
+    return found
 
 
 async def _in_background(request: Request, work: Callable[[], T]) -> T:

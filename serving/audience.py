@@ -19,7 +19,8 @@ from features.vocabulary import Columns
 from serving.bulk import customer_ids, parts
 from serving.expression import select
 from serving.holdout import is_held_out
-from serving.runtime import Runtime, Watcher, house_rules
+from serving.rules import house_rules
+from serving.runtime import Runtime, Watcher
 from serving.segments import CHURN_COLUMNS, add_deciles, segment_table
 
 

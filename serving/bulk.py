@@ -18,7 +18,8 @@ from features.log import open_log
 from features.settings import Settings
 from features.vocabulary import Columns
 from serving.decider import Decider, Decision
-from serving.runtime import Runtime, Watcher, house_rules
+from serving.rules import house_rules
+from serving.runtime import Runtime, Watcher
 from serving.schemas import DecideRequest
 
 BATCH: Final = 256

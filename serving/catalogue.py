@@ -1,7 +1,8 @@
 """The product table in, a product's name, category and price out."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf, isfinite
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features.errors import StoreError
 from features.event_arrays import product_code
 from features.vocabulary import Columns
 
@@ -56,11 +58,18 @@ class Catalogue:
 
 
 def load_catalogue(path: Path, stock: Path | None = None) -> Catalogue:
-    """Read the product table (PRODUCT_SCHEMA) and, where there is one, the stock; empty where there is no file."""
+    """Read the product table (PRODUCT_SCHEMA) and, where there is one, the stock; empty where there is no file.
+
+    Raises StoreError for a file that cannot be used.
+    """
     units = {} if stock is None else load_stock(stock)
     if not path.exists():
         return Catalogue(stock=units)
-    table = pq.read_table(path)
+    with _in_words(path):
+        return _catalogue(pq.read_table(path), units)
+
+
+def _catalogue(table: pa.Table, units: Mapping[str | None, Mapping[str, float]]) -> Catalogue:
     ids = table[Columns.PRODUCT_ID].to_pylist()
     columns = (
         _column(table, name)
@@ -89,16 +98,30 @@ def load_catalogue(path: Path, stock: Path | None = None) -> Catalogue:
 def load_stock(path: Path) -> dict[str | None, dict[str, float]]:
     """Units by store (None: online) and product, from Parquet with product_id, store_id, units and as_of.
 
-    Of several rows the one with the newest as_of counts.
+    Of several rows the one with the newest as_of counts. Raises StoreError for a file that cannot be used.
     """
     if not path.exists():
         return {}
-    table = pq.read_table(path, columns=[Columns.PRODUCT_ID, Columns.STORE_ID, "units", "as_of"]).sort_by("as_of")
     found: dict[str | None, dict[str, float]] = {}
-    rows = (table[name].to_pylist() for name in (Columns.STORE_ID, Columns.PRODUCT_ID, "units"))
-    for store_id, product_id, units in zip(*rows, strict=True):
-        found.setdefault(store_id, {})[product_id] = float(units)
+    with _in_words(path):
+        table = pq.read_table(path, columns=[Columns.PRODUCT_ID, Columns.STORE_ID, "units", "as_of"]).sort_by("as_of")
+        rows = (table[name].to_pylist() for name in (Columns.STORE_ID, Columns.PRODUCT_ID, "units"))
+        for store_id, product_id, units in zip(*rows, strict=True):
+            found.setdefault(store_id, {})[product_id] = float(units)
     return found
+
+
+@contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    """Turn what a file may be into one error: no Parquet, half of it, without a column, with nothing where a number belongs."""
+    try:
+        yield
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        said = next(iter(str(error).splitlines()), type(error).__name__)  # Arrow goes on with all it knows of the file
+        raise StoreError(
+            f"{path} cannot be used ({said}).",
+            repair="Write it anew, under another name first that is then changed to this one, so that nobody reads half.",
+        ) from error
 
 
 def _column(table: pa.Table, name: str) -> list[Any]:

@@ -1,6 +1,8 @@
 """What happens in the service in, Prometheus text out; one registry per app, so that two apps never clash."""
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -13,10 +15,37 @@ from prometheus_client import (
     values,
 )
 
+from serving.processes import is_alive
 from serving.schemas import ModelInfo
 
 _LATENCY_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 _AGE_S = (1.0, 60.0, 3600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0, 7_776_000.0)
+
+
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_KINDS = ("counter", "histogram", "gauge_livemin")
+"""What prometheus_client's files are named by, before the process id."""
+_FILE_BYTES = 256 * 1024
+"""Several times what all series take."""
+
+
+def _in_files() -> bool:
+    return values.ValueClass is not values.MutexValue
+
+
+def _prepare_files(folder: Path) -> None:
+    """Give this process's files their room on the disk, and forget the gauges of workers that died.
+
+    The files are written through the memory: where the disk is full, a page without room would end the process.
+    """
+    for file in folder.glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        if not is_alive(pid):
+            multiprocess.mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+    for kind in _KINDS:
+        with (folder / f"{kind}_{os.getpid()}.db").open("ab") as own:
+            if own.tell() == 0:
+                own.write(bytes(_FILE_BYTES))
 
 
 class Metrics:
@@ -28,6 +57,8 @@ class Metrics:
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
+        if _in_files():
+            _prepare_files(Path(os.environ[_FOLDER]))
         registry = self._registry = CollectorRegistry()
         self.requests = Counter("omni_requests", "Requests answered.", ["route", "method", "status"], registry=registry)
         self.latency = Histogram(
@@ -50,6 +81,16 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemin",
         )
+        self.stream_lag = Gauge(
+            "omni_stream_lag_rows",
+            "Rows of the log that the online store does not hold yet; answers read them from the log, which is slower.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+
+    def note_stream(self, lag: int) -> None:
+        """Set how many rows of the log the online store does not hold yet."""
+        self.stream_lag.set(lag)
 
     def note_models(self, models: Iterable[ModelInfo]) -> None:
         """Set the versions in use."""
@@ -59,7 +100,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """The text that Prometheus reads."""
-        if values.ValueClass is not values.MutexValue:
+        if _in_files():
             together = CollectorRegistry()
             multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]
             return generate_latest(together)

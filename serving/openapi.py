@@ -6,6 +6,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from features.events import Event
+from features.vocabulary import Columns
 from serving import schemas
 
 VERSION: Final = "1.0.0"
@@ -56,6 +57,8 @@ def openapi_document() -> dict[str, Any]:
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
     components = dict(definitions["$defs"])
     components["EventsRequest"]["properties"]["events"]["items"] = {"$ref": _REF.format(model="Event")}
+    components["Event"]["required"].remove(Columns.OCCURRED_AT)
+    components["Event"]["properties"][Columns.OCCURRED_AT]["description"] = "Left out: now, by the service's clock."
     return {
         "openapi": "3.1.0",
         "info": {
@@ -79,7 +82,7 @@ def _post(summary: str, description: str, request: type[BaseModel], answer: type
         "requestBody": {"required": True, "content": _json(request)},
         "responses": {
             "200": {"description": "The answer.", "content": _json(answer)},
-            **_errors("400", "413", "422", "429", "503"),
+            **_errors("400", "403", "413", "422", "429", "500", "503", "504"),
             **({} if request is schemas.EventsRequest else _errors("404")),
         },
     }
@@ -103,12 +106,13 @@ def _gets() -> dict[str, Any]:
         "/v1/customers/{customer_id}": {
             "get": {
                 "summary": "One customer over all channels",
+                "description": "By id, or by identifier (`email:ada@example.org`).",
                 "operationId": "profile",
                 "tags": ["customers"],
                 "parameters": [customer, signals],
                 "responses": {
                     "200": {"description": "The customer.", "content": _json(schemas.ProfileAnswer)},
-                    **_errors("404", "422", "503"),
+                    **_errors("404", "422", "429", "500", "503", "504"),
                 },
             },
             "delete": {
@@ -122,7 +126,7 @@ def _gets() -> dict[str, Any]:
                 "responses": {
                     "200": {"description": "Everything is done.", "content": _json(schemas.ErasureAnswer)},
                     "202": {"description": "Some steps are pending.", "content": _json(schemas.ErasureAnswer)},
-                    **_errors("404", "422", "503"),
+                    **_errors("403", "404", "422", "429", "500", "503", "504"),
                 },
             },
         },
@@ -131,22 +135,34 @@ def _gets() -> dict[str, Any]:
                 "summary": "The models in use",
                 "operationId": "models",
                 "tags": ["models"],
-                "responses": {"200": {"description": "One line per task.", "content": _json(schemas.ModelsAnswer)}},
+                "responses": {
+                    "200": {"description": "One line per task.", "content": _json(schemas.ModelsAnswer)},
+                    **_errors("429"),
+                },
             }
         },
-        "/livez": {"get": _plain("Is the process alive?", "livez", "200")},
-        "/readyz": {"get": _plain("Can it answer everything? If not, what is it waiting for?", "readyz", "200", "503")},
-        "/metrics": {"get": _plain("Counters for Prometheus", "metrics", "200")},
+        "/livez": {"get": _plain("Is the process alive?", "livez", _status("alive"))},
+        "/readyz": {
+            "get": _plain("Can it answer everything, and what does it wait for?", "readyz", _status("ready"), "503")
+        },
+        "/metrics": {
+            "get": _plain("Counters for Prometheus", "metrics", {"text/plain": {"schema": {"type": "string"}}})
+        },
     }
 
 
-def _plain(summary: str, operation: str, ok: str, *errors: str) -> dict[str, Any]:
+def _plain(summary: str, operation: str, content: dict[str, Any], *errors: str) -> dict[str, Any]:
     return {
         "summary": summary,
         "operationId": operation,
         "tags": ["operations"],
-        "responses": {ok: {"description": "Yes."}, **_errors(*errors)},
+        "responses": {"200": {"description": "Yes.", "content": content}, **_errors(*errors)},
     }
+
+
+def _status(word: str) -> dict[str, Any]:
+    schema = {"type": "object", "required": ["status"], "properties": {"status": {"const": word}}}
+    return {"application/json": {"schema": schema}}
 
 
 def _json(model: type[BaseModel]) -> dict[str, Any]:
@@ -161,11 +177,14 @@ def _json(model: type[BaseModel]) -> dict[str, Any]:
 
 _MEANING: Final = {
     "400": "The body is not JSON.",
+    "403": "A page of another site asks, through a browser.",
     "404": "Nobody by that name is known.",
     "413": "The body is too large.",
     "422": "The request cannot be used; `details` names the fields.",
     "429": "Too many requests at once; try again.",
-    "503": "Something that is needed is missing; the message says which command makes it.",
+    "500": "A defect of the service; its log holds the cause.",
+    "503": "Something that is needed is missing or does not answer; the message says what to do.",
+    "504": "It was not done in time; ask again.",
 }
 
 

@@ -1,9 +1,11 @@
 """An exception in, the status and body of the error answer out: every error has the same shape."""
 
+import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from features.errors import InputError, MissingError, OmniError, SettingsError
 from serving.schemas import ErrorAnswer, Problem
@@ -38,6 +40,8 @@ def to_api_error(error: Exception) -> ApiError | None:
         return ApiError(422, "invalid_request", str(error))
     if isinstance(error, MissingError):
         return ApiError(503, "not_ready", str(error))
+    if isinstance(error, sqlite3.OperationalError):  # what of the disk and other processes nobody put into our words
+        return ApiError(503, "unavailable", f"The disk or another process does not let this be done: {error}.")
     if isinstance(error, OmniError) and not isinstance(error, SettingsError):
         return ApiError(503, "unavailable", str(error))
     return None
@@ -48,10 +52,13 @@ def invalid_request(error: ValidationError) -> ApiError:
     found = error.errors(include_url=False, include_context=False, include_input=False)
     if any(item["type"] == "json_invalid" for item in found):
         return ApiError(400, "invalid_json", f"The body is not JSON: {found[0]['msg']}.")
-    details = [
-        {"field": ".".join(str(part) for part in item["loc"]), "reason": item["msg"].removeprefix("Value error, ")}
-        for item in found[:50]
-    ]
+    details = [{"field": ".".join(str(part) for part in item["loc"]), "reason": _reason(item)} for item in found[:50]]
     first = details[0]
     where = f"{first['field']}: " if first["field"] else ""
     return ApiError(422, "invalid_request", f"The request cannot be used: {where}{first['reason']}.", details)
+
+
+def _reason(item: ErrorDetails) -> str:
+    if item["type"] == "string_pattern_mismatch":  # the only pattern of the contract
+        return "Control characters are not allowed: take them out"
+    return item["msg"].removeprefix("Value error, ")

@@ -53,11 +53,14 @@ def next_bundle(current: Bundle, fetch: Fetch) -> Bundle:
             logger.info("%s version %s answers now", task.value, card.version)
         except OmniError as error:
             problems[task] = str(error)
-        except Exception as error:  # a damaged file must not take the other models with it; it is logged and told
-            logger.exception("%s could not be loaded", task.value)
-            problems[task] = f"The champion of {task.value} cannot be loaded ({type(error).__name__}: {error})."
+        except Exception as error:  # one model must not take the others with it; it is logged and told
+            logger.debug("Looking up the champion failed", exc_info=error)
+            problems[task] = f"The champion of {task.value} cannot be looked up ({type(error).__name__}: {error})."
     if not changed and problems == dict(current.problems):
         return current
+    for task, problem in problems.items():
+        if problem != current.problems.get(task):  # it is tried again every few seconds, and told once
+            logger.error("%s", problem)
     churn, channel, product = (scorers[task] for task in (Task.CHURN, Task.BEST_CHANNEL, Task.NEXT_PRODUCT))
     assert churn is None or isinstance(churn, ChurnScorer)
     assert channel is None or isinstance(channel, ChannelScorer)
@@ -151,5 +154,14 @@ def _load(card: ModelCard, download: Callable[[Path], Path]) -> Scorer:
             repair=f"Train it again: `omni train {card.task.value}`.",
         )
     with tempfile.TemporaryDirectory(prefix="omni-model-") as folder:
-        files = download(Path(folder))
-        return load_scorer(card, read_metadata(files), files)
+        try:
+            files = download(Path(folder))
+            return load_scorer(card, read_metadata(files), files)
+        except OmniError:
+            raise
+        except Exception as error:  # each library has its own word for a damaged file, and for one that is not there
+            said = str(error).replace(folder, "")
+            raise StoreError(
+                f"Model {card.task.value} version {card.version} cannot be loaded ({type(error).__name__}: {said}).",
+                repair=f"Train it again, or go back to the one before: `omni rollback {card.task.value}`.",
+            ) from error

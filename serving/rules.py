@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from features.errors import InputError
 from features.live import LiveState
+from features.settings import Settings
 from features.vocabulary import Channel
 from serving.words import days
 
@@ -133,12 +134,18 @@ def load_rules(path: Path) -> Rules:
     """Read rules from TOML; an unknown key or a bad value is an InputError that names it."""
     try:
         return Rules.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not TOML: {error}.", repair="Mend that line.") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise InputError(f"{path}: {where}: {first['msg']}.", repair="Mend or remove that key.") from error
+
+
+def house_rules(settings: Settings) -> Rules:
+    """The retailer's own rules under `settings.home`, or those that come with the package."""
+    own = settings.home / "rules.toml"
+    return load_rules(own if own.exists() else Path(__file__).with_name("rules.toml"))
 
 
 def not_personal(live: LiveState) -> list[str]:

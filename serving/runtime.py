@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from features.checkpoint import Checkpoint
 from features.clock import Clock
-from features.errors import OmniError
+from features.errors import OmniError, StoreError
 from features.live import LiveStates
 from features.log import EventLog, open_log
 from features.online import OnlineReader
@@ -21,7 +22,8 @@ from serving.erasure import Eraser
 from serving.metrics import Metrics
 from serving.models import Bundle
 from serving.registry import mlflow_fetch, next_bundle
-from serving.rules import Rules, load_rules
+from serving.rehearsal import rehearse
+from serving.rules import Rules, house_rules
 from serving.timing import population_hours
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ class Runtime:
     knowledge: Knowledge = field(default_factory=Knowledge)
     metrics: Metrics = field(default_factory=Metrics)
     eraser: Eraser | None = None
+    asks_servers: bool = False
+    """Whether the log or the online store is a server, so that an answer may have to wait for one."""
     close: Callable[[], None] = lambda: None
     draining: Callable[[], bool] = lambda: False
 
@@ -71,6 +75,7 @@ def open_runtime(settings: Settings) -> Runtime:
         rules=house_rules(settings),
         knowledge=Knowledge(Bundle(problems=dict.fromkeys(Task, NOT_LOOKED_YET))),
         eraser=Eraser(settings, log),
+        asks_servers=settings.online_store == "redis" or not settings.event_log_url.startswith("sqlite:"),
     )
     drain_file = os.environ.get("OMNI_DRAIN_FILE")
     if drain_file:
@@ -86,12 +91,6 @@ def open_runtime(settings: Settings) -> Runtime:
     return runtime
 
 
-def house_rules(settings: Settings) -> Rules:
-    """The retailer's own rules under `settings.home`, or those that come with the package."""
-    own = settings.home / "rules.toml"
-    return load_rules(own if own.exists() else Path(__file__).with_name("rules.toml"))
-
-
 class Watcher:
     """A thread that keeps `runtime.knowledge` up to date."""
 
@@ -102,7 +101,9 @@ class Watcher:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="omni-watcher", daemon=True)
         self._seen: dict[Path, tuple[int, int]] = {}
+        self._told = ""
         self._fetch = mlflow_fetch(settings)
+        self._checkpoint = Checkpoint(settings)
 
     def start(self) -> None:
         """Begin to watch."""
@@ -116,13 +117,24 @@ class Watcher:
     def refresh(self) -> None:
         """Look at everything once and swap in what is new."""
         before = self._runtime.knowledge
-        after = self._with_store(self._with_files(before))
+        try:
+            after = self._with_store(self._with_files(before))
+        except StoreError as error:
+            if str(error) != self._told:
+                logger.error("%s", error)
+            self._told = str(error)
+            after = before if before.states is not None else replace(before, store_problem=str(error))
+        else:
+            self._told = ""
         if after is not before:
-            self._runtime.knowledge = after
+            self._publish(after)
         bundle = self._champions(after.bundle)
         if bundle is not after.bundle:
-            self._runtime.knowledge = replace(after, bundle=bundle)
+            self._publish(replace(after, bundle=bundle))
         self._runtime.metrics.note_models(bundle.infos())
+        done_seq = self._checkpoint.read()
+        if done_seq:  # 0 where the stream runs on another machine, or never ran
+            self._runtime.metrics.note_stream(max(0, self._runtime.log.last_seq() - done_seq))
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -134,15 +146,33 @@ class Watcher:
                 logger.exception("Looking for what is new failed; it is tried again in %g s", self._refresh_s)
             self._stop.wait(self._refresh_s)
 
+    def _publish(self, known: Knowledge) -> None:
+        """Have everybody answered from `known`, once nothing in it is done for the first time any more."""
+        if known.states is not None:  # before that, nobody is answered
+            rehearse(known, self._runtime.clock, self._runtime.rules)
+        self._runtime.knowledge = known
+
     def _champions(self, current: Bundle) -> Bundle:
         return next_bundle(current, self._fetch)
 
     def _with_files(self, known: Knowledge) -> Knowledge:
-        products, stock = self._settings.products_path, self._settings.stock_path
-        if any([self._changed(products), self._changed(stock)]):
+        """Raises StoreError for a file that cannot be used; it is tried again until it can.
+
+        Without states nobody is answered, so nobody is ever answered with products that were not looked up: one that is
+        withdrawn or out of stock would be among them.
+        """
+        products, stock, timeline = (
+            self._settings.products_path,
+            self._settings.stock_path,
+            self._settings.timeline_path,
+        )
+        stamps = {path: _stamp(path) for path in (products, stock, timeline)}
+        new = {path for path, stamp in stamps.items() if stamp is not None and stamp != self._seen.get(path)}
+        if new & {products, stock}:
             known = replace(known, catalogue=load_catalogue(products, stock))
-        if self._changed(self._settings.timeline_path):
-            known = replace(known, population_hours=population_hours(self._settings.timeline_path))
+        if timeline in new:
+            known = replace(known, population_hours=population_hours(timeline))
+        self._seen |= {path: stamp for path, stamp in stamps.items() if stamp is not None}
         return known
 
     def _with_store(self, known: Knowledge) -> Knowledge:
@@ -155,12 +185,11 @@ class Watcher:
             return known if known.store_problem == str(error) else replace(known, store_problem=str(error))
         return replace(known, states=LiveStates(reader, self._runtime.log), store_problem="")
 
-    def _changed(self, path: Path) -> bool:
-        if not path.exists():
-            return False
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes whenever a file is written; None where there is none."""
+    try:
         stat = path.stat()
-        stamp = (stat.st_mtime_ns, stat.st_size)
-        if self._seen.get(path) == stamp:
-            return False
-        self._seen[path] = stamp
-        return True
+    except FileNotFoundError:
+        return None
+    return stat.st_mtime_ns, stat.st_size

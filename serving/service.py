@@ -1,5 +1,6 @@
 """The BentoML service: BentoML runs the workers, our app answers every request. `bentoml serve serving.service:Omni`."""
 
+import logging
 import os
 import sys
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from features.settings import Settings
+from features.settings import PARENT, Settings
 from serving.api import create_app
 from serving.runtime import Runtime, open_runtime
+from serving.supervisor import end_without
 
 
 class FrontDoor:
@@ -29,9 +31,14 @@ class OneDecision:
 
 
 def _open() -> Runtime:
+    parent = os.environ.get(PARENT)
+    if parent:  # started by `omni serve` and not by `bentoml serve`
+        end_without(int(parent), os.getppid())
     return open_runtime(Settings.from_env(os.environ))
 
 
+for _package in ("features", "serving"):
+    logging.getLogger(_package).setLevel(logging.INFO)  # which model answers since when; BentoML shows warnings only
 # Threads of one worker take turns. At Python's own 5 ms, a commit would wait that long after each of its statements.
 sys.setswitchinterval(0.0005)
 _app = create_app(_open)

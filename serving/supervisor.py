@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -17,7 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from features.errors import InputError, OmniError
+from features.log import open_log
 from features.settings import PARENT, Settings
+from serving.processes import is_alive
+from serving.rules import house_rules
 
 logger = logging.getLogger(__name__)
 
@@ -118,13 +122,21 @@ def start_service(
 ) -> Service:
     """Start the server (port 0: any free one) and the applier; answers at once, use `wait_ready`.
 
-    Raises InputError where the port is taken. Messages of the children go to `log_file`, or to our stderr.
+    Raises InputError where the port is taken or OMNI_HOME cannot be written to, and OmniError where the event log or the
+    rules cannot be used. Messages of the children go to `log_file`, or to our stderr.
     """
     port = _free_port(host, port)
     env = child_environment(settings, port, workers)
-    Path(env["BENTOML_HOME"]).mkdir(parents=True, exist_ok=True)
     drain_file = Path(env["OMNI_DRAIN_FILE"])
-    drain_file.unlink(missing_ok=True)
+    try:
+        Path(env["BENTOML_HOME"]).mkdir(parents=True, exist_ok=True)
+        drain_file.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"The folder {settings.home} cannot be written to: {error.strerror}.",
+            repair="Give it to the user who serves, or set OMNI_HOME to another one.",
+        ) from error
+    _try_what_workers_need(settings)
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Omni", "--host", host, "--port", str(port)]
     server = _start(command, env, log_file)
     applier = _start([sys.executable, "-m", "features.stream"], env, log_file) if with_applier else None
@@ -147,6 +159,30 @@ def run_until_stopped(service: Service, drain_s: float) -> int:
         service.stop(drain_s if asked else 0.0)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_without(parent: int, server: int, check_s: float = 1.0) -> threading.Thread:
+    """Have `server` ended, from within one of its workers, once the process `parent` is no more.
+
+    Otherwise a supervisor that was killed would leave a server behind that holds the port, and nobody to look after it.
+    """
+
+    def watch() -> None:
+        while is_alive(parent):
+            time.sleep(check_s)
+        logger.warning("Process %d, which looked after this service, is gone: the service ends", parent)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server, signal.SIGTERM)
+
+    thread = threading.Thread(target=watch, name="omni-parent-watch", daemon=True)
+    thread.start()
+    return thread
+
+
+def _try_what_workers_need(settings: Settings) -> None:
+    """A worker that cannot start is started again and again; what is wrong is rather said here, once."""
+    house_rules(settings)
+    open_log(settings).close()
 
 
 def _run_dir(settings: Settings, port: int) -> Path:

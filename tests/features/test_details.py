@@ -96,8 +96,10 @@ def test_what_was_returned_is_a_share_of_what_was_spent() -> None:
         ("profile", {"consent": {"email": "yes"}}, "neither true nor false"),
         ("profile", {"profiling": 0}, "neither true nor false"),
         ("profile", {"preferred_channel": "fax"}, "that is none"),
+        ("profile", {"preferred_channel": ["sms"]}, "that is none"),
         ("feedback", {"rating": "good"}, "no number"),
         ("feedback", {"rating": True}, "no number"),
+        ("feedback", {"rating": 1e308}, "too large"),
     ],
 )
 def test_what_cannot_be_understood_is_refused_by_both_ways_in(kind: str, properties: dict, words: str) -> None:

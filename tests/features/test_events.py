@@ -74,6 +74,9 @@ def test_a_missing_moment_is_now(item: dict[str, Any]) -> None:
         ({"value": "9.99"}, "value", "without quotes"),
         ({"value": math.nan}, "value", "not a finite number"),
         ({"value": 10**400}, "value", "not a finite number"),
+        ({"value": 1e308}, "value", "beyond 1e+15: check its unit"),
+        ({"kind": "feedback", "value": -2e15}, "value", "beyond 1e+15"),
+        ({"quantity": 10**16}, "quantity", "beyond 1e+15"),
         ({"value": -1.0}, "value", "counted from 0"),
         ({"currency": "eur"}, "currency", "ISO 4217"),
         ({"currency": "EUR\n"}, "currency", "ISO 4217"),
@@ -194,7 +197,7 @@ _texts = st.one_of(
     ),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=4),
 )
-_numbers = st.one_of(st.sampled_from([0.0, -0.0, 1.0, -1.0, math.inf, math.nan]), st.floats())
+_numbers = st.one_of(st.sampled_from([0.0, -0.0, 1.0, -1.0, 1e15, 2e15, -2e15, math.inf, math.nan]), st.floats())
 _moments = st.one_of(
     st.sampled_from([NOW, NOW + timedelta(minutes=5), NOW + timedelta(minutes=5, microseconds=1), EARLIEST, LATEST]),
     st.datetimes(min_value=datetime(1900, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis wants it naive

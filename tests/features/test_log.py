@@ -20,7 +20,7 @@ import features
 from features import log as log_module
 from features.errors import SettingsError, StoreError
 from features.events import EVENT_SCHEMA, events_to_table, parse_events
-from features.log import EventLog, open_log
+from features.log import EventLog, SqliteEventLog, open_log
 from features.log_postgres import BULK_MIN_ROWS
 from features.log_rows import READ_SCHEMA, SEGMENT_MIN_ROWS
 from features.settings import Settings
@@ -396,6 +396,12 @@ def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
     assert "secret" not in str(caught.value)
     with pytest.raises(SettingsError, match="no PostgreSQL URL"):
         open_url("postgresql://host/db?colour=red")
+    for password in ("se%cret", "se cret"):
+        with pytest.raises(
+            SettingsError, match=r"'postgresql://127\.0\.0\.1:1/omni', which is no .* %25 for %"
+        ) as refused:
+            open_url(f"postgresql://ana:{password}@127.0.0.1:1/omni")
+        assert "cret" not in str(refused.value) and refused.value.__suppress_context__
 
 
 def test_a_connection_that_the_server_closed_is_made_anew(new_postgres: Callable[[], str]) -> None:
@@ -453,3 +459,28 @@ def test_killed_while_writing_nothing_acknowledged_is_lost_and_nothing_is_there_
         assert {f"{step}:{part}" for step in acknowledged for part in range(3)} <= set(ids)
         assert len(ids) % 3 == 1  # a transaction is there whole or not at all
         assert log.append(table({"event_id": ids[0], "customer_id": "c"})).duplicates == 1
+
+
+def test_a_full_disk_refuses_in_words_and_keeps_what_was_acknowledged(tmp_path: Path) -> None:
+    log = SqliteEventLog(tmp_path / "events.db")
+    log.append(table({"event_id": "before", "customer_id": "c"}))
+    connection = log._connection()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")  # as if the disk had no more room
+    large = [table(*({"event_id": f"{part}-{i}", "customer_id": f"c{i}"} for i in range(400))) for part in "ab"]
+    with pytest.raises(StoreError, match=r"disk is full\. Make room on the disk"):
+        log.append(large[0])
+    with pytest.raises(StoreError, match="Make room on the disk"):
+        log.append_many(large)
+    assert [row["event_id"] for row in read_all(log)] == ["before"]
+    connection.execute(f"PRAGMA max_page_count = {pages + 1_000}")
+    assert [one.appended for one in log.append_many(large)] == [400, 400]  # type: ignore[union-attr]
+    assert log.count() == 801
+    log.close()
+
+
+def test_a_damaged_file_is_said_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    path.write_bytes(b"no database at all" * 1_000)
+    with pytest.raises(StoreError, match=r"events\.db cannot be used: file is not a database\. .* restore a backup"):
+        SqliteEventLog(path)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
@@ -186,7 +187,7 @@ def test_what_cannot_be_read_is_said(settings):
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("address", ["redis://localhost", "one:1,two:2", "localhost", ""])
+@pytest.mark.parametrize("address", ["redis://localhost", "one:1,two:2", "localhost", "one:1,passwort=x", ""])
 def test_an_address_of_redis_that_cannot_be_used_is_refused(settings, address):
     with pytest.raises(SettingsError, match="host:6379"):
         OnlineReader(replace(settings, online_store="redis", redis_url=address))
@@ -236,6 +237,27 @@ def test_a_row_of_the_same_moment_is_replaced(tmp_path, kit, engines):
     store.write_online(*encode(replace(before, last_seq=np.array([9])), ["anna"]))
 
     assert reader.read_state("anna").last_seq == 9
+
+
+@pytest.mark.parametrize("damaged", [b"\x00", b"\xff\xff\x01", b"\x20", b"\x20\xff"])
+def test_a_damaged_row_is_its_own_customers_matter(tmp_path, kit, damaged):
+    store, settings = kit.make_store(tmp_path / "home", kit.WORLD[:4])
+    store.materialize(lambda _: None)
+    reader = OnlineReader(settings)
+    names = ["anna", "bert"]
+    seqs, before = reader.last_seqs(names), reader.read_state("anna").state
+    with closing(sqlite3.connect(settings.online_db_path)) as connection, connection:
+        connection.execute(
+            f"UPDATE {CUSTOMER_STATE.table} SET value = ? WHERE entity_key = ? AND feature_name = 'last_seq'",
+            (damaged, entity_key("customer_id", "anna")),
+        )
+
+    assert reader.read_state("anna") is None
+    assert sorted(seqs) == names
+    assert reader.last_seqs(names) == {"bert": seqs["bert"]}
+
+    store.write_online(*encode(before, ["anna"]))  # as the stream does at the customer's next event
+    assert reader.last_seqs(names) == seqs
 
 
 def test_states_of_another_version_are_refused(tmp_path, kit, engines):

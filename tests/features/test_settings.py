@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from features.errors import SettingsError
-from features.settings import Settings
+from features.settings import Settings, without_password
 
 
 def test_one_file_moves_a_home_to_other_engines_and_the_environment_wins(tmp_path: Path) -> None:
@@ -21,6 +21,14 @@ def test_one_file_moves_a_home_to_other_engines_and_the_environment_wins(tmp_pat
     )
     assert (found.offline_store, found.spark_master) == ("spark", "spark://head:7077")
     assert found.mlflow_tracking_uri == f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}"
+
+
+def test_a_password_of_any_characters_is_left_out() -> None:
+    for password in ("secret", "se/cret", "se?cret", "se@cret", "se:cret"):
+        assert (
+            without_password(f"postgresql://ana:{password}@db:5432/omni?sslmode=require") == "postgresql://db:5432/omni"
+        )
+    assert without_password("postgresql://db/omni?password=secret") == "postgresql://db/omni"
 
 
 @pytest.mark.parametrize(

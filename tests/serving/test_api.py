@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import sqlite3
+import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving import api
-from serving.answers import Knowledge
+from serving import api, turns
+from serving.answers import Answers, Knowledge
 from serving.models import Bundle
 from serving.runtime import Runtime
 
@@ -141,6 +144,31 @@ def test_a_batch_keeps_the_good_and_tells_the_bad(client: Any) -> None:
     assert again.json()["duplicates"] == 1
 
 
+def test_one_event_that_is_hardly_json_does_not_cost_the_batch(client: Any) -> None:
+    good = event("g1", NOW.isoformat(), "view", product_id="tea")
+    odd = [
+        {**good, "event_id": "nan", "value": float("nan")},
+        {**good, "event_id": "inf", "properties": {"price": float("inf")}},
+        {**good, "event_id": "half \ud800"},
+        {**good, "event_id": "unknown", "\ud800": 1},
+        {**good, "event_id": "list", "kind": "profile", "properties": {"preferred_channel": []}},
+    ]
+    for batch in ([good, *odd[:2]], [good, *odd]):  # without and with half a surrogate pair: two readers of JSON
+        answer = client.post("/v1/events", json.dumps(batch).encode())
+        assert (answer.status_code, answer.json()["accepted"] + answer.json()["duplicates"]) == (200, 1), answer.text
+        found = [(row["index"], row["field"], row["event_id"]) for row in answer.json()["rejected"]]
+        assert (
+            found
+            == [
+                (1, "value", "nan"),
+                (2, "properties", "inf"),
+                (3, "event_id", "half ?"),
+                (4, "?", "unknown"),
+                (5, "properties", "list"),
+            ][: len(batch) - 1]
+        )
+
+
 def test_requests_at_once_share_commits_and_hear_each_of_its_own(runtime: Runtime) -> None:
     groups: list[int] = []
     append_many = runtime.log.append_many
@@ -195,10 +223,12 @@ def test_a_batch_of_only_bad_events_is_422(client: Any) -> None:
         ("/v1/decide", {"customer_id": "ada", "channels": ["pigeon"]}, 422, "invalid_request"),
         ("/v1/decide", {"identifiers": {"email": "no@example.org"}}, 404, "customer_unknown"),
         ("/v1/events", b"[" * 100_000, 400, "invalid_json"),
-        ("/v1/events", b'{"events": [{"value": NaN}]}', 400, "invalid_json"),
-        ("/v1/events", b'["\\ud800"]', 400, "invalid_json"),
+        ("/v1/events", b'{"events": [{"value": NaN}]}', 422, "events_rejected"),
+        ("/v1/events", b'["\\ud800"]', 422, "events_rejected"),
+        ("/v1/events", b'["\\ud800"', 400, "invalid_json"),
         ("/v1/events", {"events": []}, 422, "invalid_request"),
         ("/v1/events", {"events": {}, "more": 1}, 422, "invalid_request"),
+        ("/v1/events", b'{"events": [], "\\ud800": 1}', 422, "invalid_request"),
         ("/v1/events", 7, 422, "invalid_request"),
         ("/v1/events", b"[" + b" " * api.MAX_EVENTS_BODY_BYTES + b"]", 413, "too_large"),
         ("/v1/churn", b" " * (api.MAX_BODY_BYTES + 1), 413, "too_large"),
@@ -296,7 +326,10 @@ def test_without_the_online_store_it_is_not_ready(client: Any, runtime: Runtime)
 
 
 def test_a_service_that_stops_says_so(client: Any, runtime: Runtime) -> None:
+    assert "connection" not in client.post("/v1/churn", ADA).headers
     runtime.draining = lambda: True
+    last = client.post("/v1/churn", ADA)
+    assert (last.status_code, last.headers["connection"]) == (200, "close")
     assert client.get("/readyz").json()["error"]["details"] == [{"reason": "The service is stopping."}]
 
 
@@ -327,6 +360,19 @@ def test_the_profile_shows_one_customer_over_all_channels(client: Any) -> None:
     assert found["signals"] is None
     assert full.json()["signals"]["view_7d"] == 0.0
     assert (unknown.status_code, odd.status_code) == (404, 422)
+
+
+def test_a_path_names_the_customer_by_any_identifier_and_to_the_letter(client: Any) -> None:
+    by_email, nobody, unclean, erased = client.run(
+        ("GET", "/v1/customers/email:Ada@example.org", None),
+        ("GET", "/v1/customers/email:no@example.org", None),
+        ("GET", "/v1/customers/ada%0A", None),
+        ("DELETE", "/v1/customers/ada%0A", None),
+    )
+    assert by_email.json()["customer"]["customer_id"] == "ada"
+    assert nobody.status_code == 404
+    assert (unclean.status_code, erased.status_code) == (422, 422)
+    assert unclean.json()["error"]["message"].endswith("Control characters are not allowed: take them out.")
 
 
 def test_wrong_paths_and_methods_have_the_same_shape(client: Any) -> None:
@@ -397,3 +443,110 @@ def test_who_refused_profiling_gets_what_somebody_unknown_gets(client: Any) -> N
     assert "the customer refused email" in str(channel.json()["arms"])
     assert decision.json()["reasons"][0] == "the customer refused profiling: scored as somebody unknown"
     assert page.json()["consents"]["email"] is False
+
+
+def test_what_takes_too_long_is_504_in_the_same_shape(
+    client: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "ANSWER_WITHIN_S", 0.05)
+    append_many = runtime.log.append_many
+    monkeypatch.setattr(runtime.log, "append_many", lambda tables: time.sleep(0.3) or append_many(tables))
+    late, after = client.run(
+        ("POST", "/v1/events", event("late", NOW.isoformat(), "visit")), ("GET", "/v1/customers/ada", None)
+    )
+    assert (late.status_code, late.json()["error"]["code"]) == (504, "timeout")
+    assert set(late.json()["error"]) == {"code", "message", "details"}
+    assert after.status_code == 200
+
+
+def test_a_disk_that_refuses_is_503_and_not_a_defect(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("serving.answers.Answers.profile", full)
+    answer = client.get("/v1/customers/ada")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+    assert "disk is full" in answer.json()["error"]["message"]
+
+
+def test_a_server_that_hangs_holds_up_only_who_asks_it(
+    client: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime.asks_servers = True
+    monkeypatch.setattr(api, "ANSWER_WITHIN_S", 0.2)
+    answered = threading.Event()
+    monkeypatch.setattr("serving.answers.Answers.churn", lambda *_: answered.wait(10))
+
+    async def both() -> tuple[httpx.Response, httpx.Response]:
+        app = api.create_app(lambda: runtime)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as http,
+        ):
+            hung = asyncio.create_task(http.post("/v1/churn", json=ADA))
+            await asyncio.sleep(0.01)
+            other = await http.post("/v1/best-channel", json=ADA)
+            late = await hung
+            answered.set()
+            return other, late
+
+    other, late = asyncio.run(both())
+    assert (other.status_code, other.json()["best"]) == (200, "email_news")
+    assert (late.status_code, late.json()["error"]["code"]) == (504, "timeout")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        (
+            {"sec-fetch-site": "same-origin", "origin": "https://omni.shop.example"},
+            200,
+        ),  # the console, behind a gateway
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"origin": "http://t"}, 200),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+    ],
+)
+def test_pages_of_other_sites_send_nothing(runtime: Runtime, headers: dict[str, str], status: int) -> None:
+    async def post() -> httpx.Response:
+        app = api.create_app(lambda: runtime)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as http,
+        ):
+            assert (await http.get("/v1/customers/ada", headers=headers)).status_code == 200
+            return await http.post("/v1/events", json=event("x", NOW.isoformat(), "visit"), headers=headers)
+
+    answer = asyncio.run(post())
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.json()["error"]["code"] == "cross_site"
+
+
+def test_a_burst_is_refused_in_time_and_the_service_stays_alive(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "MAX_WAIT_S", 0.1)
+    churn = Answers.churn
+    monkeypatch.setattr(Answers, "churn", lambda *args: time.sleep(0.02) or churn(*args))
+
+    async def burst() -> tuple[list[int], float]:
+        app = api.create_app(lambda: runtime)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as http,
+        ):
+            asked = [asyncio.create_task(http.post("/v1/churn", json=ADA)) for _ in range(50)]  # a second of work
+            await asyncio.sleep(0)
+            started = time.monotonic()
+            assert (await http.get("/livez")).status_code == 200
+            alive_s = time.monotonic() - started
+            return [answer.status_code for answer in await asyncio.gather(*asked)], alive_s
+
+    statuses, alive_s = asyncio.run(burst())
+    assert set(statuses) == {200, 429}
+    assert 1 <= statuses.count(200) <= 8
+    assert alive_s < 0.5

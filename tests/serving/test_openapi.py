@@ -52,3 +52,9 @@ def test_the_example_events_are_events() -> None:
     example = schemas.EventsRequest.model_config["json_schema_extra"]["examples"][0]  # type: ignore[index,call-overload]
     for item in example["events"]:
         assert Event.model_validate(item).kind == "add_to_cart"
+
+
+def test_an_event_without_a_time_is_as_good_as_the_contract_says() -> None:
+    event = openapi_document()["components"]["schemas"]["Event"]
+    assert event["required"] == ["event_id", "kind", "channel"]  # over HTTP, without a time it happened now
+    assert Event.model_json_schema()["required"] == ["event_id", "occurred_at", "kind", "channel"]

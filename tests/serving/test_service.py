@@ -1,19 +1,23 @@
 """The real service: BentoML in a process of its own on a free port of this machine, stopped by its own id."""
 
 import json
+import signal
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from features.errors import InputError
+from features.errors import InputError, OmniError
 from features.log import open_log
 from features.settings import Settings
-from serving.supervisor import Service, StartError, start_service
+from serving.supervisor import Service, StartError, end_without, start_service
 
 
 def call(url: str, body: Any = None) -> tuple[int, Any]:
@@ -93,3 +97,34 @@ def test_it_stops_cleanly(service: Service, settings: Settings) -> None:
     assert service.server.returncode == 0
     assert not service.drain_file.exists()
     assert "Traceback" not in (settings.home / "serve.log").read_text()
+
+
+def test_a_server_ends_without_its_supervisor() -> None:
+    supervisor, server = (subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) for _ in range(2))
+    watch = end_without(supervisor.pid, server.pid, check_s=0.01)
+    time.sleep(0.1)
+    assert server.poll() is None
+    supervisor.kill()
+    supervisor.wait()
+    assert server.wait(10) == -signal.SIGTERM
+    watch.join(10)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("rules.toml", b"quiet_hours = 5", r"rules\.toml: quiet_hours: .* Mend or remove that key"),
+        ("rules.toml", b"\xff", r"rules\.toml is not TOML"),
+        (
+            "events.db",
+            b"no database at all, not even a small one",
+            r"events\.db cannot be used: file is not a database",
+        ),
+        ("run", b"a file where a folder should be", r"cannot be written to: .* OMNI_HOME"),
+    ],
+)
+def test_what_no_worker_could_start_with_is_said_at_once(tmp_path: Path, file: str, content: bytes, said: str) -> None:
+    (tmp_path / file).write_bytes(content)
+    settings = Settings(tmp_path, f"sqlite:///{tmp_path / 'events.db'}", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    with pytest.raises(OmniError, match=said):
+        start_service(settings, port=0, with_applier=False)

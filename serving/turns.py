@@ -1,0 +1,81 @@
+"""Questions of many requests in, each one's answer out in its turn: what waits is counted, and nobody waits for long."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from serving.problems import ApiError
+
+MAX_WAIT_S: Final = 3.0
+"""How long a question may wait for its turn, so that a burst of them ends in 429 and not in answers that come too late."""
+READERS: Final = 8
+"""Threads that ask servers, where the log or the online store is one."""
+MAX_LET_IN: Final = 64
+"""Rounds of the event loop between two answers."""
+_ROUNDS_TO_BEGIN: Final = 4
+"""From the accepted connection to its handler."""
+T = TypeVar("T")
+
+
+def overloaded() -> ApiError:
+    """What is told to whom there is no room for."""
+    return ApiError(429, "overloaded", "Too many requests at once: try again in a moment.")
+
+
+class Turns:
+    """The requests that one worker has in hand; belongs to its event loop."""
+
+    def __init__(self, *, asks_servers: bool) -> None:
+        self.in_flight = 0
+        self._begun = 0
+        self._turn = asyncio.Lock()
+        self._readers = ThreadPoolExecutor(READERS, "omni-reader") if asks_servers else None
+
+    def begin(self) -> None:
+        """Count a request in."""
+        self.in_flight += 1
+        self._begun += 1
+
+    def end(self) -> None:
+        """Count it out."""
+        self.in_flight -= 1
+
+    def close(self) -> None:
+        """Answer what is being answered and nothing more."""
+        if self._readers is not None:
+            self._readers.shutdown(cancel_futures=True)
+
+    async def ask(self, question: Callable[[], T]) -> T:
+        """Answer: on this thread where it reads this machine's files; where it waits for a server, on another one.
+
+        A server that hangs then holds up who asks it, and not whoever else asks whether the service is alive. Raises
+        ApiError for whoever has waited too long: the answer would come too late, and hold up those behind them.
+        """
+        deadline = time.monotonic() + MAX_WAIT_S
+
+        def answer_in_time() -> T:
+            if time.monotonic() > deadline:
+                raise overloaded()
+            return question()
+
+        if self._readers is not None:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, answer_in_time)
+        async with self._turn:
+            await self._let_in()
+            return answer_in_time()
+
+    async def _let_in(self) -> None:
+        """Let those in who are at the door, to wait in line, to be sent away or to hear that we are alive.
+
+        Each round of the event loop lets one connection in. Were there an answer to every round, they would queue outside,
+        where nobody counts them.
+        """
+        quiet = 0
+        for _ in range(MAX_LET_IN):
+            begun = self._begun
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if self._begun == begun else 0
+            if quiet == _ROUNDS_TO_BEGIN or self.in_flight == 1:
+                return

@@ -1,0 +1,99 @@
+"""What is watched: files that others write, the stream, the registry; what is broken is told and never answered with."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from features.checkpoint import Checkpoint
+from features.errors import StoreError
+from features.settings import Settings
+from serving.answers import Knowledge
+from serving.catalogue import load_stock
+from serving.runtime import Runtime, Watcher
+
+NOW = datetime(2024, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "offline").mkdir()
+    return Settings(tmp_path, f"sqlite:///{tmp_path}/events.db", f"sqlite:///{tmp_path}/mlflow.db")
+
+
+@pytest.fixture
+def watcher(settings: Settings, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Watcher:
+    bundle = runtime.knowledge.bundle
+    monkeypatch.setattr(Watcher, "_champions", lambda *_: bundle)
+    return Watcher(settings, runtime)
+
+
+def write_stock(path: Path, units: float | None) -> None:
+    columns = {
+        "product_id": ["tea"],
+        "store_id": pa.array([None], pa.string()),
+        "units": pa.array([units], pa.float64()),
+    }
+    pq.write_table(pa.table(columns | {"as_of": [NOW]}), path)
+
+
+def test_a_stream_that_lags_is_seen(
+    watcher: Watcher, runtime: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lags: list[int] = []
+    monkeypatch.setattr(runtime.metrics, "note_stream", lags.append)
+    watcher.refresh()
+    assert lags == []  # no stream ever ran here
+    Checkpoint(settings).write(runtime.log.last_seq() - 4)
+    watcher.refresh()
+    assert lags == [4]
+
+
+def test_a_stock_that_breaks_leaves_the_one_before_it(
+    watcher: Watcher, runtime: Runtime, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_stock(settings.stock_path, 3.0)
+    watcher.refresh()
+    settings.stock_path.write_bytes(b"half of a file")
+    for _ in range(3):
+        watcher.refresh()
+    assert runtime.knowledge.catalogue.stock == {None: {"tea": 3.0}}
+    told = [record.getMessage() for record in caplog.records if record.name == "serving.runtime"]
+    assert len(told) == 1 and "stock.parquet cannot be used" in told[0]
+    write_stock(settings.stock_path, 0.0)
+    watcher.refresh()
+    assert runtime.knowledge.catalogue.stock == {None: {"tea": 0.0}}
+
+
+def test_nobody_is_answered_before_the_stock_could_be_read(
+    watcher: Watcher, runtime: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = runtime.knowledge.states
+    monkeypatch.setattr(Watcher, "_with_store", lambda _, known: replace(known, states=states, store_problem=""))
+    runtime.knowledge = Knowledge()
+    settings.stock_path.write_bytes(b"half of a file")
+    for _ in range(2):
+        watcher.refresh()
+        assert runtime.knowledge.states is None
+        assert "stock.parquet cannot be used" in runtime.not_ready()[0]
+    write_stock(settings.stock_path, 3.0)
+    watcher.refresh()
+    assert runtime.not_ready() == []
+
+
+@pytest.mark.parametrize("column", ["product_id", "store_id", "units", "as_of"])
+def test_a_stock_without_a_column_is_said_in_words(tmp_path: Path, column: str) -> None:
+    write_stock(tmp_path / "stock.parquet", 1.0)
+    table = pq.read_table(tmp_path / "stock.parquet")
+    pq.write_table(table.drop_columns([column]), tmp_path / "stock.parquet")
+    with pytest.raises(StoreError, match=rf"stock\.parquet cannot be used \(.*{column}.*\)\. Write it anew"):
+        load_stock(tmp_path / "stock.parquet")
+
+
+def test_a_stock_without_a_number_is_said_in_words(tmp_path: Path) -> None:
+    write_stock(tmp_path / "stock.parquet", None)
+    with pytest.raises(StoreError, match=r"stock\.parquet cannot be used"):
+        load_stock(tmp_path / "stock.parquet")
