@@ -74,7 +74,8 @@ def check_parity(settings: Settings, customers: int, seed: int, progress: Progre
         if difference.max(initial=0.0) > largest:
             largest = float(difference.max())
             worst = SIGNAL_NAMES[int(np.unravel_index(difference.argmax(), difference.shape)[1])]
-        progress(f"{i + 1:,} of {len(ids):,} customers, {n_different:,} differences")
+        if (i + 1) % 10 == 0 or i + 1 == len(ids):
+            progress(f"{i + 1:,} of {len(ids):,} customers, {n_different:,} differences")
     return ParityReport(len(ids), n_together, n_events, n_values, n_different, largest, worst, equal=n_different == 0)
 
 

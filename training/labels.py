@@ -68,7 +68,7 @@ def data_span(timeline: Path, kinds: Sequence[str] = (EventKind.PURCHASE.value,)
     if first is None:
         raise InputError(
             f"{timeline} holds no event of kind {', '.join(kinds)}.",
-            repair="Ingest some; [kinds] of a mapping.toml says which of your words means that.",
+            repair="Ingest some: omni ingest SOURCE; [kinds] of a mapping.toml says which of your words means that.",
         )
     utc = pd.to_datetime([first, last], utc=True)
     return Span(utc[0].to_pydatetime(), (utc[1] + pd.Timedelta(microseconds=1)).to_pydatetime())

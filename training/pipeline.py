@@ -159,9 +159,20 @@ def load_config(task: Task, path: Path | None = None, overrides: Sequence[str] =
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"{file}: {name}: {first['msg']}.", repair=f"Known keys: {', '.join(kind.model_fields)}."
-        ) from error
+        if first["type"] != "extra_forbidden":
+            raise InputError(f"{file}: {name}: {first['msg']}.", repair="Mend the value.") from error
+        known = _keys_beside(kind, first["loc"])
+        raise InputError(f"{file}: there is no key {name}.", repair=f"Known keys: {', '.join(known)}.") from error
+
+
+def _keys_beside(kind: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    """The keys of the section that a key at `place` was looked for in."""
+    for part in place[:-1]:
+        field = kind.model_fields.get(str(part))
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            break
+        kind = field.annotation
+    return list(kind.model_fields)
 
 
 def code_fingerprint() -> str:
