@@ -164,7 +164,7 @@ def load_config(task: Task, path: Path | None = None, overrides: Sequence[str] =
 
 
 def code_fingerprint() -> str:
-    """A hash of the code and gates that a trained model depends on."""
+    """A hash of the code that a trained model depends on."""
     root = CONFIGS.parent.parent
     digest = hashlib.sha256()
     for path in sorted([*root.glob("training/**/*.py"), *root.glob("features/*.py")]):
