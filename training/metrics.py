@@ -178,6 +178,16 @@ def ece(labels: ArrayLike, probabilities: ArrayLike, n_bins: int = ECE_BINS) -> 
     return statistic
 
 
+def ece_by_chance(probabilities: ArrayLike, n_bins: int = ECE_BINS) -> float:
+    """The `ece` that probabilities (n,) are expected to show if they are perfectly right: the luck of n draws.
+
+    A bin's gap is then nearly normal around zero, so its mean size is sqrt(2 / pi) standard deviations.
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    variance = np.bincount(probability_bins(p, n_bins), p * (1 - p), n_bins)
+    return float(np.sqrt(2 / np.pi) * np.sqrt(variance).sum() / len(p))
+
+
 def lift(labels: ArrayLike, scores: ArrayLike, fraction: float = 0.1) -> Statistic:
     """Rate of positives among the top `fraction` by score over the rate of all; ties on the border count in part."""
     y, rank, n_ranks = _ranked(labels, scores)

@@ -50,6 +50,13 @@ def test_lift_of_a_perfect_and_of_a_constant_score() -> None:
     assert metrics.lift(labels, np.full(100, 0.3))(np.ones(100)) == pytest.approx(1.0)
 
 
+def test_right_chances_show_the_ece_that_luck_gives() -> None:
+    rng = np.random.default_rng(0)
+    chances = rng.beta(2, 3, 3000)
+    shown = [metrics.ece(rng.random(3000) < chances, chances)(np.ones(3000)) for _ in range(400)]
+    assert metrics.ece_by_chance(chances) == pytest.approx(np.mean(shown), rel=0.03)
+
+
 def test_ece_is_the_gap_between_said_and_happened() -> None:
     labels = np.array([1.0, 0.0, 0.0, 0.0] * 25)
     assert metrics.ece(labels, np.full(100, 0.25))(np.ones(100)) == pytest.approx(0.0)

@@ -13,6 +13,7 @@ from training.models.transformer_fit import (
     Sequences,
     TransformerConfig,
     TransformerRecommender,
+    batch_borders,
     fit_transformer,
     n_affordable,
 )
@@ -64,6 +65,11 @@ def test_a_long_history_is_learned_from_in_windows_that_share_an_end() -> None:
     windows = Sequences.windows(data, 4)
     item, _ = windows.batch(np.arange(len(windows.sizes)))
     assert item.tolist() == [[5, 6, 7, 8], [2, 3, 4, 5], [1, 2, 0, 0], [3, 4, 5, 0]]
+
+
+def test_a_step_takes_as_many_sequences_as_its_longest_leaves_room_for() -> None:
+    sizes = np.array([2, 50, 3, 2, 50, 200, 3, 2, 2, 2])
+    assert batch_borders(sizes, batch_size=4, batch_events=100) == [0, 1, 3, 7]  # 200 | 50 50 | 3 3 2 2 | 2 2 2
 
 
 def test_every_item_as_a_negative_makes_the_exact_softmax_of_what_is_scored() -> None:

@@ -10,6 +10,7 @@ from typing import Final
 from features.errors import InputError
 from features.vocabulary import Columns, EventKind, Task
 from training.benchmark import BenchmarkReport, MemoryStates, parquet, timeline_of
+from training.metrics import ece_by_chance
 from training.models.boosted import BoosterConfig
 from training.models.churn import ChurnConfig, fit, snapshots
 from training.models.churn_measure import measure
@@ -99,6 +100,7 @@ def benchmark(
         },
         seed=seed,
         details={
+            "ece_by_chance": ece_by_chance(scores),
             "slices": report.slices,
             **({"horizons": horizons} if horizons else {}),
             "mix": dict(zip(("trees", "linear", "bg_nbd"), blend.score.mix, strict=True)),

@@ -28,7 +28,6 @@ from training.models.negatives import NegativeSampler, sampled_loss
 from training.ranking_metrics import IntArray
 from training.results import Progress
 
-_SORTED_BATCHES: Final = 32
 _SCORE_BATCH: Final = 256
 
 
@@ -54,7 +53,9 @@ class TransformerConfig(BaseModel):
     weight_decay: float = Field(0.0, ge=0)
     """Pull of all weights towards zero (AdamW)."""
     batch_size: int = Field(128, ge=2)
-    """Sequences a step."""
+    """Most sequences a step."""
+    batch_events: int = Field(512, ge=2)
+    """Most events a step, padding counted: long histories learn in as small steps as short ones."""
     n_negatives: int = Field(1024, ge=1)
     """Negatives that a batch shares."""
     popular_share: float = Field(0.5, ge=0, le=1)
@@ -192,7 +193,7 @@ def fit_transformer(
     optimizer = torch.optim.AdamW(
         net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98), fused=True
     )
-    steps = -(-len(histories.sizes) // config.batch_size) * n_epochs + 1
+    steps = len(batch_borders(histories.sizes, config.batch_size, config.batch_events)) * n_epochs + 1
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=steps, pct_start=max(0.1, 2 / steps)
     )
@@ -289,7 +290,7 @@ def _epoch(
 ) -> float:
     net.train()
     total, n = 0.0, 0
-    for rows in _by_length(histories.sizes, config.batch_size, rng):
+    for rows in _by_length(histories.sizes, config, rng):
         item, sides = histories.batch(rows)
         known, wanted = item[:, :-1], item[:, 1:]
         states = net(known, tuple(codes[:, :-1] for codes in sides))  # (B, T, D)
@@ -303,13 +304,20 @@ def _epoch(
     return total / n
 
 
-def _by_length(sizes: IntArray, batch_size: int, rng: np.random.Generator) -> Iterator[IntArray]:
-    """Batches of sequences (n,) of about one length, in random order: sorted within parts of a random order."""
+def batch_borders(sizes: IntArray, batch_size: int, batch_events: int) -> list[int]:
+    """Where batches of sequences begin when those with these sizes (n,) are sorted, longest first."""
+    longest_first = -np.sort(-sizes)
+    borders, first = [], 0
+    while first < len(sizes):
+        borders.append(first)
+        first += min(batch_size, max(1, batch_events // int(longest_first[first])))
+    return borders
+
+
+def _by_length(sizes: IntArray, config: TransformerConfig, rng: np.random.Generator) -> Iterator[IntArray]:
+    """Batches of sequences (n,) of about one length, in random order; those of one length meet others every time."""
     order = rng.permutation(len(sizes))
-    batches = []
-    for first in range(0, len(order), batch_size * _SORTED_BATCHES):
-        part = order[first : first + batch_size * _SORTED_BATCHES]
-        part = part[np.argsort(sizes[part], kind="stable")]
-        batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    batches = np.split(order, batch_borders(sizes, config.batch_size, config.batch_events)[1:])
     for i in rng.permutation(len(batches)):
         yield batches[i]
