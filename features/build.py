@@ -76,7 +76,7 @@ def _level(settings: Settings, log: EventLog, note: BuildNote, progress: Progres
             last_seq=last_seq,
             events=pq.read_metadata(settings.timeline_path).num_rows,
             customers=len(read_timeline(settings, [Columns.CUSTOMER_ID])[Columns.CUSTOMER_ID].unique()),
-            last_event_at=max(note.last_event_at, newest.isoformat()),
+            last_event_at=max(note.last_event_at, newest.isoformat() if newest else ""),
         )
         write_note(settings, note)
         _lap(seconds, "timeline", started)

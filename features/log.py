@@ -30,6 +30,7 @@ from features.log_rows import (
     table_to_rows,
 )
 from features.settings import Settings
+from features.thread_connections import ThreadConnections
 from features.tombstones import CREATE as CREATE_TOMBSTONES
 from features.tombstones import Tombstones
 from features.vocabulary import Columns
@@ -162,9 +163,7 @@ class SqliteEventLog:
         self._rules = rules
         self._local = threading.local()
         self._write_lock = threading.Lock()
-        self._all: list[sqlite3.Connection] = []
-        self._all_lock = threading.Lock()
-        self._closed = False
+        self._connections = ThreadConnections(str(path), self._open)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with self._writing() as connection:
@@ -266,33 +265,24 @@ class SqliteEventLog:
         return SqliteErasureBook(self._writing, self._connection(), self._rules)
 
     def close(self) -> None:
-        with self._all_lock:
-            self._closed = True
-            for connection in self._all:
-                connection.close()
-            self._all.clear()
+        self._connections.close()
 
     def _query(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         with self._in_words():
             return self._connection().execute(query, parameters).fetchall()
 
     def _connection(self) -> sqlite3.Connection:
-        """This thread's own connection."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if self._closed:
-            raise StoreError(f"The event log {self._path} is closed.", repair="Open it again with open_log.")
-        if connection is None:
-            connection = sqlite3.connect(
-                self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=32
-            )
-            connection.execute("PRAGMA page_size = 16384")  # a quarter faster to load than the default of 4096
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")  # an acknowledged event survives a power cut
-            connection.execute("PRAGMA wal_autocheckpoint = 4096")  # at 64 MiB: copies index pages back less often
-            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-            self._local.connection = connection
-            with self._all_lock:
-                self._all.append(connection)
+        return self._connections.mine()
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=32
+        )
+        connection.execute("PRAGMA page_size = 16384")  # a quarter faster to load than the default of 4096
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # an acknowledged event survives a power cut
+        connection.execute("PRAGMA wal_autocheckpoint = 4096")  # at 64 MiB: copies index pages back less often
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         return connection
 
     @contextmanager

@@ -4,7 +4,6 @@ A writer holds an advisory lock until its transaction is visible. So seqs become
 reader that follows the log never passes over an event that a slower writer has still in hand.
 """
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -24,6 +23,7 @@ from features.log_identity import DEFAULT_RULES, IdentityBook, IdentityRules
 from features.log_rows import COLUMNS, INSERT, READ_SCHEMA, STORED, rows_to_table, table_to_rows
 from features.log_sql import Connection
 from features.settings import without_password
+from features.thread_connections import ThreadConnections
 from features.tombstones import CREATE as CREATE_TOMBSTONES
 from features.tombstones import Tombstones
 
@@ -90,10 +90,7 @@ class PostgresEventLog:
                 f"OMNI_EVENT_LOG is {self._place!r}, which is no PostgreSQL URL: its user, password or options are not.",
                 repair="Write it as postgresql://user:password@host:5432/database, with %25 for %, %2F for / and so on.",
             ) from None
-        self._local = threading.local()
-        self._all: list[psycopg.Connection[Any]] = []
-        self._all_lock = threading.Lock()
-        self._closed = False
+        self._connections = ThreadConnections(self._place, self._open, lambda connection: connection.closed)
         # the question comes first: a service may be allowed to write to the tables and not to make any
         if self._fetch("SELECT to_regclass(?)", (f"{SCHEMA}.events",)) == [(None,)]:
             with self._writing() as connection:
@@ -182,11 +179,7 @@ class PostgresEventLog:
             return LogErasureBook(writing, _Portable(self._connection()), self._rules)
 
     def close(self) -> None:
-        with self._all_lock:
-            self._closed = True
-            for connection in self._all:
-                connection.close()
-            self._all.clear()
+        self._connections.close()
 
     def _fetch(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         with self._in_words():
@@ -202,22 +195,17 @@ class PostgresEventLog:
                 yield connection
 
     def _connection(self) -> psycopg.Connection[Any]:
-        """This thread's own connection; a new one where the server closed the last one."""
-        connection: psycopg.Connection[Any] | None = getattr(self._local, "connection", None)
-        if self._closed:
-            raise StoreError(f"The event log {self._place} is closed.", repair="Open it again with open_log.")
-        if connection is None or connection.closed:
-            connection = psycopg.connect(**self._parameters, autocommit=True)
-            # a statement sees what was committed before it, so the first one after the lock sees all
-            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-            connection.execute(f"SET search_path TO {SCHEMA}")
-            connection.execute("SET jit TO off")  # compiling takes longer than any of these queries
-            connection.execute("SET work_mem TO '64MB'")  # a batch is put in order in memory
-            connection.execute(f"SET lock_timeout TO '{engine.BUSY_TIMEOUT_S * 1000:.0f}ms'")
-            connection.execute(_DURABLE)
-            self._local.connection = connection
-            with self._all_lock:
-                self._all = [*(other for other in self._all if not other.closed), connection]
+        return self._connections.mine()
+
+    def _open(self) -> psycopg.Connection[Any]:
+        connection = psycopg.connect(**self._parameters, autocommit=True)
+        # a statement sees what was committed before it, so the first one after the lock sees all
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        connection.execute(f"SET search_path TO {SCHEMA}")
+        connection.execute("SET jit TO off")  # compiling takes longer than any of these queries
+        connection.execute("SET work_mem TO '64MB'")  # a batch is put in order in memory
+        connection.execute(f"SET lock_timeout TO '{engine.BUSY_TIMEOUT_S * 1000:.0f}ms'")
+        connection.execute(_DURABLE)
         return connection
 
     @contextmanager

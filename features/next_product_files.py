@@ -65,9 +65,19 @@ class ProductFiles:
         return cls(
             product_ids=tuple(json.loads(find_file(folder, VOCABULARY_FILE, where).read_text(encoding="utf-8"))),
             session=open_session(str(find_file(folder, "*.onnx", where))),
-            companions=None if companions is None else Companions.load(companions),
+            companions=None if companions is None else _companions(companions, where),
             trees=None if trees is None else ProductTrees.of(lightgbm.Booster(model_file=str(trees)), where),
         )
+
+
+def _companions(file: Path, where: str) -> Companions:
+    try:
+        return Companions.load(file)
+    except KeyError as error:
+        raise StoreError(
+            f"{where} knows its products in another form than this version reads ({error} is missing).",
+            repair="Train the model again, or install the version it was trained with.",
+        ) from error
 
 
 def open_session(graph: bytes | str) -> onnxruntime.InferenceSession:

@@ -77,11 +77,11 @@ def build_timeline(log: EventLog, settings: Settings, progress: Progress) -> int
     return n_events
 
 
-def extend_timeline(log: EventLog, settings: Settings, after_seq: int, until_seq: int) -> datetime:
+def extend_timeline(log: EventLog, settings: Settings, after_seq: int, until_seq: int) -> datetime | None:
     """Put the log's events with `after_seq` < seq <= `until_seq` in their places in a timeline that ends at `after_seq`.
 
     Only for events that regroup nobody and that no state is of, such as decisions: epochs are not written. Returns the
-    latest of their moments. Doing it again after it was broken off changes nothing.
+    latest of their moments, None where they were erased meanwhile. Doing it again after it was broken off changes nothing.
     """
     names = log.identity().history().names
     batches = [timeline_rows(rename_customers(batch, names)) for batch in log.read(after_seq=after_seq)]
@@ -90,7 +90,7 @@ def extend_timeline(log: EventLog, settings: Settings, after_seq: int, until_seq
     path = settings.timeline_path
     query = f"SELECT * FROM {scan(path)} WHERE seq <= {after_seq} UNION ALL BY NAME SELECT * FROM added"
     _write_sorted(path, query, ORDER, added=added)
-    newest: datetime = pc.max(added[Columns.OCCURRED_AT]).as_py()
+    newest: datetime | None = pc.max(added[Columns.OCCURRED_AT]).as_py()
     return newest
 
 

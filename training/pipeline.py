@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from features.errors import InputError, MissingError
+from features.errors import InputError, MissingError, StoreError
 from features.freshness import FEATURE_CODE_TAG, feature_code, read_note
 from features.settings import Settings
 from features.vocabulary import Task
@@ -176,7 +176,7 @@ def _keys_beside(kind: type[BaseModel], place: Sequence[int | str]) -> list[str]
 
 
 def code_fingerprint() -> str:
-    """A hash of the code and gates that a trained model depends on."""
+    """A hash of the code that a trained model depends on."""
     root = CONFIGS.parent.parent
     digest = hashlib.sha256()
     for path in sorted([*root.glob("training/**/*.py"), *root.glob("features/*.py")]):
@@ -243,7 +243,8 @@ def _rescore_champion(run: Run, trained: TrainedModel, settings: Settings) -> No
     """Put the champion's scores on the challenger's own test rows beside the challenger's: the gates compare pairs.
 
     A champion that was itself measured on these rows stands by what was measured then: its files know how the test period
-    ended, as what serves should (what was popular in it, for example), and would score its rows too well.
+    ended, as what serves should. A task's `rescore` sees to it that one which was measured on other rows is not told
+    of the test period by its files.
     """
     champion = tracking.by_alias(settings, trained.task, CHAMPION)
     if champion is None or trained.rescore is None or trained.evaluation is None:
@@ -251,7 +252,11 @@ def _rescore_champion(run: Run, trained: TrainedModel, settings: Settings) -> No
     measured = tracking.run_table(settings, champion.run_id, EVALUATION_FILE)
     if measured is not None and _rows(measured) == _rows(trained.evaluation):
         return
-    scores = trained.rescore(tracking.local_model(settings, champion))
+    try:
+        scores = trained.rescore(tracking.local_model(settings, champion))
+    except StoreError as error:  # of another version of Omni: it cannot serve either, and what was trained is not lost
+        logger.warning("The champion cannot be compared with: %s", error)
+        return
     run.log_table(trained.evaluation.assign(score=scores), registry.rescored_file(champion.version))
 
 

@@ -22,24 +22,28 @@ from training.models.next_product_companions import CompanionBuilder
 from training.models.next_product_data import ProductVocabulary, log_popularity
 
 _WHO = "The champion"
+_HOW = {"rule_window_days", "popularity_half_life_days"}
+"""What its config says of how its tables are made."""
 
 
 def champion_at(folder: Path, purchases: Purchases, cutoff: datetime, settings: Settings) -> ProductFiles:
     """The files in `folder`, with nothing later than `cutoff` in their tables. Raises StoreError for unusable files.
 
-    A version whose data ended before the cutoff stays as it is: so old is what it would serve with.
+    A version whose data ended before the cutoff stays as it is: so old is what it would serve with. So does one from
+    before tables could be made again, which does not say how its own were made.
     """
     files, told = ProductFiles.load(folder, _WHO), read_metadata(folder)
-    if not told.get("as_of_end") or utc(told["as_of_end"]) <= cutoff:
+    config = dict(told.get("config") or {})
+    if not told.get("as_of_end") or utc(told["as_of_end"]) <= cutoff or not config.keys() >= _HOW:
         return files
     lines, now = purchases.lines, cutoff.timestamp()
     vocabulary = ProductVocabulary(
         files.product_ids, catalogue_rows(files.product_ids, purchases.product_ids), lines.n_items
     )
     builder = CompanionBuilder(
-        lines, vocabulary, settings.products_path, settings.timeline_path, told["config"]["rule_window_days"]
+        lines, vocabulary, settings.products_path, settings.timeline_path, config["rule_window_days"]
     )
-    popularity = log_popularity(lines, vocabulary, now, told["config"]["popularity_half_life_days"])
+    popularity = log_popularity(lines, vocabulary, now, config["popularity_half_life_days"])
     graph = with_popularity(find_file(folder, "*.onnx", _WHO), popularity.numpy())
     return replace(
         files,
