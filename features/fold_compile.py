@@ -9,7 +9,15 @@ from numba import config as numba_config
 from numba import njit
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_SOURCES: Final = ("vocabulary.py", "details.py", "fold_layout.py", "fold_parts.py", "fold_kernel.py", "fold_rows.py")
+_SOURCES: Final = (
+    "event_values.py",
+    "vocabulary.py",
+    "details.py",
+    "fold_layout.py",
+    "fold_parts.py",
+    "fold_kernel.py",
+    "fold_rows.py",
+)
 
 
 def _sources_digest() -> str:
