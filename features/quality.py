@@ -21,7 +21,7 @@ from features.sql import connect
 from features.state_rows import PRODUCTS_SCHEMA, STATE_SCHEMA
 from features.timeline import TIMELINE_SCHEMA
 from features.toml_file import load_toml
-from features.vocabulary import CHANNELS, KINDS, Columns
+from features.vocabulary import CHANNELS, KINDS, Columns, EventKind
 
 OWN_CONFIG: Final = "quality.toml"
 """The file under OMNI_HOME that replaces defaults."""
@@ -298,6 +298,21 @@ def _newest(data: _Data) -> datetime | None:
     return None if newest is None else datetime.fromtimestamp(newest / 1e6, UTC)
 
 
+def _erasures(data: _Data) -> Iterator[Finding]:
+    """An event that asks for an erasure goes with its customer: one that is still there was not carried out."""
+    ((waiting, first),) = data.rows(
+        f"SELECT count(DISTINCT {Columns.CUSTOMER_ID}), arg_min({Columns.CUSTOMER_ID}, occurred_at) "
+        "FROM timeline WHERE kind = $kind",
+        kind=EventKind.ERASE.value,
+    )
+    figures = {"customers": float(waiting)}
+    if waiting:
+        found = f"an event of kind erase erases nobody; customers with one who are still there: {waiting:,}."
+        yield Check("erasures", Status.FAIL, found, f"Run, for each of them: omni erase {first}"), figures
+    else:
+        yield Check("erasures", Status.OK, "no event asks for an erasure that was not carried out."), figures
+
+
 RULES: Final[Mapping[str, Callable[[_Data], Iterator[Finding]]]] = {
     "ranges": _ranges,
     "freshness": _freshness,
@@ -305,5 +320,6 @@ RULES: Final[Mapping[str, Callable[[_Data], Iterator[Finding]]]] = {
     "gaps": _gaps,
     "volume": _volume,
     "rejected": _rejected,
+    "erasures": _erasures,
 }
 """Every rule but the schema, which comes first: the others need its columns."""

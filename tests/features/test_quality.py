@@ -178,6 +178,14 @@ def test_rejected(check: Check, settings: Settings) -> None:
     assert report.figures["rejected"] == {"share": pytest.approx(20 / 820), "shop": 20.0}
 
 
+def test_erasures(check: Check) -> None:
+    found = check([*steady(), event(900_000, 1.0, kind="erase", customer_id="c1")])
+    assert broken(found) == {
+        "erasures": "an event of kind erase erases nobody; customers with one who are still there: 1."
+    }
+    assert next(one for one in found.checks if one.name == "erasures").repair.endswith("omni erase c1")
+
+
 def test_limits_come_from_a_file(settings: Settings, tmp_path: Path) -> None:
     assert load_quality_config(settings) == QualityConfig()
     settings.home.mkdir(parents=True)
