@@ -77,7 +77,7 @@ def examine(settings: Settings, port: int = SERVICE_PORT) -> Examination:
         ("torch", check_torch),
         ("home", lambda: check_home(settings)),
         *_feature_looks(settings),
-        *((f"model {task}", _champion(settings, task)) for task in Task),
+        *((f"model {task}", _champion(settings, task)) for task in settings.tasks),
         ("port", lambda: check_port(port)),
     ]
     return Examination.of(_look(name, look) for name, look in looks)

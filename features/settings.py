@@ -13,6 +13,7 @@ from typing import Final
 
 from features.errors import InputError, SettingsError
 from features.moments import utc
+from features.vocabulary import Task
 
 PARENT: Final = "OMNI_PARENT"
 """Environment variable with the process id of whoever starts the stream and wants it to end with them."""
@@ -25,6 +26,7 @@ _VARIABLES: Final = {
     "offline_store": "OMNI_OFFLINE_STORE",
     "spark_master": "OMNI_SPARK_MASTER",
     "identifier_key": "OMNI_IDENTIFIER_KEY",
+    "tasks": "OMNI_TASKS",
     "clock_start": "OMNI_CLOCK_START",
     "mlflow_tracking_uri": "MLFLOW_TRACKING_URI",
 }
@@ -44,11 +46,13 @@ class Settings:
     offline_store: str = "duckdb"
     spark_master: str = "local[2]"
     identifier_key: str = field(default="", repr=False)
+    tasks: tuple[Task, ...] = tuple(Task)
+    """The models that this shop has: the service is ready without the others."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
         """Read `OMNI_HOME`, `OMNI_EVENT_LOG`, `OMNI_ONLINE_STORE`, `OMNI_REDIS`, `OMNI_OFFLINE_STORE`,
-        `OMNI_SPARK_MASTER`, `OMNI_CLOCK_START`, `OMNI_IDENTIFIER_KEY`, `MLFLOW_TRACKING_URI`.
+        `OMNI_SPARK_MASTER`, `OMNI_CLOCK_START`, `OMNI_IDENTIFIER_KEY`, `OMNI_TASKS`, `MLFLOW_TRACKING_URI`.
 
         Of what the mapping does not have, the settings file's value counts. Raises SettingsError when a value cannot be
         used.
@@ -75,6 +79,7 @@ class Settings:
             offline_store=offline_store,
             spark_master=env.get("OMNI_SPARK_MASTER", "local[2]"),
             identifier_key=env.get("OMNI_IDENTIFIER_KEY", ""),
+            tasks=_parse_tasks(env.get("OMNI_TASKS", "")),
         )
 
     @property
@@ -162,6 +167,16 @@ def _read_file(file: Path) -> dict[str, str]:
                 f"{file}: {key} is no setting with a text.", repair=f"Known keys: {', '.join(_VARIABLES)}."
             )
     return {_VARIABLES[key]: value for key, value in found.items()}
+
+
+def _parse_tasks(text: str) -> tuple[Task, ...]:
+    named = {part.strip() for part in text.split(",")} - {""}
+    unknown = sorted(named - set(Task))
+    if unknown:
+        raise SettingsError(
+            f"OMNI_TASKS names {unknown[0]!r}.", repair=f"Name some of {', '.join(Task)}, with commas, or leave it out."
+        )
+    return tuple(task for task in Task if task in named) or tuple(Task)
 
 
 def _parse_clock_start(text: str) -> datetime | None:

@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -44,6 +44,8 @@ class Runtime:
     knowledge: Knowledge = field(default_factory=Knowledge)
     metrics: Metrics = field(default_factory=Metrics)
     eraser: Eraser | None = None
+    tasks: Sequence[Task] = tuple(Task)
+    """The models that it must have to be ready."""
     asks_servers: bool = False
     """Whether the log or the online store is a server, so that an answer may have to wait for one."""
     close: Callable[[], None] = lambda: None
@@ -55,12 +57,14 @@ class Runtime:
         return Answers(self.log, self.clock, self.rules, lambda: self.knowledge)
 
     def not_ready(self) -> list[str]:
-        """Why the service cannot answer everything yet; empty when it can."""
+        """Why the service cannot answer everything of `tasks` yet; empty when it can."""
         if self.draining():
             return ["The service is stopping."]
         known = self.knowledge
         reasons = [] if known.states is not None else [known.store_problem or "The online store is not open yet."]
-        return reasons + [str(info.problem) for info in known.bundle.infos() if not info.ready]
+        return reasons + [
+            str(info.problem) for info in known.bundle.infos() if info.task in self.tasks and not info.ready
+        ]
 
 
 def open_runtime(settings: Settings) -> Runtime:
@@ -75,6 +79,7 @@ def open_runtime(settings: Settings) -> Runtime:
         rules=house_rules(settings),
         knowledge=Knowledge(Bundle(problems=dict.fromkeys(Task, NOT_LOOKED_YET))),
         eraser=Eraser(settings, log),
+        tasks=settings.tasks,
         asks_servers=settings.online_store == "redis" or not settings.event_log_url.startswith("sqlite:"),
     )
     drain_file = os.environ.get("OMNI_DRAIN_FILE")

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from features.vocabulary import Task
 from serving import api, turns
 from serving.answers import Answers, Knowledge
 from serving.models import Bundle
@@ -316,6 +317,10 @@ def test_without_models_the_service_lives_and_says_what_to_run(client: Any, runt
     assert len(ready.json()["error"]["details"]) == 3
     assert [model["ready"] for model in models.json()["models"]] == [False, False, False]
     assert posted.json()["accepted"] == 1
+
+    runtime.tasks = (Task.CHURN,)  # a shop that has no other model need not wait for them
+    waits_for = client.get("/readyz").json()["error"]["details"]
+    assert [said["reason"] for said in waits_for] == [churn.json()["error"]["message"]]
 
 
 def test_without_the_online_store_it_is_not_ready(client: Any, runtime: Runtime) -> None:
