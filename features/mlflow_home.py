@@ -1,13 +1,16 @@
-"""A home that has moved comes in; MLflow's own file in it, which keeps whole paths, finds the models where they lie now."""
+"""Settings in; MLflow that looks where they say out, also after a home has moved: its file in there keeps whole paths."""
 
+import os
 import sqlite3
 from contextlib import closing
+from types import ModuleType
 from typing import Final
 
 from features.settings import Settings
 
 EXPERIMENT: Final = "omni"
 """The experiment of all runs."""
+_VARIABLE: Final = "MLFLOW_TRACKING_URI"
 _PLACES: Final = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -15,6 +18,23 @@ _PLACES: Final = (
     ("model_versions", "storage_location"),
 )
 """Where MLflow 3 keeps the place of files."""
+
+
+def mlflow_at(tracking_uri: str) -> ModuleType:
+    """MLflow, pointed at a tracking store, with its phone-home off."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import mlflow
+
+    before = os.environ.get(_VARIABLE)
+    mlflow.set_tracking_uri(tracking_uri)
+    # It leaves the address in the environment, where settings of another home in this process would find it.
+    if before is None:
+        os.environ.pop(_VARIABLE, None)
+    else:
+        os.environ[_VARIABLE] = before
+    return mlflow
 
 
 def follow_home(settings: Settings) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from features.erase_receipt import LearntModel
 from features.errors import OmniError, StoreError
-from features.mlflow_home import follow_home
+from features.mlflow_home import follow_home, mlflow_at
 from features.model_files import read_metadata
 from features.settings import Settings
 from features.views import feature_service_name
@@ -118,12 +118,9 @@ def registered_models(settings: Settings) -> list[LearntModel]:
 
 
 def _champion(task: Task, uri: str) -> tuple[ModelCard, Callable[[Path], Path]] | None:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    import mlflow
+    mlflow = mlflow_at(uri)
     from mlflow.exceptions import MlflowException
 
-    mlflow.set_tracking_uri(uri)
     try:
         version = mlflow.MlflowClient(uri).get_model_version_by_alias(task.value, ALIAS)
     except MlflowException as error:

@@ -5,7 +5,6 @@ MLflow takes seconds to import, so it is imported when a connection is first mad
 
 import json
 import logging
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from features.errors import MissingError
-from features.mlflow_home import EXPERIMENT, follow_home
+from features.mlflow_home import EXPERIMENT, follow_home, mlflow_at
 from features.settings import Settings
 from features.vocabulary import Task
 from training.metrics import Metric
@@ -164,15 +163,10 @@ class Run:
 
 def connect(settings: Settings) -> ModuleType:
     """MLflow, pointed at the tracking store of the settings, with its phone-home off; the store is made if missing."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    import mlflow
-
     if settings.mlflow_tracking_uri.startswith("sqlite:///"):
         Path(settings.mlflow_tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         follow_home(settings)
-    mlflow.set_tracking_uri(settings.mlflow_tracking_uri)
-    return mlflow
+    return mlflow_at(settings.mlflow_tracking_uri)
 
 
 @contextmanager

@@ -1,9 +1,12 @@
 """A home that is moved takes its models along, though MLflow wrote down where they lay."""
 
+import os
 import sqlite3
 from pathlib import Path
 
-from features.mlflow_home import follow_home
+import pytest
+
+from features.mlflow_home import follow_home, mlflow_at
 from features.settings import Settings
 
 
@@ -37,3 +40,16 @@ def test_places_of_artifacts_follow_the_home_and_other_stores_are_left_alone(tmp
         ]
         assert connection.execute("SELECT * FROM logged_models").fetchall() == [(f"{now}/models/m1",)]
         assert connection.execute("SELECT * FROM model_versions").fetchall() == [(f"{now}/models/m1",), (None,)]
+
+
+def test_one_process_may_look_at_two_homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for home in ("one", "two"):
+        found = Settings.from_env({**os.environ, "OMNI_HOME": str(tmp_path / home)})
+        assert (
+            mlflow_at(found.mlflow_tracking_uri).get_tracking_uri()
+            == f"sqlite:///{tmp_path / home / 'mlflow' / 'mlflow.db'}"
+        )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://shared")
+    mlflow_at("sqlite:///other.db")
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://shared"
