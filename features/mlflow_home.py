@@ -3,8 +3,11 @@
 import os
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from types import ModuleType
 from typing import Final
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 from features.settings import Settings
 
@@ -38,7 +41,10 @@ def mlflow_at(tracking_uri: str) -> ModuleType:
 
 
 def follow_home(settings: Settings) -> None:
-    """Rewrite the places of artifacts after OMNI_HOME was moved or copied; nothing where tracking is not the home's own."""
+    """Rewrite the places of artifacts after OMNI_HOME was moved or copied; nothing where tracking is not the home's own.
+
+    What did not come along, like a model that was trained in a copy before places followed it, stays where it is.
+    """
     database = settings.home / "mlflow" / "mlflow.db"
     if settings.mlflow_tracking_uri != f"sqlite:///{database}" or not settings.mlflow_artifacts_dir.exists():
         return
@@ -51,7 +57,12 @@ def follow_home(settings: Settings) -> None:
         if found is None or found[0] == now:
             return
         for table, column in _PLACES:
-            connection.execute(
-                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
-                (now, len(found[0]) + 1, len(found[0]), found[0]),
-            )
+            there = f"SELECT DISTINCT {column} FROM {table} WHERE substr({column}, 1, ?) = ?"
+            for (place,) in connection.execute(there, (len(found[0]), found[0])).fetchall():
+                moved = now + place[len(found[0]) :]
+                if _exists(moved):
+                    connection.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (moved, place))
+
+
+def _exists(uri: str) -> bool:
+    return Path(url2pathname(urlparse(uri).path)).exists()

@@ -12,7 +12,8 @@ from features.settings import Settings
 
 def test_places_of_artifacts_follow_the_home_and_other_stores_are_left_alone(tmp_path: Path) -> None:
     settings = Settings.from_env({"OMNI_HOME": str(tmp_path / "new")})
-    settings.mlflow_artifacts_dir.mkdir(parents=True)
+    for moved in ("r1/artifacts", "models/m1"):
+        (settings.mlflow_artifacts_dir / moved).mkdir(parents=True)
     database = settings.home / "mlflow" / "mlflow.db"
     with sqlite3.connect(database) as connection:
         connection.executescript(
@@ -22,7 +23,8 @@ def test_places_of_artifacts_follow_the_home_and_other_stores_are_left_alone(tmp
             CREATE TABLE model_versions (storage_location TEXT);
             INSERT INTO experiments VALUES ('omni', 'file:///old/mlflow/artifacts'), ('mine', 's3://bucket/mine');
             INSERT INTO runs VALUES ('file:///old/mlflow/artifacts/r1/artifacts'), ('s3://bucket/mine/r2');
-            INSERT INTO logged_models VALUES ('file:///old/mlflow/artifacts/models/m1');
+            INSERT INTO logged_models VALUES ('file:///old/mlflow/artifacts/models/m1'),
+                ('file:///old/mlflow/artifacts/models/left_there');
             INSERT INTO model_versions VALUES ('file:///old/mlflow/artifacts/models/m1'), (NULL);
             """
         )
@@ -38,7 +40,10 @@ def test_places_of_artifacts_follow_the_home_and_other_stores_are_left_alone(tmp
             (f"{now}/r1/artifacts",),
             ("s3://bucket/mine/r2",),
         ]
-        assert connection.execute("SELECT * FROM logged_models").fetchall() == [(f"{now}/models/m1",)]
+        assert connection.execute("SELECT * FROM logged_models").fetchall() == [
+            (f"{now}/models/m1",),
+            ("file:///old/mlflow/artifacts/models/left_there",),
+        ]
         assert connection.execute("SELECT * FROM model_versions").fetchall() == [(f"{now}/models/m1",), (None,)]
 
 
