@@ -19,7 +19,7 @@ from features.fold_files import EPOCH_FOLD_COLUMNS, FOLD_COLUMNS, FoldCount, fol
 from features.freshness import BuildNote, events_since, layout, places, read_note, write_note
 from features.log import EventLog, open_log
 from features.settings import Settings
-from features.timeline import build_timeline, extend_timeline, read_timeline
+from features.timeline import build_timeline, count_customers, extend_timeline
 from features.vocabulary import Columns
 
 FOLD_ROWS: Final = 500_000
@@ -75,7 +75,7 @@ def _level(settings: Settings, log: EventLog, note: BuildNote, progress: Progres
             log_fingerprint=fingerprint,
             last_seq=last_seq,
             events=pq.read_metadata(settings.timeline_path).num_rows,
-            customers=len(read_timeline(settings, [Columns.CUSTOMER_ID])[Columns.CUSTOMER_ID].unique()),
+            customers=count_customers(settings.timeline_path),
             last_event_at=max(note.last_event_at, newest.isoformat() if newest else ""),
         )
         write_note(settings, note)

@@ -9,7 +9,7 @@ from numba import config as numba_config
 from numba import njit
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_SOURCES: Final = (
+SOURCES: Final = (
     "event_values.py",
     "vocabulary.py",
     "details.py",
@@ -18,11 +18,12 @@ _SOURCES: Final = (
     "fold_kernel.py",
     "fold_rows.py",
 )
+"""The files of this folder that are compiled into the fold."""
 
 
 def _sources_digest() -> str:
     """Of the files whose words and numbers are compiled in: numba itself looks only at the date of the function's own."""
-    sources = (Path(__file__).with_name(name).read_bytes() for name in _SOURCES)
+    sources = (Path(__file__).with_name(name).read_bytes() for name in SOURCES)
     return hashlib.sha256(b"".join(sources)).hexdigest()[:16]
 
 

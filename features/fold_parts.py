@@ -135,8 +135,7 @@ def note_action(s: Any, t: float) -> None:
 
 @inlined
 def note_hour(s: Any, t: float, hour: int) -> None:
-    """One more active moment in an hour of the week."""
-    """Add 1 to the hour as of `t`. Nothing is decayed: later weights are larger instead, all as of HOURS_FROM."""
+    """Add 1 to the hour of the week as of `t`. Nothing is decayed: later weights are larger, all as of HOURS_FROM."""
     if math.isnan(s.scalars[HOURS_FROM]):
         s.scalars[HOURS_FROM] = t
     later = (t - s.scalars[HOURS_FROM]) * _PER_HOUR_HALF_LIFE
@@ -221,7 +220,6 @@ def note_habit(s: Any, t: float, product: int) -> None:
 
 @inlined
 def undo_habit(s: Any, product: int) -> None:
-    """A product was given back: the latest purchase of it no longer counts."""
     """A returned product: its last purchase, which weighs 1, does not count; one that was bought once is no habit."""
     n = s.cursors[N_HABIT]
     for i in range(n):
@@ -240,8 +238,7 @@ def undo_habit(s: Any, product: int) -> None:
 
 @inlined
 def take_from_cart(s: Any, product: int, quantity: float) -> None:
-    """Units were taken out of the cart; the line goes when none are left."""
-    """Units that were taken out; all of them where the event does not say how many."""
+    """Units were taken out of the cart, all of them where the event does not say how many; an empty line goes."""
     for i in range(s.cursors[N_IN_CART]):
         if s.cart_codes[i] == product and quantity < s.cart[i, CART_QUANTITY]:
             s.cart[i, CART_QUANTITY] -= quantity

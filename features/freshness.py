@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features import fold_layout
+from features.fold_compile import SOURCES
 from features.log import EventLog, open_log
 from features.parts import files
 from features.settings import Settings
@@ -20,6 +21,8 @@ from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KINDS, Columns, Event
 LAYOUT_VERSION: Final = 3
 """Raised by hand when the same events fold to other states: a build with another version is done anew."""
 
+FEATURE_CODE: Final = (*SOURCES, "event_arrays.py", "state.py", "state_batch.py", "signals.py")
+"""The files of this folder that make signals out of events."""
 FEATURE_CODE_TAG: Final = "feature_code"
 """The tag of a registered version that keeps `feature_code()` as it was at the training."""
 
@@ -90,8 +93,7 @@ def layout() -> str:
 def feature_code() -> str:
     """A fingerprint of the code that makes signals out of events: a model answers from the code that it learned from."""
     folder = Path(__file__).parent
-    names = ("vocabulary.py", "fold_layout.py", "fold_kernel.py", "state.py", "signals.py")
-    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()[:16]
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in FEATURE_CODE)).hexdigest()[:16]
 
 
 def events_since_build(settings: Settings) -> int | None:

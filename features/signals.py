@@ -61,7 +61,8 @@ def half_life(days: float) -> int:
     return HALF_LIVES_DAYS.index(days)
 
 
-_DAY7, _DAY30, _DAY90, _DAY365 = map(half_life, _COUNTED)
+_COUNTED_AT: Final = [half_life(days) for days in _COUNTED]
+_DAY7, _DAY30, _DAY90, _DAY365 = _COUNTED_AT
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def _ratio(above: Floats, below: Floats) -> Floats:
 def _kinds(m: Moment) -> list[Floats]:
     by_kind = m.counts.sum(axis=1)[:, _KINDS]  # (n, kinds, H)
     return [
-        by_kind[:, :, list(map(half_life, _COUNTED))].reshape(len(by_kind), -1),
+        by_kind[:, :, _COUNTED_AT].reshape(len(by_kind), -1),
         np.asarray(m.totals.sum(axis=1)[:, _KINDS]),
         m.days_since(_nanmax(m.last, axis=1)[:, _KINDS]),
     ]
@@ -197,7 +198,7 @@ def _money(m: Moment) -> list[Floats]:
     returned = m.values[:, :, KIND_CODES[EventKind.RETURN]].sum(axis=1)
     lines = m.counts[:, :, KIND_CODES[EventKind.PURCHASE]].sum(axis=1)
     return [
-        spent[:, list(map(half_life, _COUNTED))],
+        spent[:, _COUNTED_AT],
         returned[:, _DAY90],
         _ratio(spent[:, _DAY90], m.occasions[:, _DAY90]),
         _ratio(lines[:, _DAY90], m.occasions[:, _DAY90]),

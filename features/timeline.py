@@ -124,6 +124,13 @@ def read_timeline(settings: Settings, columns: list[str] | None = None) -> pa.Ta
     return pq.read_table(settings.timeline_path, columns=columns)
 
 
+def count_customers(timeline: Path) -> int:
+    """How many customers a timeline file is of, counted within a bounded memory."""
+    with connect("1GB") as connection:
+        (found,) = connection.execute(f"SELECT count(DISTINCT {Columns.CUSTOMER_ID}) FROM {scan(timeline)}").fetchall()
+    return int(found[0])
+
+
 def _write_sorted(target: Path, query: str, order: Sequence[str], **frames: pd.DataFrame | pa.Table) -> None:
     """Sort a query's rows on disk with DuckDB, within a bounded memory; the target appears whole or not at all."""
     part = target.with_suffix(".part")

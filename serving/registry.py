@@ -1,9 +1,9 @@
 """The MLflow registry in, the champions' scorers out; asked again and again, loaded only when a version is new."""
 
 import logging
-import os
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -76,10 +76,14 @@ def mlflow_fetch(settings: Settings) -> Fetch:
     uri = settings.mlflow_tracking_uri
     database = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
+    @cache
+    def follow() -> None:
+        follow_home(settings)
+
     def fetch(task: Task) -> tuple[ModelCard, Callable[[Path], Path]] | None:
         if database is not None and not database.exists():
             return None
-        follow_home(settings)
+        follow()
         return _champion(task, uri)
 
     return fetch
@@ -90,8 +94,7 @@ def registered_models(settings: Settings) -> list[LearntModel]:
     uri = settings.mlflow_tracking_uri
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return []
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    import mlflow
+    mlflow = mlflow_at(uri)
     from mlflow.exceptions import MlflowException
 
     client = mlflow.MlflowClient(uri, uri)

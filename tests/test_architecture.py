@@ -9,7 +9,7 @@ from pathlib import Path
 import features
 import serving
 import training
-from features import fold_compile
+from features import fold_compile, freshness
 
 ROOT = Path(__file__).parent.parent
 
@@ -85,16 +85,31 @@ def test_serving_and_the_live_path_never_import_feast():
 
 def test_compiled_code_is_of_the_sources_as_they_are():
     """What is compiled into the fold is in the name of its cache: numba itself looks only at a function's own file."""
-    compiled, waiting = set(), ["fold_rows"]
+    assert files_behind("fold_rows") - {"fold_compile.py"} == set(fold_compile.SOURCES)
+
+
+def test_what_makes_signals_is_known_to_the_model_that_learns_from_them():
+    plain = {"fold_compile.py", "errors.py", "state_rows.py"}  # how it is compiled, said and stored changes no signal
+    assert files_behind("signals") | files_behind("state") == {*freshness.FEATURE_CODE, *plain}
+
+
+def files_behind(module: str) -> set[str]:
+    """The files of `features` that a module of it consists of: its own and all that it imports."""
+    found, waiting = set(), [module]
     while waiting:
         name = waiting.pop()
-        compiled.add(name)
+        found.add(name)
         tree = ast.parse((ROOT / "features" / f"{name}.py").read_text(encoding="utf-8"))
-        imported = {
+        from_folder = {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module == "features"
+            for alias in node.names
+        }
+        from_files = {
             node.module.removeprefix("features.")
             for node in ast.walk(tree)
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("features.")
         }
-        waiting += sorted(imported - compiled)
-
-    assert {f"{name}.py" for name in compiled} - {"fold_compile.py"} == set(fold_compile._SOURCES)
+        waiting += sorted((from_folder | from_files) - found)
+    return {f"{name}.py" for name in found}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from features.errors import InputError
 from features.vocabulary import CHANNEL_CODES, KIND_CODES, Channel, Columns, EventKind, Task
 from training.dataset import epoch_seconds
-from training.frames import moments, names, numbers, words
+from training.frames import called, moments, names, numbers, words
 from training.metrics import Metric
 
 logger = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ def timeline_of(table: pd.DataFrame, path: Path) -> pa.Table:
     user_id and timestamp are other names of the first two columns. Raises InputError for a file that lacks a column or
     a value that cannot be read.
     """
-    table = table.rename(columns={old: new for old, new in _OTHER_NAMES.items() if new not in table.columns})
+    table = called(table, _OTHER_NAMES)
     missing = [name for name in _MIN_COLUMNS if name not in table.columns]
     if missing:
         raise InputError(

@@ -3,7 +3,7 @@
 import gzip
 import re
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -65,6 +65,11 @@ def _has_decimal_commas(path: Path) -> bool:
             return _DECIMAL_COMMA.search(stream.read(65_536)) is not None
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read ({error}).", repair="Bring the file over again.") from error
+
+
+def called(table: pd.DataFrame, names_for: Mapping[str, str]) -> pd.DataFrame:
+    """The table with other names of columns (keys) turned into ours (values), where it does not have ours."""
+    return table.rename(columns={other: ours for other, ours in names_for.items() if ours not in table.columns})
 
 
 def moments(column: pd.Series, name: str) -> pd.Series:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from features.errors import InputError, MissingError
 from features.sql import scan, sql_list, sql_text
 from features.vocabulary import Columns, EventKind
-from training.sql import connect_bounded, sql_days, sql_name
+from training.sql import connect_bounded, sql_contact, sql_days, sql_name
 
 ARM: Final = "arm"
 REVENUE: Final = "revenue"
@@ -48,13 +48,6 @@ class Arm:
     response_kinds: Sequence[str]
     response_match: Sequence[str]
     response_days: float
-
-    def holds(self) -> str:
-        """What the properties of a contact have to hold, as the end of an SQL condition."""
-        return " ".join(
-            f"AND json_extract_string(properties, '$.{sql_name(key)}') IN ({sql_list(values)})"
-            for key, values in self.properties.items()
-        )
 
 
 def data_span(timeline: Path, kinds: Sequence[str] = (EventKind.PURCHASE.value,)) -> Span:
@@ -161,7 +154,7 @@ def _contacts(
         f"""
         WITH c AS (
             SELECT {columns}, event_id FROM {scan(timeline)}
-            WHERE channel = {sql_text(arm.channel)} AND kind = {sql_text(arm.kind)} {arm.holds()}
+            WHERE {sql_contact(arm.channel, arm.kind, arm.properties)}
               AND occurred_at + {sql_days(arm.response_days)} <= $end
             ORDER BY hash({int(seed)}, event_id) LIMIT {int(n_max)}
         ), r AS (

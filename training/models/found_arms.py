@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Final
 
-from features.sql import scan, sql_list, sql_text
+from features.sql import scan, sql_list
 from features.vocabulary import CONTACT_KINDS, RESPONSE_KINDS, Columns, EventKind
 from training.labels import Arm
-from training.sql import connect_bounded
+from training.sql import connect_bounded, sql_contact
 
 RESPONSE_DAYS: Final = 7.0
 """Days in which an answer to an arm that was found counts."""
@@ -55,7 +55,6 @@ def never_used(timeline: Path, arms: list[Arm]) -> list[str]:
             arm.name
             for arm in arms
             if not connection.execute(
-                f"SELECT 1 FROM {scan(timeline)} WHERE channel = {sql_text(arm.channel)} AND "
-                f"kind = {sql_text(arm.kind)} {arm.holds()} LIMIT 1"
+                f"SELECT 1 FROM {scan(timeline)} WHERE {sql_contact(arm.channel, arm.kind, arm.properties)} LIMIT 1"
             ).fetchall()
         ]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.vocabulary import Columns
-from training.frames import moments, read_frame
+from training.frames import called, moments, read_frame
 from training.models.interactions import SECONDS_PER_DAY, Interactions, Side
 from training.ranking_metrics import IntArray, Targets
 
@@ -91,8 +91,7 @@ def read_held_out(path: Path, protocol: str) -> HeldOut:
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"The protocol {protocol!r} is not available.", repair=f"Use one of {', '.join(PROTOCOLS)}.")
-    table = read_frame(path)
-    table = table.rename(columns={old: new for old, new in _OTHER_NAMES.items() if new not in table.columns})
+    table = called(read_frame(path), _OTHER_NAMES)
     order = next((name for name in _ORDERS if name in table.columns), None)
     if order is None or not {"user_id", "item_id"} <= set(table.columns):
         raise InputError(

@@ -7,10 +7,10 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from features.errors import InputError
-from features.sql import sql_list, sql_text
+from features.sql import sql_text
 from features.vocabulary import Channel, EventKind
 from training.report.config import ReportConfig
-from training.sql import sql_name
+from training.sql import sql_contact
 
 ARMS: Final = Path(__file__).resolve().parent.parent / "configs" / "best-channel.toml"
 
@@ -42,21 +42,17 @@ def contact_cost(config: ReportConfig, arm: str = "arm") -> str:
         )
     cost = {one.name: config.costs.get(one.name, one.cost) for one in arms}
     cases = [f"WHEN {arm} = {sql_text(name)} THEN {float(money)}" for name, money in cost.items()]
-    cases += [f"WHEN {_describes(one)} THEN {float(cost[one.name])}" for one in arms if one.kind != EventKind.DECISION]
+    cases += [
+        f"WHEN {sql_contact(one.channel.value, one.kind.value, one.properties)} THEN {float(cost[one.name])}"
+        for one in arms
+        if one.kind != EventKind.DECISION
+    ]
     cases += [
         f"WHEN channel = {sql_text(name)} THEN {float(money)}"
         for name, money in config.costs.items()
         if name in set(Channel)
     ]
     return f"CASE {' '.join(cases)} END::DOUBLE" if cases else "NULL::DOUBLE"
-
-
-def _describes(arm: _Arm) -> str:
-    holds = [
-        f"json_extract_string(properties, '$.{sql_name(key)}') IN ({sql_list(values)})"
-        for key, values in arm.properties.items()
-    ]
-    return " AND ".join([f"channel = {sql_text(arm.channel.value)}", f"kind = {sql_text(arm.kind.value)}", *holds])
 
 
 def _read_arms(path: Path) -> list[_Arm]:
