@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from features.doctor import Status, check_champion
+from features.freshness import FEATURE_CODE_TAG, feature_code
 from features.mlflow_home import follow_home, mlflow_at
 from features.settings import Settings
+from features.vocabulary import Task
 
 
 def test_places_of_artifacts_follow_the_home_and_other_stores_are_left_alone(tmp_path: Path) -> None:
@@ -58,3 +61,17 @@ def test_one_process_may_look_at_two_homes(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://shared")
     mlflow_at("sqlite:///other.db")
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://shared"
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")  # within MLflow
+def test_doctor_tells_a_champion_that_learned_from_other_feature_code(tmp_path: Path) -> None:
+    settings = Settings.from_env({"OMNI_HOME": str(tmp_path)})
+    (tmp_path / "mlflow").mkdir()
+    client = mlflow_at(settings.mlflow_tracking_uri).MlflowClient()
+    client.create_registered_model(Task.CHURN.value)
+    client.create_model_version(Task.CHURN.value, str(tmp_path), tags={FEATURE_CODE_TAG: feature_code()})
+    client.set_registered_model_alias(Task.CHURN.value, "champion", "1")
+    assert check_champion(settings, Task.CHURN).status is Status.OK
+    client.set_model_version_tag(Task.CHURN.value, "1", FEATURE_CODE_TAG, "of yesterday")
+    found = check_champion(settings, Task.CHURN)
+    assert (found.status, "signals of other code" in found.found) == (Status.WARN, True)
