@@ -152,8 +152,8 @@ def demo(
 
 def _bring_in(settings: Settings, meter: "Meter", source: str, sample: float | None, path: Path | None) -> None:
     with meter.step(f"Ingest {source}") as progress:
-        from features.freshness import events_since_build, is_ingested, note_ingested
-        from features.ingest import ingest
+        from features.ingest import ingest, is_ingested, note_ingested
+        from features.offline.build_note import events_since_build
 
         if is_ingested(settings, source, sample, path):
             progress("the log holds it already")

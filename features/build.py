@@ -10,16 +10,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from features import parts
 from features.console import Progress
-from features.erase import erasure_ids, honour_erasures
+from features.erasure.erase import erasure_ids, honour_erasures
 from features.errors import MissingError
-from features.file_lock import offline_files
-from features.fold_files import EPOCH_FOLD_COLUMNS, FOLD_COLUMNS, FoldCount, fold_to_files, whole_customers
-from features.freshness import BuildNote, events_since, layout, places, read_note, write_note
-from features.log import EventLog, open_log
+from features.log.sqlite import EventLog, open_log
+from features.offline import parts
+from features.offline.build_note import BuildNote, events_since, layout, places, read_note, write_note
+from features.offline.file_lock import offline_files
+from features.offline.state_files import (
+    EPOCH_FOLD_COLUMNS,
+    FOLD_COLUMNS,
+    FoldCount,
+    fold_to_files,
+    whole_customers,
+)
+from features.offline.timeline import build_timeline, count_customers, extend_timeline
 from features.settings import Settings
-from features.timeline import build_timeline, count_customers, extend_timeline
 from features.vocabulary import Columns
 
 FOLD_ROWS: Final = 500_000
@@ -84,7 +90,9 @@ def _level(settings: Settings, log: EventLog, note: BuildNote, progress: Progres
 
 
 def _build_all(settings: Settings, log: EventLog, progress: Progress) -> BuildReport:
-    from features.store import Store  # Feast takes seconds to import; a build that is up to date does without
+    from features.store.feature_store import (
+        Store,  # Feast takes seconds to import; a build that is up to date does without
+    )
 
     fingerprint, last_seq = log.fingerprint(), log.last_seq()
     if last_seq == 0:
@@ -112,7 +120,7 @@ def _build_all(settings: Settings, log: EventLog, progress: Progress) -> BuildRe
 def fold_to_parquet(settings: Settings, n_events: int, progress: Progress) -> tuple[int, int, str]:
     """Fold the timeline into Feast's offline sources; returns (customers, state rows, time of the last event)."""
     if settings.offline_store == "spark":
-        from features.spark import fold_with_spark
+        from features.offline.spark_fold import fold_with_spark
 
         done = fold_with_spark(settings, n_events, progress)
     else:
@@ -149,7 +157,7 @@ def _pieces(settings: Settings) -> Iterator[pa.Table]:
 
 
 def _build_product_state(settings: Settings, progress: Progress) -> None:
-    from features.product_state import build_product_state
+    from features.offline.product_state import build_product_state
 
     build_product_state(settings, progress)
 

@@ -84,7 +84,7 @@ def parity(
     as_json: JsonOption = False,
 ) -> None:
     """Replay customers event by event and compare every feature with the batch build; exit 1 if any differs."""
-    from features.parity import check_parity
+    from features.checks.parity import check_parity
 
     with step(f"Replaying {customers} customers") as progress:
         report = check_parity(Settings.from_env(os.environ), customers=customers, seed=seed, progress=progress)
@@ -103,7 +103,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Are the stores there and level with the log, and is the data sound? Exit 1 if not, with a finding per rule."""
-    from features.check import check_all, parse_as_of
+    from features.checks.check import check_all, parse_as_of
 
     settings = Settings.from_env(os.environ)
     with step("Checking") as progress:
@@ -120,8 +120,8 @@ def identity_explain(
     as_json: JsonOption = False,
 ) -> None:
     """Why somebody is who they are: what was seen together and when, and what was kept apart."""
-    from features import identity_report as words
-    from features.log import open_log
+    from features.checks import identity as words
+    from features.log.sqlite import open_log
 
     with closing(open_log(Settings.from_env(os.environ))) as log:
         emit(words.explain(log, name), as_json)
@@ -129,8 +129,8 @@ def identity_explain(
 
 def identity_report(as_json: JsonOption = False) -> None:
     """How many customers were put together from identifiers, and which identifiers are shared and join nobody."""
-    from features import identity_report as words
-    from features.log import open_log
+    from features.checks import identity as words
+    from features.log.sqlite import open_log
 
     with closing(open_log(Settings.from_env(os.environ))) as log:
         emit(words.report(log), as_json)
@@ -146,10 +146,10 @@ def benchmark_features(
     as_json: JsonOption = False,
 ) -> None:
     """Fold simulated events through the complete state: events/s and memory, beside SQL and pandas; exit 1 if values differ."""
-    from features import benchmark
+    from features.benchmarks import fold
 
     numbers = [*(events or (1e6, 1e7)), *((5e7,) if full else ())]
-    found = benchmark.benchmark_features([int(number) for number in numbers], seed)
+    found = fold.benchmark_features([int(number) for number in numbers], seed)
     if report is not None:
         found.write(report)
     emit(found, as_json)
@@ -169,8 +169,8 @@ def simulate(
     as_json: JsonOption = False,
 ) -> None:
     """Make an omnichannel world whose true answers are known: events, products, stock, logged decisions and the truth."""
-    from features.simulator import simulate as run
-    from features.simulator import world_config
+    from features.simulator.world import simulate as run
+    from features.simulator.world import world_config
 
     config = world_config(world, n_customers=customers, n_days=days, seed=seed, predictability=predictability)
     with step(f"Simulating {customers:,} customers over {days} days"):
@@ -180,7 +180,7 @@ def simulate(
 
 def doctor(as_json: JsonOption = False) -> None:
     """Check the installation, the stores and the models, and say what to do; exit 1 if something is broken."""
-    from features.doctor import examine
+    from features.checks.doctor import examine
 
     with step("Examining"):
         report = examine(Settings.from_env(os.environ))

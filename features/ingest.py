@@ -1,6 +1,7 @@
 """A source comes in; its valid events are in the log, its products in the product table, its bad rows in a file."""
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -16,12 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from features import atomic
 from features.clock import Clock
 from features.errors import InputError
-from features.events import REJECTED_SCHEMA, validate_table
-from features.identifiers import Identifiers
-from features.log import EventLog, open_log
-from features.log_identity import identity_rules
+from features.events.schema import REJECTED_SCHEMA, validate_table
+from features.identity.identifiers import Identifiers
+from features.log.identity import identity_rules
+from features.log.sqlite import EventLog, open_log
 from features.settings import Settings
 from features.sources import SOURCES, SourceBatch, load_source
 from features.sources.batch import merge_products
@@ -132,6 +134,28 @@ def open_source(
     return load_plain(file, sample) if mapping is None else load_mapped(file, mapping, sample)
 
 
+def is_ingested(settings: Settings, source: str, sample: float | None, path: Path | None) -> bool:
+    """Whether `note_ingested` was called for the same source, and the log still is the one that took it."""
+    seq = _read_notes(settings).get(_key(settings, source, sample, path))
+    if seq is None:
+        return False
+    log = open_log(settings)
+    try:
+        return log.last_seq() >= seq
+    finally:
+        log.close()
+
+
+def note_ingested(settings: Settings, source: str, sample: float | None, path: Path | None) -> None:
+    """Remember that the log holds this source, whole."""
+    log = open_log(settings)
+    try:
+        notes = {**_read_notes(settings), _key(settings, source, sample, path): log.last_seq()}
+    finally:
+        log.close()
+    atomic.write_text(_notes_path(settings), json.dumps(notes, indent=2))
+
+
 class _RejectedFile:
     """Rejected rows as they come, in a file that appears under its name only when it is whole."""
 
@@ -228,3 +252,17 @@ def _file_name(source: str, path: Path | None) -> str:
         return source
     digest = hashlib.sha256(str(Path(source).resolve()).encode()).hexdigest()[:8]
     return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', Path(source).name)}-{digest}"
+
+
+def _key(settings: Settings, source: str, sample: float | None, path: Path | None) -> str:
+    changed = path.stat().st_mtime_ns if path is not None and path.exists() else None
+    return json.dumps([source, sample, str(path), changed, settings.event_log_place])
+
+
+def _read_notes(settings: Settings) -> dict[str, int]:
+    file = _notes_path(settings)
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+
+
+def _notes_path(settings: Settings) -> Path:
+    return settings.home / "ingested.json"

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from features import fold_layout as layout
 from features.errors import SettingsError
-from features.fold_layout import DAY_S, Floats
-from features.state_batch import Ragged, StateBatch
+from features.state import layout
+from features.state.batch import Ragged, StateBatch
+from features.state.layout import DAY_S, Floats
 from features.vocabulary import CHANNELS, CUSTOMER_KINDS, HALF_LIVES_DAYS, KIND_CODES, Channel, EventKind
 
 CHUNK_ROWS: Final = 4_096

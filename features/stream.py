@@ -18,15 +18,15 @@ from typing import Final, Protocol
 import numpy as np
 import pyarrow as pa
 
-from features.checkpoint import Checkpoint
 from features.errors import OmniError
-from features.live import LiveStates
-from features.log import EventLog, open_log
-from features.online import OnlineReader
+from features.log.sqlite import EventLog, open_log
+from features.online.checkpoint import Checkpoint
+from features.online.live import LiveStates
+from features.online.reader import OnlineReader
 from features.settings import PARENT, Settings
-from features.state_batch import StateBatch
-from features.state_rows import encode
-from features.store import Store
+from features.state.batch import StateBatch
+from features.state.encoding import encode
+from features.store.feature_store import Store
 from features.vocabulary import Columns
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from features.settings import Settings
-from features.state_rows import PRODUCTS_FIELDS, STATE_FIELDS
+from features.state.encoding import PRODUCTS_FIELDS, STATE_FIELDS
 from features.vocabulary import Columns, Task
 
 PROJECT: Final = "omni"

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from features.clock import Clock
 from features.errors import MissingError
-from features.events import Event, events_to_table
-from features.live import LiveState, LiveStates, state_version
-from features.log import EventLog
+from features.events.schema import Event, events_to_table
+from features.log.sqlite import EventLog
+from features.online.live import LiveState, LiveStates, state_version
 from features.signals import compute_signals
-from features.state_batch import StateBatch
+from features.state.batch import StateBatch
 from features.vocabulary import Task
 from serving.catalogue import Catalogue
 from serving.churn_reasons import churn_reasons

@@ -22,10 +22,10 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from features.errors import OmniError
-from features.event_values import printable
-from features.events import Rejection, events_to_table, parse_table
-from features.group_commit import GroupCommitter
-from features.log import AppendResult
+from features.events.schema import Rejection, events_to_table, parse_table
+from features.events.values import printable
+from features.log.group_commit import GroupCommitter
+from features.log.sqlite import AppendResult
 from serving import schemas
 from serving.erasure import Eraser
 from serving.openapi import openapi_document

@@ -11,10 +11,10 @@ import pandas as pd
 
 from features.clock import Clock
 from features.errors import InputError, MissingError
-from features.log import open_log
+from features.log.sqlite import open_log
 from features.settings import Settings
 from features.signals import compute_signals
-from features.state_batch import StateBatch
+from features.state.batch import StateBatch
 from features.vocabulary import Columns
 from serving.bulk import customer_ids, parts
 from serving.expression import select

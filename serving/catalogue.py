@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.errors import StoreError
-from features.event_arrays import product_code
+from features.state.event_arrays import product_code
 from features.vocabulary import Columns
 
 logger = logging.getLogger(__name__)

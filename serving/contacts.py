@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from features import fold_layout as layout
-from features.state_batch import StateBatch
+from features.state import layout
+from features.state.batch import StateBatch
 from features.vocabulary import CHANNELS, NOTHING, Channel
 from serving.rules import Arm, ContactFacts, Eligibility, Rules, check_arm
 from serving.schemas import ArmScore

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.events import Event
-from features.live import LiveState
+from features.events.schema import Event
+from features.online.live import LiveState
 from features.signals import compute_signals
-from features.state_batch import StateBatch
+from features.state.batch import StateBatch
 from features.vocabulary import NOTHING, Channel, EventKind, Task
 from serving.catalogue import Catalogue
 from serving.contacts import NOTHING_ARM, allowed_values, check_arms, contact_facts, known_gains, score_arms

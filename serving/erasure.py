@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from features.console import Progress
-from features.erase import begin_erasure, finish_erasure, pending_erasures
-from features.erase_receipt import LearntModel, Receipt
+from features.erasure.erase import begin_erasure, finish_erasure, pending_erasures
 from features.errors import InputError
-from features.log import EventLog, open_log
+from features.log.receipt import LearntModel, Receipt
+from features.log.sqlite import EventLog, open_log
 from features.settings import Settings
 from serving.registry import registered_models
 

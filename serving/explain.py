@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from features import fold_layout as layout
-from features.state_batch import StateBatch
+from features.state import layout
+from features.state.batch import StateBatch
 from features.vocabulary import KIND_CODES, EventKind
 from serving.rules import DAY_S, ProductHistory, Rules, is_due
 from serving.words import days

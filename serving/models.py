@@ -11,12 +11,12 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from features.churn_score import SCORE_FILE, ChurnScore, spread
-from features.effect_score import EffectScorer, load_effects
 from features.errors import MissingError, StoreError
-from features.forest import Forest
-from features.model_files import find_file, find_optional
-from features.next_product_files import ProductFiles
+from features.scoring.churn import SCORE_FILE, ChurnScore, spread
+from features.scoring.effects import EffectScorer, load_effects
+from features.scoring.forest import Forest
+from features.scoring.model_files import find_file, find_optional
+from features.scoring.next_product import ProductFiles
 from features.signals import SIGNAL_NAMES
 from features.vocabulary import Channel, Task
 from serving.model_card import ModelCard

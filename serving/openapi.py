@@ -5,7 +5,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from features.events import Event
+from features.events.schema import Event
 from features.vocabulary import Columns
 from serving import schemas
 

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features.product_companions import POPULARITY_DAYS, Companions, Neighbours
-from features.product_ranking import FEATURES, strongest_tie
+from features.scoring.item_tables import POPULARITY_DAYS, Companions, Neighbours
+from features.scoring.rerank import FEATURES, strongest_tie
 from features.vocabulary import CHANNELS
 from serving.product_scorer import ProductScorer, Ranked
 

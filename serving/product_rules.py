@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features.event_arrays import product_code
+from features.state.event_arrays import product_code
 from serving.catalogue import Catalogue, ProductInfo
 from serving.rules import ProductHistory, Rules, is_due
 from serving.schemas import ProductFilter

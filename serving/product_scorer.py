@@ -6,12 +6,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from features.event_arrays import product_code
-from features.next_product_files import ProductTrees, Session, network_scores
-from features.product_companions import Companions
-from features.product_ranking import Inputs, Pool, candidate_pool, rerank
-from features.sequences import CodeRows, model_inputs
-from features.state_batch import StateBatch
+from features.scoring.item_tables import Companions
+from features.scoring.model_inputs import CodeRows, model_inputs
+from features.scoring.next_product import ProductTrees, Session, network_scores
+from features.scoring.rerank import Inputs, Pool, candidate_pool, rerank
+from features.state.batch import StateBatch
+from features.state.event_arrays import product_code
 from serving.model_card import ModelCard
 
 Mask = NDArray[np.bool_]

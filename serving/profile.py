@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from features import fold_layout as layout
-from features.live import LiveState
+from features.online.live import LiveState
 from features.signals import SIGNAL_NAMES, compute_signals, half_life
+from features.state import layout
 from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KIND_CODES, KINDS, EventKind
 from serving.catalogue import Catalogue, ProductInfo
 from serving.contacts import consents

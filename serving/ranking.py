@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from features.state_batch import StateBatch
+from features.state.batch import StateBatch
 from serving.catalogue import Catalogue, ProductInfo
 from serving.explain import product_reasons, purchase_history
 from serving.product_evidence import evidence_reasons

@@ -7,10 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from features.erase_receipt import LearntModel
 from features.errors import OmniError, StoreError
-from features.mlflow_home import follow_home, mlflow_at
-from features.model_files import read_metadata
+from features.log.receipt import LearntModel
+from features.scoring.mlflow_home import follow_home, mlflow_at
+from features.scoring.model_files import read_metadata
 from features.settings import Settings
 from features.views import feature_service_name
 from features.vocabulary import Task

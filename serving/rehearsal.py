@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from features.clock import Clock
 from features.errors import MissingError, StoreError
-from features.events import Event, events_to_table
-from features.live import LiveStates
-from features.log import SqliteEventLog
-from features.value_codec import decode_value
+from features.events.schema import Event, events_to_table
+from features.log.sqlite import SqliteEventLog
+from features.online.feast_codec import decode_value
+from features.online.live import LiveStates
 from features.vocabulary import Channel, EventKind
 from serving import schemas
 from serving.answers import Answers, Knowledge

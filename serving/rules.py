@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from features.errors import InputError
-from features.live import LiveState
+from features.online.live import LiveState
 from features.settings import Settings
 from features.vocabulary import Channel
 from serving.words import days

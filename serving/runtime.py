@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from features.checkpoint import Checkpoint
 from features.clock import Clock
 from features.errors import OmniError, StoreError
-from features.live import LiveStates
-from features.log import EventLog, open_log
-from features.online import OnlineReader
+from features.log.sqlite import EventLog, open_log
+from features.online.checkpoint import Checkpoint
+from features.online.live import LiveStates
+from features.online.reader import OnlineReader
 from features.settings import Settings
 from features.vocabulary import Task
 from serving.answers import Answers, Knowledge

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from features import fold_layout as layout
-from features.live import LiveState
+from features.online.live import LiveState
 from features.signals import SIGNAL_NAMES
-from features.state_batch import StateBatch
+from features.state import layout
+from features.state.batch import StateBatch
 from features.vocabulary import CHANNELS, KIND_CODES, Columns, EventKind
 from serving.models import ChurnScorer
 

@@ -5,7 +5,7 @@ Without it nobody could say later what the new products were worth: outcomes car
 
 import hashlib
 
-from features.events import Event
+from features.events.schema import Event
 from features.vocabulary import Channel, EventKind
 from serving.ranking import NEW
 from serving.schemas import CustomerRef, NextProductsAnswer, NextProductsRequest

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from features.fold_layout import N_HOURS
-from features.state_batch import StateBatch
+from features.state.batch import StateBatch
+from features.state.layout import N_HOURS
 from features.vocabulary import CUSTOMER_KINDS, Channel, Columns
 from serving.rules import Rules, is_quiet
 

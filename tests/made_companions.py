@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from features.product_companions import POPULARITY_DAYS, Companions, Favourites, Neighbours
+from features.scoring.item_tables import POPULARITY_DAYS, Companions, Favourites, Neighbours
 
 
 def made_companions(n_products: int, **said: Any) -> Companions:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.timeline import ORDER, TIMELINE_SCHEMA
+from features.offline.timeline import ORDER, TIMELINE_SCHEMA
 from serving.holdout import holdout_flag, is_held_out
 from serving.rules import Rules
 

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.simulator import World, WorldConfig, simulate
-from features.timeline import ORDER, timeline_rows
+from features.offline.timeline import ORDER, timeline_rows
+from features.simulator.world import World, WorldConfig, simulate
 from training.benchmark import MemoryStates
 from training.results import TrainContext
 

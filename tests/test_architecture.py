@@ -9,7 +9,7 @@ from pathlib import Path
 import features
 import serving
 import training
-from features import fold_compile, freshness
+from features import fingerprint
 
 ROOT = Path(__file__).parent.parent
 
@@ -78,38 +78,45 @@ def test_nothing_happens_at_import():
 
 def test_serving_and_the_live_path_never_import_feast():
     """Importing feast takes ten seconds; the reader of what it wrote and the service must start without it."""
-    for module in ("features.online", "features.console", "features.cli", "training.cli", "serving.cli"):
+    for module in ("features.online.reader", "features.console", "features.cli", "training.cli", "serving.cli"):
         code = f"import sys, {module}; sys.exit('feast' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0, module
 
 
 def test_compiled_code_is_of_the_sources_as_they_are():
     """What is compiled into the fold is in the name of its cache: numba itself looks only at a function's own file."""
-    assert files_behind("fold_rows") - {"fold_compile.py"} == set(fold_compile.SOURCES)
+    plain = {"fingerprint.py", "state/jit.py"}  # they say how it is compiled, not what
+    assert files_behind("state/kernel_batch.py") - plain == set(fingerprint.FOLD_CODE)
 
 
 def test_what_makes_signals_is_known_to_the_model_that_learns_from_them():
-    plain = {"fold_compile.py", "errors.py", "state_rows.py"}  # how it is compiled, said and stored changes no signal
-    assert files_behind("signals") | files_behind("state") == {*freshness.FEATURE_CODE, *plain}
+    # how it is compiled, said and stored changes no signal
+    plain = {"fingerprint.py", "state/jit.py", "errors.py", "state/encoding.py"}
+    behind = files_behind("signals.py") | files_behind("state/fold.py")
+    assert behind == {*fingerprint.FEATURE_CODE, *plain}
 
 
-def files_behind(module: str) -> set[str]:
-    """The files of `features` that a module of it consists of: its own and all that it imports."""
-    found, waiting = set(), [module]
+def files_behind(file: str) -> set[str]:
+    """The files of `features` that one of them consists of: its own and all that it imports, without the packages' words."""
+    behind: set[str] = set()
+    waiting = [file]
     while waiting:
         name = waiting.pop()
-        found.add(name)
-        tree = ast.parse((ROOT / "features" / f"{name}.py").read_text(encoding="utf-8"))
-        from_folder = {
-            alias.name
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom) and node.module == "features"
-            for alias in node.names
-        }
-        from_files = {
-            node.module.removeprefix("features.")
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("features.")
-        }
-        waiting += sorted((from_folder | from_files) - found)
-    return {f"{name}.py" for name in found}
+        behind.add(name)
+        waiting += sorted(imported_files(ROOT / "features" / name) - behind)
+    return behind
+
+
+def imported_files(path: Path) -> set[str]:
+    """The files of `features` that `path` imports, wherever in it, as paths below the folder."""
+    imports = [
+        node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)
+    ]
+    modules = {
+        name
+        for node in imports
+        if node.module
+        for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+    }
+    files = {f"{'/'.join(name.split('.')[1:])}.py" for name in modules if name.startswith("features.")}
+    return {file for file in files if (ROOT / "features" / file).is_file()}

@@ -10,7 +10,7 @@ from typer.main import get_command
 
 import omni
 from features.ingest import ingest
-from features.log import open_log
+from features.log.sqlite import open_log
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -97,7 +97,7 @@ class MemoryStates:
 
     def __init__(self, timeline: pa.Table) -> None:
         """`timeline` has the timeline's columns, sorted by (customer_id, occurred_at, event_id)."""
-        from features.state import fold_timeline
+        from features.state.fold import fold_timeline
 
         rows = pa.concat_tables([states for states, _ in fold_timeline(timeline)])
         self._rows = rows
@@ -109,7 +109,7 @@ class MemoryStates:
 
     def training_states(self, entities: pd.DataFrame, task: Task) -> Any:
         """State i from events strictly before the moment of entity row i."""
-        from features.state_rows import decode
+        from features.state.encoding import decode
 
         moments = np.round(epoch_seconds(entities[Columns.AS_OF]) * 1e6).astype(np.int64)
         found = np.full(len(entities), -1)

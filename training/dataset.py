@@ -15,7 +15,7 @@ from features.vocabulary import Columns, Task
 from training.results import Progress
 
 if TYPE_CHECKING:
-    from features.state_batch import StateBatch
+    from features.state.batch import StateBatch
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ CHUNK_ROWS = 25_000
 
 
 class StateSource(Protocol):
-    """What this module needs of features.store.Store."""
+    """What this module needs of features.store.feature_store.Store."""
 
     def training_states(self, entities: pd.DataFrame, task: Task) -> "StateBatch":
         """State i is that of entity row i, from events strictly before its `as_of`."""

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ValidationError
 
 from features.errors import InputError, MissingError, StoreError
-from features.freshness import FEATURE_CODE_TAG, feature_code, read_note
+from features.fingerprint import FEATURE_CODE_TAG, feature_code
+from features.offline.build_note import read_note
 from features.settings import Settings
 from features.vocabulary import Task
 from training import plots, registry, tracking
@@ -179,7 +180,7 @@ def code_fingerprint() -> str:
     """A hash of the code that a trained model depends on."""
     root = CONFIGS.parent.parent
     digest = hashlib.sha256()
-    for path in sorted([*root.glob("training/**/*.py"), *root.glob("features/*.py")]):
+    for path in sorted([*root.glob("training/**/*.py"), *root.glob("features/**/*.py")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -315,7 +316,7 @@ def data_fingerprint(settings: Settings) -> str:
 
 def open_store(settings: Settings) -> Any:
     """The feature store; imported here, because Feast takes ten seconds to import."""
-    from features.store import Store
+    from features.store.feature_store import Store
 
     return Store(settings)
 

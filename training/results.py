@@ -14,7 +14,7 @@ from features.vocabulary import Task
 from training.metrics import Metric
 
 if TYPE_CHECKING:
-    from features.store import Store
+    from features.store.feature_store import Store
     from training.tracking import Run
 
 Progress = Callable[[str], None]

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from features.errors import MissingError
-from features.mlflow_home import EXPERIMENT, follow_home, mlflow_at
+from features.scoring.mlflow_home import EXPERIMENT, follow_home, mlflow_at
 from features.settings import Settings
 from features.vocabulary import Task
 from training.metrics import Metric

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pandas.util import hash_array
 
-from features.events import EVENT_SCHEMA
+from features.events.schema import EVENT_SCHEMA
 from features.vocabulary import Columns
 
 PRODUCT_SCHEMA: Final = pa.schema(

@@ -42,8 +42,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.errors import InputError, MissingError
-from features.event_rules import Problem
-from features.events import rejected_table
+from features.events.rules import Problem
+from features.events.schema import rejected_table
 from features.sources.batch import SourceBatch, read_query, sampled, stream_query, to_event_table, to_product_table
 from features.sources.complete_journey_promotions import find_exposures
 from features.sql import connect, scan

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from features.errors import InputError
-from features.event_rules import Problem
-from features.events import EVENT_SCHEMA, rejected_table
+from features.events.rules import Problem
+from features.events.schema import EVENT_SCHEMA, rejected_table
 from features.sources.batch import SourceBatch
 from features.sources.nested import to_array
 

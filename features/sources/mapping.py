@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.errors import InputError
-from features.event_rules import NUMBER_COLUMNS, Problem
-from features.event_values import shorten
-from features.events import EVENT_SCHEMA
+from features.events.rules import NUMBER_COLUMNS, Problem
+from features.events.schema import EVENT_SCHEMA
+from features.events.values import shorten
 from features.sources.batch import SourceBatch, sampled, to_event_table, to_product_table
 from features.sources.files import RawRows, mentions, read_rows, select, text_ending, to_batch
 from features.sources.mapping_config import MappingConfig, read_mapping

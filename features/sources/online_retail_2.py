@@ -29,8 +29,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.errors import InputError
-from features.event_rules import Problem
-from features.events import rejected_table
+from features.events.rules import Problem
+from features.events.schema import rejected_table
 from features.sources.batch import SourceBatch, read_query, sampled, stream_query, to_event_table, to_product_table
 from features.sql import connect
 from features.vocabulary import Columns

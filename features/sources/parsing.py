@@ -8,8 +8,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.event_rules import Problem
-from features.event_values import shorten
+from features.events.rules import Problem
+from features.events.values import shorten
 
 Problems = dict[int, Problem]
 """The first problem of each row that has one, by its place in the table."""

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.errors import InputError
-from features.event_rules import EVENT_COLUMNS, NUMBER_COLUMNS, Problem
-from features.event_values import shorten
-from features.events import EVENT_SCHEMA, as_event_schema
+from features.events.rules import EVENT_COLUMNS, NUMBER_COLUMNS, Problem
+from features.events.schema import EVENT_SCHEMA, as_event_schema
+from features.events.values import shorten
 from features.sources.batch import SourceBatch, sampled
 from features.sources.files import RawRows, read_rows, select, to_batch
 from features.sources.parsing import Problems, as_text, parse_moments, parse_numbers

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from features.erase_receipt import LearntModel
+from features.log.receipt import LearntModel
 from serving.schemas.base import described
 
 

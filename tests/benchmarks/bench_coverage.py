@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from bench_policy import held, most_engaged
 
-from features.simulator import simulate, world_config
+from features.simulator.world import simulate, world_config
 from training.decision_table import as_decisions
 from training.models.crossing import crossed, fold_numbers
 from training.models.effects import EffectConfig, reward_model

@@ -21,13 +21,13 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from local_servers import postgres_server, redis_server  # noqa: E402
 
-from features.events import EVENT_SCHEMA  # noqa: E402
-from features.log import open_log  # noqa: E402
-from features.online import OnlineReader  # noqa: E402
+from features.events.schema import EVENT_SCHEMA  # noqa: E402
+from features.log.sqlite import open_log  # noqa: E402
+from features.online.reader import OnlineReader  # noqa: E402
 from features.settings import Settings  # noqa: E402
-from features.state import fold_customer  # noqa: E402
-from features.state_rows import encode  # noqa: E402
-from features.store import Store  # noqa: E402
+from features.state.encoding import encode  # noqa: E402
+from features.state.fold import fold_customer  # noqa: E402
+from features.store.feature_store import Store  # noqa: E402
 from features.views import CUSTOMER_STATE  # noqa: E402
 
 EVENTS_PER_CUSTOMER = 300

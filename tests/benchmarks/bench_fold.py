@@ -12,12 +12,11 @@ import numpy as np
 import pyarrow as pa
 from numba import njit
 
-from features import fold_kernel as kernel
-from features import fold_rows
-from features.event_arrays import event_arrays
-from features.fold_layout import new_buffers
+from features.offline.timeline import read_timeline
 from features.settings import Settings
-from features.timeline import read_timeline
+from features.state import kernel, kernel_batch
+from features.state.event_arrays import event_arrays
+from features.state.layout import new_buffers
 
 PLAIN_EVENTS = 2_000
 REPEATS = 3
@@ -36,7 +35,7 @@ def with_rows(scratch: Any, events: Any, customers: Any, buffers: Any) -> int:
     """The fold as the build runs it: an encoded state after every distinct (customer, time); returns the rows."""
     start = n_rows = 0
     while start < len(customers):
-        start, written = fold_rows.fold_rows(scratch, events, customers, start, buffers)
+        start, written = kernel_batch.fold_rows(scratch, events, customers, start, buffers)
         n_rows += written
     return n_rows
 

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from features.events import EVENT_SCHEMA
-from features.identity_history import trace
-from features.live import LiveStates
-from features.log import open_log
-from features.log_identity import identity_rules
-from features.online import OnlineReader
+from features.events.schema import EVENT_SCHEMA
+from features.identity.history import trace
+from features.log.identity import identity_rules
+from features.log.sqlite import open_log
+from features.online.live import LiveStates
+from features.online.reader import OnlineReader
 from features.settings import Settings
-from features.store import Store
+from features.store.feature_store import Store
 
 VISITORS, EVENTS_EACH, BATCH = 5_000, 20, 1_000
 LOGINS = 300

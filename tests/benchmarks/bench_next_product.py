@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from features.event_arrays import product_code
-from features.events import EVENT_SCHEMA
-from features.next_product_files import ProductTrees, open_session
-from features.product_companions import POPULARITY_DAYS, Companions, Favourites, Neighbours
-from features.product_ranking import FEATURES
-from features.state import fold_customer
-from features.state_batch import StateBatch
+from features.events.schema import EVENT_SCHEMA
+from features.scoring.item_tables import POPULARITY_DAYS, Companions, Favourites, Neighbours
+from features.scoring.next_product import ProductTrees, open_session
+from features.scoring.rerank import FEATURES
+from features.state.batch import StateBatch
+from features.state.event_arrays import product_code
+from features.state.fold import fold_customer
 from features.vocabulary import Task
 from serving.catalogue import Catalogue, ProductInfo
 from serving.model_card import ModelCard
@@ -103,7 +103,7 @@ class NoSession:
 
 
 def scorer_inputs(scorer: ProductScorer, state: StateBatch) -> dict[str, np.ndarray]:
-    from features.sequences import model_inputs
+    from features.scoring.model_inputs import model_inputs
 
     return model_inputs(state, np.array([NOW]), scorer.rows)
 

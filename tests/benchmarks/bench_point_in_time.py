@@ -14,10 +14,10 @@ import pandas as pd
 import pyarrow as pa
 
 from features.meter import Meter
+from features.offline.timeline import read_timeline
 from features.settings import Settings
 from features.sql import connect, scan
-from features.store import Store
-from features.timeline import read_timeline
+from features.store.feature_store import Store
 from features.views import CUSTOMER_VIEWS, TASK_VIEWS, View
 from features.vocabulary import Columns, Task
 

@@ -23,9 +23,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from features.simulator import World, simulate, world_config
-from features.simulator_arms import ARM_CHANNEL, ARM_HOUR
-from features.simulator_people import CONTACT
+from features.simulator.arms import ARM_CHANNEL, ARM_HOUR
+from features.simulator.people import CONTACT
+from features.simulator.world import World, simulate, world_config
 from features.vocabulary import NOTHING
 from training.decision_table import Decisions, as_decisions
 from training.metrics import resample

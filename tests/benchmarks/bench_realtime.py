@@ -28,12 +28,12 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 from local_servers import postgres_server, redis_server  # noqa: E402
 
 from features.build import build_features  # noqa: E402
-from features.checkpoint import Checkpoint  # noqa: E402
 from features.clock import Clock  # noqa: E402
-from features.events import parse_table  # noqa: E402
-from features.live import LiveStates  # noqa: E402
-from features.log import open_log  # noqa: E402
-from features.online import OnlineReader  # noqa: E402
+from features.events.schema import parse_table  # noqa: E402
+from features.log.sqlite import open_log  # noqa: E402
+from features.online.checkpoint import Checkpoint  # noqa: E402
+from features.online.live import LiveStates  # noqa: E402
+from features.online.reader import OnlineReader  # noqa: E402
 from features.settings import Settings  # noqa: E402
 from serving.supervisor import Service, start_service  # noqa: E402
 

@@ -18,15 +18,15 @@ import pyarrow.parquet as pq
 
 from features.build import fold_to_parquet
 from features.clock import Clock
-from features.log import open_log
-from features.offline import newest_rows
-from features.online import OnlineReader
-from features.online_rows import to_online_rows
+from features.log.sqlite import open_log
+from features.offline.files import newest_rows
+from features.offline.spark_fold import fold_with_spark
+from features.offline.timeline import build_timeline
+from features.online.reader import OnlineReader
 from features.settings import Settings
 from features.signals import compute_signals
-from features.spark import fold_with_spark
-from features.store import Store, _beside
-from features.timeline import build_timeline
+from features.store.feature_store import Store, _beside
+from features.store.online_rows import to_online_rows
 from features.views import CUSTOMER_VIEWS
 
 ONLINE_CUSTOMERS = 500

@@ -18,15 +18,15 @@ from typing import Any
 import httpx
 import numpy as np
 
-from features.checkpoint import Checkpoint
 from features.clock import Clock
-from features.events import parse_table
-from features.live import LiveStates
-from features.log import open_log
-from features.online import OnlineReader
+from features.events.schema import parse_table
+from features.log.sqlite import open_log
+from features.offline.timeline import read_timeline
+from features.online.checkpoint import Checkpoint
+from features.online.live import LiveStates
+from features.online.reader import OnlineReader
 from features.settings import Settings
 from features.signals import compute_signals
-from features.timeline import read_timeline
 from features.vocabulary import Columns
 from serving.answers import Answers, Knowledge
 from serving.catalogue import load_catalogue

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from features.simulator import simulate, world_config
+from features.simulator.world import simulate, world_config
 from features.sources import starbucks_offers
 from features.sql import connect
 from features.vocabulary import CUSTOMER_KINDS

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from scipy import stats
 
-from features.simulator import WorldConfig, simulate
+from features.simulator.world import WorldConfig, simulate
 from training.benchmark import BenchmarkReport
 from training.winback_benchmark import NO_EVIDENCE, SHARES, benchmark
 

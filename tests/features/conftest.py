@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features.event_arrays import product_code
-from features.events import EVENT_SCHEMA
-from features.product_state import PRODUCT_STATE_SCHEMA
+from features.events.schema import EVENT_SCHEMA
+from features.offline.product_state import PRODUCT_STATE_SCHEMA
 from features.settings import Settings
-from features.state import fold_timeline
-from features.state_batch import Ragged, StateBatch
-from features.state_rows import PRODUCTS_SCHEMA, STATE_SCHEMA
-from features.store import Store
+from features.state.batch import Ragged, StateBatch
+from features.state.encoding import PRODUCTS_SCHEMA, STATE_SCHEMA
+from features.state.event_arrays import product_code
+from features.state.fold import fold_timeline
+from features.store.feature_store import Store
 
 START = datetime(2017, 1, 2, tzinfo=UTC)
 

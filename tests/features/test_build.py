@@ -11,16 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.build import build_features, fold_to_parquet
+from features.checks.parity import check_parity, relative_difference
 from features.errors import MissingError
-from features.events import events_to_table, parse_events
-from features.freshness import read_note
-from features.log import open_log
-from features.parity import check_parity, relative_difference
+from features.events.schema import events_to_table, parse_events
+from features.log.sqlite import open_log
+from features.offline.build_note import read_note
+from features.offline.timeline import build_timeline, read_timeline
 from features.settings import Settings
-from features.state import fold_timeline
-from features.state_rows import decode
-from features.store import Store
-from features.timeline import build_timeline, read_timeline
+from features.state.encoding import decode
+from features.state.fold import fold_timeline
+from features.store.feature_store import Store
 from features.vocabulary import Task
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)

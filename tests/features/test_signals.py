@@ -17,8 +17,8 @@ from features.signals import (
     signal_index,
     signals_frame,
 )
-from features.state import fold_customer
-from features.state_batch import StateBatch
+from features.state.batch import StateBatch
+from features.state.fold import fold_customer
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from features.checkpoint import Checkpoint
 from features.errors import StoreError
-from features.log import open_log
-from features.online import OnlineReader
+from features.log.sqlite import open_log
+from features.online.checkpoint import Checkpoint
+from features.online.reader import OnlineReader
 from features.settings import PARENT
-from features.state import fold_customer
+from features.state.fold import fold_customer
 from features.stream import Applier
 
 

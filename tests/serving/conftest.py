@@ -11,9 +11,9 @@ import lightgbm
 import numpy as np
 import pytest
 
-from features.events import events_to_table, parse_events
-from features.live import LiveStates
-from features.log import SqliteEventLog
+from features.events.schema import events_to_table, parse_events
+from features.log.sqlite import SqliteEventLog
+from features.online.live import LiveStates
 from features.signals import SIGNAL_NAMES
 from features.vocabulary import Channel, Task
 from serving.answers import Knowledge
@@ -79,7 +79,7 @@ def make_bundle() -> Bundle:
 
 
 def make_catalogue() -> Catalogue:
-    from features.event_arrays import product_code
+    from features.state.event_arrays import product_code
 
     by_id = {
         "milk": ProductInfo("milk", "Whole milk", "dairy", 1.2),

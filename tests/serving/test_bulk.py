@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.errors import InputError, MissingError
-from features.events import events_to_table, parse_events
-from features.log import SqliteEventLog
+from features.events.schema import events_to_table, parse_events
+from features.log.sqlite import SqliteEventLog
 from features.settings import Settings
 from serving import bulk
 from serving.runtime import Runtime

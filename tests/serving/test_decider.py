@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from features.clock import Clock
-from features.events import events_to_table, parse_events
-from features.log import SqliteEventLog
+from features.events.schema import events_to_table, parse_events
+from features.log.sqlite import SqliteEventLog
 from features.signals import SIGNAL_NAMES, compute_signals
-from features.state_batch import StateBatch
+from features.state.batch import StateBatch
 from features.vocabulary import NOTHING, Channel
 from serving.decider import Decision
 from serving.policy import choose

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from features.effect_score import EffectScorer, LinearEffects
+from features.scoring.effects import EffectScorer, LinearEffects
 from features.signals import SIGNAL_NAMES
 from features.vocabulary import NOTHING, Channel, Task
 from serving.contacts import (

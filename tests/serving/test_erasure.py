@@ -73,7 +73,7 @@ def test_what_the_background_does_not_manage_stays_pending(
         raise OSError("No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr("features.erase.erase_files", no_disk)
+        broken.setattr("features.erasure.erase.erase_files", no_disk)
         first, second = client.run(("DELETE", ADA, None), ("DELETE", ADA, None))
     assert (first.status_code, second.status_code, second.json()["pending"]) == (202, 202, ["files", "models"])
 

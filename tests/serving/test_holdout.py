@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from features.events import events_to_table
+from features.events.schema import events_to_table
 from features.settings import Settings
 from features.vocabulary import NOTHING
 from serving import audience, bulk

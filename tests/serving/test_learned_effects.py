@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from made_world import context_of, differing_world, write_timeline
 
-from features.effect_score import load_effects
-from features.simulator import World
+from features.scoring.effects import load_effects
+from features.simulator.world import World
 from features.vocabulary import NOTHING, Task
 from serving.models import Bundle, ChannelScorer
 from serving.policy import choice_chances

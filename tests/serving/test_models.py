@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_companions import made_companions
 
-from features.buy_till_die import Rates
-from features.churn_score import ChurnScore
 from features.errors import MissingError, StoreError
-from features.event_arrays import product_code
-from features.next_product_files import ProductTrees
-from features.product_ranking import FEATURES
+from features.scoring.bg_nbd import Rates
+from features.scoring.churn import ChurnScore
+from features.scoring.next_product import ProductTrees
+from features.scoring.rerank import FEATURES
 from features.signals import SIGNAL_NAMES
-from features.state_batch import StateBatch
+from features.state.batch import StateBatch
+from features.state.event_arrays import product_code
 from features.vocabulary import Channel, Task
 from serving.model_card import ModelCard
 from serving.models import BoosterScorer, Bundle, ChurnScorer, load_scorer

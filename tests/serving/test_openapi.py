@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from features.events import Event
+from features.events.schema import Event
 from serving import schemas
 from serving.api import create_app
 from serving.openapi import POSTS, openapi_document

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from made_companions import made_companions
 
-from features.next_product_files import ProductTrees
-from features.product_companions import Favourites, Neighbours
-from features.product_ranking import FEATURES, Inputs, Pool, candidate_pool
-from features.sequences import STORE, model_inputs
-from features.state_batch import StateBatch
+from features.scoring.item_tables import Favourites, Neighbours
+from features.scoring.model_inputs import STORE, model_inputs
+from features.scoring.next_product import ProductTrees
+from features.scoring.rerank import FEATURES, Inputs, Pool, candidate_pool
+from features.state.batch import StateBatch
 from features.vocabulary import Task
 from serving import product_scorer
 from serving.model_card import ModelCard

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_companions import made_companions
 
-from features.event_arrays import product_code
-from features.next_product_files import ProductTrees
-from features.product_companions import Favourites, Neighbours
-from features.product_ranking import FEATURES
-from features.sequences import STORE, model_inputs
-from features.state_batch import StateBatch
+from features.scoring.item_tables import Favourites, Neighbours
+from features.scoring.model_inputs import STORE, model_inputs
+from features.scoring.next_product import ProductTrees
+from features.scoring.rerank import FEATURES
+from features.state.batch import StateBatch
+from features.state.event_arrays import product_code
 from features.vocabulary import Task
 from serving.catalogue import Catalogue, ProductInfo, load_stock
 from serving.model_card import ModelCard

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from features.errors import StoreError
-from features.log import SqliteEventLog
+from features.log.sqlite import SqliteEventLog
 from features.settings import Settings
 from serving import runtime as runtime_module
 from serving.answers import Answers, Knowledge

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features.checkpoint import Checkpoint
 from features.errors import StoreError
+from features.online.checkpoint import Checkpoint
 from features.settings import Settings
 from serving.answers import Knowledge
 from serving.catalogue import load_stock

@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from made_world import context_of, differing_world, write_timeline
 
-from features.effect_score import load_effects
+from features.scoring.effects import load_effects
 from features.signals import SIGNAL_NAMES, compute_signals
-from features.simulator import World
-from features.state_batch import StateBatch
+from features.simulator.world import World
+from features.state.batch import StateBatch
 from features.vocabulary import Task
 from training.benchmark import MemoryStates
 from training.models.channel_effects import Effects, EffectsConfig, learn_effects, summary

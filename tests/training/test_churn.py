@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy.special import expit, logit
 
-from features.buy_till_die import Rates
-from features.churn_score import ChurnScore, summary
+from features.scoring.bg_nbd import Rates
+from features.scoring.churn import ChurnScore, summary
 from features.signals import SIGNAL_NAMES
 from training.dataset import TrainingSet
 from training.models import boosted

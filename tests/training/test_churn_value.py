@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features.buy_till_die import Rates, Spend
-from features.churn_score import ChurnScore, recent_pace
+from features.scoring.bg_nbd import Rates, Spend
+from features.scoring.churn import ChurnScore, recent_pace
 from features.signals import SIGNAL_NAMES
 from training.dataset import TrainingSet
 from training.models.churn_value import measure_revenue, pace_weight

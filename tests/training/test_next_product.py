@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.errors import InputError, MissingError
-from features.event_arrays import product_code
-from features.next_product_files import network_scores
-from features.product_companions import COMPANIONS_FILE
-from features.product_ranking import RANKER_FILE
-from features.sequences import INPUT_NAMES, CodeRows
+from features.offline.timeline import TIMELINE_SCHEMA
+from features.scoring.item_tables import COMPANIONS_FILE
+from features.scoring.model_inputs import INPUT_NAMES, CodeRows
+from features.scoring.next_product import network_scores
+from features.scoring.rerank import RANKER_FILE
 from features.settings import Settings
-from features.state import fold_customer
-from features.state_batch import StateBatch
-from features.timeline import TIMELINE_SCHEMA
+from features.state.batch import StateBatch
+from features.state.event_arrays import product_code
+from features.state.fold import fold_customer
 from features.vocabulary import CHANNEL_CODES, Task
 from training.basket_labels import load_purchases, next_baskets, number_purchases
 from training.models.next_product import train_next_product

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from features.next_product_files import network_scores, open_session
-from features.sequences import INPUT_NAMES
+from features.scoring.model_inputs import INPUT_NAMES
+from features.scoring.next_product import network_scores, open_session
 from training.models.onnx_export import as_arrays, export_onnx
 from training.models.sampled_softmax import (
     BatchTargets,

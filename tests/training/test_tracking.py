@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from made_buyers import regular_buyers
 
-from features.churn_score import SCORE_FILE, ChurnScore
 from features.errors import InputError, MissingError
+from features.scoring.churn import SCORE_FILE, ChurnScore
 from features.settings import Settings
 from features.signals import SIGNAL_NAMES, signal_index
 from features.vocabulary import Task

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from features.two_part_score import TwoPart
+from features.scoring.two_part import TwoPart
 from training.models.crossing import fold_numbers
 from training.models.two_part import Parts, fit_two_part, usual_rewards
 from training.models.two_part_policy import cross_two_part, final_two_part

@@ -18,7 +18,7 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 
-from features.model_files import find_optional
+from features.scoring.model_files import find_optional
 from features.vocabulary import Task
 from training import plots
 from training.dataset import TrainingSet

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import betaln, gammaln
 
-from features.buy_till_die import Rates, Spend, Summary
+from features.scoring.bg_nbd import Rates, Spend, Summary
 
 Floats = NDArray[np.float64]
 N_MAX_CUSTOMERS: Final = 20_000

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from features.errors import InputError
-from features.two_part_score import TwoPart
+from features.scoring.two_part import TwoPart
 from features.vocabulary import NOTHING, Channel, Columns, Task
 from training.dataset import TrainingSet, build_training_set
 from training.metrics import FloatArray, Metric

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features.effect_score import load_effects
+from features.scoring.effects import load_effects
 from features.signals import SIGNAL_NAMES
 from training.dataset import TrainingSet
 from training.metrics import FloatArray, Metric, Sampled, mean, resample

@@ -20,10 +20,10 @@ import scipy
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from features import buy_till_die
-from features.churn_score import SCORE_FILE, ChurnScore
 from features.errors import InputError
-from features.model_files import find_file, find_optional
+from features.scoring import bg_nbd
+from features.scoring.churn import SCORE_FILE, ChurnScore
+from features.scoring.model_files import find_file, find_optional
 from features.vocabulary import Columns, EventKind, Task
 from training import plots
 from training.dataset import StateSource, TrainingSet, build_training_set
@@ -239,7 +239,7 @@ def _log(run: Run, blend: Blend, more: Mapping[float, Blend], test: TrainingSet,
             output=blend.probability(test.features[:3]),
             metadata=metadata,
             requirements=[f"lightgbm=={lgb.__version__}", f"scipy=={scipy.__version__}"],
-            modules=[Path(buy_till_die.__file__)],
+            modules=[Path(bg_nbd.__file__)],
         )
 
 

@@ -17,8 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from features.buy_till_die import Spend
-from features.churn_score import LINEAR_SIGNALS, ChurnScore, Linear, logarithms, purchase_values, summary
+from features.scoring.bg_nbd import Spend
+from features.scoring.churn import LINEAR_SIGNALS, ChurnScore, Linear, logarithms, purchase_values, summary
 from features.signals import signal_index
 from features.vocabulary import Columns
 from training.dataset import TrainingSet

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features.churn_score import ChurnScore, summary
+from features.scoring.churn import ChurnScore, summary
 from features.vocabulary import CHANNELS, Channel, Columns
 from training.dataset import TrainingSet
 from training.metrics import BINARY, CHURN, Metric, Sampled, Statistic, binary_metrics, resample

@@ -12,11 +12,11 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
 class Churn(PythonModel):
-    """The blend of `features/churn_score.py` by column names; tested equal to it."""
+    """The blend of `features/scoring/churn.py` by column names; tested equal to it."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read trees and score from the model's own files."""
-        from buy_till_die import Rates, Summary  # type: ignore[import-not-found]  # features' own file, beside this one
+        from bg_nbd import Rates, Summary  # type: ignore[import-not-found]  # features' own file, beside this one
 
         folder = Path(context.artifacts["churn"])
         self._trees = lightgbm.Booster(model_file=str(folder / "model.lgb"))

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features.churn_score import ChurnScore, recent_pace
+from features.scoring.churn import ChurnScore, recent_pace
 from training.dataset import TrainingSet
 from training.labels import REVENUE
 from training.metrics import Metric, Statistic, mean, resample

@@ -18,9 +18,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from features.next_product_files import OUTPUT_NAME, VOCABULARY_FILE, network_scores, open_session
-from features.product_companions import COMPANIONS_FILE, Companions
-from features.product_ranking import RANKER_FILE
+from features.scoring.item_tables import COMPANIONS_FILE, Companions
+from features.scoring.next_product import OUTPUT_NAME, VOCABULARY_FILE, network_scores, open_session
+from features.scoring.rerank import RANKER_FILE
 from features.vocabulary import Columns, Task
 from training.models.cold_products import place_unseen
 from training.models.next_product_baselines import Rankings, rank_baselines

@@ -13,9 +13,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from features.model_files import find_file, read_metadata
 from features.moments import utc
-from features.next_product_files import ProductFiles, open_session
+from features.scoring.model_files import find_file, read_metadata
+from features.scoring.next_product import ProductFiles, open_session
 from features.settings import Settings
 from training.basket_labels import Purchases
 from training.models.next_product_companions import CompanionBuilder

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy import sparse
 
-from features.details import store_code
-from features.product_companions import POPULARITY_DAYS, Companions, Favourites, Neighbours
+from features.events.payload import store_code
+from features.scoring.item_tables import POPULARITY_DAYS, Companions, Favourites, Neighbours
 from features.vocabulary import CHANNEL_CODES, Columns
 from training.models.baselines import ItemKnn, SequenceRules
 from training.models.interactions import SECONDS_PER_DAY, Interactions

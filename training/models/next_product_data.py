@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from features.errors import InputError
-from features.sequences import INPUT_NAMES, STORE, CodeRows, model_inputs
-from features.state_batch import StateBatch
+from features.scoring.model_inputs import INPUT_NAMES, STORE, CodeRows, model_inputs
+from features.state.batch import StateBatch
 from features.vocabulary import Columns, Task
 from training.basket_labels import NextBaskets, Purchases, next_baskets
 from training.dataset import StateSource

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from features.state_batch import StateBatch
+from features.state.batch import StateBatch
 from features.vocabulary import CHANNELS, KINDS
 from training.basket_labels import Purchases, load_purchases
 from training.labels import Span, data_span

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from features.product_companions import Companions
-from features.product_ranking import FEATURES, candidate_pool, rerank
+from features.scoring.item_tables import Companions
+from features.scoring.rerank import FEATURES, candidate_pool, rerank
 from training.models.interactions import Interactions, decayed_profile
 from training.models.next_product_data import Examples, ProductVocabulary
 from training.models.ranker import Grouped, RankerConfig, lambdarank, sample

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from features.next_product_files import ProductFiles, network_scores
-from features.product_ranking import rerank
-from features.sequences import CodeRows, model_inputs
-from features.state_batch import StateBatch
+from features.scoring.model_inputs import CodeRows, model_inputs
+from features.scoring.next_product import ProductFiles, network_scores
+from features.scoring.rerank import rerank
+from features.state.batch import StateBatch
 from training.ranking_metrics import IntArray, top_k
 
 _BATCH = 256

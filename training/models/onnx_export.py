@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from features.errors import StoreError
-from features.next_product_files import OUTPUT_NAME, network_scores, open_session
-from features.sequences import INPUT_NAMES
+from features.scoring.model_inputs import INPUT_NAMES
+from features.scoring.next_product import OUTPUT_NAME, network_scores, open_session
 from training.models.sequence import NextProductNet
 
 OPSET = 18

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from features.two_part_score import TwoPart, signed_logarithm
+from features.scoring.two_part import TwoPart, signed_logarithm
 from training.metrics import FloatArray
 from training.policy_value import DecisionLog, IntArray
 

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features.two_part_score import Floats, TwoPart
+from features.scoring.two_part import Floats, TwoPart
 from training.metrics import FloatArray
 from training.models.two_part import Parts, fit_two_part, usual_rewards
 from training.policy_value import DecisionLog, IntArray

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from features.errors import InputError, MissingError
-from features.freshness import read_note
-from features.log import open_log
+from features.log.sqlite import open_log
+from features.offline.build_note import read_note
 from features.settings import Settings
 from training.report.config import ReportConfig
 from training.report.holdout import NO_HOLDOUT, HoldoutReport, compare_with_holdout

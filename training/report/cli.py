@@ -36,8 +36,8 @@ def report(
 
     Without a period: the last whole 28 days beside the 28 before, and the journeys of all of the log.
     """
+    from features.config import load_toml
     from features.moments import utc
-    from features.toml_file import load_toml
     from training.report.build import build_report
     from training.report.config import OWN_CONFIG, ReportConfig
 

@@ -1,0 +1,110 @@
+"""What an event says beside its columns comes in; one number goes out that holds what the fold takes, or what is wrong.
+
+A `profile` event may carry {"consent": {"email": true, "sms": false}, "profiling": false, "preferred_channel": "sms"}, a
+`feedback` event {"rating": 4}. Other properties are kept with the event and change no state. Of anything else that a
+customer does in a store the number is the store's code.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from features.events.values import MAX_NUMBER
+from features.vocabulary import CHANNEL_CODES, CUSTOMER_KINDS, Columns, EventKind
+
+BITS_PER_ANSWER: Final = 2
+NO, YES = 1, 2
+"""An answer in a profile's number; 0 where the event does not say."""
+PREFERENCE_SHIFT: Final = 44
+"""Where the preferred channel lies, four bits: its code + 1, or NO_PREFERENCE; 0 where the event does not say."""
+NO_PREFERENCE: Final = 15
+PROFILING_SHIFT: Final = 48
+"""Where the answer about profiling lies; first of all lie the channels' answers, in the order of their codes."""
+TELLING_KINDS: Final = (EventKind.PROFILE.value, EventKind.FEEDBACK.value)
+"""Kinds whose properties the fold looks into."""
+PLACED_KINDS: Final = tuple(kind for kind in CUSTOMER_KINDS if kind.value not in TELLING_KINDS)
+"""Kinds of which the fold takes the store."""
+_HASH_BITS_DROPPED: Final = 11
+"""Of 64: what is left is a whole number that a float holds exactly."""
+
+
+def read_detail(kind: str, properties: Mapping[str, Any] | None) -> float | str:
+    """The number for the fold, NaN where there is nothing to say; or (as text) the reason why it cannot be read."""
+    if not properties:
+        return math.nan
+    if kind == EventKind.PROFILE:
+        return _read_profile(properties)
+    if kind == EventKind.FEEDBACK and properties.get("rating") is not None:
+        rating = properties["rating"]
+        if isinstance(rating, bool) or not isinstance(rating, int | float) or not abs(rating) <= MAX_NUMBER:
+            return 'holds a rating that is no number, or too large: write it like {"rating": 4}.'
+        return float(rating)
+    return math.nan
+
+
+@lru_cache(maxsize=65_536)
+def store_code(store_id: str) -> float:
+    """A store's id as a whole number: the same everywhere and always."""
+    return float(pd.util.hash_array(np.array([store_id], dtype=object), categorize=False)[0] >> _HASH_BITS_DROPPED)
+
+
+def detail_column(events: pa.Table) -> NDArray[np.float64]:
+    """The number of every row of a table with kind, properties (JSON text) and, where there are some, stores, shape (n,)."""
+    details = _stores(events)
+    if Columns.PROPERTIES not in events.column_names:
+        return details
+    properties = events[Columns.PROPERTIES]
+    if properties.null_count == events.num_rows:
+        return details
+    told = pc.is_in(events[Columns.KIND].cast(pa.string()), value_set=pa.array(TELLING_KINDS))
+    rows = np.flatnonzero(pc.and_(told, properties.is_valid()).to_numpy())
+    kinds, texts = (events[name].take(pa.array(rows)).to_pylist() for name in (Columns.KIND, Columns.PROPERTIES))
+    for row, kind, text in zip(rows, kinds, texts, strict=True):
+        found = read_detail(kind, json.loads(text))
+        details[row] = found if isinstance(found, float) else np.nan
+    return details
+
+
+def _stores(events: pa.Table) -> NDArray[np.float64]:
+    """The code of the store that a customer did something in, NaN elsewhere."""
+    codes = np.full(events.num_rows, np.nan)
+    if Columns.STORE_ID not in events.column_names or events[Columns.STORE_ID].null_count == events.num_rows:
+        return codes
+    placed = pc.is_in(events[Columns.KIND].cast(pa.string()), value_set=pa.array([kind.value for kind in PLACED_KINDS]))
+    rows = np.flatnonzero(pc.and_(placed, events[Columns.STORE_ID].is_valid()).to_numpy())
+    stores = events[Columns.STORE_ID].take(pa.array(rows)).cast(pa.string()).combine_chunks().dictionary_encode()
+    known = np.array([store_code(name) for name in stores.dictionary.to_pylist()])
+    if len(rows):
+        codes[rows] = known[stores.indices.to_numpy()]
+    return codes
+
+
+def _read_profile(properties: Mapping[str, Any]) -> float | str:
+    consent, profiling = properties.get("consent"), properties.get("profiling")
+    if consent is not None and not isinstance(consent, Mapping):
+        return 'holds a consent that is no object: write it like {"consent": {"email": true}}.'
+    packed = 0
+    for channel, said in (consent or {}).items():
+        if channel not in CHANNEL_CODES:
+            return f"holds a consent to {str(channel)[:40]!r}, which is no channel: use {', '.join(CHANNEL_CODES)}."
+        if not isinstance(said, bool):
+            return f"holds a consent to {channel} that is neither true nor false."
+        packed |= (YES if said else NO) << BITS_PER_ANSWER * CHANNEL_CODES[channel]
+    if profiling is not None:
+        if not isinstance(profiling, bool):
+            return 'holds a profiling that is neither true nor false: write it like {"profiling": false}.'
+        packed |= (YES if profiling else NO) << PROFILING_SHIFT
+    if "preferred_channel" in properties:
+        preferred = properties["preferred_channel"]
+        if preferred is not None and (not isinstance(preferred, str) or preferred not in CHANNEL_CODES):
+            return f"holds a preferred_channel that is none: use null or {', '.join(CHANNEL_CODES)}."
+        packed |= (NO_PREFERENCE if preferred is None else CHANNEL_CODES[preferred] + 1) << PREFERENCE_SHIFT
+    return float(packed) if packed else math.nan

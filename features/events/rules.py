@@ -1,0 +1,148 @@
+"""One event's fields come in; the first thing that is wrong with it goes out: every rule of an event, stated once."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, NamedTuple, assert_never
+
+from features.events.payload import TELLING_KINDS, read_detail
+from features.events.values import VALUE_CHECKS, printable
+from features.vocabulary import Columns, EventKind
+
+TEXT_COLUMNS: Final[tuple[str, ...]] = (
+    Columns.CUSTOMER_ID,
+    Columns.PRODUCT_ID,
+    Columns.CAMPAIGN_ID,
+    Columns.DECISION_ID,
+    Columns.STORE_ID,
+    Columns.SESSION_ID,
+)
+"""Optional columns that hold an id."""
+NUMBER_COLUMNS: Final[tuple[str, ...]] = (Columns.QUANTITY, Columns.VALUE)
+EVENT_COLUMNS: Final[tuple[str, ...]] = (
+    Columns.EVENT_ID,
+    Columns.OCCURRED_AT,
+    Columns.KIND,
+    Columns.CHANNEL,
+    Columns.CUSTOMER_ID,
+    Columns.IDENTIFIERS,
+    Columns.PRODUCT_ID,
+    Columns.QUANTITY,
+    Columns.VALUE,
+    Columns.CURRENCY,
+    Columns.CAMPAIGN_ID,
+    Columns.DECISION_ID,
+    Columns.STORE_ID,
+    Columns.SESSION_ID,
+    Columns.PROPERTIES,
+)
+"""Every column of an event, in the order in which they are stored and checked."""
+REQUIRED_COLUMNS: Final = (Columns.EVENT_ID, Columns.OCCURRED_AT, Columns.KIND, Columns.CHANNEL)
+"""Columns that no event can do without."""
+
+
+class Problem(NamedTuple):
+    """The first thing that is wrong with an event: `field` is the column, `reason` reads on from its name."""
+
+    field: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class KindRule:
+    """What a kind cannot do without: at least one of `needs_one_of`; with `money`, no negative value."""
+
+    needs_one_of: tuple[str, ...] = ()
+    why: str = ""
+    money: bool = False
+
+
+def rule_of(kind: EventKind) -> KindRule:
+    """The rule of a kind. A new kind is a new case here; the type checker names this line until it has one."""
+    match kind:
+        case EventKind.VIEW | EventKind.ADD_TO_CART | EventKind.REMOVE_FROM_CART:
+            return KindRule((Columns.PRODUCT_ID,), f"a {kind} is about one product", money=True)
+        case EventKind.RETURN:
+            return KindRule((Columns.PRODUCT_ID,), "a return gives one product back", money=True)
+        case EventKind.PURCHASE:
+            # Some shops only know what the basket cost: then the value stands for the basket.
+            return KindRule(
+                (Columns.PRODUCT_ID, Columns.VALUE),
+                "a purchase is of one product or of a basket of some value",
+                money=True,
+            )
+        case EventKind.DECISION:
+            return KindRule((Columns.DECISION_ID,), "a decision is found again by its id")
+        case EventKind.OUTCOME:
+            return KindRule(
+                (Columns.DECISION_ID, Columns.CAMPAIGN_ID), "an outcome is of one decision or of one campaign"
+            )
+        case EventKind.IDENTIFY:
+            return KindRule((Columns.IDENTIFIERS,), "identify says which identifiers belong to a customer")
+        case (
+            EventKind.SEARCH
+            | EventKind.SEND
+            | EventKind.DELIVER
+            | EventKind.OPEN
+            | EventKind.CLICK
+            | EventKind.IGNORE
+            | EventKind.UNSUBSCRIBE
+            | EventKind.SUBSCRIBE
+            | EventKind.VISIT
+            | EventKind.CALL
+            | EventKind.CHAT
+            | EventKind.FEEDBACK
+            | EventKind.IMPRESSION
+            | EventKind.PROFILE
+            | EventKind.ERASE
+        ):
+            return KindRule()
+        case _:  # pragma: no cover - mypy proves that this is never reached
+            assert_never(kind)
+
+
+KIND_RULES: Final[dict[EventKind, KindRule]] = {kind: rule_of(kind) for kind in EventKind}
+
+
+def find_problem(fields: Mapping[str, Any], now: datetime | None = None) -> Problem | None:
+    """The first problem of one event in column order, or None.
+
+    `fields` holds Python values: text, numbers, aware datetimes or ISO 8601 text, dicts (from a table: `JsonText` for
+    `properties`, pairs for `identifiers`). With `now` (aware), moments more than MAX_AHEAD after it are refused.
+    """
+    for name in fields:
+        if name not in VALUE_CHECKS:
+            return Problem(printable(str(name)), "is not a field of an event: move it into properties.")
+    for name, check in VALUE_CHECKS.items():
+        value = fields.get(name)
+        if value is None and name not in REQUIRED_COLUMNS:
+            continue
+        reason = check(value, now)
+        if reason:
+            return Problem(name, reason)
+    if not fields.get(Columns.CUSTOMER_ID) and not fields.get(Columns.IDENTIFIERS):
+        return Problem(
+            Columns.CUSTOMER_ID,
+            "is missing, and there are no identifiers: give one of them, so that the event belongs to somebody.",
+        )
+    return _find_kind_problem(fields)
+
+
+def _find_kind_problem(fields: Mapping[str, Any]) -> Problem | None:
+    rule = KIND_RULES[EventKind(fields[Columns.KIND])]
+    if rule.needs_one_of and not any(fields.get(name) not in (None, {}, []) for name in rule.needs_one_of):
+        return Problem(rule.needs_one_of[0], f"is missing: {rule.why}, so give {' or '.join(rule.needs_one_of)}.")
+    if fields[Columns.KIND] in TELLING_KINDS and fields.get(Columns.PROPERTIES) is not None:
+        properties = fields[Columns.PROPERTIES]
+        detail = read_detail(
+            fields[Columns.KIND], json.loads(properties) if isinstance(properties, str) else properties
+        )
+        if isinstance(detail, str):
+            return Problem(Columns.PROPERTIES, detail)
+    value = fields.get(Columns.VALUE)
+    if rule.money and value is not None and value < 0:
+        return Problem(
+            Columns.VALUE, f"is {value}: money is counted from 0; what was paid back is an event of kind return."
+        )
+    return None

@@ -1,0 +1,37 @@
+"""Fingerprints of Omni's own code: the files behind the compiled fold and behind the signals in, digests out."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+FOLD_CODE: Final = (
+    "vocabulary.py",
+    "events/values.py",
+    "events/payload.py",
+    "state/layout.py",
+    "state/kernel_parts.py",
+    "state/kernel.py",
+    "state/kernel_batch.py",
+)
+"""The files under `features/` that are compiled into the fold."""
+FEATURE_CODE: Final = (*FOLD_CODE, "state/event_arrays.py", "state/fold.py", "state/batch.py", "signals.py")
+"""The files under `features/` that make signals out of events."""
+FEATURE_CODE_TAG: Final = "feature_code"
+"""The tag of a registered version that keeps `feature_code()` as it was at the training."""
+
+_FOLDER: Final = Path(__file__).parent
+
+
+def fold_code() -> str:
+    """16 hexadecimal digits of the files whose words and numbers are compiled into the fold."""
+    return _digest(FOLD_CODE)
+
+
+def feature_code() -> str:
+    """16 hexadecimal digits of the code that makes signals: a model answers from the code that it learned from."""
+    return _digest(FEATURE_CODE)
+
+
+def _digest(names: Iterable[str]) -> str:
+    return hashlib.sha256(b"".join((_FOLDER / name).read_bytes() for name in names)).hexdigest()[:16]

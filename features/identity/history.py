@@ -1,0 +1,138 @@
+"""Sightings come in; for every customer whose past was put together from several goes out what was theirs, and when.
+
+A training row of some moment must see the customer as they were known by then: the visitor who logs in on Friday was
+two customers on Thursday. So their states are folded epoch by epoch: within one, events only come; between two, a past is
+joined or taken away, and the state is that of other events.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Final
+
+import pandas as pd
+
+from features.identity.resolution import Groups, IdentityConfig, Node, Sighting, in_order, shared_since
+from features.vocabulary import Columns
+
+_SPAN: Final = ("regrouped", "from_us", "until_us")
+_EVER: Final = 2**62
+
+
+@dataclass(eq=False)
+class Epoch:
+    """A time in which a customer was made up of certain sightings; `keys` and `names` are those by its end."""
+
+    from_us: int
+    regrouped: bool
+    """Whether events from before its beginning count in it."""
+    keys: set[int] = field(default_factory=set)
+    names: list[str] = field(default_factory=list)
+    until_us: int = _EVER
+
+
+@dataclass(frozen=True)
+class History:
+    """Whose each sighting is now; and the epochs, oldest first, of those customers who were put together."""
+
+    names: dict[int, str]
+    epochs: dict[str, list[Epoch]]
+
+    def frame(self) -> pd.DataFrame:
+        """One row per epoch and sighting, whose events count until the epoch ends; moments in microseconds since 1970."""
+        rows = [
+            (name, number, key, epoch.regrouped, epoch.from_us, epoch.until_us)
+            for name, epochs in self.epochs.items()
+            for number, epoch in enumerate(epochs)
+            for key in sorted(epoch.keys)
+        ]
+        return pd.DataFrame(rows, columns=[Columns.CUSTOMER_ID, Columns.EPOCH, Columns.CUSTOMER_KEY, *_SPAN])
+
+
+def trace(sightings: Iterable[Sighting], config: IdentityConfig) -> History:
+    """How customers came about. What is true at a moment follows from what had happened by then, and nothing later."""
+    names: dict[int, str] = {}
+    put_together: dict[str, list[Epoch]] = {}
+    for part in connected(sightings):
+        epochs = _replay(part, config)
+        for epoch in epochs:
+            if epoch.until_us == _EVER:
+                names |= dict.fromkeys(epoch.keys, epoch.names[-1])
+                chain = _chain(epoch, epochs)
+                if len(chain) > 1 or epoch.regrouped:
+                    put_together[epoch.names[-1]] = chain
+    return History(names, put_together)
+
+
+def connected(sightings: Iterable[Sighting]) -> list[list[Sighting]]:
+    """Sightings in parts that have no identifier in common."""
+    listed = list(sightings)
+    by_node: dict[Node, list[int]] = defaultdict(list)
+    for place, sighting in enumerate(listed):
+        for node in sighting.nodes:
+            by_node[node].append(place)
+    parts, done = [], [False] * len(listed)
+    for start in range(len(listed)):
+        if done[start]:
+            continue
+        done[start], part, waiting = True, [], [start]
+        while waiting:
+            place = waiting.pop()
+            part.append(listed[place])
+            for node in listed[place].nodes:
+                for other in by_node.pop(node, ()):
+                    if not done[other]:
+                        done[other] = True
+                        waiting.append(other)
+        parts.append(part)
+    return parts
+
+
+def _replay(part: list[Sighting], config: IdentityConfig) -> list[Epoch]:
+    """Every epoch of every customer in a connected part; those without an end are of today."""
+    listed = in_order(part)
+    becomes_shared: dict[int, list[Node]] = defaultdict(list)
+    for node, since_us in shared_since(listed, config).items():
+        becomes_shared[since_us].append(node)
+    epochs: list[Epoch] = []
+    current: dict[int, Epoch] = {}
+    shared: list[Node] = []
+    groups, n_seen = Groups(config), 0
+    for at_us, arriving in groupby(listed, key=lambda sighting: sighting.first_us):
+        batch = list(arriving)
+        n_seen += len(batch)
+        if at_us in becomes_shared:  # links fall apart: everything up to now is joined anew without the shared ones
+            shared += becomes_shared[at_us]
+            groups, batch = Groups(config, shared), listed[:n_seen]
+        for sighting in batch:
+            groups.add(sighting)
+        for group in {id(group): group for group in map(groups.whose, batch)}.values():
+            before = {current[key] for key in group.keys if key in current}
+            went_on = len(before) == 1 and next(iter(before)).keys <= group.keys
+            epoch = before.pop() if went_on else Epoch(at_us, regrouped=bool(before))
+            if not went_on:
+                epochs.append(epoch)
+            for ended in before:
+                ended.until_us = at_us
+            epoch.keys |= group.keys
+            current |= dict.fromkeys(group.keys, epoch)
+            if epoch.names[-1:] != [group.name]:
+                epoch.names.append(group.name)
+    return epochs
+
+
+def _chain(last: Epoch, epochs: list[Epoch]) -> list[Epoch]:
+    """The epochs that led to `last`, oldest first: where several pasts were joined, the one of the customer's name."""
+    name, chain = last.names[-1], [last]
+    while True:
+        earlier = [
+            epoch
+            for epoch in epochs
+            if epoch.until_us == chain[0].from_us
+            and epoch.keys & chain[0].keys
+            and (name in epoch.names or epoch.keys <= last.keys)
+        ]
+        if not earlier:
+            return chain
+        chain.insert(0, min(earlier, key=lambda epoch: (name not in epoch.names, epoch.from_us, min(epoch.keys))))

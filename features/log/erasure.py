@@ -1,0 +1,247 @@
+"""A customer's name comes in; their rows leave the log in one transaction, which also notes what is left to do."""
+
+import hashlib
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from features.errors import InputError
+from features.identity.resolution import ANONYMOUS, CUSTOMER, Node
+from features.log.identity import IdentityRules
+from features.log.portable_sql import Connection, count, get_meta, last_seq, put_meta, select_in
+from features.log.receipt import Receipt, Step
+from features.log.tables import COLUMNS, dump_table, hash_rows, load_segment, rows_to_table
+from features.log.tombstones import Hasher, Matcher, Tombstones
+from features.vocabulary import Columns, EventKind
+
+_EVENTS: Final = f"SELECT {COLUMNS} FROM events e JOIN customers c USING (customer_key) WHERE customer_key"
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An erasure that has left the log, now or earlier; `customer_ids` are known only to the call that began it."""
+
+    receipt: Receipt
+    customer_ids: tuple[str, ...] = ()
+
+
+class ErasureBook(Protocol):
+    """The erasures of a log, kept in it."""
+
+    def begin(self, name: str, now: datetime) -> Begun | None:
+        """Erase a customer, by id or identifier, from the log; the earlier erasure if there was one; None if unknown."""
+        ...
+
+    def receipts(self) -> list[Receipt]:
+        """All erasures, whatever their state."""
+        ...
+
+    def save(self, receipt: Receipt) -> None:
+        """Keep how far an erasure is."""
+        ...
+
+    def matcher(self, receipt_id: str) -> Matcher:
+        """Recognises the names that one erasure erased."""
+        ...
+
+
+class LogErasureBook:
+    """Erasures of a log; `writing` opens one write transaction, `reading` is a connection to read with."""
+
+    def __init__(
+        self, writing: Callable[[], AbstractContextManager[Connection]], reading: Connection, rules: IdentityRules
+    ) -> None:
+        self._writing = writing
+        self._reading = reading
+        self._rules = rules
+
+    def begin(self, name: str, now: datetime) -> Begun | None:
+        with self._writing() as connection:
+            whom = self._find(connection, name)
+            return _begun_before(connection, name, self._rules) if whom is None else self._erase(connection, whom, now)
+
+    def receipts(self) -> list[Receipt]:
+        rows = self._reading.execute("SELECT body FROM erasures ORDER BY erasure").fetchall()
+        return [Receipt.model_validate_json(body) for (body,) in rows]
+
+    def save(self, receipt: Receipt) -> None:
+        with self._writing() as connection:
+            _save(connection, receipt)
+
+    def matcher(self, receipt_id: str) -> Matcher:
+        hasher = Tombstones(self._reading).hasher() or Hasher(b"")
+        rows = self._reading.execute("SELECT digest FROM tombstones WHERE erasure = ?", (receipt_id,)).fetchall()
+        return Matcher(hasher, frozenset(bytes(digest) for (digest,) in rows), self._rules.identifiers)
+
+    def _find(self, connection: Connection, name: str) -> "_Whom | None":
+        book = self._rules.book(connection)
+        owners = book.owners(name)
+        if len(owners) > 1:
+            raise InputError(
+                f"The identifier that was given belongs to {len(owners)} customers.",
+                repair="Name the customer by id, or write the identifier as type:value, for example"
+                " email:ada@example.org.",
+            )
+        for owner in owners:
+            keys, nodes = book.possessions(owner)
+            if keys:
+                return _Whom(owner, tuple(keys), tuple(nodes))
+        return None
+
+    def _cut_copies(self, connection: Connection, seqs: Sequence[int]) -> int:
+        """Take events out of what the log keeps a second time; returns how many copies were written anew."""
+        return 0
+
+    def _erase(self, connection: Connection, whom: "_Whom", now: datetime) -> Begun:
+        receipt_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+        until_us = int(now.timestamp() * 1e6)
+        pairs = [node for node in whom.nodes if node.id_type != CUSTOMER]
+        removed = {
+            "log: events": 0,
+            "log: decisions": 0,
+            "log: segments rewritten": 0,
+            "log: identifiers": len(pairs),
+        }
+        known_since = None
+        event_ids: list[str] = []
+        rows = select_in(connection, _EVENTS, whom.keys)
+        if rows:
+            events = rows_to_table(rows)
+            event_ids = events.column(Columns.EVENT_ID).to_pylist()
+            moments = events.column(Columns.OCCURRED_AT)
+            known_since = pc.min(moments).as_py()
+            until_us = max(until_us, pc.max(moments.cast(pa.int64())).as_py() + 1)
+            kinds = events.column(Columns.KIND).cast(pa.string())
+            removed["log: events"] = len(rows)
+            removed["log: decisions"] = pc.sum(pc.equal(kinds, EventKind.DECISION.value)).as_py()
+            removed["log: segments rewritten"] = self._cut_copies(connection, events.column(Columns.SEQ).to_pylist())
+            _rewrite_content(connection, events)
+        select_in(connection, "DELETE FROM events WHERE customer_key", whom.keys)
+        select_in(connection, "DELETE FROM regrouped WHERE customer_id", whom.names)
+        self._rules.book(connection).forget(whom.keys, last_seq(connection) + 1)
+        stones = Tombstones(connection)
+        hasher = stones.hasher(make=True)
+        assert hasher is not None
+        stones.put(_digests(hasher, whom.names, pairs, event_ids), until_us, receipt_id)
+        receipt = Receipt(
+            receipt_id=receipt_id,
+            customer=hasher.customer(whom.name).hex(),
+            erased_at=datetime.now(UTC).replace(microsecond=0),
+            removed=removed,
+            pending=(Step.ONLINE, Step.FILES, Step.MODELS),
+            known_since=known_since,
+        )
+        _save(connection, receipt)
+        return Begun(receipt, whom.names)
+
+
+class SqliteErasureBook(LogErasureBook):
+    """Erasures of a SQLite log: what is deleted is overwritten, and bulk copies are cut before anybody has to wait."""
+
+    def __init__(
+        self,
+        writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
+        reading: sqlite3.Connection,
+        rules: IdentityRules,
+    ) -> None:
+        super().__init__(writing, reading, rules)
+        self._cutter = _Cutter()
+
+    def begin(self, name: str, now: datetime) -> Begun | None:
+        ahead = self._find(self._reading, name)
+        if ahead is not None:
+            seqs = select_in(self._reading, "SELECT seq FROM events WHERE customer_key", ahead.keys)
+            self._cutter.run(self._reading, [seq for (seq,) in seqs])
+        self._reading.execute("PRAGMA secure_delete = ON")  # overwritten, not only unlinked
+        begun = super().begin(name, now)
+        self._reading.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor does it stay in the write-ahead log
+        return begun
+
+    def _cut_copies(self, connection: Connection, seqs: Sequence[int]) -> int:
+        bodies = self._cutter.run(connection, seqs)
+        for first_seq, body in bodies.items():
+            connection.execute("UPDATE segments SET body = ? WHERE first_seq = ?", (body, first_seq))
+        return len(bodies)
+
+
+@dataclass(frozen=True)
+class _Whom:
+    """The customer to erase: name, sightings and identifiers as the log has them now."""
+
+    name: str
+    keys: tuple[int, ...]
+    nodes: tuple[Node, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their name first, then all that they ever had, or had when they were several."""
+        former = {node.value if node.id_type == CUSTOMER else f"{ANONYMOUS}{node}" for node in self.nodes}
+        return (self.name, *sorted(former - {self.name}))
+
+
+def _begun_before(connection: Connection, name: str, rules: IdentityRules) -> Begun | None:
+    stones = Tombstones(connection)
+    hasher = stones.hasher()
+    if hasher is None:
+        return None
+    id_type, _, value = name.partition(":")
+    values = map(hasher.value, rules.identifiers.forms(name))
+    typed = hasher.identifier(id_type, rules.identifiers.kept(id_type, value))
+    erasure = stones.erasure_of([hasher.customer(name), typed, *values])
+    row = connection.execute("SELECT body FROM erasures WHERE erasure = ?", (erasure,)).fetchone()
+    return Begun(Receipt.model_validate_json(row[0])) if row else None
+
+
+def _digests(hasher: Hasher, names: Sequence[str], pairs: Sequence[Node], event_ids: Sequence[str]) -> Iterable[bytes]:
+    yield from map(hasher.customer, names)
+    yield from map(hasher.value, names)
+    yield from (hasher.identifier(*pair) for pair in pairs)
+    yield from (hasher.value(pair.value) for pair in pairs)
+    yield from map(hasher.event, event_ids)
+
+
+class _Cutter:
+    """Cuts rows out of bulk copies. What was cut ahead of the write transaction is not cut again inside it."""
+
+    def __init__(self) -> None:
+        self._done: dict[tuple[bytes, bytes], bytes] = {}
+
+    def run(self, connection: Connection, seqs: Sequence[int]) -> dict[int, bytes]:
+        """By first seq the new body of every segment that holds one of the events; it keeps its place and range."""
+        gone = np.sort(np.array(seqs, dtype=np.int64))
+        bodies: dict[int, bytes] = {}
+        for first, last in connection.execute("SELECT first_seq, last_seq FROM segments").fetchall():
+            within = gone[np.searchsorted(gone, first) : np.searchsorted(gone, last, "right")]
+            if len(within):
+                query = "SELECT body FROM segments WHERE first_seq = ?"
+                for (body,) in connection.execute(query, (first,)).fetchall():
+                    bodies[first] = self._cut(body, within)
+        return bodies
+
+    def _cut(self, body: bytes, gone: NDArray[np.int64]) -> bytes:
+        key = (hashlib.blake2b(body).digest(), gone.tobytes())
+        if key not in self._done:
+            table = load_segment(body)
+            kept = pc.invert(pc.is_in(table.column(Columns.SEQ), value_set=pa.array(gone)))
+            self._done[key] = dump_table(table.filter(kept))
+        return self._done[key]
+
+
+def _rewrite_content(connection: Connection, events: pa.Table) -> None:
+    """The log's count and content hash are those of a log that never held the events."""
+    put_meta(connection, "content", (int(get_meta(connection, "content", "0")) - hash_rows(events)) % 2**64)
+    put_meta(connection, "count", count(connection) - events.num_rows)
+
+
+def _save(connection: Connection, receipt: Receipt) -> None:
+    statement = "INSERT INTO erasures VALUES (?, ?) ON CONFLICT (erasure) DO UPDATE SET body = excluded.body"
+    connection.execute(statement, (receipt.receipt_id, receipt.model_dump_json()))

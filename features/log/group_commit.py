@@ -1,0 +1,107 @@
+"""Tables of events come in from many requests at once; each one's own result goes out once it is on disk.
+
+While one group is on its way to the disk the next one gathers: under load a group is large, alone nobody waits for others.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Final, NamedTuple, Protocol
+
+import pyarrow as pa
+
+from features.errors import OmniError, StoreError
+from features.log.sqlite import AppendResult
+
+logger = logging.getLogger(__name__)
+
+MAX_GROUP_ROWS: Final = 5_000
+"""Rows that are committed together; a table that is larger is a group by itself."""
+MAX_WAITING_ROWS: Final = 200_000
+"""Rows that may wait for their turn; whoever brings more is sent away."""
+
+
+class AppendsMany(Protocol):
+    """The one thing needed of the event log."""
+
+    def append_many(self, tables: Sequence[pa.Table]) -> list[AppendResult | Exception]:
+        """One result per table, all of them on disk when this returns."""
+
+
+class _Waiting(NamedTuple):
+    table: pa.Table
+    done: "Future[AppendResult]"
+
+
+class GroupCommitter:
+    """One thread that appends what waits, in order of arrival; safe to use from several threads."""
+
+    def __init__(self, log: AppendsMany, max_waiting_rows: int = MAX_WAITING_ROWS) -> None:
+        self._log = log
+        self._max_waiting_rows = max_waiting_rows
+        self._waiting: deque[_Waiting] = deque()
+        self._waiting_rows = 0
+        self._closed = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="omni-committer", daemon=True)
+        self._thread.start()
+
+    def submit(self, table: pa.Table) -> "Future[AppendResult]":
+        """Append a valid table (EVENT_SCHEMA); the future has its result once it is durable, or what went wrong with it.
+
+        Raises StoreError where too much waits already, and after `close`.
+        """
+        done: Future[AppendResult] = Future()
+        with self._changed:
+            if self._closed:
+                raise StoreError("The service is stopping and takes no more events.", repair="Send them again shortly.")
+            if self._waiting and self._waiting_rows + table.num_rows > self._max_waiting_rows:
+                raise StoreError(
+                    f"{self._waiting_rows:,} events wait for the disk already.", repair="Send these again in a moment."
+                )
+            self._waiting.append(_Waiting(table, done))
+            self._waiting_rows += table.num_rows
+            self._changed.notify()
+        return done
+
+    def close(self) -> None:
+        """Take nothing more, and return when everything that waits is done with."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while group := self._next_group():
+            self._commit([one for one in group if one.done.set_running_or_notify_cancel()])
+
+    def _next_group(self) -> list[_Waiting]:
+        """What is committed next; empty after the last one."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            group: list[_Waiting] = []
+            rows = 0
+            while self._waiting and (not group or rows + self._waiting[0].table.num_rows <= MAX_GROUP_ROWS):
+                group.append(self._waiting.popleft())
+                rows += group[-1].table.num_rows
+            self._waiting_rows -= rows
+            return group
+
+    def _commit(self, group: list[_Waiting]) -> None:
+        if not group:
+            return
+        try:
+            results = self._log.append_many([one.table for one in group])
+        except OmniError as error:
+            logger.warning("A group of %d appends failed: %s", len(group), error)
+            results = [error] * len(group)
+        except Exception as error:  # whatever it was, those who wait must hear of it
+            logger.exception("A group of %d appends failed", len(group))
+            results = [error] * len(group)
+        for one, result in zip(group, results, strict=True):
+            if isinstance(result, Exception):
+                one.done.set_exception(result)
+            else:
+                one.done.set_result(result)

@@ -1,0 +1,370 @@
+"""Events come in with what their senders knew; whose each one is goes out, and what they teach is kept in the log.
+
+A `customers` row is one sighting (see identity.py): the identifiers that came together, and whose they are now. Events
+point to their sighting, so that a merge changes a few rows of `customers` and not one of `events`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from features.errors import SettingsError
+from features.identity.history import History, trace
+from features.identity.identifiers import Identifiers
+from features.identity.resolution import (
+    ANONYMOUS,
+    CUSTOMER,
+    IdentityConfig,
+    Node,
+    Sighting,
+    load_identity_config,
+    named_node,
+    pack,
+    resolve,
+    sighting_nodes,
+    unpack,
+)
+from features.log.portable_sql import Connection, count, get_meta, put_meta, select_in
+from features.settings import Settings
+from features.vocabulary import Columns
+
+_KEY_MARK: Final = "identifier_key"
+_LIMITS: Final = "identity_limits"
+_UNKNOWN: Final = 2**62
+_FEW: Final = 32
+_INSERT: Final = "INSERT INTO customers (nodes, customer_id, first_us) VALUES (?, ?, ?)"
+_IDENTIFY: Final = "INSERT INTO identifiers (id_type, id_value, customer_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_SEE: Final = "INSERT INTO seen_in (id_type, id_value, customer_key) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_NOTE: Final = (
+    "INSERT INTO regrouped (customer_id, seq) VALUES (?, ?) ON CONFLICT (customer_id) DO UPDATE SET seq = excluded.seq"
+)
+
+
+@dataclass(frozen=True)
+class IdentityRules:
+    """How a log tells customers apart, and in which form it keeps identifiers."""
+
+    config: IdentityConfig
+    identifiers: Identifiers
+
+    def book(self, connection: Connection) -> "IdentityBook":
+        """The book of the log behind a connection."""
+        return IdentityBook(connection, self.config, self.identifiers)
+
+    def check_key(self, connection: Connection, place: str) -> None:
+        """Note the key's mark in a log that is new; raises SettingsError where the log was written with another one."""
+        mark = self.identifiers.mark()
+        known = get_meta(connection, _KEY_MARK, "")
+        if known == mark:
+            return
+        if known and count(connection):
+            raise SettingsError(
+                f"The event log {place} keeps identifiers by another OMNI_IDENTIFIER_KEY, or hashes other types of them.",
+                repair="Set the key and the types it was made with, or begin a new log.",
+            )
+        put_meta(connection, _KEY_MARK, mark)
+
+
+DEFAULT_RULES: Final = IdentityRules(IdentityConfig(), Identifiers())
+
+
+def identity_rules(settings: Settings) -> IdentityRules:
+    """The rules that the environment and OMNI_HOME/identity.toml name. Raises InputError for a bad file."""
+    config = load_identity_config(settings.home)
+    return IdentityRules(config, Identifiers(settings.identifier_key, config.hashed))
+
+
+@dataclass(frozen=True)
+class Owners:
+    """Whose each row is: keys of the log's `customers` rows, and customers' names, both (n,).
+
+    Of a duplicate that names identifiers the key is -1 and the name null: it is not kept, and teaches nothing.
+    """
+
+    keys: list[int]
+    ids: pa.Array
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A row of `customers`: a sighting, and the customer's name now."""
+
+    sighting: Sighting
+    customer_id: str
+
+
+class IdentityBook:
+    """Reads and (inside a write transaction of the caller) writes customers, identifiers, seen_in and regrouped."""
+
+    def __init__(self, connection: Connection, config: IdentityConfig, identifiers: Identifiers) -> None:
+        self.config = config
+        self._connection = connection
+        self._identifiers = identifiers
+
+    def find(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
+        """Whose name or identifiers these are; None for identifiers that nobody is known by.
+
+        A customer id is believed before identifiers, and stands for itself where nothing is known of it. Of identifiers
+        the strongest known one counts, and a named customer before an anonymous one.
+        """
+        if customer_id:
+            name, _ = self._owner(named_node(customer_id))
+            return name or customer_id
+        found: list[tuple[bool, bool, int, str]] = []
+        for node in sighting_nodes(None, self._identifiers.kept_pairs(identifiers).items()):
+            name, shared = self._owner(node)
+            if name is not None:
+                found.append((shared, name.startswith(ANONYMOUS), len(found), name))
+        return min(found)[-1] if found else None
+
+    def owners(self, name: str) -> set[str]:
+        """Customers whom a name may mean: a customer id, an identifier as type:value, or the bare value of identifiers."""
+        node = named_node(name)
+        if node.id_type != CUSTOMER or self._read({pack((node,)): (node,)}) or self._owner(node)[0]:
+            return {self.find(name, {}) or name}
+        id_type, _, value = name.partition(":")
+        typed = self._owner(Node(id_type, self._identifiers.kept(id_type, value)))[0]
+        bare = select_in(
+            self._connection, "SELECT customer_id FROM identifiers WHERE id_value", self._identifiers.forms(name)
+        )
+        return {str(owner) for (owner,) in bare} | ({typed} if typed else set())
+
+    def possessions(self, customer_id: str) -> tuple[list[int], list[Node]]:
+        """The sightings and the identifiers that are a customer's, as they are now."""
+        keys = self._connection.execute("SELECT customer_key FROM customers WHERE customer_id = ?", (customer_id,))
+        query = "SELECT id_type, id_value FROM identifiers WHERE customer_id = ? ORDER BY id_type, id_value"
+        nodes = self._connection.execute(query, (customer_id,)).fetchall()
+        return [int(key) for (key,) in keys.fetchall()], [Node(*row) for row in nodes]
+
+    def assign(self, table: pa.Table, seq: int) -> Owners:
+        """Whose each row is, in row order, after what the rows teach; `seq` is the first that a new row can get."""
+        self._follow_limits(seq)
+        rows = _Rows(table, self._known_events(table))
+        stored = self._learn(rows, seq)
+        keys = np.append([stored[text].sighting.key for text in rows.texts], -1)
+        names = pa.array([*(stored[text].customer_id for text in rows.texts), None], pa.string())
+        return Owners(keys[rows.codes].tolist(), names.take(pa.array(rows.codes % len(names))))
+
+    def regrouped_seq(self, customer_id: str) -> int:
+        """The log row at which events were last given to this customer or taken away; 0 for never.
+
+        A state of the customer from before that row is of other events.
+        """
+        row = self._connection.execute("SELECT seq FROM regrouped WHERE customer_id = ?", (customer_id,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def regrouped_since(self, seq: int) -> dict[str, int]:
+        """Customers whose events were regrouped after a log row, and at which."""
+        rows = self._connection.execute("SELECT customer_id, seq FROM regrouped WHERE seq > ?", (seq,)).fetchall()
+        return {str(name): int(at) for name, at in rows}
+
+    def sightings(self) -> list[Stored]:
+        """Every sighting that has to do with identifiers; customers who are only known by their id are left out."""
+        query = f"{_STORED} WHERE customer_key IN (SELECT customer_key FROM seen_in)"
+        return [_stored(row) for row in self._connection.execute(query).fetchall()]
+
+    def history(self) -> History:
+        """How customers came about, and who is whom now."""
+        return trace((one.sighting for one in self.sightings()), self.config)
+
+    def around(self, nodes: Iterable[Node]) -> tuple[dict[int, Stored], set[Node]]:
+        """Sightings by key that are connected to `nodes`, and the shared identifiers at which the search stopped."""
+        found: dict[int, Stored] = {}
+        shared: set[Node] = set()
+        waiting, known = set(nodes), set(nodes)
+        while waiting:
+            flags = select_in(
+                self._connection, "SELECT id_type, id_value, shared FROM identifiers WHERE (id_type, id_value)", waiting
+            )
+            stops = {Node(*row[:2]) for row in flags if row[2]}
+            shared |= stops
+            rows = select_in(
+                self._connection,
+                f"{_STORED} JOIN seen_in USING (customer_key) WHERE (id_type, id_value)",
+                waiting - stops,
+            )
+            waiting = set()
+            for row in rows:
+                stored = _stored(row)
+                found[stored.sighting.key] = stored
+                waiting |= set(stored.sighting.nodes) - known
+            known |= waiting
+        return found, shared
+
+    def forget(self, keys: Sequence[int], seq: int) -> None:
+        """Take sightings out, as if they had never been; shared identifiers of theirs may join others again."""
+        rows = select_in(
+            self._connection, "SELECT id_type, id_value, customer_key FROM seen_in WHERE customer_key", keys
+        )
+        nodes = {Node(*row[:2]) for row in rows}
+        for table in ("seen_in", "customers"):
+            select_in(self._connection, f"DELETE FROM {table} WHERE customer_key", keys)
+        left = select_in(self._connection, "SELECT id_type, id_value FROM seen_in WHERE (id_type, id_value)", nodes)
+        still_seen = {Node(*row) for row in left}
+        select_in(self._connection, "DELETE FROM identifiers WHERE (id_type, id_value)", nodes - still_seen)
+        select_in(self._connection, "UPDATE identifiers SET shared = 0 WHERE (id_type, id_value)", still_seen)
+        self._regroup(still_seen, seq, frozenset())
+
+    def _owner(self, node: Node) -> tuple[str | None, bool]:
+        query = "SELECT customer_id, shared FROM identifiers WHERE id_type = ? AND id_value = ?"
+        row = self._connection.execute(query, node).fetchone()
+        return (None, False) if row is None else (str(row[0]), bool(row[1]))
+
+    def _known_events(self, table: pa.Table) -> set[str]:
+        """Ids of rows with identifiers that the log holds already."""
+        if table.column(Columns.IDENTIFIERS).null_count == table.num_rows:
+            return set()
+        identified = table.filter(pc.is_valid(table.column(Columns.IDENTIFIERS)))
+        ids = identified.column(Columns.EVENT_ID).to_pylist()
+        return {row[0] for row in select_in(self._connection, "SELECT event_id FROM events WHERE event_id", ids)}
+
+    def _learn(self, rows: "_Rows", seq: int) -> dict[str, Stored]:
+        """The sightings of a batch by text; new ones are kept, and customers whom they join are joined."""
+        nodes = dict(zip(rows.texts, rows.nodes, strict=True))
+        stored = self._read(nodes)
+        new = [place for place, text in enumerate(rows.texts) if text not in stored]
+        earlier = [
+            place
+            for place, text in enumerate(rows.texts)
+            if text in stored and rows.first_us[place] < stored[text].sighting.first_us
+        ]
+        for place in new:
+            self._connection.execute(_INSERT, (rows.texts[place], _own_name(rows.nodes[place]), rows.first_us[place]))
+        for place in earlier:
+            update = "UPDATE customers SET first_us = ? WHERE nodes = ?"
+            self._connection.execute(update, (rows.first_us[place], rows.texts[place]))
+        if new:
+            stored |= self._read({rows.texts[place]: rows.nodes[place] for place in new})
+        changed = [stored[rows.texts[place]] for place in (*new, *earlier)]
+        linked = self._link([one.sighting for one in changed])
+        if linked:
+            new_keys = frozenset(stored[rows.texts[place]].sighting.key for place in new)
+            self._regroup({node for sighting in linked for node in sighting.nodes}, seq, new_keys)
+            stored = self._read(nodes)
+        return stored
+
+    def _link(self, sightings: Sequence[Sighting]) -> list[Sighting]:
+        """Note which identifiers were seen where. Returns the sightings that say more than one customer's id."""
+        alone = {sighting.nodes[0] for sighting in sightings if _is_plain(sighting.nodes)}
+        query = "SELECT id_type, id_value FROM identifiers WHERE (id_type, id_value)"
+        known = {Node(*row) for row in select_in(self._connection, query, alone)}
+        linked = [one for one in sightings if not _is_plain(one.nodes) or one.nodes[0] in known]
+        for sighting in linked:
+            for node in sighting.nodes:
+                self._connection.execute(_IDENTIFY, (*node, _own_name((node,))))
+                self._connection.execute(_SEE, (*node, sighting.key))
+        # a customer who was known by their id alone until now
+        named = {node for one in linked for node in one.nodes if node.id_type == CUSTOMER} - known
+        for own in self._read({pack((node,)): (node,) for node in named}).values():
+            self._connection.execute(_SEE, (*own.sighting.nodes[0], own.sighting.key))
+        return linked
+
+    def _regroup(self, nodes: Iterable[Node], seq: int, new_keys: frozenset[int]) -> None:
+        """Find out anew who is whom around `nodes`, and note it where it has changed."""
+        found, known_shared = self.around(nodes)
+        groups, shared = resolve((one.sighting for one in found.values()), self.config, known_shared)
+        regrouped: set[str] = set()
+        for key, one in found.items():
+            name = groups.whose(one.sighting).name
+            if name != one.customer_id:
+                moved = key not in new_keys
+                update = "UPDATE customers SET customer_id = ?, moved = ? WHERE customer_key = ?"
+                self._connection.execute(update, (name, int(moved), key))
+                if moved:
+                    regrouped |= {name, one.customer_id}
+        for node in {node for one in found.values() for node in one.sighting.nodes}:
+            owner = None if node in shared else groups.owner(node)
+            name = _own_name((node,)) if owner is None else owner.name
+            update = (
+                "UPDATE identifiers SET customer_id = ?, shared = ? WHERE id_type = ? AND id_value = ?"
+                " AND (customer_id <> ? OR shared <> ?)"
+            )
+            self._connection.execute(update, (name, int(node in shared), *node, name, int(node in shared)))
+        for name in sorted(regrouped):
+            self._connection.execute(_NOTE, (name, seq))
+
+    def _follow_limits(self, seq: int) -> None:
+        """Where the limits are not those that the log was written with, everybody is found out anew."""
+        limits = self.config.model_dump_json(exclude={"hashed"})
+        known = get_meta(self._connection, _LIMITS, "")
+        if known == limits:
+            return
+        put_meta(self._connection, _LIMITS, limits)
+        if known:
+            self._connection.execute("UPDATE identifiers SET shared = 0")
+            nodes = {node for one in self.sightings() for node in one.sighting.nodes}
+            self._regroup(nodes, seq, frozenset())
+
+    def _read(self, wanted: Mapping[str, tuple[Node, ...]]) -> dict[str, Stored]:
+        """Those of the sightings, given as texts with their identifiers, that the log has."""
+        rows = select_in(self._connection, f"{_STORED} WHERE nodes", wanted)
+        return {text: Stored(Sighting(key, wanted[text], first_us), name) for key, text, first_us, name in rows}
+
+
+_STORED: Final = "SELECT customer_key, nodes, first_us, customers.customer_id FROM customers"
+
+
+def _stored(row: Sequence[Any]) -> Stored:
+    key, nodes, first_us, customer_id = row
+    return Stored(Sighting(int(key), unpack(nodes), int(first_us)), str(customer_id))
+
+
+def _own_name(nodes: Sequence[Node]) -> str:
+    """The name of a customer of whom nothing else is known."""
+    return nodes[0].value if nodes[0].id_type == CUSTOMER else f"{ANONYMOUS}{nodes[0]}"
+
+
+def _is_plain(nodes: Sequence[Node]) -> bool:
+    """A customer id and nothing else."""
+    return len(nodes) == 1 and nodes[0].id_type == CUSTOMER
+
+
+class _Rows:
+    """A batch of events as distinct sightings: their texts, identifiers and first moments, and each row's number."""
+
+    def __init__(self, table: pa.Table, known: set[str]) -> None:
+        self.texts: list[str] = []
+        self.nodes: list[tuple[Node, ...]] = []
+        self._numbers: dict[str, int] = {}
+        if table.num_rows <= _FEW:  # Python values are faster than Arrow's functions
+            codes, one_by_one = np.full(table.num_rows, -1), np.arange(table.num_rows)
+        else:
+            ids = pc.dictionary_encode(table.column(Columns.CUSTOMER_ID)).combine_chunks()
+            named = [self._number((named_node(name),)) for name in ids.dictionary.to_pylist()]
+            codes = np.append(np.array(named, np.int64), -1)[pc.fill_null(ids.indices, len(named)).to_numpy()]
+            one_by_one = np.flatnonzero(pc.is_valid(table.column(Columns.IDENTIFIERS)).to_numpy())
+        self.codes: NDArray[np.int64] = codes  # (n,) -1 for a duplicate
+        part = table.select([Columns.EVENT_ID, Columns.CUSTOMER_ID, Columns.IDENTIFIERS])
+        if len(one_by_one) < table.num_rows:
+            part = part.take(pa.array(one_by_one))
+        met = set(known)
+        for row, (event_id, customer_id, pairs) in zip(
+            one_by_one, zip(*(column.to_pylist() for column in part.columns), strict=True), strict=True
+        ):
+            codes[row] = -1 if event_id in met else self._number(sighting_nodes(customer_id, pairs or ()))
+            met.add(event_id)
+        occurred_us = table.column(Columns.OCCURRED_AT).cast(pa.int64()).to_numpy()
+        first_us = np.full(len(self.texts) + 1, _UNKNOWN)
+        np.minimum.at(first_us, codes, occurred_us)
+        self.first_us: list[int] = first_us.tolist()
+        used = np.unique(codes[codes >= 0])
+        if len(used) < len(self.texts):  # customer ids that only came with identifiers, or with duplicates
+            renumbered = np.full(len(self.texts) + 1, -1)
+            renumbered[used] = np.arange(len(used))
+            self.codes = renumbered[codes]
+            self.texts, self.nodes, self.first_us = (
+                [values[place] for place in used] for values in (self.texts, self.nodes, self.first_us)
+            )
+
+    def _number(self, nodes: tuple[Node, ...]) -> int:
+        text = pack(nodes)
+        if text not in self._numbers:
+            self._numbers[text] = len(self.texts)
+            self.texts.append(text)
+            self.nodes.append(nodes)
+        return self._numbers[text]

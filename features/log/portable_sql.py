@@ -1,0 +1,108 @@
+"""What the event log asks of its database in words that SQLite and PostgreSQL both understand, stated once."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, Protocol
+
+import pyarrow as pa
+
+from features.errors import StoreError
+from features.log.tables import COLUMNS, hash_rows, rows_to_table
+
+LAYOUT: Final = "layout"
+CURRENT_LAYOUT: Final = "2"
+"""Of the log's tables; raised where an older log cannot be read any more."""
+_LOOKUPS: Final = (512, 64, 8, 1)
+"""Values per statement: few sizes, so that each is prepared once."""
+
+
+class Answer(Protocol):
+    """The rows that a statement found."""
+
+    def fetchone(self) -> Any:
+        """The next row; None after the last one."""
+
+    def fetchall(self) -> list[Any]:
+        """All rows that are left."""
+
+
+class Connection(Protocol):
+    """One connection; a parameter is written `?`."""
+
+    def execute(self, query: str, parameters: Sequence[Any] = ..., /) -> Answer:
+        """Run one statement."""
+
+
+def last_seq(connection: Connection) -> int:
+    """The seq of the newest event, 0 without one."""
+    return int(connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
+
+
+def count(connection: Connection) -> int:
+    """How many events there are, as the last write noted it."""
+    return int(get_meta(connection, "count", "0"))
+
+
+def fingerprint(connection: Connection) -> str:
+    """16 hexadecimal digits of the content; neither the order of the events nor the database changes it."""
+    state = f"{get_meta(connection, 'count', '0')}:{get_meta(connection, 'content', '0')}"
+    return hashlib.sha256(state.encode()).hexdigest()[:16]
+
+
+def note_appended(connection: Connection, table: pa.Table, before: int, appended: int) -> None:
+    """Keep the count and the content hash, the sum of the events' hashes: neither order nor batches change it.
+
+    `table` is what was asked to be appended after seq `before`, `appended` how many of its rows were new.
+    """
+    if appended < table.num_rows:  # some were duplicates: only what was written counts
+        query = f"SELECT {COLUMNS} FROM events e JOIN customers c USING (customer_key) WHERE seq > ?"
+        table = rows_to_table(connection.execute(query, (before,)).fetchall())
+    put_meta(connection, "content", (int(get_meta(connection, "content", "0")) + hash_rows(table)) % 2**64)
+    put_meta(connection, "count", count(connection) + appended)
+
+
+def check_layout(connection: Connection, place: str) -> None:
+    """Raises StoreError for a log of another version of this software."""
+    if get_meta(connection, LAYOUT, "1") != CURRENT_LAYOUT:
+        raise StoreError(
+            f"The event log {place} was made by another version of Omni.",
+            repair="Move it away, ingest the sources again and run: omni features build --force",
+        )
+
+
+def get_meta(connection: Connection, name: str, default: str) -> str:
+    """A note that the log keeps of itself."""
+    row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return default if row is None else str(row[0])
+
+
+def put_meta(connection: Connection, name: str, value: object) -> None:
+    """Keep a note, in place of the one before."""
+    statement = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    connection.execute(statement, (name, str(value)))
+
+
+def select_in(connection: Connection, statement: str, values: Iterable[Any]) -> list[Any]:
+    """Run `statement IN (values)`, a few hundred at a time; values are scalars, or tuples for several columns."""
+    rows: list[Any] = []
+    for part in in_parts(values, _LOOKUPS):
+        if isinstance(part[0], tuple):
+            one = f"({', '.join('?' * len(part[0]))})"
+            query, parameters = f"VALUES {', '.join([one] * len(part))}", [field for value in part for field in value]
+        else:
+            query, parameters = ", ".join("?" * len(part)), part
+        answer = connection.execute(f"{statement} IN ({query})", parameters)
+        rows += answer.fetchall() if statement.startswith("SELECT") else []
+    return rows
+
+
+def in_parts(items: Iterable[Any], sizes: Sequence[int]) -> Iterator[list[Any]]:
+    """Items in their order, in parts of the given sizes (largest first, the last one 1)."""
+    waiting = iter(items)
+    while whole := list(islice(waiting, sizes[0])):
+        start = 0
+        for size in sizes:
+            while len(whole) - start >= size:
+                yield whole[start : start + size]
+                start += size

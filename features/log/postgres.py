@@ -1,0 +1,261 @@
+"""The event log on a PostgreSQL server, in a schema of its own: many services and readers, on as many machines.
+
+A writer holds an advisory lock until its transaction is visible. So seqs become visible in ascending order, and a
+reader that follows the log never passes over an event that a slower writer has still in hand.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+import pyarrow as pa
+from psycopg.conninfo import conninfo_to_dict
+
+from features.errors import SettingsError, StoreError
+from features.log import portable_sql
+from features.log import sqlite as engine
+from features.log.connections import ThreadConnections
+from features.log.csv import csv_to_table
+from features.log.erasure import LogErasureBook
+from features.log.group import append_together
+from features.log.identity import DEFAULT_RULES, IdentityBook, IdentityRules
+from features.log.portable_sql import Connection
+from features.log.sqlite import AppendResult
+from features.log.tables import COLUMNS, INSERT, READ_SCHEMA, STORED, rows_to_table, table_to_rows
+from features.log.tombstones import CREATE as CREATE_TOMBSTONES
+from features.log.tombstones import Tombstones
+from features.settings import without_password
+
+SCHEMA: Final = "omni"
+"""All tables lie in this schema of the database that the URL names."""
+WRITER_LOCK: Final = 0x6F6D6E69
+"""Number of the advisory lock that the one writer holds."""
+BULK_MIN_ROWS: Final = 2_000
+"""Appends of at least this many rows go through COPY."""
+_CONNECTING: Final = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""A server that the network no longer reaches is known as such within half a minute; the URL's own options win."""
+
+# COLLATE "C": texts are told apart and ordered by their bytes, as everywhere else, whatever the database's language is
+_CREATE: Final = (
+    f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}",
+    "CREATE TABLE IF NOT EXISTS meta (name text PRIMARY KEY, value text NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS customers (customer_key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+    ' nodes text COLLATE "C" NOT NULL UNIQUE, customer_id text COLLATE "C" NOT NULL, first_us bigint NOT NULL,'
+    " moved smallint NOT NULL DEFAULT 0)",
+    "CREATE INDEX IF NOT EXISTS customers_by_id ON customers (customer_id)",
+    'CREATE TABLE IF NOT EXISTS identifiers (id_type text COLLATE "C", id_value text COLLATE "C",'
+    ' customer_id text COLLATE "C" NOT NULL, shared smallint NOT NULL DEFAULT 0, PRIMARY KEY (id_type, id_value))',
+    "CREATE INDEX IF NOT EXISTS identifiers_by_id ON identifiers (customer_id)",
+    'CREATE TABLE IF NOT EXISTS seen_in (id_type text COLLATE "C", id_value text COLLATE "C", customer_key bigint,'
+    " PRIMARY KEY (id_type, id_value, customer_key))",
+    "CREATE INDEX IF NOT EXISTS seen_in_by_key ON seen_in (customer_key)",
+    'CREATE TABLE IF NOT EXISTS regrouped (customer_id text COLLATE "C" PRIMARY KEY, seq bigint NOT NULL)',
+    "CREATE INDEX IF NOT EXISTS regrouped_by_seq ON regrouped (seq)",
+    "CREATE TABLE IF NOT EXISTS events (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+    ' event_id text COLLATE "C" NOT NULL UNIQUE, occurred_us bigint NOT NULL, customer_key bigint NOT NULL,'
+    " kind text NOT NULL, channel text NOT NULL, customer_id text, identifiers text, product_id text,"
+    " quantity double precision, value double precision, currency text, campaign_id text, decision_id text,"
+    " store_id text, session_id text, properties text)",
+    # with the seq in it, a customer's new events are found without reading the old ones
+    "CREATE INDEX IF NOT EXISTS events_by_customer ON events (customer_key, occurred_us, seq)",
+)
+_DURABLE: Final = (  # what is acknowledged is on disk, even where the server's own default is to hurry
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+)
+_NAMES: Final = ", ".join(STORED)
+_READ: Final = (
+    f"COPY (SELECT {COLUMNS} FROM (SELECT * FROM events WHERE seq > {{after}} ORDER BY seq LIMIT {{rows}}) e"
+    " JOIN customers c USING (customer_key) ORDER BY seq) TO STDOUT (FORMAT csv)"
+)
+
+
+class PostgresEventLog:
+    """The log at a `postgresql://` URL; safe to use from several threads, each of which has its own connection."""
+
+    def __init__(self, url: str, rules: IdentityRules = DEFAULT_RULES) -> None:
+        self._place = without_password(url)
+        self._rules = rules
+        try:
+            self._parameters: dict[str, Any] = {**_CONNECTING, **conninfo_to_dict(url)}
+        except psycopg.ProgrammingError:
+            # What the driver says of it can hold the password, and so can its traceback.
+            raise SettingsError(
+                f"OMNI_EVENT_LOG is {self._place!r}, which is no PostgreSQL URL: its user, password or options are not.",
+                repair="Write it as postgresql://user:password@host:5432/database, with %25 for %, %2F for / and so on.",
+            ) from None
+        self._connections = ThreadConnections(self._place, self._open, lambda connection: connection.closed)
+        # the question comes first: a service may be allowed to write to the tables and not to make any
+        if self._fetch("SELECT to_regclass(?)", (f"{SCHEMA}.events",)) == [(None,)]:
+            with self._writing() as connection:
+                for statement in (*_CREATE, *CREATE_TOMBSTONES):
+                    connection.execute(statement.format(bytes="bytea"))
+                portable_sql.put_meta(_Portable(connection), portable_sql.LAYOUT, portable_sql.CURRENT_LAYOUT)
+        with self._in_words():
+            portable = _Portable(self._connection())
+            portable_sql.check_layout(portable, self._place)
+            rules.check_key(portable, self._place)
+
+    def append(self, table: pa.Table) -> AppendResult:
+        table = self._rules.identifiers.kept_table(table)
+        with self._writing() as connection:
+            portable = _Portable(connection)
+            before = portable_sql.last_seq(portable)
+            table, erased = Tombstones(portable).screen(table)
+            if table.num_rows == 0:
+                return AppendResult(0, 0, before, erased)
+            owners = self._rules.book(portable).assign(table, before + 1)  # whose each row is; identifiers are learnt
+            appended = _insert(connection, table, owners.keys)
+            last = portable_sql.last_seq(portable)
+            if appended:
+                portable_sql.note_appended(portable, table, before, appended)
+        return AppendResult(appended, table.num_rows - appended, last, erased)
+
+    def append_many(self, tables: Sequence[pa.Table]) -> list[AppendResult | Exception]:
+        return append_together(self, self._writing, tables)
+
+    def read(self, after_seq: int = 0, batch_rows: int = 200_000) -> Iterator[pa.Table]:
+        # short queries, one a batch: a reader that rests between batches holds nothing up
+        while True:
+            query = _READ.format(after=int(after_seq), rows=int(batch_rows))
+            with self._in_words(), self._connection().cursor() as cursor, cursor.copy(query) as copy:
+                body = b"".join(copy)
+            table = csv_to_table(body)
+            if table.num_rows == 0:
+                return
+            yield table
+            after_seq = table.column("seq")[-1].as_py()
+
+    def customer_events(self, customer_id: str, after_seq: int = 0) -> pa.Table:
+        rows = self._fetch(
+            f"SELECT {COLUMNS} FROM customers c JOIN events e USING (customer_key)"
+            " WHERE c.customer_id = ? AND seq > ? ORDER BY occurred_us, event_id",
+            (customer_id, after_seq),
+        )
+        return rows_to_table(rows) if rows else READ_SCHEMA.empty_table()
+
+    def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
+        with self._in_words():
+            return self.identity().find(customer_id, identifiers)
+
+    def regrouped_seq(self, customer_id: str) -> int:
+        with self._in_words():
+            return self.identity().regrouped_seq(customer_id)
+
+    def regrouped_since(self, seq: int) -> dict[str, int]:
+        with self._in_words():
+            return self.identity().regrouped_since(seq)
+
+    def identity(self) -> IdentityBook:
+        return self._rules.book(_Portable(self._connection()))
+
+    def last_seq(self) -> int:
+        with self._in_words():
+            return portable_sql.last_seq(_Portable(self._connection()))
+
+    def count(self) -> int:
+        with self._in_words():
+            return portable_sql.count(_Portable(self._connection()))
+
+    def fingerprint(self) -> str:
+        with self._in_words():
+            return portable_sql.fingerprint(_Portable(self._connection()))
+
+    def erasures(self) -> LogErasureBook:
+        """What was erased from this log, and the means to erase. The server frees the disk at its next vacuum."""
+
+        @contextmanager
+        def writing() -> Iterator[Connection]:
+            with self._writing() as connection:
+                yield _Portable(connection)
+
+        with self._in_words():
+            return LogErasureBook(writing, _Portable(self._connection()), self._rules)
+
+    def close(self) -> None:
+        self._connections.close()
+
+    def _fetch(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        with self._in_words():
+            return _Portable(self._connection()).execute(query, parameters).fetchall()
+
+    @contextmanager
+    def _writing(self) -> Iterator[psycopg.Connection[Any]]:
+        """One write transaction, the only one at a time on the whole server, or within one a part of it: all or nothing."""
+        with self._in_words():
+            connection = self._connection()
+            with connection.transaction():
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", (WRITER_LOCK,))
+                yield connection
+
+    def _connection(self) -> psycopg.Connection[Any]:
+        return self._connections.mine()
+
+    def _open(self) -> psycopg.Connection[Any]:
+        connection = psycopg.connect(**self._parameters, autocommit=True)
+        # a statement sees what was committed before it, so the first one after the lock sees all
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        connection.execute(f"SET search_path TO {SCHEMA}")
+        connection.execute("SET jit TO off")  # compiling takes longer than any of these queries
+        connection.execute("SET work_mem TO '64MB'")  # a batch is put in order in memory
+        connection.execute(f"SET lock_timeout TO '{engine.BUSY_TIMEOUT_S * 1000:.0f}ms'")
+        connection.execute(_DURABLE)
+        return connection
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """Turn the server's errors into ours."""
+        try:
+            yield
+        except psycopg.errors.LockNotAvailable as error:
+            raise StoreError(
+                f"The event log {self._place} has been busy for {engine.BUSY_TIMEOUT_S:.0f} s.",
+                repair="Let the other process that writes to it (an ingest, a service) finish, then try again.",
+            ) from error
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise StoreError(
+                f"The event log {self._place} refuses: {_first_line(error)}.",
+                repair=f"Let the user create the schema {SCHEMA}, or read and write its tables.",
+            ) from error
+        except psycopg.OperationalError as error:
+            raise StoreError(
+                f"The event log {self._place} does not answer: {_first_line(error)}.",
+                repair="Start the server, or set OMNI_EVENT_LOG to where it is.",
+            ) from error
+
+
+class _Portable:
+    """A connection that takes `?` for a parameter."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def execute(self, query: str, parameters: Sequence[Any] = (), /) -> psycopg.Cursor[Any]:
+        return self._connection.execute(query.replace("?", "%s"), parameters)
+
+
+def _insert(connection: psycopg.Connection[Any], table: pa.Table, customer_keys: list[int]) -> int:
+    """Write the rows whose event_id is new, in row order; returns how many."""
+    rows = table_to_rows(table, customer_keys)
+    with connection.cursor() as cursor:
+        if table.num_rows < BULK_MIN_ROWS:
+            cursor.executemany(INSERT.replace("?", "%s"), rows)
+            return cursor.rowcount
+        cursor.execute("CREATE TEMP TABLE incoming (LIKE events) ON COMMIT DROP")
+        with cursor.copy(f"COPY incoming (seq, {_NAMES}) FROM STDIN") as copy:
+            for place, row in enumerate(rows):
+                copy.write_row((place, *row))
+        cursor.execute(
+            f"INSERT INTO events ({_NAMES}) SELECT {_NAMES} FROM incoming ORDER BY seq ON CONFLICT (event_id) DO NOTHING"
+        )
+        return cursor.rowcount
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,146 @@
+"""Names of erased customers come in and are kept as keyed hashes only; events of theirs that come back are told apart.
+
+A hash is keyed with a random number that lies in the log and nowhere else, so a receipt names nobody to who lacks the log.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from features.identity.identifiers import Identifiers
+from features.log.portable_sql import Connection, get_meta, put_meta, select_in
+from features.vocabulary import Columns
+
+CREATE: Final = (
+    "CREATE TABLE IF NOT EXISTS tombstones (digest {bytes} PRIMARY KEY, until_us BIGINT NOT NULL, erasure TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS erasures (erasure TEXT PRIMARY KEY, body TEXT NOT NULL)",
+)
+_KEY: Final = "erasure_key"
+_PUT: Final = (
+    "INSERT INTO tombstones VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET erasure = excluded.erasure, until_us ="
+    " CASE WHEN tombstones.until_us < excluded.until_us THEN excluded.until_us ELSE tombstones.until_us END"
+)
+
+
+@dataclass(frozen=True)
+class Hasher:
+    """Keyed hashes (BLAKE2b, 16 bytes) of what a customer is known by; a name of one sort never equals one of another."""
+
+    key: bytes
+
+    def customer(self, customer_id: str) -> bytes:
+        """Of a customer id."""
+        return self._digest("customer", customer_id)
+
+    def identifier(self, id_type: str, value: str) -> bytes:
+        """Of an identifier with its type."""
+        return self._digest("identifier", f"{id_type}\x00{value}")
+
+    def value(self, value: str) -> bytes:
+        """Of an identifier's bare value, for text of which the type is not known."""
+        return self._digest("value", value)
+
+    def event(self, event_id: str) -> bytes:
+        """Of an event id."""
+        return self._digest("event", event_id)
+
+    def _digest(self, sort: str, text: str) -> bytes:
+        return hashlib.blake2b(text.encode(), digest_size=16, key=self.key, person=sort.encode()).digest()
+
+
+class Tombstones:
+    """Reads and (inside a write transaction of the caller) writes the table `tombstones`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def hasher(self, make: bool = False) -> Hasher | None:
+        """The log's hasher; None where nobody was ever erased, unless it is to be made."""
+        key = get_meta(self._connection, _KEY, "")
+        if not key and not make:
+            return None
+        if not key:
+            key = secrets.token_hex(32)
+            put_meta(self._connection, _KEY, key)
+        return Hasher(bytes.fromhex(key))
+
+    def put(self, digests: Iterable[bytes], until_us: int, erasure: str) -> None:
+        """Keep digests; of one that is there already, the later moment and the later erasure hold."""
+        for digest in digests:
+            self._connection.execute(_PUT, (digest, until_us, erasure))
+
+    def erasure_of(self, digests: Sequence[bytes]) -> str | None:
+        """The erasure that one of these digests belongs to."""
+        for digest in digests:
+            row = self._connection.execute("SELECT erasure FROM tombstones WHERE digest = ?", (digest,)).fetchone()
+            if row:
+                return str(row[0])
+        return None
+
+    def screen(self, table: pa.Table) -> tuple[pa.Table, int]:
+        """Rows of EVENT_SCHEMA without those of erased customers, and how many those were.
+
+        Gone is an event that was erased itself, and one from before the erasure that names an erased customer, or names
+        no customer and carries an erased identifier. What an erased customer does later is a new beginning and is kept.
+        An event that the log still holds is not gone: it is a duplicate.
+        """
+        hasher = self.hasher()
+        if hasher is None or table.num_rows == 0:
+            return table, 0
+        occurred_us = table.column(Columns.OCCURRED_AT).cast(pa.int64()).to_numpy()
+        gone = occurred_us < self._until_by_customer(table, hasher)
+        ids = table.column(Columns.EVENT_ID).to_pylist()
+        gone |= self._untils([hasher.event(event_id) for event_id in ids]) > 0
+        nameless = pc.and_(
+            pc.is_null(table.column(Columns.CUSTOMER_ID)), pc.is_valid(table.column(Columns.IDENTIFIERS))
+        )
+        for row in pc.indices_nonzero(nameless).to_pylist():
+            pairs = table.column(Columns.IDENTIFIERS)[row].as_py()
+            untils = self._untils([hasher.identifier(*pair) for pair in pairs])
+            gone[row] |= bool((untils > occurred_us[row]).any())
+        for row in np.flatnonzero(gone).tolist():
+            known = self._connection.execute("SELECT 1 FROM events WHERE event_id = ?", (ids[row],)).fetchone()
+            gone[row] = known is None
+        n_gone = int(gone.sum())
+        return (table.filter(pa.array(~gone)), n_gone) if n_gone else (table, 0)
+
+    def _until_by_customer(self, table: pa.Table, hasher: Hasher) -> NDArray[np.int64]:
+        """Per row (n,) the moment before which its named customer was erased, 0 for never."""
+        encoded = pc.dictionary_encode(table.column(Columns.CUSTOMER_ID)).combine_chunks()
+        untils = self._untils([hasher.customer(customer_id) for customer_id in encoded.dictionary.to_pylist()])
+        codes: NDArray[np.int32] = pc.fill_null(encoded.indices, len(untils)).to_numpy()
+        return np.append(untils, np.int64(0)).take(codes)
+
+    def _untils(self, digests: Sequence[bytes]) -> NDArray[np.int64]:
+        query = "SELECT digest, until_us FROM tombstones WHERE digest"
+        found = {bytes(digest): int(until) for digest, until in select_in(self._connection, query, digests)}
+        return np.array([found.get(digest, 0) for digest in digests], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """Tells whether a name that is read somewhere is one of an erased customer's."""
+
+    hasher: Hasher
+    digests: frozenset[bytes]
+    identifiers: Identifiers
+
+    def customers(self, customer_ids: Iterable[str | None]) -> set[str]:
+        """Those of the customer ids that were erased."""
+        return {name for name in set(customer_ids) if name is not None and self.hasher.customer(name) in self.digests}
+
+    def has_identifier(self, pairs: Mapping[str, str]) -> bool:
+        """Whether one of these identifiers was erased."""
+        kept = self.identifiers.kept_pairs(pairs)
+        return any(self.hasher.identifier(*pair) in self.digests for pair in kept.items())
+
+    def has_value(self, texts: Iterable[str]) -> bool:
+        """Whether one of these texts is a customer id or an identifier, of whatever type, that was erased."""
+        return any(self.hasher.value(form) in self.digests for text in texts for form in self.identifiers.forms(text))

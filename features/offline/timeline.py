@@ -1,0 +1,143 @@
+"""The event log comes in by order of arrival; one Parquet goes out, sorted into one timeline per customer.
+
+A second Parquet has, for customers who were put together from several, the events of every epoch (identity_history.py):
+what is folded so that their states of some moment are of what was known to be theirs by then.
+"""
+
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from features.console import Progress
+from features.errors import MissingError
+from features.events.payload import detail_column
+from features.log.sqlite import EventLog
+from features.log.tables import rename_customers
+from features.settings import Settings
+from features.sql import connect, scan, sql_text
+from features.state.event_arrays import product_code
+from features.state.layout import REWRITTEN, UNWRITTEN, WRITTEN
+from features.vocabulary import Channel, Columns, EventKind
+
+TIMELINE_SCHEMA: Final = pa.schema(
+    [
+        (Columns.CUSTOMER_ID, pa.string()),
+        (Columns.OCCURRED_AT, pa.timestamp("us", tz="UTC")),
+        (Columns.EVENT_ID, pa.string()),
+        (Columns.SEQ, pa.int64()),
+        (Columns.KIND, pa.string()),
+        (Columns.CHANNEL, pa.string()),
+        (Columns.PRODUCT_ID, pa.string()),
+        (Columns.PRODUCT_CODE, pa.int64()),
+        (Columns.QUANTITY, pa.float64()),
+        (Columns.VALUE, pa.float64()),
+        (Columns.DETAIL, pa.float64()),
+        (Columns.CAMPAIGN_ID, pa.string()),
+        (Columns.DECISION_ID, pa.string()),
+        (Columns.STORE_ID, pa.string()),
+        (Columns.SESSION_ID, pa.string()),
+        (Columns.PROPERTIES, pa.string()),
+    ]
+)
+"""Its columns: `customer_id` is the resolved one, a product code of 0 means no product, and `detail` is from details.py."""
+
+ORDER: Final = (Columns.CUSTOMER_ID, Columns.OCCURRED_AT, Columns.EVENT_ID)
+"""The order in which events are folded, everywhere."""
+_ARRIVED_SCHEMA: Final = TIMELINE_SCHEMA.append(pa.field(Columns.CUSTOMER_KEY, pa.int64()))
+
+
+def build_timeline(log: EventLog, settings: Settings, progress: Progress) -> int:
+    """Write `settings.timeline_path` anew from the whole log; returns the number of events."""
+    path = settings.timeline_path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrived = path.with_suffix(".arrived.parquet")
+    history = log.identity().history()  # read once: somebody may log in while the log is read
+    n_events, total = 0, log.count()
+    with pq.ParquetWriter(arrived, _ARRIVED_SCHEMA, compression="lz4") as writer:
+        for batch in log.read():
+            rows = timeline_rows(rename_customers(batch, history.names))
+            writer.write_table(rows.append_column(_ARRIVED_SCHEMA.field(-1), batch[Columns.CUSTOMER_KEY]))
+            n_events += batch.num_rows
+            progress(f"{n_events:,} of {total:,} events read from the log")
+    progress(f"sorting {n_events:,} events into timelines")
+    _write_sorted(path, f"SELECT * EXCLUDE ({Columns.CUSTOMER_KEY}) FROM {scan(arrived)}", ORDER)
+    settings.epochs_path.unlink(missing_ok=True)
+    if history.epochs:
+        query = _EPOCHS.format(arrived=scan(arrived))
+        order = Columns.CUSTOMER_ID, Columns.EPOCH, Columns.OCCURRED_AT, Columns.EVENT_ID
+        _write_sorted(settings.epochs_path, query, order, epochs=history.frame())
+    arrived.unlink()
+    return n_events
+
+
+def extend_timeline(log: EventLog, settings: Settings, after_seq: int, until_seq: int) -> datetime | None:
+    """Put the log's events with `after_seq` < seq <= `until_seq` in their places in a timeline that ends at `after_seq`.
+
+    Only for events that regroup nobody and that no state is of, such as decisions: epochs are not written. Returns the
+    latest of their moments, None where they were erased meanwhile. Doing it again after it was broken off changes nothing.
+    """
+    names = log.identity().history().names
+    batches = [timeline_rows(rename_customers(batch, names)) for batch in log.read(after_seq=after_seq)]
+    added = pa.concat_tables([TIMELINE_SCHEMA.empty_table(), *batches])
+    added = added.filter(pc.less_equal(added[Columns.SEQ], until_seq))
+    path = settings.timeline_path
+    query = f"SELECT * FROM {scan(path)} WHERE seq <= {after_seq} UNION ALL BY NAME SELECT * FROM added"
+    _write_sorted(path, query, ORDER, added=added)
+    newest: datetime | None = pc.max(added[Columns.OCCURRED_AT]).as_py()
+    return newest
+
+
+_EPOCHS: Final = f"""
+    SELECT e.customer_id, e.epoch, a.* EXCLUDE (customer_id, customer_key),
+           (CASE WHEN NOT e.regrouped OR epoch_us(a.occurred_at) > e.from_us THEN {WRITTEN}
+                 WHEN epoch_us(a.occurred_at) = e.from_us THEN {REWRITTEN} ELSE {UNWRITTEN} END)::TINYINT AS written
+    FROM {{arrived}} a JOIN epochs e USING (customer_key) WHERE epoch_us(a.occurred_at) < e.until_us
+    UNION ALL BY NAME
+    SELECT DISTINCT customer_id, epoch, make_timestamptz(from_us) AS occurred_at, '' AS event_id, 0::BIGINT AS seq,
+           '{EventKind.IDENTIFY}' AS kind, '{Channel.WEB}' AS channel, 0::BIGINT AS product_code,
+           {REWRITTEN}::TINYINT AS written
+    FROM epochs WHERE regrouped
+"""
+"""The events of every epoch, and one that tells nothing at its beginning: what took somebody's past may not be theirs."""
+
+
+def timeline_rows(events: pa.Table) -> pa.Table:
+    """Events as the log gives them (with seq and resolved_customer_id), in the timeline's columns."""
+    columns = {name: events[name] for name in TIMELINE_SCHEMA.names if name in events.column_names}
+    columns[Columns.CUSTOMER_ID] = events[Columns.RESOLVED_CUSTOMER_ID]
+    columns[Columns.PRODUCT_CODE] = pa.array(product_code(events[Columns.PRODUCT_ID].to_pylist()))
+    columns[Columns.DETAIL] = pa.array(detail_column(events), from_pandas=True)
+    return pa.table({name: columns[name] for name in TIMELINE_SCHEMA.names}, schema=TIMELINE_SCHEMA)
+
+
+def read_timeline(settings: Settings, columns: list[str] | None = None) -> pa.Table:
+    """The timeline, whole or some of its columns. Raises MissingError before the first build."""
+    if not settings.timeline_path.exists():
+        raise MissingError(f"There is no timeline at {settings.timeline_path}.", repair="Run: omni features build")
+    return pq.read_table(settings.timeline_path, columns=columns)
+
+
+def count_customers(timeline: Path) -> int:
+    """How many customers a timeline file is of, counted within a bounded memory."""
+    with connect("1GB") as connection:
+        (found,) = connection.execute(f"SELECT count(DISTINCT {Columns.CUSTOMER_ID}) FROM {scan(timeline)}").fetchall()
+    return int(found[0])
+
+
+def _write_sorted(target: Path, query: str, order: Sequence[str], **frames: pd.DataFrame | pa.Table) -> None:
+    """Sort a query's rows on disk with DuckDB, within a bounded memory; the target appears whole or not at all."""
+    part = target.with_suffix(".part")
+    with connect("1GB", temp_directory=target.parent / "sort") as connection:
+        for name, frame in frames.items():
+            connection.register(name, frame)
+        connection.execute(
+            f"COPY ({query} ORDER BY {', '.join(order)}) TO {sql_text(part)} (FORMAT parquet, COMPRESSION zstd)"
+        )
+    os.replace(part, target)

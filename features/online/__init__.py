@@ -1,0 +1,1 @@
+"""What Feast wrote to the online store, read without Feast (SQLite, Redis), and brought up to the newest event."""

@@ -1,0 +1,120 @@
+"""A customer's id in, their state with every acknowledged event out: the online row plus the log's newer events."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from features.state import layout
+from features.state.batch import StateBatch
+from features.state.event_arrays import event_arrays
+from features.state.fold import changes_state, fold_arrays, fold_customer, fold_newer
+
+
+class StoredState(Protocol):
+    """What the online store holds of one customer."""
+
+    @property
+    def state(self) -> StateBatch:
+        """The state, n = 1."""
+
+    @property
+    def last_seq(self) -> int:
+        """The newest log row that is folded in."""
+
+    @property
+    def updated_at(self) -> datetime:
+        """When the row was written, aware UTC."""
+
+
+class StateReader(Protocol):
+    """Reads the online store."""
+
+    def read_state(self, customer_id: str) -> StoredState | None:
+        """The stored state, or None where there is none."""
+
+
+class CustomerEvents(Protocol):
+    """What is needed of the event log."""
+
+    def regrouped_seq(self, customer_id: str) -> int:
+        """The log row at which events of others were joined to the customer's, or theirs taken away; 0 for never."""
+
+    def customer_events(self, customer_id: str, after_seq: int = 0) -> pa.Table:
+        """A customer's events after a place in the log, ordered by (occurred_at, event_id)."""
+
+
+@dataclass(frozen=True)
+class LiveState:
+    """A customer's state now."""
+
+    customer_id: str
+    state: StateBatch  # n = 1
+    updated_at: datetime | None
+    """When the online row was written; None where the state comes from the log alone."""
+    fresh_events: int
+    """Events that the online row did not hold yet."""
+    version: str
+    """Changes with the customer's behaviour and with nothing else: the same on every worker, whatever its lag."""
+
+    @property
+    def may_profile(self) -> bool:
+        """False where the customer refused profiling; who was never asked may be profiled."""
+        return bool(self.state.scalar("profiling")[0] != 0.0)
+
+    @property
+    def scored(self) -> StateBatch:
+        """What models may look at (n = 1): the state, or nobody's where the customer refused profiling."""
+        return self.state if self.may_profile else StateBatch.empty(1)
+
+    @property
+    def last_event_s(self) -> float:
+        """Time of the newest behaviour, in seconds since the epoch; NaN where there is none."""
+        return float(self.state.scalar("last_event")[0])
+
+
+class LiveStates:
+    """Joins the online store and the log, so that an acknowledged event counts in the very next answer."""
+
+    def __init__(self, reader: StateReader, log: CustomerEvents) -> None:
+        self._reader = reader
+        self._log = log
+
+    def get(self, customer_id: str) -> LiveState | None:
+        """The state with every event in the log, or None for somebody of whom nothing is known.
+
+        An event that is older than the online row cannot be folded on top of it, and a row from before the customer was
+        joined with another one is of other events: then the customer is folded afresh.
+        """
+        stored = self._reader.read_state(customer_id)
+        if stored is None or stored.last_seq < self._log.regrouped_seq(customer_id):
+            fresh = event_arrays(self._log.customer_events(customer_id))
+            state = fold_arrays(StateBatch.empty(1), fresh)
+        else:
+            fresh = event_arrays(self._log.customer_events(customer_id, stored.last_seq))
+            newer = fold_newer(stored.state, fresh)
+            if newer is None:
+                newer = fold_customer(self._log.customer_events(customer_id))
+            state = newer
+        if np.isnan(state.scalar("last_event")[0]):
+            return None
+        return LiveState(
+            customer_id=customer_id,
+            state=state,
+            updated_at=stored.updated_at if stored is not None else None,
+            fresh_events=int(np.count_nonzero(changes_state(fresh))),
+            version=state_version(state),
+        )
+
+
+def state_version(state: StateBatch) -> str:
+    """A short name of what the customer has done so far (n = 1): event counts by channel and kind, and the last moment."""
+    order = np.argsort(state.pair_codes.values, kind="stable")
+    digest = hashlib.blake2b(digest_size=8)
+    digest.update(state.scalar("last_event").tobytes())
+    digest.update(np.ascontiguousarray(state.pair_codes.values[order].astype(np.int32)).tobytes())
+    digest.update(np.ascontiguousarray(state.pair_stats.values[order, layout.PAIR_TOTAL]).tobytes())
+    return digest.hexdigest()

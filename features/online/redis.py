@@ -1,0 +1,202 @@
+"""Entities come in, the rows that Feast keeps of them in Redis go out.
+
+Feast keeps one hash per entity, which holds the rows of all its views; a field's name is a hash of `view:field`. It
+notes when a row was true and not when it was written, so that is told from the expiry that every write sets anew.
+Format: https://github.com/feast-dev/feast/blob/master/docs/specs/online_store_format.md
+"""
+
+import json
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any, Final
+
+import mmh3
+
+from features.clock import Clock
+from features.errors import SettingsError, StoreError
+from features.online.feast_codec import (
+    decode_value,
+    decode_varints,
+    entity_key,
+    entity_key_prefix,
+    entity_value,
+)
+from features.online.source import StoredRow
+from features.settings import Settings
+from features.views import ONLINE_KEY_TTL, PROJECT, View
+
+try:
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.exceptions import ConnectionError as RedisConnectionError
+    from redis.exceptions import RedisError
+    from redis.retry import Retry
+except ImportError as error:
+    raise SettingsError(
+        "OMNI_ONLINE_STORE is 'redis', and its client is not installed.",
+        repair="Install it: pip install -e '.[redis]' -c constraints.txt",
+    ) from error
+
+_READ_KEYS: Final = 1_000
+"""Entities that are asked for in one go."""
+_PROJECT: Final = PROJECT.encode()
+_PATIENCE: Final[dict[str, Any]] = {
+    "socket_timeout": 2.0,
+    "socket_connect_timeout": 2.0,
+    "retry": Retry(NoBackoff(), 1, (RedisConnectionError,)),
+}
+"""A server that does not answer must be known as such before whoever asks gives up; one that was restarted is asked again."""
+
+
+def online_key(join_key: str, value: str) -> bytes:
+    """The key under which Feast keeps all that is online of one entity: delete it, and nothing is left."""
+    return entity_key(join_key, value) + _PROJECT
+
+
+def connect(settings: Settings) -> "Redis":
+    """A client of the server at `settings.redis_url`, written as Feast reads it: `host:port,db=0,password=…`."""
+    places, options = [], {}
+    for part in settings.redis_url.split(","):
+        name, equals, value = part.partition("=")
+        if equals:
+            options[name] = _parse_option(value)
+        else:
+            places.append(part.split(":"))
+    if len(places) != 1 or len(places[0]) != 2 or not places[0][1].isdigit():
+        raise SettingsError(
+            f"OMNI_REDIS is {settings.redis_place!r}, which is not the address of one server.",
+            repair="Write it as host:port, with options after it: host:6379,db=0,ssl=true,password=secret",
+        )
+    try:
+        return Redis(host=places[0][0], port=int(places[0][1]), **{**_PATIENCE, **options})
+    except TypeError as error:
+        raise SettingsError(
+            f"OMNI_REDIS has an option that Redis' client does not know ({error}).",
+            repair="Write it as host:port, with options after it: host:6379,db=0,ssl=true,password=secret",
+        ) from error
+
+
+def delete_entity(settings: Settings, join_key: str, value: str) -> int:
+    """Take one entity out of the online store, all views at once; returns how many keys that were (0 or 1)."""
+    with saying_where(settings), connect(settings) as client:
+        return int(client.delete(online_key(join_key, value)))
+
+
+@contextmanager
+def saying_where(settings: Settings) -> Iterator[None]:
+    """Turn the client's errors into ours."""
+    try:
+        yield
+    except RedisError as error:
+        raise StoreError(
+            f"The online store at {settings.redis_place} does not answer ({error}).",
+            repair="Start Redis, or set OMNI_REDIS to where it is.",
+        ) from error
+
+
+class RedisSource:
+    """Shares a pool of connections among threads."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._client: Any = connect(settings)  # its type hints take texts only, where Feast's names are bytes
+
+    def read(self, views: Sequence[View], value: str) -> list[StoredRow | None]:
+        names = [name for view in views for name in _names(view)]
+        key = online_key(views[0].join_key, value)
+        with saying_where(self._settings):
+            # one command reads all views as they are at one moment
+            stored, left_ms = self._client.pipeline(transaction=False).hmget(key, names).pttl(key).execute()
+        age = ONLINE_KEY_TTL - timedelta(milliseconds=left_ms)
+        written_at = self._clock.now() - age if left_ms >= 0 else None
+        rows, start = [], 0
+        for view in views:
+            end = start + len(_names(view))
+            rows.append(_row(view, stored[start:end], written_at))
+            start = end
+        return rows
+
+    def read_field(self, view: View, field: str, values: Sequence[str]) -> dict[str, Any]:
+        dtype = dict(view.fields)[field]
+        found = {}
+        for start in range(0, len(values), _READ_KEYS):
+            piece = values[start : start + _READ_KEYS]
+            pipeline = self._client.pipeline(transaction=False)
+            for value in piece:
+                pipeline.hget(online_key(view.join_key, value), _field_name(view, field))
+            with saying_where(self._settings):
+                answers = pipeline.execute()
+            found.update(
+                {
+                    value: decode_value(stored, dtype)
+                    for value, stored in zip(piece, answers, strict=True)
+                    if stored is not None
+                }
+            )
+        return found
+
+    def read_all(self, view: View) -> Iterator[tuple[str, StoredRow]]:
+        pattern = _literally(entity_key_prefix(view.join_key)) + b"*" + _PROJECT
+        with saying_where(self._settings):
+            keys = list(set(self._client.scan_iter(pattern, count=10_000)))
+        for start in range(0, len(keys), _READ_KEYS):
+            piece = keys[start : start + _READ_KEYS]
+            pipeline = self._client.pipeline(transaction=False)
+            for key in piece:
+                pipeline.hmget(key, _names(view))
+            with saying_where(self._settings):
+                answers = pipeline.execute()
+            for key, stored in zip(piece, answers, strict=True):
+                row = _row(view, stored, None)
+                if row is not None:
+                    yield entity_value(key.removesuffix(_PROJECT)), row
+
+    def close(self) -> None:
+        self._client.connection_pool.disconnect(inuse_connections=False)  # other threads may be in the middle of a read
+
+
+def _row(view: View, stored: Sequence[bytes | None], written_at: datetime | None) -> StoredRow | None:
+    """The row that the values of `_names` make; where it is not known when it was written, it was when it was true."""
+    moment, *values = stored
+    if moment is None or None in values:
+        return None
+    fields = {
+        name: decode_value(value, dtype)
+        for (name, dtype), value in zip(view.fields, values, strict=True)
+        if value is not None
+    }
+    event_at = _from_timestamp(moment)
+    return StoredRow(fields, event_at, written_at or event_at)
+
+
+@cache
+def _names(view: View) -> list[bytes]:
+    """Names of the hash's fields that hold the moment and the values of a view's row."""
+    return [f"_ts:{view.name}".encode(), *(_field_name(view, name) for name, _ in view.fields)]
+
+
+def _field_name(view: View, field: str) -> bytes:
+    return struct.pack("<I", mmh3.hash(f"{view.name}:{field}", signed=False))
+
+
+def _from_timestamp(message: bytes) -> datetime:
+    """A `google.protobuf.Timestamp`: seconds in field 1, nanoseconds in field 2."""
+    numbers = decode_varints(message)
+    return datetime.fromtimestamp(numbers.get(1, 0), UTC) + timedelta(microseconds=numbers.get(2, 0) // 1_000)
+
+
+def _literally(text: bytes) -> bytes:
+    """`text` for a glob pattern: none of its bytes stands for anything but itself."""
+    return b"".join(b"\\" + bytes([byte]) if byte in b"*?[]\\^-" else bytes([byte]) for byte in text)
+
+
+def _parse_option(value: str) -> Any:
+    """As Feast does: numbers and true/false are what they look like, everything else is text."""
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value

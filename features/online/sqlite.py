@@ -1,0 +1,92 @@
+"""Entities come in, the rows that Feast keeps of them in its SQLite online store go out."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from features.errors import MissingError
+from features.online.feast_codec import decode_value, entity_key, entity_value
+from features.online.source import StoredRow
+from features.settings import Settings
+from features.views import View
+
+
+class SqliteSource:
+    """One connection per thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = settings.online_db_path
+        self._local = threading.local()
+
+    def read(self, views: Sequence[View], value: str) -> list[StoredRow | None]:
+        key = entity_key(views[0].join_key, value)
+        select = " UNION ALL ".join(_select(number, view) for number, view in enumerate(views))  # one snapshot
+        found = self._query(select, (key,) * len(views))
+        return [_row(view, [row[1:] for row in found if row[0] == number]) for number, view in enumerate(views)]
+
+    def read_field(self, view: View, field: str, values: Sequence[str]) -> dict[str, Any]:
+        query = f"SELECT value FROM {view.table} WHERE entity_key = ? AND feature_name = ?"
+        dtype = dict(view.fields)[field]
+        return {
+            value: decode_value(stored, dtype)
+            for value in values
+            for (stored,) in self._query(query, (entity_key(view.join_key, value), field))
+        }
+
+    def read_all(self, view: View) -> Iterator[tuple[str, StoredRow]]:
+        rows: dict[bytes, list[tuple[Any, ...]]] = {}
+        query = f"SELECT entity_key, feature_name, value, event_ts, created_ts FROM {view.table}"
+        for key, *rest in self._query(query, ()):
+            rows.setdefault(key, []).append(tuple(rest))
+        for key, found in rows.items():
+            row = _row(view, found)
+            if row is not None:
+                yield entity_value(key), row
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._local.connection = None
+
+    def _query(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        try:
+            if connection is None:
+                connection = self._local.connection = _connect(self._path)
+            return connection.execute(query, parameters).fetchall()
+        except sqlite3.OperationalError as error:
+            self.close()
+            raise MissingError(
+                f"The online store {self._path} cannot be read ({error}).", repair="Run `omni features build`."
+            ) from error
+
+
+def _select(number: int, view: View) -> str:
+    return f"SELECT {number}, feature_name, value, event_ts, created_ts FROM {view.table} WHERE entity_key = ?"
+
+
+def _row(view: View, found: Sequence[tuple[Any, ...]]) -> StoredRow | None:
+    """The row that rows of (field, value, event_ts, created_ts) make."""
+    types = dict(view.fields)
+    fields = {name: decode_value(value, types[name]) for name, value, _, _ in found if name in types}
+    if len(fields) < len(types):
+        return None
+    _, _, event_at, written_at = found[0]
+    return StoredRow(fields, _from_feast(event_at), _from_feast(written_at))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Not mode=ro: a reader of a write-ahead log may have to make its shared-memory file.
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, check_same_thread=False, timeout=10.0)
+    connection.execute("PRAGMA query_only=1")
+    return connection
+
+
+def _from_feast(stored: int) -> datetime:
+    """Feast writes naive UTC as if it were local time, in whole seconds; this undoes it the way its own reader does."""
+    return datetime.fromtimestamp(stored).replace(tzinfo=UTC)  # noqa: DTZ006

@@ -1,0 +1,1 @@
+"""A seeded omnichannel world whose true answers are known: a config in, events out."""

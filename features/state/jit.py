@@ -1,0 +1,26 @@
+"""How the fold is compiled: numba's decorators, and a folder of compiled code that belongs to the sources as they are."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from numba import config as numba_config
+from numba import njit
+
+from features.fingerprint import fold_code
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+# numba itself looks only at the date of a function's own file: a channel that is added to the vocabulary must not meet
+# code that was compiled for one channel less.
+numba_config.CACHE_DIR = str(Path(__file__).parent / "__pycache__" / f"fold-{fold_code()}")  # type: ignore[attr-defined]
+
+
+def compiled(function: _Function) -> _Function:
+    """Compile a function, once for all processes that run these sources."""
+    return cast(_Function, njit(cache=True)(function))
+
+
+def inlined(function: _Function) -> _Function:
+    """Compile into the callers: a call hands over dozens of pointers, and costs more than most parts' work."""
+    return cast(_Function, njit(cache=True, forceinline=True)(function))

@@ -1,0 +1,1 @@
+"""The only callers of Feast: definitions, repository, historical retrieval, writes to the online store."""

@@ -1,0 +1,253 @@
+"""Feast's feature store: entity rows in, states as of their moments out; newest states in, online rows out.
+
+The only module that calls `feast.FeatureStore`. Feast is imported on first use, because that takes ten seconds.
+"""
+
+import atexit
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features import views
+from features.clock import Clock
+from features.errors import InputError, MissingError
+from features.offline.files import newest_rows
+from features.online.checkpoint import Checkpoint
+from features.settings import Settings
+from features.state.batch import StateBatch
+from features.state.encoding import PRODUCTS_SCHEMA, STATE_SCHEMA, decode
+from features.store.repository import FeastFolder, close_ibis, quietly
+from features.views import CUSTOMER_PRODUCTS, CUSTOMER_STATE, CUSTOMER_VIEWS, PRODUCT_STATE, TASK_VIEWS, VIEWS, View
+from features.vocabulary import Columns, Task
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+    from feast.infra.provider import Provider
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str], None]
+
+_CUSTOMERS_PER_WRITE: Final = 500
+"""Customers that are written to the online store in one go: they are half written for no longer than that takes."""
+_CUSTOMERS_PER_REPORT: Final = 5_000
+_PRODUCTS_PER_WRITE: Final = 20_000
+_SCHEMAS: Final = {CUSTOMER_STATE.name: STATE_SCHEMA, CUSTOMER_PRODUCTS.name: PRODUCTS_SCHEMA}
+
+
+class Store:
+    """Feast's offline and online stores under `settings.home`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._clock = Clock.from_settings(settings)
+
+    def apply(self) -> bool:
+        """Register the definitions and make the stores; returns whether anything had to be done.
+
+        Quick, and without importing Feast, when neither the definitions nor the places have changed.
+        """
+        folder = FeastFolder(self._settings)
+        if folder.is_applied():
+            return False
+        folder.write()
+        with quietly():
+            from features.store.definitions import define
+
+            self._feast.apply(define(self._settings))
+        folder.note_applied()
+        return True
+
+    def training_states(self, entities: pd.DataFrame, task: Task) -> StateBatch:
+        """States from events strictly before each entity row's moment, by Feast's definitions.
+
+        `entities` has customer_id (str) and as_of (aware UTC) in any order, duplicates allowed; state i belongs to row i.
+        A customer without history by then, or whose last event is older than the view's ttl, has the empty state.
+        Only the views that the task's feature service names are read. Raises InputError for entity rows that cannot be
+        used and MissingError where there are no states yet.
+        """
+        keys = _entity_keys(entities)
+        if len(keys) == 0:
+            return StateBatch.empty(0)
+        if self._is_there:
+            self.apply()  # another engine may have been chosen since the build
+        wanted = [view for view in TASK_VIEWS[task] if view in CUSTOMER_VIEWS]
+        tables = self._rows_as_of(wanted, keys)
+        return decode(tables.get(CUSTOMER_STATE.name), tables.get(CUSTOMER_PRODUCTS.name))
+
+    def feature_service_name(self, task: Task) -> str:
+        """The FeatureService that a task's model is trained on and served from, for example `churn_v1`."""
+        return views.feature_service_name(task)
+
+    def materialize(
+        self, progress: Progress = logger.info, regrouped: Mapping[str, int] | None = None
+    ) -> dict[str, int]:
+        """Write every customer's and product's newest offline row to the online store; returns rows written per view.
+
+        `regrouped` are customers whose states hold what the log knew of identities at a row (EventLog.regrouped_since).
+
+        An online row that the stream has made newer meanwhile is set back, and so is the stream's checkpoint, so that the
+        stream goes over those events again. Raises MissingError where the offline sources are not there yet.
+        """
+        self.apply()
+        states, products = (
+            newest_rows(view, view.path(self._settings)) for view in (CUSTOMER_STATE, CUSTOMER_PRODUCTS)
+        )
+        states = _as_of_regrouping(states, regrouped or {})
+        products = _beside(states, products)
+        for start in range(0, states.num_rows, _CUSTOMERS_PER_WRITE):
+            self.write_online(states.slice(start, _CUSTOMERS_PER_WRITE), products.slice(start, _CUSTOMERS_PER_WRITE))
+            if start % _CUSTOMERS_PER_REPORT == 0:
+                progress(f"online store: {start:,} of {states.num_rows:,} customers")
+        Checkpoint(self._settings).write(max(states["last_seq"].to_pylist(), default=0))
+        catalogue = newest_rows(PRODUCT_STATE, self._settings.product_state_path)
+        for start in range(0, catalogue.num_rows, _PRODUCTS_PER_WRITE):
+            self._write(PRODUCT_STATE, catalogue.slice(start, _PRODUCTS_PER_WRITE))
+            progress(f"online store: {start:,} of {catalogue.num_rows:,} products")
+        return {
+            CUSTOMER_STATE.name: states.num_rows,
+            CUSTOMER_PRODUCTS.name: products.num_rows,
+            PRODUCT_STATE.name: catalogue.num_rows,
+        }
+
+    def write_online(self, states: pa.Table, products: pa.Table) -> None:
+        """Write the same customers' rows of both views (as `state_rows.encode` makes them), replacing what is there.
+
+        Times are not compared: the caller passes states that are at least as new as the stored ones.
+        """
+        # The products first, with the same seq: by that `OnlineReader` tells a customer who is half written.
+        self._write(CUSTOMER_PRODUCTS, products)
+        self._write(CUSTOMER_STATE, states)
+
+    def warm_up(self) -> None:
+        """Import Feast and open its stores now rather than at the first write."""
+        if self._online_views:
+            self._provider  # noqa: B018 - for what it opens
+
+    def online_features(self, keys: Sequence[str], view: View) -> dict[str, list[Any]]:
+        """Feast's own answer to an online read: slow, and the measure of what `OnlineReader` must return."""
+        features = [f"{view.name}:{field}" for field, _ in view.fields]
+        entity_rows = [{view.join_key: key} for key in keys]
+        with quietly():
+            return dict(self._feast.get_online_features(features=features, entity_rows=entity_rows).to_dict())
+
+    @property
+    def _is_there(self) -> bool:
+        return (self._settings.feast_dir / "feature_store.yaml").exists()
+
+    @cached_property
+    def _feast(self) -> "FeatureStore":
+        if not self._is_there:
+            raise MissingError(
+                f"There is no feature store in {self._settings.feast_dir}.", repair="Run `omni features build`."
+            )
+        with quietly():
+            from feast import FeatureStore
+
+            atexit.register(close_ibis)
+            return FeatureStore(repo_path=str(self._settings.feast_dir))
+
+    @cached_property
+    def _provider(self) -> "Provider":
+        """What writes to the online store."""
+        provider = self._feast._get_provider()
+        if self._settings.online_store == "sqlite":
+            # Nothing is lost when a process ends. A power cut may take the last rows; the log has them, answers take
+            # them from there, and the stream, which looks back when it starts, writes them again.
+            online_store: Any = provider.online_store
+            connection = online_store._get_conn(self._feast.config)
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("PRAGMA wal_autocheckpoint=10000")  # at 40 MB: a state is some 30 pages
+        return provider
+
+    @cached_property
+    def _online_views(self) -> dict[str, Any]:
+        with quietly():
+            from features.store.definitions import feature_view
+
+            return {view.name: feature_view(view, self._settings) for view in VIEWS}
+
+    def _rows_as_of(self, views: Sequence[View], keys: pd.DataFrame) -> dict[str, pa.Table]:
+        """For every entity row the row of each view that was true; a null row where there was none."""
+        from features.offline.point_in_time import OfflineView, rows_as_of
+        from features.store.history import FeastHistory
+
+        customers = keys[Columns.CUSTOMER_ID]
+        # A row of the very moment is not known yet, and both engines take what is not newer than the moment.
+        moments = keys[Columns.AS_OF] - pd.Timedelta(1, "us")
+        if self._settings.offline_store == "spark":
+            history = FeastHistory(self._feast, self._settings)
+            times = history.row_moments(customers, moments, views)
+            return {view.name: history.rows_at(view, _schema(view), customers, times[view.name]) for view in views}
+        registered = {view.name: self._feast.get_feature_view(view.name) for view in views}
+        return {
+            view.name: rows_as_of(OfflineView.from_feast(registered[view.name]), _schema(view), customers, moments)
+            for view in views
+        }
+
+    def _write(self, view: View, table: pa.Table) -> None:
+        from features.store.online_rows import to_online_rows
+
+        rows = to_online_rows(view, table, self._clock.now())
+        with self._saying_where():
+            self._provider.online_write_batch(self._feast.config, self._online_views[view.name], rows, progress=None)
+
+    def _saying_where(self) -> AbstractContextManager[None]:
+        """Feast lets the errors of Redis' client through."""
+        if self._settings.online_store != "redis":
+            return nullcontext()
+        from features.online.redis import saying_where
+
+        return saying_where(self._settings)
+
+
+def _entity_keys(entities: pd.DataFrame) -> pd.DataFrame:
+    """customer_id and as_of of the entity rows, checked, with a fresh index."""
+    missing = {Columns.CUSTOMER_ID, Columns.AS_OF} - set(entities.columns)
+    if missing:
+        raise InputError(f"The entity rows lack {', '.join(sorted(missing))}.", repair="Name the columns so.")
+    keys = entities[[Columns.CUSTOMER_ID, Columns.AS_OF]].reset_index(drop=True)
+    if not isinstance(keys[Columns.AS_OF].dtype, pd.DatetimeTZDtype):
+        raise InputError("as_of has no time zone.", repair="Localize it to UTC.")
+    if keys.isna().any(axis=None):
+        raise InputError("An entity row has no customer_id or no as_of.", repair="Drop such rows.")
+    moments = keys[Columns.AS_OF].dt.tz_convert("UTC").dt.as_unit("us")
+    return keys.assign(**{Columns.CUSTOMER_ID: keys[Columns.CUSTOMER_ID].astype(str), Columns.AS_OF: moments})
+
+
+def _as_of_regrouping(states: pa.Table, regrouped: Mapping[str, int]) -> pa.Table:
+    """State rows whose last_seq says that they know of the regrouping, though no event of the customer's came with it."""
+    if not regrouped:
+        return states
+    names = states[Columns.CUSTOMER_ID].to_pylist()
+    at_least = np.array([regrouped.get(name, 0) for name in names], dtype=np.int64)
+    place = states.column_names.index("last_seq")
+    last_seq = np.maximum(states["last_seq"].to_numpy(), at_least)
+    return states.set_column(place, states.schema.field(place), pa.array(last_seq))
+
+
+def _schema(view: View) -> pa.Schema:
+    return pa.schema([_SCHEMAS[view.name].field(name) for name, _ in view.fields])
+
+
+def _beside(states: pa.Table, products: pa.Table) -> pa.Table:
+    """The products row of every state row, in that order and with its seq; empty for a customer without products."""
+    row_of = {customer: row for row, customer in enumerate(products[Columns.CUSTOMER_ID].to_pylist())}
+    rows = [row_of.get(customer) for customer in states[Columns.CUSTOMER_ID].to_pylist()]
+    beside = products.combine_chunks().take(pa.array(rows, pa.int64()))
+    moments = pc.coalesce(beside[Columns.EVENT_TIMESTAMP], states[Columns.EVENT_TIMESTAMP])
+    known = {
+        Columns.CUSTOMER_ID: states[Columns.CUSTOMER_ID],
+        Columns.EVENT_TIMESTAMP: moments,
+        "products_seq": states["last_seq"],
+    }
+    for name, column in known.items():
+        beside = beside.set_column(beside.column_names.index(name), name, column)
+    return beside

@@ -1,0 +1,116 @@
+"""Settings in, Feast's repository folder out: its configuration, its definitions, and a note of what was applied."""
+
+import gc
+import json
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from hashlib import sha256
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from features import views
+from features.offline.spark_fold import spark_conf
+from features.settings import Settings
+
+_SHIM: Final = '''"""Shows Omni's definitions to the `feast` command; written by Omni, do not edit."""
+
+import os
+from pathlib import Path
+
+from features.store.definitions import define
+from features.settings import Settings
+
+_settings = Settings.from_env({**os.environ, "OMNI_HOME": str(Path(__file__).resolve().parent.parent)})
+globals().update({f"object_{number}": thing for number, thing in enumerate(define(_settings))})
+'''
+
+
+class FeastFolder:
+    """The folder `settings.feast_dir`, which can be deleted and made anew at any time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._folder = settings.feast_dir
+        self._note = self._folder / "applied.json"
+        self._uses_sqlite = settings.online_store == "sqlite"
+
+    def is_applied(self) -> bool:
+        """Whether just these definitions, for these places, were applied and the stores are still there."""
+        stores = [self._registry_path, *([self._settings.online_db_path] if self._uses_sqlite else [])]
+        if not self._note.exists() or not all(path.exists() for path in stores):
+            return False
+        return self._note.read_text(encoding="utf-8") == self._fingerprint()
+
+    def write(self) -> None:
+        """Write the configuration, and the definitions for Feast's own command line."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / "feature_store.yaml").write_text(self._yaml(), encoding="utf-8")
+        (self._folder / "definitions.py").write_text(_SHIM, encoding="utf-8")
+
+    def note_applied(self) -> None:
+        """Remember that everything was applied; also lets readers go on while Feast writes."""
+        if self._uses_sqlite:
+            with closing(sqlite3.connect(self._settings.online_db_path)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")  # SQLite keeps this setting in the file
+        self._note.write_text(self._fingerprint(), encoding="utf-8")
+
+    @property
+    def _registry_path(self) -> Path:
+        return self._folder / "registry.db"
+
+    def _yaml(self) -> str:
+        online = (
+            {"type": "sqlite", "path": str(self._settings.online_db_path)}
+            if self._uses_sqlite
+            else {
+                "type": "redis",
+                "connection_string": self._settings.redis_url,
+                "key_ttl_seconds": int(views.ONLINE_KEY_TTL.total_seconds()),
+                # Else a row of the same moment is not replaced: a late event, or a build with another layout, would
+                # never reach the store. There is one writer, the stream, and whoever builds sets it back.
+                "skip_dedup": True,
+            }
+        )
+        offline: dict[str, Any] = {"type": "duckdb"}
+        if self._settings.offline_store == "spark":
+            offline = {"type": "spark", "spark_conf": spark_conf(self._settings)}
+        configuration = {
+            "project": views.PROJECT,
+            "provider": "local",
+            # Definitions change only when they are applied, so a long-lived process need not read them again.
+            "registry": {"path": str(self._registry_path), "cache_ttl_seconds": 0},
+            "offline_store": offline,
+            "online_store": online,
+            "entity_key_serialization_version": 3,
+        }
+        return json.dumps(configuration, indent=2)  # JSON is YAML, and quotes every path correctly
+
+    def _fingerprint(self) -> str:
+        facts = [self._yaml(), _SHIM, repr(views.VIEWS), repr(views.TASK_VIEWS), str(views.SERVICE_VERSION)]
+        return json.dumps({"definitions": sha256("\n".join([*facts, version("feast")]).encode()).hexdigest()})
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Feast turns on deprecation warnings for the whole process when imported; they are about its own code, not ours."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def close_ibis() -> None:
+    """Let go of the DuckDB connection that Feast opens through ibis and never closes.
+
+    DuckDB prints pages about leaks to stderr when the interpreter ends while it is open.
+    """
+    ibis: Any = import_module("ibis")  # it has no type hints
+    backend = ibis.options.default_backend
+    if backend is not None and hasattr(backend, "con"):
+        backend.con.close()
+        backend.con = None
+        ibis.options.default_backend = None
+        gc.collect()

@@ -1,0 +1,89 @@
+"""The flat walk over trees against LightGBM's own predictions: missing values, zeros, links, and several boosters at once."""
+
+import lightgbm
+import numpy as np
+import pytest
+
+from features.errors import StoreError
+from features.scoring.forest import Forest
+
+N_SIGNALS = 9
+
+
+def rows(n: int, seed: int) -> np.ndarray:
+    """Signals with gaps, exact zeros and numbers that lie on a split."""
+    rng = np.random.default_rng(seed)
+    x = np.round(rng.normal(size=(n, N_SIGNALS)), 1)
+    x[rng.random(x.shape) < 0.2] = np.nan
+    x[rng.random(x.shape) < 0.2] = 0.0
+    return x.astype(np.float32)
+
+
+def grown(columns: list[int], seed: int, **parameters: object) -> lightgbm.Booster:
+    rng = np.random.default_rng(seed)
+    x = rows(500, seed)[:, columns]
+    y = (np.nan_to_num(x[:, 0], nan=0.7) + 0.5 * rng.normal(size=500) > 0).astype(float)
+    settings = {"objective": "binary", "verbosity": -1, "num_threads": 1, "min_data_in_leaf": 5, **parameters}
+    return lightgbm.train(settings, lightgbm.Dataset(x, y), 12)
+
+
+CASES = {
+    "missing values go their own way": ([4, 2, 7], {}),
+    "zero stands for missing": ([1, 0], {"zero_as_missing": True}),
+    "missing values count as zero": ([3, 8, 5], {"use_missing": False}),
+    "a steeper link": ([6, 1], {"sigmoid": 2.5}),
+    "no link": ([0, 1, 2, 3], {"objective": "l2"}),
+    "trees of one leaf": ([2], {"min_data_in_leaf": 400}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_booster_answers_as_lightgbm_does(case: str) -> None:
+    columns, parameters = CASES[case]
+    booster, asked = grown(columns, 1, **parameters), rows(400, 2)
+    forest = Forest.of(booster, np.array(columns), "a model")
+    mine = asked[:, columns]
+    np.testing.assert_allclose(forest.predict(asked)[:, 0], booster.predict(mine), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(forest.raw(asked)[:, 0], booster.predict(mine, raw_score=True), rtol=0, atol=1e-12)
+
+
+def test_several_boosters_answer_together_as_each_does_alone() -> None:
+    boosters = [
+        (columns, grown(columns, seed, **parameters)) for seed, (columns, parameters) in enumerate(CASES.values())
+    ]
+    forest = Forest.joined([Forest.of(booster, np.array(columns), "a model") for columns, booster in boosters])
+    asked = rows(50, 3)
+    each = np.column_stack([booster.predict(asked[:, columns]) for columns, booster in boosters])
+    np.testing.assert_allclose(forest.predict(asked), each, rtol=0, atol=1e-12)
+    one_by_one = np.concatenate([forest.predict(asked[[i]]) for i in range(50)])
+    np.testing.assert_array_equal(forest.predict(asked), one_by_one)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_contributions_add_up_and_lie_where_the_trees_look(case: str) -> None:
+    columns, parameters = CASES[case]
+    forest = Forest.of(grown(columns, 1, **parameters), np.array(columns), "a model")
+    asked = rows(40, 2)
+    counted = forest.contributions(asked)
+    rest = forest.raw(asked)[:, 0] - counted.sum(axis=1)
+    np.testing.assert_allclose(rest, rest[0], atol=1e-9)
+    assert not counted[:, [column for column in range(N_SIGNALS) if column not in columns]].any()
+    if "leaf" not in case:
+        assert (
+            np.abs(counted[:, columns[0]]).mean() > np.abs(counted[:, columns[1:]]).mean()
+        )  # the answer is made of it
+
+
+def test_what_cannot_be_walked_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    kinds, y = rng.integers(0, 4, (300, 1)), rng.random(300)
+    by_kind = lightgbm.train(
+        {"objective": "l2", "verbosity": -1, "min_data_in_leaf": 5},
+        lightgbm.Dataset(kinds, y + (kinds[:, 0] == 2), categorical_feature=[0]),
+        2,
+    )
+    with pytest.raises(StoreError, match="model 3 splits by categories"):
+        Forest.of(by_kind, np.array([0]), "model 3")
+    counts = lightgbm.train({"objective": "poisson", "verbosity": -1}, lightgbm.Dataset(kinds, y), 1)
+    with pytest.raises(StoreError, match="grown for 'poisson'"):
+        Forest.of(counts, np.array([0]), "model 3")

@@ -1,0 +1,77 @@
+"""A home that is moved takes its models along, though MLflow wrote down where they lay."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from features.checks.doctor import Status, check_champion
+from features.fingerprint import FEATURE_CODE_TAG, feature_code
+from features.scoring.mlflow_home import follow_home, mlflow_at
+from features.settings import Settings
+from features.vocabulary import Task
+
+
+def test_places_of_artifacts_follow_the_home_and_other_stores_are_left_alone(tmp_path: Path) -> None:
+    settings = Settings.from_env({"OMNI_HOME": str(tmp_path / "new")})
+    for moved in ("r1/artifacts", "models/m1"):
+        (settings.mlflow_artifacts_dir / moved).mkdir(parents=True)
+    database = settings.home / "mlflow" / "mlflow.db"
+    with sqlite3.connect(database) as connection:
+        connection.executescript(
+            """
+            CREATE TABLE experiments (name TEXT, artifact_location TEXT);
+            CREATE TABLE runs (artifact_uri TEXT); CREATE TABLE logged_models (artifact_location TEXT);
+            CREATE TABLE model_versions (storage_location TEXT);
+            INSERT INTO experiments VALUES ('omni', 'file:///old/mlflow/artifacts'), ('mine', 's3://bucket/mine');
+            INSERT INTO runs VALUES ('file:///old/mlflow/artifacts/r1/artifacts'), ('s3://bucket/mine/r2');
+            INSERT INTO logged_models VALUES ('file:///old/mlflow/artifacts/models/m1'),
+                ('file:///old/mlflow/artifacts/models/left_there');
+            INSERT INTO model_versions VALUES ('file:///old/mlflow/artifacts/models/m1'), (NULL);
+            """
+        )
+    follow_home(Settings.from_env({"OMNI_HOME": str(tmp_path / "new"), "MLFLOW_TRACKING_URI": "http://shared"}))
+    follow_home(settings)
+    now = settings.mlflow_artifacts_dir.as_uri()
+    with sqlite3.connect(database) as connection:
+        assert connection.execute("SELECT * FROM experiments").fetchall() == [
+            ("omni", now),
+            ("mine", "s3://bucket/mine"),
+        ]
+        assert connection.execute("SELECT * FROM runs").fetchall() == [
+            (f"{now}/r1/artifacts",),
+            ("s3://bucket/mine/r2",),
+        ]
+        assert connection.execute("SELECT * FROM logged_models").fetchall() == [
+            (f"{now}/models/m1",),
+            ("file:///old/mlflow/artifacts/models/left_there",),
+        ]
+        assert connection.execute("SELECT * FROM model_versions").fetchall() == [(f"{now}/models/m1",), (None,)]
+
+
+def test_one_process_may_look_at_two_homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for home in ("one", "two"):
+        found = Settings.from_env({**os.environ, "OMNI_HOME": str(tmp_path / home)})
+        assert (
+            mlflow_at(found.mlflow_tracking_uri).get_tracking_uri()
+            == f"sqlite:///{tmp_path / home / 'mlflow' / 'mlflow.db'}"
+        )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://shared")
+    mlflow_at("sqlite:///other.db")
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://shared"
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")  # within MLflow
+def test_doctor_tells_a_champion_that_learned_from_other_feature_code(tmp_path: Path) -> None:
+    settings = Settings.from_env({"OMNI_HOME": str(tmp_path)})
+    (tmp_path / "mlflow").mkdir()
+    client = mlflow_at(settings.mlflow_tracking_uri).MlflowClient()
+    client.create_registered_model(Task.CHURN.value)
+    client.create_model_version(Task.CHURN.value, str(tmp_path), tags={FEATURE_CODE_TAG: feature_code()})
+    client.set_registered_model_alias(Task.CHURN.value, "champion", "1")
+    assert check_champion(settings, Task.CHURN).status is Status.OK
+    client.set_model_version_tag(Task.CHURN.value, "1", FEATURE_CODE_TAG, "of yesterday")
+    found = check_champion(settings, Task.CHURN)
+    assert (found.status, "signals of other code" in found.found) == (Status.WARN, True)
