@@ -180,7 +180,7 @@ def _train_all(settings: Settings, meter: "Meter") -> "tuple[TrainReport, ...]":
 
 
 def _model_table(models: "tuple[TrainReport, ...]") -> Any:
-    from training.report_table import HEADLINES, metric_table
+    from training.evaluation.tables import HEADLINES, metric_table
 
     names = {task.value: wanted for task, wanted in HEADLINES.items()}
     figures = [(report.task.value, report.metrics, report.baselines) for report in models]

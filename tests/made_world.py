@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from features.offline.timeline import ORDER, timeline_rows
 from features.simulator.world import World, WorldConfig, simulate
-from training.benchmark import MemoryStates
-from training.results import TrainContext
+from training.benchmarks.report import MemoryStates
+from training.task import TrainContext
 
 
 def differing_world(n_customers: int) -> World:

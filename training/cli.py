@@ -128,7 +128,7 @@ def benchmark_churn(
 ) -> None:
     """Churn: a log at one cutoff, where every customer seen before it counts; or contracts, by 5 folds three times."""
     from features.moments import utc
-    from training.models.churn_benchmark import benchmark
+    from training.benchmarks.churn import benchmark
 
     moment = None if cutoff is None else utc(cutoff)
     with step("Benchmark churn") as progress:
@@ -160,7 +160,7 @@ def benchmark_next_product(
     as_json: JsonOption = False,
 ) -> None:
     """Next product: all items ranked, nothing filtered, averaged over users."""
-    from training.models.next_product_benchmark import benchmark, load_config
+    from training.benchmarks.next_product import benchmark, load_config
 
     config = load_config(protocol, {} if parts is None else {"parts": parts.split(",")})
     with step("Benchmark next-product") as progress:
@@ -184,10 +184,10 @@ def benchmark_best_channel(
     as_json: JsonOption = False,
 ) -> None:
     """Best channel: what a policy learned from logged decisions is worth, cross-fitted, beside simple policies."""
-    from training import policy_benchmark
+    from training.benchmarks import best_channel
 
     with step("Benchmark best-channel") as progress:
-        found = policy_benchmark.benchmark(decisions, seed=seed, progress=progress)
+        found = best_channel.benchmark(decisions, seed=seed, progress=progress)
     _hand_over(found, report, as_json)
 
 
@@ -207,7 +207,7 @@ def benchmark_win_back(
     as_json: JsonOption = False,
 ) -> None:
     """Win-back: whom a contact keeps, against whom a churn model calls at risk, at the same number of contacts."""
-    from training.winback_benchmark import benchmark
+    from training.benchmarks.winback import benchmark
 
     with step("Benchmark win-back") as progress:
         found = benchmark(events, decisions, truth, out=out, seed=seed, progress=progress)

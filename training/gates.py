@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from features.errors import InputError
 from features.vocabulary import Columns, Task
-from training import metrics
-from training.metrics import BINARY, Metric, Statistic, better, bootstrap, lower_is_better
+from training.evaluation import metrics
+from training.evaluation.metrics import BINARY, Metric, Statistic, better, bootstrap, lower_is_better
 from training.tracking import metric_key
 
 GATES_FILE: Final = Path(__file__).resolve().parent.parent / "mlflow" / "gates.toml"

@@ -19,10 +19,11 @@ from features.fingerprint import FEATURE_CODE_TAG, feature_code
 from features.offline.build_note import read_note
 from features.settings import Settings
 from features.vocabulary import Task
-from training import plots, registry, tracking
+from training import registry, tracking
+from training.evaluation import plots
+from training.evaluation.metrics import Metric, bootstrap_mean
 from training.gates import PolicyGain
-from training.metrics import Metric, bootstrap_mean
-from training.results import PolicyEvidence, Progress, TrainContext, TrainedModel
+from training.task import PolicyEvidence, Progress, TrainContext, TrainedModel
 from training.tracking import CHAMPION, EVALUATION_FILE, FIGURES_FILE, ModelVersion, Run
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ class TaskModule:
 
 
 TASKS: Final[dict[Task, TaskModule]] = {
-    Task.NEXT_PRODUCT: TaskModule("training.models.next_product", "NextProductConfig", "train_next_product"),
-    Task.CHURN: TaskModule("training.models.churn", "ChurnConfig", "train_churn"),
-    Task.BEST_CHANNEL: TaskModule("training.models.best_channel", "BestChannelConfig", "train_best_channel"),
+    Task.NEXT_PRODUCT: TaskModule("training.models.next_product.train", "NextProductConfig", "train_next_product"),
+    Task.CHURN: TaskModule("training.models.churn.train", "ChurnConfig", "train_churn"),
+    Task.BEST_CHANNEL: TaskModule("training.models.best_channel.train", "BestChannelConfig", "train_best_channel"),
 }
 
 
@@ -70,7 +71,7 @@ class TrainReport:
         """The figures as a table, under a line that says what became of the version."""
         from rich.console import Group
 
-        from training.report_table import gain_line, metric_table
+        from training.evaluation.tables import gain_line, metric_table
 
         role = "champion: it serves" if self.champion else "challenger: promote it with `omni promote`"
         role += ", up to date" if self.skipped else ""

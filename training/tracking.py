@@ -21,7 +21,7 @@ from features.errors import MissingError
 from features.scoring.mlflow_home import EXPERIMENT, follow_home, mlflow_at
 from features.settings import Settings
 from features.vocabulary import Task
-from training.metrics import Metric
+from training.evaluation.metrics import Metric
 
 if TYPE_CHECKING:
     import onnx

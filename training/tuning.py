@@ -18,7 +18,7 @@ from features.settings import Settings
 from features.vocabulary import Task
 from training import tracking
 from training.pipeline import CONFIGS, code_fingerprint, config_fingerprint, data_fingerprint, open_store
-from training.results import Progress, TrainContext
+from training.task import Progress, TrainContext
 
 if TYPE_CHECKING:
     import optuna
@@ -124,24 +124,24 @@ def tune(task: Task, settings: Settings, config: BaseModel, trials: int, progres
 
 
 def _churn_search(ctx: TrainContext) -> Search:
-    from training.models import churn
-    from training.models.churn_blend import held_out_loss
+    from training.models.churn import train
+    from training.models.churn.blend import held_out_loss
 
-    assert isinstance(ctx.config, churn.ChurnConfig)
-    data = churn.load_data(ctx)
+    assert isinstance(ctx.config, train.ChurnConfig)
+    data = train.load_data(ctx)
     known = data.known
     if known is None:
         raise OmniError("The log is too short to search on.", repair="Set a shorter horizon_days.")
 
     def evaluate(config: BaseModel, report: Report) -> float:
-        assert isinstance(config, churn.ChurnConfig)
+        assert isinstance(config, train.ChurnConfig)
         return held_out_loss(known, config.booster, data.test.feature_names, ctx.seed, report)
 
     return Search("log_loss", "minimize", 0, evaluate)
 
 
 def _next_product_search(ctx: TrainContext) -> Search:
-    from training.models.next_product_network import NextProductConfig, fit, prepare
+    from training.models.next_product.config import NextProductConfig, fit, prepare
 
     data = prepare(ctx)
 
@@ -154,8 +154,8 @@ def _next_product_search(ctx: TrainContext) -> Search:
 
 
 def _best_channel_search(ctx: TrainContext) -> Search:
-    from training.models.best_channel import fit_arm
-    from training.models.best_channel_data import BestChannelConfig, load_data, with_arms_of_log
+    from training.models.best_channel.data import BestChannelConfig, load_data, with_arms_of_log
+    from training.models.best_channel.train import fit_arm
 
     data, _ = load_data(with_arms_of_log(ctx))
 

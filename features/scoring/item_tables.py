@@ -1,6 +1,6 @@
 """What is known of products beside the network, as arrays by the network's rows; one file that travels with the model.
 
-Row 0 is padding everywhere. Training fills these arrays (`training/models/next_product_companions.py`); candidates and their
+Row 0 is padding everywhere. Training fills these arrays (`training/models/next_product/item_tables.py`); candidates and their
 features are made from them by `product_ranking`.
 """
 

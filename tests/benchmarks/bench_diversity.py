@@ -18,12 +18,12 @@ from serving.catalogue import load_catalogue
 from serving.models import Bundle
 from serving.registry import mlflow_fetch, next_bundle
 from serving.variety import DEPTH, diversify
-from training.basket_labels import load_purchases
-from training.labels import data_span
-from training.models.next_product_data import ProductVocabulary, load_examples, seconds
-from training.models.next_product_network import split_periods
+from training.data.baskets import load_purchases
+from training.data.labels import data_span
+from training.evaluation.ranking import paired_gain, ranking_values
+from training.models.next_product.config import split_periods
+from training.models.next_product.data import ProductVocabulary, load_examples, seconds
 from training.pipeline import load_config, open_store
-from training.ranking_metrics import paired_gain, ranking_values
 
 K = 10
 KNOB = (0.0, 0.1, 0.25, 0.5, 1.0)

@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from features.moments import utc
 from features.vocabulary import Columns
-from training.benchmark import MemoryStates, parquet, timeline_of
-from training.dataset import TrainingSet
-from training.frames import read_frame
-from training.metrics import BINARY, bootstrap
+from training.benchmarks.churn import BOOSTER, log_config
+from training.benchmarks.report import MemoryStates, parquet, timeline_of
+from training.data.frames import read_frame
+from training.data.training_set import TrainingSet
+from training.evaluation.metrics import BINARY, bootstrap
 from training.models.boosted import parameters, predict
-from training.models.churn import snapshots
-from training.models.churn_benchmark import BOOSTER, log_config
-from training.models.churn_blend import N_FOLDS, customer_folds
+from training.models.churn.blend import N_FOLDS, customer_folds
+from training.models.churn.train import snapshots
 
 N_TREES = 100
 METRICS = ("auc", "log_loss")

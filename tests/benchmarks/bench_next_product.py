@@ -29,9 +29,9 @@ from serving.product_scorer import ProductScorer
 from serving.ranking import rank_products
 from serving.rules import Rules
 from serving.schemas import NextProductsRequest
-from training.models.next_product_data import ProductVocabulary, as_tensors
-from training.models.next_product_network import NextProductConfig, new_network
-from training.models.onnx_export import export_onnx
+from training.models.next_product.config import NextProductConfig, new_network
+from training.models.next_product.data import ProductVocabulary, as_tensors
+from training.models.next_product.onnx_export import export_onnx
 from training.pipeline import load_config
 
 CALLS, WARM_UP = 300, 30

@@ -18,9 +18,9 @@ import yaml
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 
-from training.metrics import bootstrap_mean, resample
-from training.policy_intervals import intervals
-from training.policy_value import DecisionLog, statistics, support
+from training.evaluation.intervals import intervals
+from training.evaluation.metrics import bootstrap_mean, resample
+from training.evaluation.off_policy import DecisionLog, statistics, support
 
 N_ITEMS, N_POSITIONS = 80, 3
 

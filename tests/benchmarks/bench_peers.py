@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.table import Table
 from scipy import sparse
 
-from training.models import hybrid
-from training.models.held_out import LEAVE_ONE_OUT, HeldOut, read_held_out
-from training.models.interactions import SECONDS_PER_DAY
-from training.models.next_product_benchmark import PRIMARY, load_config, per_user
-from training.ranking_metrics import IntArray, paired_gain, with_intervals
+from training.benchmarks.hybrid import combine
+from training.benchmarks.hybrid.held_out import LEAVE_ONE_OUT, HeldOut, read_held_out
+from training.benchmarks.next_product import PRIMARY, load_config, per_user
+from training.data.interactions import SECONDS_PER_DAY
+from training.evaluation.ranking import IntArray, paired_gain, with_intervals
 
 K = 20
 SEED = 0
@@ -37,9 +37,9 @@ def ours(data: HeldOut, users: IntArray) -> tuple[Tops, float]:
     """Items ranked by our model, and the processor time of its search and fit."""
     config = load_config(LEAVE_ONE_OUT, {"baselines": []})
     started = time.process_time()
-    fitted = hybrid.fit(data, config, hybrid.tune_methods(data, config, SEED, print), SEED, print)
+    fitted = combine.fit(data, config, combine.tune_methods(data, config, SEED, print), SEED, print)
     seconds = time.process_time() - started
-    return hybrid.rank(fitted, {"": hybrid.best_variant(fitted)}, data, users, config, K), seconds
+    return combine.rank(fitted, {"": combine.best_variant(fitted)}, data, users, config, K), seconds
 
 
 def implicit_model(data: HeldOut, users: IntArray, make: Callable[[], object]) -> tuple[Tops, float]:

@@ -27,14 +27,14 @@ from features.simulator.arms import ARM_CHANNEL, ARM_HOUR
 from features.simulator.people import CONTACT
 from features.simulator.world import World, simulate, world_config
 from features.vocabulary import NOTHING
-from training.decision_table import Decisions, as_decisions
-from training.metrics import resample
-from training.models.arm_levels import best_eligible
-from training.models.effect_policy import BEST_SINGLE_ARM
-from training.models.effects import EffectConfig
-from training.policy_benchmark import LEARNED, cross_fit
-from training.policy_intervals import gain, intervals
-from training.policy_value import single_arm, statistics
+from training.benchmarks.best_channel import LEARNED, cross_fit
+from training.data.decisions import Decisions, as_decisions
+from training.evaluation.intervals import gain, intervals
+from training.evaluation.metrics import resample
+from training.evaluation.off_policy import single_arm, statistics
+from training.models.uplift.meta_learners import EffectConfig
+from training.models.uplift.policy import BEST_SINGLE_ARM
+from training.models.uplift.shrinkage import best_eligible
 
 COVERED = ("ips", "snips", "dm", "dr", "switch_dr")
 OBSERVED_SEEDS = range(5_000, 5_004)

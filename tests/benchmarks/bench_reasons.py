@@ -24,12 +24,12 @@ from features.moments import utc
 from features.settings import Settings
 from features.vocabulary import Columns
 from serving.churn_reasons import signal_topics
-from training.benchmark import MemoryStates, parquet, timeline_of
-from training.frames import read_frame
-from training.models.churn import fit, snapshots
-from training.models.churn_benchmark import log_config
-from training.models.churn_blend import Blend
-from training.models.churn_measure import ChurnData
+from training.benchmarks.churn import log_config
+from training.benchmarks.report import MemoryStates, parquet, timeline_of
+from training.data.frames import read_frame
+from training.models.churn.blend import Blend
+from training.models.churn.measure import ChurnData
+from training.models.churn.train import fit, snapshots
 
 Floats = NDArray[np.float64]
 TOP = 3

@@ -18,14 +18,14 @@ import pandas as pd
 from pandas.util import hash_array
 
 from features.vocabulary import NOTHING
-from training.decision_table import Decisions, as_decisions
-from training.metrics import auc, bootstrap, log_loss, mean, resample
+from training.data.decisions import Decisions, as_decisions
+from training.evaluation.intervals import gain
+from training.evaluation.metrics import auc, bootstrap, log_loss, mean, resample
+from training.evaluation.off_policy import single_arm, statistics, support
 from training.models.boosted import shrunk_rate
-from training.models.effect_policy import learn_policy
-from training.models.effects import EffectConfig, reward_model
-from training.models.two_part import Parts
-from training.policy_intervals import gain
-from training.policy_value import single_arm, statistics, support
+from training.models.uplift.meta_learners import EffectConfig, reward_model
+from training.models.uplift.policy import learn_policy
+from training.models.uplift.two_part import Parts
 
 WINDOW_H = 72
 LEARN_UNTIL_H, JUDGE_FROM_H = 408, 504

@@ -21,7 +21,7 @@ from features.sources import starbucks_offers
 from features.sql import connect
 from features.vocabulary import CUSTOMER_KINDS
 from serving.timing import PRIOR_WEIGHT, hour_of_week
-from training.metrics import bootstrap_mean
+from training.evaluation.metrics import bootstrap_mean
 
 N_HOURS = 168
 WEIGHTS = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)

@@ -20,8 +20,8 @@ import numpy as np
 from scipy import stats
 
 from features.simulator.world import WorldConfig, simulate
-from training.benchmark import BenchmarkReport
-from training.winback_benchmark import NO_EVIDENCE, SHARES, benchmark
+from training.benchmarks.report import BenchmarkReport
+from training.benchmarks.winback import NO_EVIDENCE, SHARES, benchmark
 
 CONSENT = {
     "churn_per_day": 1 / 100,

@@ -17,9 +17,9 @@ from serving.models import Bundle, ChannelScorer
 from serving.policy import choice_chances
 from serving.rules import Arm, Rules
 from serving.runtime import Runtime
-from training.models.channel_effects import EffectsConfig, learn_effects
+from training.data.splits import TimeSplit
+from training.models.best_channel.effects import EffectsConfig, learn_effects
 from training.pipeline import CONFIGS, load_config
-from training.splits import TimeSplit
 
 NOW = pd.Timestamp("2024-03-11 09:00", tz="UTC").to_pydatetime()
 CONFIG: Any = load_config(Task.BEST_CHANNEL, CONFIGS / "best-channel-decisions.toml")

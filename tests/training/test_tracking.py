@@ -20,12 +20,13 @@ from features.settings import Settings
 from features.signals import SIGNAL_NAMES, signal_index
 from features.vocabulary import Task
 from training import gates, pipeline, registry, tracking
-from training.benchmark import MemoryStates, as_timeline
+from training.benchmarks.report import MemoryStates, as_timeline
+from training.evaluation.metrics import Metric
 from training.gates import Gates, PolicyGain, Verdict, judge_against, judge_first
-from training.metrics import Metric
-from training.models import best_channel, boosted
-from training.models.best_channel import ArmModel
-from training.models.best_channel_data import ArmConfig
+from training.models import boosted
+from training.models.best_channel import train
+from training.models.best_channel.data import ArmConfig
+from training.models.best_channel.train import ArmModel
 
 # MLflow's own imports and its use of SQLAlchemy; nothing of ours.
 pytestmark = [
@@ -192,7 +193,7 @@ def test_the_best_channel_file_stands_alone(settings, tmp_path) -> None:
     test = Test()
     test.features, test.feature_names = features, ("a", "b")  # type: ignore[attr-defined]
     with tracking.start_run(Task.BEST_CHANNEL, settings) as run:
-        uri = best_channel.log_model(run, models, test, {"task": "best-channel"})  # type: ignore[arg-type]
+        uri = train.log_model(run, models, test, {"task": "best-channel"})  # type: ignore[arg-type]
         version = tracking.register(run, uri, {"task": "best-channel"})
     folder = tracking.local_model(settings, version)
     found = run_elsewhere(folder, tmp_path)

@@ -16,7 +16,7 @@ from training.report.holdout import NO_HOLDOUT, HoldoutReport, compare_with_hold
 from training.report.journeys import JourneyAudit, audit_journeys, default_period
 from training.report.scan import Period, timeline_connection
 from training.report.success import Success, default_success_period, measure_success
-from training.results import Progress
+from training.task import Progress
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import duckdb
 import pandas as pd
 
 from features.vocabulary import CHANNELS
-from training.metrics import Metric
+from training.evaluation.metrics import Metric
 from training.report.bundles import sampled_ratios, share_metrics
 from training.report.config import ReportConfig
 from training.report.journey_table import CHANNEL_LIST, make_journeys

@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from features.errors import InputError
-from training import plots
-from training.metrics import Metric
+from training.evaluation import plots
+from training.evaluation.metrics import Metric
 from training.report.build import Report
 from training.report.tables import meanings, shown_tables
 

@@ -13,7 +13,7 @@ import duckdb
 import pandas as pd
 
 from features.vocabulary import CONTACT_KINDS, CUSTOMER_KINDS, RESPONSE_KINDS, EventKind
-from training.metrics import Metric, Sampled
+from training.evaluation.metrics import Metric, Sampled
 from training.report.bundles import Ratio, sampled_ratios
 from training.report.config import ReportConfig
 from training.report.costs import contact_cost

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from training.metrics import Metric
+from training.evaluation.metrics import Metric
 from training.report import journey_table
 from training.report.bundles import share_metrics
 from training.report.config import ReportConfig

@@ -1,0 +1,72 @@
+"""Contracts: what a table means, and that the blend finds what a straight line and default trees miss."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+
+from features.errors import InputError
+from training.benchmarks.contract_model import ContractConfig, encode, fit_predict, read_contracts
+from training.benchmarks.contracts import benchmark_contracts
+
+
+def contracts(n: int = 1200, seed: int = 0) -> pd.DataFrame:
+    """Middling tenures leave most, and one plan; charges are a straight line; the rest is noise."""
+    rng = np.random.default_rng(seed)
+    tenure, charge = rng.uniform(0, 72, n), rng.uniform(20, 120, n)
+    plan = rng.choice(["month", "year"], n)
+    odds = 1.5 * np.cos((tenure - 36) / 12) + 0.02 * (charge - 70) - 1.2 * (plan == "year") - 0.8
+    return pd.DataFrame(
+        {
+            "customerID": [f"c{i}" for i in range(n)],
+            "tenure": tenure,
+            "charge": np.where(rng.random(n) < 0.01, " ", charge.round(2).astype(str)),
+            "plan": plan,
+            "same": 1,
+            "Churn": np.where(rng.random(n) < expit(odds), "Yes", "No"),
+        }
+    )
+
+
+def test_a_table_is_read_as_it_is_meant() -> None:
+    found = read_contracts(contracts(50))
+    assert found.customers[:2].tolist() == ["c0", "c1"]
+    assert list(found.columns) == ["tenure", "charge", "plan", "same"]
+    data = encode(contracts(400).drop(columns=["customerID", "Churn"]))
+    assert data.names == ("tenure", "charge", "plan=month", "plan=year")
+    assert np.isnan(data.numeric[:, 1]).any()
+    np.testing.assert_array_equal(data.levels.sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [({"Churn": "maybe"}, "holds 'maybe'"), ({"Churn": "yes"}, "has one value only")],
+)
+def test_a_label_that_says_neither_yes_nor_no_is_refused(change: dict[str, str], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        read_contracts(contracts(50).assign(**change))
+    with pytest.raises(InputError, match="no churn column 'gone'"):
+        read_contracts(contracts(50), "gone")
+
+
+def test_the_blend_beats_its_baselines_and_is_calibrated(tmp_path: Path) -> None:
+    config = ContractConfig(max_rounds=100, shrinkage=(0.02, 0.1))
+    found = benchmark_contracts(contracts(), tmp_path, config=config, n_folds=4, n_repeats=1, seed=1)
+    assert found.protocol["folds"] == 4
+    assert found.rows["customers"] == 1200
+    assert found.gains["logistic"].low > 0
+    assert found.gains["lightgbm_defaults"].low > 0
+    assert found.metrics["ece"].value < 0.04
+
+
+def test_the_same_seed_gives_the_same_and_the_test_rows_say_nothing() -> None:
+    table = contracts(400)
+    labels = read_contracts(table).labels
+    data = encode(read_contracts(table).columns)
+    train, test = np.arange(300), np.arange(300, 400)
+    config = ContractConfig(max_rounds=50)
+    first = fit_predict(data, labels, train, test, config, 3)
+    turned = np.where(np.arange(400) >= 300, 1 - labels, labels)
+    np.testing.assert_array_equal(first, fit_predict(data, turned, train, test, config, 3))

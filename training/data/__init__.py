@@ -1,0 +1,1 @@
+"""What training reads: labels after the cutoff, features as of it, splits in global time."""

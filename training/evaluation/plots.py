@@ -1,0 +1,116 @@
+"""Test rows with labels and scores in, matplotlib figures out: calibration, lift, importance, values, shares."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from training.evaluation.metrics import CONTACT_COST, CUSTOMER_VALUE, OFFER_COST, Metric, probability_bins
+
+
+def of_evaluation(evaluation: pd.DataFrame | None) -> Iterator[tuple[str, Figure]]:
+    """(file name, figure) of the calibration and the lift of every part of an evaluation (see TrainedModel)."""
+    if evaluation is None or evaluation["label"].isna().all():
+        return
+    yield "plots/calibration.png", calibration(evaluation)
+    yield "plots/lift.png", lift_curve(evaluation)
+
+
+def calibration(evaluation: pd.DataFrame) -> Figure:
+    """Mean label over mean probability in bins of equal mass, a line per part."""
+    figure, axes = _figure("predicted probability", "share that happened", "Calibration on the test period")
+    top = 0.0
+    for part, rows in evaluation.groupby("part"):
+        scores = rows["score"].to_numpy(float)
+        bins = probability_bins(scores)
+        means = rows.groupby(bins)[["score", "label"]].mean()
+        top = max(top, float(means.to_numpy().max()))
+        axes.plot(means["score"], means["label"], marker="o", label=str(part))
+    axes.plot([0, top], [0, top], color="grey", linewidth=1, linestyle="--", label="perfect")
+    axes.legend()
+    return figure
+
+
+def lift_curve(evaluation: pd.DataFrame) -> Figure:
+    """Share of all positives among the rows with the highest scores, a line per part."""
+    figure, axes = _figure("share of rows, highest score first", "share of positives found", "Gain on the test period")
+    for part, rows in evaluation.groupby("part"):
+        order = np.argsort(-rows["score"].to_numpy(float), kind="stable")
+        found = np.cumsum(rows["label"].to_numpy(float)[order])
+        if found[-1] > 0:
+            axes.plot(np.arange(1, len(found) + 1) / len(found), found / found[-1], label=str(part))
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="--", label="random")
+    axes.legend()
+    return figure
+
+
+def profit_curve(labels: NDArray[np.float64], scores: NDArray[np.float64]) -> Figure:
+    """Profit per customer of a retention campaign over the share of customers it reaches, and of reaching them at random.
+
+    A churner who is reached stays in three cases of ten, the mean of the expected maximum profit's assumptions.
+    """
+    figure, axes = _figure(
+        "share of customers reached, highest risk first", "profit per customer", "Profit on the test period"
+    )
+    churned = labels[np.argsort(-scores, kind="stable")]
+    reached = np.arange(1, len(labels) + 1)
+    profit = np.cumsum(churned) * (0.3 * (CUSTOMER_VALUE - OFFER_COST) - CONTACT_COST)
+    profit = (profit - np.cumsum(1 - churned) * (OFFER_COST + CONTACT_COST)) / len(labels)
+    axes.plot(reached / len(labels), profit, label="by risk")
+    axes.plot([0, 1], [0, profit[-1]], color="grey", linewidth=1, linestyle="--", label="random")
+    axes.legend()
+    return figure
+
+
+def importance(names: Sequence[str], gains: NDArray[np.float64], title: str, top: int = 20) -> Figure:
+    """The signals that a booster gained most from."""
+    figure, axes = _figure("share of the gain", "", title)
+    order = np.argsort(gains)[-top:]
+    total = float(gains.sum()) or 1.0
+    axes.barh([names[i] for i in order], gains[order] / total)
+    figure.set_size_inches(7, 6)
+    return figure
+
+
+def policy_values(values: Mapping[str, Metric], title: str) -> Figure:
+    """Estimated values of policies with their 95 % intervals, a line per policy."""
+    figure, axes = _figure("reward per decision, doubly robust, 95 % interval", "", title)
+    for row, metric in enumerate(values.values()):
+        axes.plot([metric.low, metric.high], [row, row], color=f"C{row}")
+        axes.plot([metric.value], [row], marker="o", color=f"C{row}")
+    axes.set_yticks(range(len(values)), list(values))
+    return figure
+
+
+def intervals(names: Sequence[str], rows: ArrayLike, x: str, title: str) -> Figure:
+    """Values with their intervals, `rows` (n, 3) of value, low and high, one under the other."""
+    figure, axes = _figure(x, "", title)
+    for row, (value, low, high) in enumerate(np.asarray(rows, dtype=np.float64)):
+        axes.plot([low, high], [row, row], color="C0")
+        axes.plot([value], [row], marker="o", color="C0")
+    axes.axvline(0.0, color="grey", linewidth=1)
+    axes.set_yticks(range(len(names)), list(names))
+    axes.invert_yaxis()
+    return figure
+
+
+def matrix(shares: pd.DataFrame, x: str, y: str, title: str) -> Figure:
+    """Shares as shades, a row and a column per name, with the larger ones written out."""
+    figure, axes = _figure(x, y, title)
+    axes.imshow(shares.to_numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(shares.shape[1]), list(shares.columns), rotation=45, ha="right")
+    axes.set_yticks(range(shares.shape[0]), list(shares.index))
+    for (row, column), share in np.ndenumerate(shares.to_numpy()):
+        if share >= 0.01:
+            axes.text(column, row, f"{share:.0%}", ha="center", va="center", color="white" if share > 0.5 else "black")
+    return figure
+
+
+def _figure(x: str, y: str, title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlabel=x, ylabel=y, title=title)
+    return figure, axes

@@ -1,0 +1,186 @@
+"""The timeline's logged decisions in, what every arm does to a customer out: learned, proven on later decisions, written.
+
+Effects are in the reward's unit and relative to doing nothing. Learning sees decisions whose windows end before the
+test period; the policy's value is measured on the decisions of the test period.
+"""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from features.errors import InputError
+from features.scoring.two_part import TwoPart
+from features.vocabulary import NOTHING, Channel, Columns, Task
+from training.data.rewards import ARM, RewardConfig, decision_entities, decision_log
+from training.data.splits import TimeSplit
+from training.data.training_set import TrainingSet, build_training_set
+from training.evaluation.metrics import FloatArray, Metric
+from training.evaluation.off_policy import known_arms
+from training.models.best_channel.evidence import evidence, measure
+from training.models.uplift.meta_learners import EffectConfig, reward_model
+from training.models.uplift.policy import BEST_SINGLE_ARM, EffectPolicy, learn_policy
+from training.models.uplift.predictors import Linear, Trees
+from training.models.uplift.two_part import Parts
+from training.task import PolicyEvidence, TrainContext
+
+logger = logging.getLogger(__name__)
+
+FILE: Final = "effects.json"
+SIGNALS: Final = (
+    "response_rate_", "consent_", "unanswered_", "days_since_response_", "sends_", "actions_", "contacts_",
+    "occasions_", "spend_30d", "spend_90d", "basket_value", "days_since_occasion", "days_since_action", "tenure_days",
+    "overdue_ratio", "hour_", "weekend_share", "cart_products",
+)  # fmt: skip
+"""Beginnings of the names of the signals that effects are learned from: few, because effects are weak."""
+
+
+class EffectsConfig(BaseModel):
+    """What effects are learned from and how; the section `[effects]` of best-channel.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reward: RewardConfig = RewardConfig()
+    """What a decision is worth."""
+    signals: tuple[str, ...] = SIGNALS
+    """Beginnings of signal names."""
+    min_decisions: int = Field(500, ge=50)
+    """With fewer logged decisions before the test period no effects are learned."""
+    history_prior: float = Field(3.0, ge=0)
+    """A customer's own difference counts n / (n + this) after n active moments: nobody known gets the population's answer."""
+    learner: EffectConfig = EffectConfig(learners=("two_part", "dr_linear", "dr_trees", "t_linear", "t_learner"))
+    """The learners and their size."""
+
+
+@dataclass(frozen=True)
+class Effects:
+    """A learned policy over arms, nothing first, and what it earned on later decisions."""
+
+    arms: tuple[str, ...]
+    policy: EffectPolicy
+    signals: tuple[str, ...]
+    history_prior: float
+    metrics: dict[str, Metric]
+    baselines: dict[str, dict[str, Metric]]
+    gains: dict[str, Metric]
+    rows: dict[str, int]
+    seen: tuple[bool, ...]
+    evidence: PolicyEvidence
+
+    def described(self) -> dict[str, Any]:
+        """The content of `effects.json`: everything that serving needs, so that no booster file but `effect_<arm>.txt`."""
+        policy = self.policy
+        found: dict[str, Any] = {
+            "arms": list(self.arms),
+            "signals": list(self.signals),
+            "history_prior": self.history_prior,
+            "personal": policy.personal,
+            "learner": policy.name,
+            "base": self.arms[policy.base_arm],
+            "slope": policy.slope,
+            "means": np.where(self.seen, policy.means, 0.0).tolist(),
+            "centre": policy.centre.tolist(),
+            "seen": list(self.seen),
+        }
+        if policy.personal and isinstance(policy.predict, TwoPart):
+            found["two_part"] = policy.predict.described()
+        elif policy.personal and isinstance(policy.predict, Linear):
+            model = policy.predict
+            found["linear"] = {
+                "fill": model.fill.tolist(), "weights": model.weights.tolist(), "shift": model.shift.tolist()
+            }  # fmt: skip
+        elif policy.personal and isinstance(policy.predict, Trees):
+            found["trees"] = [
+                {"file": f"effect_{arm}.txt", "level": grown.level} | ({} if grown.booster else {"file": None})
+                for arm, grown in zip(self.arms, policy.predict.models, strict=True)
+            ]
+        return found
+
+    def write(self, folder: Path) -> None:
+        """Write `effects.json` and, where there are, the boosters beside it."""
+        (folder / FILE).write_text(json.dumps(self.described()), encoding="utf-8")
+        if self.policy.personal and isinstance(self.policy.predict, Trees):
+            for arm, grown in zip(self.arms, self.policy.predict.models, strict=True):
+                if grown.booster is not None:
+                    grown.booster.save_model(str(folder / f"effect_{arm}.txt"))
+
+
+def learn_effects(
+    ctx: TrainContext, config: EffectsConfig, costs: dict[str, float], channels: dict[str, Channel], split: TimeSplit
+) -> Effects | None:
+    """Effects of the arms in `costs` and of nothing, or None where too few decisions were logged to learn from.
+
+    `channels` has the channel of every arm: by one that a customer refused they are not reached.
+    """
+    rows = decision_entities(ctx.settings.timeline_path, config.reward, costs, split.test_end)
+    arms = (NOTHING, *costs)
+    rows = rows[rows[ARM].isin(arms)].reset_index(drop=True)
+    days = config.reward.window_days
+    early = (rows[Columns.AS_OF] + np.timedelta64(round(days * 86_400), "s") <= split.valid_end).to_numpy()
+    late = (rows[Columns.AS_OF] >= split.valid_end).to_numpy()
+    if early.sum() < config.min_decisions or not late.any() or rows.loc[early, ARM].nunique() < 2:
+        logger.info("%d decisions with a pscore before the test period: no effects are learned.", early.sum())
+        return None
+    ctx.progress(f"best-channel: learning effects from {int(early.sum()):,} decisions")
+    whole = build_training_set(rows, Task.BEST_CHANNEL, ctx.store, "decisions", progress=ctx.progress)
+    names = tuple(name for name in whole.feature_names if name.startswith(config.signals))
+    if not names:
+        raise InputError("No signal begins with a name in effects.signals.", repair="See features/signals.py.")
+    x, trust = whole.columns(names), trust_of(whole, config.history_prior)
+    log = decision_log(rows, arms)
+    eligible = eligible_arms(whole, arms, channels)
+    policy = learn_policy(
+        x[early],
+        log.select(early),
+        config.learner,
+        seed=ctx.seed,
+        trust=trust[early],
+        eligible=eligible[early],
+        parts=Parts.of(arms, arms.index(NOTHING)),
+    )
+    expected = reward_model(x[early], log.select(early), config.learner, ctx.seed)
+    taken = policy.arms(x[late], trust[late], eligible[late])
+    metrics, baselines, gains = measure(log.select(late), policy, taken, expected(x[late]), ctx.seed)
+    return Effects(
+        arms=arms,
+        policy=policy,
+        signals=names,
+        history_prior=config.history_prior,
+        metrics=metrics,
+        baselines=baselines,
+        gains=gains,
+        rows={"train/decisions": int(early.sum()), "test/decisions": int(late.sum())},
+        seen=tuple(known_arms(log.select(early)).tolist()),
+        evidence=evidence(log.select(late), taken, expected(x[late]), whole.select(late), eligible[late], arms),
+    )
+
+
+def trust_of(rows: TrainingSet, prior: float) -> FloatArray:
+    """How much of a customer's own difference counts, (n,): n / (n + prior) after n active moments."""
+    n = np.nan_to_num(rows.column("n_action_occasions").astype(np.float64))
+    return np.asarray(n / np.maximum(n + prior, 1e-12))
+
+
+def eligible_arms(rows: TrainingSet, arms: tuple[str, ...], channels: dict[str, Channel]) -> NDArray[np.bool_]:
+    """Whether each arm may be sent, (n, arms): not by a channel that the customer had refused by then."""
+    every = np.ones(len(rows), bool)
+    return np.column_stack(
+        [rows.column(f"consent_{channels[arm].value}") != 0.0 if arm in channels else every for arm in arms]
+    )
+
+
+def summary(effects: Effects | None) -> str:
+    """What the effects can and cannot claim, in a sentence."""
+    if effects is None:
+        return "No effects: the log holds too few decisions with a pscore."
+    over = effects.gains.get(f"{BEST_SINGLE_ARM}/policy_value_dr")
+    if not effects.policy.personal:
+        return "Customers are not proven to differ in what the arms do to them: everybody gets the best single arm."
+    if over is not None and over.low > 0:
+        return f"On later decisions the policy beats the best single arm by {over} per decision."
+    return f"On later decisions the policy is not shown to beat the best single arm: gain {over}."

@@ -1,0 +1,235 @@
+"""Next product: the timeline in, an ONNX network out that scores every product for a customer's next basket.
+
+Learned on many (customer, cutoff) pairs: the state as of the cutoff, through the feature store, and the products of the
+first basket after it. Global time: validation and test are the last two horizons of the data; the whole catalogue is
+ranked and nothing is filtered. A product that was first sold after the training period is ranked from its first sale on.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from features.scoring.item_tables import COMPANIONS_FILE, Companions
+from features.scoring.next_product import OUTPUT_NAME, VOCABULARY_FILE, network_scores, open_session
+from features.scoring.rerank import RANKER_FILE
+from features.vocabulary import Columns, Task
+from training.evaluation.ranking import ranking_values
+from training.models.next_product.baselines import Rankings, rank_baselines
+from training.models.next_product.champion import catalogue_rows, champion_at
+from training.models.next_product.cold_start import place_unseen
+from training.models.next_product.config import PRIMARY, NextProductConfig, Prepared, fit, prepare
+from training.models.next_product.data import Examples, ProductVocabulary, seconds, vocabulary_json
+from training.models.next_product.fit import FitHistory
+from training.models.next_product.item_tables import CompanionBuilder
+from training.models.next_product.measure import KS, measure
+from training.models.next_product.network import NextProductNet
+from training.models.next_product.onnx_export import as_arrays, export_onnx
+from training.models.next_product.rank_files import rank_with_files
+from training.models.next_product.reranker import (
+    Moment,
+    ProductRanker,
+    bought_before,
+    fit_product_ranker,
+    rank_moment,
+)
+from training.task import TrainContext, TrainedModel
+from training.tracking import Run
+
+logger = logging.getLogger(__name__)
+
+PART: Final = "all"
+_LATENCY_CALLS: Final = 200
+
+
+def train_next_product(ctx: TrainContext) -> TrainedModel:
+    """Fit, measure and export; see the module's words for the protocol."""
+    config: NextProductConfig = ctx.config
+    clock = _Stopwatch()
+    data = prepare(ctx)
+    periods, vocabulary, valid, test = data.periods, data.vocabulary, data.valid, data.test
+    lines = data.purchases.lines
+    clock.lap("features")
+
+    net, history = fit(data, config, ctx.seed, ctx.progress)
+    clock.lap("fit")
+    builder = CompanionBuilder(
+        lines, vocabulary, ctx.settings.products_path, ctx.settings.timeline_path, config.rule_window_days
+    )
+    place_unseen(net, vocabulary.sold(lines.before(periods.valid[0].timestamp())), builder.category)
+    ranker = None
+    if config.with_ranker:
+        ctx.progress("next-product: trees")
+        ranker = _fit_trees(net, data, builder, config, ctx.seed)
+        ctx.progress("next-product: the network alone is as good" if ranker is None else "next-product: the trees help")
+    clock.lap("trees")
+    at_test = _moment(data, builder, test, periods.test[0], config)
+    booster = None if ranker is None else ranker.booster
+    top, top_new = (
+        rank_moment(net, at_test, vocabulary, booster, max(KS), only_new=only_new) for only_new in (False, True)
+    )
+    clock.lap("predict")
+    ctx.progress("next-product: baselines")
+    valid_at, test_at = periods.valid[0].timestamp(), periods.test[0].timestamp()
+    baselines = rank_baselines(
+        lines,
+        (valid, valid_at),
+        (test, test_at),
+        config.baselines,
+        config.n_tuning_customers,
+        PRIMARY,
+        max(KS),
+        ctx.seed,
+    )
+    clock.lap("baselines")
+    own = Rankings({"": top}, {"": top_new}, {})
+    report = measure(own, baselines, test, lines, test_at, config.horizon_days, PRIMARY, ctx.seed)
+    # The file that serves knows what is popular at the end of the data; nothing else differs from what was measured.
+    net.log_popularity.copy_(data.popularity(periods.test[1], config))
+    ctx.progress("next-product: writing the graph")
+    example = test.batch(np.arange(2) % len(test))
+    graph = export_onnx(net, example)
+    clock.lap("export")
+    latency = _latency_ms(graph.SerializeToString(), as_arrays(tuple(part[:1] for part in example)))
+    _log_history(ctx.run, history, latency)
+    metadata = {
+        "task": Task.NEXT_PRODUCT.value,
+        "feature_service": ctx.store.feature_service_name(Task.NEXT_PRODUCT),
+        "signal_names": [],
+        "config": config.model_dump(mode="json"),
+        "as_of_end": periods.test[1].isoformat(),
+        "test_cutoff": periods.test[0].isoformat(),
+        "n_products": len(vocabulary),
+        "baseline_settings": baselines.settings,
+        "latency_ms": latency,
+        "ranker": ranker is not None,
+    }
+    if ranker is not None:
+        ctx.run.log_metrics({"valid_network": ranker.valid_network, "valid_ranker": ranker.valid_ranker})
+
+    def rescore(folder: Path) -> NDArray[np.float64]:
+        as_of = seconds(data.test_entities[Columns.AS_OF])
+        files = champion_at(folder, data.purchases, periods.test[0], ctx.settings)
+        rows = np.concatenate(([0], catalogue_rows(files.product_ids, data.purchases.product_ids)))
+        top = rank_with_files(files, data.test_states, as_of, max(KS))
+        return ranking_values(rows[top], test.targets, KS)[PRIMARY]
+
+    return TrainedModel(
+        task=Task.NEXT_PRODUCT,
+        metrics=report.metrics,
+        baselines=report.baselines,
+        gains=report.gains,
+        seconds=clock.seconds,
+        rows={
+            "train": len(data.train),
+            "valid": len(valid),
+            "test": len(test),
+            "products": len(vocabulary),
+            "catalogue": vocabulary.n_catalogue,
+            "best_epoch": history.best + 1,
+        },
+        metadata=metadata,
+        log_model=lambda run: log_model(
+            run, graph, example, vocabulary, metadata, ranker, builder.at(periods.test[1].timestamp())
+        ),
+        evaluation=_evaluation(data.test_entities, report.values),
+        rescore=rescore,
+    )
+
+
+def _moment(
+    data: Prepared, builder: CompanionBuilder, examples: Examples, cutoff: datetime, config: NextProductConfig
+) -> Moment:
+    """Customers as of a cutoff, with what was known of products then."""
+    at = cutoff.timestamp()
+    past = data.purchases.lines.before(at)
+    bought = bought_before(past, data.vocabulary, examples.customers)
+    return Moment(examples, builder.at(at), data.popularity(cutoff, config), data.vocabulary.sold(past), bought)
+
+
+def _fit_trees(
+    net: NextProductNet, data: Prepared, builder: CompanionBuilder, config: NextProductConfig, seed: int
+) -> ProductRanker | None:
+    """Trees of the newest moments before the test period, or None where the network alone is as good."""
+    n = len(data.periods.train)
+    past = [
+        _moment(data, builder, data.train.of_moments(one, one + 1), data.periods.train[one][0], config)
+        for one in range(max(0, n - config.n_ranker_moments), n)
+    ]
+    valid = _moment(data, builder, data.valid, data.periods.valid[0], config)
+    return fit_product_ranker(net, past, valid, data.vocabulary, config.ranker, PRIMARY, seed)
+
+
+def log_model(
+    run: Run,
+    graph: Any,
+    example: tuple[torch.Tensor, ...],
+    vocabulary: ProductVocabulary,
+    metadata: Mapping[str, Any],
+    ranker: ProductRanker | None,
+    companions: Companions,
+) -> str:
+    """The graph with its vocabulary, its companions and, where they help, the trees beside it; answers the model's URI."""
+    inputs = as_arrays(example)
+    output = {OUTPUT_NAME: network_scores(open_session(graph.SerializeToString()), inputs)}
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / VOCABULARY_FILE
+        path.write_text(vocabulary_json(vocabulary), encoding="utf-8")
+        beside = [path, Path(folder) / COMPANIONS_FILE]
+        companions.save(beside[1])
+        if ranker is not None:
+            beside.append(Path(folder) / RANKER_FILE)
+            ranker.booster.save_model(str(beside[2]))
+        return run.log_onnx(graph, inputs, output, metadata, beside)
+
+
+def _evaluation(entities: pd.DataFrame, values: NDArray[np.float64]) -> pd.DataFrame:
+    customers = entities[Columns.CUSTOMER_ID]
+    return pd.DataFrame(
+        {
+            "key": customers + "@" + entities[Columns.AS_OF].astype(str),
+            Columns.CUSTOMER_ID: customers,
+            "label": np.nan,
+            "score": values,
+            "part": PART,
+        }
+    )
+
+
+def _log_history(run: Run, history: FitHistory, latency: Mapping[str, float]) -> None:
+    run.log_history("train_loss", history.loss)
+    run.log_history("valid_ndcg_at_10", history.valid)
+    run.log_metrics({f"latency_ms.{name}": value for name, value in latency.items()})
+
+
+def _latency_ms(model: bytes, one: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+    session = open_session(model)
+    times = []
+    for _ in range(_LATENCY_CALLS):
+        started = time.perf_counter()
+        network_scores(session, one)
+        times.append((time.perf_counter() - started) * 1000)
+    p50, p99 = np.percentile(times[10:], [50, 99])
+    return {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}
+
+
+class _Stopwatch:
+    """Seconds per part, in the order of the laps."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Close the part `name`."""
+        now = time.perf_counter()
+        self.seconds[name] = now - self._last
+        self._last = now

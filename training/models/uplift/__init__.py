@@ -1,0 +1,1 @@
+"""Effects of treatments: meta-learners, shrinkage, cross-fitting, and the policies made of them."""

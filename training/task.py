@@ -1,0 +1,78 @@
+"""What a model's training function takes and what it hands back; the same for all tasks."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from features.settings import Settings
+from features.vocabulary import Task
+from training.evaluation.metrics import Metric
+
+if TYPE_CHECKING:
+    from features.store.feature_store import Store
+    from training.tracking import Run
+
+Progress = Callable[[str], None]
+"""Takes one line of text for the person who waits."""
+
+
+@dataclass(frozen=True)
+class TrainContext:
+    """Everything a training function may use; nothing else is read from the outside."""
+
+    settings: Settings
+    store: "Store"
+    config: Any
+    run: "Run"
+    seed: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class PolicyEvidence:
+    """What a policy earns in each of n logged decisions that it was not learned from, as the gates compare two versions.
+
+    `scores` (n,) are doubly robust, of the customers `groups` (n,); `logged` (n,) is what the decisions really earned.
+    `rival` takes the folder of another version's files and answers its scores of the same decisions, or None where that
+    version chooses by no effects. `refusal` says why the log cannot tell, or nothing; without `learned` this version
+    chooses by no effects itself.
+    """
+
+    learned: bool
+    refusal: str
+    groups: NDArray[np.str_]
+    scores: NDArray[np.float64]
+    logged: NDArray[np.float64]
+    rival: Callable[[Path], NDArray[np.float64] | None]
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A fitted model, measured on a test period that neither fitting nor calibration saw.
+
+    `metrics` are the model's own, `baselines` maps a simple method's name to the same metrics, `seconds` and `rows`
+    say where time and data went, `metadata` goes into the model's file. `log_model` writes the model into the run and
+    answers its URI. `evaluation` has one line per test row, with `key` (the same for the same row in another run),
+    `customer_id`, `label`, `score` and `part` (e.g. an arm): with it two versions are compared in pairs. For ranking
+    metrics, which are means over customers, `score` is the metric's value in that row and `label` is missing.
+    `rescore` takes the folder of another version's model files and answers its scores on the same rows, in order.
+    `gains` maps a baseline's name to the paired difference of the primary metric, model minus baseline. `policy` is there
+    where a model chooses between ways of acting.
+    """
+
+    task: Task
+    metrics: Mapping[str, Metric]
+    baselines: Mapping[str, Mapping[str, Metric]]
+    seconds: Mapping[str, float]
+    rows: Mapping[str, int]
+    metadata: Mapping[str, Any]
+    log_model: "Callable[[Run], str]"
+    evaluation: pd.DataFrame | None = None
+    rescore: Callable[[Path], NDArray[np.float64]] | None = None
+    gains: Mapping[str, Metric] = field(default_factory=dict)
+    policy: PolicyEvidence | None = None
