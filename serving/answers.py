@@ -16,16 +16,24 @@ from features.online.live import LiveState, LiveStates, state_version
 from features.signals import compute_signals
 from features.state.batch import StateBatch
 from features.vocabulary import Task
-from serving.catalogue import Catalogue
 from serving.churn_reasons import churn_reasons
-from serving.contacts import allowed_values, best_arm_reasons, check_arms, contact_facts, known_gains, score_arms
 from serving.decider import Decider, Decision
-from serving.models import Bundle
-from serving.policy import choice_chances
+from serving.decision.contacts import (
+    allowed_values,
+    best_arm_reasons,
+    check_arms,
+    contact_facts,
+    known_gains,
+    score_arms,
+)
+from serving.decision.policy import choice_chances
+from serving.decision.rules import DAY_S, Rules, not_personal
+from serving.decision.send_time import customer_hours, uniform_hours
 from serving.problems import ApiError, customer_unknown
+from serving.products.catalogue import Catalogue
+from serving.products.exploration import shelf_event
+from serving.products.ranking import rank_products
 from serving.profile import build_profile
-from serving.ranking import rank_products
-from serving.rules import DAY_S, Rules, not_personal
 from serving.schemas import (
     BestChannelAnswer,
     BestChannelRequest,
@@ -39,8 +47,7 @@ from serving.schemas import (
     NextProductsRequest,
     ProfileAnswer,
 )
-from serving.shelf import shelf_event
-from serving.timing import customer_hours, uniform_hours
+from serving.scorers.bundle import Bundle
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,11 @@ from features.events.values import printable
 from features.log.group_commit import GroupCommitter
 from features.log.sqlite import AppendResult
 from serving import schemas
+from serving.admission import Turns, overloaded
 from serving.erasure import Eraser
 from serving.openapi import openapi_document
 from serving.problems import ApiError, customer_unknown, to_api_error
 from serving.runtime import Runtime
-from serving.turns import Turns, overloaded
 
 logger = logging.getLogger(__name__)
 

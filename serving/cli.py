@@ -58,7 +58,7 @@ def decide(
     """One decision per customer, in bulk: product, channel, hour and reasons, as a table."""
     if not everybody:
         raise InputError("Nobody was named.", repair="Pass --all; for one customer ask POST /v1/decide.")
-    from serving.bulk import decide_all
+    from serving.campaigns.bulk import decide_all
 
     with step("Deciding for every customer") as progress:
         report = decide_all(_settings(replay), out, keep=keep, progress=progress)
@@ -75,7 +75,7 @@ def audience(
     as_json: JsonOption = False,
 ) -> None:
     """Choose customers by segment, value, churn and consent, and write them as a table for campaign tools."""
-    from serving.audience import export_audience
+    from serving.campaigns.audience import export_audience
 
     with step("Choosing the audience") as progress:
         report = export_audience(_settings(replay), where, out, progress=progress)

@@ -19,15 +19,22 @@ from features.online.live import LiveState
 from features.signals import compute_signals
 from features.state.batch import StateBatch
 from features.vocabulary import NOTHING, Channel, EventKind, Task
-from serving.catalogue import Catalogue
-from serving.contacts import NOTHING_ARM, allowed_values, check_arms, contact_facts, known_gains, score_arms
-from serving.holdout import hold_back, holdout_flag, holdout_reason, is_held_out
-from serving.models import Bundle
-from serving.policy import Choice, choose
-from serving.ranking import product_to_offer
-from serving.rules import Arm, Eligibility, Rules, not_personal
+from serving.decision.contacts import (
+    NOTHING_ARM,
+    allowed_values,
+    check_arms,
+    contact_facts,
+    known_gains,
+    score_arms,
+)
+from serving.decision.holdout import hold_back, holdout_flag, holdout_reason, is_held_out
+from serving.decision.policy import Choice, choose
+from serving.decision.rules import Arm, Eligibility, Rules, not_personal
+from serving.decision.send_time import customer_hours
+from serving.products.catalogue import Catalogue
+from serving.products.ranking import product_to_offer
 from serving.schemas import CustomerInfo, CustomerRef, DecideRequest, DecisionAnswer, Product, ProductFilter
-from serving.timing import customer_hours
+from serving.scorers.bundle import Bundle
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from features.errors import InputError
 from features.log.receipt import LearntModel, Receipt
 from features.log.sqlite import EventLog, open_log
 from features.settings import Settings
-from serving.registry import registered_models
+from serving.scorers.registry import registered_models
 
 logger = logging.getLogger(__name__)
 

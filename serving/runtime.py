@@ -17,14 +17,14 @@ from features.online.reader import OnlineReader
 from features.settings import Settings
 from features.vocabulary import Task
 from serving.answers import Answers, Knowledge
-from serving.catalogue import load_catalogue
+from serving.decision.rules import Rules, house_rules
+from serving.decision.send_time import population_hours
 from serving.erasure import Eraser
 from serving.metrics import Metrics
-from serving.models import Bundle
-from serving.registry import mlflow_fetch, next_bundle
-from serving.rehearsal import rehearse
-from serving.rules import Rules, house_rules
-from serving.timing import population_hours
+from serving.products.catalogue import load_catalogue
+from serving.scorers.bundle import Bundle
+from serving.scorers.registry import mlflow_fetch, next_bundle
+from serving.warm_up import rehearse
 
 logger = logging.getLogger(__name__)
 

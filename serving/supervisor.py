@@ -20,8 +20,8 @@ from typing import Final
 from features.errors import InputError, OmniError
 from features.log.sqlite import open_log
 from features.settings import PARENT, Settings
+from serving.decision.rules import house_rules
 from serving.processes import is_alive
-from serving.rules import house_rules
 
 logger = logging.getLogger(__name__)
 

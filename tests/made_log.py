@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.offline.timeline import ORDER, TIMELINE_SCHEMA
-from serving.holdout import holdout_flag, is_held_out
-from serving.rules import Rules
+from serving.decision.holdout import holdout_flag, is_held_out
+from serving.decision.rules import Rules
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 ORDER_VALUE, CONTACT_COST, SENDS, DAYS = 20.0, 0.5, 4, 28

@@ -14,10 +14,10 @@ from rich.table import Table
 
 from features.settings import Settings
 from features.vocabulary import Columns, Task
-from serving.catalogue import load_catalogue
-from serving.models import Bundle
-from serving.registry import mlflow_fetch, next_bundle
-from serving.variety import DEPTH, diversify
+from serving.products.catalogue import load_catalogue
+from serving.products.diversity import DEPTH, diversify
+from serving.scorers.bundle import Bundle
+from serving.scorers.registry import mlflow_fetch, next_bundle
 from training.data.baskets import load_purchases
 from training.data.labels import data_span
 from training.evaluation.ranking import paired_gain, ranking_values

@@ -23,12 +23,12 @@ from features.state.batch import StateBatch
 from features.state.event_arrays import product_code
 from features.state.fold import fold_customer
 from features.vocabulary import Task
-from serving.catalogue import Catalogue, ProductInfo
-from serving.model_card import ModelCard
-from serving.product_scorer import ProductScorer
-from serving.ranking import rank_products
-from serving.rules import Rules
+from serving.decision.rules import Rules
+from serving.products.catalogue import Catalogue, ProductInfo
+from serving.products.ranking import rank_products
 from serving.schemas import NextProductsRequest
+from serving.scorers.model_card import ModelCard
+from serving.scorers.next_product import ProductScorer
 from training.models.next_product.config import NextProductConfig, new_network
 from training.models.next_product.data import ProductVocabulary, as_tensors
 from training.models.next_product.onnx_export import export_onnx

@@ -29,11 +29,11 @@ from features.settings import Settings
 from features.signals import compute_signals
 from features.vocabulary import Columns
 from serving.answers import Answers, Knowledge
-from serving.catalogue import load_catalogue
-from serving.models import Bundle
-from serving.registry import mlflow_fetch, next_bundle
+from serving.products.catalogue import load_catalogue
 from serving.runtime import house_rules
 from serving.schemas import BestChannelRequest, ChurnRequest
+from serving.scorers.bundle import Bundle
+from serving.scorers.registry import mlflow_fetch, next_bundle
 from serving.supervisor import start_service
 
 CALLS = 500

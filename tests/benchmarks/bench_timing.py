@@ -20,7 +20,7 @@ from features.simulator.world import simulate, world_config
 from features.sources import starbucks_offers
 from features.sql import connect
 from features.vocabulary import CUSTOMER_KINDS
-from serving.timing import PRIOR_WEIGHT, hour_of_week
+from serving.decision.send_time import PRIOR_WEIGHT, hour_of_week
 from training.evaluation.metrics import bootstrap_mean
 
 N_HOURS = 168

@@ -17,12 +17,12 @@ from features.online.live import LiveStates
 from features.signals import SIGNAL_NAMES
 from features.vocabulary import Channel, Task
 from serving.answers import Knowledge
-from serving.catalogue import Catalogue, ProductInfo
-from serving.model_card import ModelCard
-from serving.models import BoosterScorer, Bundle, ChannelScorer, ChurnScorer
-from serving.product_scorer import ProductScorer
-from serving.rules import Arm, Rules
+from serving.decision.rules import Arm, Rules
+from serving.products.catalogue import Catalogue, ProductInfo
 from serving.runtime import Runtime
+from serving.scorers.bundle import BoosterScorer, Bundle, ChannelScorer, ChurnScorer
+from serving.scorers.model_card import ModelCard
+from serving.scorers.next_product import ProductScorer
 
 NOW = datetime(2024, 3, 1, 12, 3, tzinfo=UTC)
 PRODUCTS = ("milk", "bread", "tea", "soap")

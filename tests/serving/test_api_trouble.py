@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 from features.vocabulary import Task
-from serving import api, turns
+from serving import admission, api
 from serving.answers import Answers, Knowledge
-from serving.models import Bundle
 from serving.runtime import Runtime
+from serving.scorers.bundle import Bundle
 
 NOW = datetime(2024, 3, 1, 12, 3, tzinfo=UTC)
 ADA = {"customer_id": "ada"}
@@ -171,7 +171,7 @@ def test_pages_of_other_sites_send_nothing(runtime: Runtime, headers: dict[str, 
 def test_a_burst_is_refused_in_time_and_the_service_stays_alive(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "MAX_WAIT_S", 0.1)
+    monkeypatch.setattr(admission, "MAX_WAIT_S", 0.1)
     churn = Answers.churn
     monkeypatch.setattr(Answers, "churn", lambda *args: time.sleep(0.02) or churn(*args))
 

@@ -17,11 +17,11 @@ from features.signals import SIGNAL_NAMES, compute_signals
 from features.state.batch import StateBatch
 from features.vocabulary import NOTHING, Channel
 from serving.decider import Decision
-from serving.policy import choose
-from serving.rules import Cap, Rules
+from serving.decision.policy import choose
+from serving.decision.rules import Cap, Rules
+from serving.decision.send_time import best_moment, coming_hours, customer_hours, hour_of_week, uniform_hours
 from serving.runtime import Runtime
 from serving.schemas import DecideRequest
-from serving.timing import best_moment, coming_hours, customer_hours, hour_of_week, uniform_hours
 
 NOW = datetime(2024, 3, 1, 12, 3, tzinfo=UTC)
 Decide = Callable[..., Decision]

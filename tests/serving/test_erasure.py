@@ -14,8 +14,8 @@ from features.errors import OmniError
 from features.settings import Settings
 from features.vocabulary import Task
 from serving.erasure import Eraser
-from serving.registry import registered_models
 from serving.runtime import Runtime
+from serving.scorers.registry import registered_models
 
 NOW = datetime(2024, 3, 1, 12, 3, tzinfo=UTC)
 ADA = "/v1/customers/ada"

@@ -12,7 +12,7 @@ from features.errors import StoreError
 from features.online.checkpoint import Checkpoint
 from features.settings import Settings
 from serving.answers import Knowledge
-from serving.catalogue import load_stock
+from serving.products.catalogue import load_stock
 from serving.runtime import Runtime, Watcher
 
 NOW = datetime(2024, 3, 1, tzinfo=UTC)

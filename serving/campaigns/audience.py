@@ -1,0 +1,103 @@
+"""A condition in, the customers who fulfil it out, as a Parquet or CSV file for campaign tools."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from features.clock import Clock
+from features.errors import InputError, MissingError
+from features.log.sqlite import open_log
+from features.settings import Settings
+from features.signals import compute_signals
+from features.state.batch import StateBatch
+from features.vocabulary import Columns
+from serving.campaigns.bulk import customer_ids, parts
+from serving.campaigns.expression import select
+from serving.campaigns.segments import CHURN_COLUMNS, add_deciles, segment_table
+from serving.decision.holdout import is_held_out
+from serving.decision.rules import house_rules
+from serving.runtime import Runtime, Watcher
+
+
+@dataclass(frozen=True)
+class AudienceReport:
+    """Who was chosen of how many; `held_out` fulfil the condition and were left out, because nobody may contact them."""
+
+    path: Path
+    where: str
+    customers: int
+    chosen: int
+    held_out: int
+    seconds: float
+    lifecycle: dict[str, int] = field(default_factory=dict)
+
+
+def export_audience(
+    settings: Settings, where: str, out: Path, *, progress: Callable[[str], None] = lambda _: None
+) -> AudienceReport:
+    """Write everybody of the timeline who fulfils `where` and is in no hold-out to `out`, Parquet or CSV by its ending.
+
+    Raises InputError for a condition or a path that cannot be used, MissingError where timeline or store is missing.
+    """
+    started = time.perf_counter()
+    if out.suffix.lower() not in (".parquet", ".csv"):
+        raise InputError(f"{out} ends neither in .parquet nor in .csv.", repair="Choose one of the two.")
+    if not out.parent.is_dir():
+        raise InputError(f"The folder {out.parent} does not exist.", repair="Make it, or choose another --out.")
+    ids = customer_ids(settings)
+    runtime = Runtime(log=open_log(settings), clock=Clock.from_settings(settings), rules=house_rules(settings))
+    try:
+        Watcher(settings, runtime).refresh()
+        table = audience_table(runtime, ids, progress)
+    finally:
+        runtime.log.close()
+    if runtime.knowledge.bundle.churn is None and any(name in where for name in CHURN_COLUMNS):
+        runtime.knowledge.bundle.need_churn()  # raises, with the reason
+    found = table[select(table, where)]
+    kept_back = np.array([is_held_out(one, runtime.rules) for one in found[Columns.CUSTOMER_ID]], dtype=np.bool_)
+    chosen = found[~kept_back]
+    write(chosen, out)
+    return AudienceReport(
+        path=out,
+        where=where,
+        customers=len(table),
+        chosen=len(chosen),
+        held_out=int(kept_back.sum()),
+        seconds=round(time.perf_counter() - started, 3),
+        lifecycle=dict(Counter(chosen["lifecycle"]).most_common()),
+    )
+
+
+def audience_table(runtime: Runtime, ids: list[str], progress: Callable[[str], None] = lambda _: None) -> pd.DataFrame:
+    """Everybody's columns now; see serving/campaigns/segments.py for what they mean."""
+    known, tables = runtime.knowledge, []
+    if known.states is None:
+        raise MissingError(known.store_problem or "The online store is missing.", repair="Run `omni features build`.")
+    now_s, done = runtime.clock.now().timestamp(), 0
+    for part in parts(ids):
+        lives = [live for one in part if (live := known.states.get(one))]
+        done += len(part)
+        progress(f"{done:,} of {len(ids):,} customers")
+        if not lives:
+            continue
+        as_of = np.array([max(now_s, live.last_event_s) for live in lives])
+        signals = compute_signals(StateBatch.concat([live.scored for live in lives]), as_of)
+        tables.append(segment_table(lives, signals, known.bundle.churn))
+    if not tables:
+        raise MissingError("No customer has any behaviour yet.", repair="Ingest events first: omni ingest SOURCE")
+    return add_deciles(pd.concat(tables, ignore_index=True))
+
+
+def write(table: pd.DataFrame, out: Path) -> None:
+    """Put a table where `out` says, whole or not at all."""
+    unfinished = out.with_name(out.name + ".part")
+    if out.suffix.lower() == ".csv":
+        table.to_csv(unfinished, index=False)
+    else:
+        table.to_parquet(unfinished, index=False)
+    unfinished.replace(out)

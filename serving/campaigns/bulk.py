@@ -1,0 +1,153 @@
+"""Every customer in, one decision each out, as a table for campaign tools; in one process, without HTTP."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from features.clock import Clock
+from features.errors import InputError, MissingError
+from features.log.sqlite import open_log
+from features.settings import Settings
+from features.vocabulary import Columns
+from serving.decider import Decider, Decision
+from serving.decision.rules import house_rules
+from serving.runtime import Runtime, Watcher
+from serving.schemas import DecideRequest
+
+BATCH: Final = 256
+"""Customers that are scored together."""
+REASONS_TOLD: Final = 5
+"""How many reasons against an arm the report names."""
+_MOMENT: Final = pa.timestamp("us", "UTC")
+DECISION_SCHEMA: Final = pa.schema(
+    [
+        (Columns.CUSTOMER_ID, pa.string()),
+        (Columns.DECISION_ID, pa.string()),
+        (Columns.AS_OF, _MOMENT),
+        ("action", pa.string()),
+        ("arm", pa.string()),
+        (Columns.CHANNEL, pa.string()),
+        (Columns.PRODUCT_ID, pa.string()),
+        ("product_name", pa.string()),
+        ("send_at", _MOMENT),
+        ("pscore", pa.float64()),
+        ("response_probability", pa.float64()),
+        ("churn_probability", pa.float64()),
+        ("reasons", pa.list_(pa.string())),
+        ("models", pa.string()),
+    ]
+)
+"""One row per customer; `models` is JSON, task to version."""
+
+
+@dataclass(frozen=True)
+class BulkReport:
+    """What was decided, and how long it took."""
+
+    path: Path
+    customers: int
+    logged: int
+    seconds: float
+    arms: dict[str, int] = field(default_factory=dict)
+    not_allowed: dict[str, int] = field(default_factory=dict)
+    """The most frequent first reasons why an arm was not allowed, as "arm: reason"."""
+
+
+def decide_all(
+    settings: Settings, out: Path, *, keep: bool = True, progress: Callable[[str], None] = lambda _: None
+) -> BulkReport:
+    """Decide for every customer of the timeline and write DECISION_SCHEMA to `out` (Parquet).
+
+    With `keep` the decisions go into the event log, so that outcomes can be traced back to them. Raises MissingError where
+    a model, the timeline or the online store is missing, InputError where `out` cannot be written.
+    """
+    started = time.perf_counter()
+    if not out.parent.is_dir():
+        raise InputError(f"The folder {out.parent} does not exist.", repair="Make it, or choose another --out.")
+    runtime = Runtime(log=open_log(settings), clock=Clock.from_settings(settings), rules=house_rules(settings))
+    try:
+        progress("loading the models")
+        Watcher(settings, runtime).refresh()
+        if runtime.not_ready():
+            raise MissingError(runtime.not_ready()[0])
+        return _decide(runtime, customer_ids(settings), out, keep, progress, started)
+    finally:
+        runtime.log.close()
+
+
+def customer_ids(settings: Settings) -> list[str]:
+    """Every customer of the timeline, in order. Raises MissingError where it is not built."""
+    if not settings.timeline_path.exists():
+        raise MissingError(f"There is no timeline at {settings.timeline_path}.", repair="Run `omni features build`.")
+    found: set[str] = set()
+    for batch in pq.ParquetFile(settings.timeline_path).iter_batches(columns=[Columns.CUSTOMER_ID]):
+        found.update(pc.unique(batch[0]).to_pylist())
+    return sorted(found)
+
+
+def _decide(
+    runtime: Runtime, ids: Sequence[str], out: Path, keep: bool, progress: Callable[[str], None], started: float
+) -> BulkReport:
+    request, now = DecideRequest(customer_id="*"), runtime.clock.now()
+    known = runtime.knowledge
+    decider = Decider(known.bundle, known.catalogue, runtime.rules, known.population_hours)
+    arms: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    unfinished = out.with_name(out.name + ".part")
+    with pq.ParquetWriter(unfinished, DECISION_SCHEMA, compression="zstd") as writer:
+        for part in parts(ids):
+            lives = [live for one in part if known.states is not None and (live := known.states.get(one))]
+            decisions = decider.decide(lives, request, now)
+            if keep and decisions:
+                runtime.answers.record([decision.event for decision in decisions])
+            writer.write_table(decisions_table(decisions))
+            arms.update(decision.answer.arm for decision in decisions)
+            for arm in (arm for decision in decisions for arm in decision.answer.arms if not arm.eligible):
+                refused.update(f"{arm.arm}: {reason}" for reason in arm.reasons[:1])
+            progress(f"{arms.total():,} of {len(ids):,} customers")
+    unfinished.replace(out)
+    return BulkReport(
+        path=out,
+        customers=arms.total(),
+        logged=arms.total() if keep else 0,
+        seconds=round(time.perf_counter() - started, 3),
+        arms=dict(arms.most_common()),
+        not_allowed=dict(refused.most_common(REASONS_TOLD)),
+    )
+
+
+def decisions_table(decisions: Sequence[Decision]) -> pa.Table:
+    """Decisions as a table of DECISION_SCHEMA."""
+    rows = []
+    for decision in decisions:
+        answer = decision.answer
+        product = answer.product
+        rows.append(
+            {
+                Columns.CUSTOMER_ID: answer.customer.customer_id,
+                Columns.PRODUCT_ID: product.product_id if product else None,
+                "product_name": product.name if product else None,
+                "models": json.dumps(answer.models),
+                **answer.model_dump(
+                    include={
+                        *(Columns.DECISION_ID, Columns.AS_OF, "action", "arm", Columns.CHANNEL, "send_at", "pscore"),
+                        *("response_probability", "churn_probability", "reasons"),
+                    }
+                ),
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=DECISION_SCHEMA)
+
+
+def parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Customers in groups that are scored together."""
+    for start in range(0, len(ids), BATCH):
+        yield ids[start : start + BATCH]

@@ -1,0 +1,96 @@
+"""States, signals and churn scores of customers in, the columns that audiences are chosen by out.
+
+lifecycle           prospect (never bought), new, active, due, at_risk, lapsed: by the time since the last purchase against
+                    the customer's own usual gap, or everybody's where they have none
+value_decile        1 to 10 by expected revenue within the model's horizon, or by money spent lately; 10 is the most
+purchase_path       channels of the purchases that are remembered, in the order of their first use: 'store>web'
+subscription_state  subscribed, unsubscribed or never_asked, over all channels
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from features.online.live import LiveState
+from features.signals import SIGNAL_NAMES
+from features.state import layout
+from features.state.batch import StateBatch
+from features.vocabulary import CHANNELS, KIND_CODES, Columns, EventKind
+from serving.scorers.bundle import ChurnScorer
+
+DUE, AT_RISK, LAPSED = 1.0, 2.0, 4.0
+"""Lifecycle borders, as multiples of the usual gap between purchases."""
+NEW_DAYS: Final = 30.0
+"""A first purchase this recent, and no second one yet, is a new customer."""
+_DEFAULT_GAP_DAYS: Final = 30.0
+CHURN_COLUMNS: Final = ("churn_probability", "expected_purchases", "expected_revenue")
+"""Columns that only the churn model knows."""
+_NUMBERS: Final = {
+    "days_since_purchase": "days_since_occasion",
+    "usual_gap_days": "gap_mean_days",
+    "n_purchases": "n_occasions",
+    "spend_365d": "spend_365d",
+    "basket_value": "basket_value",
+    "customer_for_days": "days_since_first_purchase",
+    "cart_products": "cart_products",
+    "contacts_30_days": "contacts_30_days",
+}
+"""Column to signal."""
+
+
+def segment_table(lives: Sequence[LiveState], signals: NDArray[np.float32], churn: ChurnScorer | None) -> pd.DataFrame:
+    """One row per customer (n) with signals (n, F) of what models may look at; see the module's words.
+
+    Deciles are not known before everybody is: see `add_deciles`.
+    """
+    column = {name: signals[:, i].astype(np.float64) for i, name in enumerate(SIGNAL_NAMES)}
+    table: dict[str, object] = {
+        Columns.CUSTOMER_ID: [live.customer_id for live in lives],
+        "may_profile": np.array([live.may_profile for live in lives], dtype=np.bool_),
+    }
+    if churn is not None:
+        table["churn_probability"] = churn.probability(signals)
+        purchases, revenue = churn.expectations(signals) or (None, None)
+        if purchases is not None:
+            table["expected_purchases"] = purchases
+        if revenue is not None:
+            table["expected_revenue"] = revenue
+    table |= {name: column[signal] for name, signal in _NUMBERS.items()}
+    table["purchase_path"] = [purchase_path(live.scored) for live in lives]
+    consents = np.concatenate([live.state.channels[:, :, layout.CONSENT] for live in lives])  # (n, channels)
+    table["subscription_state"] = np.select(
+        [(consents == 1).any(axis=1), (consents == 0).any(axis=1)], ["subscribed", "unsubscribed"], "never_asked"
+    )
+    table |= {f"consent_{channel.value}": consents[:, i] == 1 for i, channel in enumerate(CHANNELS)}
+    return pd.DataFrame(table)
+
+
+def add_deciles(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of everybody with `lifecycle` and `value_decile`, which compare a customer with the others."""
+    gap = table["usual_gap_days"]
+    usual = float(gap.median()) if gap.notna().any() else _DEFAULT_GAP_DAYS
+    by = "expected_revenue" if "expected_revenue" in table.columns else "spend_365d"
+    rank = table[by].fillna(0.0).rank(method="first", pct=True)
+    return table.assign(
+        lifecycle=lifecycle(table, usual),
+        value_decile=np.ceil(rank * 10).clip(1, 10).astype(np.int64),
+    )
+
+
+def lifecycle(table: pd.DataFrame, usual_gap_days: float) -> NDArray[np.object_]:
+    """The stage (n,) of each customer; `usual_gap_days` stands in for who has no gap of their own."""
+    since = table["days_since_purchase"].to_numpy(np.float64)
+    overdue = since / np.maximum(table["usual_gap_days"].fillna(usual_gap_days).to_numpy(np.float64), 1.0)
+    new = (table["n_purchases"].to_numpy() <= 1) & (since <= NEW_DAYS)
+    stages = ["prospect", "new", "lapsed", "at_risk", "due"]
+    return np.select([~np.isfinite(since), new, overdue > LAPSED, overdue > AT_RISK, overdue > DUE], stages, "active")
+
+
+def purchase_path(state: StateBatch) -> str:
+    """Channels of the remembered purchases of a customer (n = 1), in the order of their first use; '' without any."""
+    events = state.seq_event.values
+    bought = events[events // layout.EVENT_CODE_BASE == KIND_CODES[EventKind.PURCHASE]] % layout.EVENT_CODE_BASE
+    return ">".join(CHANNELS[code].value for code in dict.fromkeys(bought.tolist()))

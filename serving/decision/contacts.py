@@ -1,0 +1,143 @@
+"""A customer's state in, what the rules need to know about reaching them out; arms in, their values out."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.state import layout
+from features.state.batch import StateBatch
+from features.vocabulary import CHANNELS, NOTHING, Channel
+from serving.decision.rules import Arm, ContactFacts, Eligibility, Rules, check_arm
+from serving.decision.send_time import best_moment, coming_hours
+from serving.schemas import ArmScore
+
+NOTHING_ARM = Arm(NOTHING, None)
+
+
+def consents(state: StateBatch) -> dict[Channel, bool]:
+    """Channels on which the customer (n = 1) said yes or no."""
+    said = state.channels[0, :, layout.CONSENT]
+    return {channel: bool(said[i] > 0.5) for i, channel in enumerate(CHANNELS) if said[i] >= 0}
+
+
+def contact_facts(state: StateBatch) -> ContactFacts:
+    """What the rules look at, from a state (n = 1)."""
+    unanswered = state.channels[0, :, layout.UNANSWERED]
+    return ContactFacts(
+        consents=consents(state),
+        contacts=tuple((CHANNELS[int(channel)], float(at_s)) for channel, at_s in state.contacts.values),
+        unanswered={channel: int(unanswered[i]) for i, channel in enumerate(CHANNELS) if unanswered[i] > 0},
+    )
+
+
+def check_arms(
+    arms: Sequence[Arm],
+    facts: ContactFacts,
+    hours: NDArray[np.float64],
+    rules: Rules,
+    as_of_s: float,
+    *,
+    channels: Collection[Channel] | None = None,
+) -> tuple[list[Eligibility], list[float | None]]:
+    """Whether each arm is allowed at its best moment within a day, and that moment in seconds; see `check_arm`.
+
+    `hours` (168,) is how likely the customer is active. An arm that is silent in all of its own hours is refused.
+    """
+    coming = coming_hours(hours, rules, as_of_s)
+    moments = [None if arm.channel is None else best_moment(coming, arm.channel, rules, arm.hours) for arm in arms]
+    checked = []
+    for arm, at_s in zip(arms, moments, strict=True):
+        found = check_arm(arm, facts, rules, as_of_s, send_at_s=at_s, channels=channels)
+        if at_s is None and arm.hours is not None and found.eligible:
+            found = Eligibility(
+                arm, False, (f"{arm.channel} is silent in all hours from {arm.hours[0]} to {arm.hours[1]}",)
+            )
+        checked.append(found)
+    return checked, moments
+
+
+def known_gains(arms: Sequence[Arm], gains: NDArray[np.float64], facts: ContactFacts) -> NDArray[np.float64]:
+    """Gains (arms,) without those of channels that the customer refused: no log tells what sending there would do."""
+    refused = [arm.channel is not None and facts.consents.get(arm.channel) is False for arm in arms]
+    return np.where(refused, np.nan, gains)
+
+
+def arm_value(arm: Arm, response_probability: float, rules: Rules, gain: float = math.nan) -> float:
+    """Expected value of using an arm, in money; nothing is worth 0.
+
+    `gain` is what the arm is known to bring over nothing, costs included; where it is not known (NaN), the value is
+    what a response is worth, times its probability, less the cost.
+    """
+    if arm.channel is None:
+        return 0.0
+    return response_probability * rules.response_value - arm.cost if math.isnan(gain) else gain
+
+
+def score_arms(
+    checked: Sequence[Eligibility],
+    probabilities: NDArray[np.float64],
+    gains: NDArray[np.float64],
+    rules: Rules,
+    chances: Mapping[str, float] | None = None,
+) -> list[ArmScore]:
+    """Arms with `probabilities` and `gains` (arms,), and nothing, best first: allowed before refused, then by value.
+
+    With `chances` every arm also tells the policy's chance of it.
+    """
+    rows = [
+        _arm_score(item, float(probability), float(gain), rules)
+        for item, probability, gain in zip(checked, probabilities, gains, strict=True)
+    ]
+    rows.append(_arm_score(Eligibility(NOTHING_ARM, True), None, math.nan, rules))
+    if chances is not None:
+        rows = [row.model_copy(update={"chance": chances.get(row.arm, 0.0)}) for row in rows]
+    return sorted(rows, key=lambda row: (not row.eligible, -row.value, row.arm))
+
+
+def allowed_values(
+    checked: Sequence[Eligibility], probabilities: NDArray[np.float64], gains: NDArray[np.float64], rules: Rules
+) -> dict[str, float]:
+    """Expected value of every allowed arm, nothing among them."""
+    values = {
+        item.arm.name: arm_value(item.arm, float(probability), rules, float(gain))
+        for item, probability, gain in zip(checked, probabilities, gains, strict=True)
+        if item.eligible
+    }
+    return {**values, NOTHING: 0.0}
+
+
+def best_arm_reasons(best: ArmScore, n_allowed: int, *, personal: bool = True) -> list[str]:
+    """The best of `n_allowed` arms in sentences: why it is, and what its value rests on.
+
+    `personal`: whether effects differ between customers.
+    """
+    reasons = [
+        f"{best.arm} has the highest expected value ({best.value:.2f}) of {n_allowed} allowed ways, nothing among them"
+    ]
+    if best.effect is not None:
+        reasons.append(
+            "the value is its effect against sending nothing, its cost taken off, learned from decisions that were drawn "
+            "by chance"
+        )
+        if not personal:
+            reasons.append("the effect is everybody's: customers are not proven to differ in it")
+    elif best.channel is not None:
+        reasons.append(
+            "the value rests on how likely an answer is, not on an effect: no drawn decisions have been learned from yet"
+        )
+    return reasons
+
+
+def _arm_score(item: Eligibility, probability: float | None, gain: float, rules: Rules) -> ArmScore:
+    return ArmScore(
+        arm=item.arm.name,
+        channel=item.arm.channel,
+        response_probability=probability,
+        effect=None if math.isnan(gain) else gain,
+        cost=item.arm.cost,
+        value=arm_value(item.arm, probability or 0.0, rules, gain),
+        eligible=item.eligible,
+        reasons=list(item.reasons),
+    )

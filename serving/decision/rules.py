@@ -1,0 +1,243 @@
+"""Facts about a customer and the house rules in, which arms and products are allowed out; pure."""
+
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time
+from functools import cached_property
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from features.errors import InputError
+from features.online.live import LiveState
+from features.settings import Settings
+from features.vocabulary import Channel
+from serving.words import days
+
+REMEMBERED_CONTACTS = 16
+"""A state keeps the times of the last 16 contacts, so no cap can be higher."""
+DAY_S = 86_400.0
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cap(_Part):
+    """At most `max` contacts in any `days` days."""
+
+    max: int = Field(ge=0, le=REMEMBERED_CONTACTS)
+    days: float = Field(gt=0)
+
+
+class QuietHours(_Part):
+    """Local hours in which these channels stay silent; `start` may be later than `end` (over midnight)."""
+
+    start: time = time(21, 0)
+    end: time = time(8, 0)
+    channels: tuple[Channel, ...] = (Channel.SMS, Channel.PUSH, Channel.CALL_CENTER)
+
+
+class Rules(_Part):
+    """The retailer's own rules, as read from `rules.toml`."""
+
+    time_zone: str = "UTC"
+    """IANA name of the zone that quiet hours and sending hours are in."""
+    opt_in_channels: tuple[Channel, ...] = (Channel.EMAIL, Channel.SMS, Channel.PUSH)
+    """Channels that need a yes; on the others only a no counts."""
+    overall_cap: Cap = Cap(max=6, days=7)
+    """Over all channels together."""
+    channel_caps: dict[Channel, Cap] = Field(default_factory=dict)
+    """Per channel; a channel without one has only the overall cap."""
+    max_unanswered: int = Field(8, ge=1)
+    """After this many messages in a row without an answer a channel rests."""
+    rest_days: float = Field(30, ge=0)
+    """How long it rests, from its last message."""
+    quiet_hours: QuietHours = QuietHours()
+    bought_recently_days: float = Field(7, ge=0)
+    """A product bought within this many days is not offered, unless the customer rebuys it and it is due."""
+    due_after: float = Field(0.8, gt=0)
+    """A habitual product is due after this share of the customer's usual gap."""
+    response_value: float = Field(5.0, gt=0)
+    """What one response is worth, in money; weighed against the cost of an arm."""
+    exploration: float = Field(0.1, ge=0, le=1)
+    """Share of decisions spread evenly over all allowed arms, so that policies can be compared later."""
+    temperature: float = Field(0.1, gt=0)
+    """How sharply the rest follow the expected value, in money: smaller is sharper."""
+    bucket_minutes: int = Field(10, ge=1, le=1440)
+    """Within one such stretch of time every channel gets the same decision."""
+    holdout_share: float = Field(0.0, ge=0, lt=1)
+    """Share of the customers who are never contacted, drawn by chance, to measure against; see serving/decision/holdout.py."""
+    holdout_name: str = Field("holdout", pattern=r"^[ -~]{1,64}$")
+    """What they are drawn with: the same name always draws the same customers, a new one draws anew."""
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_a_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"{name!r} is no IANA time zone, such as Europe/Paris") from error
+        return name
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        """The time zone itself."""
+        return ZoneInfo(self.time_zone)
+
+    def local(self, at_s: float) -> datetime:
+        """A moment, in seconds since the epoch, by the clocks of that zone."""
+        return datetime.fromtimestamp(at_s, UTC).astimezone(self.zone)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of reaching a customer, as the best-channel model knows it."""
+
+    name: str
+    channel: Channel | None
+    cost: float = 0.0
+    hours: tuple[int, int] | None = None
+    """Local hours [from, to) in which it is sent; None: any."""
+
+
+@dataclass(frozen=True)
+class ContactFacts:
+    """What the rules look at. Times are seconds since the epoch, UTC."""
+
+    consents: Mapping[Channel, bool] = field(default_factory=dict)
+    contacts: Sequence[tuple[Channel, float]] = ()
+    unanswered: Mapping[Channel, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Eligibility:
+    """Whether an arm is allowed now, and if not, every reason why."""
+
+    arm: Arm
+    eligible: bool
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ProductHistory:
+    """A customer's purchases of one product: how often, how far apart, how long ago."""
+
+    count: int
+    gap_days: float | None
+    last_days: float
+
+
+def load_rules(path: Path) -> Rules:
+    """Read rules from TOML; an unknown key or a bad value is an InputError that names it."""
+    try:
+        return Rules.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not TOML: {error}.", repair="Mend that line.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise InputError(f"{path}: {where}: {first['msg']}.", repair="Mend or remove that key.") from error
+
+
+def house_rules(settings: Settings) -> Rules:
+    """The retailer's own rules under `settings.home`, or those that come with the package."""
+    own = settings.home / "rules.toml"
+    return load_rules(own if own.exists() else Path(__file__).with_name("rules.toml"))
+
+
+def not_personal(live: LiveState) -> list[str]:
+    """The words for a customer who refused profiling: rules still look at them, models do not."""
+    return [] if live.may_profile else ["the customer refused profiling: scored as somebody unknown"]
+
+
+def check_arm(
+    arm: Arm,
+    facts: ContactFacts,
+    rules: Rules,
+    as_of_s: float,
+    *,
+    send_at_s: float | None = None,
+    channels: Collection[Channel] | None = None,
+) -> Eligibility:
+    """Whether `arm` may be used at `send_at_s` (now where not given), judged from what is known at `as_of_s`.
+
+    `channels` narrows to those that the caller can use.
+    """
+    channel = arm.channel
+    if channel is None:
+        return Eligibility(arm, True)
+    reasons: list[str] = []
+    if channels is not None and channel not in channels:
+        reasons.append(f"{channel} was not among the channels asked for")
+    reasons += _consent_reasons(channel, facts, rules)
+    reasons += _cap_reasons(channel, facts, rules, as_of_s)
+    reasons += _fatigue_reasons(channel, facts, rules, as_of_s)
+    if is_quiet(channel, rules, rules.local(as_of_s if send_at_s is None else send_at_s)):
+        quiet = rules.quiet_hours
+        reasons.append(f"quiet hours on {channel} from {quiet.start:%H:%M} to {quiet.end:%H:%M} ({rules.time_zone})")
+    return Eligibility(arm, not reasons, tuple(reasons))
+
+
+def is_quiet(channel: Channel, rules: Rules, local: datetime) -> bool:
+    """Whether `channel` must be silent at that local time."""
+    quiet = rules.quiet_hours
+    if channel not in quiet.channels or quiet.start == quiet.end:
+        return False
+    clock = local.time()
+    if quiet.start < quiet.end:
+        return quiet.start <= clock < quiet.end
+    return clock >= quiet.start or clock < quiet.end
+
+
+def product_refusal(history: ProductHistory | None, rules: Rules, units_in_stock: float | None = None) -> str | None:
+    """Why a product must not be offered now, or None where it may be."""
+    if units_in_stock is not None and units_in_stock <= 0:
+        return "out of stock"
+    if history is None or history.last_days >= rules.bought_recently_days or is_due(history, rules):
+        return None
+    return f"bought {days(history.last_days)} ago"
+
+
+def is_due(history: ProductHistory, rules: Rules) -> bool:
+    """Whether a product that the customer rebuys is due again."""
+    return history.gap_days is not None and history.last_days >= rules.due_after * history.gap_days
+
+
+def _consent_reasons(channel: Channel, facts: ContactFacts, rules: Rules) -> list[str]:
+    consent = facts.consents.get(channel)
+    if consent is False:
+        return [f"the customer refused {channel}"]
+    if consent is None and channel in rules.opt_in_channels:
+        return [f"no consent for {channel} is on record"]
+    return []
+
+
+def _cap_reasons(channel: Channel, facts: ContactFacts, rules: Rules, as_of_s: float) -> list[str]:
+    reasons = []
+    on_channel = [at for other, at in facts.contacts if other == channel]
+    cap = rules.channel_caps.get(channel)
+    if cap is not None and _within(on_channel, cap, as_of_s) >= cap.max:
+        reasons.append(f"{cap.max} contacts on {channel} in {cap.days:g} days is the cap")
+    everywhere = [at for _, at in facts.contacts]
+    if _within(everywhere, rules.overall_cap, as_of_s) >= rules.overall_cap.max:
+        reasons.append(
+            f"{rules.overall_cap.max} contacts over all channels in {rules.overall_cap.days:g} days is the cap"
+        )
+    return reasons
+
+
+def _within(times: Sequence[float], cap: Cap, as_of_s: float) -> int:
+    return sum(1 for at in times if as_of_s - cap.days * DAY_S < at <= as_of_s)
+
+
+def _fatigue_reasons(channel: Channel, facts: ContactFacts, rules: Rules, as_of_s: float) -> list[str]:
+    ignored = facts.unanswered.get(channel, 0)
+    if ignored < rules.max_unanswered:
+        return []
+    last = max((at for other, at in facts.contacts if other == channel), default=None)
+    if last is None or as_of_s - last >= rules.rest_days * DAY_S:
+        return []
+    return [f"the last {ignored} messages on {channel} were not answered"]

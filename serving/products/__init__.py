@@ -1,0 +1,1 @@
+"""Which products a customer is shown and why: ranking, eligibility, diversity, exploration, evidence."""

@@ -1,0 +1,139 @@
+"""What a question allows and what is known of products in, which products may be answered out; pure.
+
+Every way to a product (ranking, decision, exploration) goes through the one mask that `allowed_products` makes.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.state.event_arrays import product_code
+from serving.decision.rules import ProductHistory, Rules, is_due
+from serving.products.catalogue import Catalogue, ProductInfo
+from serving.schemas import ProductFilter
+
+Mask = NDArray[np.bool_]
+WITHDRAWN: Final = "withdrawn"
+"""The attribute that takes a product out of every answer where it is true."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProductTable:
+    """What the catalogue knows of `product_ids`, one array entry each, so that a rule is one comparison."""
+
+    product_ids: tuple[str, ...]
+    catalogue: Catalogue
+
+    def __len__(self) -> int:
+        return len(self.product_ids)
+
+    @cached_property
+    def category(self) -> NDArray[np.object_]:
+        """Category in small letters, '' where unknown (V,)."""
+        return self._text([info.category for info in self._infos])
+
+    @cached_property
+    def brand(self) -> NDArray[np.object_]:
+        """Brand in small letters, '' where unknown (V,)."""
+        return self._text([info.brand for info in self._infos])
+
+    @cached_property
+    def price(self) -> NDArray[np.float64]:
+        """Price, NaN where unknown (V,)."""
+        return np.array([math.nan if info.price is None else info.price for info in self._infos])
+
+    @cached_property
+    def available_from_s(self) -> NDArray[np.float64]:
+        """Since when the product is sold, seconds since 1970; minus infinity where unknown (V,)."""
+        return np.array([info.available_from_s for info in self._infos])
+
+    @cached_property
+    def attributes(self) -> list[dict[str, str]]:
+        """Attribute values as small text (V,)."""
+        return [
+            {name: str(value).casefold() for name, value in json.loads(info.attributes or "{}").items()}
+            for info in self._infos
+        ]
+
+    @cached_property
+    def withdrawn(self) -> Mask:
+        """Taken off the range (V,)."""
+        return np.array([values.get(WITHDRAWN) == "true" for values in self.attributes], dtype=np.bool_)
+
+    @cached_property
+    def row_of_id(self) -> dict[str, int]:
+        """Product id to column."""
+        return {product_id: row for row, product_id in enumerate(self.product_ids)}
+
+    @cached_property
+    def row_of_code(self) -> dict[int, int]:
+        """The code that states hold of a product, to column."""
+        return {code: row for row, code in enumerate(product_code(self.product_ids).tolist())}
+
+    def in_stock(self, store_id: str | None) -> Mask:
+        """Where units are known, at least one (V,).
+
+        Online (None) and in a store without any stock record an unlisted product counts as there; in a store that has
+        records an unlisted product is not sold.
+        """
+        units = self.catalogue.stock.get(store_id)
+        if units is None:
+            return np.ones(len(self), dtype=np.bool_)
+        unlisted = 1.0 if store_id is None else 0.0
+        return np.array([units.get(product_id, unlisted) > 0 for product_id in self.product_ids], dtype=np.bool_)
+
+    @cached_property
+    def _infos(self) -> list[ProductInfo]:
+        return [self.catalogue.get(product_id) for product_id in self.product_ids]
+
+    def _text(self, values: Sequence[str | None]) -> NDArray[np.object_]:
+        return np.array([(value or "").casefold() for value in values], dtype=object)
+
+
+@lru_cache(maxsize=4)
+def product_table(product_ids: tuple[str, ...], catalogue: Catalogue) -> ProductTable:
+    """The table of a model's products, made once per model and catalogue."""
+    return ProductTable(product_ids, catalogue)
+
+
+@lru_cache(maxsize=64)
+def sellable(table: ProductTable, store_id: str | None) -> Mask:
+    """Neither withdrawn nor out of stock (V,); must not be written to."""
+    mask = table.in_stock(store_id) & ~table.withdrawn
+    mask.flags.writeable = False
+    return mask
+
+
+def allowed_products(
+    table: ProductTable,
+    wanted: ProductFilter,
+    histories: Mapping[int, ProductHistory],
+    exclude_recent_days: float,
+    rules: Rules,
+    as_of_s: float,
+) -> Mask:
+    """Which products may be answered (V,); `histories` are the customer's purchases by the product's code."""
+    allowed = sellable(table, wanted.store_id) & (table.available_from_s <= as_of_s)
+    if wanted.categories:
+        allowed &= np.isin(table.category, [name.casefold() for name in wanted.categories])
+    if wanted.brands:
+        allowed &= np.isin(table.brand, [name.casefold() for name in wanted.brands])
+    if wanted.min_price is not None:
+        allowed &= table.price >= wanted.min_price
+    if wanted.max_price is not None:
+        allowed &= table.price <= wanted.max_price
+    for name, value in wanted.attributes.items():
+        allowed &= np.array([own.get(name) == value.casefold() for own in table.attributes], dtype=np.bool_)
+    forbidden = [table.row_of_id[name] for name in wanted.exclude if name in table.row_of_id]
+    for code, history in histories.items():
+        too_soon = history.last_days < exclude_recent_days
+        if too_soon or wanted.rebuys == "never" or (wanted.rebuys == "due" and not is_due(history, rules)):
+            forbidden += [table.row_of_code[code]] if code in table.row_of_code else []
+    allowed[forbidden] = False
+    return allowed

@@ -1,0 +1,1 @@
+"""Registered models as scorers: champions are found, loaded and asked."""

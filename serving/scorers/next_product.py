@@ -1,0 +1,95 @@
+"""A next-product model's network and trees, customers' states in, an order of the products that are allowed out."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.scoring.item_tables import Companions
+from features.scoring.model_inputs import CodeRows, model_inputs
+from features.scoring.next_product import ProductTrees, Session, network_scores
+from features.scoring.rerank import Inputs, Pool, candidate_pool, rerank
+from features.state.batch import StateBatch
+from features.state.event_arrays import product_code
+from serving.scorers.model_card import ModelCard
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the network says of n customers (n, V + 1), column 0 for nothing, and what it was asked with."""
+
+    scores: NDArray[np.float32]
+    inputs: Inputs = field(default_factory=dict)
+
+    def one(self, row: int) -> "Scored":
+        """One of the customers."""
+        return Scored(self.scores[row : row + 1], {name: array[row : row + 1] for name, array in self.inputs.items()})
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Scores (V,) of one customer's products, minus infinity where not allowed, and what they came from."""
+
+    scores: NDArray[np.float32]
+    inputs: Inputs
+    companions: Companions | None = None
+    ordered: Pool | None = None
+    """The candidates that trees ordered; None for a model without trees."""
+
+    @cached_property
+    def pool(self) -> Pool | None:
+        """The candidates, made once and only when asked for where no trees needed them; None without companions."""
+        if self.ordered is not None or self.companions is None:
+            return self.ordered
+        scores = np.concatenate(([-np.inf], self.scores)).astype(np.float32)[None]
+        return candidate_pool(scores, self.inputs, self.companions)
+
+    def best(self, k: int) -> NDArray[np.int64]:
+        """Columns of the k best, best first; fewer where fewer are allowed."""
+        k = min(k, len(self.scores))
+        columns = np.argpartition(-self.scores, k - 1)[:k] if k < len(self.scores) else np.arange(len(self.scores))
+        columns = columns[np.argsort(-self.scores[columns], kind="stable")]
+        return columns[np.isfinite(self.scores[columns])].astype(np.int64)
+
+
+class ProductScorer:
+    """A score for every product of the vocabulary."""
+
+    def __init__(
+        self,
+        card: ModelCard,
+        session: Session,
+        product_ids: tuple[str, ...],
+        companions: Companions | None = None,
+        trees: ProductTrees | None = None,
+    ) -> None:
+        """`trees` need `companions`; without trees these only give reasons."""
+        self.card = card
+        self.companions = companions
+        self.trees = trees
+        self.product_ids = product_ids
+        self.codes = product_code(product_ids)
+        self.row_of = {product_id: row for row, product_id in enumerate(product_ids)}
+        self._session = session
+        self.rows = CodeRows(product_ids)
+
+    def __len__(self) -> int:
+        return len(self.product_ids)
+
+    def score(self, states: StateBatch, as_of_s: NDArray[np.float64]) -> Scored:
+        """The network's word on states (n,) at moments (n,), in seconds since the epoch."""
+        inputs = model_inputs(states, as_of_s, self.rows)
+        return Scored(network_scores(self._session, inputs), inputs)
+
+    def rank(self, scored: Scored, allowed: Mask | None = None) -> Ranked:
+        """One customer's order (n = 1) among the products that `allowed` (V,) leaves; what is not allowed is nowhere."""
+        scores = scored.scores
+        if allowed is not None:
+            scores = np.where(np.concatenate(([False], allowed)), scores, np.float32(-np.inf))
+        if self.trees is None or self.companions is None:
+            return Ranked(scores[0, 1:], scored.inputs, self.companions)
+        ranked, pool = rerank(scores, scored.inputs, self.companions, self.trees.score)
+        return Ranked(ranked[0, 1:], scored.inputs, self.companions, pool)

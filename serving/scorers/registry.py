@@ -1,0 +1,167 @@
+"""The MLflow registry in, the champions' scorers out; asked again and again, loaded only when a version is new."""
+
+import logging
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from features.errors import OmniError, StoreError
+from features.log.receipt import LearntModel
+from features.scoring.mlflow_home import follow_home, mlflow_at
+from features.scoring.model_files import read_metadata
+from features.settings import Settings
+from features.views import feature_service_name
+from features.vocabulary import Task
+from serving.scorers.bundle import Bundle, ChannelScorer, ChurnScorer, load_scorer
+from serving.scorers.model_card import ModelCard
+from serving.scorers.next_product import ProductScorer
+
+logger = logging.getLogger(__name__)
+
+ALIAS: Final = "champion"
+Scorer = ChurnScorer | ChannelScorer | ProductScorer
+Fetch = Callable[[Task], tuple[ModelCard, Callable[[Path], Path]] | None]
+"""A task to its champion's card and a function that brings its files into a folder; None where there is no champion."""
+
+
+def next_bundle(current: Bundle, fetch: Fetch) -> Bundle:
+    """The champions of this moment: what is loaded already is kept, what is new is loaded.
+
+    A champion that cannot be loaded leaves the one before it in place, and its problem is told.
+    """
+    scorers: dict[Task, Scorer | None] = {
+        Task.CHURN: current.churn,
+        Task.BEST_CHANNEL: current.channel,
+        Task.NEXT_PRODUCT: current.product,
+    }
+    problems: dict[Task, str] = {}
+    changed = False
+    for task in Task:
+        try:
+            found = fetch(task)
+            if found is None:
+                changed |= scorers[task] is not None
+                scorers[task] = None
+                continue
+            card, download = found
+            if card == current.card(task):
+                continue
+            scorers[task] = _load(card, download)
+            changed = True
+            logger.info("%s version %s answers now", task.value, card.version)
+        except OmniError as error:
+            problems[task] = str(error)
+        except Exception as error:  # one model must not take the others with it; it is logged and told
+            logger.debug("Looking up the champion failed", exc_info=error)
+            problems[task] = f"The champion of {task.value} cannot be looked up ({type(error).__name__}: {error})."
+    if not changed and problems == dict(current.problems):
+        return current
+    for task, problem in problems.items():
+        if problem != current.problems.get(task):  # it is tried again every few seconds, and told once
+            logger.error("%s", problem)
+    churn, channel, product = (scorers[task] for task in (Task.CHURN, Task.BEST_CHANNEL, Task.NEXT_PRODUCT))
+    assert churn is None or isinstance(churn, ChurnScorer)
+    assert channel is None or isinstance(channel, ChannelScorer)
+    assert product is None or isinstance(product, ProductScorer)
+    return Bundle(churn, channel, product, problems)
+
+
+def mlflow_fetch(settings: Settings) -> Fetch:
+    """Look champions up in the registry at `settings.mlflow_tracking_uri`; imports MLflow (seconds) at the first look.
+
+    A registry that training has not made yet is not made here: it has no champions.
+    """
+    uri = settings.mlflow_tracking_uri
+    database = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+    @cache
+    def follow() -> None:
+        follow_home(settings)
+
+    def fetch(task: Task) -> tuple[ModelCard, Callable[[Path], Path]] | None:
+        if database is not None and not database.exists():
+            return None
+        follow()
+        return _champion(task, uri)
+
+    return fetch
+
+
+def registered_models(settings: Settings) -> list[LearntModel]:
+    """Every version of every task in the registry, with what it was trained on; none where there is no registry yet."""
+    uri = settings.mlflow_tracking_uri
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return []
+    mlflow = mlflow_at(uri)
+    from mlflow.exceptions import MlflowException
+
+    client = mlflow.MlflowClient(uri, uri)
+    try:
+        entries = [
+            (task, entry, client.get_registered_model(task.value).aliases)
+            for task in Task
+            for entry in client.search_model_versions(f"name = '{task.value}'")
+        ]
+    except MlflowException as error:
+        raise StoreError(f"The model registry cannot be read: {error.message}") from error
+    return [
+        LearntModel(
+            task=task.value,
+            version=int(entry.version),
+            aliases=tuple(sorted(alias for alias, held in aliases.items() if int(held) == int(entry.version))),
+            run_id=entry.run_id or "",
+            trained_at=entry.tags.get("trained_at", ""),
+            as_of_end=entry.tags.get("as_of_end", ""),
+            data_fingerprint=entry.tags.get("data_fingerprint", ""),
+        )
+        for task, entry, aliases in sorted(entries, key=lambda found: (found[0].value, int(found[1].version)))
+    ]
+
+
+def _champion(task: Task, uri: str) -> tuple[ModelCard, Callable[[Path], Path]] | None:
+    mlflow = mlflow_at(uri)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        version = mlflow.MlflowClient(uri).get_model_version_by_alias(task.value, ALIAS)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise StoreError(f"The model registry cannot be read: {error.message}") from error
+    card = ModelCard(
+        task=task,
+        version=str(version.version),
+        feature_service=version.tags.get("feature_service", ""),
+        run_id=version.run_id or "",
+        trained_at=version.tags.get("trained_at", ""),
+    )
+
+    def download(folder: Path) -> Path:
+        source = f"models:/{task.value}/{version.version}"
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(folder)))
+
+    return card, download
+
+
+def _load(card: ModelCard, download: Callable[[Path], Path]) -> Scorer:
+    known = feature_service_name(card.task)
+    if card.feature_service != known:
+        raise StoreError(
+            f"Model {card.task.value} version {card.version} wants the feature service {card.feature_service!r}; "
+            f"this version computes {known!r}.",
+            repair=f"Train it again: `omni train {card.task.value}`.",
+        )
+    with tempfile.TemporaryDirectory(prefix="omni-model-") as folder:
+        try:
+            files = download(Path(folder))
+            return load_scorer(card, read_metadata(files), files)
+        except OmniError:
+            raise
+        except Exception as error:  # each library has its own word for a damaged file, and for one that is not there
+            said = str(error).replace(folder, "")
+            raise StoreError(
+                f"Model {card.task.value} version {card.version} cannot be loaded ({type(error).__name__}: {said}).",
+                repair=f"Train it again, or go back to the one before: `omni rollback {card.task.value}`.",
+            ) from error

@@ -1,0 +1,75 @@
+"""Decisions for everybody: one row each, in batches the same as one by one, and logged once."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from features.errors import InputError, MissingError
+from features.events.schema import events_to_table, parse_events
+from features.log.sqlite import SqliteEventLog
+from features.settings import Settings
+from serving.campaigns import bulk
+from serving.runtime import Runtime
+from serving.schemas import ChurnRequest, DecideRequest
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    found = Settings(tmp_path, f"sqlite:///{tmp_path / 'events.db'}", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    found.timeline_path.parent.mkdir(parents=True)
+    at = pa.array([1_700_000_000_000_000] * 4).cast(pa.timestamp("us", "UTC"))
+    timeline = {"customer_id": ["zoe", "ada", "ada", "never-seen"], "occurred_at": at, "kind": ["view"] * 4}
+    pq.write_table(pa.table(timeline), found.timeline_path)
+    return found
+
+
+@pytest.fixture
+def ready(runtime: Runtime, log: SqliteEventLog) -> Runtime:
+    item = {"event_id": "z1", "occurred_at": "2024-02-01T00:00:00Z", "kind": "view", "channel": "web"}
+    events, _ = parse_events([{**item, "customer_id": "zoe", "product_id": "soap"}], runtime.clock.now())
+    log.append(events_to_table(events))
+    return runtime
+
+
+def run(runtime: Runtime, settings: Settings, out: Path, keep: bool = True) -> Any:
+    return bulk._decide(runtime, bulk.customer_ids(settings), out, keep, lambda _: None, 0.0)
+
+
+def test_everybody_gets_the_row_that_one_by_one_gives(ready: Runtime, settings: Settings, tmp_path: Path) -> None:
+    out = tmp_path / "decisions.parquet"
+    report = run(ready, settings, out)
+    rows = pq.read_table(out).to_pylist()
+    assert [row["customer_id"] for row in rows] == ["ada", "zoe"]
+    assert (report.customers, report.logged, sum(report.arms.values())) == (2, 2, 2)
+    for row in rows:
+        one = ready.answers.decide(DecideRequest(customer_id=row["customer_id"])).answer
+        assert (row["decision_id"], row["arm"], row["pscore"]) == (one.decision_id, one.arm, one.pscore)
+        assert row["reasons"] == one.reasons
+        churn = ready.answers.churn(ChurnRequest(customer_id=row["customer_id"]))
+        assert row["churn_probability"] == pytest.approx(churn.churn_probability, abs=1e-6)
+    refused = [
+        arm for row in rows for arm in ready.answers.decide(DecideRequest(customer_id=row["customer_id"])).answer.arms
+    ]
+    assert sum(report.not_allowed.values()) == sum(not arm.eligible for arm in refused) > 0
+    assert not out.with_name("decisions.parquet.part").exists()
+
+
+def test_decisions_are_logged_once_or_not_at_all(
+    ready: Runtime, settings: Settings, tmp_path: Path, log: SqliteEventLog
+) -> None:
+    before = log.count()
+    run(ready, settings, tmp_path / "a.parquet", keep=False)
+    assert log.count() == before
+    run(ready, settings, tmp_path / "a.parquet")
+    run(ready, settings, tmp_path / "a.parquet")
+    assert log.count() == before + 2
+
+
+def test_what_is_missing_is_said(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        bulk.decide_all(settings, tmp_path / "nowhere" / "a.parquet")
+    with pytest.raises(MissingError, match="omni features build"):
+        bulk.decide_all(settings, tmp_path / "a.parquet")

@@ -1,0 +1,67 @@
+"""Segments and audiences: stages by the customer's own rhythm, deciles over everybody, a file for campaign tools."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from features.errors import InputError, MissingError
+from features.settings import Settings
+from serving.campaigns.audience import audience_table, export_audience, write
+from serving.campaigns.expression import select
+from serving.campaigns.segments import add_deciles, lifecycle
+from serving.runtime import Runtime
+
+
+def test_stages_follow_the_own_rhythm() -> None:
+    table = pd.DataFrame(
+        {
+            "days_since_purchase": [None, 5.0, 5.0, 12.0, 25.0, 60.0, 50.0],
+            "usual_gap_days": [None, None, 10.0, 10.0, 10.0, 10.0, None],
+            "n_purchases": [0.0, 1.0, 5.0, 5.0, 5.0, 5.0, 1.0],
+        }
+    )
+    expected = ["prospect", "new", "active", "due", "at_risk", "lapsed", "at_risk"]
+    assert lifecycle(table, usual_gap_days=20.0).tolist() == expected
+
+
+def test_the_best_tenth_is_decile_ten() -> None:
+    table = pd.DataFrame(
+        {
+            "spend_365d": [float(i) for i in range(20)],
+            "usual_gap_days": [10.0] * 20,
+            "days_since_purchase": [1.0] * 20,
+            "n_purchases": [2.0] * 20,
+        }
+    )
+    assert add_deciles(table)["value_decile"].tolist() == [i // 2 + 1 for i in range(20)]
+
+
+def test_everybody_has_a_row_with_consents_path_and_stage(runtime: Runtime) -> None:
+    table = audience_table(runtime, ["ada", "never-seen"])
+    assert table["customer_id"].tolist() == ["ada"]
+    ada = table.iloc[0]
+    assert (ada["purchase_path"], ada["subscription_state"]) == ("store>web", "subscribed")
+    assert ada["consent_email"] and not ada["consent_sms"]
+    assert ada["n_purchases"] == 4
+    assert ada["lifecycle"] == "active"
+    assert 0 < ada["churn_probability"] < 1
+    assert select(table, "consent_email and lifecycle == 'active' and cart_products > 0").tolist() == [True]
+
+
+def test_the_ending_decides_the_format(tmp_path: Path) -> None:
+    table = pd.DataFrame({"customer_id": ["ada"], "value_decile": [9]})
+    write(table, tmp_path / "a.csv")
+    write(table, tmp_path / "a.parquet")
+    assert (tmp_path / "a.csv").read_text() == "customer_id,value_decile\nada,9\n"
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a.parquet"), table)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.parquet"]
+
+
+def test_what_cannot_be_written_is_refused_first(tmp_path: Path, settings: Settings) -> None:
+    with pytest.raises(InputError, match="neither in"):
+        export_audience(settings, "True", tmp_path / "a.xlsx")
+    with pytest.raises(InputError, match="does not exist"):
+        export_audience(settings, "True", tmp_path / "none" / "a.csv")
+    with pytest.raises(MissingError, match="no timeline"):
+        export_audience(settings, "True", tmp_path / "a.csv")
