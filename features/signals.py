@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from features.arrays import Float32Array, FloatArray, IntArray
 from features.errors import SettingsError
 from features.state import layout
 from features.state.batch import Ragged, StateBatch
-from features.state.layout import DAY_S, Floats
+from features.state.layout import DAY_S
 from features.vocabulary import CHANNELS, CUSTOMER_KINDS, HALF_LIVES_DAYS, KIND_CODES, Channel, EventKind
 
 CHUNK_ROWS: Final = 4_096
@@ -70,46 +71,46 @@ class Moment:
     """States of n customers opened at one moment each; what the groups compute from."""
 
     states: StateBatch
-    as_of: Floats  # (n,) seconds since the epoch
+    as_of: FloatArray  # (n,) seconds since the epoch
 
-    def days_since(self, times: Floats) -> Floats:
+    def days_since(self, times: FloatArray) -> FloatArray:
         """Days from `times` to the moment, NaN for never; `times` is (n, ...)."""
         as_of = self.as_of.reshape(-1, *([1] * (times.ndim - 1)))
         return np.asarray((as_of - times) / DAY_S)
 
-    def scalar(self, name: str) -> Floats:
+    def scalar(self, name: str) -> FloatArray:
         """A scalar of the state, (n,)."""
         return self.states.scalar(name)
 
     @cached_property
-    def last(self) -> Floats:
+    def last(self) -> FloatArray:
         """Last time of every (channel, kind), NaN for never: (n, C, K)."""
         return self._open(self.states.pair_stats.values[:, layout.PAIR_LAST], np.nan)
 
     @cached_property
-    def totals(self) -> Floats:
+    def totals(self) -> FloatArray:
         """How often every (channel, kind) ever happened: (n, C, K)."""
         return self._open(self.states.pair_stats.values[:, layout.PAIR_TOTAL], 0.0)
 
     @cached_property
-    def counts(self) -> Floats:
+    def counts(self) -> FloatArray:
         """Decayed counts at the moment: (n, C, K, H)."""
         return self._decayed(layout.PAIR_COUNTS)
 
     @cached_property
-    def values(self) -> Floats:
+    def values(self) -> FloatArray:
         """Decayed money at the moment: (n, C, K, H)."""
         return self._decayed(layout.PAIR_VALUES)
 
     @cached_property
-    def occasions(self) -> Floats:
+    def occasions(self) -> FloatArray:
         """Decayed count of purchase occasions: (n, H)."""
         sums = self.states.scalars[:, layout.OCCASIONS : layout.OCCASIONS + len(HALF_LIVES_DAYS)]
         elapsed = np.nan_to_num(self.days_since(self.scalar("last_occasion")))
         return np.asarray(sums * np.exp2(-elapsed[:, None] / np.array(HALF_LIVES_DAYS)))
 
     @cached_property
-    def hours(self) -> Floats:
+    def hours(self) -> FloatArray:
         """Share of the customer's actions by hour of the week (Monday 00:00 UTC first), zeros without history: (n, 168)."""
         out = self.states.hours()
         return np.asarray(out / np.maximum(out.sum(axis=1, keepdims=True), 1e-12))
@@ -120,7 +121,7 @@ class Moment:
         out[self.states.pair_codes.rows(), self.states.pair_codes.values] = values
         return out.reshape(shape[0], layout.N_CHANNELS, layout.N_KINDS, *values.shape[1:])
 
-    def _decayed(self, first: int) -> Floats:
+    def _decayed(self, first: int) -> FloatArray:
         stats = self.states.pair_stats.values
         elapsed = (self.as_of[self.states.pair_codes.rows()] - stats[:, layout.PAIR_LAST]) / DAY_S
         left = np.exp2(-elapsed[:, None] / np.array(HALF_LIVES_DAYS))
@@ -132,19 +133,19 @@ class Group:
     """Signals that are computed together: their names with a marketer's words, and the columns in that order."""
 
     words: dict[str, str]
-    compute: Callable[[Moment], list[Floats]]  # arrays (n,) or (n, k), laid side by side
+    compute: Callable[[Moment], list[FloatArray]]  # arrays (n,) or (n, k), laid side by side
 
 
-def _nanmax(times: Floats, axis: int | tuple[int, ...]) -> Floats:
+def _nanmax(times: FloatArray, axis: int | tuple[int, ...]) -> FloatArray:
     latest = np.max(np.where(np.isnan(times), -np.inf, times), axis=axis)
     return np.where(np.isneginf(latest), np.nan, latest)
 
 
-def _ratio(above: Floats, below: Floats) -> Floats:
+def _ratio(above: FloatArray, below: FloatArray) -> FloatArray:
     return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
 
 
-def _kinds(m: Moment) -> list[Floats]:
+def _kinds(m: Moment) -> list[FloatArray]:
     by_kind = m.counts.sum(axis=1)[:, _KINDS]  # (n, kinds, H)
     return [
         by_kind[:, :, _COUNTED_AT].reshape(len(by_kind), -1),
@@ -153,7 +154,7 @@ def _kinds(m: Moment) -> list[Floats]:
     ]
 
 
-def _channels(m: Moment) -> list[Floats]:
+def _channels(m: Moment) -> list[FloatArray]:
     contacts = m.counts[:, :, KIND_CODES[EventKind.SEND], _DAY365]
     responses = m.counts[:, :, _RESPONSES, _DAY365].sum(axis=2)
     preferred = m.scalar("preferred_channel")[:, None]
@@ -172,7 +173,7 @@ def _channels(m: Moment) -> list[Floats]:
     ]
 
 
-def _rhythm(m: Moment) -> list[Floats]:
+def _rhythm(m: Moment) -> list[FloatArray]:
     since = m.days_since(m.scalar("last_occasion"))
     mean, n_gaps = m.scalar("gap_mean_days"), m.scalar("n_gaps")
     spread = np.sqrt(_ratio(m.scalar("gap_m2"), n_gaps))
@@ -193,7 +194,7 @@ def _rhythm(m: Moment) -> list[Floats]:
     ]
 
 
-def _money(m: Moment) -> list[Floats]:
+def _money(m: Moment) -> list[FloatArray]:
     spent = m.values[:, :, KIND_CODES[EventKind.PURCHASE]].sum(axis=1)  # (n, H)
     returned = m.values[:, :, KIND_CODES[EventKind.RETURN]].sum(axis=1)
     lines = m.counts[:, :, KIND_CODES[EventKind.PURCHASE]].sum(axis=1)
@@ -208,11 +209,11 @@ def _money(m: Moment) -> list[Floats]:
     ]
 
 
-def _feedback(m: Moment) -> list[Floats]:
+def _feedback(m: Moment) -> list[FloatArray]:
     return [m.scalar("n_ratings"), m.scalar("rating_mean"), m.scalar("last_rating")]
 
 
-def _pressure(m: Moment) -> list[Floats]:
+def _pressure(m: Moment) -> list[FloatArray]:
     contacts = m.states.contacts
     rows = contacts.rows()
     within = []
@@ -222,7 +223,7 @@ def _pressure(m: Moment) -> list[Floats]:
     return within
 
 
-def _cart(m: Moment) -> list[Floats]:
+def _cart(m: Moment) -> list[FloatArray]:
     cart: Ragged = m.states.cart_stats
     rows = cart.rows()
     n = len(m.as_of)
@@ -232,7 +233,7 @@ def _cart(m: Moment) -> list[Floats]:
     return [np.bincount(rows, minlength=n).astype(np.float64), units, m.days_since(newest)]
 
 
-def _hours(m: Moment) -> list[Floats]:
+def _hours(m: Moment) -> list[FloatArray]:
     hours = m.hours
     concentration = (hours**2).sum(axis=1)
     known = hours.sum(axis=1) > 0
@@ -359,7 +360,7 @@ def describe(name: str) -> str:
     return WORDS[name]
 
 
-def compute_signals(states: StateBatch, as_of: Floats) -> NDArray[np.float32]:
+def compute_signals(states: StateBatch, as_of: FloatArray) -> Float32Array:
     """All signals of n states at n moments (seconds since the epoch), shape (n, F); NaN means unknown or never."""
     as_of = np.broadcast_to(np.asarray(as_of, dtype=np.float64), (len(states),))
     out = np.empty((len(states), len(SIGNAL_NAMES)), dtype=np.float32)
@@ -372,12 +373,12 @@ def compute_signals(states: StateBatch, as_of: Floats) -> NDArray[np.float32]:
     return out
 
 
-def signals_frame(states: StateBatch, as_of: Floats) -> pd.DataFrame:
+def signals_frame(states: StateBatch, as_of: FloatArray) -> pd.DataFrame:
     """`compute_signals` as a DataFrame with one named column per signal, for notebooks."""
     return pd.DataFrame(compute_signals(states, as_of), columns=list(SIGNAL_NAMES))
 
 
-def signal_index(names: list[str] | tuple[str, ...]) -> NDArray[np.int64]:
+def signal_index(names: list[str] | tuple[str, ...]) -> IntArray:
     """Columns of `names` in the signal matrix; KeyError naming the first that is no signal."""
     position = {name: i for i, name in enumerate(SIGNAL_NAMES)}
     return np.array([position[name] for name in names], dtype=np.int64)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
-from numpy.typing import NDArray
 
+from features.arrays import FloatArray
 from features.clock import Clock
 from features.errors import MissingError
 from features.events.schema import Event, events_to_table
@@ -56,7 +56,7 @@ class Knowledge:
 
     bundle: Bundle = field(default_factory=Bundle)
     catalogue: Catalogue = field(default_factory=Catalogue)
-    population_hours: NDArray[np.float64] = field(default_factory=uniform_hours)
+    population_hours: FloatArray = field(default_factory=uniform_hours)
     states: LiveStates | None = None
     store_problem: str = ""
 

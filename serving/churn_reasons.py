@@ -11,8 +11,8 @@ from functools import cache
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from features.arrays import Float32Array, FloatArray, IntArray
 from features.signals import SIGNAL_NAMES, describe
 from features.vocabulary import CHANNELS, Channel
 from serving.schemas import Reason
@@ -47,7 +47,7 @@ class Topic:
     words: Callable[[Known, bool], str]
 
 
-def churn_reasons(shares: NDArray[np.float64], signals: NDArray[np.float32], log_odds: float) -> list[Reason]:
+def churn_reasons(shares: FloatArray, signals: Float32Array, log_odds: float) -> list[Reason]:
     """The topics that move one prediction most, strongest first; `shares` and `signals` are over all signals, (F,).
 
     The size is in points of probability: what the risk would lose or gain if the topic were as it is on average.
@@ -90,7 +90,7 @@ def _sigmoid(x: float) -> float:
 
 
 @cache
-def signal_topics() -> tuple[tuple[Topic, ...], NDArray[np.int64]]:
+def signal_topics() -> tuple[tuple[Topic, ...], IntArray]:
     """All topics, and the topic of every signal (F,)."""
     found: dict[str, Topic] = {}
     at = []

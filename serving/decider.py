@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from features.arrays import Float32Array, FloatArray
 from features.events.schema import Event
 from features.online.live import LiveState
 from features.signals import compute_signals
@@ -49,9 +49,9 @@ class Decision:
 class _Scores:
     """What the models say of one customer."""
 
-    signals: NDArray[np.float32]  # (F,)
-    arms: NDArray[np.float64]  # (arms,) chance of a response
-    gains: NDArray[np.float64]  # (arms,) over nothing; NaN where not known
+    signals: Float32Array  # (F,)
+    arms: FloatArray  # (arms,) chance of a response
+    gains: FloatArray  # (arms,) over nothing; NaN where not known
     churn: float | None
     product: Product | None
 
@@ -63,7 +63,7 @@ class Decider:
     bundle: Bundle
     catalogue: Catalogue
     rules: Rules
-    population_hours: NDArray[np.float64]  # (168,)
+    population_hours: FloatArray  # (168,)
 
     def decide(self, lives: Sequence[LiveState], request: DecideRequest, now: datetime) -> list[Decision]:
         """One decision per customer; all of them are scored together. Raises MissingError where a model is missing."""
@@ -82,7 +82,7 @@ class Decider:
         start = now.timestamp() // bucket_s * bucket_s
         return max(start, live.last_event_s)
 
-    def _score(self, lives: Sequence[LiveState], as_of: NDArray[np.float64], request: DecideRequest) -> list[_Scores]:
+    def _score(self, lives: Sequence[LiveState], as_of: FloatArray, request: DecideRequest) -> list[_Scores]:
         channel, product = self.bundle.need_channel(), self.bundle.need_product()
         states = StateBatch.concat([live.scored for live in lives]) if len(lives) > 1 else lives[0].scored
         signals = compute_signals(states, as_of)

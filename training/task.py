@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from features.arrays import FloatArray
 from features.settings import Settings
 from features.vocabulary import Task
 from training.evaluation.metrics import Metric
@@ -46,9 +47,9 @@ class PolicyEvidence:
     learned: bool
     refusal: str
     groups: NDArray[np.str_]
-    scores: NDArray[np.float64]
-    logged: NDArray[np.float64]
-    rival: Callable[[Path], NDArray[np.float64] | None]
+    scores: FloatArray
+    logged: FloatArray
+    rival: Callable[[Path], FloatArray | None]
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,6 @@ class TrainedModel:
     metadata: Mapping[str, Any]
     log_model: "Callable[[Run], str]"
     evaluation: pd.DataFrame | None = None
-    rescore: Callable[[Path], NDArray[np.float64]] | None = None
+    rescore: Callable[[Path], FloatArray] | None = None
     gains: Mapping[str, Metric] = field(default_factory=dict)
     policy: PolicyEvidence | None = None

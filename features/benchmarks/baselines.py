@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from features.arrays import FloatArray, IntArray
 from features.state import layout
-from features.state.layout import DAY_S, OCCASION_GAP_S, Floats, Ints, RowBuffers
+from features.state.layout import DAY_S, OCCASION_GAP_S, RowBuffers
 from features.vocabulary import HALF_LIVES_DAYS, KIND_CODES
 
 _PURCHASE: Final = KIND_CODES["purchase"]
@@ -23,10 +24,10 @@ _PURCHASE: Final = KIND_CODES["purchase"]
 class PairFeatures:
     """The features that all ways compute."""
 
-    pair_keys: Ints  # (m, 2) customer and channel * kinds + kind, ascending
-    pairs: Floats  # (m, PAIR_WIDTH) last time, total, decayed counts, decayed values
-    buyers: Ints  # (b,) customers who purchased, ascending
-    occasions: Floats  # (b, 2 + half-lives) last occasion, occasions ever, decayed occasions
+    pair_keys: IntArray  # (m, 2) customer and channel * kinds + kind, ascending
+    pairs: FloatArray  # (m, PAIR_WIDTH) last time, total, decayed counts, decayed values
+    buyers: IntArray  # (b,) customers who purchased, ascending
+    occasions: FloatArray  # (b, 2 + half-lives) last occasion, occasions ever, decayed occasions
 
     @classmethod
     def concat(cls, parts: "Sequence[PairFeatures]") -> "PairFeatures":
@@ -128,5 +129,5 @@ BASELINES: Final[dict[str, Callable[[pd.DataFrame], PairFeatures]]] = {
 }
 
 
-def _matrix(columns: dict[str, Any]) -> Floats:
+def _matrix(columns: dict[str, Any]) -> FloatArray:
     return np.column_stack([np.asarray(column, dtype=np.float64) for column in columns.values()])

@@ -11,8 +11,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from features.arrays import FloatArray, IntArray
 from features.events.payload import BITS_PER_ANSWER, NO, PROFILING_SHIFT, YES
-from features.state.layout import DAY_S, WRITTEN, EventArrays, Floats, Ints
+from features.state.layout import DAY_S, WRITTEN, EventArrays
 from features.vocabulary import CHANNEL_CODES, CHANNELS, KIND_CODES, PRODUCT_KINDS
 
 EVENTS_PER_CUSTOMER: Final = 200
@@ -67,7 +68,7 @@ _EVENTS_PER_MOMENT: Final = 1.0 + (LINES_PER_BASKET - 1.0) * float(
 class Piece:
     """The timelines of some customers, in the fold's order."""
 
-    customers: Ints  # (m,) number of each event's customer, never seen in another piece
+    customers: IntArray  # (m,) number of each event's customer, never seen in another piece
     events: EventArrays  # (m,)
 
     def __len__(self) -> int:
@@ -89,7 +90,7 @@ def make_events(n_events: int, seed: int) -> Iterator[Piece]:
         yield piece
 
 
-def _draw(rng: np.random.Generator, first_customer: int, first_seq: int, codes: Ints) -> Piece:
+def _draw(rng: np.random.Generator, first_customer: int, first_seq: int, codes: IntArray) -> Piece:
     activity = rng.gamma(2.0, EVENTS_PER_CUSTOMER / _EVENTS_PER_MOMENT / 2.0, PIECE_CUSTOMERS)
     moments = 1 + rng.poisson(activity)  # per customer
     owner = np.repeat(np.arange(PIECE_CUSTOMERS), moments)
@@ -115,7 +116,7 @@ def _draw(rng: np.random.Generator, first_customer: int, first_seq: int, codes: 
     )
 
 
-def _moments(rng: np.random.Generator, owner: Ints, moments: Ints) -> Floats:
+def _moments(rng: np.random.Generator, owner: IntArray, moments: IntArray) -> FloatArray:
     """Times of the moments in whole seconds, ascending within a customer, on average spread over the whole span."""
     gaps = rng.standard_exponential(len(owner), dtype=np.float32) * (SPAN_DAYS * DAY_S / moments)[owner]
     passed = np.cumsum(gaps, dtype=np.float64)
@@ -124,7 +125,7 @@ def _moments(rng: np.random.Generator, owner: Ints, moments: Ints) -> Floats:
     return np.asarray(np.round(START_S + since))
 
 
-def _products(rng: np.random.Generator, customer: Ints) -> Ints:
+def _products(rng: np.random.Generator, customer: IntArray) -> IntArray:
     """A row of the catalogue for every event."""
     m = len(customer)
     favourite = (N_FAVOURITES * rng.random(m, dtype=np.float32) ** 2).astype(np.int64)
@@ -133,7 +134,7 @@ def _products(rng: np.random.Generator, customer: Ints) -> Ints:
     return np.where(rng.random(m, dtype=np.float32) < _FAVOURITE_SHARE, own, any_product)
 
 
-def _details(rng: np.random.Generator, kind: NDArray[np.int8]) -> Floats:
+def _details(rng: np.random.Generator, kind: NDArray[np.int8]) -> FloatArray:
     """What a rating or a profile says; NaN for all other events."""
     details = np.full(len(kind), np.nan)
     rated = np.flatnonzero(kind == KIND_CODES["feedback"])

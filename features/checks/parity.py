@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from features.arrays import Float32Array, FloatArray
 from features.checks.replay import put_together, relive
 from features.console import Progress
 from features.errors import MissingError
@@ -79,7 +79,7 @@ def check_parity(settings: Settings, customers: int, seed: int, progress: Progre
     return ParityReport(len(ids), n_together, n_events, n_values, n_different, largest, worst, equal=n_different == 0)
 
 
-def relative_difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+def relative_difference(a: Float32Array, b: Float32Array) -> FloatArray:
     """|a - b| relative to the larger of the two and 1; two NaN are equal, NaN against a number is infinitely far."""
     one_missing = np.isnan(a) != np.isnan(b)
     x, y = np.nan_to_num(a.astype(np.float64)), np.nan_to_num(b.astype(np.float64))
@@ -107,7 +107,7 @@ def _read(settings: Settings, customer_id: str) -> tuple[pa.Table, pa.Table]:
     return timeline.sort_by(by_time), stored.sort_by(Columns.EVENT_TIMESTAMP)
 
 
-def _replay(timeline: pa.Table, stops: NDArray[np.float64]) -> StateBatch:
+def _replay(timeline: pa.Table, stops: FloatArray) -> StateBatch:
     """The live states (ascending `stops`, seconds) after the events up to and including each stop."""
     seconds = timeline[Columns.OCCURRED_AT].cast(pa.int64()).to_numpy() / 1e6
     state, at, reached = StateBatch.empty(1), 0, []

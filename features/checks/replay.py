@@ -4,12 +4,11 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from features.arrays import IntArray
 from features.events.schema import EVENT_SCHEMA
 from features.identity.history import connected
 from features.log.identity import identity_rules
@@ -27,7 +26,7 @@ def put_together(settings: Settings) -> set[str]:
     return set(pq.read_table(settings.epochs_path, columns=[Columns.CUSTOMER_ID])[Columns.CUSTOMER_ID].to_pylist())
 
 
-def relive(settings: Settings, customer_id: str, stops_us: NDArray[np.int64]) -> StateBatch:
+def relive(settings: Settings, customer_id: str, stops_us: IntArray) -> StateBatch:
     """The states at ascending `stops_us` (n,), microseconds since 1970, of whoever the customer was by then.
 
     Everything that everybody did who ever had an identifier in common with them is told to an empty log up to each stop.

@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from features.arrays import BoolArray
 from features.log.tombstones import Matcher
 from features.offline import parts
 from features.offline.build_note import fit_note_to_files
@@ -66,7 +66,7 @@ def _rewrite(path: Path, matcher: Matcher) -> int:
     return n_gone
 
 
-def _gone(rows: pa.Table | pa.RecordBatch, matcher: Matcher) -> NDArray[np.bool_]:
+def _gone(rows: pa.Table | pa.RecordBatch, matcher: Matcher) -> BoolArray:
     """Which rows (n,) are of erased customers."""
     gone = np.zeros(rows.num_rows, np.bool_)
     for name in (name for name in _NAMES if name in rows.schema.names):

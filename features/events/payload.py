@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from features.arrays import FloatArray
 from features.events.values import MAX_NUMBER
 from features.vocabulary import CHANNEL_CODES, CUSTOMER_KINDS, Columns, EventKind
 
@@ -56,7 +56,7 @@ def store_code(store_id: str) -> float:
     return float(pd.util.hash_array(np.array([store_id], dtype=object), categorize=False)[0] >> _HASH_BITS_DROPPED)
 
 
-def detail_column(events: pa.Table) -> NDArray[np.float64]:
+def detail_column(events: pa.Table) -> FloatArray:
     """The number of every row of a table with kind, properties (JSON text) and, where there are some, stores, shape (n,)."""
     details = _stores(events)
     if Columns.PROPERTIES not in events.column_names:
@@ -73,7 +73,7 @@ def detail_column(events: pa.Table) -> NDArray[np.float64]:
     return details
 
 
-def _stores(events: pa.Table) -> NDArray[np.float64]:
+def _stores(events: pa.Table) -> FloatArray:
     """The code of the store that a customer did something in, NaN elsewhere."""
     codes = np.full(events.num_rows, np.nan)
     if Columns.STORE_ID not in events.column_names or events[Columns.STORE_ID].null_count == events.num_rows:

@@ -9,8 +9,8 @@ from datetime import datetime
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from features.arrays import BoolArray, IntArray
 from features.events.payload import TELLING_KINDS
 from features.events.rules import KIND_RULES, TEXT_COLUMNS
 from features.events.values import (
@@ -27,10 +27,8 @@ from features.events.values import (
 )
 from features.vocabulary import CHANNEL_CODES, KIND_CODES, Columns
 
-Mask = NDArray[np.bool_]
 
-
-def suspects(events: pa.Table, now: datetime | None = None) -> NDArray[np.int64]:
+def suspects(events: pa.Table, now: datetime | None = None) -> IntArray:
     """Row numbers, ascending, of a table in EVENT_SCHEMA that the rules must be asked about one by one."""
     if events.num_rows == 0:
         return np.empty(0, np.int64)
@@ -51,9 +49,9 @@ def suspects(events: pa.Table, now: datetime | None = None) -> NDArray[np.int64]
     return np.flatnonzero(bad)
 
 
-def _mask(values: pa.ChunkedArray | pa.Array) -> Mask:
+def _mask(values: pa.ChunkedArray | pa.Array) -> BoolArray:
     """Arrow booleans as numpy, null as False."""
-    result: Mask = (
+    result: BoolArray = (
         pc.fill_null(values, False).to_numpy(zero_copy_only=False)
         if isinstance(values, pa.Array)
         else (pc.fill_null(values, False).to_numpy())
@@ -61,30 +59,30 @@ def _mask(values: pa.ChunkedArray | pa.Array) -> Mask:
     return result
 
 
-def _is_null(events: pa.Table, name: str) -> Mask:
+def _is_null(events: pa.Table, name: str) -> BoolArray:
     return _mask(pc.is_null(events.column(name)))
 
 
-def _distinct(column: pa.ChunkedArray) -> tuple[pa.Array, NDArray[np.int64]]:
+def _distinct(column: pa.ChunkedArray) -> tuple[pa.Array, IntArray]:
     """Distinct values, and each row's place among them (-1 for null)."""
     encoded = pc.dictionary_encode(column).combine_chunks()
     codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
     return encoded.dictionary, codes
 
 
-def _spread(bad_values: Mask, codes: NDArray[np.int64]) -> Mask:
+def _spread(bad_values: BoolArray, codes: IntArray) -> BoolArray:
     """What is true of a distinct value, for every row that holds it; False for null."""
     return np.append(bad_values, False)[codes]  # code -1 is the appended last
 
 
-def _bad_text(column: pa.ChunkedArray) -> Mask:
+def _bad_text(column: pa.ChunkedArray) -> BoolArray:
     if column.null_count == len(column):
         return np.zeros(len(column), np.bool_)
     unclean = pc.or_(pc.match_substring_regex(column, UNCLEAN_TEXT), pc.equal(column, ""))
     return _mask(pc.or_(unclean, pc.greater(pc.binary_length(column), MAX_TEXT_LENGTH)))
 
 
-def _bad_moment(column: pa.ChunkedArray, now: datetime | None) -> Mask:
+def _bad_moment(column: pa.ChunkedArray, now: datetime | None) -> BoolArray:
     bad = pc.or_(pc.less(column, _moment(EARLIEST)), pc.greater_equal(column, _moment(LATEST)))
     if now is not None:
         bad = pc.or_(bad, pc.greater(column, _moment(now + MAX_AHEAD)))
@@ -95,32 +93,32 @@ def _moment(value: datetime) -> pa.Scalar:
     return pa.scalar(value, pa.timestamp("us", "UTC"))
 
 
-def _not_in(column: pa.ChunkedArray, words: list[str]) -> Mask:
+def _not_in(column: pa.ChunkedArray, words: list[str]) -> BoolArray:
     return ~_mask(pc.is_in(column, value_set=pa.array(words)))
 
 
-def _not_usable(column: pa.ChunkedArray) -> Mask:
+def _not_usable(column: pa.ChunkedArray) -> BoolArray:
     """Numbers that are not finite or too large."""
     return _mask(pc.invert(pc.less_equal(pc.abs(column), MAX_NUMBER)))
 
 
-def _negative(column: pa.ChunkedArray) -> Mask:
+def _negative(column: pa.ChunkedArray) -> BoolArray:
     return _mask(pc.less(column, 0.0))
 
 
-def _bad_currency(column: pa.ChunkedArray) -> Mask:
+def _bad_currency(column: pa.ChunkedArray) -> BoolArray:
     values, codes = _distinct(column)
     return _spread(~_mask(pc.match_substring_regex(values, CURRENCY)), codes)
 
 
-def _bad_properties(column: pa.ChunkedArray) -> Mask:
+def _bad_properties(column: pa.ChunkedArray) -> BoolArray:
     if column.null_count == len(column):
         return np.zeros(len(column), np.bool_)
     values, codes = _distinct(column)
     return _spread(np.array([isinstance(parse_properties(text), str) for text in values.to_pylist()], np.bool_), codes)
 
 
-def _check_identifiers(column: pa.ChunkedArray) -> tuple[Mask, Mask]:
+def _check_identifiers(column: pa.ChunkedArray) -> tuple[BoolArray, BoolArray]:
     """Rows whose identifiers may be wrong, and rows that have at least one."""
     bad = np.zeros(len(column), np.bool_)
     has = np.zeros(len(column), np.bool_)
@@ -150,7 +148,7 @@ def _check_identifiers(column: pa.ChunkedArray) -> tuple[Mask, Mask]:
 _AS_LIST = pa.list_(pa.struct([pa.field("key", pa.string(), nullable=False), ("value", pa.string())]))
 
 
-def _bad_for_kind(events: pa.Table, has_identifiers: Mask) -> Mask:
+def _bad_for_kind(events: pa.Table, has_identifiers: BoolArray) -> BoolArray:
     kinds, codes = _distinct(events.column(Columns.KIND))
     names = kinds.to_pylist()
     present = {

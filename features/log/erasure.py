@@ -12,8 +12,8 @@ from typing import Final, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from features.arrays import IntArray
 from features.errors import InputError
 from features.identity.resolution import ANONYMOUS, CUSTOMER, Node
 from features.log.identity import IdentityRules
@@ -227,7 +227,7 @@ class _Cutter:
                     bodies[first] = self._cut(body, within)
         return bodies
 
-    def _cut(self, body: bytes, gone: NDArray[np.int64]) -> bytes:
+    def _cut(self, body: bytes, gone: IntArray) -> bytes:
         key = (hashlib.blake2b(body).digest(), gone.tobytes())
         if key not in self._done:
             table = load_segment(body)

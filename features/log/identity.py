@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from features.arrays import IntArray
 from features.errors import SettingsError
 from features.identity.history import History, trace
 from features.identity.identifiers import Identifiers
@@ -338,7 +338,7 @@ class _Rows:
             named = [self._number((named_node(name),)) for name in ids.dictionary.to_pylist()]
             codes = np.append(np.array(named, np.int64), -1)[pc.fill_null(ids.indices, len(named)).to_numpy()]
             one_by_one = np.flatnonzero(pc.is_valid(table.column(Columns.IDENTIFIERS)).to_numpy())
-        self.codes: NDArray[np.int64] = codes  # (n,) -1 for a duplicate
+        self.codes: IntArray = codes  # (n,) -1 for a duplicate
         part = table.select([Columns.EVENT_ID, Columns.CUSTOMER_ID, Columns.IDENTIFIERS])
         if len(one_by_one) < table.num_rows:
             part = part.take(pa.array(one_by_one))

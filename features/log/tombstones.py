@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from features.arrays import IntArray
 from features.identity.identifiers import Identifiers
 from features.log.portable_sql import Connection, get_meta, put_meta, select_in
 from features.vocabulary import Columns
@@ -111,14 +112,14 @@ class Tombstones:
         n_gone = int(gone.sum())
         return (table.filter(pa.array(~gone)), n_gone) if n_gone else (table, 0)
 
-    def _until_by_customer(self, table: pa.Table, hasher: Hasher) -> NDArray[np.int64]:
+    def _until_by_customer(self, table: pa.Table, hasher: Hasher) -> IntArray:
         """Per row (n,) the moment before which its named customer was erased, 0 for never."""
         encoded = pc.dictionary_encode(table.column(Columns.CUSTOMER_ID)).combine_chunks()
         untils = self._untils([hasher.customer(customer_id) for customer_id in encoded.dictionary.to_pylist()])
         codes: NDArray[np.int32] = pc.fill_null(encoded.indices, len(untils)).to_numpy()
         return np.append(untils, np.int64(0)).take(codes)
 
-    def _untils(self, digests: Sequence[bytes]) -> NDArray[np.int64]:
+    def _untils(self, digests: Sequence[bytes]) -> IntArray:
         query = "SELECT digest, until_us FROM tombstones WHERE digest"
         found = {bytes(digest): int(until) for digest, until in select_in(self._connection, query, digests)}
         return np.array([found.get(digest, 0) for digest in digests], dtype=np.int64)

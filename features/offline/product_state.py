@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from features.arrays import FloatArray, IntArray
 from features.console import Progress
 from features.errors import MissingError
 from features.settings import Settings
@@ -140,11 +140,11 @@ def _unsold(weeks: pa.Table, catalogue: pa.Table, start_us: int) -> pa.Table:
 
 def _rows(
     product_id: pa.ChunkedArray,
-    row_at: NDArray[np.int64],
-    price: NDArray[np.float64],
+    row_at: IntArray,
+    price: FloatArray,
     category: pa.ChunkedArray,
-    popularity: NDArray[np.float64],
-    sales: NDArray[np.float64],
+    popularity: FloatArray,
+    sales: FloatArray,
 ) -> pa.Table:
     moments = pa.array(row_at).cast(pa.timestamp("us", tz="UTC"))
     prices = pa.array(price, pa.float64(), from_pandas=True)
@@ -152,17 +152,17 @@ def _rows(
     return pa.Table.from_arrays(columns, schema=PRODUCT_STATE_SCHEMA)
 
 
-def _lists(matrix: NDArray[np.float64]) -> pa.Array:
+def _lists(matrix: FloatArray) -> pa.Array:
     n, width = matrix.shape
     return pa.ListArray.from_arrays(pa.array(np.arange(n + 1, dtype=np.int32) * width), pa.array(matrix.reshape(-1)))
 
 
 def _carry(
-    product: NDArray[np.int64],
-    days: NDArray[np.float64],
-    added: NDArray[np.float64],
-    half_life_days: NDArray[np.float64],
-) -> NDArray[np.float64]:
+    product: IntArray,
+    days: FloatArray,
+    added: FloatArray,
+    half_life_days: FloatArray,
+) -> FloatArray:
     """What each row's sums (n, k) are: what the product's row before has become by then, plus what this row adds."""
     out = added.copy()
     starts = np.flatnonzero(np.diff(product, prepend=-1))

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from features.arrays import IntArray
 from features.errors import StoreError
 
 _STRING: Final = 2
@@ -132,7 +133,7 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
 
 
 @njit(cache=True)
-def _varints(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _varints(packed: NDArray[np.uint8]) -> IntArray:
     n = 0
     for byte in packed:
         if byte < 0x80:

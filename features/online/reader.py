@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from features.arrays import FloatArray
 from features.clock import Clock
 from features.errors import StoreError
 from features.online.feast_codec import UnreadableError
@@ -50,11 +51,11 @@ class ProductTable:
     """The newest state of every product; all columns have one entry per product."""
 
     product_id: NDArray[np.object_]
-    price: NDArray[np.float64]  # NaN where unknown
+    price: FloatArray  # NaN where unknown
     category: NDArray[np.object_]  # str or None
-    popularity: NDArray[np.float64]  # (n, 3), see product_state.POPULARITY, as of `at_s`
-    sales: NDArray[np.float64]  # (n, 3), see product_state.SALES
-    at_s: NDArray[np.float64]  # seconds since the epoch
+    popularity: FloatArray  # (n, 3), see product_state.POPULARITY, as of `at_s`
+    sales: FloatArray  # (n, 3), see product_state.SALES
+    at_s: FloatArray  # seconds since the epoch
 
     def __len__(self) -> int:
         return len(self.product_id)

@@ -15,11 +15,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from features.arrays import Float32Array, FloatArray, IntArray
 from features.scoring.bg_nbd import Rates, Spend, Summary
 from features.signals import SIGNAL_NAMES, signal_index
-
-Floats = NDArray[np.float64]
-Signals = NDArray[np.float32]
 
 LINEAR_SIGNALS: Final = (
     *("days_since_occasion", "n_occasions", "occasions_30d", "occasions_90d", "occasions_365d"),
@@ -47,22 +45,22 @@ class Linear:
     weights: tuple[float, ...]
     intercept: float
 
-    def inputs(self, signals: Signals, silence: Floats) -> Floats:
+    def inputs(self, signals: Float32Array, silence: FloatArray) -> FloatArray:
         """All signals (n, F) and `silence` (n, 2) to standardised inputs (n, len(names) + 2)."""
         raw = logarithms(signals[:, self.columns], self._arrays[0])
         return np.asarray((np.concatenate([raw, silence], axis=1) - self._arrays[1]) / self._arrays[2])
 
-    def log_odds(self, signals: Signals, silence: Floats) -> Floats:
+    def log_odds(self, signals: Float32Array, silence: FloatArray) -> FloatArray:
         """All signals (n, F) and `silence` (n, 2) to the regression's log-odds (n,)."""
         return np.asarray(self.inputs(signals, silence) @ self._arrays[3] + self.intercept)
 
     @cached_property
-    def columns(self) -> NDArray[np.int64]:
+    def columns(self) -> IntArray:
         """Where `names` lie among all signals."""
         return signal_index(self.names)
 
     @cached_property
-    def _arrays(self) -> tuple[Floats, Floats, Floats, Floats]:
+    def _arrays(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         return np.array(self.fill), np.array(self.mean), np.array(self.scale), np.array(self.weights)
 
 
@@ -81,7 +79,7 @@ class ChurnScore:
     pace: float = 0.0
     """The share of the recent pace in expected revenue; the rest is purchases times their value."""
 
-    def raw(self, signals: Signals, trees: Floats) -> Floats:
+    def raw(self, signals: Float32Array, trees: FloatArray) -> FloatArray:
         """Log-odds (n,) before calibration, from all signals (n, F) and the trees' log-odds (n,)."""
         silence = self.silence(signals)
         raw = self.mix[0] * trees + self.mix[2] * silence[:, 1]
@@ -89,22 +87,22 @@ class ChurnScore:
             raw = raw + self.mix[1] * self.linear.log_odds(signals, silence)
         return np.asarray(raw)
 
-    def log_odds(self, signals: Signals, trees: Floats) -> Floats:
+    def log_odds(self, signals: Float32Array, trees: FloatArray) -> FloatArray:
         """Calibrated log-odds (n,)."""
         return np.asarray(self.slope * self.raw(signals, trees) + self.shift)
 
-    def probability(self, signals: Signals, trees: Floats) -> Floats:
+    def probability(self, signals: Float32Array, trees: FloatArray) -> FloatArray:
         """Calibrated chance (n,) of no purchase within the horizon."""
         return np.asarray(1 / (1 + np.exp(-self.log_odds(signals, trees))))
 
-    def silence(self, signals: Signals) -> Floats:
+    def silence(self, signals: Float32Array) -> FloatArray:
         """BG/NBD's log-odds of silence, plain and modified: (n, 2)."""
         known = summary(signals)
         found = [rates.silence_probability(known, self.horizon_days) for rates in (self.rates, self.modified)]
         p = np.clip(np.column_stack(found), _CLIP, 1 - _CLIP)
         return np.asarray(np.log(p) - np.log1p(-p))
 
-    def contributions(self, signals: Signals, trees: Floats) -> Floats:
+    def contributions(self, signals: Float32Array, trees: FloatArray) -> FloatArray:
         """The share of every signal in the log-odds, (n, F), from all signals and the trees' own shares (n, F).
 
         Shares count from the average customer of the past snapshots, so they add up to the log-odds but for a constant.
@@ -121,11 +119,11 @@ class ChurnScore:
             shares[:, rhythm] += parts[:, n:].sum(axis=1)
         return np.asarray(self.slope * shares)
 
-    def expected_purchases(self, signals: Signals, horizon_days: float | None = None) -> Floats:
+    def expected_purchases(self, signals: Float32Array, horizon_days: float | None = None) -> FloatArray:
         """Mean number (n,) of purchase occasions within the horizon."""
         return self.modified.expected_purchases(summary(signals), horizon_days or self.horizon_days)
 
-    def expected_revenue(self, signals: Signals, horizon_days: float | None = None) -> Floats | None:
+    def expected_revenue(self, signals: Float32Array, horizon_days: float | None = None) -> FloatArray | None:
         """Expected money (n,) within the horizon, a mean, or None where no values were ever seen."""
         if self.spend is None:
             return None
@@ -155,32 +153,32 @@ class ChurnScore:
         )
 
 
-def summary(signals: Signals) -> Summary:
+def summary(signals: Float32Array) -> Summary:
     """What BG/NBD knows of customers, from all signals (n, F)."""
     occasions, first, last = signals[:, _SUMMARY].T
     return Summary.of_signals(occasions, first, last)
 
 
-def purchase_values(signals: Signals) -> tuple[Floats, Floats]:
+def purchase_values(signals: Float32Array) -> tuple[FloatArray, FloatArray]:
     """How many purchases (n,) count for their value, and their mean value (n,), both with a half-life of 365 days."""
     occasions, spend = signals[:, _VALUES].T.astype(np.float64)
     mean = np.divide(spend, occasions, out=np.full(len(spend), np.nan), where=(occasions > 0) & (spend > 0))
     return occasions, mean
 
 
-def recent_pace(signals: Signals, horizon_days: float) -> Floats:
+def recent_pace(signals: Float32Array, horizon_days: float) -> FloatArray:
     """Money (n,) within the horizon if all signals' (n, F) decayed spending of late simply goes on."""
     spent = np.nan_to_num(signals[:, SIGNAL_NAMES.index(f"spend_{PACE_HALF_LIFE_DAYS}d")].astype(np.float64))
     return np.asarray(spent * math.log(2) / PACE_HALF_LIFE_DAYS * horizon_days)
 
 
-def logarithms(columns: NDArray[Any], fill: Floats) -> Floats:
+def logarithms(columns: NDArray[Any], fill: FloatArray) -> FloatArray:
     """Signed log(1 + |x|) of columns (n, k), missing values filled."""
     known = np.where(np.isfinite(columns), columns, fill).astype(np.float64)
     return np.asarray(np.sign(known) * np.log1p(np.abs(known)))
 
 
-def spread(names: tuple[str, ...], values: Floats) -> Floats:
+def spread(names: tuple[str, ...], values: FloatArray) -> FloatArray:
     """Values (n, len(names)) laid out over all signals (n, F), zero elsewhere."""
     out = np.zeros((len(values), len(SIGNAL_NAMES)))
     out[:, signal_index(names)] = values

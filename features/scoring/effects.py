@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import lightgbm
 import numpy as np
-from numpy.typing import NDArray
 
+from features.arrays import Float32Array, FloatArray, IntArray
 from features.errors import StoreError
 from features.scoring.forest import Forest
 from features.scoring.model_files import find_optional
@@ -16,19 +16,16 @@ from features.scoring.two_part import TwoPart
 from features.signals import SIGNAL_NAMES
 from features.vocabulary import NOTHING
 
-Floats = NDArray[np.float64]
-Signals = NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class LinearEffects:
     """A weighted sum of features per arm, missing ones put to `fill`."""
 
-    fill: Floats  # (F,)
-    weights: Floats  # (F, arms)
-    shift: Floats  # (arms,)
+    fill: FloatArray  # (F,)
+    weights: FloatArray  # (F, arms)
+    shift: FloatArray  # (arms,)
 
-    def __call__(self, x: Signals) -> Floats:
+    def __call__(self, x: Float32Array) -> FloatArray:
         return np.where(np.isfinite(x), x, self.fill) @ self.weights + self.shift
 
 
@@ -36,10 +33,10 @@ class LinearEffects:
 class TreeEffects:
     """A booster per arm that has one; the others have their level."""
 
-    levels: Floats  # (arms,) NaN for an arm of the forest
+    levels: FloatArray  # (arms,) NaN for an arm of the forest
     forest: Forest | None
 
-    def __call__(self, x: Signals) -> Floats:
+    def __call__(self, x: Float32Array) -> FloatArray:
         found = np.tile(self.levels, (len(x), 1))
         if self.forest is not None:
             found[:, np.isnan(self.levels)] = self.forest.predict(x)
@@ -57,13 +54,13 @@ class EffectScorer:
     arms: tuple[str, ...]
     seen: tuple[bool, ...]
     """Whether the log ever took the arm; of the others no effect is known."""
-    population: Floats
-    columns: NDArray[np.int64]  # (F,) into the signals
+    population: FloatArray
+    columns: IntArray  # (F,) into the signals
     occasions: int
     """Where among the signals the count of active moments is."""
     history_prior: float
     slope: float
-    centre: Floats  # (arms,)
+    centre: FloatArray  # (arms,)
     base: int
     model: LinearEffects | TreeEffects | TwoPart | None = None
     """Features (n, F) to what every arm brings (n, arms)."""
@@ -73,7 +70,7 @@ class EffectScorer:
         """Whether customers differ."""
         return self.model is not None
 
-    def gains(self, signals: Signals) -> Floats:
+    def gains(self, signals: Float32Array) -> FloatArray:
         """Signals (n, F) to gains over nothing (n, arms); NaN for an arm that the log never took."""
         found = np.tile(self.population, (len(signals), 1))
         if self.model is not None:
@@ -83,7 +80,7 @@ class EffectScorer:
             trust = known / np.maximum(known + self.history_prior, 1e-12)
             found = found + trust[:, None] * own
         found = found - found[:, [self.arms.index(NOTHING)]]
-        return cast(Floats, np.where(np.array(self.seen), found, np.nan))
+        return cast(FloatArray, np.where(np.array(self.seen), found, np.nan))
 
 
 def load_effects(folder: Path, where: str) -> EffectScorer | None:

@@ -14,12 +14,9 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
+from features.arrays import Float32Array, FloatArray, IntArray
 from features.errors import StoreError
 from features.state.jit import compiled, inlined
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Rows = NDArray[np.float32]
 
 _MISSING: Final = {"None": 0, "Zero": 1, "NaN": 2}
 _NO_MISSING, _ZERO_IS_MISSING, _NAN_IS_MISSING = _MISSING.values()
@@ -47,14 +44,14 @@ Nodes = NDArray[np.void]
 class Forest:
     """The trees of B boosters, one after the other."""
 
-    n_trees: Ints  # (B,)
-    root: Ints  # (trees,) a node, or below 0 a leaf
+    n_trees: IntArray  # (B,)
+    root: IntArray  # (trees,) a node, or below 0 a leaf
     nodes: Nodes  # (nodes,) of _NODE
-    leaf: Floats  # (leaves,)
-    sigmoid: Floats  # (B,) s of 1 / (1 + exp(-s * sum)); 0 where the sum is the answer
+    leaf: FloatArray  # (leaves,)
+    sigmoid: FloatArray  # (B,) s of 1 / (1 + exp(-s * sum)); 0 where the sum is the answer
 
     @classmethod
-    def of(cls, booster: lightgbm.Booster, columns: Ints, where: str) -> "Forest":
+    def of(cls, booster: lightgbm.Booster, columns: IntArray, where: str) -> "Forest":
         """One booster; feature i of it is column `columns[i]` of the rows. Raises StoreError for splits by category."""
         told = booster.dump_model()
         draft = _Draft(columns, where)
@@ -86,11 +83,11 @@ class Forest:
             sigmoid=np.concatenate([one.sigmoid for one in forests]),
         )
 
-    def raw(self, rows: Rows) -> Floats:
+    def raw(self, rows: Float32Array) -> FloatArray:
         """Rows (n, F) to every booster's sum of leaves (n, B): what LightGBM answers with `raw_score=True`."""
         return _walk(np.ascontiguousarray(rows), self.n_trees, self.root, self.nodes, self.leaf)
 
-    def contributions(self, rows: Rows) -> Floats:
+    def contributions(self, rows: Float32Array) -> FloatArray:
         """Rows (n, F) to how far the splits on each column moved the raw answer, all boosters together (n, F).
 
         Along a row's path, from the mean of a node to the mean of its child (Saabas 2014, "Interpreting random forests"):
@@ -98,7 +95,7 @@ class Forest:
         """
         return _attribute(np.ascontiguousarray(rows), self.root, self.nodes, self.leaf)
 
-    def predict(self, rows: Rows) -> Floats:
+    def predict(self, rows: Float32Array) -> FloatArray:
         """Rows (n, F) to every booster's answer (n, B): what `Booster.predict` answers."""
         raw = self.raw(rows)
         links = self.sigmoid > 0
@@ -110,7 +107,7 @@ class Forest:
 class _Draft:
     """Nodes and leaves as they come out of the nested form."""
 
-    def __init__(self, columns: Ints, where: str) -> None:
+    def __init__(self, columns: IntArray, where: str) -> None:
         self._columns, self._where = columns.tolist(), where
         self.nodes: list[tuple[object, ...]] = []
         self.leaf: list[float] = []
@@ -136,7 +133,7 @@ class _Draft:
         return number
 
 
-def _moved(numbers: NDArray[np.integer], nodes: int, leaves: int) -> Ints:
+def _moved(numbers: NDArray[np.integer], nodes: int, leaves: int) -> IntArray:
     """Numbers of nodes and leaves, when that many of each stand before them."""
     return np.where(numbers >= 0, numbers + nodes, numbers - leaves)
 
@@ -165,7 +162,7 @@ def _child(value: float, node: Any) -> int:
 
 
 @compiled
-def _walk(rows: Rows, n_trees: Ints, root: Ints, nodes: Nodes, leaf: Floats) -> Floats:
+def _walk(rows: Float32Array, n_trees: IntArray, root: IntArray, nodes: Nodes, leaf: FloatArray) -> FloatArray:
     found = np.zeros((len(rows), len(n_trees)))
     for row in range(len(rows)):
         tree = 0
@@ -182,7 +179,7 @@ def _walk(rows: Rows, n_trees: Ints, root: Ints, nodes: Nodes, leaf: Floats) -> 
 
 
 @compiled
-def _attribute(rows: Rows, root: Ints, nodes: Nodes, leaf: Floats) -> Floats:
+def _attribute(rows: Float32Array, root: IntArray, nodes: Nodes, leaf: FloatArray) -> FloatArray:
     found = np.zeros(rows.shape)
     for row in range(len(rows)):
         for tree in range(len(root)):

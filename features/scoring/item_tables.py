@@ -12,9 +12,10 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-Floats32 = NDArray[np.float32]
+from features.arrays import Float32Array, FloatArray, IntArray
+
+Floats32 = Float32Array
 Ints32 = NDArray[np.int32]
-Rows = NDArray[np.int64]
 
 COMPANIONS_FILE: Final = "companions.npz"
 POPULARITY_DAYS: Final = (3.0, 7.0, 14.0, 28.0, 90.0)
@@ -35,11 +36,11 @@ class Neighbours:
 class Favourites:
     """What sells best in each of G places (stores, or channels): products and their share of the place's purchases."""
 
-    codes: NDArray[np.float64]  # (G,) ascending
+    codes: FloatArray  # (G,) ascending
     item: Ints32  # (G + 1, L) the last one is of nowhere: all zero
     share: Floats32  # (G + 1, L)
 
-    def place(self, code: NDArray[np.floating]) -> Rows:
+    def place(self, code: NDArray[np.floating]) -> IntArray:
         """The rows (n,) of places by their codes (n,); the last row for an unknown one or NaN."""
         if not len(self.codes):
             return np.zeros(len(code), np.int64)
@@ -63,7 +64,7 @@ class Companions:
     channels: Favourites
 
     @cached_property
-    def popular(self) -> Rows:
+    def popular(self) -> IntArray:
         """The most popular rows of the last week and of the last month, each best first."""
         n = min(N_POPULAR, len(self.popularity) - 1)
         lists = [np.argsort(-self.popularity[1:, half_life], kind="stable")[:n] + 1 for half_life in (_WEEK, _MONTH)]

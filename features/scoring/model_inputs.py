@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from features.arrays import FloatArray, IntArray
 from features.state import layout
 from features.state.batch import StateBatch
 from features.state.event_arrays import product_code
@@ -27,7 +28,7 @@ STORE: Final = "store"
 UNKNOWN_GAP_DAYS: Final = -1.0
 """Gap of a product that was bought once."""
 
-ToRows = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+ToRows = Callable[[IntArray], IntArray]
 """Product codes to vocabulary rows, in the same shape: 0 for padding and products that are not in the vocabulary."""
 
 
@@ -39,13 +40,13 @@ class CodeRows:
         order = np.argsort(codes, kind="stable")
         self._codes, self._rows = codes[order], order + 1
 
-    def __call__(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    def __call__(self, codes: IntArray) -> IntArray:
         at = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
-        found: NDArray[np.int64] = np.where(self._codes[at] == codes, self._rows[at], 0)
+        found: IntArray = np.where(self._codes[at] == codes, self._rows[at], 0)
         return found
 
 
-def model_inputs(states: StateBatch, as_of_s: NDArray[np.float64], to_rows: ToRows) -> dict[str, NDArray[np.generic]]:
+def model_inputs(states: StateBatch, as_of_s: FloatArray, to_rows: ToRows) -> dict[str, NDArray[np.generic]]:
     """One (n, 128) array per INPUT_NAMES, right-aligned, the newest event last, and STORE (n,): events and habitual products.
 
     `as_of_s` (n,) is in seconds since the epoch. Padding has item 0; ages are days before `as_of_s`; a habit's weight is
@@ -75,7 +76,7 @@ def model_inputs(states: StateBatch, as_of_s: NDArray[np.float64], to_rows: ToRo
     }
 
 
-def _habit(states: StateBatch, column: int) -> NDArray[np.float64]:
+def _habit(states: StateBatch, column: int) -> FloatArray:
     out = np.zeros((len(states), layout.N_HABITS))
     part = states.habit_stats
     out[part.rows(), part.positions(layout.N_HABITS)] = part.values[:, column]

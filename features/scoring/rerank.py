@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features.scoring.item_tables import POPULARITY_DAYS, Companions, Favourites, Floats32, Neighbours, Rows
+from features.arrays import FloatArray, IntArray
+from features.scoring.item_tables import POPULARITY_DAYS, Companions, Favourites, Floats32, Neighbours
 from features.vocabulary import KIND_CODES, EventKind
 
 Inputs = Mapping[str, NDArray[Any]]
@@ -68,7 +69,7 @@ _SCORE: Final = FEATURES.index("score")
 class Pool:
     """Candidates of n customers: item rows (n, C), 0 where one came up twice, and their FEATURES (n, C, F)."""
 
-    items: Rows
+    items: IntArray
     features: Floats32
 
 
@@ -129,7 +130,7 @@ def candidate_pool(scores: Floats32, inputs: Inputs, companions: Companions) -> 
     return Pool(items, np.stack(columns, axis=2, dtype=np.float32))
 
 
-def tree_scores(pool: Pool, trees: Trees) -> NDArray[np.float64]:
+def tree_scores(pool: Pool, trees: Trees) -> FloatArray:
     """The network's score of each candidate plus what the trees add (n, C); minus infinity where there is none."""
     real = pool.items > 0
     found = np.full(pool.items.shape, -np.inf)
@@ -163,7 +164,7 @@ def strongest_tie(inputs: Inputs, neighbours: Neighbours, item: int) -> int:
     return int(latest[0, best]) if strength[best] > 0 else 0
 
 
-def _latest(inputs: Inputs) -> tuple[Rows, Floats32]:
+def _latest(inputs: Inputs) -> tuple[IntArray, Floats32]:
     """Products of the newest events (n, S), and how much each still counts."""
     item = inputs["item"][:, -_N_LATEST:].astype(np.int64)
     weight = np.exp2(-inputs["age_days"][:, -_N_LATEST:] / _HALF_LIFE_DAYS) * (item > 0)
@@ -180,7 +181,7 @@ def _ties(inputs: Inputs, neighbours: Neighbours, shape: tuple[int, ...]) -> Flo
     return found
 
 
-def _per_group(group: NDArray[np.int32], own: Rows, weight: Floats32, n_groups: int) -> Floats32:
+def _per_group(group: NDArray[np.int32], own: IntArray, weight: Floats32, n_groups: int) -> Floats32:
     """The weight of a customer's habits in every group (n, n_groups); group 0 is none."""
     at = group[own] + np.arange(len(own))[:, None] * n_groups
     found = np.bincount(at.ravel(), weight.ravel(), len(own) * n_groups).reshape(len(own), n_groups)
@@ -198,7 +199,7 @@ def _category_age(inputs: Inputs, companions: Companions) -> Floats32:
     return np.where(np.isfinite(found), found, _MISSING).reshape(n, n_groups)
 
 
-def _usual_price(own: Rows, weight: Floats32, companions: Companions) -> Floats32:
+def _usual_price(own: IntArray, weight: Floats32, companions: Companions) -> Floats32:
     """The mean log price (n, 1) of what a customer habitually buys, by weight; 0 where nothing is known."""
     price = companions.log_price[own]
     weight = weight * (np.isfinite(price) & (own > 0))
@@ -207,7 +208,7 @@ def _usual_price(own: Rows, weight: Floats32, companions: Companions) -> Floats3
     return found
 
 
-def _local_share(items: Rows, place: Rows, favourites: Favourites) -> Floats32:
+def _local_share(items: IntArray, place: IntArray, favourites: Favourites) -> Floats32:
     """Each candidate's share (n, C) of the purchases at the customer's place, 0 where it is not among its best."""
     found = np.zeros(items.shape, np.float32)
     for one in np.unique(place):
@@ -220,7 +221,7 @@ def _local_share(items: Rows, place: Rows, favourites: Favourites) -> Floats32:
     return found
 
 
-def _habits(items: Rows, inputs: Inputs) -> tuple[NDArray[Any], ...]:
+def _habits(items: IntArray, inputs: Inputs) -> tuple[NDArray[Any], ...]:
     own = inputs["habit_item"]
     total = np.maximum(inputs["habit_weight"].sum(axis=1, keepdims=True), 1e-6)
     n_habits = (own > 0).sum(axis=1, keepdims=True)
@@ -243,7 +244,7 @@ def _habits(items: Rows, inputs: Inputs) -> tuple[NDArray[Any], ...]:
     return weight, weight / total, age, gap, overdue, count, *wide
 
 
-def _events(items: Rows, inputs: Inputs) -> tuple[NDArray[Any], ...]:
+def _events(items: IntArray, inputs: Inputs) -> tuple[NDArray[Any], ...]:
     event = inputs["item"][:, -_N_LATEST:]
     age, kind = inputs["age_days"][:, -_N_LATEST:], inputs["kind"][:, -_N_LATEST:]
     same = (items[:, :, None] == event[:, None, :]) & (items > 0)[:, :, None]  # (n, C, S)
@@ -255,7 +256,7 @@ def _events(items: Rows, inputs: Inputs) -> tuple[NDArray[Any], ...]:
     return days, carted, history
 
 
-def _best(scores: Floats32, k: int) -> Rows:
+def _best(scores: Floats32, k: int) -> IntArray:
     """The k best rows (n, k), in no order; never row 0, and 0 where nothing scores above the lowest."""
     k = min(k, scores.shape[1] - 1)
     # From the front: among many equal scores, as the rules have, looking from the back takes ten times as long.
@@ -264,7 +265,7 @@ def _best(scores: Floats32, k: int) -> Rows:
     return np.where(np.isfinite(value) & (value != 0), found, 0)
 
 
-def _largest(weights: Floats32, k: int) -> Rows:
+def _largest(weights: Floats32, k: int) -> IntArray:
     """The k heaviest groups (n, k), 0 where there are fewer."""
     k = min(k, weights.shape[1])
     found = np.argsort(-weights, axis=1, kind="stable")[:, :k]
@@ -277,7 +278,7 @@ def _finite_max(values: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.where(np.isfinite(top), top, 0.0)
 
 
-def _once(items: Rows) -> Rows:
+def _once(items: IntArray) -> IntArray:
     items = np.sort(items, axis=1)
     repeated = np.zeros(items.shape, np.bool_)
     repeated[:, 1:] = items[:, 1:] == items[:, :-1]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from features.arrays import FloatArray
 
 
 @dataclass(frozen=True)
@@ -20,27 +20,27 @@ class TwoPart:
     standard deviations from its mean, missing ones at the mean. Where no arm has a usual reward the chance is 1.
     """
 
-    fill: Floats  # (F,) the logarithm that stands for a missing value
-    mean: Floats  # (F,)
-    scale: Floats  # (F,)
-    usual: Floats  # (arms,)
-    response_weights: Floats | None  # (F, arms) w; None: the chance is 1
-    response_shift: Floats | None  # (arms,) a
-    amount_weights: Floats  # (F, arms) v
-    amount_shift: Floats  # (arms,) b
+    fill: FloatArray  # (F,) the logarithm that stands for a missing value
+    mean: FloatArray  # (F,)
+    scale: FloatArray  # (F,)
+    usual: FloatArray  # (arms,)
+    response_weights: FloatArray | None  # (F, arms) w; None: the chance is 1
+    response_shift: FloatArray | None  # (arms,) a
+    amount_weights: FloatArray  # (F, arms) v
+    amount_shift: FloatArray  # (arms,) b
 
-    def standardised(self, rows: NDArray[Any]) -> Floats:
+    def standardised(self, rows: NDArray[Any]) -> FloatArray:
         """Features (n, F) to z (n, F)."""
         logs = signed_logarithm(rows)
         return np.asarray((np.where(np.isfinite(logs), logs, self.fill) - self.mean) / self.scale)
 
-    def responses(self, z: Floats) -> Floats | None:
+    def responses(self, z: FloatArray) -> FloatArray | None:
         """Chance of a response (n, arms) from z (n, F); None where it is 1."""
         if self.response_weights is None or self.response_shift is None:
             return None
         return np.asarray(1.0 / (1.0 + np.exp(-(z @ self.response_weights + self.response_shift))))
 
-    def __call__(self, rows: NDArray[Any]) -> Floats:
+    def __call__(self, rows: NDArray[Any]) -> FloatArray:
         """Features (n, F) to expected rewards (n, arms)."""
         z = self.standardised(rows)
         amount = z @ self.amount_weights + self.amount_shift
@@ -61,7 +61,7 @@ class TwoPart:
         return cls(**values)
 
 
-def signed_logarithm(rows: NDArray[Any]) -> Floats:
+def signed_logarithm(rows: NDArray[Any]) -> FloatArray:
     """Signed log(1 + |x|), elementwise; missing stays missing."""
     values = np.asarray(rows, dtype=np.float64)
     return np.asarray(np.sign(values) * np.log1p(np.abs(values)))

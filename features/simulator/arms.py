@@ -5,7 +5,8 @@ from typing import Final
 
 import numpy as np
 
-from features.simulator.people import CONTACT, Bools, Floats, Ints, People
+from features.arrays import BoolArray, FloatArray, IntArray
+from features.simulator.people import CONTACT, People
 from features.vocabulary import NOTHING, Channel
 
 SLOT_HOURS: Final = {"morning": 8.0, "evening": 19.0}
@@ -38,7 +39,9 @@ class Arms:
     timing: float
     costs: float
 
-    def probabilities(self, people: People, who: Ints, due: Floats, pressure: Floats, reachable: Bools) -> Floats:
+    def probabilities(
+        self, people: People, who: IntArray, due: FloatArray, pressure: FloatArray, reachable: BoolArray
+    ) -> FloatArray:
         """Chance that each arm converts, (n, arms); `reachable` (n, arms) says whether it would be sent at all."""
         channel = ARM_CHANNEL[1:]
         base = people.base_logit[who] + due
@@ -52,7 +55,7 @@ class Arms:
         logits = np.column_stack([base, base[:, None] + np.where(reachable[:, 1:], moved, 0.0)])
         return np.asarray(1 / (1 + np.exp(-logits)))
 
-    def unsubscribes(self, people: People, who: Ints, pressure: Floats, reachable: Bools) -> Floats:
+    def unsubscribes(self, people: People, who: IntArray, pressure: FloatArray, reachable: BoolArray) -> FloatArray:
         """Chance that each arm costs a consent, (n, arms)."""
         if self.costs == 0:
             return np.zeros((len(who), len(ACTION_ARMS)))
@@ -60,11 +63,13 @@ class Arms:
         timed = np.isfinite(ARM_HOUR[1:]) & reachable[:, 1:]
         return np.column_stack([np.zeros(len(who)), np.where(timed, 1 / (1 + np.exp(-logits)), 0.0)])
 
-    def rewards(self, probability: Floats, unsubscribe: Floats, margin: Floats, reachable: Bools) -> Floats:
+    def rewards(
+        self, probability: FloatArray, unsubscribe: FloatArray, margin: FloatArray, reachable: BoolArray
+    ) -> FloatArray:
         """Expected reward of each arm, (n, arms)."""
         return np.asarray(probability * margin[:, None] - self.cost(reachable) - self.penalty * unsubscribe)
 
-    def cost(self, reachable: Bools) -> Floats:
+    def cost(self, reachable: BoolArray) -> FloatArray:
         """What each arm costs where it is sent, (n, arms)."""
         per_arm = np.concatenate([[0.0], self.costs * COSTS[ARM_CHANNEL[1:]]])
         return np.asarray(np.where(reachable, per_arm, 0.0))
@@ -75,6 +80,6 @@ class Arms:
         return self.costs * UNSUBSCRIBE_PENALTY
 
 
-def reachable_arms(consent: Bools) -> Bools:
+def reachable_arms(consent: BoolArray) -> BoolArray:
     """Whether each arm would be sent, (n, arms), from consent per channel of CONTACT (n, channels)."""
     return np.column_stack([np.ones(len(consent), bool), consent[:, ARM_CHANNEL[1:]]])

@@ -6,12 +6,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from features.arrays import BoolArray, FloatArray, IntArray
 from features.simulator.arms import ARM_CHANNEL, ARM_HOUR, Arms, reachable_arms
 from features.simulator.config import WorldConfig
 from features.simulator.decisions import DecisionBuffer, logging_chances
 from features.simulator.events import CARD, COOKIE, DEVICE, EMAIL, NONE, PHONE, EventBuffer, clipped_day_time
 from features.simulator.memory import Memory
-from features.simulator.people import CONTACT, N_HABITS, ORGANIC, Bools, Floats, Ints, People
+from features.simulator.people import CONTACT, N_HABITS, ORGANIC, People
 from features.simulator.shop import ONLINE, Shop
 from features.vocabulary import CHANNEL_CODES, KIND_CODES, Channel, EventKind
 
@@ -49,12 +50,12 @@ class DayLoop:
     def __post_init__(self) -> None:
         n = len(self.people)
         self.memory = Memory(n)
-        self.left_day: Floats = np.full(n, np.inf)
-        self.consent: Bools = self.people.consent.copy()
-        self.cookies: Ints = np.zeros(n, np.int64)
+        self.left_day: FloatArray = np.full(n, np.inf)
+        self.consent: BoolArray = self.people.consent.copy()
+        self.cookies: IntArray = np.zeros(n, np.int64)
         self.web_login = np.zeros(n, bool)
         self.app_login = np.zeros(n, bool)
-        self.next_due: Floats = self.rng.random((n, N_HABITS)) * self.people.cycle_days
+        self.next_due: FloatArray = self.rng.random((n, N_HABITS)) * self.people.cycle_days
 
     def run(self, day: int) -> None:
         """Everything of one day."""
@@ -70,7 +71,7 @@ class DayLoop:
             self._decide(active[due], day)
         self._visit(active, day)
 
-    def retention(self, who: Ints, days_since_contact: Floats) -> tuple[Floats, Floats]:
+    def retention(self, who: IntArray, days_since_contact: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Chance to be there `RETENTION_DAYS` later without and with a contact today, each (n,)."""
         hazard, ratio = self.people.hazard[who], np.exp(self.people.contact_hazard[who])
         exposed = np.clip(CONTACT_DAYS - days_since_contact, 0, CONTACT_DAYS)
@@ -78,7 +79,7 @@ class DayLoop:
         contact = np.exp(-hazard * (CONTACT_DAYS * ratio + RETENTION_DAYS - CONTACT_DAYS))
         return nothing, contact
 
-    def _known(self, who: Ints, day: int) -> dict[str, np.ndarray]:
+    def _known(self, who: IntArray, day: int) -> dict[str, np.ndarray]:
         """The features of a decision: behaviour, consents, what is due, and the customer's master data."""
         return self.memory.features(who, day) | {
             **{f"consent_{ch.value}": self.consent[who, i].astype(np.float64) for i, ch in enumerate(CONTACT[:3])},
@@ -88,7 +89,7 @@ class DayLoop:
             "source": self.people.source[who],
         }
 
-    def _welcome(self, who: Ints, day: int) -> None:
+    def _welcome(self, who: IntArray, day: int) -> None:
         came_by = np.array([CHANNEL_CODES[Channel(name)] for name in self.people.source[who]], dtype=np.int64)
         at = clipped_day_time(np.full(len(who), DECISION_HOUR - 1.0), day)
         for i in who:
@@ -104,7 +105,7 @@ class DayLoop:
         there = (self.people.joined_day < day) & np.isinf(self.left_day)
         self.left_day[there & (self.rng.random(len(rate)) < -np.expm1(-rate))] = day
 
-    def _decide(self, who: Ints, day: int) -> None:
+    def _decide(self, who: IntArray, day: int) -> None:
         if len(who) == 0:
             return
         n, people, rng = len(who), self.people, self.rng
@@ -128,7 +129,15 @@ class DayLoop:
         self._emit_contacts(who, arm, numbers, chances[rows, arm], sent, converted, left, day)
 
     def _emit_contacts(
-        self, who: Ints, arm: Ints, numbers: Ints, pscore: Floats, sent: Bools, converted: Bools, left: Bools, day: int
+        self,
+        who: IntArray,
+        arm: IntArray,
+        numbers: IntArray,
+        pscore: FloatArray,
+        sent: BoolArray,
+        converted: BoolArray,
+        left: BoolArray,
+        day: int,
     ) -> None:
         n, rng, events = len(who), self.rng, self.events
         channel = ARM_CHANNEL[arm]
@@ -141,7 +150,7 @@ class DayLoop:
         opened = sent & (noticed | left)
         seen = np.minimum(hour + rng.exponential(1.5, n), 22.5)
 
-        def emit(kind: EventKind, mask: Bools, after: Floats, on: Ints = code, **columns: Any) -> None:
+        def emit(kind: EventKind, mask: BoolArray, after: FloatArray, on: IntArray = code, **columns: Any) -> None:
             picked = {name: np.asarray(value)[mask] if np.ndim(value) else value for name, value in columns.items()}
             events.add(
                 kind,
@@ -180,7 +189,7 @@ class DayLoop:
             sums[reached] += 1
         self.memory.last_contact[reached] = day
 
-    def _visit(self, active: Ints, day: int) -> None:
+    def _visit(self, active: IntArray, day: int) -> None:
         rng, people, events = self.rng, self.people, self.events
         weekend = day % 7 >= 5
         rate = people.visit_rate[active] * (people.weekend[active] if weekend else 1.0)
@@ -233,7 +242,9 @@ class DayLoop:
         self.memory.visits_30d[who, way] += 1
         self.memory.last_action[who] = day
 
-    def _who_is_it(self, who: Ints, way: Ints, session: Ints, hour: Floats, day: int) -> tuple[Bools, Ints]:
+    def _who_is_it(
+        self, who: IntArray, way: IntArray, session: IntArray, hour: FloatArray, day: int
+    ) -> tuple[BoolArray, IntArray]:
         """Whether each visit names its customer, and the identifiers that it carries."""
         rng, events = self.rng, self.events
         named = ~((way == _WEB) & (rng.random(len(who)) < self.config.anonymous_share))
@@ -251,7 +262,16 @@ class DayLoop:
         ids = np.array([COOKIE, DEVICE, CARD, EMAIL, EMAIL, PHONE])[way]
         return named, ids
 
-    def _look(self, who: Ints, way: Ints, looked: Ints, start: Ints, session: Ints, ids: Ints, named: Bools) -> None:
+    def _look(
+        self,
+        who: IntArray,
+        way: IntArray,
+        looked: IntArray,
+        start: IntArray,
+        session: IntArray,
+        ids: IntArray,
+        named: BoolArray,
+    ) -> None:
         rows = np.repeat(np.arange(len(who)), looked)
         nth = np.arange(len(rows)) - np.repeat(np.cumsum(looked) - looked, looked)
         product = self._browsed(who[rows])
@@ -266,14 +286,14 @@ class DayLoop:
                         ids[searched], session=session[searched], named=named[searched])  # fmt: skip
 
     def _buy(
-        self, who: Ints, code: Ints, product: Ints, wants: Bools, carted: Bools, start: Ints, session: Ints,
-        place: Ints, ids: Ints, named: Bools, day: int,
+        self, who: IntArray, code: IntArray, product: IntArray, wants: BoolArray, carted: BoolArray, start: IntArray,
+        session: IntArray, place: IntArray, ids: IntArray, named: BoolArray, day: int,
     ) -> None:  # fmt: skip
         rng, events = self.rng, self.events
         later = start + 400_000_000
         common = {"product": product, "session": session, "named": named, "store": place}
 
-        def emit(kind: EventKind, mask: Bools, at: Ints, **columns: Any) -> None:
+        def emit(kind: EventKind, mask: BoolArray, at: IntArray, **columns: Any) -> None:
             picked = {name: np.asarray(value)[mask] for name, value in {**common, **columns}.items()}
             events.add(kind, code[mask], at[mask], who[mask], ids[mask], **picked)
 
@@ -311,19 +331,19 @@ class DayLoop:
             events.texts[KIND_CODES[EventKind.FEEDBACK], int(number)] = json.dumps({"rating": int(rating)})
         emit(EventKind.FEEDBACK, np.isin(np.arange(len(who)), rates), later + 600_000_000)
 
-    def _wanted(self, who: Ints, day: int) -> Ints:
+    def _wanted(self, who: IntArray, day: int) -> IntArray:
         """The habitual product that is most overdue, or something browsed."""
         overdue = day - self.next_due[who]
         first = np.argmax(overdue, axis=1)
         rows = np.arange(len(who))
         return np.where(overdue[rows, first] >= 0, self.people.habits[who, first], self._browsed(who))
 
-    def _browsed(self, who: Ints) -> Ints:
+    def _browsed(self, who: IntArray) -> IntArray:
         """A product to each customer's taste."""
         category = (self.rng.random(len(who))[:, None] > self.people.taste[who]).sum(axis=1)
         return self.shop.pick(np.minimum(category, self.people.taste.shape[1] - 1), self.rng.random(len(who)))
 
-    def _bought(self, who: Ints, product: Ints, value: Floats, day: int) -> None:
+    def _bought(self, who: IntArray, product: IntArray, value: FloatArray, day: int) -> None:
         np.add.at(self.memory.spend_90d, who, value)
         np.add.at(self.memory.purchases_90d, who, 1.0)
         np.add.at(self.memory.promoted_90d, who, self.shop.promoted[product])

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from features.arrays import BoolArray, FloatArray, IntArray
 from features.simulator.arms import ACTION_ARMS, ARM_CHANNEL
-from features.simulator.people import Bools, Floats, Ints
 from features.vocabulary import KIND_CODES, Columns, EventKind
 
 
@@ -21,19 +21,19 @@ class DecisionBuffer:
 
     def add(
         self,
-        who: Ints,
-        time_us: Ints,
-        arm: Ints,
-        pscore: Floats,
-        reward: Floats,
+        who: IntArray,
+        time_us: IntArray,
+        arm: IntArray,
+        pscore: FloatArray,
+        reward: FloatArray,
         features: dict[str, np.ndarray],
-        reachable: Bools,
-        expected: Floats,
-        probability: Floats,
-        margin: Floats,
-        retention_nothing: Floats,
-        retention_contact: Floats,
-    ) -> Ints:
+        reachable: BoolArray,
+        expected: FloatArray,
+        probability: FloatArray,
+        margin: FloatArray,
+        retention_nothing: FloatArray,
+        retention_contact: FloatArray,
+    ) -> IntArray:
         """One day's decisions; answers their numbers. See `simulator` for what each array holds."""
         numbers = np.arange(self.n, self.n + len(who))
         self.n += len(who)
@@ -55,7 +55,7 @@ class DecisionBuffer:
         )
         return numbers
 
-    def describe(self, texts: dict[tuple[int, int], str], numbers: Ints, arm: Ints, pscore: Floats) -> None:
+    def describe(self, texts: dict[tuple[int, int], str], numbers: IntArray, arm: IntArray, pscore: FloatArray) -> None:
         """Put the properties of the decisions' events into `texts`."""
         code = KIND_CODES[EventKind.DECISION]
         for number, a, p in zip(numbers.tolist(), arm.tolist(), pscore.tolist(), strict=True):
@@ -98,7 +98,7 @@ class DecisionBuffer:
         return log, truth
 
 
-def logging_chances(open_rates: Floats, exploration: float) -> Floats:
+def logging_chances(open_rates: FloatArray, exploration: float) -> FloatArray:
     """The policy that made the log, (n, arms): a share uniform over all arms, the rest on the most opened channel.
 
     `open_rates` (n, contact channels); the arms of the channel share its part evenly.

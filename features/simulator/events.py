@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.arrays import FloatArray, IntArray
 from features.events.schema import EVENT_SCHEMA
-from features.simulator.people import Floats, Ints
 from features.simulator.shop import N_PRODUCTS, N_STORES, product_id, store_id
 from features.vocabulary import CHANNEL_CODES, CHANNELS, KIND_CODES, KINDS, Channel, Columns, EventKind, IdType
 
@@ -55,7 +55,13 @@ class EventBuffer:
     n_sessions: int = 0
 
     def add(
-        self, kind: EventKind, channel: Channel | Ints, time_us: Ints, who: Ints, ids: int | Ints, **columns: Any
+        self,
+        kind: EventKind,
+        channel: Channel | IntArray,
+        time_us: IntArray,
+        who: IntArray,
+        ids: int | IntArray,
+        **columns: Any,
     ) -> None:
         """Events of one kind; a scalar stands for the same value in every row. See `_COLUMNS` for the names."""
         n = len(who)
@@ -74,7 +80,7 @@ class EventBuffer:
         for name in _COLUMNS:
             self.parts[name].append(np.broadcast_to(np.asarray(values[name]), (n,)))
 
-    def new_sessions(self, n: int) -> Ints:
+    def new_sessions(self, n: int) -> IntArray:
         """Numbers of n new visits."""
         first = self.n_sessions
         self.n_sessions += n
@@ -123,7 +129,7 @@ class EventBuffer:
         return pa.array(found, pa.string())
 
 
-def identifier_maps(bits: Ints, who: Ints, customer_ids: np.ndarray, cookies: np.ndarray) -> pa.Array:
+def identifier_maps(bits: IntArray, who: IntArray, customer_ids: np.ndarray, cookies: np.ndarray) -> pa.Array:
     """The identifiers that each event carries, as a map column; null where it carries none."""
     has = np.stack([(bits >> i) & 1 for i in range(len(ID_TYPES))], axis=1).astype(bool)  # (n, types)
     rows, kinds = np.nonzero(has)
@@ -150,7 +156,7 @@ def _numbered(prefix: str, numbers: np.ndarray, width: int) -> pa.Array:
     return pc.binary_join_element_wise(pa.scalar(prefix), text, "")
 
 
-def clipped_day_time(hour: Floats, day: int) -> Ints:
+def clipped_day_time(hour: FloatArray, day: int) -> IntArray:
     """Hours of a day as microseconds since the world's start, kept within the day."""
     inside = np.clip(hour, 0.0, 23.999)
     return np.asarray(day * DAY_US + (inside * 3_600_000_000).astype(np.int64))

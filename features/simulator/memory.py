@@ -5,7 +5,8 @@ from typing import Final
 
 import numpy as np
 
-from features.simulator.people import CONTACT, ORGANIC, Floats, Ints
+from features.arrays import FloatArray, IntArray
+from features.simulator.people import CONTACT, ORGANIC
 from features.vocabulary import Channel
 
 PRESSURE_HALF_LIFE_DAYS: Final = 5.0
@@ -25,9 +26,9 @@ class Memory:
         self.pressure = np.zeros(n)
         self.contacts_7d = np.zeros(n)
         self.contacts_30d = np.zeros(n)
-        self.last_contact: Floats = np.full(n, -np.inf)
-        self.last_purchase: Floats = np.full(n, np.nan)
-        self.last_action: Floats = np.full(n, np.nan)
+        self.last_contact: FloatArray = np.full(n, -np.inf)
+        self.last_purchase: FloatArray = np.full(n, np.nan)
+        self.last_action: FloatArray = np.full(n, np.nan)
         self.visits_30d = np.zeros((n, len(ORGANIC)))
         self.spend_90d = np.zeros(n)
         self.purchases_90d = np.zeros(n)
@@ -51,11 +52,11 @@ class Memory:
             for values in sums:
                 values *= 0.5 ** (1 / half_life)
 
-    def open_rates(self, who: Ints) -> Floats:
+    def open_rates(self, who: IntArray) -> FloatArray:
         """Share of the contacts that was opened, (n, contact channels)."""
         return np.asarray(self.opens_90d[who] / (self.sends_90d[who] + _PRIOR_CONTACTS))
 
-    def features(self, who: Ints, day: int) -> dict[str, np.ndarray]:
+    def features(self, who: IntArray, day: int) -> dict[str, np.ndarray]:
         """What behaviour tells of customers this morning, by name without the prefix x_."""
         visits, parts = self.visits_30d[who], self.day_part_90d[who]
         share = parts / np.maximum(parts.sum(axis=1, keepdims=True), 1e-9)

@@ -10,12 +10,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from features.arrays import BoolArray, FloatArray, IntArray
 from features.simulator.config import WorldConfig
 from features.vocabulary import Channel
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 ORGANIC: Final = (Channel.WEB, Channel.APP, Channel.STORE, Channel.SOCIAL, Channel.CHAT, Channel.CALL_CENTER)
 """Channels that customers come by on their own."""
@@ -53,24 +50,24 @@ _CONSENT: Final = {Channel.EMAIL: 0.8, Channel.PUSH: 0.65, Channel.SMS: 0.55}
 class People:
     """n customers. Every array has a row per customer; what changes from day to day is not here."""
 
-    traits: Floats  # (n, 5)
-    joined_day: Ints  # (n,) may lie before day 0: known from the start
-    visit_rate: Floats  # (n,) visits per day
-    visit_mix: Floats  # (n, organic channels), cumulative
-    weekend: Floats  # (n,) visits on a weekend day per visit on another
-    peak_hour: Floats  # (n,) when they are usually active
-    taste: Floats  # (n, categories), cumulative
-    habits: Ints  # (n, 3) products bought again and again
-    cycle_days: Floats  # (n, 3)
-    home_store: Ints  # (n,)
-    margin: Floats  # (n,) what a converted contact earns
-    base_logit: Floats  # (n,) of buying with no contact
-    effect: Floats  # (n, contact channels) added to the logit by a contact, beside the channel's level
-    notice: Floats  # (n, contact channels) logit of an open or click
-    tires: Floats  # (n,) lost logit per recent contact
-    consent: Bools  # (n, contact channels) at the start
-    hazard: Floats  # (n,) chance per day of leaving for good, with no contact
-    contact_hazard: Floats  # (n,) log of what a contact multiplies that chance with, for `CONTACT_DAYS`
+    traits: FloatArray  # (n, 5)
+    joined_day: IntArray  # (n,) may lie before day 0: known from the start
+    visit_rate: FloatArray  # (n,) visits per day
+    visit_mix: FloatArray  # (n, organic channels), cumulative
+    weekend: FloatArray  # (n,) visits on a weekend day per visit on another
+    peak_hour: FloatArray  # (n,) when they are usually active
+    taste: FloatArray  # (n, categories), cumulative
+    habits: IntArray  # (n, 3) products bought again and again
+    cycle_days: FloatArray  # (n, 3)
+    home_store: IntArray  # (n,)
+    margin: FloatArray  # (n,) what a converted contact earns
+    base_logit: FloatArray  # (n,) of buying with no contact
+    effect: FloatArray  # (n, contact channels) added to the logit by a contact, beside the channel's level
+    notice: FloatArray  # (n, contact channels) logit of an open or click
+    tires: FloatArray  # (n,) lost logit per recent contact
+    consent: BoolArray  # (n, contact channels) at the start
+    hazard: FloatArray  # (n,) chance per day of leaving for good, with no contact
+    contact_hazard: FloatArray  # (n,) log of what a contact multiplies that chance with, for `CONTACT_DAYS`
     source: NDArray[np.str_] = field(repr=False)  # (n,) where the customer was won
 
     def __len__(self) -> int:
@@ -78,7 +75,7 @@ class People:
 
 
 def draw_people(
-    config: WorldConfig, n_categories: int, products_of: list[Ints], n_stores: int, rng: np.random.Generator
+    config: WorldConfig, n_categories: int, products_of: list[IntArray], n_stores: int, rng: np.random.Generator
 ) -> People:
     """Customers of a world; `products_of` lists the products of each category."""
     n = config.n_customers
@@ -123,7 +120,7 @@ def draw_people(
     )
 
 
-def _consents(config: WorldConfig, traits: Floats, rng: np.random.Generator) -> Bools:
+def _consents(config: WorldConfig, traits: FloatArray, rng: np.random.Generator) -> BoolArray:
     shares = np.array([_CONSENT.get(channel, 1.0) for channel in CONTACT])
     if config.consent_share is not None:
         shares = np.where(shares < 1.0, config.consent_share, 1.0)

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from features.simulator.people import Bools, Floats, Ints
+from features.arrays import BoolArray, FloatArray, IntArray
 from features.sources.batch import PRODUCT_SCHEMA
 from features.vocabulary import Columns
 
@@ -34,14 +34,14 @@ STOCK_SCHEMA: Final = pa.schema(
 class Shop:
     """Products (P,), their prices and popularity, and units per place (P, stores + online)."""
 
-    category: Ints
-    price: Floats
-    popularity: Floats  # cumulative within each category, plus the category's number: one ascending array
-    order: Ints  # products in the order of `popularity`
-    units: Ints  # (P, places)
-    fill_to: Ints  # (P, places)
-    promoted: Bools  # (P,)
-    history: list[tuple[int, Ints]] = field(default_factory=list)
+    category: IntArray
+    price: FloatArray
+    popularity: FloatArray  # cumulative within each category, plus the category's number: one ascending array
+    order: IntArray  # products in the order of `popularity`
+    units: IntArray  # (P, places)
+    fill_to: IntArray  # (P, places)
+    promoted: BoolArray  # (P,)
+    history: list[tuple[int, IntArray]] = field(default_factory=list)
 
     @classmethod
     def draw(cls, rng: np.random.Generator, units_per_product: float) -> "Shop":
@@ -62,24 +62,24 @@ class Shop:
             category, price, within + category, np.arange(N_PRODUCTS), units.copy(), units, np.zeros(N_PRODUCTS, bool)
         )
 
-    def products_of(self) -> list[Ints]:
+    def products_of(self) -> list[IntArray]:
         """The products of each category."""
         return [np.flatnonzero(self.category == c) for c in range(len(CATEGORIES))]
 
-    def pick(self, category: Ints, u: Floats) -> Ints:
+    def pick(self, category: IntArray, u: FloatArray) -> IntArray:
         """A product of each category by popularity, from uniform numbers."""
         at = np.searchsorted(self.popularity, category + u * (1 - 1e-9), side="right")
         return self.order[np.minimum(at, N_PRODUCTS - 1)]
 
-    def paid(self, product: Ints) -> Floats:
+    def paid(self, product: IntArray) -> FloatArray:
         """What one unit costs today."""
         return np.asarray(np.round(self.price[product] * np.where(self.promoted[product], 1 - PROMOTION, 1.0), 2))
 
-    def in_stock(self, product: Ints, place: Ints) -> Bools:
+    def in_stock(self, product: IntArray, place: IntArray) -> BoolArray:
         """Whether the place has the product this morning."""
         return np.asarray(self.units[product, place] > 0)
 
-    def sell(self, product: Ints, place: Ints) -> None:
+    def sell(self, product: IntArray, place: IntArray) -> None:
         """Take units out; what is sold beyond the last unit comes out of the next delivery."""
         np.subtract.at(self.units, (product, place), 1)
         np.maximum(self.units, 0, out=self.units)

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Final
 
 import duckdb
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from pandas.util import hash_array
 
+from features.arrays import IntArray
 from features.events.schema import EVENT_SCHEMA
 from features.vocabulary import Columns
 
@@ -44,7 +43,7 @@ class SourceBatch:
     products: pa.Table | None = None
     rejected: pa.Table | None = None
     rows_total: int = 0
-    row_numbers: NDArray[np.int64] | None = None
+    row_numbers: IntArray | None = None
 
 
 def read_query(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:

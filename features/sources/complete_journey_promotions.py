@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
+
+from features.arrays import IntArray
 
 _STREAM_ROWS: Final = 1_000_000
 _HABITS: Final = """
@@ -70,7 +71,7 @@ def find_exposures(connection: duckdb.DuckDBPyConnection, promotions: Path) -> p
     return _first_of_each(pa.concat_tables(parts))
 
 
-def _stream(promotions: Path, keys: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.int64], pa.Array]]:
+def _stream(promotions: Path, keys: IntArray) -> Iterator[tuple[str, IntArray, pa.Array]]:
     """The promotions that somebody came past, by placement: (placement, keys (m,), location codes (m,))."""
     product, store, week = _unpack(keys)
     is_habit = np.zeros(int(product.max(initial=0)) + 1, np.bool_)  # two look-ups spare most rows the search
@@ -106,10 +107,10 @@ def _first_of_each(exposures: pa.Table) -> pa.Table:
     return table.filter(pa.array(~same))
 
 
-def _pack(product: NDArray[np.int64], store: NDArray[np.int64], week: NDArray[np.int64]) -> NDArray[np.int64]:
+def _pack(product: IntArray, store: IntArray, week: IntArray) -> IntArray:
     """(product, store < 2^16, week < 2^6) as one ordered number."""
     return (product.astype(np.int64) << 22) | (store.astype(np.int64) << 6) | week.astype(np.int64)
 
 
-def _unpack(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _unpack(keys: IntArray) -> tuple[IntArray, IntArray, IntArray]:
     return keys >> 22, (keys >> 6) & 0xFFFF, keys & 0x3F

@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from features.arrays import IntArray
 from features.errors import InputError
 from features.events.rules import Problem
 from features.events.schema import EVENT_SCHEMA, rejected_table
@@ -31,7 +31,7 @@ class RawRows:
     """Rows of a file (CSV: every column is text), their numbers from 0, and the rejected rows among them."""
 
     table: pa.Table
-    numbers: NDArray[np.int64]
+    numbers: IntArray
     rejected: pa.Table
 
 

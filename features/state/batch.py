@@ -8,8 +8,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from features.arrays import FloatArray, IntArray
 from features.state import kernel, kernel_batch, layout
-from features.state.layout import Floats, Ints, RowBuffers
+from features.state.layout import RowBuffers
 
 LIST_WIDTHS: Final[Mapping[str, int]] = {
     "pair_codes": 0,
@@ -49,7 +50,7 @@ _IN_BUFFERS: Final[Mapping[str, tuple[str, str]]] = {
 class Ragged:
     """`n` lists of rows laid end to end: list i is `values[offsets[i]:offsets[i + 1]]`."""
 
-    offsets: Ints  # (n + 1,)
+    offsets: IntArray  # (n + 1,)
     values: NDArray[Any]  # (m,) or (m, width)
 
     def __len__(self) -> int:
@@ -58,11 +59,11 @@ class Ragged:
     def __getitem__(self, i: int) -> NDArray[Any]:
         return self.values[self.offsets[i] : self.offsets[i + 1]]
 
-    def rows(self) -> Ints:
+    def rows(self) -> IntArray:
         """For every value the list it belongs to, shape (m,)."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
-    def positions(self, width: int) -> Ints:
+    def positions(self, width: int) -> IntArray:
         """For every value its column when lists are right-aligned in `width` columns, shape (m,)."""
         lengths = np.diff(self.offsets)
         starts, blanks = np.repeat(self.offsets[:-1], lengths), np.repeat(width - lengths, lengths)
@@ -74,7 +75,7 @@ class Ragged:
         out[self.rows(), self.positions(width)] = self.values
         return out
 
-    def take(self, index: Ints) -> "Ragged":
+    def take(self, index: IntArray) -> "Ragged":
         """The lists at `index`, in that order."""
         lengths = np.diff(self.offsets)[index]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -92,9 +93,9 @@ class Ragged:
 class StateBatch:
     """States of `n` customers, each as of its own last event. Times are seconds since the epoch, NaN means never."""
 
-    scalars: Floats  # (n, S), see fold_layout.SCALARS
-    channels: Floats  # (n, channels, CHANNEL_WIDTH): consent, unanswered contacts, last contact, last response
-    last_seq: Ints  # (n,) the newest log row folded in; 0 for none
+    scalars: FloatArray  # (n, S), see fold_layout.SCALARS
+    channels: FloatArray  # (n, channels, CHANNEL_WIDTH): consent, unanswered contacts, last contact, last response
+    last_seq: IntArray  # (n,) the newest log row folded in; 0 for none
     pair_codes: Ragged  # channel * kinds + kind
     pair_stats: Ragged  # (m, PAIR_WIDTH)
     contacts: Ragged  # (m, 2): channel, time; oldest first, at most 16
@@ -117,7 +118,7 @@ class StateBatch:
         """`n` customers of whom nothing is known."""
         return blank().take(np.zeros(n, dtype=np.int64))
 
-    def take(self, index: Ints) -> "StateBatch":
+    def take(self, index: IntArray) -> "StateBatch":
         """The states at `index`, in that order; an index may repeat."""
         parts: dict[str, Any] = {
             name: part.take(index) if isinstance(part, Ragged) else part[index] for name, part in vars(self).items()
@@ -133,7 +134,7 @@ class StateBatch:
             columns[name] = Ragged.concat(pieces) if isinstance(first, Ragged) else np.concatenate(pieces)
         return cls(**columns)
 
-    def hours(self) -> Floats:
+    def hours(self) -> FloatArray:
         """Decayed number of active moments by hour of the week as of each customer's last action, shape (n, 168)."""
         out = np.zeros((len(self), layout.N_HOURS))
         rows = self.hour_bins.rows()
@@ -142,12 +143,12 @@ class StateBatch:
         out[rows, self.hour_bins.values] = self.hour_weights.values * left[rows]
         return out
 
-    def scalar(self, name: str) -> Floats:
+    def scalar(self, name: str) -> FloatArray:
         """One scalar by its name in `fold_layout.SCALARS`, shape (n,)."""
         return self.scalars[:, layout.SCALARS.index(name)]
 
 
-def list_in_buffers(buffers: RowBuffers, name: str) -> tuple[Ints, NDArray[Any]]:
+def list_in_buffers(buffers: RowBuffers, name: str) -> tuple[IntArray, NDArray[Any]]:
     """A list of LIST_WIDTHS as the kernel wrote it: where each row's part ends, and the entries of all."""
     ends, entries = _IN_BUFFERS[name]
     return getattr(buffers, ends), getattr(buffers, entries)
@@ -176,7 +177,7 @@ def blank() -> StateBatch:
 
 
 @lru_cache(maxsize=1_000)
-def one_offsets(length: int) -> Ints:
+def one_offsets(length: int) -> IntArray:
     """Offsets of one list; shared, hence not to be written to."""
     offsets = np.array([0, length], dtype=np.int64)
     offsets.flags.writeable = False

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.arrays import FloatArray
 from features.state.batch import LIST_WIDTHS, Ragged, StateBatch, blank, list_in_buffers, one_offsets
-from features.state.layout import Floats, RowBuffers
+from features.state.layout import RowBuffers
 from features.vocabulary import Columns
 
 STATE_FIELDS: Final[tuple[tuple[str, str], ...]] = (
@@ -148,7 +149,7 @@ def _list(part: Ragged) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array((part.offsets * width).astype(np.int32)), values)
 
 
-def _fixed_list(matrix: Floats) -> pa.Array:
+def _fixed_list(matrix: FloatArray) -> pa.Array:
     n, width = matrix.shape
     return pa.ListArray.from_arrays(
         pa.array(np.arange(n + 1, dtype=np.int32) * width), pa.array(matrix.reshape(-1).copy())

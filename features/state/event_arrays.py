@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from features.arrays import FloatArray, IntArray
 from features.events.payload import detail_column
 from features.state import layout
-from features.state.layout import EventArrays, Floats, Ints
+from features.state.layout import EventArrays
 from features.vocabulary import CHANNEL_CODES, KIND_CODES, Columns
 
 _FEW: Final = 32
@@ -30,7 +31,7 @@ _NO_EVENTS: Final = EventArrays(
 )
 
 
-def product_code(product_ids: Sequence[str]) -> Ints:
+def product_code(product_ids: Sequence[str]) -> IntArray:
     """Product ids as positive 63-bit hashes, shape (n,): stable over processes and machines, 0 for a missing id."""
     values = np.asarray(product_ids, dtype=object)
     missing = np.array([not value for value in values], dtype=bool)
@@ -94,7 +95,7 @@ def _few_arrays(events: pa.Table) -> EventArrays:
     )
 
 
-def _details(events: pa.Table) -> Floats:
+def _details(events: pa.Table) -> FloatArray:
     if Columns.DETAIL in events.column_names:
         return _floats(events[Columns.DETAIL])
     return detail_column(events)
@@ -117,5 +118,5 @@ def _codes(column: pa.ChunkedArray, codes: dict[str, int]) -> NDArray[np.int8]:
     return lookup[encoded.indices.to_numpy()] if len(lookup) else np.zeros(0, dtype=np.int8)
 
 
-def _floats(column: pa.ChunkedArray) -> Floats:
+def _floats(column: pa.ChunkedArray) -> FloatArray:
     return np.array(column.cast(pa.float64()).fill_null(np.nan).to_numpy())

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from features.arrays import BoolArray
 from features.state import kernel, kernel_batch, layout
 from features.state.batch import StateBatch, first_row
 from features.state.encoding import encode_buffers
@@ -59,7 +59,7 @@ def fold_newer(state: StateBatch, events: EventArrays) -> StateBatch | None:
     return fold_arrays(state, events)
 
 
-def changes_state(events: EventArrays) -> NDArray[np.bool_]:
+def changes_state(events: EventArrays) -> BoolArray:
     """Which events are about the customer, as opposed to our own records of them, shape (m,)."""
     return np.asarray(kernel.telling(events))
 

@@ -8,8 +8,8 @@ import math
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from features.arrays import BoolArray
 from features.events.payload import PLACED_KINDS
 from features.state.jit import compiled, inlined
 from features.state.kernel_parts import (
@@ -58,7 +58,7 @@ from features.vocabulary import CUSTOMER_KINDS, KIND_CODES, PRODUCT_KINDS, RESPO
 _SCALAR_START: Final = np.array([0.0 if name in COUNTERS else np.nan for name in SCALARS])
 
 
-def _kind_mask(kinds: tuple[EventKind, ...]) -> NDArray[np.bool_]:
+def _kind_mask(kinds: tuple[EventKind, ...]) -> BoolArray:
     mask = np.zeros(N_KINDS, dtype=np.bool_)
     mask[[KIND_CODES[kind] for kind in kinds]] = True
     return mask

@@ -5,10 +5,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KINDS
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 N_CHANNELS: Final = len(CHANNELS)
 N_KINDS: Final = len(KINDS)
@@ -100,69 +98,69 @@ EVENT_CODE_BASE: Final = 16
 class Scratch(NamedTuple):
     """The dense state of one customer, as the kernel works on it."""
 
-    scalars: Floats  # (S,)
-    pair_slots: Ints  # (channels * kinds,) row of a pair in the next two; -1 while it never happened
+    scalars: FloatArray  # (S,)
+    pair_slots: IntArray  # (channels * kinds,) row of a pair in the next two; -1 while it never happened
     pair_codes: NDArray[np.int32]  # (channels * kinds,) in order of first use
-    pairs: Floats  # (channels * kinds, PAIR_WIDTH)
-    channels: Floats  # (channels, CHANNEL_WIDTH)
-    contacts: Floats  # (N_CONTACTS, 2) ring of (channel, time)
-    hour_slots: Ints  # (168,) row of an hour in the next two; -1 while it has no weight
+    pairs: FloatArray  # (channels * kinds, PAIR_WIDTH)
+    channels: FloatArray  # (channels, CHANNEL_WIDTH)
+    contacts: FloatArray  # (N_CONTACTS, 2) ring of (channel, time)
+    hour_slots: IntArray  # (168,) row of an hour in the next two; -1 while it has no weight
     hour_bins: NDArray[np.int32]  # (168,) in order of first use
-    hour_weights: Floats  # (168,) as of HOURS_FROM
-    seq_product: Ints  # (SEQUENCE_LENGTH,) ring, as the next three
+    hour_weights: FloatArray  # (168,) as of HOURS_FROM
+    seq_product: IntArray  # (SEQUENCE_LENGTH,) ring, as the next three
     seq_event: NDArray[np.int32]
-    seq_time: Floats
-    seq_value: NDArray[np.float32]
-    habit_codes: Ints  # (N_HABITS,)
-    habits: Floats  # (N_HABITS, HABIT_WIDTH)
-    habit_ranks: Floats  # (N_HABITS,) log2 of the weight, moved to a common moment; derived, not stored
-    cart_codes: Ints  # (N_CART,)
-    cart: Floats  # (N_CART, CART_WIDTH)
-    cursors: Ints  # (CURSOR_WIDTH,)
+    seq_time: FloatArray
+    seq_value: Float32Array
+    habit_codes: IntArray  # (N_HABITS,)
+    habits: FloatArray  # (N_HABITS, HABIT_WIDTH)
+    habit_ranks: FloatArray  # (N_HABITS,) log2 of the weight, moved to a common moment; derived, not stored
+    cart_codes: IntArray  # (N_CART,)
+    cart: FloatArray  # (N_CART, CART_WIDTH)
+    cursors: IntArray  # (CURSOR_WIDTH,)
 
 
 class EventArrays(NamedTuple):
     """Events as columns; all of length m."""
 
-    time: Floats  # seconds since the epoch
+    time: FloatArray  # seconds since the epoch
     kind: NDArray[np.int8]
     channel: NDArray[np.int8]
-    product: Ints  # 0 where there is none
-    quantity: Floats  # NaN where there is none
-    value: Floats  # NaN where there is none
-    seq: Ints
-    detail: Floats  # what the properties or the store say, see details.py; NaN where there is nothing
+    product: IntArray  # 0 where there is none
+    quantity: FloatArray  # NaN where there is none
+    value: FloatArray  # NaN where there is none
+    seq: IntArray
+    detail: FloatArray  # what the properties or the store say, see details.py; NaN where there is nothing
     written: NDArray[np.int8]  # whether the moment gets a state row: UNWRITTEN, WRITTEN or REWRITTEN
 
 
 class RowBuffers(NamedTuple):
     """Where `fold_rows` writes encoded states: fixed columns plus ragged ones with offsets."""
 
-    customer: Ints  # (R,)
-    time: Floats  # (R,)
-    last_seq: Ints  # (R,)
-    products_changed: NDArray[np.bool_]  # (R,) whether the product part differs from the row before
-    scalars: Floats  # (R, S)
-    channels: Floats  # (R, channels * CHANNEL_WIDTH)
-    pair_end: Ints  # (R,) end offset into pair_codes / pair_stats
+    customer: IntArray  # (R,)
+    time: FloatArray  # (R,)
+    last_seq: IntArray  # (R,)
+    products_changed: BoolArray  # (R,) whether the product part differs from the row before
+    scalars: FloatArray  # (R, S)
+    channels: FloatArray  # (R, channels * CHANNEL_WIDTH)
+    pair_end: IntArray  # (R,) end offset into pair_codes / pair_stats
     pair_codes: NDArray[np.int32]
-    pair_stats: Floats  # (M, PAIR_WIDTH)
-    contact_end: Ints
-    contacts: Floats  # (M, 2)
-    hour_end: Ints
+    pair_stats: FloatArray  # (M, PAIR_WIDTH)
+    contact_end: IntArray
+    contacts: FloatArray  # (M, 2)
+    hour_end: IntArray
     hour_bins: NDArray[np.int32]
-    hour_weights: Floats
-    seq_end: Ints
-    seq_product: Ints
+    hour_weights: FloatArray
+    seq_end: IntArray
+    seq_product: IntArray
     seq_event: NDArray[np.int32]
-    seq_time: Floats
-    seq_value: NDArray[np.float32]
-    habit_end: Ints
-    habit_codes: Ints
-    habits: Floats  # (M, HABIT_WIDTH)
-    cart_end: Ints
-    cart_codes: Ints
-    cart: Floats  # (M, CART_WIDTH)
+    seq_time: FloatArray
+    seq_value: Float32Array
+    habit_end: IntArray
+    habit_codes: IntArray
+    habits: FloatArray  # (M, HABIT_WIDTH)
+    cart_end: IntArray
+    cart_codes: IntArray
+    cart: FloatArray  # (M, CART_WIDTH)
 
 
 def new_buffers(rows: int) -> RowBuffers:

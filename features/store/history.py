@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from features.arrays import IntArray
 from features.offline import spark_fold
 from features.offline.files import ROW_TIME, refresh_moments
 from features.settings import Settings
@@ -35,9 +35,7 @@ class FeastHistory:
         self._feast = feast
         self._settings = settings
 
-    def row_moments(
-        self, customers: pd.Series, moments: pd.Series, views: Sequence[View]
-    ) -> dict[str, NDArray[np.int64]]:
+    def row_moments(self, customers: pd.Series, moments: pd.Series, views: Sequence[View]) -> dict[str, IntArray]:
         """For every entity row the time of the row of each view that was true, in microseconds; -1 for none."""
         for view in views:
             refresh_moments(view, view.path(self._settings), view.moments_path(self._settings))
@@ -47,7 +45,7 @@ class FeastHistory:
             for view in views
         }
 
-    def rows_at(self, view: View, schema: pa.Schema, customers: pd.Series, times: NDArray[np.int64]) -> pa.Table:
+    def rows_at(self, view: View, schema: pa.Schema, customers: pd.Series, times: IntArray) -> pa.Table:
         """The row of `view` for every (customer, time of a row); a null row where the time is -1."""
         wanted = pd.DataFrame({Columns.CUSTOMER_ID: customers.to_numpy(), "time": times})
         known = wanted[wanted["time"] >= 0]

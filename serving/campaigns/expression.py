@@ -12,13 +12,12 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+from features.arrays import BoolArray
 from features.errors import InputError
 
 MAX_LENGTH: Final = 2_000
-Mask = NDArray[np.bool_]
 _COMPARE: Final[dict[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
@@ -35,7 +34,7 @@ _ARITHMETIC: Final[dict[type[ast.operator], Callable[[Any, Any], Any]]] = {
 }
 
 
-def select(table: pd.DataFrame, where: str) -> Mask:
+def select(table: pd.DataFrame, where: str) -> BoolArray:
     """Which rows (n,) fulfil the condition. Raises InputError that says what is wrong and which columns there are."""
     if len(where) > MAX_LENGTH:
         raise InputError(f"The condition has {len(where)} characters.", repair=f"Use at most {MAX_LENGTH}.")
@@ -53,7 +52,7 @@ def select(table: pd.DataFrame, where: str) -> Mask:
 _EXAMPLE: Final = "Write it like: churn_probability > 0.6 and value_decile >= 8 and consent_email"
 
 
-def _truth(node: ast.expr, table: pd.DataFrame) -> Mask:
+def _truth(node: ast.expr, table: pd.DataFrame) -> BoolArray:
     """A node that says yes or no of every row."""
     match node:
         case ast.BoolOp(op=op, values=values):
@@ -78,7 +77,7 @@ def _truth(node: ast.expr, table: pd.DataFrame) -> Mask:
     raise InputError(f"{ast.unparse(node)!r} is not a condition.", repair=_EXAMPLE)
 
 
-def _compare(left: ast.expr, op: ast.cmpop, right: ast.expr, table: pd.DataFrame) -> Mask:
+def _compare(left: ast.expr, op: ast.cmpop, right: ast.expr, table: pd.DataFrame) -> BoolArray:
     value = _value(left, table)
     if isinstance(op, (ast.In, ast.NotIn)):
         if not isinstance(right, (ast.List, ast.Tuple, ast.Set)):
@@ -144,7 +143,7 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _known(value: Any, table: pd.DataFrame) -> Mask:
+def _known(value: Any, table: pd.DataFrame) -> BoolArray:
     return np.broadcast_to(np.logical_not(pd.isna(value)), (len(table),))
 
 

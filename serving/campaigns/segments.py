@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from features.arrays import Float32Array
 from features.online.live import LiveState
 from features.signals import SIGNAL_NAMES
 from features.state import layout
@@ -41,7 +42,7 @@ _NUMBERS: Final = {
 """Column to signal."""
 
 
-def segment_table(lives: Sequence[LiveState], signals: NDArray[np.float32], churn: ChurnScorer | None) -> pd.DataFrame:
+def segment_table(lives: Sequence[LiveState], signals: Float32Array, churn: ChurnScorer | None) -> pd.DataFrame:
     """One row per customer (n) with signals (n, F) of what models may look at; see the module's words.
 
     Deciles are not known before everybody is: see `add_deciles`.

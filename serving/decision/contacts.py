@@ -4,8 +4,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from features.arrays import FloatArray
 from features.state import layout
 from features.state.batch import StateBatch
 from features.vocabulary import CHANNELS, NOTHING, Channel
@@ -35,7 +35,7 @@ def contact_facts(state: StateBatch) -> ContactFacts:
 def check_arms(
     arms: Sequence[Arm],
     facts: ContactFacts,
-    hours: NDArray[np.float64],
+    hours: FloatArray,
     rules: Rules,
     as_of_s: float,
     *,
@@ -58,7 +58,7 @@ def check_arms(
     return checked, moments
 
 
-def known_gains(arms: Sequence[Arm], gains: NDArray[np.float64], facts: ContactFacts) -> NDArray[np.float64]:
+def known_gains(arms: Sequence[Arm], gains: FloatArray, facts: ContactFacts) -> FloatArray:
     """Gains (arms,) without those of channels that the customer refused: no log tells what sending there would do."""
     refused = [arm.channel is not None and facts.consents.get(arm.channel) is False for arm in arms]
     return np.where(refused, np.nan, gains)
@@ -77,8 +77,8 @@ def arm_value(arm: Arm, response_probability: float, rules: Rules, gain: float =
 
 def score_arms(
     checked: Sequence[Eligibility],
-    probabilities: NDArray[np.float64],
-    gains: NDArray[np.float64],
+    probabilities: FloatArray,
+    gains: FloatArray,
     rules: Rules,
     chances: Mapping[str, float] | None = None,
 ) -> list[ArmScore]:
@@ -97,7 +97,7 @@ def score_arms(
 
 
 def allowed_values(
-    checked: Sequence[Eligibility], probabilities: NDArray[np.float64], gains: NDArray[np.float64], rules: Rules
+    checked: Sequence[Eligibility], probabilities: FloatArray, gains: FloatArray, rules: Rules
 ) -> dict[str, float]:
     """Expected value of every allowed arm, nothing among them."""
     values = {

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from features.arrays import FloatArray, IntArray
 from features.state.batch import StateBatch
 from features.state.layout import N_HOURS
 from features.vocabulary import CUSTOMER_KINDS, Channel, Columns
@@ -23,12 +23,12 @@ _EPOCH_HOUR: Final = 72
 """The epoch was a Thursday: hour 0 of the week is Monday 00:00 UTC."""
 
 
-def uniform_hours() -> NDArray[np.float64]:
+def uniform_hours() -> FloatArray:
     """No hour of the week is better than another, shape (168,)."""
     return np.full(N_HOURS, 1.0 / N_HOURS)
 
 
-def population_hours(timeline: Path) -> NDArray[np.float64]:
+def population_hours(timeline: Path) -> FloatArray:
     """Share of all customers' actions by hour of the week, shape (168,), from the timeline; uniform without one."""
     if not timeline.exists():
         return uniform_hours()
@@ -42,20 +42,20 @@ def population_hours(timeline: Path) -> NDArray[np.float64]:
     return np.asarray(counts / counts.sum())
 
 
-def hour_of_week(at_s: NDArray[np.float64]) -> NDArray[np.int64]:
+def hour_of_week(at_s: FloatArray) -> IntArray:
     """Seconds since the epoch to hours since Monday 00:00 UTC."""
-    hours: NDArray[np.int64] = ((at_s // HOUR_S).astype(np.int64) + _EPOCH_HOUR) % N_HOURS
+    hours: IntArray = ((at_s // HOUR_S).astype(np.int64) + _EPOCH_HOUR) % N_HOURS
     return hours
 
 
-def customer_hours(state: StateBatch, population: NDArray[np.float64]) -> NDArray[np.float64]:
+def customer_hours(state: StateBatch, population: FloatArray) -> FloatArray:
     """Chance that a customer (n = 1) is active, per hour of the week (168,): their own hours, shrunk to everybody's."""
     own = state.hours()[0]
     spread = 0.25 * np.roll(own, 1) + 0.5 * own + 0.25 * np.roll(own, -1)
     return np.asarray((spread + PRIOR_WEIGHT * population) / (own.sum() + PRIOR_WEIGHT))
 
 
-def coming_hours(hours: NDArray[np.float64], rules: Rules, as_of_s: float) -> list[tuple[float, datetime]]:
+def coming_hours(hours: FloatArray, rules: Rules, as_of_s: float) -> list[tuple[float, datetime]]:
     """The hours of the day that begins at `as_of_s`, the likeliest of `hours` (168,) first.
 
     Each as its start, in seconds (`as_of_s` itself for the present hour), and in local time.

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from features.arrays import IntArray
 from serving.decision.policy import uniform
 
 DEPTH: Final = 5
@@ -24,7 +25,7 @@ class Place:
 
 
 def diversify(
-    columns: NDArray[np.int64], scores: NDArray[np.floating[Any]], groups: Sequence[str], k: int, diversity: float
+    columns: IntArray, scores: NDArray[np.floating[Any]], groups: Sequence[str], k: int, diversity: float
 ) -> list[int]:
     """The k of `columns` (best first) with the highest score minus a penalty for every earlier one of the same group.
 

@@ -13,12 +13,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from features.arrays import BoolArray, FloatArray
 from features.state.event_arrays import product_code
 from serving.decision.rules import ProductHistory, Rules, is_due
 from serving.products.catalogue import Catalogue, ProductInfo
 from serving.schemas import ProductFilter
 
-Mask = NDArray[np.bool_]
 WITHDRAWN: Final = "withdrawn"
 """The attribute that takes a product out of every answer where it is true."""
 
@@ -44,12 +44,12 @@ class ProductTable:
         return self._text([info.brand for info in self._infos])
 
     @cached_property
-    def price(self) -> NDArray[np.float64]:
+    def price(self) -> FloatArray:
         """Price, NaN where unknown (V,)."""
         return np.array([math.nan if info.price is None else info.price for info in self._infos])
 
     @cached_property
-    def available_from_s(self) -> NDArray[np.float64]:
+    def available_from_s(self) -> FloatArray:
         """Since when the product is sold, seconds since 1970; minus infinity where unknown (V,)."""
         return np.array([info.available_from_s for info in self._infos])
 
@@ -62,7 +62,7 @@ class ProductTable:
         ]
 
     @cached_property
-    def withdrawn(self) -> Mask:
+    def withdrawn(self) -> BoolArray:
         """Taken off the range (V,)."""
         return np.array([values.get(WITHDRAWN) == "true" for values in self.attributes], dtype=np.bool_)
 
@@ -76,7 +76,7 @@ class ProductTable:
         """The code that states hold of a product, to column."""
         return {code: row for row, code in enumerate(product_code(self.product_ids).tolist())}
 
-    def in_stock(self, store_id: str | None) -> Mask:
+    def in_stock(self, store_id: str | None) -> BoolArray:
         """Where units are known, at least one (V,).
 
         Online (None) and in a store without any stock record an unlisted product counts as there; in a store that has
@@ -103,7 +103,7 @@ def product_table(product_ids: tuple[str, ...], catalogue: Catalogue) -> Product
 
 
 @lru_cache(maxsize=64)
-def sellable(table: ProductTable, store_id: str | None) -> Mask:
+def sellable(table: ProductTable, store_id: str | None) -> BoolArray:
     """Neither withdrawn nor out of stock (V,); must not be written to."""
     mask = table.in_stock(store_id) & ~table.withdrawn
     mask.flags.writeable = False
@@ -117,7 +117,7 @@ def allowed_products(
     exclude_recent_days: float,
     rules: Rules,
     as_of_s: float,
-) -> Mask:
+) -> BoolArray:
     """Which products may be answered (V,); `histories` are the customer's purchases by the product's code."""
     allowed = sellable(table, wanted.store_id) & (table.available_from_s <= as_of_s)
     if wanted.categories:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from features.arrays import FloatArray
 from features.scoring.item_tables import POPULARITY_DAYS, Companions, Neighbours
 from features.scoring.rerank import FEATURES, strongest_tie
 from features.vocabulary import CHANNELS
@@ -124,5 +124,5 @@ def evidence_reasons(
     return list(reasons.values())[:N_REASONS]
 
 
-def _sum(counted: NDArray[np.float64], names: Sequence[str]) -> float:
+def _sum(counted: FloatArray, names: Sequence[str]) -> float:
     return float(sum(counted[_AT[name]] for name in names))

@@ -9,8 +9,8 @@ from typing import Any, Final, cast
 
 import lightgbm
 import numpy as np
-from numpy.typing import NDArray
 
+from features.arrays import Float32Array, FloatArray
 from features.errors import MissingError, StoreError
 from features.scoring.churn import SCORE_FILE, ChurnScore, spread
 from features.scoring.effects import EffectScorer, load_effects
@@ -24,8 +24,6 @@ from serving.schemas import ModelInfo
 from serving.scorers.model_card import ModelCard
 from serving.scorers.next_product import ProductScorer
 
-Floats = NDArray[np.float64]
-Signals = NDArray[np.float32]
 _SIGNAL_INDEX: Final = {name: i for i, name in enumerate(SIGNAL_NAMES)}
 
 
@@ -46,18 +44,18 @@ class BoosterScorer:
         # The walk is compiled, or what was compiled is loaded, before anybody waits for an answer.
         self.forest.raw(np.zeros((1, len(SIGNAL_NAMES)), np.float32))
 
-    def probability(self, signals: Signals) -> Floats:
+    def probability(self, signals: Float32Array) -> FloatArray:
         """Signals (n, F) to probabilities (n,)."""
         return self.forest.predict(signals)[:, 0]
 
-    def raw(self, signals: Signals) -> Floats:
+    def raw(self, signals: Float32Array) -> FloatArray:
         """Signals (n, F) to log-odds (n,)."""
         return self.forest.raw(signals)[:, 0]
 
-    def contributions(self, signals: Signals) -> Floats:
+    def contributions(self, signals: Float32Array) -> FloatArray:
         """What each of `names` adds to the log-odds, shape (n, len(names)); about 5 ms a row."""
         found = self._booster.predict(signals[:, self._columns], pred_contrib=True, num_threads=1)
-        return cast(Floats, found)[:, :-1]
+        return cast(FloatArray, found)[:, :-1]
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class ChurnScorer:
     more: tuple["ChurnScorer", ...] = ()
     """Scorers of other horizons."""
 
-    def horizons(self, signals: Signals, probability: float) -> dict[float, float]:
+    def horizons(self, signals: Float32Array, probability: float) -> dict[float, float]:
         """Horizon to chance for one customer (n = 1), shortest first; a longer silence is never the likelier one."""
         found = {scorer.horizon_days or 0.0: float(scorer.probability(signals)[0]) for scorer in self.more}
         if self.horizon_days is not None:
@@ -84,18 +82,18 @@ class ChurnScorer:
             found[days[at]] = max(found[days[at]], found[days[at + 1]])
         return {one: found[one] for one in days}
 
-    def probability(self, signals: Signals) -> Floats:
+    def probability(self, signals: Float32Array) -> FloatArray:
         """Signals (n, F) to (n,)."""
         if self.score is None:
             return self.booster.probability(signals)
         return self.score.probability(signals, self.booster.raw(signals))
 
-    def contributions(self, signals: Signals) -> Floats:
+    def contributions(self, signals: Float32Array) -> FloatArray:
         """What every signal adds to the log-odds, (n, F); about 5 ms a row."""
         trees = spread(self.booster.names, self.booster.contributions(signals))
         return trees if self.score is None else self.score.contributions(signals, trees)
 
-    def expectations(self, signals: Signals) -> tuple[Floats, Floats | None] | None:
+    def expectations(self, signals: Float32Array) -> tuple[FloatArray, FloatArray | None] | None:
         """Expected purchases and revenue (n,) within the horizon; None where the model does not know."""
         if self.score is None:
             return None
@@ -120,11 +118,11 @@ class ChannelScorer:
     def _forest(self) -> Forest:
         return Forest.joined([booster.forest for booster in self.boosters])
 
-    def probabilities(self, signals: Signals) -> Floats:
+    def probabilities(self, signals: Float32Array) -> FloatArray:
         """Signals (n, F) to (n, arms)."""
         return self._forest.predict(signals)
 
-    def gains(self, signals: Signals) -> Floats:
+    def gains(self, signals: Float32Array) -> FloatArray:
         """Signals (n, F) to gains over nothing (n, arms); NaN where none is known."""
         if self.effects is None:
             return np.full((len(signals), len(self.arms)), np.nan)

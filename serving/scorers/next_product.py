@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from features.scoring.item_tables import Companions
 from features.scoring.model_inputs import CodeRows, model_inputs
 from features.scoring.next_product import ProductTrees, Session, network_scores
@@ -14,14 +14,12 @@ from features.state.batch import StateBatch
 from features.state.event_arrays import product_code
 from serving.scorers.model_card import ModelCard
 
-Mask = NDArray[np.bool_]
-
 
 @dataclass(frozen=True)
 class Scored:
     """What the network says of n customers (n, V + 1), column 0 for nothing, and what it was asked with."""
 
-    scores: NDArray[np.float32]
+    scores: Float32Array
     inputs: Inputs = field(default_factory=dict)
 
     def one(self, row: int) -> "Scored":
@@ -33,7 +31,7 @@ class Scored:
 class Ranked:
     """Scores (V,) of one customer's products, minus infinity where not allowed, and what they came from."""
 
-    scores: NDArray[np.float32]
+    scores: Float32Array
     inputs: Inputs
     companions: Companions | None = None
     ordered: Pool | None = None
@@ -47,7 +45,7 @@ class Ranked:
         scores = np.concatenate(([-np.inf], self.scores)).astype(np.float32)[None]
         return candidate_pool(scores, self.inputs, self.companions)
 
-    def best(self, k: int) -> NDArray[np.int64]:
+    def best(self, k: int) -> IntArray:
         """Columns of the k best, best first; fewer where fewer are allowed."""
         k = min(k, len(self.scores))
         columns = np.argpartition(-self.scores, k - 1)[:k] if k < len(self.scores) else np.arange(len(self.scores))
@@ -79,12 +77,12 @@ class ProductScorer:
     def __len__(self) -> int:
         return len(self.product_ids)
 
-    def score(self, states: StateBatch, as_of_s: NDArray[np.float64]) -> Scored:
+    def score(self, states: StateBatch, as_of_s: FloatArray) -> Scored:
         """The network's word on states (n,) at moments (n,), in seconds since the epoch."""
         inputs = model_inputs(states, as_of_s, self.rows)
         return Scored(network_scores(self._session, inputs), inputs)
 
-    def rank(self, scored: Scored, allowed: Mask | None = None) -> Ranked:
+    def rank(self, scored: Scored, allowed: BoolArray | None = None) -> Ranked:
         """One customer's order (n = 1) among the products that `allowed` (V,) leaves; what is not allowed is nowhere."""
         scores = scored.scores
         if allowed is not None:

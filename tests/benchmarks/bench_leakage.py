@@ -17,6 +17,7 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
+from features.arrays import FloatArray, IntArray
 from features.moments import utc
 from features.vocabulary import Columns
 from training.benchmarks.churn import BOOSTER, log_config
@@ -30,15 +31,14 @@ from training.models.churn.train import snapshots
 
 N_TREES = 100
 METRICS = ("auc", "log_loss")
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Scored:
     """What one way of measuring finds: labels, scores and customers, each (n,)."""
 
-    labels: Floats
-    scores: Floats
+    labels: FloatArray
+    scores: FloatArray
     customers: NDArray[np.object_]
 
 
@@ -74,7 +74,7 @@ def main() -> None:
         print(f"{name:<18}" + "".join(f"{figure:<32}" for figure in figures) + f"{found.labels.mean():.1%}")
 
 
-def across(rows: TrainingSet, folds: NDArray[np.int64]) -> Scored:
+def across(rows: TrainingSet, folds: IntArray) -> Scored:
     """Every row scored by trees that saw the other folds."""
     scores = np.empty(len(rows))
     for fold in range(N_FOLDS):

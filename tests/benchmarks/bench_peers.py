@@ -20,11 +20,12 @@ from rich.console import Console
 from rich.table import Table
 from scipy import sparse
 
+from features.arrays import IntArray
 from training.benchmarks.hybrid import combine
 from training.benchmarks.hybrid.held_out import LEAVE_ONE_OUT, HeldOut, read_held_out
 from training.benchmarks.next_product import PRIMARY, load_config, per_user
 from training.data.interactions import SECONDS_PER_DAY
-from training.evaluation.ranking import IntArray, paired_gain, with_intervals
+from training.evaluation.ranking import paired_gain, with_intervals
 
 K = 20
 SEED = 0

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from features.arrays import FloatArray
 from features.moments import utc
 from features.settings import Settings
 from features.vocabulary import Columns
@@ -31,7 +31,6 @@ from training.models.churn.blend import Blend
 from training.models.churn.measure import ChurnData
 from training.models.churn.train import fit, snapshots
 
-Floats = NDArray[np.float64]
 TOP = 3
 
 
@@ -89,19 +88,19 @@ def resampled(data: ChurnData, times: int, rng: np.random.Generator) -> Iterator
         yield replace(data, known=known, test=replace(data.test, features=data.test.features[drawn]))
 
 
-def signal_effects(blend: Blend, data: ChurnData) -> Floats:
+def signal_effects(blend: Blend, data: ChurnData) -> FloatArray:
     """What each signal adds to the log-odds of each customer at the cutoff, (n, F)."""
     trees = np.asarray(blend.booster.predict(data.test.features, pred_contrib=True))[:, :-1]
     return blend.score.contributions(data.test.features, trees)
 
 
-def topic_effects(blend: Blend, data: ChurnData) -> Floats:
+def topic_effects(blend: Blend, data: ChurnData) -> FloatArray:
     """The same by topic, (n, topics): the sums that the reasons of an answer are made of."""
     topics, of_signal = signal_topics()
     return signal_effects(blend, data) @ np.eye(len(topics))[of_signal]
 
 
-def agreement(ours: Floats, theirs: Floats) -> tuple[float, float, float]:
+def agreement(ours: FloatArray, theirs: FloatArray) -> tuple[float, float, float]:
     """Of the TOP strongest of each row (n, k): the share named by both, the share of rows with the same first, and the share
     of ours that point the same way in theirs.
     """

@@ -12,14 +12,14 @@ from typing import Any, Final
 import numpy as np
 from scipy.stats import rankdata
 
+from features.arrays import FloatArray, IntArray
 from features.vocabulary import Task
 from training.benchmarks.report import BenchmarkReport
 from training.data.decisions import Decisions, read_decisions
 from training.evaluation.intervals import gain, intervals
-from training.evaluation.metrics import FloatArray, Metric, Sampled, Statistic, mean, resample
+from training.evaluation.metrics import Metric, Sampled, Statistic, mean, resample
 from training.evaluation.off_policy import (
     DecisionLog,
-    IntArray,
     NoOverlapError,
     Support,
     single_arm,

@@ -18,11 +18,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import SplineTransformer, StandardScaler
 
+from features.arrays import Float32Array, FloatArray
 from features.errors import InputError
 from training.evaluation.metrics import log_loss
 from training.models.boosted import platt
 
-Floats = NDArray[np.float64]
 LABEL_NAMES: Final = ("churn", "churned", "label", "exited", "attrition", "left")
 """What a churn column is called where nobody says, whatever the case."""
 _POSITIVE: Final = frozenset({"1", "1.0", "yes", "true", "churned", "y", "t"})
@@ -67,7 +67,7 @@ class Contracts:
     """One row per customer: their columns, whether they churned (n,), and who they are (n,)."""
 
     columns: pd.DataFrame
-    labels: Floats
+    labels: FloatArray
     customers: NDArray[np.object_]
 
 
@@ -75,12 +75,12 @@ class Contracts:
 class Encoded:
     """The columns as numbers: `numeric` (n, a) with NaN for unknown, `levels` (n, b) of zeros and ones."""
 
-    numeric: Floats
-    levels: Floats
+    numeric: FloatArray
+    levels: FloatArray
     names: tuple[str, ...]
 
     @property
-    def flat(self) -> NDArray[np.float32]:
+    def flat(self) -> Float32Array:
         """All columns (n, a + b), for trees."""
         return np.column_stack([self.numeric, self.levels]).astype(np.float32)
 
@@ -136,8 +136,13 @@ def encode(columns: pd.DataFrame) -> Encoded:
 
 
 def fit_predict(
-    data: Encoded, labels: Floats, train: NDArray[np.intp], test: NDArray[np.intp], config: ContractConfig, seed: int
-) -> Floats:
+    data: Encoded,
+    labels: FloatArray,
+    train: NDArray[np.intp],
+    test: NDArray[np.intp],
+    config: ContractConfig,
+    seed: int,
+) -> FloatArray:
     """Probabilities (m,) of the rows `test`, everything learned and chosen on the rows `train`."""
     folds = list(StratifiedKFold(config.inner_folds, shuffle=True, random_state=seed).split(train, labels[train]))
     y = labels[train]
@@ -168,12 +173,12 @@ _WEIGHTS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 def spline_scores(
     data: Encoded,
-    labels: Floats,
+    labels: FloatArray,
     train: NDArray[np.intp],
     test: NDArray[np.intp],
     strengths: Sequence[float],
     n_knots: int,
-) -> list[Floats]:
+) -> list[FloatArray]:
     """Log-odds (m,) per inverse penalty of a logistic regression on cubic splines of the numbers and on the levels."""
     parts = [(data.levels[train], data.levels[test])]
     for i in range(data.numeric.shape[1]):
@@ -195,8 +200,13 @@ def spline_scores(
 
 
 def tree_scores(
-    data: Encoded, labels: Floats, train: NDArray[np.intp], test: NDArray[np.intp], config: ContractConfig, seed: int
-) -> Floats:
+    data: Encoded,
+    labels: FloatArray,
+    train: NDArray[np.intp],
+    test: NDArray[np.intp],
+    config: ContractConfig,
+    seed: int,
+) -> FloatArray:
     """Log-odds (sizes, m) of boosted trees after every 25th round."""
     flat = data.flat
     signs = {**dict.fromkeys(config.raises_risk, 1), **dict.fromkeys(config.lowers_risk, -1)}

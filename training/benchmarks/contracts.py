@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
+from features.arrays import FloatArray
 from features.errors import InputError
 from features.vocabulary import Task
 from training.benchmarks.contract_model import ContractConfig, Encoded, encode, fit_predict, read_contracts
@@ -23,7 +24,6 @@ from training.benchmarks.report import BenchmarkReport
 from training.evaluation.metrics import CHURN, Metric, average, resample
 from training.task import Progress
 
-Floats = NDArray[np.float64]
 OURS: Final = "model"
 PRIMARY: Final = "log_loss"
 
@@ -54,7 +54,7 @@ def benchmark_contracts(
     data = encode(contracts.columns)
     if not data.names:
         raise InputError(f"{source} has no column to learn from.", repair="Give columns beside the id and the label.")
-    repeats: dict[str, list[Floats]] = {OURS: [], "logistic": [], "lightgbm_defaults": []}
+    repeats: dict[str, list[FloatArray]] = {OURS: [], "logistic": [], "lightgbm_defaults": []}
     seconds = {"fit": 0.0, "predict": 0.0}
     for repeat in range(n_repeats):
         held = {name: np.empty(len(labels)) for name in repeats}
@@ -88,7 +88,7 @@ def benchmark_contracts(
 
 
 def _measure(
-    labels: Floats, customers: NDArray[np.object_], repeats: dict[str, list[Floats]], seed: int
+    labels: FloatArray, customers: NDArray[np.object_], repeats: dict[str, list[FloatArray]], seed: int
 ) -> tuple[dict[str, dict[str, Metric]], dict[str, Metric]]:
     statistics = {
         f"{name} {metric} {repeat}": make(labels, scores)
@@ -107,14 +107,14 @@ def _measure(
     return found, gains
 
 
-def _logistic(data: Encoded, labels: Floats, train: NDArray[np.intp], test: NDArray[np.intp]) -> Floats:
+def _logistic(data: Encoded, labels: FloatArray, train: NDArray[np.intp], test: NDArray[np.intp]) -> FloatArray:
     rows = np.column_stack([np.nan_to_num(data.numeric), data.levels])
     scaler = StandardScaler().fit(rows[train])
     model = LogisticRegression(max_iter=1000).fit(scaler.transform(rows[train]), labels[train])
     return np.asarray(model.predict_proba(scaler.transform(rows[test]))[:, 1])
 
 
-def _lightgbm(data: Encoded, labels: Floats, train: NDArray[np.intp], test: NDArray[np.intp]) -> Floats:
+def _lightgbm(data: Encoded, labels: FloatArray, train: NDArray[np.intp], test: NDArray[np.intp]) -> FloatArray:
     rows = data.flat
     parameters = {"objective": "binary", "verbosity": -1, "num_threads": 1}
     booster = lgb.train(parameters, lgb.Dataset(rows[train], labels[train]), 100)

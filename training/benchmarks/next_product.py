@@ -6,10 +6,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from features.arrays import FloatArray, IntArray
 from features.errors import InputError
 from features.vocabulary import Task
 from training.benchmarks.hybrid import combine
@@ -20,7 +19,6 @@ from training.benchmarks.report import BenchmarkReport
 from training.evaluation.metrics import Metric
 from training.evaluation.ranking import (
     DEFAULT_KS,
-    IntArray,
     Targets,
     coverage_at_k,
     paired_gain,
@@ -107,13 +105,13 @@ def load_config(protocol: str, overrides: Mapping[str, Any] | None = None, path:
         raise InputError(f"{path}: the section of {protocol} cannot be used ({error}).", repair="Mend it.") from error
 
 
-def per_user(top: IntArray, targets: Targets) -> dict[str, NDArray[np.float64]]:
+def per_user(top: IntArray, targets: Targets) -> dict[str, FloatArray]:
     """Every metric's value per user; `phr@k` (whether anything was found) is the next-basket name of `hr@k`."""
     values = ranking_values(top, targets)
     return values | {f"phr@{k}": values[f"hr@{k}"] for k in DEFAULT_KS}
 
 
-def summary(top: IntArray, values: Mapping[str, NDArray[np.float64]], data: HeldOut, seed: int) -> dict[str, Metric]:
+def summary(top: IntArray, values: Mapping[str, FloatArray], data: HeldOut, seed: int) -> dict[str, Metric]:
     """Means with intervals, and the share of the catalogue that is shown to anybody."""
     shares = {f"coverage@{k}": coverage_at_k(top, data.lines.n_items, k) for k in DEFAULT_KS}
     return with_intervals(values, seed) | {key: Metric(share, share, share) for key, share in shares.items()}

@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from features.arrays import IntArray
 from features.errors import InputError
 from features.vocabulary import CHANNEL_CODES, KIND_CODES, Channel, Columns, EventKind, Task
 from training.data.frames import called, moments, names, numbers, words
@@ -101,7 +101,7 @@ class MemoryStates:
 
         rows = pa.concat_tables([states for states, _ in fold_timeline(timeline)])
         self._rows = rows
-        self._times: NDArray[np.int64] = rows[Columns.EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
+        self._times: IntArray = rows[Columns.EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
         names = rows[Columns.CUSTOMER_ID].to_pandas()
         first = np.flatnonzero(np.concatenate([[True], names.to_numpy()[1:] != names.to_numpy()[:-1]]))
         ends = np.append(first[1:], len(names))

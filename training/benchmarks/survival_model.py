@@ -10,12 +10,10 @@ from typing import Final
 
 import lightgbm as lgb
 import numpy as np
-from numpy.typing import NDArray
 
+from features.arrays import Float32Array, FloatArray, IntArray
 from training.models.boosted import BoosterConfig, parameters, predict
 
-Floats = NDArray[np.float64]
-Features = NDArray[np.float32]
 WEEK_DAYS: Final = 7.0
 MAX_ROWS: Final = 150_000
 """Person-weeks that a fit looks at; more are sampled."""
@@ -28,7 +26,7 @@ class Survival:
     booster: lgb.Booster
     n_weeks: int
 
-    def silence(self, features: Features, horizon_days: float) -> Floats:
+    def silence(self, features: Float32Array, horizon_days: float) -> FloatArray:
         """Chance (n,) of no purchase in `horizon_days`, from features (n, F); within a week the hazard is even."""
         log_silence = np.zeros(len(features))
         for week in range(self.n_weeks):
@@ -41,10 +39,10 @@ class Survival:
 
 
 def fit_survival(
-    features: Features,
-    days_to_next: Floats,
-    known_days: Floats,
-    folds: NDArray[np.int64],
+    features: Float32Array,
+    days_to_next: FloatArray,
+    known_days: FloatArray,
+    folds: IntArray,
     horizon_days: float,
     config: BoosterConfig,
     seed: int,
@@ -74,8 +72,8 @@ def fit_survival(
 
 
 def person_weeks(
-    days_to_next: Floats, known_days: Floats, n_weeks: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    days_to_next: FloatArray, known_days: FloatArray, n_weeks: int
+) -> tuple[IntArray, IntArray, FloatArray]:
     """Snapshots (n,) to rows: the snapshot, the week, and whether the next purchase came in that week.
 
     A week counts when it was silent until its beginning and is known whole, or brought the purchase.
@@ -91,7 +89,7 @@ def person_weeks(
     return np.concatenate(rows), np.concatenate(weeks), np.concatenate(labels)
 
 
-def with_week(features: Features, week: NDArray[np.int64] | int) -> Features:
+def with_week(features: Float32Array, week: IntArray | int) -> Float32Array:
     """Features (n, F) with the number of the week beside them: (n, F + 1)."""
     return np.column_stack([features, np.broadcast_to(np.asarray(week, dtype=np.float32), len(features))]).astype(
         np.float32

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from features.arrays import FloatArray
 from features.errors import InputError
 from features.vocabulary import CUSTOMER_KINDS, NOTHING, Columns, EventKind, Task
 from training.benchmarks.report import BenchmarkReport
@@ -42,7 +43,6 @@ NO_EVIDENCE: Final = (
     "contact are logged"
 )
 _DAY_US: Final = 86_400_000_000
-Floats = NDArray[np.float64]
 
 
 def benchmark(
@@ -117,7 +117,7 @@ def benchmark(
     )
 
 
-def kept(log: pd.DataFrame, events: pd.DataFrame, config: WinbackConfig) -> Floats:
+def kept(log: pd.DataFrame, events: pd.DataFrame, config: WinbackConfig) -> FloatArray:
     """Whether (n,) each moment's customer acted on their own in the window that begins `wait_days` later."""
     own = events[events[Columns.KIND].isin([kind.value for kind in CUSTOMER_KINDS])]
     own = own.dropna(subset=[Columns.CUSTOMER_ID, Columns.OCCURRED_AT])
@@ -142,7 +142,7 @@ def reachable(log: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({arm: True if flag is None else flag.astype(bool) for arm, flag in flags.items()}, log.index)
 
 
-def contacts_of(log: pd.DataFrame, outcome: Floats, config: WinbackConfig, seed: int) -> Contacts:
+def contacts_of(log: pd.DataFrame, outcome: FloatArray, config: WinbackConfig, seed: int) -> Contacts:
     """The log as `fit_winback` wants it: a contact is what was sent, so an action that could not reach the customer left
     them alone, and whom an action could reach is among the features, since it decides about the chance of a contact.
     """
@@ -171,7 +171,7 @@ def contacts_of(log: pd.DataFrame, outcome: Floats, config: WinbackConfig, seed:
 
 
 def _measure(
-    found: Winback, customers: NDArray[np.object_], effect: Floats | None, seed: int
+    found: Winback, customers: NDArray[np.object_], effect: FloatArray | None, seed: int
 ) -> tuple[dict[str, Metric], dict[str, dict[str, Metric]], dict[str, Metric]]:
     ways = {"uplift": found.within_folds(found.uplift), "risk": found.within_folds(found.risk)}
     sources = {"": found.scores} | ({} if effect is None else {"true_": effect})
@@ -202,7 +202,7 @@ def _slope(found: Winback) -> Statistic:
     return lambda w: float((w * centred) @ found.scores / max(float((w * centred) @ centred), 1e-12))
 
 
-def _among(order: Floats, share: float, values: Floats) -> Statistic:
+def _among(order: FloatArray, share: float, values: FloatArray) -> Statistic:
     chosen = (order >= np.quantile(order, 1 - share)).astype(np.float64)
     return lambda w: float((w * chosen) @ values / (w @ chosen)) if w @ chosen > 0 else float("nan")
 

@@ -17,8 +17,8 @@ from scipy.special import expit
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
-Floats = NDArray[np.float64]
-Features = NDArray[np.float32]
+from features.arrays import Float32Array, FloatArray, IntArray
+
 CONTACT: Final = "contact"
 LEAVE_ALONE: Final = "leave alone"
 
@@ -56,10 +56,10 @@ class Contacts:
     what is found is only as good as the features are complete.
     """
 
-    features: Features
-    treated: Floats
-    kept: Floats
-    chance: Floats
+    features: Float32Array
+    treated: FloatArray
+    kept: FloatArray
+    chance: FloatArray
     customers: NDArray[np.object_]
     randomised: bool
 
@@ -73,12 +73,12 @@ class Winback:
     group is the effect in that group, `folds` (n,) the part that each was held out with.
     """
 
-    uplift: Floats
-    risk: Floats
-    scores: Floats
-    folds: NDArray[np.int64]
+    uplift: FloatArray
+    risk: FloatArray
+    scores: FloatArray
+    folds: IntArray
 
-    def within_folds(self, order: Floats) -> Floats:
+    def within_folds(self, order: FloatArray) -> FloatArray:
         """The order (n,) as shares of the fold that lie below: levels differ between folds, and against the truth, since
         a fold that was held out with good luck was learned from the others without it.
         """
@@ -115,8 +115,8 @@ def fit_winback(contacts: Contacts, config: WinbackConfig, seed: int) -> Winback
 
 
 def estimated_chance(
-    features: Features, treated: Floats, customers: NDArray[np.object_], config: WinbackConfig, seed: int
-) -> Floats:
+    features: Float32Array, treated: FloatArray, customers: NDArray[np.object_], config: WinbackConfig, seed: int
+) -> FloatArray:
     """Cross-fitted chance (n,) of a contact where the log does not say it."""
     folds = _folds(customers, config.n_folds)
     chance = np.empty(len(folds))
@@ -126,13 +126,13 @@ def estimated_chance(
     return chance
 
 
-def feature_matrix(columns: pd.DataFrame) -> Features:
+def feature_matrix(columns: pd.DataFrame) -> Float32Array:
     """Numbers as they are, words as one column per level, (n, F)."""
     words = [name for name in columns.columns if not pd.api.types.is_numeric_dtype(columns[name].dtype)]
     return pd.get_dummies(columns, columns=words).to_numpy(np.float32)
 
 
-def _outcome(features: Features, outcome: Floats, config: WinbackConfig, seed: int) -> "_Predict":
+def _outcome(features: Float32Array, outcome: FloatArray, config: WinbackConfig, seed: int) -> "_Predict":
     if len(outcome) < 2 * config.min_data_in_leaf or outcome.min() == outcome.max():
         return _Predict(None, float(outcome.mean()) if len(outcome) else 0.5)
     parameters = {
@@ -156,13 +156,13 @@ class _Predict:
     booster: lgb.Booster | None
     level: float
 
-    def __call__(self, features: Features) -> Floats:
+    def __call__(self, features: Float32Array) -> FloatArray:
         if self.booster is None:
             return np.full(len(features), self.level)
         return np.asarray(expit(np.asarray(self.booster.predict(features, raw_score=True), dtype=np.float64)))
 
 
-def _effect(features: Features, scores: Floats, asked: Features) -> Floats:
+def _effect(features: Float32Array, scores: FloatArray, asked: Float32Array) -> FloatArray:
     """A ridge on standardised features: effects are small, and a straight line is steadier than trees."""
     known = features.astype(np.float64)
     fill = np.nan_to_num(np.nanmean(np.where(np.isfinite(known), known, np.nan), axis=0))
@@ -172,6 +172,6 @@ def _effect(features: Features, scores: Floats, asked: Features) -> Floats:
     return np.asarray(model.predict(scaler.transform(np.where(np.isfinite(asked), asked, fill))))
 
 
-def _folds(customers: NDArray[np.object_], n_folds: int) -> NDArray[np.int64]:
+def _folds(customers: NDArray[np.object_], n_folds: int) -> IntArray:
     hashes = pd.util.hash_pandas_object(pd.Series(customers).astype(str), index=False).to_numpy()
     return np.asarray(hashes % n_folds, dtype=np.int64)

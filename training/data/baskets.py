@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from features.arrays import IntArray
 from features.errors import InputError, MissingError
 from features.sql import sql_list
 from features.vocabulary import EventKind
 from training.data.interactions import Interactions
-from training.evaluation.ranking import IntArray, Targets
+from training.evaluation.ranking import Targets
 from training.sql import connect_bounded
 
 

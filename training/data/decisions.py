@@ -12,14 +12,12 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from features.errors import InputError
 from features.vocabulary import Columns
 from training.data.frames import moments, numbers, read_frame
-from training.evaluation.metrics import FloatArray
 from training.evaluation.off_policy import DecisionLog
-from training.models.uplift.predictors import Features
 
 ACTION: Final = "action"
 PSCORE: Final = "pscore"
@@ -37,13 +35,13 @@ REFERENCE_WORDS: Final = ("nothing", "none", "no", "control", "holdout", "hold_o
 class Decisions:
     """n logged decisions with their features (n, F) and the names of the arms."""
 
-    x: Features
+    x: Float32Array
     names: tuple[str, ...]
     log: DecisionLog
     arms: tuple[str, ...]
-    hours: NDArray[np.int64] | None = None
+    hours: IntArray | None = None
     """Hour of the week of every decision, 0 to 167, where the file has a timestamp."""
-    eligible: NDArray[np.bool_] | None = None
+    eligible: BoolArray | None = None
     """(n, arms), where the file says it of any arm; arms that it says nothing of always are."""
 
     def reference_arm(self) -> int | None:
@@ -87,7 +85,7 @@ def as_decisions(table: pd.DataFrame, where: str = "the table") -> Decisions:
     return Decisions(x, names, log, arms, hours, _eligible(table, arms))
 
 
-def encode(table: pd.DataFrame) -> tuple[Features, tuple[str, ...]]:
+def encode(table: pd.DataFrame) -> tuple[Float32Array, tuple[str, ...]]:
     """Columns of any kind as numbers (n, F) and their names: categories become one column per frequent value."""
     columns: list[FloatArray] = []
     names: list[str] = []
@@ -122,7 +120,7 @@ def reference_arm(arms: Sequence[str]) -> int | None:
     return None
 
 
-def _eligible(table: pd.DataFrame, arms: Sequence[str]) -> NDArray[np.bool_] | None:
+def _eligible(table: pd.DataFrame, arms: Sequence[str]) -> BoolArray | None:
     named = [f"{ELIGIBLE_PREFIX}{arm}" in table.columns for arm in arms]
     if not any(named):
         return None
@@ -154,7 +152,7 @@ def _numbers(table: pd.DataFrame, name: str, where: str) -> FloatArray:
     return numbers(column, f"{where}: {name}").to_numpy(np.float64)
 
 
-def _hours_of_week(column: pd.Series, where: str) -> NDArray[np.int64]:
+def _hours_of_week(column: pd.Series, where: str) -> IntArray:
     if column.isna().any():
         raise InputError(f"{where}: timestamp is missing in {int(column.isna().sum())} rows.", repair="Fill it.")
     when = moments(column, f"{where}: timestamp")

@@ -5,16 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
-from training.evaluation.ranking import IntArray
+from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
 
 SECONDS_PER_DAY: Final = 86_400.0
 _TIE_BREAK: Final = 1e-6
 _TIE_BREAK_HALF_LIFE_DAYS: Final = 14.0
-
-Scores = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Interactions:
     customer: IntArray
     item: IntArray
     basket: IntArray
-    time: NDArray[np.float64]
+    time: FloatArray
     n_customers: int
     n_items: int
     sides: Mapping[str, Side] = field(default_factory=dict)
@@ -45,7 +42,7 @@ class Interactions:
         """What happened strictly before `moment` (seconds)."""
         return self.select(self.time < moment)
 
-    def select(self, mask: NDArray[np.bool_]) -> "Interactions":
+    def select(self, mask: BoolArray) -> "Interactions":
         """The lines where `mask` holds."""
         return Interactions(
             self.customer[mask],
@@ -61,7 +58,7 @@ class Interactions:
         """What happened at or after `moment` (seconds)."""
         return self.select(self.time >= moment)
 
-    def decay(self, half_life_days: float, now: float) -> NDArray[np.float64]:
+    def decay(self, half_life_days: float, now: float) -> FloatArray:
         """`2^(-age / half-life)` of each line at `now`; an infinite half-life counts all lines alike."""
         return np.exp2(-(now - self.time) / SECONDS_PER_DAY / half_life_days)
 
@@ -69,7 +66,7 @@ class Interactions:
 class Recommender(Protocol):
     """A fitted method."""
 
-    def scores(self, customers: IntArray) -> Scores:
+    def scores(self, customers: IntArray) -> Float32Array:
         """Scores (n, n_items + 1) of the whole catalogue for customers (n,); column 0 is padding."""
         ...
 
@@ -111,12 +108,12 @@ def basket_matrix(data: Interactions, by_customer: bool = False) -> tuple[sparse
     return matrix, data.customer[new]
 
 
-def tie_break(data: Interactions, now: float) -> Scores:
+def tie_break(data: Interactions, now: float) -> Float32Array:
     """Recent popularity (n_items + 1,), so small that it only decides where a method has nothing else to say."""
     popularity = np.bincount(data.item, data.decay(_TIE_BREAK_HALF_LIFE_DAYS, now), data.n_items + 1).astype(np.float32)
     return popularity / max(float(popularity.max()), 1e-12) * np.float32(_TIE_BREAK)
 
 
-def scaled(scores: Scores) -> Scores:
+def scaled(scores: Float32Array) -> Float32Array:
     """Each row divided by its largest value."""
     return scores / np.maximum(scores.max(axis=1, keepdims=True), 1e-12)

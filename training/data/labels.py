@@ -12,8 +12,8 @@ from typing import Final
 import duckdb
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from features.arrays import FloatArray
 from features.errors import InputError, MissingError
 from features.sql import scan, sql_list, sql_text
 from features.vocabulary import Columns, EventKind
@@ -110,7 +110,7 @@ def churn_entities(
 
 def days_to_next(
     timeline: Path, entities: pd.DataFrame, known_until: datetime, kinds: Sequence[str] = (EventKind.PURCHASE.value,)
-) -> NDArray[np.float64]:
+) -> FloatArray:
     """Days (n,) from each entity row's `as_of` to the next event of `kinds` before `known_until`; NaN without one."""
     with connect_bounded() as connection:
         rows = entities[[Columns.CUSTOMER_ID, Columns.AS_OF]].assign(row=range(len(entities)))

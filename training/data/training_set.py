@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from features.arrays import BoolArray, Float32Array, FloatArray
 from features.errors import InputError
 from features.vocabulary import Columns, Task
 from training.task import Progress
@@ -45,16 +46,16 @@ class TrainingSet:
 
     entities: pd.DataFrame
     states: "StateBatch | None"
-    features: NDArray[np.float32]
+    features: Float32Array
     feature_names: tuple[str, ...]
-    labels: NDArray[np.float64]
+    labels: FloatArray
     feature_service: str
     fingerprint: str
 
     def __len__(self) -> int:
         return len(self.entities)
 
-    def select(self, mask: NDArray[np.bool_]) -> "TrainingSet":
+    def select(self, mask: BoolArray) -> "TrainingSet":
         """The rows where `mask` (n,) holds, without their states."""
         return TrainingSet(
             self.entities[mask].reset_index(drop=True),
@@ -78,11 +79,11 @@ class TrainingSet:
             self.fingerprint,
         )
 
-    def columns(self, names: Sequence[str]) -> NDArray[np.float32]:
+    def columns(self, names: Sequence[str]) -> Float32Array:
         """Signals (n, len(names)) by their names, in that order."""
         return np.column_stack([self.column(name) for name in names])
 
-    def column(self, name: str) -> NDArray[np.float32]:
+    def column(self, name: str) -> Float32Array:
         """One signal (n,) by its name. Raises InputError for a name that is not among the signals."""
         if name not in self.feature_names:
             raise InputError(f"There is no signal {name!r}.", repair="See features/signals.py for the names.")
@@ -127,7 +128,7 @@ def build_training_set(
     )
 
 
-def epoch_seconds(moments: pd.Series) -> NDArray[np.float64]:
+def epoch_seconds(moments: pd.Series) -> FloatArray:
     """Aware moments (n,) as seconds since 1970."""
     return moments.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64) / 1e6
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv
 
-FloatArray = NDArray[np.float64]
+from features.arrays import FloatArray
+
 Statistic = Callable[[FloatArray], float]
 """Row weights (n,) to the statistic's value on the sample weighted so."""
 

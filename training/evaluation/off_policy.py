@@ -12,11 +12,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from features.arrays import BoolArray, FloatArray, IntArray
 from features.errors import InputError
 from training.evaluation.intervals import intervals
-from training.evaluation.metrics import FloatArray, Metric, Statistic, mean, resample
-
-IntArray = NDArray[np.int64]
+from training.evaluation.metrics import Metric, Statistic, mean, resample
 
 MIN_EFFECTIVE_ROWS: Final = 20.0
 """Fewer effective rows than this cannot carry a 95 % interval."""
@@ -62,7 +61,7 @@ class DecisionLog:
         """The customer of every row."""
         return np.arange(len(self)) if self.groups is None else self.groups
 
-    def select(self, rows: NDArray[np.bool_] | IntArray) -> "DecisionLog":
+    def select(self, rows: BoolArray | IntArray) -> "DecisionLog":
         """Some of the rows."""
         groups = None if self.groups is None else self.groups[rows]
         return DecisionLog(self.action[rows], self.pscore[rows], self.reward[rows], self.n_arms, groups)
@@ -203,7 +202,7 @@ def support(log: DecisionLog, chances: FloatArray) -> Support:
     return Support(effective, float(w.max()), mean_weight, unseen, refusal, warning)
 
 
-def known_arms(log: DecisionLog) -> NDArray[np.bool_]:
+def known_arms(log: DecisionLog) -> BoolArray:
     """Whether the log speaks about each arm, (arms,): at least `MIN_EFFECTIVE_ROWS`; of few rows, all that were taken."""
     inverse = 1.0 / log.pscore
     total = np.bincount(log.action, inverse, log.n_arms)
@@ -231,7 +230,7 @@ def ratio(above: ArrayLike, below: ArrayLike) -> Statistic:
     return statistic
 
 
-def _refuse(bad: NDArray[np.bool_], name: str, values: NDArray[np.generic], wanted: str) -> None:
+def _refuse(bad: BoolArray, name: str, values: NDArray[np.generic], wanted: str) -> None:
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise InputError(

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from features.arrays import FloatArray
 from training.evaluation.metrics import CONTACT_COST, CUSTOMER_VALUE, OFFER_COST, Metric, probability_bins
 
 
@@ -47,7 +48,7 @@ def lift_curve(evaluation: pd.DataFrame) -> Figure:
     return figure
 
 
-def profit_curve(labels: NDArray[np.float64], scores: NDArray[np.float64]) -> Figure:
+def profit_curve(labels: FloatArray, scores: FloatArray) -> Figure:
     """Profit per customer of a retention campaign over the share of customers it reaches, and of reaching them at random.
 
     A churner who is reached stays in three cases of ten, the mean of the expected maximum profit's assumptions.
@@ -65,7 +66,7 @@ def profit_curve(labels: NDArray[np.float64], scores: NDArray[np.float64]) -> Fi
     return figure
 
 
-def importance(names: Sequence[str], gains: NDArray[np.float64], title: str, top: int = 20) -> Figure:
+def importance(names: Sequence[str], gains: FloatArray, title: str, top: int = 20) -> Figure:
     """The signals that a booster gained most from."""
     figure, axes = _figure("share of the gain", "", title)
     order = np.argsort(gains)[-top:]

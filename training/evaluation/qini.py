@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from training.evaluation.metrics import FloatArray, Statistic
+from features.arrays import FloatArray
+from training.evaluation.metrics import Statistic
 from training.evaluation.off_policy import DecisionLog
 
 N_POINTS = 100

@@ -10,10 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from features.arrays import BoolArray, FloatArray, IntArray
 from training.evaluation.metrics import Metric, bootstrap_mean, mean, resample
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
 
 DEFAULT_KS: Final = (5, 10, 20)
 
@@ -56,12 +54,12 @@ class Targets:
         """Those of the customers `rows` (m,)."""
         return Targets.from_lists([self.items[self.indptr[row] : self.indptr[row + 1]] for row in rows])
 
-    def keep(self, mask: NDArray[np.bool_]) -> "Targets":
+    def keep(self, mask: BoolArray) -> "Targets":
         """The same customers with only the entries where `mask` (parallel to `items`) holds."""
         return Targets.from_pairs(self.owners()[mask], self.items[mask], len(self))
 
 
-def hit_matrix(top: IntArray, targets: Targets) -> NDArray[np.bool_]:
+def hit_matrix(top: IntArray, targets: Targets) -> BoolArray:
     """Which of the ranked items (n, K) are among the customer's targets (n, K)."""
     if len(top) != len(targets):
         raise ValueError(f"{len(top)} rankings for {len(targets)} customers")

@@ -11,17 +11,16 @@ from typing import Any
 
 import lightgbm as lgb
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from features.arrays import Float32Array, FloatArray
+
 logger = logging.getLogger(__name__)
 
-Features = NDArray[np.float32]
-Labels = NDArray[np.float64]
 RoundCallback = Callable[[int, float], None]
 """Gets the boosting round and the validation log-loss; may raise to stop a hopeless trial."""
 
@@ -71,8 +70,8 @@ class Fitted:
 
 
 def fit_calibrated(
-    train: tuple[Features, Labels],
-    valid: tuple[Features, Labels],
+    train: tuple[Float32Array, FloatArray],
+    valid: tuple[Float32Array, FloatArray],
     names: Sequence[str],
     config: BoosterConfig,
     seed: int,
@@ -129,12 +128,14 @@ def parameters(config: BoosterConfig, seed: int, names: Sequence[str] = ()) -> d
     }
 
 
-def predict(booster: lgb.Booster, features: Features, *, raw: bool = False) -> Labels:
+def predict(booster: lgb.Booster, features: Float32Array, *, raw: bool = False) -> FloatArray:
     """Probabilities, or log-odds with `raw`, of features (n, F): shape (n,)."""
     return np.asarray(booster.predict(features, raw_score=raw), dtype=np.float64)
 
 
-def platt(raw: Labels, labels: Labels, prior_rows: float = 100.0, weights: Labels | None = None) -> tuple[float, float]:
+def platt(
+    raw: FloatArray, labels: FloatArray, prior_rows: float = 100.0, weights: FloatArray | None = None
+) -> tuple[float, float]:
     """Slope and shift of `sigmoid(slope * raw + shift)` by penalised maximum likelihood (Platt 1999).
 
     The penalty pulls towards "leave it as it is" (1, 0) with the weight of about `prior_rows` rows; the slope is
@@ -161,7 +162,7 @@ def platt(raw: Labels, labels: Labels, prior_rows: float = 100.0, weights: Label
     return float(found[0]), float(found[1] - found[0] * centre)
 
 
-def level_shift(log_odds: Labels, mean: float) -> float:
+def level_shift(log_odds: FloatArray, mean: float) -> float:
     """What to add to log-odds (n,) so that their probabilities have this mean; a mean of 0 or 1 is kept just off it."""
     target = min(max(mean, 1e-6), 1 - 1e-6)
     reach = float(np.abs(log_odds).max()) + 20.0
@@ -192,12 +193,12 @@ def constant_booster(rate: float, names: Sequence[str]) -> lgb.Booster:
     return fold_calibration(booster, 0.0, target)
 
 
-def shrunk_rate(labels: Labels, prior_rate: float, prior_rows: float = 100.0) -> float:
+def shrunk_rate(labels: FloatArray, prior_rate: float, prior_rows: float = 100.0) -> float:
     """The share of positives, pulled towards `prior_rate` with the weight of `prior_rows` rows."""
     return float((labels.sum() + prior_rate * prior_rows) / (len(labels) + prior_rows))
 
 
-def logistic_scores(train: tuple[Features, Labels], test: Features) -> Labels:
+def logistic_scores(train: tuple[Float32Array, FloatArray], test: Float32Array) -> FloatArray:
     """Probabilities (n,) on `test` of a logistic regression on the log of the (non-negative) features.
 
     A missing value is put where the largest known one is: "never" is at least as long ago as anything seen.
@@ -209,7 +210,7 @@ def logistic_scores(train: tuple[Features, Labels], test: Features) -> Labels:
     ]
     scaler = StandardScaler().fit(prepared[0])
     model = LogisticRegression(C=1.0, max_iter=1000).fit(scaler.transform(prepared[0]), train[1])
-    scores: Labels = model.predict_proba(scaler.transform(prepared[1]))[:, 1]
+    scores: FloatArray = model.predict_proba(scaler.transform(prepared[1]))[:, 1]
     return scores
 
 

@@ -6,10 +6,8 @@ What a journey is, is said in journeys.py; here it is arrays over touches (n,), 
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
+from features.arrays import BoolArray, IntArray
 
 _GOES_ON: Final = -1
 """The piece of what goes on with the journey before."""
@@ -17,7 +15,7 @@ _LEADS: Final = np.iinfo(np.int64).max
 """The piece of contacts that lead to the customer's next action, and of that action."""
 
 
-def cut_journeys(starts: Bools, moment: Ints, acted: Bools, bought: Bools, silence: int) -> Ints:
+def cut_journeys(starts: BoolArray, moment: IntArray, acted: BoolArray, bought: BoolArray, silence: int) -> IntArray:
     """Numbers (n,) of journeys, from 0 and rising.
 
     `starts` is true at a customer's first touch, `acted` where the customer did it, `bought` at a purchase, which is an
@@ -44,7 +42,7 @@ def cut_journeys(starts: Bools, moment: Ints, acted: Bools, bought: Bools, silen
     return np.asarray(np.cumsum((piece != _GOES_ON) & (turn_starts | changed)) - 1, dtype=np.int64)
 
 
-def _neighbours(starts: Bools, acted: Bools) -> tuple[Ints, Ints]:
+def _neighbours(starts: BoolArray, acted: BoolArray) -> tuple[IntArray, IntArray]:
     """Rows (n,) of the same customer's action before each touch, and of the one at or after it; -1 where there is none."""
     rows = np.arange(len(starts))
     seen = np.maximum.accumulate(np.where(acted, rows, -1))

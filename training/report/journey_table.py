@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from features.arrays import BoolArray
 from features.vocabulary import CHANNELS, CUSTOMER_KINDS, EventKind
 from training.report.config import ReportConfig
 from training.report.journey_cut import cut_journeys
@@ -99,7 +100,7 @@ def _steps(touches: pa.Table, config: ReportConfig) -> pa.Table:
     )
 
 
-def _differs(values: NDArray[Any]) -> NDArray[np.bool_]:
+def _differs(values: NDArray[Any]) -> BoolArray:
     """Whether each value (n,) is another than the one before it."""
     return np.append(True, values[1:] != values[:-1])[: len(values)]
 

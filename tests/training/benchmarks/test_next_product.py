@@ -9,12 +9,12 @@ import pytest
 
 from features.errors import InputError
 from training.benchmarks.hybrid import combine
-from training.benchmarks.hybrid.candidates import Candidates
 from training.benchmarks.hybrid.held_out import LEAVE_ONE_OUT, NEXT_BASKET, PROTOCOLS, read_held_out
 from training.benchmarks.hybrid.sasrec_fit import TransformerConfig, fit_transformer
 from training.benchmarks.hybrid.variants import RANKER, Variant, choose
 from training.benchmarks.next_product import benchmark, load_config
 from training.models.recommenders.baselines import recommend
+from training.models.recommenders.candidates import Candidates
 
 SMALL = {"transformer": TransformerConfig(dim=16, max_epochs=2, n_threads=1, n_negatives=16), "n_more_epochs": 1}
 

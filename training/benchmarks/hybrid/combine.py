@@ -11,17 +11,17 @@ from time import perf_counter
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from training.benchmarks.hybrid.candidates import Candidates, Histories, collect
+from features.arrays import FloatArray, IntArray
 from training.benchmarks.hybrid.held_out import HeldOut
 from training.benchmarks.hybrid.sasrec_fit import TransformerConfig, TransformerRecommender, fit_transformer
 from training.benchmarks.hybrid.search import Tuned, search
 from training.benchmarks.hybrid.variants import RANKER, Variant, choose
 from training.data.interactions import Interactions, Recommender
-from training.evaluation.ranking import IntArray, Targets, ranking_values
+from training.evaluation.ranking import Targets, ranking_values
 from training.models.recommenders.baselines import METHODS, Popularity, recommend
+from training.models.recommenders.candidates import Candidates, Histories, collect
 from training.models.recommenders.ease import fits
 from training.models.recommenders.lambdamart import Ranker, RankerConfig, fit_ranker, sample
 from training.task import Progress
@@ -280,7 +280,7 @@ def _sampled(users: IntArray, targets: Targets, at_most: int, seed: int) -> tupl
     return users[rows], targets.take(rows)
 
 
-def _values(top: IntArray, targets: Targets) -> NDArray[np.float64]:
+def _values(top: IntArray, targets: Targets) -> FloatArray:
     return ranking_values(top, targets, (_K,))[PRIMARY]
 
 

@@ -10,13 +10,13 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from features.arrays import BoolArray, FloatArray, IntArray
 from features.errors import InputError
 from features.vocabulary import Columns
 from training.data.frames import called, moments, read_frame
 from training.data.interactions import SECONDS_PER_DAY, Interactions, Side
-from training.evaluation.ranking import IntArray, Targets
+from training.evaluation.ranking import Targets
 
 LEAVE_ONE_OUT: Final = "leave-one-out"
 NEXT_BASKET: Final = "next-basket"
@@ -42,7 +42,7 @@ class HeldOut:
     lines: Interactions
     left: IntArray
     users: IntArray
-    clock: NDArray[np.float64]
+    clock: FloatArray
 
     @property
     def now(self) -> float:
@@ -77,7 +77,7 @@ class HeldOut:
         rows = np.flatnonzero((self.left == n_left) & asked[self.lines.customer])
         return users, Targets.from_pairs(number[self.lines.customer[rows]], self.lines.item[rows], len(users))
 
-    def _known(self, n_held_out: int) -> NDArray[np.bool_]:
+    def _known(self, n_held_out: int) -> BoolArray:
         asked = np.zeros(self.lines.n_customers, bool)
         asked[self.users] = True
         return (self.left >= n_held_out) | ~asked[self.lines.customer]
@@ -138,7 +138,7 @@ def _numbered(table: pd.DataFrame, order: str, by_basket: bool) -> HeldOut:
     return HeldOut(lines, left, np.flatnonzero(last - first >= 2), clock)
 
 
-def _sides(table: pd.DataFrame, user: IntArray, clock: NDArray[np.float64]) -> dict[str, Side]:
+def _sides(table: pd.DataFrame, user: IntArray, clock: FloatArray) -> dict[str, Side]:
     """Kind and channel of each line, where the file names them, and how long after the user's line before it came."""
     found = {}
     for name in (Columns.KIND, Columns.CHANNEL):
@@ -165,7 +165,7 @@ def _number(column: pd.Series) -> pd.Series:
         raise InputError(f"{column.name}: {error}.", repair=f"Write every {column.name} as a number.") from error
 
 
-def _clock(table: pd.DataFrame) -> NDArray[np.float64]:
+def _clock(table: pd.DataFrame) -> FloatArray:
     if "timestamp" not in table.columns:
         return np.full(len(table), np.nan)
     column = table["timestamp"]

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from features.arrays import IntArray
 from training.benchmarks.hybrid.sasrec import CausalTransformer
-from training.evaluation.ranking import IntArray
 
 
 class NegativeSampler:

@@ -20,11 +20,11 @@ from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from features.arrays import Float32Array, IntArray
 from training.benchmarks.hybrid.checkpoint import FitCheckpoint, fingerprint
 from training.benchmarks.hybrid.negatives import NegativeSampler, sampled_loss
 from training.benchmarks.hybrid.sasrec import CausalTransformer, TransformerSize
-from training.data.interactions import Interactions, Scores, decayed_profile
-from training.evaluation.ranking import IntArray
+from training.data.interactions import Interactions, decayed_profile
 from training.models.recommenders.baselines import SequenceRules
 from training.task import Progress
 
@@ -131,7 +131,7 @@ class TransformerRecommender:
         """The network asked about these histories."""
         return cls(net, Sequences.of(data, net.size.length, inputs), decayed_profile(data, 0.0, np.inf), inputs)
 
-    def scores(self, customers: IntArray) -> Scores:
+    def scores(self, customers: IntArray) -> Float32Array:
         self.net.eval()
         found = np.zeros((len(customers), self.net.size.n_items + 1), np.float32)
         sizes = self.histories.sizes[customers]
@@ -256,7 +256,7 @@ def new_transformer(
     return net
 
 
-def start_vectors(data: Interactions, now: float, dim: int, seed: int) -> Scores:
+def start_vectors(data: Interactions, now: float, dim: int, seed: int) -> Float32Array:
     """Item vectors (V, dim) of length sqrt(dim) whose products follow the smoothed rules between items."""
     rules = SequenceRules.fit(data, now, max_distance=10, distance_decay=0.8, shrinkage=10.0, backward=1.0).rules
     # Sums in another order would be another start: one seed, one result on any number of cores.

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from features.arrays import IntArray
 from training.data.interactions import Interactions, Recommender
-from training.evaluation.ranking import IntArray, Targets, ranking_values
+from training.evaluation.ranking import Targets, ranking_values
 from training.models.recommenders.baselines import ASKED, METHODS, recommend
 
 Axes = Mapping[str, Sequence[Any]]

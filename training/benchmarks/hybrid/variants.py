@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.benchmarks.hybrid.candidates import Candidates
+from features.arrays import FloatArray
+from training.models.recommenders.candidates import Candidates
 from training.models.recommenders.lambdamart import Ranker
 
 RANKER: Final = "ranker"
@@ -30,7 +31,7 @@ class Variant:
         return found.features[:, :, [found.names.index(f"place_{name}") for name in self.parts]].sum(axis=2)
 
 
-def choose(values: Mapping[str, NDArray[np.float64]]) -> tuple[str, ...]:
+def choose(values: Mapping[str, FloatArray]) -> tuple[str, ...]:
     """The ranker by its values per user (n,) where it is clearly better than every part, or the best part and its equals.
 
     The ranker stops where these same users like it best, so an even race is one that it loses on others. And where few
@@ -43,6 +44,6 @@ def choose(values: Mapping[str, NDArray[np.float64]]) -> tuple[str, ...]:
     return tuple(name for name in parts if not _is_clear(best - values[name]))
 
 
-def _is_clear(gain: NDArray[np.float64]) -> bool:
+def _is_clear(gain: FloatArray) -> bool:
     """Whether a mean gain (n,) is more than one standard error."""
     return bool(gain.mean() > gain.std() / np.sqrt(len(gain)))

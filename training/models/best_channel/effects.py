@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from features.arrays import BoolArray, FloatArray
 from features.errors import InputError
 from features.scoring.two_part import TwoPart
 from features.vocabulary import NOTHING, Channel, Columns, Task
 from training.data.rewards import ARM, RewardConfig, decision_entities, decision_log
 from training.data.splits import TimeSplit
 from training.data.training_set import TrainingSet, build_training_set
-from training.evaluation.metrics import FloatArray, Metric
+from training.evaluation.metrics import Metric
 from training.evaluation.off_policy import known_arms
 from training.models.best_channel.evidence import evidence, measure
 from training.models.uplift.meta_learners import EffectConfig, reward_model
@@ -166,7 +166,7 @@ def trust_of(rows: TrainingSet, prior: float) -> FloatArray:
     return np.asarray(n / np.maximum(n + prior, 1e-12))
 
 
-def eligible_arms(rows: TrainingSet, arms: tuple[str, ...], channels: dict[str, Channel]) -> NDArray[np.bool_]:
+def eligible_arms(rows: TrainingSet, arms: tuple[str, ...], channels: dict[str, Channel]) -> BoolArray:
     """Whether each arm may be sent, (n, arms): not by a channel that the customer had refused by then."""
     every = np.ones(len(rows), bool)
     return np.column_stack(

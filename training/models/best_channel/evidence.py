@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from features.arrays import BoolArray, FloatArray, IntArray
 from features.scoring.effects import load_effects
 from features.signals import SIGNAL_NAMES
 from training.data.training_set import TrainingSet
 from training.evaluation.intervals import gain, intervals
-from training.evaluation.metrics import FloatArray, Metric, Sampled, mean, resample
-from training.evaluation.off_policy import DecisionLog, IntArray, scores, single_arm, statistics, support
+from training.evaluation.metrics import Metric, Sampled, mean, resample
+from training.evaluation.off_policy import DecisionLog, scores, single_arm, statistics, support
 from training.models.uplift.policy import BEST_SINGLE_ARM, EffectPolicy
 from training.models.uplift.shrinkage import best_eligible
 from training.task import PolicyEvidence
@@ -70,7 +70,7 @@ def evidence(
     taken: IntArray,
     rewards: FloatArray,
     rows: TrainingSet,
-    eligible: NDArray[np.bool_],
+    eligible: BoolArray,
     arms: tuple[str, ...],
 ) -> PolicyEvidence:
     """The policy's doubly robust score in every decision of `log`, and another version's where that has effects."""

@@ -7,17 +7,10 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from features.arrays import FloatArray
 from features.vocabulary import Columns
 from training.data.training_set import TrainingSet
-from training.evaluation.metrics import (
-    BINARY,
-    LOWER_IS_BETTER,
-    FloatArray,
-    Metric,
-    Sampled,
-    average,
-    resample,
-)
+from training.evaluation.metrics import BINARY, LOWER_IS_BETTER, Metric, Sampled, average, resample
 from training.models.best_channel.data import PRIOR_RATE, ArmData
 from training.models.boosted import logistic_scores, shrunk_rate
 

@@ -18,11 +18,11 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 
+from features.arrays import FloatArray
 from features.scoring.model_files import find_optional
 from features.vocabulary import Task
 from training.data.training_set import TrainingSet
 from training.evaluation import plots
-from training.evaluation.metrics import FloatArray
 from training.models.best_channel.data import (
     PERIODS,
     PRIOR_RATE,

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import betaln, gammaln
 
+from features.arrays import FloatArray
 from features.scoring.bg_nbd import Rates, Spend, Summary
 
-Floats = NDArray[np.float64]
 N_MAX_CUSTOMERS: Final = 20_000
 """Customers that a fit looks at; four rates need no more."""
 _PENALTY: Final = 1e-5
@@ -26,7 +26,7 @@ def fit_rates(known: Summary, *, modified: bool = False, seed: int = 0) -> Rates
     last, age = last / scale, age / scale
     extra = float(modified)
 
-    def loss(logs: Floats) -> float:
+    def loss(logs: FloatArray) -> float:
         r, alpha, a, b = np.exp(logs)
         buying = gammaln(r + x) - gammaln(r) + r * np.log(alpha)
         there = betaln(a, b + x + extra) - (r + x) * np.log(alpha + age)
@@ -39,7 +39,7 @@ def fit_rates(known: Summary, *, modified: bool = False, seed: int = 0) -> Rates
     return Rates(r, alpha * scale, a, b, modified)
 
 
-def fit_spend(n_purchases: Floats, mean_value: Floats, *, seed: int = 0) -> Spend:
+def fit_spend(n_purchases: FloatArray, mean_value: FloatArray, *, seed: int = 0) -> Spend:
     """Gamma-Gamma's shapes from customers' numbers of purchases and mean values; without any positive value, zeros."""
     usable = (n_purchases > 0) & np.isfinite(mean_value) & (mean_value > 0)
     n, mean = n_purchases[usable], mean_value[usable]
@@ -49,7 +49,7 @@ def fit_spend(n_purchases: Floats, mean_value: Floats, *, seed: int = 0) -> Spen
     scale = float(np.mean(mean))
     n, mean = n[rows], mean[rows] / scale
 
-    def loss(logs: Floats) -> float:
+    def loss(logs: FloatArray) -> float:
         p, v = np.exp(logs[[0, 2]])
         q = 1.0 + np.exp(logs[1])  # below 1 the mean over customers does not exist
         total = n * mean
@@ -66,7 +66,7 @@ def _sample(n: int, seed: int) -> NDArray[np.intp]:
     return np.random.default_rng(seed).choice(n, N_MAX_CUSTOMERS, replace=False)
 
 
-def _minimum(loss: Callable[[Floats], float], starts: Sequence[Sequence[float]]) -> list[float]:
+def _minimum(loss: Callable[[FloatArray], float], starts: Sequence[Sequence[float]]) -> list[float]:
     """The best of several starts, on the logarithms of the parameters."""
     best = None
     for start in starts:

@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from features.arrays import Float32Array, FloatArray, IntArray
 from features.scoring.bg_nbd import Spend
 from features.scoring.churn import LINEAR_SIGNALS, ChurnScore, Linear, logarithms, purchase_values, summary
 from features.signals import signal_index
@@ -29,7 +30,6 @@ from training.task import Progress
 
 logger = logging.getLogger(__name__)
 
-Floats = NDArray[np.float64]
 N_FOLDS: Final = 3
 MIN_ROWS_OF_A_CLASS: Final = 30
 """With fewer churners or fewer returners in the past, nothing is learned but BG/NBD's rates."""
@@ -51,14 +51,14 @@ class Blend:
     history: tuple[float, ...] = ()
     """Log-loss of the trees on the folds' held-out customers after each round, the mean over folds."""
 
-    def probability(self, features: NDArray[np.float32]) -> Floats:
+    def probability(self, features: Float32Array) -> FloatArray:
         """All signals (n, F) to the chance of churn (n,)."""
         return self.score.probability(features, predict(self.booster, features, raw=True))
 
 
 def fit_blend(
     known: TrainingSet | None,
-    now: NDArray[np.float32],
+    now: Float32Array,
     cutoff: datetime,
     data_start: datetime,
     horizon_days: float,
@@ -134,7 +134,7 @@ def held_out_loss(
     return float(np.mean(losses))
 
 
-def fit_linear(features: NDArray[np.float32], silence: Floats, labels: Floats) -> Linear:
+def fit_linear(features: Float32Array, silence: FloatArray, labels: FloatArray) -> Linear:
     """The logistic part from all signals (n, F) and BG/NBD's log-odds (n, 2); a missing value is the largest known."""
     columns = features[:, signal_index(LINEAR_SIGNALS)]
     fill = np.max(np.where(np.isfinite(columns), columns, 0.0), axis=0)
@@ -152,13 +152,13 @@ def fit_linear(features: NDArray[np.float32], silence: Floats, labels: Floats) -
     )
 
 
-def customer_folds(customers: pd.Series) -> NDArray[np.int64]:
+def customer_folds(customers: pd.Series) -> IntArray:
     """The fold (n,) of each row, by the hash of its customer: nobody is on both sides."""
     hashes = pd.util.hash_pandas_object(customers.astype(str), index=False).to_numpy()
     return np.asarray(hashes % N_FOLDS, dtype=np.int64)
 
 
-def calibration_weights(as_of: pd.Series, cutoff: datetime, data_start: datetime, horizon_days: float) -> Floats:
+def calibration_weights(as_of: pd.Series, cutoff: datetime, data_start: datetime, horizon_days: float) -> FloatArray:
     """How much each row (n,) counts for the level: halved with every horizon that lies between it and the latest cutoff.
 
     Where the log holds the same season of the year before, with enough history, that counts SEASON_WEIGHT times as much:

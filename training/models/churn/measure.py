@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from features.arrays import BoolArray, FloatArray
 from features.scoring.churn import ChurnScore, summary
 from features.vocabulary import CHANNELS, Channel, Columns
 from training.data.training_set import TrainingSet
@@ -23,7 +24,6 @@ _SLICE_METRICS: Final = ("auc", "log_loss", "ece")
 _MIN_SLICE_ROWS: Final = 100
 _MIN_SLICE_CLASS: Final = 10
 _N_SLICE_BOOTSTRAP: Final = 200
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,9 @@ def measure_slices(test: TrainingSet, scores: FloatArray, seed: int) -> dict[str
     return found
 
 
-def slice_rows(test: TrainingSet) -> dict[str, NDArray[np.bool_]]:
+def slice_rows(test: TrainingSet) -> dict[str, BoolArray]:
     """Which rows (n,) belong to each third of tenure and of value, and to each mix of channels bought on."""
-    slices: dict[str, NDArray[np.bool_]] = {}
+    slices: dict[str, BoolArray] = {}
     for name, signal, words in (
         ("tenure", "days_since_first_purchase", ("short", "middle", "long")),
         ("value", "spend_365d", ("low", "middle", "high")),

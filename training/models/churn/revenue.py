@@ -12,19 +12,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from features.arrays import FloatArray
 from features.scoring.churn import ChurnScore, recent_pace
 from training.data.labels import REVENUE
 from training.data.training_set import TrainingSet
 from training.evaluation.metrics import Metric, Statistic, mean, resample
 
-Floats = NDArray[np.float64]
 NAIVE: Final = "recent_pace"
 ALONE: Final = "gamma_gamma"
 GAIN: Final = "revenue_rmse_gain"
 """The root mean square error of going on at the recent pace, less ours, in pairs."""
 
 
-def pace_weight(score: ChurnScore, known: TrainingSet, weights: Floats) -> float:
+def pace_weight(score: ChurnScore, known: TrainingSet, weights: FloatArray) -> float:
     """The share of the recent pace in expected revenue, 0 to 1, with the least squared error on past rows.
 
     Rows count by `weights` (n,) and by the inverse of what is expected of them, since the variance of spending grows with
@@ -64,7 +64,7 @@ def measure_revenue(
     return ours, found
 
 
-def _errors(spent: Floats, expected: Floats) -> Mapping[str, Statistic]:
+def _errors(spent: FloatArray, expected: FloatArray) -> Mapping[str, Statistic]:
     missed = expected - spent
     squares = mean(missed**2)
     return {

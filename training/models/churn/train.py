@@ -17,9 +17,9 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import scipy
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from features.arrays import FloatArray
 from features.errors import InputError
 from features.scoring import bg_nbd
 from features.scoring.churn import SCORE_FILE, ChurnScore
@@ -38,7 +38,6 @@ from training.tracking import Run
 logger = logging.getLogger(__name__)
 
 PART: Final = "all"
-FloatArray = NDArray[np.float64]
 
 
 class ChurnConfig(BaseModel):

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from features.arrays import IntArray
 from training.data.interactions import Interactions, decayed_profile
-from training.evaluation.ranking import IntArray, Targets
+from training.evaluation.ranking import Targets
 from training.models.next_product.data import Examples
 from training.models.recommenders.baselines import METHODS, recommend, tune
 

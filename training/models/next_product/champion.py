@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from features.arrays import Float32Array, IntArray
 from features.moments import utc
 from features.scoring.model_files import find_file, read_metadata
 from features.scoring.next_product import ProductFiles, open_session
@@ -52,13 +53,13 @@ def champion_at(folder: Path, purchases: Purchases, cutoff: datetime, settings: 
     )
 
 
-def catalogue_rows(product_ids: tuple[str, ...], catalogue: NDArray[np.object_]) -> NDArray[np.int64]:
+def catalogue_rows(product_ids: tuple[str, ...], catalogue: NDArray[np.object_]) -> IntArray:
     """Rows of products in a catalogue (row i + 1 is `catalogue[i]`); 0 for those that it lacks."""
     row_of = {str(name): row for row, name in enumerate(catalogue, start=1)}
     return np.array([row_of.get(name, 0) for name in product_ids], dtype=np.int64)
 
 
-def with_popularity(graph: Path, log_popularity: NDArray[np.float32]) -> bytes:
+def with_popularity(graph: Path, log_popularity: Float32Array) -> bytes:
     """The network's graph with another log-popularity (V + 1,); as it is where an older export merged it into others."""
     model = onnx.load(graph)
     constants = {constant.name: constant for constant in model.graph.initializer}

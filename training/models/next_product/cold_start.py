@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from features.arrays import BoolArray
 from training.models.next_product.network import NextProductNet
 
 
-def place_unseen(net: NextProductNet, seen: NDArray[np.bool_], category: NDArray[np.int32]) -> None:
+def place_unseen(net: NextProductNet, seen: BoolArray, category: NDArray[np.int32]) -> None:
     """Fill the rows (V + 1,) that are not `seen`, in place; `category` (V + 1,) is 0 where none is known."""
     unseen = torch.from_numpy(np.flatnonzero(~seen[1:]) + 1)
     if not len(unseen) or not seen[1:].any():

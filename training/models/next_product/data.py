@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from features.arrays import BoolArray, FloatArray, IntArray
 from features.errors import InputError
 from features.scoring.model_inputs import INPUT_NAMES, STORE, CodeRows, model_inputs
 from features.state.batch import StateBatch
@@ -18,7 +19,7 @@ from features.vocabulary import Columns, Task
 from training.data.baskets import NextBaskets, Purchases, next_baskets
 from training.data.interactions import Interactions
 from training.data.training_set import StateSource
-from training.evaluation.ranking import IntArray, Targets
+from training.evaluation.ranking import Targets
 from training.models.recommenders.baselines import Popularity
 from training.task import Progress
 
@@ -51,7 +52,7 @@ class ProductVocabulary:
     def __len__(self) -> int:
         return len(self.product_ids)
 
-    def sold(self, past: Interactions) -> NDArray[np.bool_]:
+    def sold(self, past: Interactions) -> BoolArray:
         """Which rows (V + 1,) somebody bought in `past`; row 0, padding, is none."""
         counts = np.bincount(past.item, minlength=self.n_catalogue + 1)
         return np.concatenate(([False], counts[self.catalogue_rows] > 0))
@@ -161,7 +162,7 @@ def log_popularity(lines: Interactions, vocabulary: ProductVocabulary, now: floa
     return torch.from_numpy(np.concatenate(([0.0], value - value.mean())).astype(np.float32))
 
 
-def seconds(moments: pd.Series) -> NDArray[np.float64]:
+def seconds(moments: pd.Series) -> FloatArray:
     """Aware moments (n,) as seconds since 1970."""
     return moments.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64) / 1e6
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.evaluation.ranking import IntArray, Targets, ranking_values, top_k
+from features.arrays import IntArray
+from training.evaluation.ranking import Targets, ranking_values, top_k
 from training.models.next_product.data import Examples, ProductVocabulary
 from training.models.next_product.loss import (
     BatchTargets,

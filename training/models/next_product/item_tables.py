@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy import sparse
 
+from features.arrays import Float32Array
 from features.events.payload import store_code
 from features.scoring.item_tables import POPULARITY_DAYS, Companions, Favourites, Neighbours
 from features.vocabulary import CHANNEL_CODES, Columns
@@ -114,7 +115,7 @@ def _strongest(ties: sparse.csr_array) -> Neighbours:
     return Neighbours(item, weight)
 
 
-def _share_of_group(group: NDArray[np.int32], count: NDArray[Any]) -> NDArray[np.float32]:
+def _share_of_group(group: NDArray[np.int32], count: NDArray[Any]) -> Float32Array:
     """Log of each product's share of its group's purchases; 0 where it has no group."""
     total = np.bincount(group, count)
     share = np.log((count + _SMOOTHING) / (total[group] + _SMOOTHING))

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from features.arrays import BoolArray, FloatArray, IntArray
 from features.vocabulary import CHANNELS
 from training.data.interactions import SECONDS_PER_DAY, Interactions
 from training.evaluation.metrics import Metric
-from training.evaluation.ranking import IntArray, coverage_at_k, paired_gain, ranking_values, with_intervals
+from training.evaluation.ranking import coverage_at_k, paired_gain, ranking_values, with_intervals
 from training.models.next_product.baselines import Rankings
 from training.models.next_product.data import Examples
 
@@ -32,15 +32,15 @@ class Measured:
     metrics: dict[str, Metric]
     baselines: dict[str, dict[str, Metric]]
     gains: dict[str, Metric]
-    values: NDArray[np.float64]
+    values: FloatArray
 
 
 @dataclass(frozen=True)
 class Slices:
     """What belongs together: target entries (m,) by name, and customers (n,) by name."""
 
-    targets: Mapping[str, NDArray[np.bool_]]
-    customers: Mapping[str, NDArray[np.bool_]]
+    targets: Mapping[str, BoolArray]
+    customers: Mapping[str, BoolArray]
 
 
 def measure(
@@ -84,7 +84,7 @@ def measure(
             found[f"coverage@{k}"] = Metric(shown, shown, shown)
         return found
 
-    def value(top: IntArray) -> NDArray[np.float64]:
+    def value(top: IntArray) -> FloatArray:
         return ranking_values(top, test.targets, KS)[primary]
 
     ours = value(*model.all.values())

@@ -1,18 +1,18 @@
 """A next-product model's files and customer states in, ranked products out: scores without the network's code."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from features.arrays import FloatArray, IntArray
 from features.scoring.model_inputs import CodeRows, model_inputs
 from features.scoring.next_product import ProductFiles, network_scores
 from features.scoring.rerank import rerank
 from features.state.batch import StateBatch
-from training.evaluation.ranking import IntArray, top_k
+from training.evaluation.ranking import top_k
 
 _BATCH = 256
 
 
-def rank_with_files(files: ProductFiles, states: StateBatch, as_of_s: NDArray[np.float64], k: int) -> IntArray:
+def rank_with_files(files: ProductFiles, states: StateBatch, as_of_s: FloatArray, k: int) -> IntArray:
     """The k best products (n, k) of states (n,) at moments (n,), as the model's rows (row i + 1 is `product_ids[i]`)."""
     to_rows = CodeRows(files.product_ids)
     parts = []

@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
+from features.arrays import BoolArray, Float32Array, IntArray
 from features.scoring.item_tables import Companions
 from features.scoring.rerank import FEATURES, candidate_pool, rerank
 from training.data.interactions import Interactions, decayed_profile
-from training.evaluation.ranking import IntArray, hit_matrix, ranking_values, top_k
+from training.evaluation.ranking import hit_matrix, ranking_values, top_k
 from training.models.next_product.data import Examples, ProductVocabulary
 from training.models.next_product.network import NextProductNet
 from training.models.recommenders.lambdamart import Grouped, RankerConfig, lambdarank, sample
@@ -37,7 +38,7 @@ class Moment:
     examples: Examples
     companions: Companions
     log_popularity: torch.Tensor
-    sold: NDArray[np.bool_]
+    sold: BoolArray
     bought: sparse.csr_array
 
     def take(self, rows: IntArray) -> "Moment":
@@ -120,7 +121,7 @@ def rank_moment(
 
 def _scored(
     net: NextProductNet, moment: Moment, *, only_new: bool
-) -> Iterator[tuple[NDArray[np.float32], dict[str, NDArray[np.generic]], IntArray]]:
+) -> Iterator[tuple[Float32Array, dict[str, NDArray[np.generic]], IntArray]]:
     """The network's scores, its inputs and the customers' rows, batch after batch."""
     examples = moment.examples
     net.log_popularity.copy_(moment.log_popularity)

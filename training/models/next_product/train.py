@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from features.arrays import FloatArray
 from features.scoring.item_tables import COMPANIONS_FILE, Companions
 from features.scoring.next_product import OUTPUT_NAME, VOCABULARY_FILE, network_scores, open_session
 from features.scoring.rerank import RANKER_FILE
@@ -115,7 +116,7 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
     if ranker is not None:
         ctx.run.log_metrics({"valid_network": ranker.valid_network, "valid_ranker": ranker.valid_ranker})
 
-    def rescore(folder: Path) -> NDArray[np.float64]:
+    def rescore(folder: Path) -> FloatArray:
         as_of = seconds(data.test_entities[Columns.AS_OF])
         files = champion_at(folder, data.purchases, periods.test[0], ctx.settings)
         rows = np.concatenate(([0], catalogue_rows(files.product_ids, data.purchases.product_ids)))
@@ -191,7 +192,7 @@ def log_model(
         return run.log_onnx(graph, inputs, output, metadata, beside)
 
 
-def _evaluation(entities: pd.DataFrame, values: NDArray[np.float64]) -> pd.DataFrame:
+def _evaluation(entities: pd.DataFrame, values: FloatArray) -> pd.DataFrame:
     customers = entities[Columns.CUSTOMER_ID]
     return pd.DataFrame(
         {

@@ -11,18 +11,18 @@ from typing import Any, Final, Self
 import numpy as np
 from scipy import sparse
 
+from features.arrays import Float32Array, IntArray
 from training.data.interactions import (
     SECONDS_PER_DAY,
     Interactions,
     Recommender,
-    Scores,
     basket_matrix,
     decayed_profile,
     recent_profile,
     scaled,
     tie_break,
 )
-from training.evaluation.ranking import IntArray, Targets, ranking_values, top_k
+from training.evaluation.ranking import Targets, ranking_values, top_k
 from training.models.recommenders.ease import Ease
 from training.models.recommenders.tifu_knn import TifuKnn
 
@@ -45,7 +45,7 @@ def recommend(model: Recommender, customers: IntArray, k: int, *, without: spars
 class Popularity:
     """The same list for everybody: items by decayed count."""
 
-    score: Scores
+    score: Float32Array
 
     @classmethod
     def fit(cls, data: Interactions, now: float, half_life_days: float = np.inf) -> "Popularity":
@@ -53,7 +53,7 @@ class Popularity:
         count = np.bincount(data.item, data.decay(half_life_days, now), data.n_items + 1)
         return cls(count.astype(np.float32))
 
-    def scores(self, customers: IntArray) -> Scores:
+    def scores(self, customers: IntArray) -> Float32Array:
         return np.tile(self.score, (len(customers), 1))
 
     def about(self, data: Interactions, now: float, **asked: Any) -> Self:
@@ -65,14 +65,14 @@ class PersonalFrequency:
     """How often the customer took the item, decayed; what they never took follows by recent popularity."""
 
     profile: sparse.csr_array
-    filler: Scores
+    filler: Float32Array
     half_life_days: float
 
     @classmethod
     def fit(cls, data: Interactions, now: float, half_life_days: float = 60.0) -> "PersonalFrequency":
         return cls(decayed_profile(data, now, half_life_days), tie_break(data, now), half_life_days)
 
-    def scores(self, customers: IntArray) -> Scores:
+    def scores(self, customers: IntArray) -> Float32Array:
         return self.profile[customers].toarray() + self.filler
 
     def about(self, data: Interactions, now: float, **asked: Any) -> Self:
@@ -90,7 +90,7 @@ class SequenceRules:
 
     antecedents: sparse.csr_array
     rules: sparse.csr_array
-    filler: Scores
+    filler: Float32Array
     n_recent: int
     recent_decay: float
 
@@ -132,7 +132,7 @@ class SequenceRules:
         profile = recent_profile(data, n_recent, recent_decay)
         return cls(profile, rules, tie_break(data, now), n_recent, recent_decay)
 
-    def scores(self, customers: IntArray) -> Scores:
+    def scores(self, customers: IntArray) -> Float32Array:
         return scaled((self.antecedents[customers] @ self.rules).toarray()) + self.filler
 
     def about(self, data: Interactions, now: float, **asked: Any) -> Self:
@@ -147,7 +147,7 @@ class ItemKnn:
     profile: sparse.csr_array
     similarity: sparse.csr_array
     self_weight: float
-    filler: Scores
+    filler: Float32Array
     half_life_days: float
 
     @classmethod
@@ -170,7 +170,7 @@ class ItemKnn:
         counts = sparse.csr_array(baskets.T @ baskets)
         size = counts.diagonal()
 
-        def cosine(row: IntArray, column: IntArray, count: Scores) -> Scores:
+        def cosine(row: IntArray, column: IntArray, count: Float32Array) -> Float32Array:
             value = count / (np.sqrt(size[row] * size[column]) + shrinkage)
             return np.where(row == column, 0.0, value)
 
@@ -182,7 +182,7 @@ class ItemKnn:
             half_life_days,
         )
 
-    def scores(self, customers: IntArray) -> Scores:
+    def scores(self, customers: IntArray) -> Float32Array:
         own = self.profile[customers]
         return scaled((own @ self.similarity + self.self_weight * own).toarray()) + self.filler
 
@@ -235,7 +235,7 @@ def tune(
 
 
 def _kept(
-    counts: sparse.csr_array, at_least: float, value: Callable[[IntArray, IntArray, Scores], Scores]
+    counts: sparse.csr_array, at_least: float, value: Callable[[IntArray, IntArray, Float32Array], Float32Array]
 ) -> sparse.csr_array:
     """The entries of at least a count, as `value(row, column, count)`."""
     pairs = counts.tocoo()

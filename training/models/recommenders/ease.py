@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from training.data.interactions import Interactions, Scores, basket_matrix, recent_profile, scaled, tie_break
-from training.evaluation.ranking import IntArray
+from features.arrays import Float32Array, IntArray
+from training.data.interactions import Interactions, basket_matrix, recent_profile, scaled, tie_break
 
 MAX_ITEMS: Final = 15_000
 """The largest catalogue that is solved: 1 GB, and about a minute on one core."""
@@ -28,8 +28,8 @@ class Ease:
     """An item's score is the sum of the weights from the customer's recent items, each decayed by baskets ago."""
 
     profile: sparse.csr_array
-    weights: Scores
-    filler: Scores
+    weights: Float32Array
+    filler: Float32Array
     n_recent: int
     recent_decay: float
 
@@ -55,7 +55,7 @@ class Ease:
         profile = recent_profile(data, n_recent, recent_decay)
         return cls(profile, by_rows, tie_break(data, now), n_recent, recent_decay)
 
-    def scores(self, customers: IntArray) -> Scores:
+    def scores(self, customers: IntArray) -> Float32Array:
         return scaled(self.profile[customers] @ self.weights) + self.filler
 
     def about(self, data: Interactions, now: float, **asked: Any) -> Self:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import lightgbm
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from training.benchmarks.hybrid.candidates import Candidates
-from training.evaluation.ranking import IntArray, Targets
+from features.arrays import Float32Array, FloatArray, IntArray
+from training.evaluation.ranking import Targets
+from training.models.recommenders.candidates import Candidates
 
 
 class RankerConfig(BaseModel):
@@ -46,7 +46,7 @@ class Ranker:
     booster: lightgbm.Booster
     names: tuple[str, ...]
 
-    def scores(self, candidates: Candidates) -> NDArray[np.float64]:
+    def scores(self, candidates: Candidates) -> FloatArray:
         """One score per candidate (n, C); higher comes first."""
         n, width, n_features = candidates.features.shape
         real = candidates.items.ravel() > 0
@@ -78,8 +78,8 @@ def fit_ranker(
 class Grouped:
     """Candidates (M, F) with labels (M,), customer after customer; `sizes` says how many each customer has."""
 
-    features: NDArray[np.float32]
-    labels: NDArray[np.float32]
+    features: Float32Array
+    labels: Float32Array
     sizes: IntArray
 
 
@@ -89,7 +89,7 @@ def lambdarank(
     names: Sequence[str],
     config: RankerConfig,
     seed: int,
-    start: NDArray[np.float32] | None = None,
+    start: Float32Array | None = None,
 ) -> lightgbm.Booster:
     """The trees; they stop on `checked` where there is one, and are added to `start` (M,) where that is given."""
     params = {
@@ -124,7 +124,7 @@ def lambdarank(
     return lightgbm.train(params, data, config.max_rounds, valid_sets=[against], callbacks=[stop])
 
 
-def sample(n: int, at_most: int, seed: int) -> NDArray[np.int64]:
+def sample(n: int, at_most: int, seed: int) -> IntArray:
     """Row numbers of at most so many of n customers, in order."""
     if n <= at_most:
         return np.arange(n)

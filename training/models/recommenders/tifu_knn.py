@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 from scipy import sparse
 
-from training.data.interactions import Interactions, Scores, tie_break
-from training.evaluation.ranking import IntArray
+from features.arrays import Float32Array, IntArray
+from training.data.interactions import Interactions, tie_break
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class TifuKnn:
 
     own: sparse.csr_array
     pool: sparse.csr_array
-    pool_norms: Scores
-    filler: Scores
+    pool_norms: Float32Array
+    filler: Float32Array
     n_neighbours: int
     own_share: float
     decays: tuple[int, float, float]
@@ -49,7 +49,7 @@ class TifuKnn:
         pool, norms = pool[norms > 0], norms[norms > 0]
         return cls(own, pool, norms, tie_break(data, now), n_neighbours, own_share, decays)
 
-    def scores(self, customers: IntArray) -> Scores:
+    def scores(self, customers: IntArray) -> Float32Array:
         own = self.own[customers]
         found = own.toarray() * np.float32(self.own_share)
         n_neighbours = min(self.n_neighbours, len(self.pool_norms) - 1)

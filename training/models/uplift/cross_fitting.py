@@ -5,9 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.metrics import FloatArray
-from training.evaluation.off_policy import IntArray
-from training.models.uplift.predictors import Features, Predict
+from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from training.models.uplift.predictors import Predict
 
 
 def fold_numbers(groups: NDArray[np.generic], n_folds: int, seed: int) -> IntArray:
@@ -17,7 +16,7 @@ def fold_numbers(groups: NDArray[np.generic], n_folds: int, seed: int) -> IntArr
     return np.asarray(order[member] % n_folds, dtype=np.int64)
 
 
-def crossed(fit: Callable[[NDArray[np.bool_]], Predict], x: Features, folds: IntArray) -> FloatArray:
+def crossed(fit: Callable[[BoolArray], Predict], x: Float32Array, folds: IntArray) -> FloatArray:
     """Predictions (n, arms) of every row by a model fitted on the other folds."""
     found: FloatArray | None = None
     for fold in np.unique(folds):

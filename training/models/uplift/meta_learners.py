@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
-from training.evaluation.metrics import FloatArray
+from features.arrays import Float32Array, FloatArray
 from training.evaluation.off_policy import DecisionLog
-from training.models.uplift.predictors import Features, Grown, Linear, Predict, Trees, WithArm, filled
+from training.models.uplift.predictors import Grown, Linear, Predict, Trees, WithArm, filled
 
 MIN_RIDGE_ROWS: Final = 20
 TWO_PART: Final = "two_part"
@@ -61,11 +61,13 @@ class EffectConfig(BaseModel):
 class EffectLearner(Protocol):
     """Fits on rows with their scores (n, arms) and answers a function from features to expected rewards."""
 
-    def __call__(self, x: Features, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
+    def __call__(
+        self, x: Float32Array, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int
+    ) -> Predict:
         """`scores` come from cross-fitted rewards; S and T do not need them."""
 
 
-def reward_model(x: Features, log: DecisionLog, config: EffectConfig, seed: int) -> Predict:
+def reward_model(x: Float32Array, log: DecisionLog, config: EffectConfig, seed: int) -> Predict:
     """A plain, steady model for the doubly robust scores: one prognosis for all arms, moved by each arm's own mean.
 
     The arm's move is the inverse-chance weighted mean of what the prognosis missed, pulled towards 0.
@@ -79,7 +81,7 @@ def reward_model(x: Features, log: DecisionLog, config: EffectConfig, seed: int)
     return lambda rows: prognosis(rows)[:, None] + move
 
 
-def s_learner(x: Features, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
+def s_learner(x: Float32Array, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
     """One booster over features and the arm."""
     del scores
     with_arm = np.column_stack([x, log.action.astype(np.float32)])
@@ -88,7 +90,7 @@ def s_learner(x: Features, log: DecisionLog, scores: FloatArray, config: EffectC
     )
 
 
-def t_learner(x: Features, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
+def t_learner(x: Float32Array, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
     """A booster per arm; an arm with next to no rows gets the mean of all."""
     del scores
     models = []
@@ -98,13 +100,13 @@ def t_learner(x: Features, log: DecisionLog, scores: FloatArray, config: EffectC
     return Trees(tuple(models))
 
 
-def dr_trees(x: Features, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
+def dr_trees(x: Float32Array, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
     """A booster per arm on its score's difference to the mean score of the arms."""
     centred = scores - scores.mean(axis=1, keepdims=True)
     return Trees(tuple(grow(x, centred[:, arm], config, seed) for arm in range(log.n_arms)))
 
 
-def dr_linear(x: Features, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
+def dr_linear(x: Float32Array, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
     """A ridge per arm on the same differences; missing values are put to the feature's mean."""
     del seed, config
     centred = scores - scores.mean(axis=1, keepdims=True)
@@ -114,7 +116,7 @@ def dr_linear(x: Features, log: DecisionLog, scores: FloatArray, config: EffectC
     return Linear(fill, weights, np.asarray(model.intercept_ - scaler.mean_ @ weights))
 
 
-def t_linear(x: Features, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
+def t_linear(x: Float32Array, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
     """A ridge per arm, on the arm's own rows unweighted, for what the prognosis of all arms missed.
 
     Where the log's chances differ much this is steadier than doubly robust scores, which it must beat on those.
@@ -134,7 +136,7 @@ def t_linear(x: Features, log: DecisionLog, scores: FloatArray, config: EffectCo
     return Linear(fill, weights, shift)
 
 
-def _standardised(x: Features) -> tuple[FloatArray, StandardScaler, FloatArray]:
+def _standardised(x: Float32Array) -> tuple[FloatArray, StandardScaler, FloatArray]:
     """What missing values are put to (F,), the scaling, and the features scaled (n, F)."""
     known = np.isfinite(x)
     fill = np.where(known, x, 0.0).sum(axis=0, dtype=np.float64) / np.maximum(known.sum(axis=0), 1)
@@ -161,7 +163,7 @@ def candidates(n_arms: int, config: EffectConfig) -> tuple[str, ...]:
 
 
 def grow(
-    x: Features,
+    x: Float32Array,
     target: FloatArray,
     config: EffectConfig,
     seed: int,

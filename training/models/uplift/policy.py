@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from training.evaluation.metrics import FloatArray
-from training.evaluation.off_policy import DecisionLog, IntArray, known_arms, scores
+from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from training.evaluation.off_policy import DecisionLog, known_arms, scores
 from training.models.uplift.cross_fitting import crossed, fold_numbers
 from training.models.uplift.meta_learners import LEARNERS, TWO_PART, EffectConfig, candidates, reward_model
-from training.models.uplift.predictors import Features, Predict
+from training.models.uplift.predictors import Predict
 from training.models.uplift.shrinkage import arm_levels, best_eligible, clustered_error, eligible_means
 from training.models.uplift.two_part import Parts
 from training.models.uplift.two_part_fit import CrossedTwoPart, cross_two_part, final_two_part
@@ -50,7 +49,7 @@ class EffectPolicy:
     centre: FloatArray  # (arms,) mean of the predictions relative to the base arm's
     predict: Predict | None
 
-    def effects(self, x: Features, trust: FloatArray | None = None) -> FloatArray:
+    def effects(self, x: Float32Array, trust: FloatArray | None = None) -> FloatArray:
         """Expected reward of every arm less the base arm's, (n, arms), whether proven or not.
 
         `trust` (n,) in [0, 1] is how much of a customer's own difference counts: 0 gives the population's answer.
@@ -61,7 +60,7 @@ class EffectPolicy:
         own = self.slope * (found - found[:, [self.base_arm]] - self.centre)
         return np.asarray(self.means + (own if trust is None else trust[:, None] * own))
 
-    def arms(self, x: Features, trust: FloatArray | None = None, eligible: NDArray[np.bool_] | None = None) -> IntArray:
+    def arms(self, x: Float32Array, trust: FloatArray | None = None, eligible: BoolArray | None = None) -> IntArray:
         """The arm to take, (n,): the one with the highest expected reward among the eligible ones (n, arms).
 
         Where customers are not proven to differ everybody gets the arm that is best on the whole, of those eligible.
@@ -94,19 +93,19 @@ class _Candidate:
 class _Judge:
     """What candidates are judged by: rows with their scores (n, arms) and what is best on the whole."""
 
-    x: Features
+    x: Float32Array
     log: DecisionLog
     folds: IntArray
     score: FloatArray
     base: int
     means: FloatArray
     trust: FloatArray | None
-    eligible: NDArray[np.bool_] | None
+    eligible: BoolArray | None
 
     def learned(self, name: str, config: EffectConfig, seed: int) -> _Candidate:
         """One of LEARNERS, its effects multiplied by the slope of the scores on them."""
 
-        def fit(rows: NDArray[np.bool_]) -> Predict:
+        def fit(rows: BoolArray) -> Predict:
             return LEARNERS[name](self.x[rows], self.log.select(rows), self.score[rows], config, seed)
 
         found = crossed(fit, self.x, self.folds)
@@ -151,13 +150,13 @@ class _Judge:
 
 
 def learn_policy(
-    x: Features,
+    x: Float32Array,
     log: DecisionLog,
     config: EffectConfig,
     *,
     seed: int,
     trust: FloatArray | None = None,
-    eligible: NDArray[np.bool_] | None = None,
+    eligible: BoolArray | None = None,
     parts: Parts | None = None,
     n_folds: int = 3,
     gate_z: float = GATE_Z,
@@ -198,7 +197,7 @@ def _steadiest(proven: Sequence[_Candidate], log: DecisionLog) -> _Candidate:
     return next(one for one, less in behind if less.mean() <= clustered_error(less, log.members()))
 
 
-def _if_taken(found: FloatArray, eligible: NDArray[np.bool_] | None, reference: int | None) -> FloatArray:
+def _if_taken(found: FloatArray, eligible: BoolArray | None, reference: int | None) -> FloatArray:
     """Rewards (n, arms) if the arm is taken though the customer may not be reached by it: then nothing is done."""
     if eligible is None or reference is None:
         return found

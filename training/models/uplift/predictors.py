@@ -5,12 +5,10 @@ from dataclasses import dataclass
 
 import lightgbm as lgb
 import numpy as np
-from numpy.typing import NDArray
 
-from training.evaluation.metrics import FloatArray
+from features.arrays import Float32Array, FloatArray
 
-Features = NDArray[np.float32]
-Predict = Callable[[Features], FloatArray]
+Predict = Callable[[Float32Array], FloatArray]
 """Features (n, F) to expected rewards (n, arms)."""
 
 
@@ -21,7 +19,7 @@ class Grown:
     booster: lgb.Booster | None
     level: float = 0.0
 
-    def __call__(self, rows: Features) -> FloatArray:
+    def __call__(self, rows: Float32Array) -> FloatArray:
         if self.booster is None:
             return np.full(len(rows), self.level)
         return np.asarray(self.booster.predict(rows, num_threads=1))
@@ -33,7 +31,7 @@ class Trees:
 
     models: tuple[Grown, ...]
 
-    def __call__(self, rows: Features) -> FloatArray:
+    def __call__(self, rows: Float32Array) -> FloatArray:
         return np.column_stack([model(rows) for model in self.models])
 
 
@@ -45,7 +43,7 @@ class Linear:
     weights: FloatArray
     shift: FloatArray
 
-    def __call__(self, rows: Features) -> FloatArray:
+    def __call__(self, rows: Float32Array) -> FloatArray:
         return np.asarray(filled(rows, self.fill) @ self.weights + self.shift)
 
 
@@ -56,11 +54,11 @@ class WithArm:
     model: Grown
     n_arms: int
 
-    def __call__(self, rows: Features) -> FloatArray:
+    def __call__(self, rows: Float32Array) -> FloatArray:
         each = [np.column_stack([rows, np.full(len(rows), arm, np.float32)]) for arm in range(self.n_arms)]
         return np.column_stack([self.model(part) for part in each])
 
 
-def filled(x: Features, fill: FloatArray) -> FloatArray:
+def filled(x: Float32Array, fill: FloatArray) -> FloatArray:
     """Features (n, F) with missing values put to `fill` (F,)."""
     return np.where(np.isfinite(x), x, fill).astype(np.float64)

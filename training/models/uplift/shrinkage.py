@@ -3,13 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.metrics import FloatArray
-from training.evaluation.off_policy import IntArray
+from features.arrays import BoolArray, FloatArray, IntArray
 
 
-def arm_levels(
-    score: FloatArray, eligible: NDArray[np.bool_] | None = None, prior: FloatArray | None = None
-) -> FloatArray:
+def arm_levels(score: FloatArray, eligible: BoolArray | None = None, prior: FloatArray | None = None) -> FloatArray:
     """Mean score of every arm, (arms,), each pulled towards its prior by how unsure it is (empirical Bayes).
 
     The prior (arms,) is what a model of all arms says; without it, the mean of all. How far arms lie from it is what
@@ -27,7 +24,7 @@ def arm_levels(
     return np.asarray(start + centre + (apart - centre) * spread / (spread + errors))
 
 
-def eligible_means(values: FloatArray, eligible: NDArray[np.bool_] | None) -> FloatArray:
+def eligible_means(values: FloatArray, eligible: BoolArray | None) -> FloatArray:
     """Mean of every column of values (n, arms), each over the rows in which the arm can be taken: (arms,)."""
     if eligible is None:
         return np.asarray(values.mean(axis=0))
@@ -35,7 +32,7 @@ def eligible_means(values: FloatArray, eligible: NDArray[np.bool_] | None) -> Fl
     return np.asarray((rows * values).sum(axis=0) / np.maximum(rows.sum(axis=0), 1.0))
 
 
-def best_eligible(values: FloatArray, eligible: NDArray[np.bool_] | None) -> IntArray:
+def best_eligible(values: FloatArray, eligible: BoolArray | None) -> IntArray:
     """Column of the highest of the eligible values (n, arms), (n,); of all where a row has none or none are given."""
     if eligible is None:
         return np.argmax(values, axis=1)

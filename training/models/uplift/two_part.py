@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from features.scoring.two_part import TwoPart, signed_logarithm
-from training.evaluation.metrics import FloatArray
-from training.evaluation.off_policy import DecisionLog, IntArray
+from training.evaluation.off_policy import DecisionLog
 
 USUAL_SHARE: Final = 0.5
 """An arm's most frequent reward is its usual one where more than this share of its decisions had it."""
@@ -77,11 +76,11 @@ Loss = Callable[[FloatArray, FloatArray], tuple[float, FloatArray]]
 
 
 def fit_two_part(
-    x: NDArray[np.float32],
+    x: Float32Array,
     log: DecisionLog,
     parts: Parts,
     *,
-    eligible: NDArray[np.bool_] | None = None,
+    eligible: BoolArray | None = None,
     spread: float = 1.0,
 ) -> TwoPart:
     """Maximum a posteriori; `spread` multiplies the prior deviation of customers' differences between arms (0: none).

@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features.scoring.two_part import Floats, TwoPart
-from training.evaluation.metrics import FloatArray
-from training.evaluation.off_policy import DecisionLog, IntArray
+from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from features.scoring.two_part import TwoPart
+from training.evaluation.off_policy import DecisionLog
 from training.models.uplift.two_part import Parts, fit_two_part, usual_rewards
 
 MAX_ROWS: Final = 50_000
@@ -34,11 +34,11 @@ class CrossedTwoPart:
 
 
 def cross_two_part(
-    x: NDArray[np.float32],
+    x: Float32Array,
     log: DecisionLog,
     parts: Parts,
     folds: IntArray,
-    eligible: NDArray[np.bool_] | None,
+    eligible: BoolArray | None,
     seed: int,
 ) -> CrossedTwoPart:
     """Fits on the other folds (n,), answers for each."""
@@ -56,10 +56,10 @@ def cross_two_part(
 
 
 def final_two_part(
-    x: NDArray[np.float32],
+    x: Float32Array,
     log: DecisionLog,
     parts: Parts,
-    eligible: NDArray[np.bool_] | None,
+    eligible: BoolArray | None,
     seed: int,
     slope: float,
 ) -> TwoPart:
@@ -68,7 +68,7 @@ def final_two_part(
 
 
 def _both(
-    x: NDArray[np.float32], log: DecisionLog, parts: Parts, eligible: NDArray[np.bool_] | None, seed: int
+    x: Float32Array, log: DecisionLog, parts: Parts, eligible: BoolArray | None, seed: int
 ) -> tuple[TwoPart, TwoPart]:
     if len(x) > MAX_ROWS:
         few = np.random.default_rng(seed).choice(len(x), MAX_ROWS, replace=False)
@@ -82,7 +82,7 @@ def _both(
 def _blend(same: TwoPart, own: TwoPart, slope: float) -> TwoPart:
     """The model in which arms differ between customers by `slope` times what they do in `own`."""
 
-    def mixed(level: Floats | None, differs: Floats | None) -> Floats | None:
+    def mixed(level: FloatArray | None, differs: FloatArray | None) -> FloatArray | None:
         if level is None or differs is None:
             return None
         more = differs - level
@@ -95,11 +95,11 @@ def _blend(same: TwoPart, own: TwoPart, slope: float) -> TwoPart:
 
 
 def _slope(
-    x: NDArray[np.float32],
+    x: Float32Array,
     log: DecisionLog,
     models: list[tuple[TwoPart, TwoPart]],
     rows: list[IntArray],
-    eligible: NDArray[np.bool_] | None,
+    eligible: BoolArray | None,
 ) -> tuple[float, float]:
     """Regression of what came of each decision on what the two models say: the weight of the differences, and its error.
 
@@ -123,7 +123,7 @@ def _slope(
     return _last_weight(design, target[reached], log.members()[reached], usual is not None)
 
 
-def _linear(model: TwoPart, x: NDArray[np.float32], logistic: bool) -> FloatArray:
+def _linear(model: TwoPart, x: Float32Array, logistic: bool) -> FloatArray:
     if not logistic:
         return model(x)
     assert model.response_weights is not None and model.response_shift is not None

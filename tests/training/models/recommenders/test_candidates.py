@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from training.benchmarks.hybrid.candidates import (
+from training.benchmarks.hybrid.search import search
+from training.data.interactions import SECONDS_PER_DAY, Interactions
+from training.evaluation.ranking import Targets, ranking_values
+from training.models.recommenders.baselines import METHODS, Popularity, recommend
+from training.models.recommenders.candidates import (
     HISTORY_FEATURES,
     ITEM_FEATURES,
     Candidates,
     Histories,
     collect,
 )
-from training.benchmarks.hybrid.search import search
-from training.data.interactions import SECONDS_PER_DAY, Interactions
-from training.evaluation.ranking import Targets, ranking_values
-from training.models.recommenders.baselines import METHODS, Popularity, recommend
 from training.models.recommenders.ease import Ease
 from training.models.recommenders.lambdamart import RankerConfig, fit_ranker
 from training.models.recommenders.tifu_knn import TifuKnn

@@ -11,8 +11,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.interactions import Interactions, Recommender, Scores
-from training.evaluation.ranking import IntArray, Targets, hit_matrix, top_k
+from features.arrays import BoolArray, Float32Array, IntArray
+from training.data.interactions import Interactions, Recommender
+from training.evaluation.ranking import Targets, hit_matrix, top_k
 from training.models.recommenders.baselines import SCORE_BATCH, Popularity
 
 HISTORY_FEATURES: Final = ("times", "baskets_ago", "usual_gap", "overdue", "n_baskets", "repeat_share", "basket_size")
@@ -29,7 +30,7 @@ class Candidates:
     """
 
     items: IntArray
-    features: NDArray[np.float32]
+    features: Float32Array
     origin: IntArray
     names: tuple[str, ...]
     parts: tuple[str, ...]
@@ -54,7 +55,7 @@ class Candidates:
             self.parts,
         )
 
-    def labels(self, targets: Targets) -> NDArray[np.bool_]:
+    def labels(self, targets: Targets) -> BoolArray:
         """Which candidates (n, C) are among the customers' targets."""
         return hit_matrix(self.items, targets)
 
@@ -72,16 +73,16 @@ class Histories:
 
     key: IntArray
     width: int
-    times: NDArray[np.float32]
-    baskets_ago: NDArray[np.float32]
-    usual_gap: NDArray[np.float32]
-    n_baskets: NDArray[np.float32]
-    repeat_share: NDArray[np.float32]
-    basket_size: NDArray[np.float32]
-    item_features: NDArray[np.float32]
+    times: Float32Array
+    baskets_ago: Float32Array
+    usual_gap: Float32Array
+    n_baskets: Float32Array
+    repeat_share: Float32Array
+    basket_size: Float32Array
+    item_features: Float32Array
 
     @classmethod
-    def of(cls, data: Interactions, popularity: Scores, recent_popularity: Scores) -> "Histories":
+    def of(cls, data: Interactions, popularity: Float32Array, recent_popularity: Float32Array) -> "Histories":
         """Gaps and ages count baskets; the popularities are (n_items + 1,)."""
         number = np.concatenate(([0], np.cumsum(data.basket[1:] != data.basket[:-1])))
         last = np.zeros(data.n_customers, np.int64)
@@ -112,7 +113,7 @@ class Histories:
             item_features=item_features.astype(np.float32),
         )
 
-    def features(self, customers: IntArray, items: IntArray) -> NDArray[np.float32]:
+    def features(self, customers: IntArray, items: IntArray) -> Float32Array:
         """HISTORY_FEATURES and ITEM_FEATURES of items (n, C) for customers (n,): (n, C, 10)."""
         wanted = customers[:, None] * self.width + items
         place = np.minimum(np.searchsorted(self.key, wanted), len(self.key) - 1)
@@ -157,7 +158,7 @@ def collect(
     return Candidates(items, features, origin, every, tuple(parts))
 
 
-def _top(part: Recommender, scores: Scores, k: int) -> IntArray:
+def _top(part: Recommender, scores: Float32Array, k: int) -> IntArray:
     if isinstance(part, Popularity):  # the same for everybody
         return np.tile(top_k(scores[:1], k), (len(scores), 1))
     return top_k(scores, k)
@@ -175,7 +176,7 @@ def _union(tops: Sequence[IntArray]) -> tuple[IntArray, IntArray]:
     return np.where(repeated, 0, items), np.where(repeated, 0, joined[group])
 
 
-def _places(scores: NDArray[np.floating]) -> NDArray[np.float32]:
+def _places(scores: NDArray[np.floating]) -> Float32Array:
     """One over the place (from 1) of each score in its row."""
     order = np.argsort(-scores, axis=1, kind="stable")
     place = np.empty_like(order)
