@@ -4,16 +4,16 @@ The study is a SQLite file under OMNI_HOME, so an interrupted search is taken up
 """
 
 import time
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel
 
-from features.errors import InputError, OmniError
+from features.config import Config, check, read_toml
+from features.errors import OmniError
 from features.settings import Settings
 from features.vocabulary import Task
 from training import tracking
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     import optuna
 
 
-class Range(BaseModel):
+class Range(Config):
     """What one key may be in a search."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     low: float
     """Smallest value."""
@@ -42,10 +40,7 @@ class Range(BaseModel):
 def load_space(task: Task, path: Path | None = None) -> dict[str, Range]:
     """Dotted config key to range, from `training/configs/<task>-search.toml`. Raises InputError for a bad file."""
     file = path or CONFIGS / f"{task.value}-search.toml"
-    try:
-        return {key: Range.model_validate(value) for key, value in _leaves(tomllib.loads(file.read_text()))}
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
-        raise InputError(f"{file}: {error}.", repair="Give every key a low and a high.") from error
+    return {key: check(Range, value, file, tuple(key.split("."))) for key, value in _leaves(read_toml(file))}
 
 
 Report = Callable[[int, float], None]

@@ -12,10 +12,10 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from features.checks.doctor import Check, Examination, Status
-from features.config import load_toml
+from features.config import Config, load_own
 from features.offline import parts
 from features.offline.timeline import TIMELINE_SCHEMA
 from features.settings import Settings
@@ -27,10 +27,8 @@ OWN_CONFIG: Final = "quality.toml"
 """The file under OMNI_HOME that replaces defaults."""
 
 
-class QualityConfig(BaseModel):
+class QualityConfig(Config):
     """Limits of `omni features check`; write those that should differ into OMNI_HOME/quality.toml."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_age_days: float = Field(7.0, gt=0)
     """The newest event may be this old."""
@@ -90,7 +88,7 @@ Finding = tuple[Check, dict[str, float]]
 
 def load_quality_config(settings: Settings, path: Path | None = None) -> QualityConfig:
     """The limits in `path`, else in OMNI_HOME/quality.toml, else the defaults. Raises InputError for a bad file."""
-    return load_toml(QualityConfig, settings.home / OWN_CONFIG, path)
+    return load_own(QualityConfig, settings.home / OWN_CONFIG, path)
 
 
 def check_quality(settings: Settings, config: QualityConfig, as_of: datetime) -> QualityReport:

@@ -20,9 +20,9 @@ from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from features.config import load_toml
+from features.config import Config, load_own
 from features.vocabulary import IdType
 
 CUSTOMER: Final = "customer_id"
@@ -53,10 +53,8 @@ class Node(NamedTuple):
         return f"{self.id_type}:{self.value}"
 
 
-class Limits(BaseModel):
+class Limits(Config):
     """How many customers an identifier may stand for; more, and it is shared."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_customers: int = Field(1, ge=1)
     """Customer ids that it may be seen with, and that it may join into one customer."""
@@ -69,7 +67,7 @@ class Limits(BaseModel):
 class IdentityConfig(Limits):
     """Limits of identifiers; write those that should differ into OMNI_HOME/identity.toml."""
 
-    types: dict[str, Limits] = {}
+    types: dict[str, Limits] = Field(default_factory=dict)
     """Limits of one type of identifier, for example [types.email]; they replace both of the general ones."""
     hashed: tuple[str, ...] = (IdType.EMAIL.value, IdType.PHONE.value)
     """Types that are kept as keyed hashes where OMNI_IDENTIFIER_KEY is set."""
@@ -81,7 +79,7 @@ class IdentityConfig(Limits):
 
 def load_identity_config(home: Path) -> IdentityConfig:
     """The limits in OMNI_HOME/identity.toml, else the defaults. Raises InputError for a bad file."""
-    return load_toml(IdentityConfig, home / OWN_CONFIG)
+    return load_own(IdentityConfig, home / OWN_CONFIG)
 
 
 @dataclass(frozen=True)

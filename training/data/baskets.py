@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from features.arrays import IntArray
 from features.errors import InputError, MissingError
-from features.sql import sql_list
+from features.sql import connect_bounded, sql_list
 from features.vocabulary import EventKind
 from training.data.interactions import Interactions
 from training.evaluation.ranking import Targets
-from training.sql import connect_bounded
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,8 @@ import pandas as pd
 
 from features.arrays import FloatArray
 from features.errors import InputError, MissingError
-from features.sql import scan, sql_list, sql_text
+from features.sql import connect_bounded, scan, sql_contact, sql_days, sql_list, sql_name, sql_text
 from features.vocabulary import Columns, EventKind
-from training.sql import connect_bounded, sql_contact, sql_days, sql_name
 
 ARM: Final = "arm"
 REVENUE: Final = "revenue"

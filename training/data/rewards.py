@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from features.sql import scan, sql_list
+from features.sql import connect_bounded, scan, sql_days, sql_list
 from features.vocabulary import RESPONSE_KINDS, Columns, EventKind
 from training.data.labels import ARM, _entities
 from training.evaluation.off_policy import DecisionLog
-from training.sql import connect_bounded, sql_days
 
 PSCORE = "pscore"
 SENT = "sent"

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import duckdb
 import pandas as pd
 
+from features.sql import sql_days
 from features.vocabulary import CUSTOMER_KINDS, RESPONSE_KINDS, EventKind
 from training.report.scan import Period, kind_list
-from training.sql import sql_days
 
 SPENT_BEFORE = "spent_before"
 """Money spent in as many days before the customer entered: known before anything could be done to them."""

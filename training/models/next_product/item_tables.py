@@ -13,11 +13,11 @@ from scipy import sparse
 from features.arrays import Float32Array
 from features.events.payload import store_code
 from features.scoring.item_tables import POPULARITY_DAYS, Companions, Favourites, Neighbours
+from features.sql import connect_bounded
 from features.vocabulary import CHANNEL_CODES, Columns
 from training.data.interactions import SECONDS_PER_DAY, Interactions
 from training.models.next_product.data import ProductVocabulary
 from training.models.recommenders.baselines import ItemKnn, SequenceRules
-from training.sql import connect_bounded
 
 _N_TIES: Final = 30
 _N_LOCAL: Final = 64
