@@ -113,11 +113,13 @@ class Answers:
             log_odds = math.log(probability / (1 - probability)) if 0 < probability < 1 else 0.0
             reasons = churn_reasons(scorer.contributions(signals)[0], signals[0], log_odds)
         purchases, revenue = scorer.expectations(signals) or (None, None)
+        win_back = None if known.bundle.win_back is None else known.bundle.win_back.answers(signals)[0]
         return ChurnAnswer(
             customer=_info(live),
             as_of=_moment(as_of_s),
             feature_age_s=_age_s(live, as_of_s),
-            models={Task.CHURN.value: scorer.card.version},
+            models={Task.CHURN.value: scorer.card.version}
+            | ({} if win_back is None else {Task.WIN_BACK.value: win_back.model_version}),
             churn_probability=probability,
             horizon_days=scorer.horizon_days,
             horizons=[
@@ -127,6 +129,7 @@ class Answers:
             expected_purchases=None if purchases is None else float(purchases[0]),
             expected_revenue=None if revenue is None else float(revenue[0]),
             reasons=reasons,
+            win_back=win_back,
         )
 
     def best_channel(self, request: BestChannelRequest) -> BestChannelAnswer:

@@ -71,6 +71,8 @@ def tune(task: Task, settings: Settings, config: BaseModel, trials: int, progres
     """
     import optuna
 
+    if task not in SEARCHES:
+        raise InputError(f"{task} has no settings to search.", repair="Train it without --trials.")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = load_space(task)
     folder = settings.home / "tuning"

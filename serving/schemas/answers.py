@@ -86,6 +86,16 @@ class HorizonProbability(BaseModel):
     churn_probability: Probability
 
 
+class WinBack(BaseModel):
+    """What a contact does to a lapsing customer's return, learned from logged contacts."""
+
+    uplift: float | None = Field(
+        description="How much likelier a contact makes their return, as a difference of chances; null if they are not lapsing."
+    )
+    advice: Literal["contact", "leave alone"]
+    model_version: str
+
+
 class ChurnAnswer(Answer):
     """How likely the customer buys nothing in the next `horizon_days`."""
 
@@ -107,6 +117,7 @@ class ChurnAnswer(Answer):
                     "value": 4.6,
                 }
             ],
+            "win_back": {"uplift": 0.034, "advice": "contact", "model_version": "1"},
         }
     )
 
@@ -116,6 +127,7 @@ class ChurnAnswer(Answer):
     expected_purchases: float | None = Field(None, description="Purchase occasions expected within horizon_days.")
     expected_revenue: float | None = Field(None, description="Money expected from them: a mean, most spend less.")
     reasons: list[Reason] = []
+    win_back: WinBack | None = Field(None, description="Null where no win-back model serves.")
 
 
 class ArmScore(BaseModel):

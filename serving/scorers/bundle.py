@@ -17,12 +17,15 @@ from features.scoring.effects import EffectScorer, load_effects
 from features.scoring.forest import Forest
 from features.scoring.model_files import find_file, find_optional
 from features.scoring.next_product import ProductFiles
+from features.scoring.win_back import SCORE_FILE as WIN_BACK_FILE
+from features.scoring.win_back import WinBackScore
 from features.signals import SIGNAL_NAMES
 from features.vocabulary import Channel, Task
 from serving.decision.rules import Arm
 from serving.schemas import ModelInfo
 from serving.scorers.model_card import ModelCard
 from serving.scorers.next_product import ProductScorer
+from serving.scorers.win_back import WinBackScorer
 
 _SIGNAL_INDEX: Final = {name: i for i, name in enumerate(SIGNAL_NAMES)}
 
@@ -132,6 +135,9 @@ class ChannelScorer:
         return np.column_stack([found[:, known[arm.name]] if arm.name in known else blank for arm in self.arms])
 
 
+Scorer = ChurnScorer | ChannelScorer | ProductScorer | WinBackScorer
+
+
 @dataclass(frozen=True)
 class Bundle:
     """The models that answer together; swapped whole."""
@@ -140,6 +146,7 @@ class Bundle:
     channel: ChannelScorer | None = None
     product: ProductScorer | None = None
     problems: Mapping[Task, str] = field(default_factory=dict)
+    win_back: WinBackScorer | None = None
 
     def need_churn(self) -> ChurnScorer:
         """The churn model; raises MissingError with the command that makes it."""
@@ -159,9 +166,20 @@ class Bundle:
             raise self._missing(Task.NEXT_PRODUCT)
         return self.product
 
+    def need_win_back(self) -> WinBackScorer:
+        """The win-back model; raises MissingError with the command that makes it."""
+        if self.win_back is None:
+            raise self._missing(Task.WIN_BACK)
+        return self.win_back
+
     def card(self, task: Task) -> ModelCard | None:
         """The card of a task's model."""
-        scorer = {Task.CHURN: self.churn, Task.BEST_CHANNEL: self.channel, Task.NEXT_PRODUCT: self.product}[task]
+        scorer = {
+            Task.CHURN: self.churn,
+            Task.BEST_CHANNEL: self.channel,
+            Task.NEXT_PRODUCT: self.product,
+            Task.WIN_BACK: self.win_back,
+        }[task]
         return scorer.card if scorer is not None else None
 
     def infos(self) -> list[ModelInfo]:
@@ -189,9 +207,7 @@ class Bundle:
         return MissingError(f"There is no champion for {task.value} yet.", repair=f"Run `omni train {task.value}`.")
 
 
-def load_scorer(
-    card: ModelCard, metadata: Mapping[str, Any], folder: Path
-) -> ChurnScorer | ChannelScorer | ProductScorer:
+def load_scorer(card: ModelCard, metadata: Mapping[str, Any], folder: Path) -> Scorer:
     """Load a model's files from a local folder; `metadata` is what training wrote into MLmodel.
 
     Raises StoreError where the files are not as expected.
@@ -216,6 +232,9 @@ def load_scorer(
         case Task.NEXT_PRODUCT:
             files = ProductFiles.load(folder, where)
             return ProductScorer(card, files.session, files.product_ids, files.companions, files.trees)
+        case Task.WIN_BACK:
+            file = find_file(folder, WIN_BACK_FILE, where)
+            return WinBackScorer(card, WinBackScore.from_json(file.read_text(encoding="utf-8"), where))
 
 
 def _horizon(card: ModelCard, file: Path, where: str) -> ChurnScorer:

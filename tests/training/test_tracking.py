@@ -342,7 +342,7 @@ def test_a_policy_must_not_be_worth_less_than_the_champions() -> None:
 
 
 def test_every_task_has_gates_and_a_broken_file_is_named(tmp_path: Path) -> None:
-    assert {gates.load_gates(task).primary for task in Task} == {"log_loss", "ndcg@10"}
+    assert {gates.load_gates(task).primary for task in Task} == {"log_loss", "ndcg@10", "policy_value"}
     (tmp_path / "gates.toml").write_text("[churn]\nprimary = 'auc'\nbeat_everything = true\n")
     with pytest.raises(InputError, match="beat_everything"):
         gates.load_gates(Task.CHURN, tmp_path / "gates.toml")

@@ -118,7 +118,7 @@ def test_a_contact_without_consent_is_not_sent_and_is_worth_what_nothing_is(worl
 
 def test_the_oracle_gains_from_difference_and_nothing_from_none() -> None:
     gains = {}
-    for name in ("strong", "weak", "null"):
+    for name in ("strong", "weak", "null", "retention"):
         expected = simulate(world_config(name, n_customers=200, n_days=50, seed=0)).expected()
         gains[name] = expected.max(axis=1).mean() / expected.mean(axis=0).max() - 1
     assert gains["null"] == pytest.approx(0.0, abs=1e-12)
