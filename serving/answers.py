@@ -109,7 +109,8 @@ class Answers:
         signals = compute_signals(live.scored, np.array([as_of_s]))
         reasons = []
         probability = float(scorer.probability(signals)[0])
-        if request.explain and live.may_profile:
+        at_risk = not math.isnan(probability)  # of contracts: who has none
+        if request.explain and live.may_profile and at_risk:
             log_odds = math.log(probability / (1 - probability)) if 0 < probability < 1 else 0.0
             reasons = churn_reasons(scorer.contributions(signals)[0], signals[0], log_odds)
         purchases, revenue = scorer.expectations(signals) or (None, None)
@@ -120,11 +121,13 @@ class Answers:
             feature_age_s=_age_s(live, as_of_s),
             models={Task.CHURN.value: scorer.card.version}
             | ({} if win_back is None else {Task.WIN_BACK.value: win_back.model_version}),
-            churn_probability=probability,
+            kind="contract" if scorer.of_contracts else "non-contractual",
+            churn_probability=probability if at_risk else None,
             horizon_days=scorer.horizon_days,
             horizons=[
                 HorizonProbability(horizon_days=days, churn_probability=chance)
                 for days, chance in scorer.horizons(signals, probability).items()
+                if at_risk
             ],
             expected_purchases=None if purchases is None else float(purchases[0]),
             expected_revenue=None if revenue is None else float(revenue[0]),

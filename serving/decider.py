@@ -98,7 +98,7 @@ class Decider:
                 signals=signals[i],
                 arms=arms[i],
                 gains=gains[i],
-                churn=None if churn is None else float(churn[i]),
+                churn=None if churn is None or np.isnan(churn[i]) else float(churn[i]),
                 product=product_to_offer(
                     product,
                     scored.one(i),

@@ -130,6 +130,10 @@ def _churn_search(ctx: TrainContext) -> Search:
     from training.models.churn.blend import held_out_loss
 
     assert isinstance(ctx.config, train.ChurnConfig)
+    if ctx.config.kind == "contract":
+        raise InputError(
+            "Contract churn chooses its settings by folds of its own.", repair="Train it without --trials."
+        )
     data = train.load_data(ctx)
     known = data.known
     if known is None:

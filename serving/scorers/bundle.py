@@ -13,6 +13,7 @@ import numpy as np
 from features.arrays import Float32Array, FloatArray
 from features.errors import MissingError, StoreError
 from features.scoring.churn import SCORE_FILE, ChurnScore, spread
+from features.scoring.contract import ContractScore, read_score
 from features.scoring.effects import EffectScorer, load_effects
 from features.scoring.forest import Forest
 from features.scoring.model_files import find_file, find_optional
@@ -63,14 +64,22 @@ class BoosterScorer:
 
 @dataclass(frozen=True)
 class ChurnScorer:
-    """Chance of no purchase in the next `horizon_days`; versions from before the blend have no `score`: trees alone."""
+    """Chance of no purchase in the next `horizon_days`, or of a contract that is over by then; NaN for who has none.
+
+    Versions from before the blend have no `score`: trees alone.
+    """
 
     card: ModelCard
     booster: BoosterScorer
     horizon_days: float | None
-    score: ChurnScore | None = None
+    score: ChurnScore | ContractScore | None = None
     more: tuple["ChurnScorer", ...] = ()
     """Scorers of other horizons."""
+
+    @property
+    def of_contracts(self) -> bool:
+        """Whether it is about contracts that end, not about customers who buy when they like."""
+        return isinstance(self.score, ContractScore)
 
     def horizons(self, signals: Float32Array, probability: float) -> dict[float, float]:
         """Horizon to chance for one customer (n = 1), shortest first; a longer silence is never the likelier one."""
@@ -98,7 +107,7 @@ class ChurnScorer:
 
     def expectations(self, signals: Float32Array) -> tuple[FloatArray, FloatArray | None] | None:
         """Expected purchases and revenue (n,) within the horizon; None where the model does not know."""
-        if self.score is None:
+        if not isinstance(self.score, ChurnScore):
             return None
         return self.score.expected_purchases(signals), self.score.expected_revenue(signals)
 
@@ -218,7 +227,7 @@ def load_scorer(card: ModelCard, metadata: Mapping[str, Any], folder: Path) -> S
             booster = BoosterScorer(lightgbm.Booster(model_file=str(find_file(folder, "model.lgb", where))), where)
             horizon = metadata.get("horizon_days", dict(metadata.get("config") or {}).get("horizon_days"))
             file = find_optional(folder, SCORE_FILE)
-            score = None if file is None else ChurnScore.from_json(file.read_text(encoding="utf-8"))
+            score = None if file is None else read_score(file.read_text(encoding="utf-8"))
             more = tuple(_horizon(card, file, where) for file in sorted(folder.rglob("horizon_*.json")))
             return ChurnScorer(card, booster, None if horizon is None else float(horizon), score, more)
         case Task.BEST_CHANNEL:
@@ -239,7 +248,7 @@ def load_scorer(card: ModelCard, metadata: Mapping[str, Any], folder: Path) -> S
 
 def _horizon(card: ModelCard, file: Path, where: str) -> ChurnScorer:
     """Another horizon of a churn model, from its two files."""
-    score = ChurnScore.from_json(file.read_text(encoding="utf-8"))
+    score = read_score(file.read_text(encoding="utf-8"))
     booster = BoosterScorer(lightgbm.Booster(model_file=str(file.with_suffix(".lgb"))), where)
     return ChurnScorer(card, booster, score.horizon_days, score)
 

@@ -22,7 +22,8 @@ from training.data.training_set import StateSource, build_training_set, epoch_se
 from training.evaluation.metrics import CHURN, resample
 from training.models.boosted import BoosterConfig, parameters, predict
 from training.models.churn.blend import Blend, customer_folds
-from training.models.churn.train import ChurnConfig, fit, snapshots
+from training.models.churn.config import ChurnConfig
+from training.models.churn.train import fit_purchases, snapshots
 from training.task import Progress
 
 WEEK_DAYS: Final = 7.0
@@ -73,7 +74,7 @@ def compare_horizons(
     for config in configs:
         progress(f"churn: a horizon of {config.horizon_days:g} days")
         data = snapshots(timeline, store, start, cutoff, config, progress)
-        single = fit(data, config, seed, progress).probability(data.test.features)
+        single = fit_purchases(data, config, seed, progress).probability(data.test.features)
         survival = model.silence(data.test.features[:, best], config.horizon_days)
         groups = data.test.entities[Columns.CUSTOMER_ID].to_numpy()
         sampled = resample(

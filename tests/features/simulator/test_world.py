@@ -118,11 +118,20 @@ def test_a_contact_without_consent_is_not_sent_and_is_worth_what_nothing_is(worl
 
 def test_the_oracle_gains_from_difference_and_nothing_from_none() -> None:
     gains = {}
-    for name in ("strong", "weak", "null", "retention"):
+    for name in ("strong", "weak", "null"):
         expected = simulate(world_config(name, n_customers=200, n_days=50, seed=0)).expected()
         gains[name] = expected.max(axis=1).mean() / expected.mean(axis=0).max() - 1
     assert gains["null"] == pytest.approx(0.0, abs=1e-12)
     assert 0.2 < gains["weak"] < 0.6 * gains["strong"]
+
+
+def test_in_the_world_of_retention_contacts_keep_and_drive_away_far_more() -> None:
+    uplift = {
+        name: simulate(world_config(name, n_customers=200, n_days=70, seed=0)).truth["retention_uplift"]
+        for name in ("strong", "retention")
+    }
+    assert uplift["retention"].std() > 4 * uplift["strong"].std()
+    assert (uplift["retention"] > 0.02).mean() > 0.2 < (uplift["retention"] < -0.02).mean()
 
 
 def test_pressure_lowers_what_contacts_are_worth(world: World) -> None:
