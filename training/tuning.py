@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from features.config import Config, check, read_toml
-from features.errors import OmniError
+from features.errors import InputError, OmniError
 from features.settings import Settings
 from features.vocabulary import Task
 from training import tracking

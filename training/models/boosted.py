@@ -18,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from features.arrays import Float32Array, FloatArray
+from features.scoring.log_linear import filled_logarithms
 
 logger = logging.getLogger(__name__)
 
@@ -204,10 +205,7 @@ def logistic_scores(train: tuple[Float32Array, FloatArray], test: Float32Array) 
     A missing value is put where the largest known one is: "never" is at least as long ago as anything seen.
     """
     fill = np.nanmax(np.where(np.isfinite(train[0]), train[0], 0.0), axis=0)
-    prepared = [
-        np.sign(part) * np.log1p(np.abs(part))
-        for part in (np.where(np.isfinite(rows), rows, fill).astype(np.float64) for rows in (train[0], test))
-    ]
+    prepared = [filled_logarithms(rows, fill) for rows in (train[0], test)]
     scaler = StandardScaler().fit(prepared[0])
     model = LogisticRegression(C=1.0, max_iter=1000).fit(scaler.transform(prepared[0]), train[1])
     scores: FloatArray = model.predict_proba(scaler.transform(prepared[1]))[:, 1]

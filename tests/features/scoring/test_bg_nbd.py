@@ -1,6 +1,6 @@
 """BG/NBD against a published fit, against counting simulated customers, and where it must be sane."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -67,12 +67,7 @@ def _integral(rates: Rates, repeats: float, age: float, horizon: float) -> float
     middle, width = np.log(a / b), np.sqrt(1 / a + 1 / b)
     inner = middle + width * np.array([-40.0, -8.0, -2.0, 0.0, 2.0, 8.0, 40.0])
     edges = np.array([inner[0] - 45 / a, *inner, inner[-1] + 45 / b])  # the tails fall like exp(a x) and exp(-b x)
-    return float(
-        sum(
-            quad(bought, low, high, epsabs=0, epsrel=1e-9, limit=200)[0]
-            for low, high in zip(edges, edges[1:], strict=False)
-        )
-    )
+    return float(sum(quad(bought, low, high, epsabs=0, epsrel=1e-9, limit=200)[0] for low, high in pairwise(edges)))
 
 
 def test_silence_is_what_simulated_customers_do() -> None:

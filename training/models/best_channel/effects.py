@@ -4,18 +4,20 @@ Effects are in the reward's unit and relative to doing nothing. Learning sees de
 test period; the policy's value is measured on the decisions of the test period.
 """
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from types import NoneType
+from typing import Final
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from features.arrays import BoolArray, FloatArray
-from features.errors import InputError
+from features.errors import InputError, OmniError
+from features.scoring.effects import EffectScorer, LinearEffects, TreeEffects
 from features.scoring.two_part import TwoPart
+from features.signals import signal_index
 from features.vocabulary import NOTHING, Channel, Columns, Task
 from training.data.rewards import ARM, RewardConfig, decision_entities, decision_log
 from training.data.splits import TimeSplit
@@ -25,13 +27,11 @@ from training.evaluation.off_policy import known_arms
 from training.models.best_channel.evidence import evidence, measure
 from training.models.uplift.meta_learners import EffectConfig, reward_model
 from training.models.uplift.policy import BEST_SINGLE_ARM, EffectPolicy, learn_policy
-from training.models.uplift.predictors import Linear, Trees
 from training.models.uplift.two_part import Parts
 from training.task import PolicyEvidence, TrainContext
 
 logger = logging.getLogger(__name__)
 
-FILE: Final = "effects.json"
 SIGNALS: Final = (
     "response_rate_", "consent_", "unanswered_", "days_since_response_", "sends_", "actions_", "contacts_",
     "occasions_", "spend_30d", "spend_90d", "basket_value", "days_since_occasion", "days_since_action", "tenure_days",
@@ -72,42 +72,29 @@ class Effects:
     seen: tuple[bool, ...]
     evidence: PolicyEvidence
 
-    def described(self) -> dict[str, Any]:
-        """The content of `effects.json`: everything that serving needs, so that no booster file but `effect_<arm>.txt`."""
-        policy = self.policy
-        found: dict[str, Any] = {
-            "arms": list(self.arms),
-            "signals": list(self.signals),
-            "history_prior": self.history_prior,
-            "personal": policy.personal,
-            "learner": policy.name,
-            "base": self.arms[policy.base_arm],
-            "slope": policy.slope,
-            "means": np.where(self.seen, policy.means, 0.0).tolist(),
-            "centre": policy.centre.tolist(),
-            "seen": list(self.seen),
-        }
-        if policy.personal and isinstance(policy.predict, TwoPart):
-            found["two_part"] = policy.predict.described()
-        elif policy.personal and isinstance(policy.predict, Linear):
-            model = policy.predict
-            found["linear"] = {
-                "fill": model.fill.tolist(), "weights": model.weights.tolist(), "shift": model.shift.tolist()
-            }  # fmt: skip
-        elif policy.personal and isinstance(policy.predict, Trees):
-            found["trees"] = [
-                {"file": f"effect_{arm}.txt", "level": grown.level} | ({} if grown.booster else {"file": None})
-                for arm, grown in zip(self.arms, policy.predict.models, strict=True)
-            ]
-        return found
+    def scorer(self) -> EffectScorer:
+        """What is served of it. Raises OmniError where the best learner's form cannot be served."""
+        policy, model = self.policy, self.policy.predict if self.policy.personal else None
+        if not isinstance(model, (TwoPart, LinearEffects, TreeEffects, NoneType)):
+            raise OmniError(
+                f"Effects of the learner {policy.learner!r} cannot be served.",
+                repair="Take it out of effects.learner.learners.",
+            )
+        return EffectScorer(
+            arms=self.arms,
+            seen=self.seen,
+            population=np.where(self.seen, policy.means, 0.0),
+            columns=signal_index(self.signals),
+            history_prior=self.history_prior,
+            slope=policy.slope,
+            centre=policy.centre,
+            base=policy.base_arm,
+            model=model,
+        )
 
     def write(self, folder: Path) -> None:
-        """Write `effects.json` and, where there are, the boosters beside it."""
-        (folder / FILE).write_text(json.dumps(self.described()), encoding="utf-8")
-        if self.policy.personal and isinstance(self.policy.predict, Trees):
-            for arm, grown in zip(self.arms, self.policy.predict.models, strict=True):
-                if grown.booster is not None:
-                    grown.booster.save_model(str(folder / f"effect_{arm}.txt"))
+        """Write it as files that `features.scoring.effects.load_effects` reads."""
+        self.scorer().write(folder, self.policy.name)
 
 
 def learn_effects(

@@ -19,7 +19,8 @@ from sklearn.linear_model import LogisticRegression
 
 from features.arrays import Float32Array, FloatArray, IntArray
 from features.scoring.bg_nbd import Spend
-from features.scoring.churn import LINEAR_SIGNALS, ChurnScore, Linear, logarithms, purchase_values, summary
+from features.scoring.churn import LINEAR_SIGNALS, ChurnScore, Linear, purchase_values, summary
+from features.scoring.log_linear import filled_logarithms
 from features.signals import signal_index
 from features.vocabulary import Columns
 from training.data.training_set import TrainingSet
@@ -138,7 +139,7 @@ def fit_linear(features: Float32Array, silence: FloatArray, labels: FloatArray) 
     """The logistic part from all signals (n, F) and BG/NBD's log-odds (n, 2); a missing value is the largest known."""
     columns = features[:, signal_index(LINEAR_SIGNALS)]
     fill = np.max(np.where(np.isfinite(columns), columns, 0.0), axis=0)
-    inputs = np.column_stack([logarithms(columns, fill), silence])
+    inputs = np.column_stack([filled_logarithms(columns, fill), silence])
     mean, scale = inputs.mean(axis=0), inputs.std(axis=0)
     scale = np.where(scale > 1e-9, scale, 1.0)
     model = LogisticRegression(max_iter=1000).fit((inputs - mean) / scale, labels)

@@ -17,10 +17,11 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import scipy
+from scipy.special import expit
 
 from features.arrays import FloatArray
 from features.errors import InputError
-from features.scoring import additive, bg_nbd
+from features.scoring import additive, bg_nbd, log_linear
 from features.scoring.churn import SCORE_FILE
 from features.scoring.contract import read_score
 from features.scoring.model_files import find_file, find_optional
@@ -244,7 +245,7 @@ def _log(
             output=blend.probability(test.features[:3]),
             metadata=metadata,
             requirements=[f"lightgbm=={lgb.__version__}", f"scipy=={scipy.__version__}"],
-            modules=[Path(bg_nbd.__file__), Path(additive.__file__)],
+            modules=[Path(bg_nbd.__file__), Path(additive.__file__), Path(log_linear.__file__)],
         )
 
 
@@ -255,5 +256,5 @@ def _rescore(folder: Path, test: TrainingSet) -> FloatArray:
     trees = predict(booster, table.reindex(columns=booster.feature_name()).to_numpy(), raw=True)
     file = find_optional(folder, SCORE_FILE)
     if file is None:
-        return np.asarray(1 / (1 + np.exp(-trees)))
+        return np.asarray(expit(trees))
     return read_score(file.read_text(encoding="utf-8")).probability(test.features, trees)

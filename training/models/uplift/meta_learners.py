@@ -14,8 +14,9 @@ from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from features.arrays import Float32Array, FloatArray
+from features.scoring.effects import LinearEffects, filled
 from training.evaluation.off_policy import DecisionLog
-from training.models.uplift.predictors import Grown, Linear, Predict, Trees, WithArm, filled
+from training.models.uplift.predictors import Grown, Predict, WithArm, per_arm
 
 MIN_RIDGE_ROWS: Final = 20
 TWO_PART: Final = "two_part"
@@ -97,13 +98,13 @@ def t_learner(x: Float32Array, log: DecisionLog, scores: FloatArray, config: Eff
     for arm in range(log.n_arms):
         mine = log.action == arm
         models.append(grow(x[mine], log.reward[mine], config, seed, weight=1.0 / log.pscore[mine], prior=log.reward))
-    return Trees(tuple(models))
+    return per_arm(models)
 
 
 def dr_trees(x: Float32Array, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
     """A booster per arm on its score's difference to the mean score of the arms."""
     centred = scores - scores.mean(axis=1, keepdims=True)
-    return Trees(tuple(grow(x, centred[:, arm], config, seed) for arm in range(log.n_arms)))
+    return per_arm([grow(x, centred[:, arm], config, seed) for arm in range(log.n_arms)])
 
 
 def dr_linear(x: Float32Array, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
@@ -113,7 +114,7 @@ def dr_linear(x: Float32Array, log: DecisionLog, scores: FloatArray, config: Eff
     fill, scaler, scaled = _standardised(x)
     model = RidgeCV(alphas=len(x) * np.logspace(-3, 2, 11)).fit(scaled, centred)
     weights = np.asarray(model.coef_, dtype=np.float64).T / scaler.scale_[:, None]
-    return Linear(fill, weights, np.asarray(model.intercept_ - scaler.mean_ @ weights))
+    return LinearEffects(fill, weights, np.asarray(model.intercept_ - scaler.mean_ @ weights))
 
 
 def t_linear(x: Float32Array, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
@@ -133,7 +134,7 @@ def t_linear(x: Float32Array, log: DecisionLog, scores: FloatArray, config: Effe
         model = RidgeCV(alphas=mine.sum() * np.logspace(-3, 2, 11)).fit(scaled[mine], missed[mine])
         weights[:, arm] = model.coef_ / scaler.scale_
         shift[arm] = model.intercept_ - scaler.mean_ @ weights[:, arm]
-    return Linear(fill, weights, shift)
+    return LinearEffects(fill, weights, shift)
 
 
 def _standardised(x: Float32Array) -> tuple[FloatArray, StandardScaler, FloatArray]:

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from features.scoring.two_part import TwoPart
@@ -139,7 +140,7 @@ def _last_weight(
     missed = target
     for _ in range(25 if logistic else 1):
         predicted = design @ weights
-        chance = 1.0 / (1.0 + np.exp(-predicted)) if logistic else predicted
+        chance = expit(predicted) if logistic else predicted
         curve = chance * (1.0 - chance) if logistic else np.ones(len(chance))
         bread = np.asarray(np.linalg.pinv((design * curve[:, None]).T @ design))
         missed = target - chance

@@ -13,8 +13,10 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+import scipy
 
 from features.arrays import FloatArray
+from features.scoring import log_linear
 from features.scoring.model_files import find_file
 from features.scoring.win_back import CONTACT, SCORE_FILE, WinBackScore, advice
 from features.vocabulary import Columns, Task
@@ -125,4 +127,6 @@ def _log(run: Run, score: WinBackScore, moments: Moments, metadata: Mapping[str,
             example=example[[*dict.fromkeys((*score.signals, "overdue_ratio", "days_since_occasion"))]],
             output=score.uplift(moments.rows.features[:3]),
             metadata=metadata,
+            requirements=[f"scipy=={scipy.__version__}"],
+            modules=[Path(log_linear.__file__)],
         )
