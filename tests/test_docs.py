@@ -147,7 +147,7 @@ def paths_in(text: str) -> list[str]:
         *re.findall(rf"`((?:{'|'.join(FOLDERS)}|notebooks)/[^`*<>$… ]*)`", text),
         *re.findall(r"python (tests/[\w/.]+\.py)", text),
         *(f"tests/benchmarks/{name}" for name in re.findall(r"`(bench_\w+\.py)", text)),
-        *re.findall(r"--config ((?:training|mlflow)/\S+\.toml)", text),
+        *re.findall(r"--config (?:\.\./)?((?:training|mlflow)/\S+\.toml)", text),
     ]
 
 

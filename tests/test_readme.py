@@ -65,7 +65,7 @@ def test_the_five_minutes_work_when_pasted(tmp_path):
     )
 
     assert pasted.returncode == 0, pasted.stderr
-    assert (tmp_path / ".omni-shop" / "events.db").exists()
+    assert (tmp_path / "shop" / ".omni" / "events.db").exists()
     said = re.sub(r" +", " ", pasted.stdout)
     assert "\nappended 4" in said
     assert "\nstate rows 3" in said
