@@ -271,6 +271,21 @@ def test_bulk_decisions_have_the_columns_that_are_named():
     assert re.findall(r"`(\w+)`", row) == DECISION_SCHEMA.names
 
 
+def test_what_changed_states_the_layouts_as_they_are():
+    from features import views
+    from features.log import portable_sql
+    from features.offline import build_note
+    from serving import openapi
+
+    layouts = {row[0]: row[1] for row in table(read("CHANGELOG.md"), "| what is stored |")}
+    contracts = {row[0]: row[1] for row in table(read("CHANGELOG.md"), "| contract |")}
+
+    assert layouts["event log, SQLite and PostgreSQL"].startswith(f"{portable_sql.CURRENT_LAYOUT},")
+    assert layouts["customer states, offline and online"].startswith(f"{build_note.LAYOUT_VERSION},")
+    assert names([[layouts["Feast's FeatureServices"]]]) == {views.feature_service_name(task) for task in Task}
+    assert contracts["HTTP under `/v1`"].startswith(openapi.VERSION)
+
+
 def test_the_map_of_the_code_shows_every_wing():
     page = read("docs/architecture.md")
     wings = {
