@@ -1,7 +1,7 @@
 """Past snapshots, a test snapshot and its scores in, metrics, baselines, paired gains and slices out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -54,20 +54,27 @@ def measure(data: ChurnData, scores: FloatArray, seed: int, score: ChurnScore) -
 
     `scores` (n,) are the chances of churn; `score` says what is expected to be spent.
     """
-    labels, groups = data.test.labels, data.test.entities[Columns.CUSTOMER_ID].to_numpy()
-    everybody = {"": scores, **baseline_scores(data)}
+    report = measure_scores(data.test, scores, baseline_scores(data), seed)
+    groups = data.test.entities[Columns.CUSTOMER_ID].to_numpy()
+    revenue, rivals = measure_revenue(score, data.test, groups, seed)
+    return replace(report, metrics={**report.metrics, **revenue}, baselines={**report.baselines, **rivals})
+
+
+def measure_scores(test: TrainingSet, scores: FloatArray, baselines: Mapping[str, FloatArray], seed: int) -> Measured:
+    """Chances of churn (n,) and those of simple ways on the test snapshot."""
+    labels, groups = test.labels, test.entities[Columns.CUSTOMER_ID].to_numpy()
+    everybody = {"": scores, **baselines}
     statistics = {
-        (name, metric): make(labels, found) for name, found in everybody.items() for metric, make in CHURN.items()
+        (name, metric): make(labels, values) for name, values in everybody.items() for metric, make in CHURN.items()
     }
     sampled = _resample(statistics, groups, seed)
-    found = {name: {metric: sampled[name, metric].metric() for metric in CHURN} for name in everybody}
+    metrics = {name: {metric: sampled[name, metric].metric() for metric in CHURN} for name in everybody}
     ours = sampled["", PRIMARY]
-    revenue, rivals = measure_revenue(score, data.test, groups, seed)
     return Measured(
-        metrics={**found.pop(""), **revenue},
-        baselines={**found, **rivals},
-        gains={name: sampled[name, PRIMARY].minus(ours).metric() for name in found},
-        slices=measure_slices(data.test, scores, seed),
+        metrics=metrics.pop(""),
+        baselines=metrics,
+        gains={name: sampled[name, PRIMARY].minus(ours).metric() for name in metrics},
+        slices=measure_slices(test, scores, seed),
     )
 
 
