@@ -54,6 +54,18 @@ def test_every_page_is_in_the_index_and_within_two_clicks_of_the_first():
     assert {name for name in pages if f"](docs/{name}" not in first} == set()
 
 
+def test_every_row_of_a_table_has_the_cells_of_its_heading():
+    rows = [
+        (page, line, len(re.findall(r"(?<!\\)\|", heading)))
+        for page, text in PAGES.items()
+        for heading, body in re.findall(r"^ *(\|.+)\n *\|[-|: ]+\|\n((?: *\|.*\n?)+)", prose(text), flags=re.M)
+        for line in body.splitlines()
+    ]
+
+    assert len(rows) > 200
+    assert [(name_of(page), line) for page, line, n in rows if len(re.findall(r"(?<!\\)\|", line)) != n] == []
+
+
 def test_every_command_is_in_the_table_with_its_options_and_nothing_else():
     text = read("docs/commands.md")
     rows = table(text.split("<!-- commands: begin -->")[1], "| command |")
