@@ -6,6 +6,7 @@ value_decile        1 to 10 by expected revenue within the model's horizon, or b
 purchase_path       channels of the purchases that are remembered, in the order of their first use: 'store>web'
 win_back_uplift     how much likelier a contact makes a lapsing customer's return; empty for the others
 win_back_advice     contact or leave alone
+contract_days       how long the running contract runs, contract_days_left until it ends by itself; empty without one
 subscription_state  subscribed, unsubscribed or never_asked, over all channels
 """
 
@@ -43,6 +44,8 @@ _NUMBERS: Final = {
     "customer_for_days": "days_since_first_purchase",
     "cart_products": "cart_products",
     "contacts_30_days": "contacts_30_days",
+    "contract_days": "contract_days",
+    "contract_days_left": "contract_days_left",
 }
 """Column to signal."""
 

@@ -82,17 +82,21 @@ class ChurnScorer:
         return isinstance(self.score, ContractScore)
 
     def horizons(self, signals: Float32Array, probability: float) -> dict[float, float]:
-        """Horizon to chance for one customer (n = 1), shortest first; a longer silence is never the likelier one."""
-        found = {scorer.horizon_days or 0.0: float(scorer.probability(signals)[0]) for scorer in self.more}
+        """Horizon to chance for one customer (n = 1), shortest first.
+
+        A longer silence is never the likelier one, and a contract that is over stays so.
+        """
+        chances = {scorer.horizon_days or 0.0: float(scorer.probability(signals)[0]) for scorer in self.more}
         if self.horizon_days is not None:
-            found[self.horizon_days] = probability
-        days = sorted(found)
-        own = days.index(self.horizon_days) if self.horizon_days in found else 0
+            chances[self.horizon_days] = probability
+        days = sorted(chances)
+        own = days.index(self.horizon_days) if self.horizon_days in chances else 0
+        after, before = (max, min) if self.of_contracts else (min, max)
         for at in range(own + 1, len(days)):
-            found[days[at]] = min(found[days[at]], found[days[at - 1]])
+            chances[days[at]] = after(chances[days[at]], chances[days[at - 1]])
         for at in range(own - 1, -1, -1):
-            found[days[at]] = max(found[days[at]], found[days[at + 1]])
-        return {one: found[one] for one in days}
+            chances[days[at]] = before(chances[days[at]], chances[days[at + 1]])
+        return {horizon: chances[horizon] for horizon in days}
 
     def probability(self, signals: Float32Array) -> FloatArray:
         """Signals (n, F) to (n,)."""

@@ -92,3 +92,15 @@ def test_of_who_has_no_contract_nothing_is_said(contracts: Runtime, log: SqliteE
 
 def test_purchases_are_the_other_kind(runtime: Runtime) -> None:
     assert runtime.answers.churn(ChurnRequest(customer_id="ada")).kind == "non-contractual"
+
+
+def test_a_contract_is_never_less_over_at_a_longer_horizon(tmp_path: Path) -> None:
+    scorer = load(tmp_path)
+    lower, higher = (replace(scorer, horizon_days=days, score=replace(SCORE, shift=shift, horizon_days=days))
+                     for days, shift in ((56.0, -1.0), (84.0, 1.0)))  # fmt: skip
+    signals = np.full((1, len(SIGNAL_NAMES)), np.nan, np.float32)
+    signals[0, SIGNAL_NAMES.index("contract_days")] = 10.0
+    chance = float(scorer.probability(signals)[0])
+    found = replace(scorer, more=(higher, lower)).horizons(signals, chance)
+    assert list(found) == [28.0, 56.0, 84.0]
+    assert found[28.0] == found[56.0] == chance < found[84.0]
