@@ -1,4 +1,4 @@
-"""A log of subscribers of whom it is known how fast they leave: those who come by seldom leave three times as fast."""
+"""A log of subscribers of whom it is known how fast they leave: those who come by seldom leave five times as fast."""
 
 import json
 

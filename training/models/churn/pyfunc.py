@@ -50,8 +50,8 @@ class Churn(PythonModel):
         """BG/NBD's log-odds of silence, plain and modified: (n, 2)."""
         names = ("n_occasions", "days_since_first_purchase", "days_since_occasion")
         known = self._summary(*(signals[name].to_numpy() for name in names))
-        found = [rates.silence_probability(known, self._score["horizon_days"]) for rates in self._rates]
-        p = np.clip(np.column_stack(found), 1e-4, 1 - 1e-4)
+        silent = [rates.silence_probability(known, self._score["horizon_days"]) for rates in self._rates]
+        p = np.clip(np.column_stack(silent), 1e-4, 1 - 1e-4)
         return np.asarray(np.log(p) - np.log1p(-p))
 
     def _linear(self, signals: pd.DataFrame, silence: np.ndarray) -> np.ndarray:
