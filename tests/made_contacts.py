@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from features.events.payload import detail_column
 from training.benchmarks.report import MemoryStates, as_timeline
 
 START = pd.Timestamp("2024-01-01", tz="UTC")
@@ -40,9 +41,11 @@ def event(event_id: str, customer: str, day: float, kind: str, channel: str, **m
 
 
 def as_log(events: pd.DataFrame) -> tuple[pa.Table, MemoryStates]:
-    """The timeline with the decisions' properties, and the states of it."""
+    """The timeline with the events' properties and what they say to the fold, and the states of it."""
     timeline = as_timeline(events)
     said = events.set_index("event_id")["properties"] if "properties" in events else pd.Series(dtype=object)
     texts = [said.get(event_id) for event_id in timeline["event_id"].to_pylist()]
     plain = pa.array([text if isinstance(text, str) else None for text in texts], pa.string())
-    return timeline.append_column("properties", plain), MemoryStates(timeline)
+    timeline = timeline.append_column("properties", plain)
+    timeline = timeline.append_column("detail", pa.array(detail_column(timeline), from_pandas=True))
+    return timeline, MemoryStates(timeline)

@@ -1,13 +1,10 @@
-"""A log of subscribers of whom it is known how fast they leave: those who come by seldom leave three times as fast."""
+"""A log of subscribers of whom it is known how fast they leave: those who come by seldom leave five times as fast."""
 
 import json
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from made_contacts import event
-
-from training.benchmarks.report import MemoryStates, as_timeline
 
 N_DAYS = 300
 HAZARD = {True: 0.02, False: 0.004}
@@ -40,16 +37,3 @@ def subscribers(n: int = 1000, seed: int = 0) -> pd.DataFrame:
         while (day := day + rng.exponential(15 if seldom else 3)) < min(begin + left, N_DAYS):
             rows.append(event(f"v{i}-{day:.3f}", name, day, "visit", "web"))
     return pd.DataFrame([*rows, event("end", "z", N_DAYS, "visit", "web")])
-
-
-def as_log(events: pd.DataFrame) -> tuple[pa.Table, MemoryStates]:
-    """The timeline with what the properties say to the fold, and the states of it."""
-    from features.events.payload import detail_column
-
-    timeline = as_timeline(events)
-    said = events.set_index("event_id")["properties"] if "properties" in events else pd.Series(dtype=object)
-    texts = [said.get(event_id) for event_id in timeline["event_id"].to_pylist()]
-    plain = pa.array([text if isinstance(text, str) else None for text in texts], pa.string())
-    timeline = timeline.append_column("properties", plain)
-    timeline = timeline.append_column("detail", pa.array(detail_column(timeline), from_pandas=True))
-    return timeline, MemoryStates(timeline)

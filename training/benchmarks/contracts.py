@@ -85,11 +85,11 @@ def benchmark_contracts(
             progress(f"churn: repeat {repeat + 1} of {n_repeats}, fold {fold + 1} of {n_folds}")
         for name, scores in held.items():
             repeats[name].append(scores)
-    found, gains = _measure(labels, contracts.customers, repeats, seed)
+    tables, gains = _measure(labels, contracts.customers, repeats, seed)
     return BenchmarkReport(
         task=Task.CHURN,
-        metrics=found.pop(OURS),
-        baselines=found,
+        metrics=tables.pop(OURS),
+        baselines=tables,
         gains=gains,
         seconds=seconds,
         protocol={
@@ -185,10 +185,13 @@ def _measure(
         name: {metric: average([sampled[f"{name} {metric} {i}"] for i in range(len(runs))]) for metric in CHURN}
         for name, runs in repeats.items()
     }
-    found = {name: {metric: one.metric() for metric, one in values.items()} for name, values in means.items()}
+    tables = {
+        name: {metric: sampled_mean.metric() for metric, sampled_mean in values.items()}
+        for name, values in means.items()
+    }
     ours = means[OURS][PRIMARY]
     gains = {name: values[PRIMARY].minus(ours).metric() for name, values in means.items() if name != OURS}
-    return found, gains
+    return tables, gains
 
 
 def _logistic(data: Encoded, labels: FloatArray, train: NDArray[np.intp], test: NDArray[np.intp]) -> FloatArray:

@@ -71,13 +71,15 @@ def benchmark(
     contacts = contacts_of(log, kept(log, actions, config), config, seed)
     progress(f"win-back: {len(log):,} moments, {int((1 - contacts.treated).sum()):,} of them left alone")
     prepared_s = time.perf_counter() - started
-    found = fit_winback(contacts, config, seed)
+    effects = fit_winback(contacts, config, seed)
     fit_s = time.perf_counter() - started - prepared_s
     effect = None if known_truth is None else known_truth["retention_uplift"].to_numpy(np.float64)
-    report = measure(found, contacts, config.min_uplift, seed, effect)
-    advice = found.advice(config.min_uplift) if report.proven else np.full(len(log), LEAVE_ALONE)
+    report = measure(effects, contacts, config.min_uplift, seed, effect)
+    advice = effects.advice(config.min_uplift) if report.proven else np.full(len(log), LEAVE_ALONE)
     if out is not None:
-        table = log[[Columns.CUSTOMER_ID, Columns.AS_OF]].assign(uplift=found.uplift, risk=found.risk, advice=advice)
+        table = log[[Columns.CUSTOMER_ID, Columns.AS_OF]].assign(
+            uplift=effects.uplift, risk=effects.risk, advice=advice
+        )
         table.to_csv(out, index=False) if out.suffix.lower() == ".csv" else table.to_parquet(out, index=False)
     return BenchmarkReport(
         task=Task.WIN_BACK,
@@ -108,20 +110,20 @@ def benchmark(
 
 def kept(log: pd.DataFrame, events: pd.DataFrame, config: LearnerConfig) -> FloatArray:
     """Whether (n,) each moment's customer acted on their own in the window that begins `wait_days` later."""
-    own = events[events[Columns.KIND].isin([kind.value for kind in CUSTOMER_KINDS])]
-    own = own.dropna(subset=[Columns.CUSTOMER_ID, Columns.OCCURRED_AT])
+    actions = events[events[Columns.KIND].isin([kind.value for kind in CUSTOMER_KINDS])]
+    actions = actions.dropna(subset=[Columns.CUSTOMER_ID, Columns.OCCURRED_AT])
     times = {
         customer: np.sort(rows.to_numpy())
-        for customer, rows in _micros(own[Columns.OCCURRED_AT]).groupby(own[Columns.CUSTOMER_ID].astype(str))
+        for customer, rows in _micros(actions[Columns.OCCURRED_AT]).groupby(actions[Columns.CUSTOMER_ID].astype(str))
     }
     begin = _micros(log[Columns.AS_OF]).to_numpy() + round(config.wait_days * _DAY_US)
     end = begin + round(config.horizon_days * _DAY_US)
     nobody = np.zeros(0, dtype=np.int64)
-    found = np.zeros(len(log))
+    returned = np.zeros(len(log))
     for i, customer in enumerate(log[Columns.CUSTOMER_ID].astype(str)):
         first, last = np.searchsorted(times.get(customer, nobody), [begin[i], end[i]])
-        found[i] = float(last > first)
-    return found
+        returned[i] = float(last > first)
+    return returned
 
 
 def reachable(log: pd.DataFrame) -> pd.DataFrame:
@@ -155,23 +157,25 @@ def contacts_of(log: pd.DataFrame, outcome: FloatArray, config: LearnerConfig, s
 def _read(path: Path) -> pd.DataFrame:
     log = read_frame(path)
     _need(log, path, (Columns.CUSTOMER_ID, Columns.AS_OF, "action"), "customer_id, as_of, action, x_*, pscore")
-    found = log.assign(customer_id=names(log[Columns.CUSTOMER_ID]), as_of=moments(log[Columns.AS_OF], f"{path}: as_of"))
-    blank = found[[Columns.CUSTOMER_ID, Columns.AS_OF, "action"]].isna().any(axis=1)
+    decisions = log.assign(
+        customer_id=names(log[Columns.CUSTOMER_ID]), as_of=moments(log[Columns.AS_OF], f"{path}: as_of")
+    )
+    blank = decisions[[Columns.CUSTOMER_ID, Columns.AS_OF, "action"]].isna().any(axis=1)
     if blank.any():
         raise InputError(
             f"{path}: row {int(np.flatnonzero(blank)[0]) + 1} has no customer_id, as_of or action.",
             repair="Fill it, or leave such rows out.",
         )
     if "pscore" in log.columns:
-        found["pscore"] = numbers(log["pscore"], f"{path}: pscore")
-        wrong = ~((found["pscore"] > 0) & (found["pscore"] <= 1))
+        decisions["pscore"] = numbers(log["pscore"], f"{path}: pscore")
+        wrong = ~((decisions["pscore"] > 0) & (decisions["pscore"] <= 1))
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             raise InputError(
-                f"{path}: pscore is {found['pscore'].iloc[row]} in row {row + 1} ({int(wrong.sum())} such rows).",
+                f"{path}: pscore is {decisions['pscore'].iloc[row]} in row {row + 1} ({int(wrong.sum())} such rows).",
                 repair="It must be a chance above 0 and up to 1; without the column it is estimated.",
             )
-    return found
+    return decisions
 
 
 def _actions(path: Path) -> pd.DataFrame:

@@ -232,12 +232,12 @@ def _log(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "churn"
         folder.mkdir()
-        for score_file, one, trees_file in [
+        for score_file, part, trees_file in [
             (SCORE_FILE, blend, "model.lgb"),
             *((f"horizon_{days:g}.json", other, f"horizon_{days:g}.lgb") for days, other in more.items()),
         ]:
-            (folder / score_file).write_text(one.score.to_json(), encoding="utf-8")
-            one.booster.save_model(str(folder / trees_file))
+            (folder / score_file).write_text(part.score.to_json(), encoding="utf-8")
+            part.booster.save_model(str(folder / trees_file))
         return run.log_pyfunc(
             script=Path(__file__).with_name("pyfunc.py"),
             artifacts={"churn": folder},

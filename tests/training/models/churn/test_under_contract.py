@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from made_contacts import event, lapsing_customers
-from made_subscribers import HAZARD, SMALL, as_log, subscribers
+from made_contacts import as_log, event, lapsing_customers
+from made_subscribers import HAZARD, SMALL, subscribers
 
 from features.errors import InputError
 from features.scoring.bg_nbd import Rates
