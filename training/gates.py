@@ -1,4 +1,4 @@
-"""A challenger's figures and the champion's in, a verdict with its reasons out; the rules are mlflow/gates.toml."""
+"""The gates of promotion, from mlflow/gates.toml: figures of challenger and champion in, a verdict with its reasons out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

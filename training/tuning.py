@@ -1,4 +1,4 @@
-"""A task's search space and config in, better overrides out: Optuna trials that see no test row.
+"""The search of settings by Optuna: a task's search space and config in, better overrides out; no trial sees a test row.
 
 The study is a SQLite file under OMNI_HOME, so an interrupted search is taken up where it stopped.
 """
@@ -43,6 +43,12 @@ def load_space(task: Task, path: Path | None = None) -> dict[str, Range]:
     return {key: check(Range, value, file, tuple(key.split("."))) for key, value in _leaves(read_toml(file))}
 
 
+def check_space(config: BaseModel, space: Mapping[str, Range], file: Path) -> None:
+    """Raises InputError for a searched key that the config does not have, with the new name where it was renamed."""
+    for key, room in space.items():
+        check(type(config), _values(config, {key: int(room.low) if room.integer else room.low}), file)
+
+
 Report = Callable[[int, float], None]
 """Takes a step and the value reached there; raises to cut a hopeless trial short."""
 
@@ -70,6 +76,7 @@ def tune(task: Task, settings: Settings, config: BaseModel, trials: int, progres
         raise InputError(f"{task} has no settings to search.", repair="Train it without --trials.")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = load_space(task)
+    check_space(config, space, CONFIGS / f"{task.value}-search.toml")
     folder = settings.home / "tuning"
     folder.mkdir(parents=True, exist_ok=True)
     with tracking.start_run(task, settings, name=f"{task.value}-search") as run:
@@ -195,15 +202,20 @@ def _given(config: BaseModel, space: Mapping[str, Range]) -> dict[str, Any] | No
     return found
 
 
-def _with_values(config: BaseModel, values: dict[str, Any]) -> BaseModel:
+def _with_values(config: BaseModel, values: Mapping[str, Any]) -> BaseModel:
+    return type(config).model_validate(_values(config, values))
+
+
+def _values(config: BaseModel, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the config says, with values by dotted key in place of its own."""
     plain = config.model_dump()
     for key, value in values.items():
         *path, last = key.split(".")
         inner = plain
         for part in path:
-            inner = inner[part]
+            inner = inner.setdefault(part, {})
         inner[last] = value
-    return type(config).model_validate(plain)
+    return plain
 
 
 def _suggest(trial: "optuna.Trial", key: str, room: Range) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from features.errors import OmniError
+from features.scoring.mlflow_home import CHAMPION, has_registry
 from features.settings import Settings
 from features.vocabulary import Task
 
@@ -206,16 +207,16 @@ def check_champion(settings: Settings, task: Task) -> Check:
     """A model of this task is registered and serves, or is none that this shop needs."""
     name, repair = f"model {task}", f"Run omni train {task}, then omni promote {task}."
     needed = task in settings.tasks
-    uri = settings.mlflow_tracking_uri
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    if not has_registry(settings):
         return Check(name, Status.WARN if needed else Status.OK, "no registry yet.", repair if needed else "")
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     from features.fingerprint import FEATURE_CODE_TAG, feature_code
 
+    uri = settings.mlflow_tracking_uri
     try:
-        version = MlflowClient(tracking_uri=uri, registry_uri=uri).get_model_version_by_alias(task.value, "champion")
+        version = MlflowClient(tracking_uri=uri, registry_uri=uri).get_model_version_by_alias(task.value, CHAMPION)
     except MlflowException:
         if not needed:
             return Check(name, Status.OK, "no champion; this shop does not need one (OMNI_TASKS).")

@@ -1,4 +1,4 @@
-"""The effects of arms: all signals in, the expected gain of every arm over nothing out; training writes them, serving reads."""
+"""Effects of arms: all signals in, every arm's expected gain over nothing out; training writes them, serving reads them."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Features in, the expected reward of every arm out, as a chance of a response times what one brings: see `TwoPart`.
+"""The two-part model of rewards: features in, the chance of a response times what one brings out, for every arm.
 
 Arithmetic that training and serving share, so they cannot disagree.
 """

@@ -1,4 +1,4 @@
-"""Other people's data and a protocol in, one report out: a model beside its baselines, with intervals."""
+"""A benchmark's report: a model's and its baselines' figures with intervals in, JSON and a table out; and how files are read."""
 
 import json
 import logging

@@ -147,7 +147,7 @@ def fit_survival(
         data,
         num_boost_round=config.max_rounds,
         valid_sets=[lgb.Dataset(rows[held], label[held], reference=data)],
-        callbacks=[lgb.early_stopping(config.early_stopping_rounds, verbose=False)],
+        callbacks=[lgb.early_stopping(config.patience, verbose=False)],
     )
     n_trees = max(1, booster.best_iteration)
     return Survival(lgb.train(options, lgb.Dataset(rows, label), num_boost_round=n_trees), n_weeks)

@@ -1,4 +1,4 @@
-"""The timeline in, purchases as numbered baskets and the next basket after a cutoff out: labels of next-product.
+"""The labels of next-product: the timeline in, purchases as numbered baskets and the next basket after a cutoff out.
 
 Beside `training.data.labels` the only code that looks past a cutoff: `next_baskets` reads [cutoff, cutoff + horizon).
 """

@@ -1,4 +1,4 @@
-"""Who took what, when, as flat arrays; and the sparse matrices over it that recommenders are made of."""
+"""Interactions as flat arrays, who took what and when; and the sparse matrices over them that recommenders are made of."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The timeline and cutoffs in, entity rows with labels out: the only code that looks past a cutoff.
+"""Labels, the only code that looks past a cutoff: the timeline and cutoffs in, entity rows with what came after out.
 
 Features of a row come from events strictly before `as_of`, labels from the half-open window [as_of, as_of + horizon).
 """

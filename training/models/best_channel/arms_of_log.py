@@ -1,4 +1,4 @@
-"""The timeline in; the ways of contact that it holds out, as arms with the answers that the log can tell of."""
+"""Arms found in the log: the timeline in; its ways of contact out, with the answers that the log can tell of."""
 
 from pathlib import Path
 from typing import Final

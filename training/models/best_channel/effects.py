@@ -1,19 +1,21 @@
-"""The timeline's logged decisions in, what every arm does to a customer out: learned, proven on later decisions, written.
+"""Effects of the arms: the timeline's logged decisions in, what every arm does to a customer out, proven on later ones.
 
 Effects are in the reward's unit and relative to doing nothing. Learning sees decisions whose windows end before the
 test period; the policy's value is measured on the decisions of the test period.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from features.arrays import BoolArray, FloatArray
+from features.config import Config
 from features.errors import InputError, OmniError
 from features.scoring.effects import EffectScorer, LinearEffects, TreeEffects
 from features.scoring.two_part import TwoPart
@@ -40,10 +42,10 @@ SIGNALS: Final = (
 """Beginnings of the names of the signals that effects are learned from: few, because effects are weak."""
 
 
-class EffectsConfig(BaseModel):
+class EffectsConfig(Config):
     """What effects are learned from and how; the section `[effects]` of best-channel.toml."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    RENAMED: ClassVar[Mapping[str, str]] = {"history_prior": "prior_strength"}
 
     reward: RewardConfig = RewardConfig()
     """What a decision is worth."""
@@ -51,7 +53,7 @@ class EffectsConfig(BaseModel):
     """Beginnings of signal names."""
     min_decisions: int = Field(500, ge=50)
     """With fewer logged decisions before the test period no effects are learned."""
-    history_prior: float = Field(3.0, ge=0)
+    prior_strength: float = Field(3.0, ge=0)
     """A customer's own difference counts n / (n + this) after n active moments: nobody known gets the population's answer."""
     learner: EffectConfig = EffectConfig(learners=("two_part", "dr_linear", "dr_trees", "t_linear", "t_learner"))
     """The learners and their size."""
@@ -118,7 +120,7 @@ def learn_effects(
     names = tuple(name for name in whole.feature_names if name.startswith(config.signals))
     if not names:
         raise InputError("No signal begins with a name in effects.signals.", repair="See features/signals.py.")
-    x, trust = whole.columns(names), trust_of(whole, config.history_prior)
+    x, trust = whole.columns(names), trust_of(whole, config.prior_strength)
     log = decision_log(rows, arms)
     eligible = eligible_arms(whole, arms, channels)
     policy = learn_policy(
@@ -137,7 +139,7 @@ def learn_effects(
         arms=arms,
         policy=policy,
         signals=names,
-        history_prior=config.history_prior,
+        history_prior=config.prior_strength,
         metrics=metrics,
         baselines=baselines,
         gains=gains,

@@ -213,7 +213,7 @@ def _grow(
         valid_sets=[held],
         valid_names=["held"],
         callbacks=[
-            lgb.early_stopping(config.early_stopping_rounds, verbose=False),
+            lgb.early_stopping(config.patience, verbose=False),
             lgb.record_evaluation(evaluations),
         ],
     )

@@ -40,7 +40,7 @@ from training.models.churn.under_contract import (
     fit_contract_blend,
     measure_contracts,
 )
-from training.task import Progress, TrainContext, TrainedModel
+from training.task import Progress, TrainContext, TrainedModel, evaluation_table
 from training.tracking import Run
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def train_churn(ctx: TrainContext) -> TrainedModel:
         },
         metadata=metadata,
         log_model=lambda run: _log(run, blend, more, data.test, metadata),
-        evaluation=evaluation_table(data.test, scores),
+        evaluation=evaluation_table(data.test.entities, data.test.labels, scores, PART),
         rescore=lambda folder: _rescore(folder, data.test),
     )
 
@@ -203,20 +203,6 @@ def fit_purchases(data: ChurnData, config: ChurnConfig, seed: int, progress: Pro
         data.test.feature_names,
         seed,
         progress,
-    )
-
-
-def evaluation_table(test: TrainingSet, scores: FloatArray) -> pd.DataFrame:
-    """The test rows as TrainedModel.evaluation wants them."""
-    customers = test.entities[Columns.CUSTOMER_ID]
-    return pd.DataFrame(
-        {
-            "key": customers + "@" + test.entities[Columns.AS_OF].astype(str),
-            Columns.CUSTOMER_ID: customers,
-            "label": test.labels,
-            "score": scores,
-            "part": PART,
-        }
     )
 
 

@@ -14,7 +14,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -42,7 +41,7 @@ from training.models.next_product.reranker import (
     fit_product_ranker,
     rank_moment,
 )
-from training.task import TrainContext, TrainedModel
+from training.task import TrainContext, TrainedModel, evaluation_table
 from training.tracking import Run
 
 logger = logging.getLogger(__name__)
@@ -141,7 +140,7 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
         log_model=lambda run: log_model(
             run, graph, example, vocabulary, metadata, ranker, builder.at(periods.test[1].timestamp())
         ),
-        evaluation=_evaluation(data.test_entities, report.values),
+        evaluation=evaluation_table(data.test_entities, None, report.values, PART),
         rescore=rescore,
     )
 
@@ -190,19 +189,6 @@ def log_model(
             beside.append(Path(folder) / RANKER_FILE)
             ranker.booster.save_model(str(beside[2]))
         return run.log_onnx(graph, inputs, output, metadata, beside)
-
-
-def _evaluation(entities: pd.DataFrame, values: FloatArray) -> pd.DataFrame:
-    customers = entities[Columns.CUSTOMER_ID]
-    return pd.DataFrame(
-        {
-            "key": customers + "@" + entities[Columns.AS_OF].astype(str),
-            Columns.CUSTOMER_ID: customers,
-            "label": np.nan,
-            "score": values,
-            "part": PART,
-        }
-    )
 
 
 def _log_history(run: Run, history: FitHistory, latency: Mapping[str, float]) -> None:

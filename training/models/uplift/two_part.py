@@ -1,4 +1,4 @@
-"""Features and a decision log in, a `TwoPart` of all arms together out: the learner for few decisions and rare answers.
+"""The two-part learner, for few decisions and rare answers: features and a decision log in, a `TwoPart` of all arms out.
 
 Whether anything comes of a decision is far easier to learn than how much money does, so the two are learned apart. And
 arms have much in common: that something is sent at all, the channel, the part of the day. An arm's weights are a sum

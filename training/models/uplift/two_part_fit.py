@@ -1,4 +1,4 @@
-"""A decision log in, cross-fitted predictions of a two-part model out, and whether customers are proven to differ by it.
+"""Cross-fitted two-part models: a decision log in, predictions out, and whether customers are proven to differ by them.
 
 Two models are fitted, one in which all customers get the same from an arm (on the scale of log-odds), and one in which they
 differ. Rows that neither saw say by how much the differences are to be multiplied, and how sure that is: they predict who
