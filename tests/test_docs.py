@@ -287,12 +287,11 @@ def test_audiences_have_the_columns_that_are_named():
     from features.online.live import LiveState, state_version
     from features.signals import compute_signals
     from features.state.batch import StateBatch
-    from serving.campaigns.segments import CHURN_COLUMNS, WIN_BACK_COLUMNS, add_deciles, segment_table
+    from serving.campaigns.segments import CHURN_COLUMNS, add_deciles, segment_table
 
     nobody = StateBatch.empty(1)
     live = LiveState("c", nobody, None, 0, state_version(nobody))
-    columns = set(add_deciles(segment_table([live], compute_signals(nobody, 0.0), None)))
-    columns |= {*CHURN_COLUMNS, *WIN_BACK_COLUMNS}
+    columns = set(add_deciles(segment_table([live], compute_signals(nobody, 0.0), None))) | set(CHURN_COLUMNS)
 
     named = names(table(read("docs/audiences.md"), "| column | |"))
     assert {name for name in columns if not name.startswith("consent_")} - named == set()
