@@ -22,6 +22,8 @@ LEAVE_ONE_OUT: Final = "leave-one-out"
 NEXT_BASKET: Final = "next-basket"
 PROTOCOLS: Final = (LEAVE_ONE_OUT, NEXT_BASKET)
 GAP: Final = "gap"
+_N_ASKED: Final = 4
+"""Moments, counted from the end, that anybody is asked about or learned from at."""
 _MAX_OCTAVE: Final = 40
 _OTHER_NAMES: Final = {
     Columns.CUSTOMER_ID: "user_id",
@@ -48,6 +50,10 @@ class HeldOut:
     def now(self) -> float:
         """The moment after everything, in the time of `lines`."""
         return float(self.lines.time.max()) + SECONDS_PER_DAY
+
+    def at(self, n_left: int) -> float:
+        """The moment of the baskets with `n_left` after them, in the time of `lines`: all that lies before is known then."""
+        return float(self.lines.time.max()) - n_left * SECONDS_PER_DAY
 
     def known(self, n_held_out: int) -> Interactions:
         """Everything but the last `n_held_out` baskets of each user that is asked about."""
@@ -133,9 +139,12 @@ def _numbered(table: pd.DataFrame, order: str, by_basket: bool) -> HeldOut:
     left = last[user] - basket
     first = np.full(n_users, np.iinfo(np.int64).max)
     np.minimum.at(first, user, basket)
-    time = (int(left.max()) - left) * SECONDS_PER_DAY
+    asked = last - first >= 2
+    # Those who are never asked about are known whole at every moment that is.
+    back = np.where(asked[user], left, left + _N_ASKED)
+    time = (int(back.max()) - back) * SECONDS_PER_DAY
     lines = Interactions(user, item, basket, time.astype(np.float64), n_users, len(names), sides)
-    return HeldOut(lines, left, np.flatnonzero(last - first >= 2), clock)
+    return HeldOut(lines, left, np.flatnonzero(asked), clock)
 
 
 def _sides(table: pd.DataFrame, user: IntArray, clock: FloatArray) -> dict[str, Side]:
