@@ -2,7 +2,9 @@
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -25,10 +27,10 @@ from training.evaluation.ranking import (
 )
 from training.models.next_product.ablation import ablations
 from training.models.next_product.config import PRIMARY, NextProductConfig
-from training.models.next_product.data import Examples
+from training.models.next_product.data import ProductVocabulary
 from training.models.next_product.published import published_dataset
-from training.models.next_product.reranker import rank_moment
-from training.models.next_product.system import Laps, fit_system, go_on, n_tuning
+from training.models.next_product.reranker import Moment, rank_moment
+from training.models.next_product.system import Laps, System, fit_system, go_on, n_tuning
 from training.models.recommenders.baselines import METHODS, recommend
 from training.models.recommenders.ease import fits
 from training.models.recommenders.lambdamart import sample
@@ -58,45 +60,76 @@ def benchmark(
     """
     data = read_held_out(interactions, protocol)
     config = config or load_config(protocol)
-    late, early, last = (published_dataset(data, n_left, config) for n_left in (1, 2, 0))
-    clock = Laps()
-    with clock.lap("fit"):
-        system = fit_system(
-            late, config, seed, progress, before=early if len(early.valid) else None, checkpoint=checkpoint
-        )
-    with clock.lap("predict"):
-        progress("ranking for the test")
-        net, known_at = system.net, late.valid_at
-        if refit:
-            net, _ = go_on(net, last, config, 1, seed, progress, blindly=True)
-            known_at = last.valid_at
-        asked = late.moment(last.valid, known_at, system.tables, config)
-        trees = None if system.ranker is None else system.ranker.trees
-        ours = rank_moment(net, asked, late.vocabulary, trees, _DEEPEST, parts=config.parts)
-    left_out = ablations(system, asked, late.vocabulary, config, seed, _DEEPEST, progress) if ablation else {}
-    users, test = last.valid.customers, last.valid.targets
-    with clock.lap("baselines"):
-        tuned, tops = _baselines(config, data, late.valid, users, refit, seed, progress)
-    values = {name: per_user(top, test) for name, top in {**tops, _OURS: ours}.items()}
+    ours = rank_held_out(data, config, seed, progress, refit=refit, checkpoint=checkpoint)
+    left_out = ours.ablations(config, seed, progress) if ablation else {}
+    users, test = ours.asked.examples.customers, ours.asked.examples.targets
+    started = perf_counter()
+    tuned, tops = rank_baselines(data, config, users, seed, progress, refit=refit)
+    ours.seconds["baselines"] = perf_counter() - started
+    values = {name: per_user(top, test) for name, top in {**tops, _OURS: ours.top}.items()}
     return BenchmarkReport(
         task=Task.NEXT_PRODUCT,
-        metrics=summary(ours, values[_OURS], data, seed),
+        metrics=summary(ours.top, values[_OURS], data, seed),
         baselines={name: summary(top, values[name], data, seed) for name, top in tops.items()},
         gains={name: paired_gain(values[_OURS][PRIMARY], values[name][PRIMARY], seed) for name in tops},
-        seconds=clock.seconds | {f"fit.{name}": seconds for name, seconds in system.seconds.items()},
+        seconds=ours.seconds,
         protocol={
             "name": protocol,
             "refit": refit,
             "filtered": False,
             "all_items": True,
-            "chosen": TRANSFORMER if system.ranker is None else "ranker",
-            "validation": {name: method.value for name, method in tuned.items()} | system.valid,
-            "settings": {name: method.settings for name, method in tuned.items()} | {"tables": system.tables.to_dict()},
+            "chosen": TRANSFORMER if ours.system.ranker is None else "ranker",
+            "validation": {name: method.value for name, method in tuned.items()} | ours.system.valid,
+            "settings": {name: method.settings for name, method in tuned.items()}
+            | {"tables": ours.system.tables.to_dict()},
         },
         rows={"interactions": len(data.lines.customer), "users": len(users), "items": data.lines.n_items},
         seed=seed,
         ablation={name: summary(top, per_user(top, test), data, seed) for name, top in left_out.items()},
     )
+
+
+@dataclass(frozen=True)
+class RankedHeldOut:
+    """The fitted system, the customers of the test with what was known then, and the best items (n, 20) by the system."""
+
+    system: System
+    asked: Moment
+    vocabulary: ProductVocabulary
+    top: IntArray
+    seconds: dict[str, float]
+
+    def ablations(self, config: NextProductConfig, seed: int, progress: Progress) -> dict[str, IntArray]:
+        """The best items (n, 20) by each part alone, and without each part."""
+        return ablations(self.system, self.asked, self.vocabulary, config, seed, _DEEPEST, progress)
+
+
+def rank_held_out(
+    data: HeldOut,
+    config: NextProductConfig,
+    seed: int,
+    progress: Progress,
+    *,
+    refit: bool = False,
+    checkpoint: Path | None = None,
+) -> RankedHeldOut:
+    """Fit on all but the last two baskets, choose on the validation basket, rank for the test; `refit` fits that one too."""
+    late, early, last = (published_dataset(data, n_left, config) for n_left in (1, 2, 0))
+    clock = Laps()
+    with clock.lap("fit"):
+        before = early if len(early.valid) else None
+        system = fit_system(late, config, seed, progress, before=before, checkpoint=checkpoint)
+    with clock.lap("predict"):
+        progress("ranking for the test")
+        known_at = late.valid_at
+        if refit:
+            net, _ = go_on(system.net, last, config, 1, seed, progress, blindly=True)
+            system, known_at = replace(system, net=net), last.valid_at
+        asked = late.moment(last.valid, known_at, system.tables, config)
+        trees = None if system.ranker is None else system.ranker.trees
+        top = rank_moment(system.net, asked, late.vocabulary, trees, _DEEPEST, parts=config.parts)
+    seconds = clock.seconds | {f"fit.{name}": seconds for name, seconds in system.seconds.items()}
+    return RankedHeldOut(system, asked, late.vocabulary, top, seconds)
 
 
 def load_config(
@@ -124,17 +157,12 @@ def summary(top: IntArray, values: Mapping[str, FloatArray], data: HeldOut, seed
     return with_intervals(values, seed) | {key: Metric(share, share, share) for key, share in shares.items()}
 
 
-def _baselines(
-    config: NextProductConfig,
-    data: HeldOut,
-    valid: Examples,
-    users: IntArray,
-    refit: bool,
-    seed: int,
-    progress: Progress,
+def rank_baselines(
+    data: HeldOut, config: NextProductConfig, users: IntArray, seed: int, progress: Progress, *, refit: bool = False
 ) -> tuple[dict[str, Tuned], dict[str, IntArray]]:
     """Each simple method with its best settings on validation baskets, and what it ranks for the users."""
-    rows = sample(len(valid), n_tuning(config, data.lines.n_items), seed)
+    customers, targets = data.targets(1)
+    rows = sample(len(customers), n_tuning(config, data.lines.n_items), seed)
     tuned: dict[str, Tuned] = {}
     tops = {}
     for name, axes in config.baselines.items():
@@ -142,9 +170,7 @@ def _baselines(
             progress(f"{name}: left out, {data.lines.n_items:,} items are too many")
             continue
         progress(f"baseline {name}")
-        tuned[name] = search(
-            name, axes, *_seen_by(name, data, 2), valid.customers[rows], valid.targets.take(rows), PRIMARY
-        )
+        tuned[name] = search(name, axes, *_seen_by(name, data, 2), customers[rows], targets.take(rows), PRIMARY)
         if refit:
             model = METHODS[name](*_seen_by(name, data, 1), **tuned[name].settings)
         else:

@@ -7,6 +7,7 @@ Filled from the feature store at cutoffs of global time (`prepare`), or from a f
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -36,6 +37,8 @@ class Dataset:
     valid_at: float
     n_kinds: int = len(KINDS)
     n_channels: int = len(CHANNELS)
+    all_items: bool = False
+    """Whether what nobody took yet is ranked, too, as published protocols ask."""
 
     def popularity(self, at: float, config: NextProductConfig) -> torch.Tensor:
         """Log-popularity (V + 1,) as of a moment."""
@@ -44,11 +47,12 @@ class Dataset:
     def moment(self, examples: Examples, at: float, tables: TableSettings, config: NextProductConfig) -> Moment:
         """Customers with what was known of products at a moment (seconds)."""
         past = self.lines.before(at)
+        sold = self.vocabulary.sold(past)
         return Moment(
             examples,
             self.builder.at(at, tables),
             self.popularity(at, config),
-            self.vocabulary.sold(past),
+            np.arange(len(sold)) > 0 if self.all_items else sold,
             bought_before(past, self.vocabulary, examples.customers),
         )
 

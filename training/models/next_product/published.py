@@ -37,6 +37,7 @@ def published_dataset(data: HeldOut, n_left: int, config: NextProductConfig) -> 
         valid_at=data.at(n_left),
         n_kinds=1 if kind is None else kind.n_codes,
         n_channels=1 if channel is None else channel.n_codes,
+        all_items=True,
     )
 
 
