@@ -87,7 +87,7 @@ def _companions(file: Path, where: str) -> Companions:
         return Companions.load(file)
     except KeyError as error:
         raise StoreError(
-            f"{where} knows its products in another form than this version reads ({error} is missing).",
+            f"{where} knows its products in another form than this version reads ({error.args[0]}).",
             repair="Train the model again, or install the version it was trained with.",
         ) from error
 

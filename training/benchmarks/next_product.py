@@ -117,8 +117,11 @@ def rank_held_out(
     late, early, last = (published_dataset(data, n_left, config) for n_left in (1, 2, 0))
     clock = Laps()
     with clock.lap("fit"):
-        before = early if len(early.valid) else None
-        system = fit_system(late, config, seed, progress, before=before, checkpoint=checkpoint)
+        if len(early.valid):
+            system = fit_system(late, config, seed, progress, before=early, checkpoint=checkpoint)
+        else:  # Nobody has a basket that trees could learn from, but for the one that validates.
+            without_trees = config.model_copy(update={"with_ranker": False})
+            system = fit_system(late, without_trees, seed, progress, checkpoint=checkpoint)
     with clock.lap("predict"):
         progress("ranking for the test")
         known_at = late.valid_at

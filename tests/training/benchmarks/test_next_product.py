@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -193,13 +194,26 @@ def test_a_part_can_be_left_out_and_refit_fits_the_validation_item(tmp_path: Pat
     assert again.metrics["ndcg@10"] != plain.metrics["ndcg@10"]
 
 
+def test_a_part_that_does_not_exist_is_refused_and_only_benchmarks_leave_parts_out() -> None:
+    with pytest.raises(InputError, match="tea_leaves is no part; the parts are transformer, rules"):
+        load_config(LEAVE_ONE_OUT, {"parts": ["rules", "tea_leaves"]})
+    fewer = load_config(LEAVE_ONE_OUT, {"parts": ["rules"]})
+    with pytest.raises(InputError, match="all parts"):
+        train.train_next_product(SimpleNamespace(config=fewer))  # type: ignore[arg-type]
+
+
 def test_nothing_that_is_fitted_depends_on_the_held_out_items(tmp_path: Path) -> None:
     config = load_config(LEAVE_ONE_OUT, SMALL)
     one = read_held_out(chain(tmp_path / "chain.csv"), LEAVE_ONE_OUT)
     item = one.lines.item.copy()
     item[one.left == 0] = 1
     other = replace(one, lines=replace(one.lines, item=item))
-    first, second = (rank_held_out(data, config, 0, lambda _: None).system for data in (one, other))
+    validated = one.lines.item.copy()
+    validated[one.left == 1] = 1
+    third = replace(one, lines=replace(one.lines, item=validated))
+    first, second, changed = (rank_held_out(data, config, 0, lambda _: None).system for data in (one, other, third))
+    for mine, theirs in zip(first.past, changed.past, strict=True):  # nor do the trees' examples on what validates
+        np.testing.assert_array_equal(mine[1].examples.targets.items, theirs[1].examples.targets.items)
     assert first.valid == second.valid
     assert first.tables == second.tables
     torch.testing.assert_close(first.net.item.weight, second.net.item.weight)

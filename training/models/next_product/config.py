@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from features.scoring.rerank import PARTS
 from training.models.next_product.item_tables import TablesConfig
@@ -72,7 +72,7 @@ class NextProductConfig(BaseModel):
     tables: TablesConfig = TablesConfig()
     """How products point to each other."""
     parts: tuple[str, ...] = PARTS
-    """What puts candidates forward and speaks for them."""
+    """What puts candidates forward and speaks for them; only benchmarks leave any out."""
     with_ranker: bool = True
     """Order the candidates by boosted trees, where that is better on the validation period than the network alone."""
     with_new: bool = True
@@ -83,3 +83,11 @@ class NextProductConfig(BaseModel):
     """The boosted trees."""
     baselines: dict[str, dict[str, list[Any]]] = {"popularity": {}, "personal_frequency": {}}
     """Per baseline each setting's values to choose from on the validation period."""
+
+    @field_validator("parts")
+    @classmethod
+    def _known_parts(cls, parts: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = set(parts) - set(PARTS)
+        if unknown or not parts:
+            raise ValueError(f"{', '.join(sorted(unknown)) or 'nothing'} is no part; the parts are {', '.join(PARTS)}")
+        return parts

@@ -18,9 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from features.arrays import FloatArray
+from features.errors import InputError
 from features.scoring.item_tables import COMPANIONS_FILE, Companions
 from features.scoring.next_product import OUTPUT_NAME, VOCABULARY_FILE, network_scores, open_session
-from features.scoring.rerank import RANKER_FILE
+from features.scoring.rerank import PARTS, RANKER_FILE
 from features.vocabulary import Columns, Task
 from training.evaluation.ranking import ranking_values
 from training.models.next_product.baselines import Rankings, rank_baselines
@@ -46,6 +47,8 @@ _LATENCY_CALLS: Final = 200
 def train_next_product(ctx: TrainContext) -> TrainedModel:
     """Fit, measure and export; see the module's words for the protocol."""
     config: NextProductConfig = ctx.config
+    if set(config.parts) != set(PARTS):
+        raise InputError("What serves has all parts.", repair="Leave parts out of the config; benchmarks take --parts.")
     clock = _Stopwatch()
     data = prepare(ctx)
     dataset, periods, test = data.dataset, data.periods, data.test
