@@ -59,6 +59,11 @@ class ProductRanker:
     valid_ranker: float
     standard_error: float
 
+    def importance(self) -> dict[str, float]:
+        """Each feature's share of the gain."""
+        gain = self.booster.feature_importance("gain")
+        return dict(zip(FEATURES, (gain / max(gain.sum(), 1e-12)).round(4).tolist(), strict=True))
+
     @property
     def helps(self) -> bool:
         """Whether the trees order better than the network alone, by more than chance would."""
