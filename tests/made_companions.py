@@ -23,5 +23,6 @@ def made_companions(n_products: int, **said: Any) -> Companions:
         "category_best": np.zeros((1, 2), np.int32),
         "stores": nowhere,
         "channels": nowhere,
+        "half_life_days": np.array([21.0, 21.0], np.float32),
     }
     return Companions(**quiet | said)

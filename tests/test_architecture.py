@@ -120,3 +120,16 @@ def imported_files(path: Path) -> set[str]:
     }
     files = {f"{'/'.join(name.split('.')[1:])}.py" for name in modules if name.startswith("features.")}
     return {file for file in files if (ROOT / "features" / file).is_file()}
+
+
+def test_the_next_product_benchmark_has_no_model_of_its_own():
+    """It chooses data and protocol; network, loss, trees and their choice are those of `omni train`."""
+    tree = ast.parse((ROOT / "training" / "benchmarks" / "next_product.py").read_text())
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    modules |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+
+    assert "training.models.next_product.system" in modules
+    assert not modules & {"torch", "lightgbm"}
+    own = {f"training.models.next_product.{name}" for name in ("network", "loss", "fit", "start_vectors")}
+    assert not modules & own
+    assert not (ROOT / "training" / "benchmarks" / "hybrid").exists()

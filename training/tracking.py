@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from features.errors import MissingError
+from features.scoring.mlflow_home import CHAMPION as CHAMPION
 from features.scoring.mlflow_home import EXPERIMENT, follow_home, mlflow_at, tracking_database
 from features.settings import Settings
 from features.vocabulary import Task

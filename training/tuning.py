@@ -149,9 +149,11 @@ def _churn_search(ctx: TrainContext) -> Search:
 
 
 def _next_product_search(ctx: TrainContext) -> Search:
-    from training.models.next_product.config import NextProductConfig, fit, prepare
+    from training.models.next_product.config import NextProductConfig
+    from training.models.next_product.dataset import prepare
+    from training.models.next_product.system import fit
 
-    data = prepare(ctx)
+    data = prepare(ctx).dataset
 
     def evaluate(config: BaseModel, report: Report) -> float:
         assert isinstance(config, NextProductConfig)

@@ -1,7 +1,7 @@
 """What is known of products beside the network, as arrays by the network's rows; one file that travels with the model.
 
 Row 0 is padding everywhere. Training fills these arrays (`training/models/next_product/item_tables.py`); candidates and their
-features are made from them by `product_ranking`.
+features are made from them by `rerank`.
 """
 
 from dataclasses import dataclass, fields
@@ -62,6 +62,7 @@ class Companions:
     category_best: Ints32  # (K + 1, B) best sellers of each category, 0 where there are fewer
     stores: Favourites
     channels: Favourites
+    half_life_days: Floats32  # (2,) how fast an event stops pointing to what follows it, and to what goes with it
 
     @cached_property
     def popular(self) -> IntArray:

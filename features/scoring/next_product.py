@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from features.errors import StoreError
 from features.scoring.forest import Forest
 from features.scoring.item_tables import COMPANIONS_FILE, Companions, Floats32
-from features.scoring.model_files import find_file, find_optional
+from features.scoring.model_files import find_file, find_optional, read_metadata
 from features.scoring.model_inputs import INPUT_NAMES
-from features.scoring.rerank import FEATURES, RANKER_FILE, Trees
+from features.scoring.rerank import FEATURES, RANKER_FILE, Trees, beside_network
 
 OUTPUT_NAME: Final = "score"
 VOCABULARY_FILE: Final = "vocabulary.json"
@@ -38,15 +38,22 @@ class ProductTrees:
     explain: Trees
 
     @classmethod
-    def of(cls, booster: lightgbm.Booster, where: str) -> "ProductTrees":
-        """A booster that reads FEATURES. Raises StoreError where it reads others; `where` names the model."""
+    def of(cls, booster: lightgbm.Booster, where: str, *, from_network: bool = True) -> "ProductTrees":
+        """A booster that reads FEATURES. Raises StoreError where it reads others; `where` names the model.
+
+        `from_network` says that it adds to the network's scores, instead of ordering by itself.
+        """
         if tuple(booster.feature_name()) != FEATURES:
             raise StoreError(
                 f"{where} reads other features of products than this version makes.",
                 repair="Train the model again, or install the version it was trained with.",
             )
         forest = Forest.of(booster, np.arange(len(FEATURES)), where)
-        return cls(lambda features: forest.raw(features)[:, 0], forest.contributions)
+
+        def score(features: Floats32) -> Any:
+            return forest.raw(features)[:, 0]
+
+        return cls(score if from_network else beside_network(score), forest.contributions)
 
 
 @dataclass(frozen=True)
@@ -66,8 +73,13 @@ class ProductFiles:
             product_ids=tuple(json.loads(find_file(folder, VOCABULARY_FILE, where).read_text(encoding="utf-8"))),
             session=open_session(str(find_file(folder, "*.onnx", where))),
             companions=None if companions is None else _companions(companions, where),
-            trees=None if trees is None else ProductTrees.of(lightgbm.Booster(model_file=str(trees)), where),
+            trees=None if trees is None else _trees(trees, folder, where),
         )
+
+
+def _trees(file: Path, folder: Path, where: str) -> ProductTrees:
+    from_network = read_metadata(folder).get("trees_from_network", True)
+    return ProductTrees.of(lightgbm.Booster(model_file=str(file)), where, from_network=from_network)
 
 
 def _companions(file: Path, where: str) -> Companions:
@@ -75,7 +87,7 @@ def _companions(file: Path, where: str) -> Companions:
         return Companions.load(file)
     except KeyError as error:
         raise StoreError(
-            f"{where} knows its products in another form than this version reads ({error} is missing).",
+            f"{where} knows its products in another form than this version reads ({error.args[0]}).",
             repair="Train the model again, or install the version it was trained with.",
         ) from error
 

@@ -5,7 +5,7 @@ categories, and what they looked at each put candidates forward; boosted trees o
 Training and serving both go through this module, so they cannot disagree.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -50,6 +50,19 @@ FEATURES: Final = (
     "history_days",
 )
 """What the trees read of a candidate, in order."""
+TRANSFORMER: Final = "transformer"
+_OF_PART: Final[Mapping[str, tuple[str, ...]]] = {
+    TRANSFORMER: (),
+    "rules": ("rules",),
+    "item_knn": ("pairs",),
+    "personal_frequency": (
+        *("habit_weight", "habit_share", "habit_age_days", "habit_gap_days", "habit_overdue", "habit_count"),
+        *("n_habits", "new_habit_share"),
+    ),
+    "recent_popularity": (*_POPULARITY, "popularity_trend"),
+}
+PARTS: Final = tuple(_OF_PART)
+"""What puts candidates forward; each can be left out, and its features with it. Without the network something else scores."""
 RANKER_FILE: Final = "ranker.txt"
 N_NETWORK: Final = 64
 N_NEW: Final = 40
@@ -58,7 +71,6 @@ N_LOCAL: Final = 24
 N_CATEGORIES: Final = 4
 N_SEEN: Final = 8
 _N_LATEST: Final = 64
-_HALF_LIFE_DAYS: Final = 21.0
 _NEW_HABIT_DAYS: Final = 28.0
 _MISSING: Final = -1.0
 _CARTED: Final = KIND_CODES[EventKind.ADD_TO_CART]
@@ -73,28 +85,33 @@ class Pool:
     features: Floats32
 
 
-def candidate_pool(scores: Floats32, inputs: Inputs, companions: Companions) -> Pool:
+def candidate_pool(scores: Floats32, inputs: Inputs, companions: Companions, parts: Collection[str] = PARTS) -> Pool:
     """The candidates for the network's scores (n, V + 1) and what it scored (`model_inputs`), with their features.
 
-    A product that scores minus infinity is no candidate, whoever puts it forward: that is how rules exclude.
+    A product that scores minus infinity is no candidate, whoever puts it forward: that is how rules exclude. What is not
+    among `parts` puts none forward, and its features are zero.
     """
     own = inputs["habit_item"].astype(np.int64)
     weight = inputs["habit_weight"]
     allowed = np.isfinite(scores)
-    rules, pairs = (_ties(inputs, each, scores.shape) * allowed for each in (companions.rules, companions.pairs))
+    rules, pairs = (
+        ties(inputs, neighbours, days, scores.shape) * allowed
+        for neighbours, days in zip((companions.rules, companions.pairs), companions.half_life_days, strict=True)
+    )
     new = scores.copy()
     np.put_along_axis(new, own, -np.inf, axis=1)
     categories = _per_group(companions.category, own, weight, len(companions.category_best))
     store = companions.stores.place(inputs["store"])
     channel = companions.channels.place(inputs["channel"][:, -1])
     n = len(scores)
+    popular = np.broadcast_to(companions.popular, (n, len(companions.popular)))
     items = np.concatenate(
         (
             _best(scores, N_NETWORK),
             _best(new, N_NEW),
-            _best(rules, N_NEIGHBOURS),
-            _best(pairs, N_NEIGHBOURS),
-            np.broadcast_to(companions.popular, (n, len(companions.popular))),
+            *([_best(rules, N_NEIGHBOURS)] if "rules" in parts else []),
+            *([_best(pairs, N_NEIGHBOURS)] if "item_knn" in parts else []),
+            *([popular] if "recent_popularity" in parts else []),
             companions.category_best[_largest(categories, N_CATEGORIES)].reshape(n, -1),
             companions.stores.item[store][:, :N_LOCAL],
             companions.channels.item[channel][:, :N_LOCAL],
@@ -127,7 +144,16 @@ def candidate_pool(scores: Floats32, inputs: Inputs, companions: Companions) -> 
         *_habits(items, inputs),
         *_events(items, inputs),
     )
-    return Pool(items, np.stack(columns, axis=2, dtype=np.float32))
+    features = np.stack(columns, axis=2, dtype=np.float32)
+    for part in PARTS if len(parts) < len(PARTS) else ():
+        if part not in parts:
+            features[:, :, [FEATURES.index(name) for name in _OF_PART[part]]] = 0.0
+    return Pool(items, features)
+
+
+def beside_network(trees: Trees) -> Trees:
+    """Trees that order by themselves, in the form that is added to the network's score."""
+    return lambda features: trees(features) - features[:, _SCORE]
 
 
 def tree_scores(pool: Pool, trees: Trees) -> FloatArray:
@@ -139,12 +165,14 @@ def tree_scores(pool: Pool, trees: Trees) -> FloatArray:
     return found
 
 
-def rerank(scores: Floats32, inputs: Inputs, companions: Companions, trees: Trees) -> tuple[Floats32, Pool]:
+def rerank(
+    scores: Floats32, inputs: Inputs, companions: Companions, trees: Trees, parts: Collection[str] = PARTS
+) -> tuple[Floats32, Pool]:
     """`scores` (n, V + 1) with the candidates above everything else, in the order of network and trees together.
 
     Products that scored minus infinity still do. Also answers the candidates, which reasons are given from.
     """
-    pool = candidate_pool(scores, inputs, companions)
+    pool = candidate_pool(scores, inputs, companions, parts)
     real = pool.items > 0
     found = tree_scores(pool, trees)
     top = _finite_max(scores)
@@ -155,25 +183,25 @@ def rerank(scores: Floats32, inputs: Inputs, companions: Companions, trees: Tree
     return ranked, pool
 
 
-def strongest_tie(inputs: Inputs, neighbours: Neighbours, item: int) -> int:
+def strongest_tie(inputs: Inputs, neighbours: Neighbours, half_life_days: float, item: int) -> int:
     """The product of one customer's (n = 1) latest events that points most strongly to `item`; 0 where none does."""
-    latest, weight = _latest(inputs)
+    latest, weight = _latest(inputs, half_life_days)
     tied = (neighbours.item[latest[0]] == item) * neighbours.weight[latest[0]]  # (S, R)
     strength = tied.sum(axis=1) * weight[0] * (latest[0] != item)
     best = int(strength.argmax())
     return int(latest[0, best]) if strength[best] > 0 else 0
 
 
-def _latest(inputs: Inputs) -> tuple[IntArray, Floats32]:
+def _latest(inputs: Inputs, half_life_days: float) -> tuple[IntArray, Floats32]:
     """Products of the newest events (n, S), and how much each still counts."""
     item = inputs["item"][:, -_N_LATEST:].astype(np.int64)
-    weight = np.exp2(-inputs["age_days"][:, -_N_LATEST:] / _HALF_LIFE_DAYS) * (item > 0)
+    weight = np.exp2(-inputs["age_days"][:, -_N_LATEST:] / half_life_days) * (item > 0)
     return item, weight.astype(np.float32)
 
 
-def _ties(inputs: Inputs, neighbours: Neighbours, shape: tuple[int, ...]) -> Floats32:
-    """How strongly the latest events point to every product (n, V + 1)."""
-    item, weight = _latest(inputs)
+def ties(inputs: Inputs, neighbours: Neighbours, half_life_days: float, shape: tuple[int, ...]) -> Floats32:
+    """How strongly the latest events, fading with their age, point to every product (n, V + 1)."""
+    item, weight = _latest(inputs, half_life_days)
     add = neighbours.weight[item] * weight[:, :, None]  # (n, S, R)
     at = neighbours.item[item].astype(np.int64) + np.arange(len(item))[:, None, None] * shape[1]
     found: Floats32 = np.bincount(at.ravel(), add.ravel(), shape[0] * shape[1]).astype(np.float32).reshape(shape)

@@ -40,19 +40,19 @@ class Evidence:
     category: str | None
     brand: str | None
 
-    def tied_to(self, neighbours: Neighbours) -> str | None:
+    def tied_to(self, neighbours: Neighbours, half_life_days: float) -> str | None:
         """The name of the customer's product that points most strongly to this one."""
-        row = strongest_tie(self.ranked.inputs, neighbours, self.row)
+        row = strongest_tie(self.ranked.inputs, neighbours, half_life_days, self.row)
         return self.name_of(self.scorer.product_ids[row - 1]) if row > 0 else None
 
 
 def _after(evidence: Evidence) -> Told:
-    name = evidence.tied_to(evidence.companions.rules)
+    name = evidence.tied_to(evidence.companions.rules, evidence.companions.half_life_days[0])
     return (name, f"often bought after {name}") if name else None
 
 
 def _together(evidence: Evidence) -> Told:
-    name = evidence.tied_to(evidence.companions.pairs)
+    name = evidence.tied_to(evidence.companions.pairs, evidence.companions.half_life_days[1])
     return (name, f"others who bought {name} bought it too") if name else None
 
 

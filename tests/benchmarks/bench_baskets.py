@@ -14,8 +14,8 @@ from rich.table import Table
 
 from features.sources import complete_journey, online_retail_2
 from features.vocabulary import Columns, EventKind
-from training.benchmarks.hybrid.held_out import NEXT_BASKET
 from training.benchmarks.next_product import benchmark
+from training.data.held_out import NEXT_BASKET
 
 METRICS = ("recall@10", "ndcg@10", "phr@10")
 

@@ -29,9 +29,10 @@ from serving.products.ranking import rank_products
 from serving.schemas import NextProductsRequest
 from serving.scorers.model_card import ModelCard
 from serving.scorers.next_product import ProductScorer
-from training.models.next_product.config import NextProductConfig, new_network
+from training.models.next_product.config import NextProductConfig
 from training.models.next_product.data import ProductVocabulary, as_tensors
 from training.models.next_product.onnx_export import export_onnx
+from training.models.next_product.system import new_network
 from training.pipeline import load_config
 
 CALLS, WARM_UP = 300, 30
@@ -68,6 +69,7 @@ def made_companions(n: int, rng: np.random.Generator) -> Companions:
         category_best=rng.integers(1, rows, (N_CATEGORIES, 8)).astype(np.int32),
         stores=favourites(N_STORES),
         channels=favourites(12),
+        half_life_days=np.array([21.0, 21.0], np.float32),
     )
 
 

@@ -21,9 +21,8 @@ from rich.table import Table
 from scipy import sparse
 
 from features.arrays import IntArray
-from training.benchmarks.hybrid import combine
-from training.benchmarks.hybrid.held_out import LEAVE_ONE_OUT, HeldOut, read_held_out
-from training.benchmarks.next_product import PRIMARY, load_config, per_user
+from training.benchmarks.next_product import PRIMARY, load_config, per_user, rank_held_out
+from training.data.held_out import LEAVE_ONE_OUT, HeldOut, read_held_out
 from training.data.interactions import SECONDS_PER_DAY
 from training.evaluation.ranking import paired_gain, with_intervals
 
@@ -36,11 +35,10 @@ Tops = dict[str, IntArray]
 
 def ours(data: HeldOut, users: IntArray) -> tuple[Tops, float]:
     """Items ranked by our model, and the processor time of its search and fit."""
-    config = load_config(LEAVE_ONE_OUT, {"baselines": []})
+    config = load_config(LEAVE_ONE_OUT)
     started = time.process_time()
-    fitted = combine.fit(data, config, combine.tune_methods(data, config, SEED, print), SEED, print)
-    seconds = time.process_time() - started
-    return combine.rank(fitted, {"": combine.best_variant(fitted)}, data, users, config, K), seconds
+    ranked = rank_held_out(data, config, SEED, print)
+    return {"": ranked.top[:, :K]}, time.process_time() - started
 
 
 def implicit_model(data: HeldOut, users: IntArray, make: Callable[[], object]) -> tuple[Tops, float]:

@@ -1,4 +1,4 @@
-"""The best-channel benchmark: a file of logged decisions in, a learned policy's value beside simple policies', cross-fitted, out.
+"""The best-channel benchmark: logged decisions in, a learned policy's value beside simple policies', cross-fitted, out.
 
 Every row is judged by a policy, a best single arm and a reward model that were fitted on the other folds.
 """

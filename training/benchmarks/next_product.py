@@ -1,6 +1,7 @@
 """A file of user-item interactions and a published protocol in, a benchmark report out: all items ranked, nothing filtered."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -8,12 +9,11 @@ from typing import Any, Final
 from features.arrays import FloatArray, IntArray
 from features.config import load_toml
 from features.errors import InputError
+from features.scoring.rerank import TRANSFORMER
 from features.vocabulary import Task
-from training.benchmarks.hybrid import combine
-from training.benchmarks.hybrid.combine import HybridConfig
-from training.benchmarks.hybrid.held_out import LEAVE_ONE_OUT, PROTOCOLS, HeldOut, read_held_out
-from training.benchmarks.hybrid.search import Tuned
 from training.benchmarks.report import BenchmarkReport
+from training.data.held_out import LEAVE_ONE_OUT, PROTOCOLS, HeldOut, read_held_out
+from training.data.interactions import Interactions
 from training.evaluation.metrics import Metric
 from training.evaluation.ranking import (
     DEFAULT_KS,
@@ -23,10 +23,18 @@ from training.evaluation.ranking import (
     ranking_values,
     with_intervals,
 )
-from training.models.recommenders.baselines import recommend
+from training.models.next_product.ablation import ablations
+from training.models.next_product.config import PRIMARY, NextProductConfig
+from training.models.next_product.data import ProductVocabulary
+from training.models.next_product.published import published_dataset
+from training.models.next_product.reranker import Moment, rank_moment
+from training.models.next_product.system import Laps, System, fit_system, go_on, n_tuning
+from training.models.recommenders.baselines import METHODS, recommend
+from training.models.recommenders.ease import fits
+from training.models.recommenders.lambdamart import sample
+from training.models.recommenders.search import Tuned, search
 from training.task import Progress
 
-PRIMARY: Final = combine.PRIMARY
 CONFIG_FILE: Final = Path(__file__).resolve().parent.parent / "configs" / "next-product-benchmark.toml"
 _DEEPEST: Final = max(DEFAULT_KS)
 _OURS: Final = "ours"
@@ -39,7 +47,7 @@ def benchmark(
     refit: bool = False,
     seed: int = 0,
     progress: Progress = lambda _: None,
-    config: HybridConfig | None = None,
+    config: NextProductConfig | None = None,
     ablation: bool = False,
     checkpoint: Path | None = None,
 ) -> BenchmarkReport:
@@ -50,53 +58,88 @@ def benchmark(
     """
     data = read_held_out(interactions, protocol)
     config = config or load_config(protocol)
-    users, test = data.targets(0)
-    spent: dict[str, float] = {}
+    ours = rank_held_out(data, config, seed, progress, refit=refit, checkpoint=checkpoint)
+    left_out = ours.ablations(config, seed, progress) if ablation else {}
+    users, test = ours.asked.examples.customers, ours.asked.examples.targets
     started = perf_counter()
-    tuned = combine.tune_methods(data, config, seed, progress)
-    spent["tune"] = perf_counter() - started
-    started = perf_counter()
-    fitted = combine.fit(data, config, tuned, seed, progress, checkpoint)
-    spent["fit"] = perf_counter() - started
-    started = perf_counter()
-    progress("ranking for the test")
-    variants = {_OURS: combine.best_variant(fitted)}
-    if ablation:
-        variants |= combine.ablations(fitted, config, seed, progress)
-    ranked = combine.rank(fitted, variants, data, users, config, _DEEPEST, refit)
-    ours = ranked.pop(_OURS)
-    spent["predict"] = perf_counter() - started
-    spent |= {f"fit.{name}": seconds for name, seconds in fitted.seconds.items()}
-    started = perf_counter()
-    tops = _baselines(config, tuned, data, users, refit, progress)
-    spent["baselines"] = perf_counter() - started
-    values = {name: per_user(top, test) for name, top in {**tops, _OURS: ours}.items()}
+    tuned, tops = rank_baselines(data, config, users, seed, progress, refit=refit)
+    ours.seconds["baselines"] = perf_counter() - started
+    values = {name: per_user(top, test) for name, top in {**tops, _OURS: ours.top}.items()}
     return BenchmarkReport(
         task=Task.NEXT_PRODUCT,
-        metrics=summary(ours, values[_OURS], data, seed),
+        metrics=summary(ours.top, values[_OURS], data, seed),
         baselines={name: summary(top, values[name], data, seed) for name, top in tops.items()},
         gains={name: paired_gain(values[_OURS][PRIMARY], values[name][PRIMARY], seed) for name in tops},
-        seconds=spent,
+        seconds=ours.seconds,
         protocol={
             "name": protocol,
             "refit": refit,
             "filtered": False,
             "all_items": True,
-            "chosen": " + ".join(fitted.chosen),
-            "validation": {**{name: one.value for name, one in tuned.items()}, **fitted.valid},
-            "settings": {name: one.settings for name, one in tuned.items()},
+            "chosen": TRANSFORMER if ours.system.ranker is None else "ranker",
+            "validation": {name: method.value for name, method in tuned.items()} | ours.system.valid,
+            "settings": {name: method.settings for name, method in tuned.items()}
+            | {"tables": ours.system.tables.to_dict()},
         },
         rows={"interactions": len(data.lines.customer), "users": len(users), "items": data.lines.n_items},
         seed=seed,
-        ablation={name: summary(top, per_user(top, test), data, seed) for name, top in ranked.items()},
+        ablation={name: summary(top, per_user(top, test), data, seed) for name, top in left_out.items()},
     )
 
 
-def load_config(protocol: str, overrides: Mapping[str, Any] | None = None, path: Path = CONFIG_FILE) -> HybridConfig:
+@dataclass(frozen=True)
+class RankedHeldOut:
+    """The fitted system, the customers of the test with what was known then, and the best items (n, 20) by the system."""
+
+    system: System
+    asked: Moment
+    vocabulary: ProductVocabulary
+    top: IntArray
+    seconds: dict[str, float]
+
+    def ablations(self, config: NextProductConfig, seed: int, progress: Progress) -> dict[str, IntArray]:
+        """The best items (n, 20) by each part alone, and without each part."""
+        return ablations(self.system, self.asked, self.vocabulary, config, seed, _DEEPEST, progress)
+
+
+def rank_held_out(
+    data: HeldOut,
+    config: NextProductConfig,
+    seed: int,
+    progress: Progress,
+    *,
+    refit: bool = False,
+    checkpoint: Path | None = None,
+) -> RankedHeldOut:
+    """Fit on all but the last two baskets, choose on the validation basket, rank for the test; `refit` fits that one too."""
+    late, early, last = (published_dataset(data, n_left, config) for n_left in (1, 2, 0))
+    clock = Laps()
+    with clock.lap("fit"):
+        if len(early.valid):
+            system = fit_system(late, config, seed, progress, before=early, checkpoint=checkpoint)
+        else:  # Nobody has a basket that trees could learn from, but for the one that validates.
+            without_trees = config.model_copy(update={"with_ranker": False})
+            system = fit_system(late, without_trees, seed, progress, checkpoint=checkpoint)
+    with clock.lap("predict"):
+        progress("ranking for the test")
+        known_at = late.valid_at
+        if refit:
+            net, _ = go_on(system.net, last, config, 1, seed, progress, blindly=True)
+            system, known_at = replace(system, net=net), last.valid_at
+        asked = late.moment(last.valid, known_at, system.tables, config)
+        trees = None if system.ranker is None else system.ranker.trees
+        top = rank_moment(system.net, asked, late.vocabulary, trees, _DEEPEST, parts=config.parts)
+    seconds = clock.seconds | {f"fit.{name}": seconds for name, seconds in system.seconds.items()}
+    return RankedHeldOut(system, asked, late.vocabulary, top, seconds)
+
+
+def load_config(
+    protocol: str, overrides: Mapping[str, Any] | None = None, path: Path = CONFIG_FILE
+) -> NextProductConfig:
     """The protocol's section of the TOML file with top-level keys replaced. Raises InputError."""
     if protocol not in PROTOCOLS:
         raise InputError(f"The protocol {protocol!r} is not available.", repair=f"Use one of {', '.join(PROTOCOLS)}.")
-    return load_toml(HybridConfig, path, overrides, section=protocol)
+    return load_toml(NextProductConfig, path, overrides, section=protocol)
 
 
 def per_user(top: IntArray, targets: Targets) -> dict[str, FloatArray]:
@@ -111,22 +154,30 @@ def summary(top: IntArray, values: Mapping[str, FloatArray], data: HeldOut, seed
     return with_intervals(values, seed) | {key: Metric(share, share, share) for key, share in shares.items()}
 
 
-def _baselines(
-    config: HybridConfig,
-    tuned: Mapping[str, Tuned],
-    data: HeldOut,
-    users: IntArray,
-    refit: bool,
-    progress: Progress,
-) -> dict[str, IntArray]:
+def rank_baselines(
+    data: HeldOut, config: NextProductConfig, users: IntArray, seed: int, progress: Progress, *, refit: bool = False
+) -> tuple[dict[str, Tuned], dict[str, IntArray]]:
+    """Each simple method with its best settings on validation baskets, and what it ranks for the users."""
+    customers, targets = data.targets(1)
+    rows = sample(len(customers), n_tuning(config, data.lines.n_items), seed)
+    tuned: dict[str, Tuned] = {}
     tops = {}
-    for name in config.baselines:
-        if name not in tuned:
+    for name, axes in config.baselines.items():
+        if name == "ease" and not fits(data.lines.n_items):
+            progress(f"{name}: left out, {data.lines.n_items:,} items are too many")
             continue
         progress(f"baseline {name}")
+        tuned[name] = search(name, axes, *_seen_by(name, data, 2), customers[rows], targets.take(rows), PRIMARY)
         if refit:
-            model = combine.fit_method(name, tuned[name].settings, config, data, 1)
+            model = METHODS[name](*_seen_by(name, data, 1), **tuned[name].settings)
         else:
-            model = tuned[name].model.about(data.known(1), data.now)
+            model = tuned[name].model.about(data.known(1), data.at(0))
         tops[name] = recommend(model, users, _DEEPEST)
-    return tops
+    return tuned, tops
+
+
+def _seen_by(method: str, data: HeldOut, held_out: int) -> tuple[Interactions, float]:
+    """All but the last `held_out` baskets, and when that was: by the file's own clock where what is popular is asked."""
+    if method.endswith("popularity"):
+        return data.dated(held_out)
+    return data.known(held_out), data.at(held_out - 1)

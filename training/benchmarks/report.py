@@ -1,4 +1,4 @@
-"""A benchmark's report: a model's and its baselines' figures with intervals in, JSON and a table out; and how files are read."""
+"""A benchmark's report: figures with intervals of a model and its baselines in, JSON and a table out."""
 
 import json
 import logging

@@ -121,9 +121,9 @@ def test_trees_change_the_order_of_candidates_and_nothing_is_lost() -> None:
 
 
 def test_the_product_behind_a_tie_is_named() -> None:
-    assert strongest_tie(INPUTS, COMPANIONS.rules, 5) == 1
-    assert strongest_tie(INPUTS, COMPANIONS.pairs, 6) == 2
-    assert strongest_tie(INPUTS, COMPANIONS.rules, 3) == 0
+    assert strongest_tie(INPUTS, COMPANIONS.rules, 21.0, 5) == 1
+    assert strongest_tie(INPUTS, COMPANIONS.pairs, 21.0, 6) == 2
+    assert strongest_tie(INPUTS, COMPANIONS.rules, 21.0, 3) == 0
 
 
 def test_a_customer_without_events_gets_the_networks_order() -> None:

@@ -1,22 +1,25 @@
 """The published protocols on made files whose next items are known, through every part of the model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from features.errors import InputError
-from training.benchmarks.hybrid import combine
-from training.benchmarks.hybrid.held_out import LEAVE_ONE_OUT, NEXT_BASKET, PROTOCOLS, read_held_out
-from training.benchmarks.hybrid.sasrec_fit import TransformerConfig, fit_transformer
-from training.benchmarks.hybrid.variants import RANKER, Variant, choose
-from training.benchmarks.next_product import benchmark, load_config
-from training.models.recommenders.baselines import recommend
-from training.models.recommenders.candidates import Candidates
+from features.scoring.rerank import PARTS
+from training.benchmarks import next_product
+from training.benchmarks.next_product import benchmark, load_config, rank_held_out
+from training.data.held_out import LEAVE_ONE_OUT, NEXT_BASKET, PROTOCOLS, read_held_out
+from training.models.next_product import train
+from training.models.next_product.reranker import ProductRanker
+from training.models.recommenders.baselines import METHODS
 
-SMALL = {"transformer": TransformerConfig(dim=16, max_epochs=2, n_threads=1, n_negatives=16), "n_more_epochs": 1}
+SMALL = {"embedding_dim": 16, "max_epochs": 4, "n_negatives": 16, "n_more_epochs": 1, "learning_rate": 0.01}
 
 
 def chain(path: Path, n_users: int = 60) -> Path:
@@ -109,14 +112,20 @@ def test_an_unknown_protocol_names_the_known_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_config_file_names_parts_and_baselines_that_exist(protocol: str) -> None:
     config = load_config(protocol)
-    assert set(config.parts) <= {*config.methods, combine.TRANSFORMER}
+    assert set(config.parts) <= set(PARTS)
     assert {"popularity", "recent_popularity", "personal_frequency", "sequence_rules", "item_knn"} <= set(
         config.baselines
     )
-    assert set(config.baselines) <= set(config.methods)
+    assert set(config.baselines) <= set(METHODS)
 
 
-def test_kind_channel_and_the_time_between_become_codes(tmp_path: Path) -> None:
+def test_the_benchmark_and_omni_train_fit_the_same_system() -> None:
+    assert next_product.fit_system is train.fit_system
+    assert next_product.rank_moment is train.rank_moment
+    assert next_product.NextProductConfig is train.NextProductConfig
+
+
+def test_kind_and_channel_become_codes(tmp_path: Path) -> None:
     rows = [("a", "x", 100, "view", "web"), ("a", "y", 107, "buy", None), ("a", "z", 107, "view", "app")]
     table = pd.DataFrame(
         [*rows, ("b", "x", 50, "view", "web")], columns=["user_id", "item_id", "timestamp", "kind", "channel"]
@@ -124,7 +133,7 @@ def test_kind_channel_and_the_time_between_become_codes(tmp_path: Path) -> None:
     table.to_csv(tmp_path / "f.csv", index=False)
     lines = read_held_out(tmp_path / "f.csv", LEAVE_ONE_OUT).lines
     codes = {name: (side.code.tolist(), side.n_codes) for name, side in lines.sides.items()}
-    assert codes == {"kind": ([2, 1, 2, 2], 3), "channel": ([2, 0, 1, 2], 3), "gap": ([0, 4, 1, 0], 42)}
+    assert codes == {"kind": ([2, 1, 2, 2], 3), "channel": ([2, 0, 1, 2], 3)}
     assert lines.select(lines.item == 1).sides["kind"].code.tolist() == [2, 2]
 
 
@@ -139,16 +148,15 @@ def test_the_next_item_may_depend_on_what_was_done_with_the_last(tmp_path: Path)
             item = (item + (1 if kind == "view" else 5)) % 12
     pd.DataFrame(rows, columns=["user_id", "item_id", "position", "kind"]).to_csv(tmp_path / "kinds.csv", index=False)
     data = read_held_out(tmp_path / "kinds.csv", LEAVE_ONE_OUT)
-    users, test = data.targets(0)
-    found = {}
-    for inputs in (("kind",), ()):
-        config = TransformerConfig(
-            dim=16, max_epochs=14, learning_rate=0.02, batch_size=32, n_negatives=64, dropout=0.0, inputs=inputs
-        )
-        fitted = fit_transformer(data.known(2), data.now, config, 0).about(data.known(1), data.now)
-        found[inputs] = (recommend(fitted, users, 1)[:, 0] == test.items).mean()
-    assert found["kind",] > 0.9
-    assert found[()] < 0.65
+    pace = {"max_epochs": 14, "n_more_epochs": 14, "learning_rate": 0.02, "batch_size": 32, "dropout": 0.0}
+    config = load_config(LEAVE_ONE_OUT, {**SMALL, **pace, "with_ranker": False})
+    blind = replace(data, lines=replace(data.lines, sides={}))
+    _, test = data.targets(0)
+    knowing, guessing = (
+        (rank_held_out(known, config, 0, lambda _: None).top[:, 0] == test.items).mean() for known in (data, blind)
+    )
+    assert knowing > 0.9
+    assert guessing < 0.65
 
 
 def test_the_benchmark_finds_the_order_that_popularity_cannot(tmp_path: Path) -> None:
@@ -171,25 +179,10 @@ def test_the_next_basket_is_mostly_what_was_bought_before(tmp_path: Path) -> Non
     assert report.metrics["phr@10"] == report.metrics["hr@10"]
 
 
-def test_the_ranker_answers_only_where_it_is_clearly_better_and_equal_parts_answer_together() -> None:
-    part = np.tile([0.0, 1.0], 50)
-    values = {"rules": part, "item_knn": part * 0.5}
-    assert choose(values) == ("rules",)
-    noisy = np.concatenate((part[:50] + 0.5, part[50:] - 0.48))  # a mean gain of 0.01, a standard error of 0.049
-    assert choose({**values, RANKER: noisy}) == ("rules",)
-    assert choose({**values, "ease": noisy}) == ("rules", "ease")
-    assert choose({**values, RANKER: part + 0.01}) == (RANKER,)
-
-
-def test_parts_are_joined_by_their_reciprocal_places() -> None:
-    places = np.array([[[1, 1 / 3], [1 / 2, 1], [1 / 3, 1 / 2]]], np.float32)  # (1, 3, 2)
-    none = np.zeros((1, 3), np.int64)
-    found = Candidates(np.array([[7, 8, 9]]), places, none, ("place_rules", "place_item_knn"), ("rules", "item_knn"))
-    orders = {
-        parts: found.best(Variant(parts, None).scores(found), 3).tolist()
-        for parts in (("rules",), ("item_knn",), ("rules", "item_knn"))
-    }
-    assert orders == {("rules",): [[7, 8, 9]], ("item_knn",): [[8, 9, 7]], ("rules", "item_knn"): [[8, 7, 9]]}
+def test_the_trees_answer_only_where_they_are_clearly_better() -> None:
+    gains = {0.03: True, 0.01: False, -0.03: False}  # against two standard errors of 0.01
+    for gain, helps in gains.items():
+        assert ProductRanker(None, None, 0.2, 0.2 + gain, 0.01).helps is helps  # type: ignore[arg-type]
 
 
 def test_a_part_can_be_left_out_and_refit_fits_the_validation_item(tmp_path: Path) -> None:
@@ -197,9 +190,16 @@ def test_a_part_can_be_left_out_and_refit_fits_the_validation_item(tmp_path: Pat
     config = load_config(LEAVE_ONE_OUT, {"parts": ["item_knn"]})
     plain = benchmark(path, config=config)
     again = benchmark(path, config=config, refit=True)
-    assert "transformer" not in plain.protocol["validation"]
     assert again.protocol["validation"] == plain.protocol["validation"]
     assert again.metrics["ndcg@10"] != plain.metrics["ndcg@10"]
+
+
+def test_a_part_that_does_not_exist_is_refused_and_only_benchmarks_leave_parts_out() -> None:
+    with pytest.raises(InputError, match="tea_leaves is no part; the parts are transformer, rules"):
+        load_config(LEAVE_ONE_OUT, {"parts": ["rules", "tea_leaves"]})
+    fewer = load_config(LEAVE_ONE_OUT, {"parts": ["rules"]})
+    with pytest.raises(InputError, match="all parts"):
+        train.train_next_product(SimpleNamespace(config=fewer))  # type: ignore[arg-type]
 
 
 def test_nothing_that_is_fitted_depends_on_the_held_out_items(tmp_path: Path) -> None:
@@ -207,19 +207,22 @@ def test_nothing_that_is_fitted_depends_on_the_held_out_items(tmp_path: Path) ->
     one = read_held_out(chain(tmp_path / "chain.csv"), LEAVE_ONE_OUT)
     item = one.lines.item.copy()
     item[one.left == 0] = 1
-    other = type(one)(type(one.lines)(**{**vars(one.lines), "item": item}), one.left, one.users, one.clock)
-    fits = []
-    for data in (one, other):
-        tuned = combine.tune_methods(data, config, 0, lambda _: None)
-        fitted = combine.fit(data, config, tuned, 0, lambda _: None)
-        fits.append(({name: (one.settings, one.value) for name, one in tuned.items()}, fitted.valid))
-    assert fits[0] == fits[1]
+    other = replace(one, lines=replace(one.lines, item=item))
+    validated = one.lines.item.copy()
+    validated[one.left == 1] = 1
+    third = replace(one, lines=replace(one.lines, item=validated))
+    first, second, changed = (rank_held_out(data, config, 0, lambda _: None).system for data in (one, other, third))
+    for mine, theirs in zip(first.past, changed.past, strict=True):  # nor do the trees' examples on what validates
+        np.testing.assert_array_equal(mine[1].examples.targets.items, theirs[1].examples.targets.items)
+    assert first.valid == second.valid
+    assert first.tables == second.tables
+    torch.testing.assert_close(first.net.item.weight, second.net.item.weight)
 
 
 def test_users_with_three_items_only_are_enough(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [(user, int(item), place) for user in range(30) for place, item in enumerate(rng.integers(0, 8, 3))]
     report = benchmark(write(tmp_path / "short.csv", rows), config=load_config(LEAVE_ONE_OUT, SMALL))
-    assert report.protocol["chosen"] != RANKER
+    assert report.protocol["chosen"] != "ranker"
     assert report.rows["users"] == 30
     assert report.metrics["hr@10"].value == 1.0  # eight items, ten places

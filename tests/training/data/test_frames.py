@@ -9,8 +9,8 @@ import pytest
 
 from features.errors import InputError
 from training.benchmarks import report
-from training.benchmarks.hybrid.held_out import read_held_out
 from training.data import frames
+from training.data.held_out import read_held_out
 
 NOON = pd.Timestamp("2024-05-01T12:00:00Z")
 

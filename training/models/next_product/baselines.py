@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,8 @@ from features.arrays import IntArray
 from training.data.interactions import Interactions, decayed_profile
 from training.evaluation.ranking import Targets
 from training.models.next_product.data import Examples
-from training.models.recommenders.baselines import METHODS, recommend, tune
+from training.models.recommenders.baselines import METHODS, recommend
+from training.models.recommenders.search import search
 
 
 @dataclass(frozen=True)
@@ -18,20 +20,20 @@ class Rankings:
 
     all: Mapping[str, IntArray]
     new: Mapping[str, IntArray]
-    settings: Mapping[str, dict[str, float]]
+    settings: Mapping[str, dict[str, Any]]
 
 
 def rank_baselines(
     lines: Interactions,
     valid: tuple[Examples, float],
     test: tuple[Examples, float],
-    grids: Mapping[str, Sequence[dict[str, float]]],
+    axes: Mapping[str, Mapping[str, Sequence[Any]]],
     n_tuning: int,
     metric: str,
     k: int,
     seed: int,
 ) -> Rankings:
-    """Each method of `grids` tuned on validation customers, fitted again up to the test cutoff, asked for the `k` best.
+    """Each method of `axes` tuned on validation customers, fitted again up to the test cutoff, asked for the `k` best.
 
     `valid` and `test` are customers with the cutoff (seconds) that they are asked at.
     """
@@ -41,11 +43,9 @@ def rank_baselines(
     bought = decayed_profile(latest, 0.0, np.inf)
     everything: dict[str, IntArray] = {}
     new: dict[str, IntArray] = {}
-    chosen: dict[str, dict[str, float]] = {}
-    for name, grid in grids.items():
-        chosen[name] = dict(grid[0])
-        if len(grid) > 1:
-            chosen[name], _ = tune(name, grid, past, valid[1], customers, targets, metric)
+    chosen: dict[str, dict[str, Any]] = {}
+    for name, of in axes.items():
+        chosen[name] = search(name, of, past, valid[1], customers, targets, metric).settings
         fitted = METHODS[name](latest, test[1], **chosen[name])
         everything[name] = recommend(fitted, asked, k)
         new[name] = recommend(fitted, asked, k, without=bought)

@@ -20,11 +20,9 @@ from features.scoring.next_product import ProductFiles, open_session
 from features.settings import Settings
 from training.data.baskets import Purchases
 from training.models.next_product.data import ProductVocabulary, log_popularity
-from training.models.next_product.item_tables import CompanionBuilder
+from training.models.next_product.item_tables import CompanionBuilder, TableSettings
 
 _WHO = "The champion"
-_HOW = {"rule_window_days", "popularity_half_life_days"}
-"""What its config says of how its tables are made."""
 
 
 def champion_at(folder: Path, purchases: Purchases, cutoff: datetime, settings: Settings) -> ProductFiles:
@@ -34,22 +32,19 @@ def champion_at(folder: Path, purchases: Purchases, cutoff: datetime, settings: 
     before tables could be made again, which does not say how its own were made.
     """
     files, told = ProductFiles.load(folder, _WHO), read_metadata(folder)
-    config = dict(told.get("config") or {})
-    if not told.get("as_of_end") or utc(told["as_of_end"]) <= cutoff or not config.keys() >= _HOW:
+    if not told.get("as_of_end") or utc(told["as_of_end"]) <= cutoff or not told.get("tables"):
         return files
     lines, now = purchases.lines, cutoff.timestamp()
     vocabulary = ProductVocabulary(
         files.product_ids, catalogue_rows(files.product_ids, purchases.product_ids), lines.n_items
     )
-    builder = CompanionBuilder(
-        lines, vocabulary, settings.products_path, settings.timeline_path, config["rule_window_days"]
-    )
-    popularity = log_popularity(lines, vocabulary, now, config["popularity_half_life_days"])
+    builder = CompanionBuilder(lines, vocabulary, settings.products_path, settings.timeline_path)
+    popularity = log_popularity(lines, vocabulary, now, told["config"]["popularity_half_life_days"])
     graph = with_popularity(find_file(folder, "*.onnx", _WHO), popularity.numpy())
     return replace(
         files,
         session=open_session(graph),
-        companions=None if files.companions is None else builder.at(now),
+        companions=None if files.companions is None else builder.at(now, TableSettings(**told["tables"])),
     )
 
 

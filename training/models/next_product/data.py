@@ -72,7 +72,7 @@ class ProductVocabulary:
 
 @dataclass(frozen=True)
 class Examples:
-    """n (customer, moment) pairs: `model_inputs` by name, next baskets in catalogue rows, and which moment each is of."""
+    """n pairs of a customer and a moment: `model_inputs` by name, next baskets in catalogue rows, and the moment of each."""
 
     inputs: dict[str, NDArray[np.generic]]
     targets: Targets
@@ -104,9 +104,15 @@ class Examples:
             moment=self.moment[lo:hi] - first,
         )
 
-    def batch(self, index: IntArray) -> tuple[Tensor, ...]:
-        """The network's inputs for the examples `index`, in order."""
-        return as_tensors({name: array[index] for name, array in self.inputs.items()})
+    def lengths(self) -> IntArray:
+        """Events, or habits where there are more of them, that each example has (n,)."""
+        known = [np.count_nonzero(self.inputs[name], axis=1) for name in ("item", "habit_item")]
+        return np.maximum(*known).astype(np.int64)
+
+    def batch(self, index: IntArray, width: int | None = None) -> tuple[Tensor, ...]:
+        """The network's inputs for the examples `index`, in order; only the last `width` columns where that is given."""
+        newest = slice(None) if width is None else slice(-max(width, 1), None)
+        return as_tensors({name: self.inputs[name][index][:, newest] for name in INPUT_NAMES})
 
 
 def as_tensors(inputs: dict[str, NDArray[np.generic]]) -> tuple[Tensor, ...]:

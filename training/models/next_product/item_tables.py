@@ -1,6 +1,7 @@
 """Purchases and the product table as of a moment in, what ranks products beside the network out (`Companions`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
 
 from features.arrays import Float32Array
@@ -19,7 +21,7 @@ from training.data.interactions import SECONDS_PER_DAY, Interactions
 from training.models.next_product.data import ProductVocabulary
 from training.models.recommenders.baselines import ItemKnn, SequenceRules
 
-_N_TIES: Final = 30
+_HALF_LIFE_DAYS: Final = 21.0
 _N_LOCAL: Final = 64
 _N_BEST: Final = 8
 _SMOOTHING: Final = 0.05
@@ -27,36 +29,75 @@ _LOCAL_HALF_LIFE_DAYS: Final = 28.0
 _IN_CATEGORY: Final = POPULARITY_DAYS.index(14.0)
 
 
+Settings = Mapping[str, Any]
+
+
+class TablesConfig(BaseModel):
+    """How products point to each other; where a setting has several values, the validation period chooses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rules: dict[str, list[Any]] = {
+        "max_distance": [2],
+        "normalisation": [0.5],
+        "shrinkage": [20.0],
+        "window_days": [120.0],
+        "half_life_days": [21.0],
+    }
+    """What follows a product: settings of `SequenceRules.fit`."""
+    item_knn: dict[str, list[Any]] = {
+        "shrinkage": [20.0],
+        "min_count": [3.0],
+        "window_days": [120.0],
+        "half_life_days": [21.0],
+    }
+    """What goes with a product: settings of `ItemKnn.fit`."""
+    n_neighbors: int = Field(30, ge=1)
+    """Strongest neighbours of each product that are kept."""
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """The chosen settings of both kinds of neighbours."""
+
+    rules: Settings
+    item_knn: Settings
+    n_neighbors: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a model's metadata says of how its tables were made."""
+        return {"rules": dict(self.rules), "item_knn": dict(self.item_knn), "n_neighbors": self.n_neighbors}
+
+
 class CompanionBuilder:
     """Companions of one vocabulary as of any moment."""
 
     def __init__(
-        self, lines: Interactions, vocabulary: ProductVocabulary, products: Path, timeline: Path, window_days: float
+        self, lines: Interactions, vocabulary: ProductVocabulary, products: Path | None, timeline: Path | None
     ) -> None:
-        """Reads the product table (may be missing) and where purchases were made; rules come from `window_days`."""
-        self._lines, self._vocabulary, self._window_days = lines, vocabulary, window_days
+        """Reads the product table (may be missing) and where purchases were made; a file of interactions knows neither."""
+        self._lines, self._vocabulary = lines, vocabulary
         table = _product_table(products, vocabulary.product_ids)
         self.category, self._brand = (_codes(table[name]) for name in (Columns.CATEGORY, Columns.BRAND))
         price = table[Columns.PRICE].to_numpy(np.float64, na_value=np.nan)
         self._log_price = np.concatenate(([np.nan], np.log(np.where(price > 0, price, np.nan)))).astype(np.float32)
         self._stores, self._channels = _places(timeline, vocabulary.product_ids)
 
-    def at(self, now: float) -> Companions:
+    def at(self, now: float, settings: TableSettings) -> Companions:
         """What purchases strictly before `now` (seconds) say."""
         lines, rows = self._lines.before(now), np.concatenate(([0], self._vocabulary.catalogue_rows))
-        rules = SequenceRules.fit(
-            lines, now, max_distance=2, normalisation=0.5, shrinkage=20.0, window_days=self._window_days
-        )
-        pairs = ItemKnn.fit(lines, now, shrinkage=20.0, min_count=3, window_days=self._window_days)
+        rules = SequenceRules.fit(lines, now, **settings.rules).rules
+        pairs = ItemKnn.fit(lines, now, **settings.item_knn).similarity
         counts = np.stack(
             [np.bincount(lines.item, lines.decay(days, now), lines.n_items + 1)[rows] for days in POPULARITY_DAYS], 1
         )
         popularity = np.log(counts + _SMOOTHING)
         popularity[0] = 0.0
+        half_lives = [kind.get("half_life_days", _HALF_LIFE_DAYS) for kind in (settings.rules, settings.item_knn)]
         return Companions(
             popularity=popularity.astype(np.float32),
-            rules=_strongest(rules.rules[rows][:, rows]),
-            pairs=_strongest(pairs.similarity[rows][:, rows]),
+            rules=_strongest(rules[rows][:, rows], settings.n_neighbors),
+            pairs=_strongest(pairs[rows][:, rows], settings.n_neighbors),
             category=self.category,
             brand=self._brand,
             log_price=self._log_price,
@@ -64,12 +105,13 @@ class CompanionBuilder:
             category_best=_best_of_group(self.category, counts[:, _IN_CATEGORY]),
             stores=_favourites(self._stores, now, len(rows)),
             channels=_favourites(self._channels, now, len(rows)),
+            half_life_days=np.array(half_lives, np.float32),
         )
 
 
-def _product_table(path: Path, product_ids: Sequence[str]) -> pd.DataFrame:
+def _product_table(path: Path | None, product_ids: Sequence[str]) -> pd.DataFrame:
     columns = [Columns.CATEGORY, Columns.BRAND, Columns.PRICE]
-    if not path.exists():
+    if path is None or not path.exists():
         return pd.DataFrame(None, index=list(product_ids), columns=columns)
     table = pq.read_table(path, columns=[Columns.PRODUCT_ID, *columns]).to_pandas()
     return table.drop_duplicates(Columns.PRODUCT_ID).set_index(Columns.PRODUCT_ID).reindex(list(product_ids))
@@ -81,8 +123,11 @@ def _codes(words: pd.Series) -> NDArray[np.int32]:
     return np.concatenate(([0], found + 1)).astype(np.int32)
 
 
-def _places(timeline: Path, product_ids: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _places(timeline: Path | None, product_ids: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every purchase of a product of the vocabulary at a store, and on a channel: place, row, time."""
+    if timeline is None:
+        nowhere = pd.DataFrame({"place": np.empty(0), "row": np.empty(0, np.int64), "time": np.empty(0)})
+        return nowhere, nowhere
     with connect_bounded() as connection:
         bought = connection.execute(
             """
@@ -101,15 +146,15 @@ def _places(timeline: Path, product_ids: Sequence[str]) -> tuple[pd.DataFrame, p
     )
 
 
-def _strongest(ties: sparse.csr_array) -> Neighbours:
-    """The `_N_TIES` largest entries of each row."""
+def _strongest(ties: sparse.csr_array, n_neighbors: int) -> Neighbours:
+    """The `n_neighbors` largest entries of each row."""
     ties = ties.tocsr()
     n = ties.shape[0]
     owner = np.repeat(np.arange(n), np.diff(ties.indptr))
     order = np.lexsort((ties.indices, -ties.data, owner))
     place = np.arange(len(order)) - ties.indptr[owner[order]]
-    kept = (place < _N_TIES) & (ties.data[order] > 0) & (owner[order] > 0) & (ties.indices[order] > 0)
-    item, weight = np.zeros((n, _N_TIES), np.int32), np.zeros((n, _N_TIES), np.float32)
+    kept = (place < n_neighbors) & (ties.data[order] > 0) & (owner[order] > 0) & (ties.indices[order] > 0)
+    item, weight = np.zeros((n, n_neighbors), np.int32), np.zeros((n, n_neighbors), np.float32)
     at = (owner[order][kept], place[kept])
     item[at], weight[at] = ties.indices[order][kept], ties.data[order][kept]
     return Neighbours(item, weight)

@@ -1,8 +1,10 @@
-"""Customers' inputs and the products of their next baskets in, the training loss out, without scoring every product.
+"""The training loss, without scoring every product: customers' inputs and the products of their next baskets in.
 
 The softmax runs over the customer's own products (habits and latest events, exact), their targets (exact) and a set of
-candidates that the whole batch shares: the most popular products (exact) and a uniform sample of the rest, each of
-which stands for many (log Q correction, Bengio and Senecal 2008).
+candidates that the whole batch shares: the most popular products (exact) and a uniform sample of the rest, each of which
+stands for many (log Q correction, Bengio and Senecal 2008). Beside the next basket, every event of a sequence may be
+asked for the item of the event after it where that is new to the customer: so the whole history teaches what goes together,
+and the moments teach what is come back to.
 """
 
 from collections.abc import Sequence
@@ -16,6 +18,8 @@ from torch import Tensor
 from training.models.next_product.network import NextProductNet, traces_of
 
 _OUT = -1e9
+_MAX_POSITIONS = 4096
+"""Most events of one batch that are asked for their next item; more are sampled."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +43,18 @@ class SharedCandidates:
 
 
 class CandidateSampler:
-    """Draws shared candidates: the `n_popular` most popular of V products and `n_random` of the rest."""
+    """Draws shared candidates: the `n_popular` most popular of V products and `n_negatives` of the rest."""
 
-    def __init__(self, counts: NDArray[np.floating], n_popular: int, n_random: int) -> None:
+    def __init__(self, counts: NDArray[np.floating], n_popular: int, n_negatives: int) -> None:
         """`counts` (V + 1,) says how popular each row is; row 0 is padding."""
         order = np.argsort(-counts[1:], kind="stable") + 1
         self._popular, self._rest = order[:n_popular], order[n_popular:]
-        self._n_random = min(n_random, len(self._rest))
+        self._n_negatives = min(n_negatives, len(self._rest))
 
     def draw(self, rng: np.random.Generator) -> SharedCandidates:
         """A fresh set."""
         # A permutation's slice would cost time linear in V: duplicates are drawn and dropped instead.
-        drawn = np.unique(rng.integers(0, max(len(self._rest), 1), self._n_random))
+        drawn = np.unique(rng.integers(0, max(len(self._rest), 1), self._n_negatives))
         random = self._rest[drawn]
         log_weight = np.zeros(len(self._popular) + len(random), dtype=np.float32)
         if len(random):
@@ -85,16 +89,36 @@ def sampled_softmax_loss(
     popularity: PopularityAt,
     targets: BatchTargets,
     shared: SharedCandidates,
+    sequence_weight: float = 0.0,
     n_latest: int = 16,
 ) -> Tensor:
-    """Cross-entropy between the wanted products and the softmax of the scores, a mean over customers.
+    """Cross-entropy between the wanted products and the softmax of the scores, a mean over customers with a basket.
 
     `inputs` are those of `NextProductNet.forward`; the products of the `n_latest` newest events count as the customer's
-    own beside the habits.
+    own beside the habits. `sequence_weight` times the mean loss of the sequences' own next items is added.
     """
     item, kind, channel, age_days = net.newest(*inputs[:4])
-    habit_item, habit_weight, habit_age_days, habit_gap_days, habit_count = inputs[4:]
-    customer, trace = net.read(item, kind, channel, age_days)
+    read = net.read(item, kind, channel, age_days)
+    loss = read[0].sum() * 0.0
+    if len(targets.owner):
+        loss = _next_basket_loss(net, read, item, inputs[4:], popularity, targets, shared, n_latest)
+    if sequence_weight > 0:
+        loss = loss + sequence_weight * _next_item_loss(net, read[2], item, popularity, shared)
+    return loss
+
+
+def _next_basket_loss(
+    net: NextProductNet,
+    read: tuple[Tensor, Tensor, Tensor],
+    item: Tensor,
+    habits: Sequence[Tensor],
+    popularity: PopularityAt,
+    targets: BatchTargets,
+    shared: SharedCandidates,
+    n_latest: int,
+) -> Tensor:
+    habit_item, habit_weight, habit_age_days, habit_gap_days, habit_count = habits
+    customer, trace, _ = read
     event_score = trace @ net.trace_score  # (B, S)
 
     latest = _distinct(item[:, -n_latest:], habit_item)  # (B, L)
@@ -136,7 +160,41 @@ def sampled_softmax_loss(
     total = torch.logsumexp(torch.cat((own_score, shared_score), dim=1), dim=1)  # (B,)
     odds = torch.exp((score - total[owner]).clamp(max=30.0)) * joins
     total = total + torch.log1p(torch.zeros_like(total).index_add(0, owner, odds))
-    return (total.sum() - (score * targets.weight).sum()) / len(item)
+    return (total[owner] * targets.weight - score * targets.weight).sum() / targets.weight.sum()
+
+
+def _next_item_loss(
+    net: NextProductNet, states: Tensor, item: Tensor, popularity: PopularityAt, shared: SharedCandidates
+) -> Tensor:
+    """Mean cross-entropy of what comes next in the sequences (B, S), where it is new, after the states (B, S, D)."""
+    wanted = item[:, 1:]
+    at = torch.arange(wanted.shape[1])
+    came = (item[:, :-1].unsqueeze(1) == wanted.unsqueeze(2)) & (at <= at.unsqueeze(1))  # (B, S - 1, S - 1)
+    asked = (wanted > 0) & (item[:, :-1] > 0) & ~came.any(dim=2)
+    row, place = asked.nonzero(as_tuple=True)  # (M,) each
+    if not len(row):
+        return states.sum() * 0.0
+    if len(row) > _MAX_POSITIONS:
+        drawn = torch.randperm(len(row))[:_MAX_POSITIONS]
+        row, place = row[drawn], place[drawn]
+    target, state = wanted[row, place], states[row, place]  # (M,), (M, D)
+    against = state @ net.item(shared.item).T + net.item_bias(shared.item).T + shared.log_weight  # (M, C)
+    against = against + net.popularity_weight * popularity.of_shared(shared.item)[row]
+    known = _first_at(item, shared.item)[row] <= place.unsqueeze(1)
+    against = against.masked_fill(known | (shared.item == target.unsqueeze(1)), _OUT)
+    score = (state * net.item(target)).sum(dim=1) + net.item_bias(target).squeeze(-1)
+    score = score + net.popularity_weight * popularity.of_owned(row, target)
+    return (torch.logsumexp(torch.cat((score.unsqueeze(1), against), dim=1), dim=1) - score).mean()
+
+
+def _first_at(item: Tensor, distinct: Tensor) -> Tensor:
+    """The first place (B, C) of each of the distinct items (C,) in the sequences (B, S); S where it is not."""
+    length = item.shape[1]
+    ordered, order = distinct.sort()
+    rank = torch.searchsorted(ordered, item.contiguous()).clamp(max=len(ordered) - 1)
+    column = torch.where(ordered[rank] == item, order[rank], len(ordered))
+    first = torch.full((len(item), len(ordered) + 1), length)
+    return first.scatter_reduce(1, column, torch.arange(length).expand_as(item), "amin")[:, :-1]
 
 
 def _distinct(rows: Tensor, others: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
-"""A customer's recent events and habitual products in, a score for every product out: the PyTorch network.
+"""The PyTorch network: a customer's recent events and habitual products in, a score for every product out.
 
-A product in general scores by what the sequence of events points to (attention over the events, shared item embeddings),
-by what happened with it (a trace per event, fading) and by how popular it is lately. A product that the customer
-habitually buys scores by how often and when it was bought, whether it is due, and what kind of product it is.
+A product in general scores by what the sequence of events points to, by what happened with it (a trace per event, fading)
+and by how popular it is lately. The sequence is read twice: by causal transformer blocks (Kang and McAuley 2018,
+"Self-Attentive Sequential Recommendation", with a learned bias per distance in place of positions) and by a pooling that
+forgets with the events' age; items share one embedding between input and output. A product that the customer habitually
+buys scores by how often and when it was bought, whether it is due, and what kind of product it is.
 """
 
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ class NetworkSize:
     n_items: int
     n_kinds: int
     n_channels: int
-    n_events: int = 64
+    max_length: int = 64
     embedding_dim: int = 32
     repeat_dim: int = 8
     hidden_dim: int = 32
@@ -38,8 +40,8 @@ class NextProductNet(nn.Module):
 
     log_popularity: Tensor
 
-    def __init__(self, size: NetworkSize, log_popularity: Tensor) -> None:
-        """`log_popularity` (V + 1,) is the log of each product's recent share of purchases."""
+    def __init__(self, size: NetworkSize, log_popularity: Tensor, start: Tensor | None = None) -> None:
+        """`log_popularity` (V + 1,) is the log of each product's recent share of purchases; items start at `start` (V, D)."""
         super().__init__()
         dim, hidden = size.embedding_dim, size.hidden_dim
         self.size = size
@@ -47,7 +49,8 @@ class NextProductNet(nn.Module):
         self.kind = nn.Embedding(size.n_kinds, dim)
         self.channel = nn.Embedding(size.n_channels, dim)
         self.time = nn.Linear(2, dim)
-        self.blocks = nn.ModuleList([_Block(dim, size.n_heads, size.dropout) for _ in range(size.n_blocks)])
+        self.blocks = nn.ModuleList([_Block(size) for _ in range(size.n_blocks)])
+        self.norm = nn.LayerNorm(dim) if size.n_blocks else None
         self.pool = _TimeDecayedPool(dim, size.n_heads)
         self.summary = nn.Sequential(nn.GELU(), nn.Dropout(size.dropout), nn.Linear(dim, dim))
         self.item_bias = nn.Embedding(size.n_items + 1, 1, padding_idx=0)
@@ -72,6 +75,8 @@ class NextProductNet(nn.Module):
         for table in (self.item_bias, self.trace_kind, self.trace_channel):
             nn.init.zeros_(table.weight)
         with torch.no_grad():
+            if start is not None:
+                self.item.weight[1:] = start
             self.item.weight[0] = 0
             self.repeat.weight[0] = 0
 
@@ -93,7 +98,7 @@ class NextProductNet(nn.Module):
         purchases (-1 where there was one only). Column 0 is minus infinity.
         """
         item, kind, channel, age_days = self.newest(item, kind, channel, age_days)
-        customer, trace = self.read(item, kind, channel, age_days)
+        customer, trace, _ = self.read(item, kind, channel, age_days)
         scores = customer @ self.item.weight.T + self.item_bias.weight.T  # (B, V + 1)
         scores = scores + self.popularity_weight * self.log_popularity
         scores = scores.scatter_add(1, item, trace @ self.trace_score)
@@ -104,21 +109,35 @@ class NextProductNet(nn.Module):
         return torch.cat((torch.full_like(scores[:, :1], float("-inf")), scores[:, 1:]), dim=1)
 
     def newest(self, *events: Tensor) -> tuple[Tensor, ...]:
-        """The events that the network looks at: the last `n_events` columns of each (B, S)."""
-        return tuple(column[:, -self.size.n_events :] for column in events)
+        """The events that the network looks at: the last `max_length` columns of each (B, S)."""
+        return tuple(column[:, -self.size.max_length :] for column in events)
 
-    def read(self, item: Tensor, kind: Tensor, channel: Tensor, age_days: Tensor) -> tuple[Tensor, Tensor]:
-        """From events (B, S) the customer's vector (B, D) and the trace that each event leaves on its item (B, S, T)."""
+    def read(self, item: Tensor, kind: Tensor, channel: Tensor, age_days: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What events (B, S) say, newest last.
+
+        The customer's vector now (B, D), the trace that each event leaves on its item (B, S, T), and the vector after each
+        event as far as the blocks see it (B, S, D), which is zero without blocks.
+        """
         known = (item > 0).to(age_days.dtype)  # (B, S)
         age = torch.log1p(age_days.clamp(min=0.0)) * known
         earlier = torch.cat((age_days[:, :1], age_days[:, :-1]), dim=1)
         gap = torch.log1p((earlier - age_days).clamp(min=0.0)) * known  # days since the event before
-        events = self.item(item) + self.kind(kind) + self.channel(channel) + self.time(torch.stack((age, gap), dim=-1))
+        content = self.item(item) + self.kind(kind) + self.channel(channel)
+        events = content + self.time(torch.stack((age, gap), dim=-1))
+        states = self.states(content, known)
+        customer = self.summary(self.pool(events, age, known)) + states[:, -1]
+        trace = (1.0 + self.trace_kind(kind) + self.trace_channel(channel)) * known.unsqueeze(-1)
+        return customer, trace * torch.exp(-functional.softplus(self.trace_rate) * age.unsqueeze(-1)), states
+
+    def states(self, content: Tensor, known: Tensor) -> Tensor:
+        """What the blocks make of the events up to each one (B, S, D)."""
+        if self.norm is None:
+            return torch.zeros_like(content)
+        events = functional.dropout(content, self.size.dropout, self.training)
         for block in self.blocks:
             events = block(events, known)
-        customer = self.summary(self.pool(events, age, known))
-        trace = (1.0 + self.trace_kind(kind) + self.trace_channel(channel)) * known.unsqueeze(-1)
-        return customer, trace * torch.exp(-functional.softplus(self.trace_rate) * age.unsqueeze(-1))
+        states: Tensor = self.norm(events) * known.unsqueeze(-1)
+        return states
 
     def habit_scores(
         self,
@@ -169,28 +188,33 @@ class _TimeDecayedPool(nn.Module):
 
 
 class _Block(nn.Module):
-    """One pre-norm transformer block; an event sees itself and earlier ones."""
+    """One pre-norm transformer block; an event sees itself and earlier ones, by how many events they lie apart."""
 
-    def __init__(self, dim: int, n_heads: int, dropout: float) -> None:
+    def __init__(self, size: NetworkSize) -> None:
         super().__init__()
-        self.n_heads = n_heads
-        self.norm_attention = nn.LayerNorm(dim)
-        self.norm_feed = nn.LayerNorm(dim)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
-        self.feed = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim))
-        self.drop = nn.Dropout(dropout)
+        dim = size.embedding_dim
+        self.n_heads, self.dropout = size.n_heads, size.dropout
+        self.norm_attention, self.norm_feed = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.wide, self.narrow = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
+        self.distance = nn.Parameter(
+            torch.zeros(size.n_heads, size.max_length.bit_length() + 1)
+        )  # 0, 1 to 2, 3 to 6, ...
 
     def forward(self, events: Tensor, known: Tensor) -> Tensor:
         batch, length, dim = events.shape
         qkv = self.qkv(self.norm_attention(events)).reshape(batch, length, 3, self.n_heads, dim // self.n_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, S, D / heads)
-        earlier = torch.ones(length, length, dtype=torch.bool, device=events.device).tril()
-        allowed = earlier & (known > 0)[:, None, None, :]  # (B, 1, S, S)
-        bias = (~allowed).to(events.dtype) * _MASKED
+        at = torch.arange(length)
+        since = at.unsqueeze(1) - at  # (S, S): events from the one to the other
+        octave = torch.log2(since.clamp(min=0) + 1.0).long()
+        allowed = (since >= 0) & (known > 0)[:, None, None, :]  # (B, 1, S, S)
+        bias = torch.where(allowed, self.distance[:, octave], _MASKED)
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        events = events + self.drop(self.out(mixed.transpose(1, 2).reshape(batch, length, dim)))
-        return events + self.drop(self.feed(self.norm_feed(events)))
+        mixed = self.out(mixed.transpose(1, 2).reshape(batch, length, dim))
+        events = events + functional.dropout(mixed, self.dropout, self.training)
+        fed = functional.dropout(functional.gelu(self.wide(self.norm_feed(events))), self.dropout, self.training)
+        return events + functional.dropout(self.narrow(fed), self.dropout, self.training)
 
 
 def _habit_features(

@@ -5,7 +5,7 @@ half of its customers are learned from, the others say whether the trees help. E
 whole range and once with what they never bought, so that the same trees also rank where only new products are wanted.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import lightgbm
@@ -16,14 +16,16 @@ from scipy import sparse
 
 from features.arrays import BoolArray, Float32Array, IntArray
 from features.scoring.item_tables import Companions
-from features.scoring.rerank import FEATURES, candidate_pool, rerank
+from features.scoring.rerank import FEATURES, PARTS, TRANSFORMER, Inputs, Trees, beside_network, candidate_pool, rerank
 from training.data.interactions import Interactions, decayed_profile
 from training.evaluation.ranking import hit_matrix, ranking_values, top_k
+from training.models.next_product.config import NextProductConfig
 from training.models.next_product.data import Examples, ProductVocabulary
 from training.models.next_product.network import NextProductNet
-from training.models.recommenders.lambdamart import Grouped, RankerConfig, lambdarank, sample
+from training.models.recommenders.lambdamart import Grouped, lambdarank, sample
 
 _BATCH = 256
+_HABIT_LEVEL = 8.0
 _SCORE = FEATURES.index("score")
 
 
@@ -51,9 +53,16 @@ class ProductRanker:
     """Fitted trees, and what they were worth to customers whom they had not learned from."""
 
     booster: lightgbm.Booster
+    trees: Trees
+    """What they add to the network's scores."""
     valid_network: float
     valid_ranker: float
     standard_error: float
+
+    def importance(self) -> dict[str, float]:
+        """Each feature's share of the gain."""
+        gain = self.booster.feature_importance("gain")
+        return dict(zip(FEATURES, (gain / max(gain.sum(), 1e-12)).round(4).tolist(), strict=True))
 
     @property
     def helps(self) -> bool:
@@ -67,60 +76,66 @@ def bought_before(past: Interactions, vocabulary: ProductVocabulary, customers: 
     return decayed_profile(past, 0.0, np.inf)[customers][:, rows].tocsr()
 
 
+Scored = tuple[NextProductNet, Moment]
+"""Customers, and the network that scores them."""
+
+
 def fit_product_ranker(
-    net: NextProductNet,
-    past: Sequence[Moment],
-    valid: Moment,
+    past: Sequence[Scored],
+    judging: Scored,
     vocabulary: ProductVocabulary,
-    config: RankerConfig,
+    config: NextProductConfig,
     metric: str,
     seed: int,
 ) -> ProductRanker | None:
-    """Trees from moments `past` and half of `valid`; None where there is too little to learn, or where they do not help.
+    """Trees from the moments `past`, and what they are worth to those who judge; None where there is too little to learn.
 
-    They are added to the network's scores, so that they learn only what the network gets wrong.
+    Where `ranker.from_network` says so they are added to the network's scores, and learn only what the network gets wrong.
     """
-    mixed = np.random.default_rng(seed).permutation(len(valid.examples))
-    learned_from, asked = (valid.take(np.sort(mixed[half::2])) for half in (0, 1))
-    learned = _learnable(net, [*past, learned_from], vocabulary, config, seed)
+    learned = _learnable(past, vocabulary, config, seed)
     if learned is None:
         return None
-    trees = lambdarank(learned, None, FEATURES, config, seed, start=learned.features[:, _SCORE])
+    start = learned.features[:, _SCORE] if config.ranker.from_network else None
+    booster = lambdarank(learned, FEATURES, config.ranker, seed, start=start)
+    trees = booster.predict if config.ranker.from_network else beside_network(booster.predict)
     k = int(metric.split("@")[1])
     network, with_trees = (
-        ranking_values(rank_moment(net, asked, vocabulary, booster, k), asked.examples.targets, (k,))[metric]
-        for booster in (None, trees)
+        ranking_values(
+            rank_moment(*judging, vocabulary, scorer, k, parts=config.parts), judging[1].examples.targets, (k,)
+        )[metric]
+        for scorer in (None, trees)
     )
     gain = with_trees - network
-    found = ProductRanker(
+    return ProductRanker(
+        booster,
         trees,
         valid_network=float(np.nanmean(network)),
         valid_ranker=float(np.nanmean(with_trees)),
         standard_error=float(np.nanstd(gain) / np.sqrt(np.isfinite(gain).sum())),
     )
-    return found if found.helps else None
 
 
 def rank_moment(
     net: NextProductNet,
     moment: Moment,
     vocabulary: ProductVocabulary,
-    booster: lightgbm.Booster | None,
+    trees: Trees | None,
     k: int,
     *,
     only_new: bool = False,
+    parts: Collection[str] = PARTS,
 ) -> IntArray:
     """The k best products (n, k) of each customer in catalogue rows; with `only_new` none that they bought before."""
     tops = []
-    for scores, inputs, _ in _scored(net, moment, only_new=only_new):
-        if booster is not None:
-            scores, _ = rerank(scores, inputs, moment.companions, booster.predict)
+    for scores, inputs, _ in scored(net, moment, parts, only_new=only_new):
+        if trees is not None:
+            scores, _ = rerank(scores, inputs, moment.companions, trees, parts)
         tops.append(top_k(scores, k))
     return vocabulary.to_catalogue(np.concatenate(tops))
 
 
-def _scored(
-    net: NextProductNet, moment: Moment, *, only_new: bool
+def scored(
+    net: NextProductNet, moment: Moment, parts: Collection[str], *, only_new: bool
 ) -> Iterator[tuple[Float32Array, dict[str, NDArray[np.generic]], IntArray]]:
     """The network's scores, its inputs and the customers' rows, batch after batch."""
     examples = moment.examples
@@ -129,35 +144,48 @@ def _scored(
     with torch.inference_mode():
         for first in range(0, len(examples), _BATCH):
             rows = np.arange(first, min(first + _BATCH, len(examples)))
-            scores = net(*examples.batch(rows)).numpy()
+            inputs = {name: array[rows] for name, array in examples.inputs.items()}
+            if TRANSFORMER in parts:
+                scores = net(*examples.batch(rows)).numpy()
+            else:
+                scores = frequency_scores(inputs, moment.log_popularity.numpy())
             scores[:, ~moment.sold] = -np.inf
             if only_new:
                 scores[moment.bought[rows].toarray() > 0] = -np.inf
-            yield scores, {name: array[rows] for name, array in examples.inputs.items()}, rows
+            yield scores, inputs, rows
+
+
+def frequency_scores(inputs: Inputs, log_popularity: Float32Array) -> Float32Array:
+    """What a network says (n, V + 1) that learned nothing: how often a customer took a product, and else its popularity."""
+    scores = np.tile(log_popularity.astype(np.float32), (len(inputs["habit_item"]), 1))
+    often = np.log(inputs["habit_weight"] + 1e-3) + _HABIT_LEVEL
+    np.put_along_axis(scores, inputs["habit_item"].astype(np.int64), often.astype(np.float32), axis=1)
+    scores[:, 0] = -np.inf
+    return scores
 
 
 def _learnable(
-    net: NextProductNet, moments: Sequence[Moment], vocabulary: ProductVocabulary, config: RankerConfig, seed: int
+    past: Sequence[Scored], vocabulary: ProductVocabulary, config: NextProductConfig, seed: int
 ) -> Grouped | None:
     """Candidates of a sample of customers with a target among them; None where nobody has one."""
-    n_each = config.max_customers // max(len(moments), 1)
-    parts = []
-    for moment in moments:
+    n_each = config.ranker.max_customers // max(len(past), 1)
+    groups = []
+    for net, moment in past:
         chosen = moment.take(sample(len(moment.examples), n_each, seed))
         wanted = vocabulary.from_catalogue(chosen.examples.targets)
-        for only_new in (False, True):
-            for scores, inputs, rows in _scored(net, chosen, only_new=only_new):
-                pool = candidate_pool(scores, inputs, moment.companions)
+        for only_new in (False, True) if config.with_new else (False,):
+            for scores, inputs, rows in scored(net, chosen, config.parts, only_new=only_new):
+                pool = candidate_pool(scores, inputs, moment.companions, config.parts)
                 labels = hit_matrix(pool.items, wanted.take(rows))
                 useful = labels.any(axis=1)
                 real = pool.items[useful] > 0
-                parts.append(
+                groups.append(
                     Grouped(pool.features[useful][real], labels[useful][real].astype(np.float32), real.sum(axis=1))
                 )
-    if not any(len(part.sizes) for part in parts):
+    if not any(len(group.sizes) for group in groups):
         return None
     return Grouped(
-        np.concatenate([part.features for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate([part.sizes for part in parts]),
+        np.concatenate([group.features for group in groups]),
+        np.concatenate([group.labels for group in groups]),
+        np.concatenate([group.sizes for group in groups]),
     )

@@ -8,7 +8,6 @@ ranked and nothing is filtered. A product that was first sold after the training
 import logging
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -18,29 +17,23 @@ import torch
 from numpy.typing import NDArray
 
 from features.arrays import FloatArray
+from features.errors import InputError
 from features.scoring.item_tables import COMPANIONS_FILE, Companions
 from features.scoring.next_product import OUTPUT_NAME, VOCABULARY_FILE, network_scores, open_session
-from features.scoring.rerank import RANKER_FILE
+from features.scoring.rerank import PARTS, RANKER_FILE
 from features.vocabulary import Columns, Task
 from training.evaluation.ranking import ranking_values
 from training.models.next_product.baselines import Rankings, rank_baselines
 from training.models.next_product.champion import catalogue_rows, champion_at
-from training.models.next_product.cold_start import place_unseen
-from training.models.next_product.config import PRIMARY, NextProductConfig, Prepared, fit, prepare
-from training.models.next_product.data import Examples, ProductVocabulary, seconds, vocabulary_json
+from training.models.next_product.config import PRIMARY, NextProductConfig
+from training.models.next_product.data import ProductVocabulary, seconds, vocabulary_json
+from training.models.next_product.dataset import prepare
 from training.models.next_product.fit import FitHistory
-from training.models.next_product.item_tables import CompanionBuilder
 from training.models.next_product.measure import KS, measure
-from training.models.next_product.network import NextProductNet
 from training.models.next_product.onnx_export import as_arrays, export_onnx
 from training.models.next_product.rank_files import rank_with_files
-from training.models.next_product.reranker import (
-    Moment,
-    ProductRanker,
-    bought_before,
-    fit_product_ranker,
-    rank_moment,
-)
+from training.models.next_product.reranker import ProductRanker, rank_moment
+from training.models.next_product.system import fit_system
 from training.task import TrainContext, TrainedModel, evaluation_table
 from training.tracking import Run
 
@@ -53,35 +46,29 @@ _LATENCY_CALLS: Final = 200
 def train_next_product(ctx: TrainContext) -> TrainedModel:
     """Fit, measure and export; see the module's words for the protocol."""
     config: NextProductConfig = ctx.config
+    if set(config.parts) != set(PARTS):
+        raise InputError("What serves has all parts.", repair="Leave parts out of the config; benchmarks take --parts.")
     clock = _Stopwatch()
     data = prepare(ctx)
-    periods, vocabulary, valid, test = data.periods, data.vocabulary, data.valid, data.test
-    lines = data.purchases.lines
+    dataset, periods, test = data.dataset, data.periods, data.test
+    vocabulary, lines = dataset.vocabulary, dataset.lines
+    test_at, end = periods.test[0].timestamp(), periods.test[1].timestamp()
     clock.lap("features")
 
-    net, history = fit(data, config, ctx.seed, ctx.progress)
-    clock.lap("fit")
-    builder = CompanionBuilder(
-        lines, vocabulary, ctx.settings.products_path, ctx.settings.timeline_path, config.rule_window_days
-    )
-    place_unseen(net, vocabulary.sold(lines.before(periods.valid[0].timestamp())), builder.category)
-    ranker = None
-    if config.with_ranker:
-        ctx.progress("next-product: trees")
-        ranker = _fit_trees(net, data, builder, config, ctx.seed)
-        ctx.progress("next-product: the network alone is as good" if ranker is None else "next-product: the trees help")
-    clock.lap("trees")
-    at_test = _moment(data, builder, test, periods.test[0], config)
-    booster = None if ranker is None else ranker.booster
+    system = fit_system(dataset, config, ctx.seed, ctx.progress)
+    net, ranker, history = system.net, system.ranker, system.history
+    clock.seconds |= {"fit": system.seconds["network"], "trees": system.seconds["trees"]}
+    clock.lap()
+    at_test = dataset.moment(test, test_at, system.tables, config)
+    trees = None if ranker is None else ranker.trees
     top, top_new = (
-        rank_moment(net, at_test, vocabulary, booster, max(KS), only_new=only_new) for only_new in (False, True)
+        rank_moment(net, at_test, vocabulary, trees, max(KS), only_new=only_new) for only_new in (False, True)
     )
     clock.lap("predict")
     ctx.progress("next-product: baselines")
-    valid_at, test_at = periods.valid[0].timestamp(), periods.test[0].timestamp()
     baselines = rank_baselines(
         lines,
-        (valid, valid_at),
+        (dataset.valid, dataset.valid_at),
         (test, test_at),
         config.baselines,
         config.n_tuning_customers,
@@ -93,7 +80,7 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
     own = Rankings({"": top}, {"": top_new}, {})
     report = measure(own, baselines, test, lines, test_at, config.horizon_days, PRIMARY, ctx.seed)
     # The file that serves knows what is popular at the end of the data; nothing else differs from what was measured.
-    net.log_popularity.copy_(data.popularity(periods.test[1], config))
+    net.log_popularity.copy_(dataset.popularity(end, config))
     ctx.progress("next-product: writing the graph")
     example = test.batch(np.arange(2) % len(test))
     graph = export_onnx(net, example)
@@ -105,12 +92,14 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
         "feature_service": ctx.store.feature_service_name(Task.NEXT_PRODUCT),
         "signal_names": [],
         "config": config.model_dump(mode="json"),
+        "tables": system.tables.to_dict(),
         "as_of_end": periods.test[1].isoformat(),
         "test_cutoff": periods.test[0].isoformat(),
         "n_products": len(vocabulary),
         "baseline_settings": baselines.settings,
         "latency_ms": latency,
         "ranker": ranker is not None,
+        "trees_from_network": config.ranker.from_network,
     }
     if ranker is not None:
         ctx.run.log_metrics({"valid_network": ranker.valid_network, "valid_ranker": ranker.valid_ranker})
@@ -129,8 +118,8 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
         gains=report.gains,
         seconds=clock.seconds,
         rows={
-            "train": len(data.train),
-            "valid": len(valid),
+            "train": len(dataset.train),
+            "valid": len(dataset.valid),
             "test": len(test),
             "products": len(vocabulary),
             "catalogue": vocabulary.n_catalogue,
@@ -138,34 +127,11 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
         },
         metadata=metadata,
         log_model=lambda run: log_model(
-            run, graph, example, vocabulary, metadata, ranker, builder.at(periods.test[1].timestamp())
+            run, graph, example, vocabulary, metadata, ranker, dataset.builder.at(end, system.tables)
         ),
         evaluation=evaluation_table(data.test_entities, None, report.values, PART),
         rescore=rescore,
     )
-
-
-def _moment(
-    data: Prepared, builder: CompanionBuilder, examples: Examples, cutoff: datetime, config: NextProductConfig
-) -> Moment:
-    """Customers as of a cutoff, with what was known of products then."""
-    at = cutoff.timestamp()
-    past = data.purchases.lines.before(at)
-    bought = bought_before(past, data.vocabulary, examples.customers)
-    return Moment(examples, builder.at(at), data.popularity(cutoff, config), data.vocabulary.sold(past), bought)
-
-
-def _fit_trees(
-    net: NextProductNet, data: Prepared, builder: CompanionBuilder, config: NextProductConfig, seed: int
-) -> ProductRanker | None:
-    """Trees of the newest moments before the test period, or None where the network alone is as good."""
-    n = len(data.periods.train)
-    past = [
-        _moment(data, builder, data.train.of_moments(one, one + 1), data.periods.train[one][0], config)
-        for one in range(max(0, n - config.n_ranker_moments), n)
-    ]
-    valid = _moment(data, builder, data.valid, data.periods.valid[0], config)
-    return fit_product_ranker(net, past, valid, data.vocabulary, config.ranker, PRIMARY, seed)
 
 
 def log_model(
@@ -215,8 +181,9 @@ class _Stopwatch:
         self.seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
-    def lap(self, name: str) -> None:
-        """Close the part `name`."""
+    def lap(self, name: str | None = None) -> None:
+        """Close the part `name`; one without a name is not told."""
         now = time.perf_counter()
-        self.seconds[name] = now - self._last
+        if name is not None:
+            self.seconds[name] = now - self._last
         self._last = now

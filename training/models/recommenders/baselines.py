@@ -4,7 +4,7 @@ All see the same interactions as the model, rank the whole catalogue and filter 
 where every event is its own basket (leave-one-out), the sequence rules are item-to-item rules.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
@@ -22,7 +22,7 @@ from training.data.interactions import (
     scaled,
     tie_break,
 )
-from training.evaluation.ranking import Targets, ranking_values, top_k
+from training.evaluation.ranking import top_k
 from training.models.recommenders.ease import Ease
 from training.models.recommenders.tifu_knn import TifuKnn
 
@@ -93,6 +93,7 @@ class SequenceRules:
     filler: Float32Array
     n_recent: int
     recent_decay: float
+    half_life_days: float | None = None
 
     @classmethod
     def fit(
@@ -109,12 +110,14 @@ class SequenceRules:
         normalisation_to: float | None = None,
         shrinkage: float = 0.0,
         backward: float = 0.0,
+        half_life_days: float | None = None,
     ) -> "SequenceRules":
         """`normalisation` is the power of both items' counts that divides a rule; `normalisation_to` of the second's.
 
         `shrinkage` is added to every item's count first, so that what was seen a few times makes no strong rules.
         `backward` is the weight of a rule in the other direction: what comes before an item points to it, too. Rules of
-        a decayed count below `min_weight` are dropped; only baskets of the last `window_days` make rules.
+        a decayed count below `min_weight` are dropped; only baskets of the last `window_days` make rules. With
+        `half_life_days` antecedents fade with their age, not with how many baskets ago they were.
         """
         recent = data.since(now - window_days * SECONDS_PER_DAY)
         baskets, owner = basket_matrix(recent)
@@ -129,15 +132,16 @@ class SequenceRules:
         scale = np.power(size, -normalisation)
         scale_to = scale if normalisation_to is None else np.power(size, -normalisation_to)
         rules = _kept(counts, min_weight, lambda row, column, count: count * scale[row] * scale_to[column])
-        profile = recent_profile(data, n_recent, recent_decay)
-        return cls(profile, rules, tie_break(data, now), n_recent, recent_decay)
+        profile = _antecedents(data, now, n_recent, recent_decay, half_life_days)
+        return cls(profile, rules, tie_break(data, now), n_recent, recent_decay, half_life_days)
 
     def scores(self, customers: IntArray) -> Float32Array:
         return scaled((self.antecedents[customers] @ self.rules).toarray()) + self.filler
 
     def about(self, data: Interactions, now: float, **asked: Any) -> Self:
         new = replace(self, **asked)
-        return replace(new, antecedents=recent_profile(data, new.n_recent, new.recent_decay))
+        profile = _antecedents(data, now, new.n_recent, new.recent_decay, new.half_life_days)
+        return replace(new, antecedents=profile)
 
 
 @dataclass(frozen=True)
@@ -206,32 +210,20 @@ METHODS: Final[dict[str, Fit]] = {
 
 ASKED: Final[dict[str, frozenset[str]]] = {
     "personal_frequency": frozenset({"half_life_days"}),
-    "sequence_rules": frozenset({"n_recent", "recent_decay"}),
+    "sequence_rules": frozenset({"n_recent", "recent_decay", "half_life_days"}),
     "item_knn": frozenset({"half_life_days", "self_weight"}),
     "ease": frozenset({"n_recent", "recent_decay"}),
-    "tifu_knn": frozenset({"n_neighbours", "own_share"}),
+    "tifu_knn": frozenset({"n_neighbors", "own_share"}),
 }
 """Settings of `METHODS` that only say how a customer's history is read: changing them needs no new fit."""
 
 
-def tune(
-    name: str,
-    grid: Sequence[Mapping[str, Any]],
-    data: Interactions,
-    now: float,
-    customers: IntArray,
-    targets: Targets,
-    metric: str = "ndcg@10",
-) -> tuple[dict[str, Any], float]:
-    """The settings of the grid that rank best on the (validation) targets of customers (n,), and their value."""
-    k = int(metric.split("@")[1])
-    best: tuple[dict[str, Any], float] = ({}, -np.inf)
-    for settings in grid:
-        top = recommend(METHODS[name](data, now, **settings), customers, k)
-        value = float(np.nanmean(ranking_values(top, targets, (k,))[metric]))
-        if value > best[1]:
-            best = (dict(settings), value)
-    return best
+def _antecedents(
+    data: Interactions, now: float, n_recent: int, recent_decay: float, half_life_days: float | None
+) -> sparse.csr_array:
+    if half_life_days is None:
+        return recent_profile(data, n_recent, recent_decay)
+    return decayed_profile(data, now, half_life_days)
 
 
 def _kept(

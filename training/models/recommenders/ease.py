@@ -38,14 +38,14 @@ class Ease:
         cls,
         data: Interactions,
         now: float,
-        regularisation: float = 200.0,
+        l2: float = 200.0,
         n_recent: int = 50,
         recent_decay: float = 0.7,
     ) -> "Ease":
-        """`regularisation` is added to the diagonal of the items' Gram matrix (lambda in the paper)."""
+        """`l2` is added to the diagonal of the items' Gram matrix (lambda in the paper)."""
         baskets, _ = basket_matrix(data, by_customer=True)
         gram = torch.from_numpy((baskets.T @ baskets).toarray().astype(np.float32))
-        gram.diagonal().add_(regularisation)
+        gram.diagonal().add_(l2)
         torch.linalg.cholesky(gram, out=gram)
         precision = torch.cholesky_inverse(gram, out=gram)
         weights = precision.div_(-precision.diagonal().clone())

@@ -21,7 +21,7 @@ class TifuKnn:
     pool: sparse.csr_array
     pool_norms: Float32Array
     filler: Float32Array
-    n_neighbours: int
+    n_neighbors: int
     own_share: float
     decays: tuple[int, float, float]
 
@@ -33,13 +33,13 @@ class TifuKnn:
         group_size: int = 7,
         decay_within: float = 0.9,
         decay_across: float = 0.7,
-        n_neighbours: int = 300,
+        n_neighbors: int = 300,
         own_share: float = 0.7,
         max_pool: int = 20_000,
     ) -> "TifuKnn":
         """Baskets are grouped by `group_size`, the newest group last; one decay within a group, one across groups.
 
-        The score is `own_share` of the customer's own vector and the rest the mean vector of `n_neighbours`, by Euclidean
+        The score is `own_share` of the customer's own vector and the rest the mean vector of `n_neighbors`, by Euclidean
         distance, among the first `max_pool` customers.
         """
         decays = (group_size, decay_within, decay_across)
@@ -47,17 +47,17 @@ class TifuKnn:
         pool = own[: min(max_pool, data.n_customers)]
         norms = np.asarray(pool.multiply(pool).sum(axis=1), dtype=np.float32).ravel()
         pool, norms = pool[norms > 0], norms[norms > 0]
-        return cls(own, pool, norms, tie_break(data, now), n_neighbours, own_share, decays)
+        return cls(own, pool, norms, tie_break(data, now), n_neighbors, own_share, decays)
 
     def scores(self, customers: IntArray) -> Float32Array:
         own = self.own[customers]
         found = own.toarray() * np.float32(self.own_share)
-        n_neighbours = min(self.n_neighbours, len(self.pool_norms) - 1)
-        if self.own_share < 1 and n_neighbours > 0:
+        n_neighbors = min(self.n_neighbors, len(self.pool_norms) - 1)
+        if self.own_share < 1 and n_neighbors > 0:
             # The squared distance up to the customer's own norm, which is the same for all neighbours.
             distance = self.pool_norms - 2 * (own @ self.pool.T).toarray()  # (n, pool)
             # One more than asked for: the nearest is the customer, who is in the pool.
-            near = np.argpartition(distance, n_neighbours, axis=1)[:, : n_neighbours + 1]
+            near = np.argpartition(distance, n_neighbors, axis=1)[:, : n_neighbors + 1]
             n = len(customers)
             rows = np.repeat(np.arange(n), near.shape[1])
             mean = sparse.csr_array(

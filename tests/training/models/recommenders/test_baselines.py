@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from training.data.interactions import decayed_profile
 from training.evaluation.ranking import Targets
 from training.models.recommenders.baselines import (
     METHODS,
@@ -12,8 +13,8 @@ from training.models.recommenders.baselines import (
     Popularity,
     SequenceRules,
     recommend,
-    tune,
 )
+from training.models.recommenders.search import search
 
 DAY = 86_400.0
 
@@ -95,7 +96,15 @@ def test_every_method_ranks_each_product_once_and_ignores_the_future(name: str) 
     assert top.tolist() == recommend(METHODS[name](SHOP.before(2 * DAY), 2 * DAY), EVERYBODY, 5).tolist()
 
 
-def test_tuning_takes_the_best_setting_of_the_grid() -> None:
-    grid = [{"half_life_days": 1000.0}, {"half_life_days": 0.2}]
-    chosen, value = tune("popularity", grid, SHOP, NOW, EVERYBODY[:1], Targets.from_lists([[4]]), "ndcg@1")
-    assert (chosen, value) == ({"half_life_days": 0.2}, 1.0)
+def test_tuning_takes_the_best_value() -> None:
+    tuned = search(
+        "popularity", {"half_life_days": [1000.0, 0.2]}, SHOP, NOW, EVERYBODY[:1], Targets.from_lists([[4]]), "ndcg@1"
+    )
+    assert (tuned.settings, tuned.value) == ({"half_life_days": 0.2}, 1.0)
+
+
+def test_antecedents_may_fade_with_their_age() -> None:
+    by_age = METHODS["sequence_rules"](SHOP, NOW, half_life_days=2.0)
+    expected = decayed_profile(SHOP, NOW, 2.0)
+    np.testing.assert_array_equal(by_age.antecedents.toarray(), expected.toarray())
+    assert by_age.about(SHOP, NOW, half_life_days=1.0).antecedents.sum() < expected.sum()

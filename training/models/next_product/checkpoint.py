@@ -3,30 +3,40 @@
 import copy
 import hashlib
 import logging
-import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from training.benchmarks.hybrid.sasrec import CausalTransformer
-from training.data.interactions import Interactions
+from training.models.next_product.data import Examples
+from training.models.next_product.network import NextProductNet
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FitState:
+    """Loss and validation value per epoch so far, the best epoch (from 0) and its weights."""
+
+    losses: list[float]
+    values: list[float]
+    best: int
+    kept: dict[str, Any]
 
 
 class FitCheckpoint:
     """Reads and writes the state of one fit; without a path it does neither."""
 
-    def __init__(self, path: Path | None, key: str, net: CausalTransformer, *parts: Any) -> None:
+    def __init__(self, path: Path | None, key: str, net: NextProductNet, *parts: Any) -> None:
         """`key` names data and settings; `parts` are the optimizer, the schedule and numpy's generator."""
         self._path, self._key, self._net = path, key, net
         self._optimizer, self._schedule, self._rng = parts
 
-    def load(self) -> tuple[int, tuple[int, float], dict[str, Any]]:
-        """The epoch to begin with, the best epoch with its value, and its weights."""
-        fresh = (0, (0, -math.inf), copy.deepcopy(self._net.state_dict()))
+    def load(self) -> FitState:
+        """How far the fit had come; everything that it goes on with is set back to that."""
+        fresh = FitState([], [], 0, copy.deepcopy(self._net.state_dict()))
         if self._path is None or not self._path.exists():
             return fresh
         saved = torch.load(self._path, weights_only=False)
@@ -37,18 +47,17 @@ class FitCheckpoint:
         self._schedule.load_state_dict(saved["schedule"])
         self._rng.bit_generator.state = saved["rng"]
         torch.set_rng_state(saved["torch_rng"])
-        logger.info("going on from epoch %d of %s", saved["epoch"], self._path)
-        return saved["epoch"], saved["best"], saved["kept"]
+        state = FitState(**saved["state"])
+        logger.info("going on from epoch %d of %s", len(state.losses), self._path)
+        return state
 
-    def store(self, epoch: int, best: tuple[int, float], kept: dict[str, Any]) -> None:
+    def store(self, state: FitState) -> None:
         """Write everything that the next epoch needs, all or nothing."""
         if self._path is None:
             return
-        state = {
+        saved = {
             "key": self._key,
-            "epoch": epoch,
-            "best": best,
-            "kept": kept,
+            "state": asdict(state),
             "net": self._net.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
@@ -57,13 +66,13 @@ class FitCheckpoint:
         }
         self._path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self._path.with_name(self._path.name + ".part")
-        torch.save(state, unfinished)
+        torch.save(saved, unfinished)
         unfinished.replace(self._path)
 
 
-def fingerprint(data: Interactions, settings: str) -> str:
+def fingerprint(train: Examples, settings: str) -> str:
     """A key that changes with what is learned from and how."""
     digest = hashlib.blake2b(settings.encode(), digest_size=16)
-    for column in (data.customer, data.item, *(side.code for side in data.sides.values())):
-        digest.update(np.ascontiguousarray(column, dtype=np.int64).data)
+    for column in (*train.inputs.values(), train.targets.indptr, train.targets.items, train.moment):
+        digest.update(np.ascontiguousarray(column).data)
     return digest.hexdigest()

@@ -21,8 +21,8 @@ from training.evaluation.ranking import Targets
 LEAVE_ONE_OUT: Final = "leave-one-out"
 NEXT_BASKET: Final = "next-basket"
 PROTOCOLS: Final = (LEAVE_ONE_OUT, NEXT_BASKET)
-GAP: Final = "gap"
-_MAX_OCTAVE: Final = 40
+_N_ASKED: Final = 4
+"""Moments, counted from the end, that anybody is asked about or learned from at."""
 _OTHER_NAMES: Final = {
     Columns.CUSTOMER_ID: "user_id",
     Columns.PRODUCT_ID: "item_id",
@@ -48,6 +48,10 @@ class HeldOut:
     def now(self) -> float:
         """The moment after everything, in the time of `lines`."""
         return float(self.lines.time.max()) + SECONDS_PER_DAY
+
+    def at(self, n_left: int) -> float:
+        """The moment of the baskets with `n_left` after them, in the time of `lines`: all that lies before is known then."""
+        return float(self.lines.time.max()) - n_left * SECONDS_PER_DAY
 
     def known(self, n_held_out: int) -> Interactions:
         """Everything but the last `n_held_out` baskets of each user that is asked about."""
@@ -86,7 +90,7 @@ class HeldOut:
 def read_held_out(path: Path, protocol: str) -> HeldOut:
     """Read a CSV or Parquet with user_id, item_id, and position or timestamp (next-basket: the number of the basket).
 
-    What the columns kind, channel and timestamp say, where there are any, become the lines' `sides`. Ties keep the file's
+    What the columns kind and channel say, where there are any, become the lines' `sides`. Ties keep the file's
     order. Raises InputError for another protocol or a file that cannot be used.
     """
     if protocol not in PROTOCOLS:
@@ -118,7 +122,7 @@ def _numbered(table: pd.DataFrame, order: str, by_basket: bool) -> HeldOut:
     moment, _ = pd.factorize(clock if order == "timestamp" else _number(table[order]), sort=True)
     rows = np.lexsort((moment, user))
     user, item, moment, clock = user[rows].astype(np.int64), item[rows].astype(np.int64) + 1, moment[rows], clock[rows]
-    sides = _sides(table.iloc[rows], user, clock)
+    sides = _sides(table.iloc[rows])
     new = np.ones(len(user), bool)
     if by_basket:
         new[1:] = (user[1:] != user[:-1]) | (moment[1:] != moment[:-1])
@@ -133,23 +137,21 @@ def _numbered(table: pd.DataFrame, order: str, by_basket: bool) -> HeldOut:
     left = last[user] - basket
     first = np.full(n_users, np.iinfo(np.int64).max)
     np.minimum.at(first, user, basket)
-    time = (int(left.max()) - left) * SECONDS_PER_DAY
+    asked = last - first >= 2
+    # Those who are never asked about are known whole at every moment that is.
+    back = np.where(asked[user], left, left + _N_ASKED)
+    time = (int(back.max()) - back) * SECONDS_PER_DAY
     lines = Interactions(user, item, basket, time.astype(np.float64), n_users, len(names), sides)
-    return HeldOut(lines, left, np.flatnonzero(last - first >= 2), clock)
+    return HeldOut(lines, left, np.flatnonzero(asked), clock)
 
 
-def _sides(table: pd.DataFrame, user: IntArray, clock: FloatArray) -> dict[str, Side]:
-    """Kind and channel of each line, where the file names them, and how long after the user's line before it came."""
+def _sides(table: pd.DataFrame) -> dict[str, Side]:
+    """Kind and channel of each line, where the file names them."""
     found = {}
     for name in (Columns.KIND, Columns.CHANNEL):
         if name in table.columns:
             code, names = pd.factorize(table[name].astype("string"), sort=True)
             found[name] = Side(code.astype(np.int64) + 1, len(names) + 1)
-    if np.isfinite(clock).all():
-        gap = np.diff(clock, prepend=0.0)
-        octave = np.minimum(np.log2(1.0 + np.maximum(gap, 0.0)), _MAX_OCTAVE).astype(np.int64)
-        first = np.diff(user, prepend=-1) != 0
-        found[GAP] = Side(np.where(first, 0, octave + 1), _MAX_OCTAVE + 2)
     return found
 
 
