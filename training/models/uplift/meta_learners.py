@@ -166,7 +166,7 @@ def candidates(n_arms: int, config: EffectConfig) -> tuple[str, ...]:
     """The learners worth trying for that many arms, the steadiest first."""
     if n_arms <= config.max_arms_alone:
         return config.learners
-    return (*(name for name in config.learners if name == TWO_PART), "s_learner")
+    return tuple(name for name in config.learners if name in (TWO_PART, "s_learner")) or ("s_learner",)
 
 
 def grow(
