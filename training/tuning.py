@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from features.config import Config, check, read_toml
-from features.errors import OmniError
+from features.errors import InputError, OmniError
 from features.settings import Settings
 from features.vocabulary import Task
 from training import tracking
@@ -66,6 +66,8 @@ def tune(task: Task, settings: Settings, config: BaseModel, trials: int, progres
     """
     import optuna
 
+    if task not in SEARCHES:
+        raise InputError(f"{task} has no settings to search.", repair="Train it without --trials.")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = load_space(task)
     folder = settings.home / "tuning"
@@ -123,6 +125,10 @@ def _churn_search(ctx: TrainContext) -> Search:
     from training.models.churn.blend import held_out_loss
 
     assert isinstance(ctx.config, train.ChurnConfig)
+    if ctx.config.kind == "contract":
+        raise InputError(
+            "Contract churn chooses its settings by folds of its own.", repair="Train it without --trials."
+        )
     data = train.load_data(ctx)
     known = data.known
     if known is None:
