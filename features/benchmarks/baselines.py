@@ -89,9 +89,9 @@ def by_sql(events: pd.DataFrame) -> PairFeatures:
     """
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.register("events", table)
-        found = [_matrix(connection.sql(query).fetchnumpy()) for query in (pairs, occasions)]
+        matrices = [_matrix(connection.sql(query).fetchnumpy()) for query in (pairs, occasions)]
     return PairFeatures(
-        found[0][:, :2].astype(np.int64), found[0][:, 2:], found[1][:, 0].astype(np.int64), found[1][:, 1:]
+        matrices[0][:, :2].astype(np.int64), matrices[0][:, 2:], matrices[1][:, 0].astype(np.int64), matrices[1][:, 1:]
     )
 
 

@@ -91,10 +91,10 @@ def check_features(settings: Settings) -> Examination:
 
 def check_python() -> Check:
     """Python 3.11 or 3.12."""
-    found = ".".join(map(str, sys.version_info[:3]))
+    version = ".".join(map(str, sys.version_info[:3]))
     if (3, 11) <= sys.version_info[:2] < (3, 13):
-        return Check("python", Status.OK, found)
-    return Check("python", Status.FAIL, found, "Omni needs 3.11 or 3.12: make distclean install PYTHON=python3.11")
+        return Check("python", Status.OK, version)
+    return Check("python", Status.FAIL, version, "Omni needs 3.11 or 3.12: make distclean install PYTHON=python3.11")
 
 
 def check_packages(constraints: Path = CONSTRAINTS) -> Check:
@@ -139,10 +139,10 @@ def check_home(settings: Settings) -> Check:
     except OSError as error:
         return Check("home", Status.FAIL, f"{settings.home} cannot be written ({error.strerror}).", repair)
     free_gib = shutil.disk_usage(settings.home).free / 2**30
-    found = f"{settings.home}, {free_gib:.1f} GiB free."
+    room = f"{settings.home}, {free_gib:.1f} GiB free."
     if free_gib < MIN_FREE_GIB:
-        return Check("home", Status.WARN, found, f"The demo needs about {MIN_FREE_GIB:.0f} GiB. {repair}")
-    return Check("home", Status.OK, found)
+        return Check("home", Status.WARN, room, f"The demo needs about {MIN_FREE_GIB:.0f} GiB. {repair}")
+    return Check("home", Status.OK, room)
 
 
 def check_log(settings: Settings) -> Check:
@@ -176,12 +176,12 @@ def check_online(settings: Settings) -> Check:
 
     with saying_where(settings), connect(settings) as client:
         version, n_keys = client.info("server")["redis_version"], client.dbsize()
-    found = f"Redis {version} at {settings.redis_place}, {n_keys:,} keys."
+    place = f"Redis {version} at {settings.redis_place}, {n_keys:,} keys."
     if n_keys == 0 and read_note(settings) is not None:
         return Check(
-            "online store", Status.FAIL, f"{found} What was built is gone.", "Run omni features build --force."
+            "online store", Status.FAIL, f"{place} What was built is gone.", "Run omni features build --force."
         )
-    return Check("online store", Status.OK, found)
+    return Check("online store", Status.OK, place)
 
 
 def check_built(settings: Settings) -> Check:
@@ -192,11 +192,11 @@ def check_built(settings: Settings) -> Check:
     lag = events_since_build(settings)
     if lag is None:
         other = "built from another log, or by another version of the fold."
-        found = "not built from this log yet." if read_note(settings) is None else other
-        return Check("features", Status.WARN, found, repair)
+        reason = "not built from this log yet." if read_note(settings) is None else other
+        return Check("features", Status.WARN, reason, repair)
     if lag > 0:
-        found = f"{lag:,} events came after the build; the service counts them, training does not yet."
-        return Check("features", Status.WARN, found, repair)
+        behind = f"{lag:,} events came after the build; the service counts them, training does not yet."
+        return Check("features", Status.WARN, behind, repair)
     missing = [path.name for path in _built_files(settings) if not path.exists()]
     if missing:
         return Check("features", Status.FAIL, f"{', '.join(missing)} is gone.", "Run omni features build --force.")
@@ -222,8 +222,8 @@ def check_champion(settings: Settings, task: Task) -> Check:
             return Check(name, Status.OK, "no champion; this shop does not need one (OMNI_TASKS).")
         return Check(name, Status.WARN, "no champion yet.", repair)
     if version.tags.get(FEATURE_CODE_TAG, feature_code()) != feature_code():
-        found = f"version {version.version} is champion, but learned from signals of other code than answers now."
-        return Check(name, Status.WARN, found, repair)
+        stale = f"version {version.version} is champion, but learned from signals of other code than answers now."
+        return Check(name, Status.WARN, stale, repair)
     return Check(name, Status.OK, f"version {version.version} is champion.")
 
 

@@ -93,9 +93,9 @@ def _draw(settings: Settings, n: int, together: set[str], rng: np.random.Generat
         ids = connection.execute(
             f"SELECT DISTINCT customer_id FROM {scan(scan_path(settings.customer_state_path))} ORDER BY 1"
         ).fetchall()
-    found = [first[i] for i in rng.choice(len(first), min(n // 2, len(first)), replace=False)]
-    others = sorted({name for (name,) in ids} - set(found))
-    return found + [others[i] for i in rng.choice(len(others), min(n - len(found), len(others)), replace=False)]
+    drawn = [first[i] for i in rng.choice(len(first), min(n // 2, len(first)), replace=False)]
+    others = sorted({name for (name,) in ids} - set(drawn))
+    return drawn + [others[i] for i in rng.choice(len(others), min(n - len(drawn), len(others)), replace=False)]
 
 
 def _read(settings: Settings, customer_id: str) -> tuple[pa.Table, pa.Table]:

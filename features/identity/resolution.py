@@ -165,18 +165,18 @@ class Groups:
     def add(self, sighting: Sighting) -> Group:
         """Take a sighting in; returns whose it is now."""
         nodes = self._joining(sighting)
-        whose = self._find(nodes[0], sighting.first_us)
+        group = self._find(nodes[0], sighting.first_us)
         for node in nodes[1:]:
             other = self._find(node, sighting.first_us)
-            if other is whose:
+            if other is group:
                 continue
-            n_customers = len(whose.customers | other.customers)
+            n_customers = len(group.customers | other.customers)
             if n_customers > 1 and n_customers > self._config.limits(node.id_type).max_customers:
                 self.refused.append(Refusal(sighting.key, node))
                 continue
-            whose = self._join(whose, other)
-        whose.keys.add(sighting.key)
-        return whose
+            group = self._join(group, other)
+        group.keys.add(sighting.key)
+        return group
 
     def all(self) -> list[Group]:
         """Every customer that has sightings."""
@@ -200,14 +200,14 @@ class Groups:
             self._group_of[node] = Group({node: at_us})
         return self._group_of[node]
 
-    def _join(self, one: Group, other: Group) -> Group:
-        if len(one.first_us) + len(one.keys) < len(other.first_us) + len(other.keys):
-            one, other = other, one
-        one.first_us.update(other.first_us)
-        one.keys |= other.keys
+    def _join(self, group: Group, other: Group) -> Group:
+        if len(group.first_us) + len(group.keys) < len(other.first_us) + len(other.keys):
+            group, other = other, group
+        group.first_us.update(other.first_us)
+        group.keys |= other.keys
         for node in other.first_us:
-            self._group_of[node] = one
-        return one
+            self._group_of[node] = group
+        return group
 
 
 def in_order(sightings: Iterable[Sighting]) -> list[Sighting]:
@@ -224,12 +224,12 @@ def shared_since(sightings: Iterable[Sighting], config: IdentityConfig) -> dict[
             for other in sighting.nodes:
                 if other.id_type != node.id_type:
                     known[other] = min(known.get(other, sighting.first_us), sighting.first_us)
-    found = {}
+    shared = {}
     for node, others in met.items():
         since = _exceeds(node, others, config.limits(node.id_type))
         if since is not None:
-            found[node] = since
-    return found
+            shared[node] = since
+    return shared
 
 
 def _exceeds(node: Node, others: Mapping[Node, int], limits: Limits) -> int | None:

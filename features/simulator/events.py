@@ -118,15 +118,15 @@ class EventBuffer:
 
     def _properties(self, c: dict[str, Any]) -> pa.Array:
         kinds = c["kind"].astype(np.int64)
-        found = np.full(len(kinds), None, dtype=object)
+        texts = np.full(len(kinds), None, dtype=object)
         for kind, key in (
             (EventKind.PROFILE, "who"),
             (EventKind.DECISION, "decision"),
             (EventKind.FEEDBACK, "session"),
         ):
             rows = np.flatnonzero(kinds == KIND_CODES[kind])
-            found[rows] = [self.texts.get((KIND_CODES[kind], int(i))) for i in c[key][rows]]
-        return pa.array(found, pa.string())
+            texts[rows] = [self.texts.get((KIND_CODES[kind], int(i))) for i in c[key][rows]]
+        return pa.array(texts, pa.string())
 
 
 def identifier_maps(bits: IntArray, who: IntArray, customer_ids: np.ndarray, cookies: np.ndarray) -> pa.Array:

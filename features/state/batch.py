@@ -93,7 +93,7 @@ class Ragged:
 class StateBatch:
     """States of `n` customers, each as of its own last event. Times are seconds since the epoch, NaN means never."""
 
-    scalars: FloatArray  # (n, S), see fold_layout.SCALARS
+    scalars: FloatArray  # (n, S), see layout.SCALARS
     channels: FloatArray  # (n, channels, CHANNEL_WIDTH): consent, unanswered contacts, last contact, last response
     last_seq: IntArray  # (n,) the newest log row folded in; 0 for none
     pair_codes: Ragged  # channel * kinds + kind
@@ -144,7 +144,7 @@ class StateBatch:
         return out
 
     def scalar(self, name: str) -> FloatArray:
-        """One scalar by its name in `fold_layout.SCALARS`, shape (n,)."""
+        """One scalar by its name in `layout.SCALARS`, shape (n,)."""
         return self.scalars[:, layout.SCALARS.index(name)]
 
 

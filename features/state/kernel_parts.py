@@ -1,6 +1,6 @@
 """One part of a state and what happened in, that part afterwards out: pairs, hours, purchases, habits, cart, contacts, wishes.
 
-Compiled into the kernel (fold_kernel.py), which decides which parts an event is for.
+Compiled into the kernel (kernel.py), which decides which parts an event is for.
 """
 
 import math
@@ -316,7 +316,7 @@ def note_contact(s: Any, t: float, channel: int) -> None:
 
 @inlined
 def note_profile(s: Any, detail: float) -> None:
-    """Consents and preferences as details.py packs them."""
+    """Consents and preferences as events/payload.py packs them."""
     answers = np.int64(detail)
     for channel in range(N_CHANNELS):
         answer = answers >> BITS_PER_ANSWER * channel & 3

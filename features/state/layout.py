@@ -137,7 +137,7 @@ class EventArrays(NamedTuple):
     quantity: FloatArray  # NaN where there is none
     value: FloatArray  # NaN where there is none
     seq: IntArray
-    detail: FloatArray  # what the properties or the store say, see details.py; NaN where there is nothing
+    detail: FloatArray  # what the properties or the store say, see events/payload.py; NaN where there is nothing
     written: NDArray[np.int8]  # whether the moment gets a state row: UNWRITTEN, WRITTEN or REWRITTEN
 
 

@@ -12,9 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 import omni
-from features.checks.check import parse_as_of
 from features.checks.doctor import Status
-from features.checks.quality import RULES, QualityConfig, QualityReport, check_quality, load_quality_config
+from features.checks.quality import RULES, QualityConfig, QualityReport, check_quality, load_quality_config, parse_as_of
 from features.errors import InputError
 from features.events.schema import REJECTED_SCHEMA
 from features.offline.timeline import TIMELINE_SCHEMA
