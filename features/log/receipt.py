@@ -53,6 +53,8 @@ class Receipt(BaseModel):
     """Keyed hash of the customer's id, in hexadecimal."""
     erased_at: datetime
     removed: dict[str, int]
+    absent: dict[str, datetime] = {}
+    """Places that were read again after the removal, and when: nothing of the customer was there any more."""
     pending: tuple[Step, ...]
     models: tuple[LearntModel, ...] = ()
     notes: tuple[str, ...] = NOTES
@@ -83,6 +85,8 @@ class Receipt(BaseModel):
         table.add_row("[bold]erased at[/]", self.erased_at.isoformat(timespec="seconds"))
         for place, rows in self.removed.items():
             table.add_row(f"  {place}", f"{rows:,} rows")
+        for place, moment in self.absent.items():
+            table.add_row(f"  {place}", f"read again, none left at {moment.isoformat(timespec='seconds')}")
         names = [f"{model.task} version {model.version}" for model in self.models]
         table.add_row("[bold]models[/]", ", ".join(names) or "none learnt from this customer, as far as is known yet")
         for note in self.notes:

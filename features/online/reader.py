@@ -20,7 +20,7 @@ from features.arrays import FloatArray
 from features.clock import Clock
 from features.errors import StoreError
 from features.online.feast_codec import UnreadableError
-from features.online.source import StoredRow, open_source
+from features.online.source import OnlineSource, StoredRow
 from features.settings import Settings
 from features.state import layout
 from features.state.batch import StateBatch
@@ -139,6 +139,17 @@ class OnlineReader:
             products = None
         fields = state.fields | (products.fields if products else {})
         return OnlineState(_to_state(fields), int(state.fields["last_seq"]), state.written_at)
+
+
+def open_source(settings: Settings, clock: Clock) -> OnlineSource:
+    """The online store that `settings` name."""
+    if settings.online_store == "redis":
+        from features.online.redis import RedisSource
+
+        return RedisSource(settings, clock)
+    from features.online.sqlite import SqliteSource
+
+    return SqliteSource(settings)
 
 
 def _to_state(fields: dict[str, Any]) -> StateBatch:

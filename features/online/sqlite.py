@@ -3,11 +3,12 @@
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from features.errors import MissingError
+from features.errors import MissingError, StoreError
 from features.online.feast_codec import decode_value, entity_key, entity_value
 from features.online.source import StoredRow
 from features.settings import Settings
@@ -63,6 +64,61 @@ class SqliteSource:
             self.close()
             raise MissingError(
                 f"The online store {self._path} cannot be read ({error}).", repair="Run `omni features build`."
+            ) from error
+
+
+class SqliteEntities:
+    """Entities of views with one join key, to be taken out of Feast's SQLite file; a row counts once per view.
+
+    Raises StoreError where the file is not a store, cannot be written to, or stays busy.
+    """
+
+    def __init__(self, settings: Settings, views: Sequence[View]) -> None:
+        self._path = settings.online_db_path
+        self._join_key = views[0].join_key
+        with self._in_words():
+            self._connection = sqlite3.connect(self._path, timeout=10.0, isolation_level=None)
+            self._connection.execute("PRAGMA secure_delete = ON")  # overwritten, not only unlinked
+        tables = {name for (name,) in self._query("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        self._tables = [view.table for view in views if view.table in tables]
+
+    def names(self) -> set[str]:
+        keys = {key for table in self._tables for (key,) in self._query(f"SELECT DISTINCT entity_key FROM {table}")}
+        return {entity_value(key) for key in keys}
+
+    def remove(self, names: Sequence[str]) -> int:
+        self._query("BEGIN IMMEDIATE")
+        n_removed = self.count(names)
+        for table in self._tables:
+            for name in names:
+                self._query(f"DELETE FROM {table} WHERE entity_key = ?", (entity_key(self._join_key, name),))
+        self._query("COMMIT")
+        self._query("PRAGMA wal_checkpoint(TRUNCATE)")  # nor do the rows stay in the write-ahead log
+        return n_removed
+
+    def count(self, names: Sequence[str]) -> int:
+        return sum(self._has(table, name) for table in self._tables for name in names)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _has(self, table: str, name: str) -> bool:
+        key = entity_key(self._join_key, name)
+        return bool(self._query(f"SELECT 1 FROM {table} WHERE entity_key = ? LIMIT 1", (key,)))
+
+    def _query(self, query: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._in_words():
+            return self._connection.execute(query, parameters).fetchall()
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"The online store {self._path} cannot be changed ({error}).",
+                repair="Let whoever writes to it finish and see that it can be written to; a damaged one is made anew by"
+                " deleting it and `omni features build --force`.",
             ) from error
 
 
