@@ -14,7 +14,7 @@ import training.cli
 from features.console import JsonOption, emit, fail, say, set_up_logging
 from features.errors import OmniError
 from features.settings import Settings
-from features.vocabulary import Task
+from features.vocabulary import CORE_TASKS
 
 if TYPE_CHECKING:
     from features.meter import Costs, Meter
@@ -171,7 +171,7 @@ def _bring_in(settings: Settings, meter: "Meter", source: str, sample: float | N
 
 def _train_all(settings: Settings, meter: "Meter") -> "tuple[TrainReport, ...]":
     reports = []
-    for task in Task:
+    for task in CORE_TASKS:
         with meter.step(f"Train {task}") as progress:
             from training.pipeline import train
 

@@ -162,7 +162,9 @@ def simulate(
     customers: Annotated[int, typer.Option(min=1, help="How many customers.")] = 2_000,
     days: Annotated[int, typer.Option(min=1, help="How many days.")] = 120,
     seed: Annotated[int, typer.Option(help="Which world: the same seed gives the same one.")] = 0,
-    world: Annotated[str, typer.Option(help="How much customers differ: strong, weak or null.")] = "strong",
+    world: Annotated[
+        str, typer.Option(help="strong, weak or null differences between customers; retention.")
+    ] = "strong",
     predictability: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of the differences that behaviour tells about.")
     ] = 0.8,

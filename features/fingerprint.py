@@ -15,7 +15,14 @@ FOLD_CODE: Final = (
     "state/kernel_batch.py",
 )
 """The files under `features/` that are compiled into the fold."""
-FEATURE_CODE: Final = (*FOLD_CODE, "state/event_arrays.py", "state/fold.py", "state/batch.py", "signals.py")
+FEATURE_CODE: Final = (
+    *FOLD_CODE,
+    "state/event_arrays.py",
+    "state/fold.py",
+    "state/batch.py",
+    "state/moment.py",
+    "signals.py",
+)
 """The files under `features/` that make signals out of events."""
 FEATURE_CODE_TAG: Final = "feature_code"
 """The tag of a registered version that keeps `feature_code()` as it was at the training."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from features.errors import InputError, SettingsError
 from features.moments import utc
-from features.vocabulary import Task
+from features.vocabulary import CORE_TASKS, Task
 
 PARENT: Final = "OMNI_PARENT"
 """Environment variable with the process id of whoever starts the stream and wants it to end with them."""
@@ -46,8 +46,8 @@ class Settings:
     offline_store: str = "duckdb"
     spark_master: str = "local[2]"
     identifier_key: str = field(default="", repr=False)
-    tasks: tuple[Task, ...] = tuple(Task)
-    """The models that this shop has: the service is ready without the others."""
+    tasks: tuple[Task, ...] = CORE_TASKS
+    """The models that this shop needs: the service is ready without the others, and answers with them where they are."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
@@ -176,7 +176,7 @@ def _parse_tasks(text: str) -> tuple[Task, ...]:
         raise SettingsError(
             f"OMNI_TASKS names {unknown[0]!r}.", repair=f"Name some of {', '.join(Task)}, with commas, or leave it out."
         )
-    return tuple(task for task in Task if task in named) or tuple(Task)
+    return tuple(task for task in Task if task in named) or CORE_TASKS
 
 
 def _parse_clock_start(text: str) -> datetime | None:

@@ -5,18 +5,17 @@ To add a signal, add a line to a group (or a group to `GROUPS`): training, servi
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from features.arrays import Float32Array, FloatArray, IntArray
 from features.errors import SettingsError
 from features.state import layout
 from features.state.batch import Ragged, StateBatch
 from features.state.layout import DAY_S
+from features.state.moment import Moment
 from features.vocabulary import CHANNELS, CUSTOMER_KINDS, HALF_LIVES_DAYS, KIND_CODES, Channel, EventKind
 
 CHUNK_ROWS: Final = 4_096
@@ -64,68 +63,6 @@ def half_life(days: float) -> int:
 
 _COUNTED_AT: Final = [half_life(days) for days in _COUNTED]
 _DAY7, _DAY30, _DAY90, _DAY365 = _COUNTED_AT
-
-
-@dataclass(frozen=True)
-class Moment:
-    """States of n customers opened at one moment each; what the groups compute from."""
-
-    states: StateBatch
-    as_of: FloatArray  # (n,) seconds since the epoch
-
-    def days_since(self, times: FloatArray) -> FloatArray:
-        """Days from `times` to the moment, NaN for never; `times` is (n, ...)."""
-        as_of = self.as_of.reshape(-1, *([1] * (times.ndim - 1)))
-        return np.asarray((as_of - times) / DAY_S)
-
-    def scalar(self, name: str) -> FloatArray:
-        """A scalar of the state, (n,)."""
-        return self.states.scalar(name)
-
-    @cached_property
-    def last(self) -> FloatArray:
-        """Last time of every (channel, kind), NaN for never: (n, C, K)."""
-        return self._open(self.states.pair_stats.values[:, layout.PAIR_LAST], np.nan)
-
-    @cached_property
-    def totals(self) -> FloatArray:
-        """How often every (channel, kind) ever happened: (n, C, K)."""
-        return self._open(self.states.pair_stats.values[:, layout.PAIR_TOTAL], 0.0)
-
-    @cached_property
-    def counts(self) -> FloatArray:
-        """Decayed counts at the moment: (n, C, K, H)."""
-        return self._decayed(layout.PAIR_COUNTS)
-
-    @cached_property
-    def values(self) -> FloatArray:
-        """Decayed money at the moment: (n, C, K, H)."""
-        return self._decayed(layout.PAIR_VALUES)
-
-    @cached_property
-    def occasions(self) -> FloatArray:
-        """Decayed count of purchase occasions: (n, H)."""
-        sums = self.states.scalars[:, layout.OCCASIONS : layout.OCCASIONS + len(HALF_LIVES_DAYS)]
-        elapsed = np.nan_to_num(self.days_since(self.scalar("last_occasion")))
-        return np.asarray(sums * np.exp2(-elapsed[:, None] / np.array(HALF_LIVES_DAYS)))
-
-    @cached_property
-    def hours(self) -> FloatArray:
-        """Share of the customer's actions by hour of the week (Monday 00:00 UTC first), zeros without history: (n, 168)."""
-        out = self.states.hours()
-        return np.asarray(out / np.maximum(out.sum(axis=1, keepdims=True), 1e-12))
-
-    def _open(self, values: NDArray[Any], fill: float) -> NDArray[Any]:
-        shape = (len(self.as_of), layout.N_CHANNELS * layout.N_KINDS, *values.shape[1:])
-        out = np.full(shape, fill)
-        out[self.states.pair_codes.rows(), self.states.pair_codes.values] = values
-        return out.reshape(shape[0], layout.N_CHANNELS, layout.N_KINDS, *values.shape[1:])
-
-    def _decayed(self, first: int) -> FloatArray:
-        stats = self.states.pair_stats.values
-        elapsed = (self.as_of[self.states.pair_codes.rows()] - stats[:, layout.PAIR_LAST]) / DAY_S
-        left = np.exp2(-elapsed[:, None] / np.array(HALF_LIVES_DAYS))
-        return self._open(stats[:, first : first + len(HALF_LIVES_DAYS)] * left, 0.0)
 
 
 @dataclass(frozen=True)
@@ -248,6 +185,19 @@ def _hours(m: Moment) -> list[FloatArray]:
     ]
 
 
+def _contract(m: Moment) -> list[FloatArray]:
+    since, ends = m.scalar("contract_since"), m.scalar("contract_ends")
+    over = ends <= m.as_of  # never of an open end
+    runs = np.isfinite(since) & ~over
+    return [
+        np.where(runs, m.days_since(since), np.nan),
+        np.where(runs, m.scalar("contract_value"), np.nan),
+        np.where(runs, -m.days_since(ends), np.nan),
+        m.scalar("n_contracts"),
+        m.days_since(np.where(over, ends, m.scalar("contract_ended"))),
+    ]
+
+
 def _per_kind(name: str, words: str) -> dict[str, str]:
     return {name.format(kind=kind.value): words.format(kind=text) for kind, text in _KIND_WORDS.items()}
 
@@ -348,6 +298,16 @@ GROUPS: Final[tuple[Group, ...]] = (
             "hour_cosine": "time of day of the activity (cosine)",
         },
         _hours,
+    ),
+    Group(
+        {
+            "contract_days": "days since the running contract began",
+            "contract_value": "price of the running contract",
+            "contract_days_left": "days until the running contract ends by itself",
+            "contracts_total": "contracts begun, renewed or changed, ever",
+            "days_since_contract_end": "days since a contract ended",
+        },
+        _contract,
     ),
 )
 WORDS: Final[dict[str, str]] = {name: words for group in GROUPS for name, words in group.words.items()}

@@ -71,6 +71,7 @@ TASK_VIEWS: Final[dict[Task, tuple[View, ...]]] = {
     Task.NEXT_PRODUCT: (CUSTOMER_STATE, CUSTOMER_PRODUCTS, PRODUCT_STATE),
     Task.CHURN: (CUSTOMER_STATE,),
     Task.BEST_CHANNEL: (CUSTOMER_STATE,),
+    Task.WIN_BACK: (CUSTOMER_STATE,),
 }
 """The views behind each task's feature service."""
 

@@ -53,11 +53,16 @@ class EventKind(StrEnum):
 
 
 class Task(StrEnum):
-    """The three models, by the names they have on the command line and in the registry."""
+    """The models, by the names they have on the command line and in the registry."""
 
     NEXT_PRODUCT = "next-product"
     CHURN = "churn"
     BEST_CHANNEL = "best-channel"
+    WIN_BACK = "win-back"
+
+
+CORE_TASKS: Final[tuple[Task, ...]] = (Task.NEXT_PRODUCT, Task.CHURN, Task.BEST_CHANNEL)
+"""The models that every shop has unless it says otherwise; the others need more of a log than most have."""
 
 
 class IdType(StrEnum):

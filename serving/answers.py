@@ -109,24 +109,30 @@ class Answers:
         signals = compute_signals(live.scored, np.array([as_of_s]))
         reasons = []
         probability = float(scorer.probability(signals)[0])
-        if request.explain and live.may_profile:
+        at_risk = not math.isnan(probability)  # of contracts: who has none
+        if request.explain and live.may_profile and at_risk:
             log_odds = math.log(probability / (1 - probability)) if 0 < probability < 1 else 0.0
             reasons = churn_reasons(scorer.contributions(signals)[0], signals[0], log_odds)
         purchases, revenue = scorer.expectations(signals) or (None, None)
+        win_back = None if known.bundle.win_back is None else known.bundle.win_back.answers(signals)[0]
         return ChurnAnswer(
             customer=_info(live),
             as_of=_moment(as_of_s),
             feature_age_s=_age_s(live, as_of_s),
-            models={Task.CHURN.value: scorer.card.version},
-            churn_probability=probability,
+            models={Task.CHURN.value: scorer.card.version}
+            | ({} if win_back is None else {Task.WIN_BACK.value: win_back.model_version}),
+            kind="contract" if scorer.of_contracts else "non-contractual",
+            churn_probability=probability if at_risk else None,
             horizon_days=scorer.horizon_days,
             horizons=[
                 HorizonProbability(horizon_days=days, churn_probability=chance)
                 for days, chance in scorer.horizons(signals, probability).items()
+                if at_risk
             ],
             expected_purchases=None if purchases is None else float(purchases[0]),
             expected_revenue=None if revenue is None else float(revenue[0]),
             reasons=reasons,
+            win_back=win_back,
         )
 
     def best_channel(self, request: BestChannelRequest) -> BestChannelAnswer:

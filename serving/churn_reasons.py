@@ -174,6 +174,13 @@ def _returns(known: Known, raises: bool) -> str:
     return f"sent back {share:.0%} of what they spent" if math.isfinite(share) and share > 0 else "sends nothing back"
 
 
+def _contract(known: Known, raises: bool) -> str:
+    del raises
+    since, left = known["contract_days"], known["contract_days_left"]
+    ends = f", ends in {days(left)} if it is not renewed" if math.isfinite(left) else ""
+    return f"under contract for {days(since)}{ends}" if math.isfinite(since) else "no running contract"
+
+
 def _promotions(known: Known, raises: bool) -> str:
     del raises
     since = known["days_since_impression"]
@@ -221,6 +228,7 @@ _PARTS: Final[dict[str, Topic]] = {
     **dict.fromkeys(("impression_", "days_since_impression"), Topic("promotions", _promotions)),
     **dict.fromkeys((f"{kind}_" for kind in _ANSWERS), _A),
     **dict.fromkeys((f"days_since_{kind}" for kind in _ANSWERS), _A),
+    **dict.fromkeys(("contract_", "contracts_", "days_since_contract"), Topic("contract", _contract)),
     "spend_": _M,
     **dict.fromkeys(("basket_", "last_basket", "previous_basket"), _B),
     **dict.fromkeys((f"{kind}_" for kind in _BROWSING), _L),

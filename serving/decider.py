@@ -18,7 +18,7 @@ from features.events.schema import Event
 from features.online.live import LiveState
 from features.signals import compute_signals
 from features.state.batch import StateBatch
-from features.vocabulary import NOTHING, Channel, EventKind, Task
+from features.vocabulary import CORE_TASKS, NOTHING, Channel, EventKind
 from serving.decision.contacts import (
     NOTHING_ARM,
     allowed_values,
@@ -33,7 +33,7 @@ from serving.decision.rules import Arm, Eligibility, Rules, not_personal
 from serving.decision.send_time import customer_hours
 from serving.products.catalogue import Catalogue
 from serving.products.ranking import product_to_offer
-from serving.schemas import CustomerInfo, CustomerRef, DecideRequest, DecisionAnswer, Product, ProductFilter
+from serving.schemas import CustomerInfo, CustomerRef, DecideRequest, DecisionAnswer, Product, ProductFilter, WinBack
 from serving.scorers.bundle import Bundle
 
 
@@ -43,6 +43,8 @@ class Decision:
 
     answer: DecisionAnswer
     event: Event
+    win_back: WinBack | None = None
+    """What a contact does to the customer's return; no part of the decision. None where no such model serves."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class _Scores:
     gains: FloatArray  # (arms,) over nothing; NaN where not known
     churn: float | None
     product: Product | None
+    win_back: WinBack | None
 
 
 @dataclass(frozen=True)
@@ -88,13 +91,14 @@ class Decider:
         signals = compute_signals(states, as_of)
         arms, gains = channel.probabilities(signals), channel.gains(signals)
         churn = None if self.bundle.churn is None else self.bundle.churn.probability(signals)
+        win_back = [None] * len(lives) if self.bundle.win_back is None else self.bundle.win_back.answers(signals)
         scored = product.score(states, as_of)
         return [
             _Scores(
                 signals=signals[i],
                 arms=arms[i],
                 gains=gains[i],
-                churn=None if churn is None else float(churn[i]),
+                churn=None if churn is None or np.isnan(churn[i]) else float(churn[i]),
                 product=product_to_offer(
                     product,
                     scored.one(i),
@@ -104,6 +108,7 @@ class Decider:
                     catalogue=self.catalogue,
                     rules=self.rules,
                 ),
+                win_back=win_back[i],
             )
             for i, live in enumerate(lives)
         ]
@@ -150,10 +155,10 @@ class Decider:
             ],
             arms=score_arms(checked, scores.arms, gains, self.rules, choice.chances),
         )
-        return Decision(answer, self._event(answer, live, scores, choice, request))
+        return Decision(answer, self._event(answer, live, scores, choice, request), scores.win_back)
 
     def _versions(self) -> dict[str, str]:
-        return {task.value: card.version for task in Task if (card := self.bundle.card(task)) is not None}
+        return {task.value: card.version for task in CORE_TASKS if (card := self.bundle.card(task)) is not None}
 
     def _decision_id(self, live: LiveState, as_of_s: float, models: dict[str, str], request: DecideRequest) -> str:
         question = request.model_dump_json(

@@ -28,7 +28,7 @@ POSTS: Final[dict[str, tuple[str, str, type[BaseModel], type[BaseModel]]]] = {
     ),
     "/v1/churn": (
         "Is this customer about to leave?",
-        "The chance that they buy nothing within the horizon; with `explain`, why.",
+        "The chance that they buy nothing within the horizon, or that their contract is over by then; with `explain`, why.",
         schemas.ChurnRequest,
         schemas.ChurnAnswer,
     ),

@@ -15,7 +15,7 @@ from features.online.checkpoint import Checkpoint
 from features.online.live import LiveStates
 from features.online.reader import OnlineReader
 from features.settings import Settings
-from features.vocabulary import Task
+from features.vocabulary import CORE_TASKS, Task
 from serving.answers import Answers, Knowledge
 from serving.decision.rules import Rules, house_rules
 from serving.decision.send_time import population_hours
@@ -44,7 +44,7 @@ class Runtime:
     knowledge: Knowledge = field(default_factory=Knowledge)
     metrics: Metrics = field(default_factory=Metrics)
     eraser: Eraser | None = None
-    tasks: Sequence[Task] = tuple(Task)
+    tasks: Sequence[Task] = CORE_TASKS
     """The models that it must have to be ready."""
     asks_servers: bool = False
     """Whether the log or the online store is a server, so that an answer may have to wait for one."""

@@ -115,11 +115,27 @@ def in_words(question: str, answer: dict[str, Any]) -> list[str]:
     if question == "churn":
         horizon = f" in the next {answer['horizon_days']:.0f} days" if answer.get("horizon_days") else ""
         reasons = [f"  because {reason['text']}" for reason in answer["reasons"][:3]]
-        return [f"{answer['churn_probability']:.1%} likely to buy nothing{horizon}", *reasons]
+        return [f"{_leaving(answer)}{horizon}", *reasons, *_win_back(answer)]
     if question == "best-channel":
         arms = sorted(answer["arms"], key=lambda arm: -arm["value"])
         return [_arm(arm, best=arm["arm"] == answer["best"]) for arm in arms]
     return _decision(answer)
+
+
+def _leaving(answer: dict[str, Any]) -> str:
+    if answer["churn_probability"] is None:
+        return "no contract that could end"
+    what = "to have no contract" if answer.get("kind") == "contract" else "to buy nothing"
+    return f"{answer['churn_probability']:.1%} likely {what}"
+
+
+def _win_back(answer: dict[str, Any]) -> list[str]:
+    known = answer.get("win_back")
+    if not known or known["uplift"] is None:
+        return []
+    return [
+        f"  lapsing: {known['advice']} (a contact changes the chance of a return by {100 * known['uplift']:+.1f} points)"
+    ]
 
 
 def _product(product: dict[str, Any]) -> str:

@@ -1,1 +1,1 @@
-"""Training sets, the three models, their evaluation and their registration in MLflow."""
+"""Training sets, the models, their evaluation and their registration in MLflow."""

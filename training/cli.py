@@ -12,7 +12,7 @@ from features.settings import Settings
 from features.vocabulary import Task
 from training.report.cli import report
 
-TaskArgument = Annotated[Task, typer.Argument(help="next-product, churn or best-channel.")]
+TaskArgument = Annotated[Task, typer.Argument(help="next-product, churn, best-channel or win-back.")]
 ReportOption = Annotated[Path | None, typer.Option("--report", help="Write the report here as one JSON object.")]
 SeedOption = Annotated[int, typer.Option(help="Of every random choice.")]
 

@@ -48,6 +48,7 @@ TASKS: Final[dict[Task, TaskModule]] = {
     Task.NEXT_PRODUCT: TaskModule("training.models.next_product.train", "NextProductConfig", "train_next_product"),
     Task.CHURN: TaskModule("training.models.churn.train", "ChurnConfig", "train_churn"),
     Task.BEST_CHANNEL: TaskModule("training.models.best_channel.train", "BestChannelConfig", "train_best_channel"),
+    Task.WIN_BACK: TaskModule("training.models.win_back.train", "WinBackConfig", "train_win_back"),
 }
 
 

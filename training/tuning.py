@@ -71,6 +71,8 @@ def tune(task: Task, settings: Settings, config: BaseModel, trials: int, progres
     """
     import optuna
 
+    if task not in SEARCHES:
+        raise InputError(f"{task} has no settings to search.", repair="Train it without --trials.")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = load_space(task)
     folder = settings.home / "tuning"
@@ -128,6 +130,10 @@ def _churn_search(ctx: TrainContext) -> Search:
     from training.models.churn.blend import held_out_loss
 
     assert isinstance(ctx.config, train.ChurnConfig)
+    if ctx.config.kind == "contract":
+        raise InputError(
+            "Contract churn chooses its settings by folds of its own.", repair="Train it without --trials."
+        )
     data = train.load_data(ctx)
     known = data.known
     if known is None:

@@ -77,7 +77,7 @@ def examine(settings: Settings, port: int = SERVICE_PORT) -> Examination:
         ("torch", check_torch),
         ("home", lambda: check_home(settings)),
         *_feature_looks(settings),
-        *((f"model {task}", _champion(settings, task)) for task in settings.tasks),
+        *((f"model {task}", _champion(settings, task)) for task in Task),
         ("port", lambda: check_port(port)),
     ]
     return Examination.of(_look(name, look) for name, look in looks)
@@ -203,11 +203,12 @@ def check_built(settings: Settings) -> Check:
 
 
 def check_champion(settings: Settings, task: Task) -> Check:
-    """A model of this task is registered and serves."""
+    """A model of this task is registered and serves, or is none that this shop needs."""
     name, repair = f"model {task}", f"Run omni train {task}, then omni promote {task}."
+    needed = task in settings.tasks
     uri = settings.mlflow_tracking_uri
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        return Check(name, Status.WARN, "no registry yet.", repair)
+        return Check(name, Status.WARN if needed else Status.OK, "no registry yet.", repair if needed else "")
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
@@ -216,6 +217,8 @@ def check_champion(settings: Settings, task: Task) -> Check:
     try:
         version = MlflowClient(tracking_uri=uri, registry_uri=uri).get_model_version_by_alias(task.value, "champion")
     except MlflowException:
+        if not needed:
+            return Check(name, Status.OK, "no champion; this shop does not need one (OMNI_TASKS).")
         return Check(name, Status.WARN, "no champion yet.", repair)
     if version.tags.get(FEATURE_CODE_TAG, feature_code()) != feature_code():
         found = f"version {version.version} is champion, but learned from signals of other code than answers now."

@@ -1,13 +1,14 @@
 """What an event says beside its columns comes in; one number goes out that holds what the fold takes, or what is wrong.
 
 A `profile` event may carry {"consent": {"email": true, "sms": false}, "profiling": false, "preferred_channel": "sms"}, a
-`feedback` event {"rating": 4}. Other properties are kept with the event and change no state. Of anything else that a
-customer does in a store the number is the store's code.
+`feedback` event {"rating": 4}, a `subscribe` event that begins a contract {"ends_at": "2025-06-30"}. Other properties are
+kept with the event and change no state. Of anything else that a customer does in a store the number is the store's code.
 """
 
 import json
 import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ PREFERENCE_SHIFT: Final = 44
 NO_PREFERENCE: Final = 15
 PROFILING_SHIFT: Final = 48
 """Where the answer about profiling lies; first of all lie the channels' answers, in the order of their codes."""
-TELLING_KINDS: Final = (EventKind.PROFILE.value, EventKind.FEEDBACK.value)
+TELLING_KINDS: Final = (EventKind.PROFILE.value, EventKind.FEEDBACK.value, EventKind.SUBSCRIBE.value)
 """Kinds whose properties the fold looks into."""
 PLACED_KINDS: Final = tuple(kind for kind in CUSTOMER_KINDS if kind.value not in TELLING_KINDS)
 """Kinds of which the fold takes the store."""
@@ -47,6 +48,8 @@ def read_detail(kind: str, properties: Mapping[str, Any] | None) -> float | str:
         if isinstance(rating, bool) or not isinstance(rating, int | float) or not abs(rating) <= MAX_NUMBER:
             return 'holds a rating that is no number, or too large: write it like {"rating": 4}.'
         return float(rating)
+    if kind == EventKind.SUBSCRIBE and properties.get("ends_at") is not None:
+        return _read_moment(properties["ends_at"])
     return math.nan
 
 
@@ -71,6 +74,15 @@ def detail_column(events: pa.Table) -> FloatArray:
         found = read_detail(kind, json.loads(text))
         details[row] = found if isinstance(found, float) else np.nan
     return details
+
+
+def _read_moment(written: object) -> float | str:
+    """Seconds since the epoch of an ISO 8601 date or moment, in UTC where it names no zone; or the reason why not."""
+    try:
+        moment = datetime.fromisoformat(str(written))
+    except ValueError:
+        return 'holds an ends_at that is no moment: write it like {"ends_at": "2025-06-30"}.'
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _stores(events: pa.Table) -> FloatArray:

@@ -62,13 +62,17 @@ class WorldConfig:
 
 
 def world_config(name: str, **changes: object) -> WorldConfig:
-    """The named worlds: `strong`, `weak` (a third of the differences) and `null` (none: one arm is best for everybody).
+    """The named worlds: `strong`, `weak` (a third of the differences), `null` (none: one arm is best for everybody), and
+    `retention` (customers leave fast, contacts are four weeks apart and move the hazard of leaving strongly).
 
     In the null world everybody consents, nobody tires and contacts cost nothing, so that nothing but the arm matters.
     """
     worlds = {
         "strong": WorldConfig(),
         "weak": WorldConfig(heterogeneity=0.35, timing=0.2),
+        "retention": WorldConfig(
+            churn_per_day=1 / 100, contact_hazard=1.5, decision_every_days=28.0, exploration=1.0, consent_share=1.0
+        ),
         "null": WorldConfig(heterogeneity=0.0, timing=0.0, fatigue=0.0, consent_share=1.0, costs=0.0),
     }
     if name not in worlds:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.arrays import FloatArray
+from features.errors import StoreError
 from features.state.batch import LIST_WIDTHS, Ragged, StateBatch, blank, list_in_buffers, one_offsets
 from features.state.layout import RowBuffers
 from features.vocabulary import Columns
@@ -58,7 +59,8 @@ _PRODUCTS_LISTS: Final = tuple(name for name, _ in PRODUCTS_FIELDS if name in LI
 def decode(states: pa.Table | None, products: pa.Table | None) -> StateBatch:
     """Stored rows as a batch; row i of both tables is the same customer, and a null row is a customer without history.
 
-    Either table may be None (then that part is empty); columns beyond the fields are ignored.
+    Either table may be None (then that part is empty); columns beyond the fields are ignored. Raises StoreError for states
+    of another layout.
     """
     n = next((table.num_rows for table in (states, products) if table is not None), 1)
     nobody = blank()
@@ -67,7 +69,10 @@ def decode(states: pa.Table | None, products: pa.Table | None) -> StateBatch:
     last_seq = np.zeros(n, dtype=np.int64)
     if states is not None:
         known = np.flatnonzero(states["scalars"].is_valid().to_numpy())
-        scalars[known] = _ragged(states["scalars"]).values.reshape(len(known), scalars.shape[1])
+        numbers = _ragged(states["scalars"]).values
+        if len(numbers) != len(known) * scalars.shape[1]:
+            raise StoreError("The states are of another version of the fold.", repair="Run: omni features build")
+        scalars[known] = numbers.reshape(len(known), scalars.shape[1])
         channels[known] = _ragged(states["channel_stats"]).values.reshape(len(known), *channels.shape[1:])
         last_seq = states["last_seq"].fill_null(0).to_numpy().astype(np.int64)
     lists = {}

@@ -15,8 +15,10 @@ from features.state.jit import compiled, inlined
 from features.state.kernel_parts import (
     count_pair,
     drop_from_cart,
+    end_contract,
     note_action,
     note_contact,
+    note_contract,
     note_habit,
     note_profile,
     note_purchase,
@@ -158,6 +160,10 @@ def apply_event(
         s.channels[channel, LAST_RESPONSE] = t
     elif kind == _SEND:
         note_contact(s, t, channel)
+    elif kind == _SUBSCRIBE and product != 0:
+        note_contract(s, t, value, detail)
+    elif kind == _UNSUBSCRIBE and product != 0:
+        end_contract(s, t)
     elif kind == _SUBSCRIBE:
         s.channels[channel, CONSENT] = 1.0
     elif kind == _UNSUBSCRIBE:

@@ -23,6 +23,10 @@ from features.state.layout import (
     CART_TIME,
     CONSENT,
     CONTACT_HEAD,
+    CONTRACT_ENDED,
+    CONTRACT_ENDS,
+    CONTRACT_SINCE,
+    CONTRACT_VALUE,
     DAY_S,
     EVENT_CODE_BASE,
     FIRST_PURCHASE,
@@ -46,6 +50,7 @@ from features.state.layout import (
     N_CHANNELS,
     N_CONTACT,
     N_CONTACTS,
+    N_CONTRACTS_OPENED,
     N_GAPS,
     N_HABIT,
     N_HABITS,
@@ -339,3 +344,26 @@ def note_rating(s: Any, rating: float) -> None:
     mean = 0.0 if math.isnan(x[RATING_MEAN]) else x[RATING_MEAN]
     x[RATING_MEAN] = mean + (rating - mean) / x[N_RATINGS]
     x[LAST_RATING] = rating
+
+
+@inlined
+def note_contract(s: Any, t: float, value: float, ends: float) -> None:
+    """A contract begins, or the running one is renewed or changed: then its beginning stays. `ends` is NaN for an open end."""
+    x = s.scalars
+    if x[CONTRACT_ENDS] <= t:  # never true of an open end
+        end_contract(s, t)
+    if math.isnan(x[CONTRACT_SINCE]):
+        x[CONTRACT_SINCE] = t
+    x[CONTRACT_VALUE] = value
+    x[CONTRACT_ENDS] = ends
+    x[N_CONTRACTS_OPENED] += 1.0
+
+
+@inlined
+def end_contract(s: Any, t: float) -> None:
+    """The running contract ends now, or has ended at its term."""
+    x = s.scalars
+    x[CONTRACT_ENDED] = x[CONTRACT_ENDS] if x[CONTRACT_ENDS] <= t else t
+    x[CONTRACT_SINCE] = np.nan
+    x[CONTRACT_VALUE] = np.nan
+    x[CONTRACT_ENDS] = np.nan

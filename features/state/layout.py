@@ -47,9 +47,14 @@ SCALARS: Final[tuple[str, ...]] = (
     "last_rating",
     "preferred_channel",
     "last_store",
+    "contract_since",
+    "contract_value",
+    "contract_ends",
+    "contract_ended",
+    "n_contracts",
 )
 """Names of the scalar part of a state. Times are seconds since the epoch; NaN means never (or, of profiling, the
-preferred channel and the last store, codes: not said)."""
+preferred channel and the last store, codes: not said; of a contract's end: open)."""
 (
     FIRST_SEEN,
     LAST_EVENT,
@@ -71,8 +76,11 @@ preferred channel and the last store, codes: not said)."""
 PROFILING, N_RATINGS, RATING_MEAN, LAST_RATING, PREFERRED_CHANNEL, LAST_STORE = range(
     OCCASIONS + N_HALF_LIVES, OCCASIONS + N_HALF_LIVES + 6
 )
+CONTRACT_SINCE, CONTRACT_VALUE, CONTRACT_ENDS, CONTRACT_ENDED, N_CONTRACTS_OPENED = range(
+    LAST_STORE + 1, LAST_STORE + 6
+)
 COUNTERS: Final = frozenset(
-    {"n_action_occasions", "n_occasions", "n_gaps", "gap_m2", "occasion_value", "n_ratings"}
+    {"n_action_occasions", "n_occasions", "n_gaps", "gap_m2", "occasion_value", "n_ratings", "n_contracts"}
     | {name for name in SCALARS if name.startswith("occasions_")}
 )
 """Scalars that start at 0; all others start as NaN."""

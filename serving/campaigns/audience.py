@@ -18,7 +18,7 @@ from features.state.batch import StateBatch
 from features.vocabulary import Columns
 from serving.campaigns.bulk import customer_ids, parts
 from serving.campaigns.expression import select
-from serving.campaigns.segments import CHURN_COLUMNS, add_deciles, segment_table
+from serving.campaigns.segments import CHURN_COLUMNS, WIN_BACK_COLUMNS, add_deciles, segment_table
 from serving.decision.holdout import is_held_out
 from serving.decision.rules import house_rules
 from serving.runtime import Runtime, Watcher
@@ -56,8 +56,11 @@ def export_audience(
         table = audience_table(runtime, ids, progress)
     finally:
         runtime.log.close()
-    if runtime.knowledge.bundle.churn is None and any(name in where for name in CHURN_COLUMNS):
-        runtime.knowledge.bundle.need_churn()  # raises, with the reason
+    bundle = runtime.knowledge.bundle
+    if bundle.churn is None and any(name in where for name in CHURN_COLUMNS):
+        bundle.need_churn()  # raises, with the reason
+    if bundle.win_back is None and any(name in where for name in WIN_BACK_COLUMNS):
+        bundle.need_win_back()  # raises, with the reason
     found = table[select(table, where)]
     kept_back = np.array([is_held_out(one, runtime.rules) for one in found[Columns.CUSTOMER_ID]], dtype=np.bool_)
     chosen = found[~kept_back]
@@ -87,7 +90,7 @@ def audience_table(runtime: Runtime, ids: list[str], progress: Callable[[str], N
             continue
         as_of = np.array([max(now_s, live.last_event_s) for live in lives])
         signals = compute_signals(StateBatch.concat([live.scored for live in lives]), as_of)
-        tables.append(segment_table(lives, signals, known.bundle.churn))
+        tables.append(segment_table(lives, signals, known.bundle.churn, known.bundle.win_back))
     if not tables:
         raise MissingError("No customer has any behaviour yet.", repair="Ingest events first: omni ingest SOURCE")
     return add_deciles(pd.concat(tables, ignore_index=True))

@@ -16,7 +16,7 @@ from features.clock import Clock
 from features.errors import InputError, MissingError
 from features.log.sqlite import open_log
 from features.settings import Settings
-from features.vocabulary import Columns
+from features.vocabulary import Columns, Task
 from serving.decider import Decider, Decision
 from serving.decision.rules import house_rules
 from serving.runtime import Runtime, Watcher
@@ -41,11 +41,13 @@ DECISION_SCHEMA: Final = pa.schema(
         ("pscore", pa.float64()),
         ("response_probability", pa.float64()),
         ("churn_probability", pa.float64()),
+        ("win_back_uplift", pa.float64()),
+        ("win_back_advice", pa.string()),
         ("reasons", pa.list_(pa.string())),
         ("models", pa.string()),
     ]
 )
-"""One row per customer; `models` is JSON, task to version."""
+"""One row per customer; `models` is JSON, task to version. The columns win_back_… are null where no such model serves."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +131,16 @@ def decisions_table(decisions: Sequence[Decision]) -> pa.Table:
     rows = []
     for decision in decisions:
         answer = decision.answer
-        product = answer.product
+        product, win_back = answer.product, decision.win_back
+        versions = answer.models if win_back is None else {**answer.models, Task.WIN_BACK.value: win_back.model_version}
         rows.append(
             {
                 Columns.CUSTOMER_ID: answer.customer.customer_id,
                 Columns.PRODUCT_ID: product.product_id if product else None,
                 "product_name": product.name if product else None,
-                "models": json.dumps(answer.models),
+                "win_back_uplift": win_back.uplift if win_back else None,
+                "win_back_advice": win_back.advice if win_back else None,
+                "models": json.dumps(versions),
                 **answer.model_dump(
                     include={
                         *(Columns.DECISION_ID, Columns.AS_OF, "action", "arm", Columns.CHANNEL, "send_at", "pscore"),

@@ -4,6 +4,9 @@ lifecycle           prospect (never bought), new, active, due, at_risk, lapsed: 
                     the customer's own usual gap, or everybody's where they have none
 value_decile        1 to 10 by expected revenue within the model's horizon, or by money spent lately; 10 is the most
 purchase_path       channels of the purchases that are remembered, in the order of their first use: 'store>web'
+win_back_uplift     how much likelier a contact makes a lapsing customer's return; empty for the others
+win_back_advice     contact or leave alone
+contract_days       how long the running contract runs, contract_days_left until it ends by itself; empty without one
 subscription_state  subscribed, unsubscribed or never_asked, over all channels
 """
 
@@ -21,6 +24,7 @@ from features.state import layout
 from features.state.batch import StateBatch
 from features.vocabulary import CHANNELS, KIND_CODES, Columns, EventKind
 from serving.scorers.bundle import ChurnScorer
+from serving.scorers.win_back import WinBackScorer
 
 DUE, AT_RISK, LAPSED = 1.0, 2.0, 4.0
 """Lifecycle borders, as multiples of the usual gap between purchases."""
@@ -29,6 +33,8 @@ NEW_DAYS: Final = 30.0
 _DEFAULT_GAP_DAYS: Final = 30.0
 CHURN_COLUMNS: Final = ("churn_probability", "expected_purchases", "expected_revenue")
 """Columns that only the churn model knows."""
+WIN_BACK_COLUMNS: Final = ("win_back_uplift", "win_back_advice")
+"""Columns that only the win-back model knows."""
 _NUMBERS: Final = {
     "days_since_purchase": "days_since_occasion",
     "usual_gap_days": "gap_mean_days",
@@ -38,11 +44,18 @@ _NUMBERS: Final = {
     "customer_for_days": "days_since_first_purchase",
     "cart_products": "cart_products",
     "contacts_30_days": "contacts_30_days",
+    "contract_days": "contract_days",
+    "contract_days_left": "contract_days_left",
 }
 """Column to signal."""
 
 
-def segment_table(lives: Sequence[LiveState], signals: Float32Array, churn: ChurnScorer | None) -> pd.DataFrame:
+def segment_table(
+    lives: Sequence[LiveState],
+    signals: Float32Array,
+    churn: ChurnScorer | None,
+    win_back: WinBackScorer | None = None,
+) -> pd.DataFrame:
     """One row per customer (n) with signals (n, F) of what models may look at; see the module's words.
 
     Deciles are not known before everybody is: see `add_deciles`.
@@ -59,6 +72,9 @@ def segment_table(lives: Sequence[LiveState], signals: Float32Array, churn: Chur
             table["expected_purchases"] = purchases
         if revenue is not None:
             table["expected_revenue"] = revenue
+    if win_back is not None:
+        table["win_back_uplift"] = win_back.score.uplift(signals)
+        table["win_back_advice"] = win_back.score.advice(win_back.score.uplift(signals))
     table |= {name: column[signal] for name, signal in _NUMBERS.items()}
     table["purchase_path"] = [purchase_path(live.scored) for live in lives]
     consents = np.concatenate([live.state.channels[:, :, layout.CONSENT] for live in lives])  # (n, channels)

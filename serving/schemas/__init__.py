@@ -14,6 +14,7 @@ from serving.schemas.answers import (
     ProfileAnswer,
     Reason,
     Touch,
+    WinBack,
 )
 from serving.schemas.base import Name, Probability
 from serving.schemas.receipts import (
@@ -65,4 +66,5 @@ __all__ = [
     "Reason",
     "RejectedEvent",
     "Touch",
+    "WinBack",
 ]

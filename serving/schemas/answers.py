@@ -80,14 +80,24 @@ class Reason(BaseModel):
 
 
 class HorizonProbability(BaseModel):
-    """The chance of no purchase within one horizon."""
+    """The chance of no purchase, or of a contract that is over, within one horizon."""
 
     horizon_days: float
     churn_probability: Probability
 
 
+class WinBack(BaseModel):
+    """What a contact does to a lapsing customer's return, learned from logged contacts."""
+
+    uplift: float | None = Field(
+        description="How much likelier a contact makes their return, as a difference of chances; null if they are not lapsing."
+    )
+    advice: Literal["contact", "leave alone"]
+    model_version: str
+
+
 class ChurnAnswer(Answer):
-    """How likely the customer buys nothing in the next `horizon_days`."""
+    """How likely the customer buys nothing in the next `horizon_days`, or has no contract then."""
 
     model_config = described(
         {
@@ -95,6 +105,7 @@ class ChurnAnswer(Answer):
             "as_of": "2018-01-01T10:15:00Z",
             "feature_age_s": 52310.0,
             "models": {"churn": "2"},
+            "kind": "non-contractual",
             "churn_probability": 0.071,
             "horizon_days": 28,
             "expected_purchases": 3.1,
@@ -107,15 +118,22 @@ class ChurnAnswer(Answer):
                     "value": 4.6,
                 }
             ],
+            "win_back": {"uplift": 0.034, "advice": "contact", "model_version": "1"},
         }
     )
 
-    churn_probability: Probability
+    kind: Literal["non-contractual", "contract"] = Field(
+        "non-contractual", description="Whether leaving is to buy no more, or the end of a contract."
+    )
+    churn_probability: Probability | None = Field(
+        description="Null where the question is of contracts and they have none."
+    )
     horizon_days: float | None
     horizons: list[HorizonProbability] = Field([], description="Every horizon that the model knows, shortest first.")
     expected_purchases: float | None = Field(None, description="Purchase occasions expected within horizon_days.")
     expected_revenue: float | None = Field(None, description="Money expected from them: a mean, most spend less.")
     reasons: list[Reason] = []
+    win_back: WinBack | None = Field(None, description="Null where no win-back model serves.")
 
 
 class ArmScore(BaseModel):

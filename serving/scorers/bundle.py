@@ -13,16 +13,20 @@ import numpy as np
 from features.arrays import Float32Array, FloatArray
 from features.errors import MissingError, StoreError
 from features.scoring.churn import SCORE_FILE, ChurnScore, spread
+from features.scoring.contract import ContractScore, read_score
 from features.scoring.effects import EffectScorer, load_effects
 from features.scoring.forest import Forest
 from features.scoring.model_files import find_file, find_optional
 from features.scoring.next_product import ProductFiles
+from features.scoring.win_back import SCORE_FILE as WIN_BACK_FILE
+from features.scoring.win_back import WinBackScore
 from features.signals import SIGNAL_NAMES
 from features.vocabulary import Channel, Task
 from serving.decision.rules import Arm
 from serving.schemas import ModelInfo
 from serving.scorers.model_card import ModelCard
 from serving.scorers.next_product import ProductScorer
+from serving.scorers.win_back import WinBackScorer
 
 _SIGNAL_INDEX: Final = {name: i for i, name in enumerate(SIGNAL_NAMES)}
 
@@ -60,27 +64,39 @@ class BoosterScorer:
 
 @dataclass(frozen=True)
 class ChurnScorer:
-    """Chance of no purchase in the next `horizon_days`; versions from before the blend have no `score`: trees alone."""
+    """Chance of no purchase in the next `horizon_days`, or of a contract that is over by then; NaN for who has none.
+
+    Versions from before the blend have no `score`: trees alone.
+    """
 
     card: ModelCard
     booster: BoosterScorer
     horizon_days: float | None
-    score: ChurnScore | None = None
+    score: ChurnScore | ContractScore | None = None
     more: tuple["ChurnScorer", ...] = ()
     """Scorers of other horizons."""
 
+    @property
+    def of_contracts(self) -> bool:
+        """Whether it is about contracts that end, not about customers who buy when they like."""
+        return isinstance(self.score, ContractScore)
+
     def horizons(self, signals: Float32Array, probability: float) -> dict[float, float]:
-        """Horizon to chance for one customer (n = 1), shortest first; a longer silence is never the likelier one."""
-        found = {scorer.horizon_days or 0.0: float(scorer.probability(signals)[0]) for scorer in self.more}
+        """Horizon to chance for one customer (n = 1), shortest first.
+
+        A longer silence is never the likelier one, and a contract that is over stays so.
+        """
+        chances = {scorer.horizon_days or 0.0: float(scorer.probability(signals)[0]) for scorer in self.more}
         if self.horizon_days is not None:
-            found[self.horizon_days] = probability
-        days = sorted(found)
-        own = days.index(self.horizon_days) if self.horizon_days in found else 0
+            chances[self.horizon_days] = probability
+        days = sorted(chances)
+        own = days.index(self.horizon_days) if self.horizon_days in chances else 0
+        after, before = (max, min) if self.of_contracts else (min, max)
         for at in range(own + 1, len(days)):
-            found[days[at]] = min(found[days[at]], found[days[at - 1]])
+            chances[days[at]] = after(chances[days[at]], chances[days[at - 1]])
         for at in range(own - 1, -1, -1):
-            found[days[at]] = max(found[days[at]], found[days[at + 1]])
-        return {one: found[one] for one in days}
+            chances[days[at]] = before(chances[days[at]], chances[days[at + 1]])
+        return {horizon: chances[horizon] for horizon in days}
 
     def probability(self, signals: Float32Array) -> FloatArray:
         """Signals (n, F) to (n,)."""
@@ -95,7 +111,7 @@ class ChurnScorer:
 
     def expectations(self, signals: Float32Array) -> tuple[FloatArray, FloatArray | None] | None:
         """Expected purchases and revenue (n,) within the horizon; None where the model does not know."""
-        if self.score is None:
+        if not isinstance(self.score, ChurnScore):
             return None
         return self.score.expected_purchases(signals), self.score.expected_revenue(signals)
 
@@ -132,6 +148,9 @@ class ChannelScorer:
         return np.column_stack([found[:, known[arm.name]] if arm.name in known else blank for arm in self.arms])
 
 
+Scorer = ChurnScorer | ChannelScorer | ProductScorer | WinBackScorer
+
+
 @dataclass(frozen=True)
 class Bundle:
     """The models that answer together; swapped whole."""
@@ -140,6 +159,7 @@ class Bundle:
     channel: ChannelScorer | None = None
     product: ProductScorer | None = None
     problems: Mapping[Task, str] = field(default_factory=dict)
+    win_back: WinBackScorer | None = None
 
     def need_churn(self) -> ChurnScorer:
         """The churn model; raises MissingError with the command that makes it."""
@@ -159,9 +179,20 @@ class Bundle:
             raise self._missing(Task.NEXT_PRODUCT)
         return self.product
 
+    def need_win_back(self) -> WinBackScorer:
+        """The win-back model; raises MissingError with the command that makes it."""
+        if self.win_back is None:
+            raise self._missing(Task.WIN_BACK)
+        return self.win_back
+
     def card(self, task: Task) -> ModelCard | None:
         """The card of a task's model."""
-        scorer = {Task.CHURN: self.churn, Task.BEST_CHANNEL: self.channel, Task.NEXT_PRODUCT: self.product}[task]
+        scorer = {
+            Task.CHURN: self.churn,
+            Task.BEST_CHANNEL: self.channel,
+            Task.NEXT_PRODUCT: self.product,
+            Task.WIN_BACK: self.win_back,
+        }[task]
         return scorer.card if scorer is not None else None
 
     def infos(self) -> list[ModelInfo]:
@@ -189,9 +220,7 @@ class Bundle:
         return MissingError(f"There is no champion for {task.value} yet.", repair=f"Run `omni train {task.value}`.")
 
 
-def load_scorer(
-    card: ModelCard, metadata: Mapping[str, Any], folder: Path
-) -> ChurnScorer | ChannelScorer | ProductScorer:
+def load_scorer(card: ModelCard, metadata: Mapping[str, Any], folder: Path) -> Scorer:
     """Load a model's files from a local folder; `metadata` is what training wrote into MLmodel.
 
     Raises StoreError where the files are not as expected.
@@ -202,7 +231,7 @@ def load_scorer(
             booster = BoosterScorer(lightgbm.Booster(model_file=str(find_file(folder, "model.lgb", where))), where)
             horizon = metadata.get("horizon_days", dict(metadata.get("config") or {}).get("horizon_days"))
             file = find_optional(folder, SCORE_FILE)
-            score = None if file is None else ChurnScore.from_json(file.read_text(encoding="utf-8"))
+            score = None if file is None else read_score(file.read_text(encoding="utf-8"))
             more = tuple(_horizon(card, file, where) for file in sorted(folder.rglob("horizon_*.json")))
             return ChurnScorer(card, booster, None if horizon is None else float(horizon), score, more)
         case Task.BEST_CHANNEL:
@@ -216,11 +245,14 @@ def load_scorer(
         case Task.NEXT_PRODUCT:
             files = ProductFiles.load(folder, where)
             return ProductScorer(card, files.session, files.product_ids, files.companions, files.trees)
+        case Task.WIN_BACK:
+            file = find_file(folder, WIN_BACK_FILE, where)
+            return WinBackScorer(card, WinBackScore.from_json(file.read_text(encoding="utf-8"), where))
 
 
 def _horizon(card: ModelCard, file: Path, where: str) -> ChurnScorer:
     """Another horizon of a churn model, from its two files."""
-    score = ChurnScore.from_json(file.read_text(encoding="utf-8"))
+    score = read_score(file.read_text(encoding="utf-8"))
     booster = BoosterScorer(lightgbm.Booster(model_file=str(file.with_suffix(".lgb"))), where)
     return ChurnScorer(card, booster, score.horizon_days, score)
 

@@ -14,14 +14,14 @@ from features.scoring.model_files import read_metadata
 from features.settings import Settings
 from features.views import feature_service_name
 from features.vocabulary import Task
-from serving.scorers.bundle import Bundle, ChannelScorer, ChurnScorer, load_scorer
+from serving.scorers.bundle import Bundle, ChannelScorer, ChurnScorer, Scorer, load_scorer
 from serving.scorers.model_card import ModelCard
 from serving.scorers.next_product import ProductScorer
+from serving.scorers.win_back import WinBackScorer
 
 logger = logging.getLogger(__name__)
 
 ALIAS: Final = "champion"
-Scorer = ChurnScorer | ChannelScorer | ProductScorer
 Fetch = Callable[[Task], tuple[ModelCard, Callable[[Path], Path]] | None]
 """A task to its champion's card and a function that brings its files into a folder; None where there is no champion."""
 
@@ -35,6 +35,7 @@ def next_bundle(current: Bundle, fetch: Fetch) -> Bundle:
         Task.CHURN: current.churn,
         Task.BEST_CHANNEL: current.channel,
         Task.NEXT_PRODUCT: current.product,
+        Task.WIN_BACK: current.win_back,
     }
     problems: dict[Task, str] = {}
     changed = False
@@ -62,10 +63,12 @@ def next_bundle(current: Bundle, fetch: Fetch) -> Bundle:
         if problem != current.problems.get(task):  # it is tried again every few seconds, and told once
             logger.error("%s", problem)
     churn, channel, product = (scorers[task] for task in (Task.CHURN, Task.BEST_CHANNEL, Task.NEXT_PRODUCT))
+    win_back = scorers[Task.WIN_BACK]
     assert churn is None or isinstance(churn, ChurnScorer)
     assert channel is None or isinstance(channel, ChannelScorer)
     assert product is None or isinstance(product, ProductScorer)
-    return Bundle(churn, channel, product, problems)
+    assert win_back is None or isinstance(win_back, WinBackScorer)
+    return Bundle(churn, channel, product, problems, win_back)
 
 
 def mlflow_fetch(settings: Settings) -> Fetch:

@@ -13,26 +13,22 @@ interval (Student's t over the seeds) says what another world of the same kind w
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from scipy import stats
 
-from features.simulator.world import WorldConfig, simulate
+from features.simulator.world import WorldConfig, simulate, world_config
 from training.benchmarks.report import BenchmarkReport
-from training.benchmarks.winback import NO_EVIDENCE, SHARES, benchmark
+from training.benchmarks.winback import NO_EVIDENCE, benchmark
+from training.models.win_back.measure import SHARES
 
-CONSENT = {
-    "churn_per_day": 1 / 100,
-    "contact_hazard": 1.5,
-    "decision_every_days": 28.0,
-    "exploration": 1.0,
-}
-WORLDS: Mapping[str, dict[str, float]] = {
-    "retention": {**CONSENT, "consent_share": 1.0},
-    "consent": CONSENT,
-    "default": {},
+WORLDS: Mapping[str, WorldConfig] = {
+    "retention": world_config("retention"),
+    "consent": world_config("retention", consent_share=None),
+    "default": WorldConfig(),
 }
 
 
@@ -54,7 +50,7 @@ def main() -> None:
 
 def one_world(name: str, customers: int, days: int, seed: int) -> BenchmarkReport:
     """The report on a world drawn with this seed."""
-    world = simulate(WorldConfig(n_customers=customers, n_days=days, seed=seed, **WORLDS[name]))
+    world = simulate(replace(WORLDS[name], n_customers=customers, n_days=days, seed=seed))
     with TemporaryDirectory() as folder:
         here = Path(folder)
         world.write(here)

@@ -6,7 +6,7 @@ import pytest
 
 from features.errors import SettingsError
 from features.settings import Settings, without_password
-from features.vocabulary import Task
+from features.vocabulary import CORE_TASKS, Task
 
 
 def test_one_file_moves_a_home_to_other_engines_and_the_environment_wins(tmp_path: Path) -> None:
@@ -34,9 +34,10 @@ def test_a_password_of_any_characters_is_left_out() -> None:
 
 def test_a_shop_may_have_only_some_of_the_models(tmp_path: Path) -> None:
     home = {"OMNI_HOME": str(tmp_path)}
-    assert Settings.from_env(home).tasks == tuple(Task)
+    assert Settings.from_env(home).tasks == CORE_TASKS
+    assert Settings.from_env({**home, "OMNI_TASKS": "win-back,churn"}).tasks == (Task.CHURN, Task.WIN_BACK)
     assert Settings.from_env({**home, "OMNI_TASKS": "churn, next-product"}).tasks == (Task.NEXT_PRODUCT, Task.CHURN)
-    with pytest.raises(SettingsError, match=r"names 'churns'.*next-product, churn, best-channel"):
+    with pytest.raises(SettingsError, match=r"names 'churns'.*next-product, churn, best-channel, win-back"):
         Settings.from_env({**home, "OMNI_TASKS": "churn,churns"})
 
 

@@ -113,3 +113,28 @@ def test_a_half_life_that_signals_are_named_after_cannot_silently_become_another
     assert half_life(90) == 3
     with pytest.raises(SettingsError, match="half-life of 60 days"):
         half_life(60)
+
+
+def contract(state: StateBatch, days: float) -> tuple[float, ...]:
+    """What the signals say of the contract at a day: days, price, days left, how many, days since the last end."""
+    names = ("contract_days", "contract_value", "contract_days_left", "contracts_total", "days_since_contract_end")
+    return tuple(compute_signals(state, at(days))[0, signal_index(names)].tolist())
+
+
+def test_a_contract_runs_from_its_subscribe_to_its_unsubscribe_and_a_change_of_plan_goes_on() -> None:
+    never = float("nan")
+    plan = ((0, "subscribe", "web", "box", 20.0), (30, "subscribe", "web", "crate", 35.0))
+    assert contract(state_of(*plan), 40) == pytest.approx((40, 35, never, 2, never), nan_ok=True)
+    left = state_of(*plan, (50, "unsubscribe", "web", "crate"))
+    assert contract(left, 60) == pytest.approx((never, never, never, 2, 10), nan_ok=True)
+    back = state_of(*plan, (50, "unsubscribe", "web", "crate"), (80, "subscribe", "app", "box", 20.0))
+    assert contract(back, 90) == pytest.approx((10, 20, never, 3, 40), nan_ok=True)
+
+
+def test_a_subscription_to_no_product_is_a_consent_and_no_contract() -> None:
+    state = state_of((0, "subscribe", "email"), (1, "unsubscribe", "email"))
+    assert np.isnan(contract(state, 2)[0]) and contract(state, 2)[3] == 0
+    both = state_of(
+        (0, "subscribe", "email"), (1, "subscribe", "email", "box", 20.0), (2, "unsubscribe", "email", "box")
+    )
+    assert compute_signals(both, at(3))[0, signal_index(("consent_email",))].tolist() == [1.0]

@@ -28,7 +28,10 @@ def test_churn_in_words():
     assert lines == [
         "7.1% likely to buy nothing in the next 28 days",
         "  because no store visit for 41 days (usually every 9 days): raises the risk by 12 points",
+        "  lapsing: contact (a contact changes the chance of a return by +3.4 points)",
     ]
+    alone = {**example(schemas.ChurnAnswer), "win_back": {"uplift": None, "advice": "leave alone"}}
+    assert in_words("churn", alone) == lines[:2]
 
 
 def test_channels_in_words_are_ordered_by_worth():

@@ -119,7 +119,7 @@ def test_nothing_is_done_again_while_nothing_changed(first, settings) -> None:
 def test_a_wrong_key_is_answered_with_the_keys_of_its_section() -> None:
     with pytest.raises(InputError, match=r"no key booster\.leaves\. Known keys: learning_rate, num_leaves"):
         pipeline.load_config(Task.CHURN, None, ["booster.leaves=3"])
-    with pytest.raises(InputError, match=r"no key horizon\. Known keys: horizon_days"):
+    with pytest.raises(InputError, match=r"no key horizon\. Known keys: kind, horizon_days"):
         pipeline.load_config(Task.CHURN, None, ["horizon=3"])
     with pytest.raises(InputError, match=r"greater than 0\. Mend the value"):
         pipeline.load_config(Task.CHURN, None, ["horizon_days=-1"])
@@ -342,7 +342,7 @@ def test_a_policy_must_not_be_worth_less_than_the_champions() -> None:
 
 
 def test_every_task_has_gates_and_a_broken_file_is_named(tmp_path: Path) -> None:
-    assert {gates.load_gates(task).primary for task in Task} == {"log_loss", "ndcg@10"}
+    assert {gates.load_gates(task).primary for task in Task} == {"log_loss", "ndcg@10", "policy_value"}
     (tmp_path / "gates.toml").write_text("[churn]\nprimary = 'auc'\nbeat_everything = true\n")
     with pytest.raises(InputError, match="beat_everything"):
         gates.load_gates(Task.CHURN, tmp_path / "gates.toml")

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 
+from features.errors import InputError
 from features.settings import Settings
 from features.vocabulary import Task
 from training import tuning
 from training.pipeline import load_config
-from training.tuning import Range, Search, load_space, tune
+from training.tuning import SEARCHES, Range, Search, load_space, tune
 
 
 class Inner(BaseModel):
@@ -118,7 +119,12 @@ def test_what_was_cut_short_says_so_and_is_not_the_best(study: Study, tmp_path: 
     assert said[1] == "churn: trial 2, cut short"
 
 
-@pytest.mark.parametrize("task", list(Task))
+def test_a_task_without_settings_to_search_says_so(tmp_path: Any) -> None:
+    with pytest.raises(InputError, match="win-back has no settings to search"):
+        tune(Task.WIN_BACK, settings(tmp_path), Config(), 3, lambda _: None, seed=3)
+
+
+@pytest.mark.parametrize("task", list(SEARCHES))
 def test_search_spaces_name_keys_of_their_configs(task: Task) -> None:
     space = load_space(task)
     assert space

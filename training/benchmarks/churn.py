@@ -10,15 +10,15 @@ from typing import Final
 
 from features.errors import InputError
 from features.vocabulary import Columns, EventKind, Task
-from training.benchmarks.contract_model import is_contract_table
-from training.benchmarks.contracts import benchmark_contracts
+from training.benchmarks.contracts import benchmark_contracts, is_contract_table
 from training.benchmarks.report import BenchmarkReport, MemoryStates, parquet, timeline_of
 from training.benchmarks.survival import compare_horizons
 from training.data.frames import read_frame
 from training.evaluation.metrics import ece_by_chance
 from training.models.boosted import BoosterConfig
+from training.models.churn.config import ChurnConfig
 from training.models.churn.measure import measure
-from training.models.churn.train import ChurnConfig, fit, snapshots
+from training.models.churn.train import fit_purchases, snapshots
 from training.task import Progress
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def benchmark(
     with parquet(timeline) as path:
         data = snapshots(path, store, start, cutoff, config, progress)
         features_s = time.perf_counter() - started
-        blend = fit(data, config, seed, progress)
+        blend = fit_purchases(data, config, seed, progress)
         fit_s = time.perf_counter() - started - features_s
         horizons = {}
         if more_horizons_days:

@@ -4,6 +4,8 @@ Every figure is the mean over the repeats; in each repeat every row is predicted
 """
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,13 +21,28 @@ from sklearn.preprocessing import StandardScaler
 from features.arrays import FloatArray
 from features.errors import InputError
 from features.vocabulary import Task
-from training.benchmarks.contract_model import ContractConfig, Encoded, encode, fit_predict, read_contracts
 from training.benchmarks.report import BenchmarkReport
 from training.evaluation.metrics import CHURN, Metric, average, resample
+from training.models.churn.contract import ContractConfig, Encoded, fit_contracts
 from training.task import Progress
 
+LABEL_NAMES: Final = ("churn", "churned", "label", "exited", "attrition", "left")
+"""What a churn column is called where nobody says, whatever the case."""
+_POSITIVE: Final = frozenset({"1", "1.0", "yes", "true", "churned", "y", "t"})
+_NEGATIVE: Final = frozenset({"0", "0.0", "no", "false", "stayed", "n", "f"})
+_N_MAX_LEVELS: Final = 50
+_IDS: Final = ("customerid", "customer_id", "id", "rownumber")
 OURS: Final = "model"
 PRIMARY: Final = "log_loss"
+
+
+@dataclass(frozen=True)
+class Contracts:
+    """One row per customer: their columns, whether they churned (n,), and who they are (n,)."""
+
+    columns: pd.DataFrame
+    labels: FloatArray
+    customers: NDArray[np.object_]
 
 
 def benchmark_contracts(
@@ -68,11 +85,11 @@ def benchmark_contracts(
             progress(f"churn: repeat {repeat + 1} of {n_repeats}, fold {fold + 1} of {n_folds}")
         for name, scores in held.items():
             repeats[name].append(scores)
-    found, gains = _measure(labels, contracts.customers, repeats, seed)
+    tables, gains = _measure(labels, contracts.customers, repeats, seed)
     return BenchmarkReport(
         task=Task.CHURN,
-        metrics=found.pop(OURS),
-        baselines=found,
+        metrics=tables.pop(OURS),
+        baselines=tables,
         gains=gains,
         seconds=seconds,
         protocol={
@@ -85,6 +102,73 @@ def benchmark_contracts(
         rows={"customers": len(labels), "churned": int(labels.sum())},
         seed=seed,
     )
+
+
+def is_contract_table(columns: Sequence[str], label: str | None = None) -> bool:
+    """Whether a file with these columns is a table of contracts rather than a log."""
+    return label is not None or ("occurred_at" not in columns and _label_column(columns) is not None)
+
+
+def read_contracts(table: pd.DataFrame, label: str | None = None) -> Contracts:
+    """Split a table into columns, label and customer. Raises InputError for a label that is missing or not yes/no."""
+    name = label or _label_column(list(table.columns))
+    if name is None or name not in table.columns:
+        raise InputError(
+            f"There is no churn column {label or 'churn'!r}.", repair=f"Name one of: {', '.join(table.columns)}."
+        )
+    words = table[name].astype(str).str.strip().str.lower()
+    unknown = sorted(set(words) - _POSITIVE - _NEGATIVE)
+    if unknown or words.isin(_POSITIVE).nunique() < 2:
+        what = f"holds {unknown[0]!r}" if unknown else "has one value only"
+        raise InputError(f"The churn column {name!r} {what}.", repair="Write yes and no, or 1 and 0, one per customer.")
+    ids = [column for column in table.columns if str(column).lower().replace(" ", "") in _IDS]
+    customers = table[ids[0]].astype(str).to_numpy() if ids else table.index.astype(str).to_numpy()
+    return Contracts(table.drop(columns=[name, *ids]), words.isin(_POSITIVE).to_numpy().astype(np.float64), customers)
+
+
+def encode(columns: pd.DataFrame) -> Encoded:
+    """Numbers stay numbers, words become one column per level; names, free text and constants are left out.
+
+    Text of which almost all is a number (a blank among amounts) is a number with gaps.
+    """
+    numeric, levels, names, level_names = [], [], [], []
+    for name in columns.columns:
+        column = columns[name]
+        numbers = pd.to_numeric(column, errors="coerce").astype(float)
+        distinct = column.nunique()
+        if distinct < 2:
+            continue
+        if numbers.notna().mean() > 0.95 and distinct > 2:
+            numeric.append(numbers.to_numpy())
+            names.append(str(name))
+        elif distinct <= _N_MAX_LEVELS:
+            words = column.astype(str)
+            for level in sorted(words.unique()):
+                levels.append((words == level).to_numpy(float))
+                level_names.append(f"{name}={level}")
+    empty = np.zeros((len(columns), 0))
+    return Encoded(
+        np.column_stack(numeric) if numeric else empty,
+        np.column_stack(levels) if levels else empty,
+        (*names, *level_names),
+    )
+
+
+def fit_predict(
+    data: Encoded,
+    labels: FloatArray,
+    train: NDArray[np.intp],
+    test: NDArray[np.intp],
+    config: ContractConfig,
+    seed: int,
+) -> FloatArray:
+    """Probabilities (m,) of the rows `test`, everything learned and chosen on the rows `train`."""
+    known = labels[train]
+    folds = np.empty(len(train), dtype=np.int64)
+    splits = StratifiedKFold(config.inner_folds, shuffle=True, random_state=seed).split(train, known)
+    for number, (_, held) in enumerate(splits):
+        folds[held] = number
+    return fit_contracts(data.rows(train), known, folds, config, seed).probability(data.rows(test).flat)
 
 
 def _measure(
@@ -101,10 +185,13 @@ def _measure(
         name: {metric: average([sampled[f"{name} {metric} {i}"] for i in range(len(runs))]) for metric in CHURN}
         for name, runs in repeats.items()
     }
-    found = {name: {metric: one.metric() for metric, one in values.items()} for name, values in means.items()}
+    tables = {
+        name: {metric: sampled_mean.metric() for metric, sampled_mean in values.items()}
+        for name, values in means.items()
+    }
     ours = means[OURS][PRIMARY]
     gains = {name: values[PRIMARY].minus(ours).metric() for name, values in means.items() if name != OURS}
-    return found, gains
+    return tables, gains
 
 
 def _logistic(data: Encoded, labels: FloatArray, train: NDArray[np.intp], test: NDArray[np.intp]) -> FloatArray:
@@ -119,3 +206,7 @@ def _lightgbm(data: Encoded, labels: FloatArray, train: NDArray[np.intp], test: 
     parameters = {"objective": "binary", "verbosity": -1, "num_threads": 1}
     booster = lgb.train(parameters, lgb.Dataset(rows[train], labels[train]), 100)
     return np.asarray(expit(np.asarray(booster.predict(rows[test], raw_score=True), dtype=np.float64)))
+
+
+def _label_column(columns: Sequence[str]) -> str | None:
+    return next((name for name in columns if str(name).strip().lower() in LABEL_NAMES), None)

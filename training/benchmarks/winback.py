@@ -1,4 +1,4 @@
-"""Logged contacts, what customers did and, for a simulated world, the truth in; who is kept per contact out.
+"""Somebody's file of contacts, what customers did and, for a simulated world, the truth in; who is kept per contact out.
 
 Aiming by uplift, by risk and at random is compared at the same number of contacts: estimated from the log itself by
 doubly robust scores of customers that the models did not see, and, where it is known, from the truth.
@@ -10,29 +10,18 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from features.arrays import FloatArray
 from features.errors import InputError
+from features.scoring.win_back import CONTACT, LEAVE_ALONE
 from features.vocabulary import CUSTOMER_KINDS, NOTHING, Columns, EventKind, Task
 from training.benchmarks.report import BenchmarkReport
-from training.benchmarks.winback_model import (
-    CONTACT,
-    LEAVE_ALONE,
-    Contacts,
-    Winback,
-    WinbackConfig,
-    estimated_chance,
-    feature_matrix,
-    fit_winback,
-)
 from training.data.decisions import ELIGIBLE_PREFIX
 from training.data.frames import moments, names, numbers, read_frame
-from training.evaluation.metrics import Metric, Sampled, Statistic, mean, resample
+from training.models.win_back.learner import Contacts, LearnerConfig, assemble, feature_matrix, fit_winback
+from training.models.win_back.measure import SLOPE, measure
 from training.task import Progress
 
-SHARES: Final = (0.1, 0.2, 0.3)
-"""Shares of the moments at which somebody is contacted."""
 CAUTION: Final = (
     "The log says no chances (pscore) of its contacts, so they were estimated: the figures hold only if everything that "
     "decided about contacts is among the x_ columns. Randomise a small share of contacts to know."
@@ -51,7 +40,7 @@ def benchmark(
     truth: Path | None = None,
     *,
     out: Path | None = None,
-    config: WinbackConfig | None = None,
+    config: LearnerConfig | None = None,
     seed: int = 0,
     progress: Progress = lambda _: None,
 ) -> BenchmarkReport:
@@ -59,7 +48,7 @@ def benchmark(
 
     Raises InputError for a log without contacts, without moments left alone, or without x_ columns.
     """
-    config = config or WinbackConfig()
+    config = config or LearnerConfig()
     started = time.perf_counter()
     log = _read(decisions)
     actions = _actions(events)
@@ -82,27 +71,29 @@ def benchmark(
     contacts = contacts_of(log, kept(log, actions, config), config, seed)
     progress(f"win-back: {len(log):,} moments, {int((1 - contacts.treated).sum()):,} of them left alone")
     prepared_s = time.perf_counter() - started
-    found = fit_winback(contacts, config, seed)
+    effects = fit_winback(contacts, config, seed)
     fit_s = time.perf_counter() - started - prepared_s
     effect = None if known_truth is None else known_truth["retention_uplift"].to_numpy(np.float64)
-    metrics, baselines, gains = _measure(found, contacts.customers, effect, seed)
-    told = metrics["effect_slope"].low > 0
-    advice = found.advice(config.min_uplift) if told else np.full(len(log), LEAVE_ALONE)
+    report = measure(effects, contacts, config.min_uplift, seed, effect)
+    advice = effects.advice(config.min_uplift) if report.proven else np.full(len(log), LEAVE_ALONE)
     if out is not None:
-        table = log[[Columns.CUSTOMER_ID, Columns.AS_OF]].assign(uplift=found.uplift, risk=found.risk, advice=advice)
+        table = log[[Columns.CUSTOMER_ID, Columns.AS_OF]].assign(
+            uplift=effects.uplift, risk=effects.risk, advice=advice
+        )
         table.to_csv(out, index=False) if out.suffix.lower() == ".csv" else table.to_parquet(out, index=False)
     return BenchmarkReport(
-        task=Task.CHURN,
-        metrics=metrics,
-        baselines=baselines,
-        gains=gains,
+        task=Task.WIN_BACK,
+        metrics=report.metrics,
+        baselines=report.baselines,
+        gains={f"{way} {name}": gain for way, gains in report.gains.items() for name, gain in gains.items()},
         seconds={"prepare": prepared_s, "fit": fit_s},
         protocol={
             "kept": f"an action of the customer's own in {config.horizon_days:g} days, {config.wait_days:g} days later",
             "kept_per_contact@k": "mean effect on being kept among the k contacted, from the log (doubly robust)",
             "true_kept_per_contact@k": "the same from the simulator's truth",
-            "effect_slope": "slope of the doubly robust scores on the predicted uplift of customers not seen; 1 is right",
-            "evidence": EVIDENCE if told else NO_EVIDENCE,
+            "policy_value": "customers kept more per moment, where the advice is followed, than if nobody were contacted",
+            SLOPE: "slope of the doubly robust scores on the predicted uplift of customers not seen; 1 is right",
+            "evidence": EVIDENCE if report.proven else NO_EVIDENCE,
             "randomised": contacts.randomised,
             **({} if contacts.randomised else {"caution": CAUTION}),
         },
@@ -117,22 +108,22 @@ def benchmark(
     )
 
 
-def kept(log: pd.DataFrame, events: pd.DataFrame, config: WinbackConfig) -> FloatArray:
+def kept(log: pd.DataFrame, events: pd.DataFrame, config: LearnerConfig) -> FloatArray:
     """Whether (n,) each moment's customer acted on their own in the window that begins `wait_days` later."""
-    own = events[events[Columns.KIND].isin([kind.value for kind in CUSTOMER_KINDS])]
-    own = own.dropna(subset=[Columns.CUSTOMER_ID, Columns.OCCURRED_AT])
+    actions = events[events[Columns.KIND].isin([kind.value for kind in CUSTOMER_KINDS])]
+    actions = actions.dropna(subset=[Columns.CUSTOMER_ID, Columns.OCCURRED_AT])
     times = {
         customer: np.sort(rows.to_numpy())
-        for customer, rows in _micros(own[Columns.OCCURRED_AT]).groupby(own[Columns.CUSTOMER_ID].astype(str))
+        for customer, rows in _micros(actions[Columns.OCCURRED_AT]).groupby(actions[Columns.CUSTOMER_ID].astype(str))
     }
     begin = _micros(log[Columns.AS_OF]).to_numpy() + round(config.wait_days * _DAY_US)
     end = begin + round(config.horizon_days * _DAY_US)
     nobody = np.zeros(0, dtype=np.int64)
-    found = np.zeros(len(log))
+    returned = np.zeros(len(log))
     for i, customer in enumerate(log[Columns.CUSTOMER_ID].astype(str)):
         first, last = np.searchsorted(times.get(customer, nobody), [begin[i], end[i]])
-        found[i] = float(last > first)
-    return found
+        returned[i] = float(last > first)
+    return returned
 
 
 def reachable(log: pd.DataFrame) -> pd.DataFrame:
@@ -142,91 +133,49 @@ def reachable(log: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({arm: True if flag is None else flag.astype(bool) for arm, flag in flags.items()}, log.index)
 
 
-def contacts_of(log: pd.DataFrame, outcome: FloatArray, config: WinbackConfig, seed: int) -> Contacts:
-    """The log as `fit_winback` wants it: a contact is what was sent, so an action that could not reach the customer left
-    them alone, and whom an action could reach is among the features, since it decides about the chance of a contact.
+def contacts_of(log: pd.DataFrame, outcome: FloatArray, config: LearnerConfig, seed: int) -> Contacts:
+    """The log as `fit_winback` wants it; whom an action could reach is among the features, since it decides about the
+    chance of a contact.
     """
     columns = [name for name in log.columns if name.startswith("x_")]
-    can = reachable(log)
-    action = log["action"].astype(str)
-    treated = sum(((action == arm) & can[arm]).to_numpy(np.float64) for arm in can.columns) + np.zeros(len(log))
     if not columns:
         raise InputError("The decisions have no x_ column.", repair="Give what was known as columns x_NAME.")
-    if min(treated.sum(), (1 - treated).sum()) < 2 * config.min_data_in_leaf:
-        raise InputError(
-            f"{int(treated.sum())} contacts and {int((1 - treated).sum())} moments left alone cannot be compared.",
-            repair=f"Log at least {2 * config.min_data_in_leaf} of each; action {NOTHING!r} means left alone.",
-        )
+    can = reachable(log)
     varying = can.loc[:, can.nunique() > 1].add_prefix(ELIGIBLE_PREFIX)
-    features = feature_matrix(pd.concat([log[columns], varying], axis=1))
-    customers = log[Columns.CUSTOMER_ID].astype(str).to_numpy(object)
-    chance = estimated_chance(features, treated, customers, config, seed)
-    randomised = "pscore" in log.columns
-    if randomised:
-        # The log gives the chance of what was done: of a contact it is that of one arm, so only nothing's says it whole,
-        # and only where every arm would have been sent.
-        whole = ((action == NOTHING) & can.all(axis=1)).to_numpy()
-        chance = np.where(whole, 1 - log["pscore"].to_numpy(np.float64), chance)
-    return Contacts(features, treated, outcome, chance, customers, randomised)
-
-
-def _measure(
-    found: Winback, customers: NDArray[np.object_], effect: FloatArray | None, seed: int
-) -> tuple[dict[str, Metric], dict[str, dict[str, Metric]], dict[str, Metric]]:
-    ways = {"uplift": found.within_folds(found.uplift), "risk": found.within_folds(found.risk)}
-    sources = {"": found.scores} | ({} if effect is None else {"true_": effect})
-    statistics: dict[str, Statistic] = {}
-    for prefix, values in sources.items():
-        for share in SHARES:
-            for way, order in ways.items():
-                statistics[f"{way} {prefix}kept_per_contact@{share:.0%}"] = _among(order, share, values)
-            statistics[f"random {prefix}kept_per_contact@{share:.0%}"] = mean(values)
-    statistics["uplift effect_slope"] = _slope(found)
-    sampled = resample(statistics, customers, n_bootstrap=300, seed=seed)
-
-    def of(way: str) -> dict[str, Sampled]:
-        return {key.split(" ")[1]: one for key, one in sampled.items() if key.startswith(f"{way} ")}
-
-    ours = of("uplift")
-    baselines = {way: {name: one.metric() for name, one in of(way).items()} for way in ("risk", "random")}
-    gains = {
-        f"{way} {name}": ours[name].minus(of(way)[name]).metric() for way in ("risk", "random") for name in of(way)
-    }
-    return {name: one.metric() for name, one in ours.items()}, baselines, gains
-
-
-def _slope(found: Winback) -> Statistic:
-    """Of the scores on the predicted uplift, both less their mean in the fold."""
-    predicted = pd.Series(found.uplift)
-    centred = (predicted - predicted.groupby(found.folds).transform("mean")).to_numpy(np.float64)
-    return lambda w: float((w * centred) @ found.scores / max(float((w * centred) @ centred), 1e-12))
-
-
-def _among(order: FloatArray, share: float, values: FloatArray) -> Statistic:
-    chosen = (order >= np.quantile(order, 1 - share)).astype(np.float64)
-    return lambda w: float((w * chosen) @ values / (w @ chosen)) if w @ chosen > 0 else float("nan")
+    return assemble(
+        feature_matrix(pd.concat([log[columns], varying], axis=1)),
+        log["action"].astype(str).to_numpy(object),
+        can,
+        outcome,
+        log[Columns.CUSTOMER_ID].astype(str).to_numpy(object),
+        config,
+        seed,
+        pscore=log["pscore"].to_numpy(np.float64) if "pscore" in log.columns else None,
+    )
 
 
 def _read(path: Path) -> pd.DataFrame:
     log = read_frame(path)
     _need(log, path, (Columns.CUSTOMER_ID, Columns.AS_OF, "action"), "customer_id, as_of, action, x_*, pscore")
-    found = log.assign(customer_id=names(log[Columns.CUSTOMER_ID]), as_of=moments(log[Columns.AS_OF], f"{path}: as_of"))
-    blank = found[[Columns.CUSTOMER_ID, Columns.AS_OF, "action"]].isna().any(axis=1)
+    decisions = log.assign(
+        customer_id=names(log[Columns.CUSTOMER_ID]), as_of=moments(log[Columns.AS_OF], f"{path}: as_of")
+    )
+    blank = decisions[[Columns.CUSTOMER_ID, Columns.AS_OF, "action"]].isna().any(axis=1)
     if blank.any():
         raise InputError(
             f"{path}: row {int(np.flatnonzero(blank)[0]) + 1} has no customer_id, as_of or action.",
             repair="Fill it, or leave such rows out.",
         )
     if "pscore" in log.columns:
-        found["pscore"] = numbers(log["pscore"], f"{path}: pscore")
-        wrong = ~((found["pscore"] > 0) & (found["pscore"] <= 1))
+        decisions["pscore"] = numbers(log["pscore"], f"{path}: pscore")
+        wrong = ~((decisions["pscore"] > 0) & (decisions["pscore"] <= 1))
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             raise InputError(
-                f"{path}: pscore is {found['pscore'].iloc[row]} in row {row + 1} ({int(wrong.sum())} such rows).",
+                f"{path}: pscore is {decisions['pscore'].iloc[row]} in row {row + 1} ({int(wrong.sum())} such rows).",
                 repair="It must be a chance above 0 and up to 1; without the column it is estimated.",
             )
-    return found
+    return decisions
 
 
 def _actions(path: Path) -> pd.DataFrame:

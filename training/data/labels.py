@@ -105,7 +105,7 @@ def churn_entities(
             ORDER BY c.as_of, e.customer_id
             """
         ).df()
-    return _entities(rows)
+    return as_entities(rows)
 
 
 def days_to_next(
@@ -140,7 +140,7 @@ def contact_entities(
     """
     with connect_bounded() as connection:
         parts = [_contacts(connection, timeline, arm, data_end, n_max_contacts, seed) for arm in arms]
-    return _entities(pd.concat(parts, ignore_index=True))
+    return as_entities(pd.concat(parts, ignore_index=True))
 
 
 def _contacts(
@@ -172,6 +172,7 @@ def _contacts(
     ).df()
 
 
-def _entities(rows: pd.DataFrame) -> pd.DataFrame:
+def as_entities(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a query with `as_of` as aware moments in microseconds and customers as text."""
     moments = pd.to_datetime(rows[Columns.AS_OF], utc=True).astype("datetime64[us, UTC]")
     return rows.assign(as_of=moments, customer_id=rows[Columns.CUSTOMER_ID].astype(str))

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from features.sql import scan, sql_list
 from features.vocabulary import RESPONSE_KINDS, Columns, EventKind
-from training.data.labels import ARM, _entities
+from training.data.labels import ARM, as_entities
 from training.evaluation.off_policy import DecisionLog
 from training.sql import connect_bounded, sql_days
 
@@ -82,7 +82,7 @@ def decision_entities(
         ).df()
     cost = rows[ARM].map(costs).fillna(0.0) * rows[SENT] if reward.costs else 0.0
     label = rows["earned"] - cost - reward.unsubscribe_penalty * rows["lost"]
-    return _entities(rows.assign(**{Columns.LABEL: label.astype(float)}).drop(columns=["earned", "lost"]))
+    return as_entities(rows.assign(**{Columns.LABEL: label.astype(float)}).drop(columns=["earned", "lost"]))
 
 
 def decision_log(rows: pd.DataFrame, arms: tuple[str, ...]) -> DecisionLog:

@@ -13,6 +13,7 @@ HEADLINES: Final[dict[Task, tuple[str, ...]]] = {
     ),
     Task.CHURN: ("log_loss", "auc", "average_precision", "brier", "ece", "lift@10%"),
     Task.BEST_CHANNEL: ("log_loss", "auc", "ece", "policy_value_dr"),
+    Task.WIN_BACK: ("policy_value", "qini", "auuc", "effect_slope", "kept_per_contact@20%"),
 }
 """The figures worth a first look, the one that decides about promotion first; every other one is in MLflow."""
 

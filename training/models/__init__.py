@@ -1,1 +1,1 @@
-"""The three models, one module each, with their configuration beside them."""
+"""The models, one folder each, with their configuration beside them."""

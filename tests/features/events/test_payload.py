@@ -127,3 +127,31 @@ def test_only_the_telling_kinds_are_read() -> None:
     table = history(("view", {"rating": 4}), ("feedback", {"rating": 4}), ("feedback", {"text": "fine"}))
     assert np.array_equal(detail_column(table), [math.nan, 4.0, math.nan], equal_nan=True)
     assert math.isnan(read_detail("decision", {"profiling": "whatever"}))
+
+
+def test_a_contract_with_a_term_is_over_at_it_unless_it_is_renewed() -> None:
+    def contract(day: float, *said: tuple[str, dict | None]) -> list[float]:
+        events = history(*said)
+        state = fold_customer(
+            events.set_column(events.column_names.index("product_id"), "product_id", [["box"] * len(said)])
+        )
+        moment = datetime(2024, 1, 1, tzinfo=UTC).timestamp() + day * 86_400
+        signals = dict(zip(SIGNAL_NAMES, compute_signals(state, np.array([moment]))[0], strict=True))
+        return [signals[name] for name in ("contract_days", "contract_days_left", "days_since_contract_end")]
+
+    until = {"ends_at": "2024-01-11"}
+    assert contract(4, ("subscribe", until)) == pytest.approx([4, 6, math.nan], nan_ok=True)
+    assert contract(12, ("subscribe", until)) == pytest.approx([math.nan, math.nan, 2], nan_ok=True)
+    assert contract(10, ("subscribe", until)) == pytest.approx([math.nan, math.nan, 0], nan_ok=True)
+    renewed = ("subscribe", until), ("subscribe", {"ends_at": "2024-01-21T00:00:00+00:00"})
+    assert contract(12, *renewed) == pytest.approx([12, 8, math.nan], nan_ok=True)
+    assert contract(12, *renewed, ("unsubscribe", None)) == pytest.approx(
+        [math.nan, math.nan, 12 - 2 / 1440], nan_ok=True
+    )
+
+
+@pytest.mark.parametrize("written", ["next year", "", "2024-13-01"])
+def test_an_end_that_is_no_moment_is_refused_with_the_way_to_write_it(written: str) -> None:
+    said = read_detail("subscribe", {"ends_at": written})
+    assert said == 'holds an ends_at that is no moment: write it like {"ends_at": "2025-06-30"}.'
+    assert math.isnan(read_detail("unsubscribe", {"ends_at": written}))  # type: ignore[arg-type]

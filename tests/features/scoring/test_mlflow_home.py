@@ -75,3 +75,16 @@ def test_doctor_tells_a_champion_that_learned_from_other_feature_code(tmp_path: 
     client.set_model_version_tag(Task.CHURN.value, "1", FEATURE_CODE_TAG, "of yesterday")
     found = check_champion(settings, Task.CHURN)
     assert (found.status, "signals of other code" in found.found) == (Status.WARN, True)
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")  # within MLflow
+def test_doctor_misses_only_the_models_that_the_shop_needs(tmp_path: Path) -> None:
+    settings = Settings.from_env({"OMNI_HOME": str(tmp_path)})
+    assert [check_champion(settings, task).status for task in (Task.CHURN, Task.WIN_BACK)] == [Status.WARN, Status.OK]
+    (tmp_path / "mlflow").mkdir()
+    mlflow_at(settings.mlflow_tracking_uri).MlflowClient().create_registered_model(Task.CHURN.value)
+    assert check_champion(settings, Task.CHURN).status is Status.WARN
+    optional = check_champion(settings, Task.WIN_BACK)
+    assert (optional.status, optional.repair) == (Status.OK, "")
+    wanted = Settings.from_env({"OMNI_HOME": str(tmp_path), "OMNI_TASKS": "churn,win-back"})
+    assert check_champion(wanted, Task.WIN_BACK).status is Status.WARN

@@ -125,6 +125,15 @@ def test_the_oracle_gains_from_difference_and_nothing_from_none() -> None:
     assert 0.2 < gains["weak"] < 0.6 * gains["strong"]
 
 
+def test_in_the_world_of_retention_contacts_keep_and_drive_away_far_more() -> None:
+    uplift = {
+        name: simulate(world_config(name, n_customers=200, n_days=70, seed=0)).truth["retention_uplift"]
+        for name in ("strong", "retention")
+    }
+    assert uplift["retention"].std() > 4 * uplift["strong"].std()
+    assert (uplift["retention"] > 0.02).mean() > 0.2 < (uplift["retention"] < -0.02).mean()
+
+
 def test_pressure_lowers_what_contacts_are_worth(world: World) -> None:
     effect = world.truth["probability_post"] - world.truth["probability_nothing"]
     pressed = world.decisions["x_pressure"]

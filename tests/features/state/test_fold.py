@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.errors import StoreError
 from features.state import layout
 from features.state.batch import Ragged, StateBatch
 from features.state.encoding import decode, decode_one, encode
@@ -295,3 +296,10 @@ def test_lists_are_right_aligned_in_dense_form() -> None:
     assert ragged.dense(3, 0).tolist() == [[0, 1, 2], [0, 0, 0], [3, 4, 5]]
     assert ragged.take(np.array([2, 0, 2])).values.tolist() == [3, 4, 5, 1, 2, 3, 4, 5]
     assert Ragged.concat([ragged, ragged]).offsets.tolist() == [0, 2, 2, 5, 7, 7, 10]
+
+
+def test_states_of_another_layout_are_refused_with_what_to_run() -> None:
+    rows, _ = encode(fold_customer(timeline((0, "view", "web", "p"))), ["c1"])
+    short = pa.array([numbers[:-1] for numbers in rows["scalars"].to_pylist()], pa.list_(pa.float64()))
+    with pytest.raises(StoreError, match=r"another version of the fold\. Run: omni features build"):
+        decode(rows.set_column(rows.column_names.index("scalars"), "scalars", short), None)

@@ -163,6 +163,7 @@ def test_applying_again_does_nothing(world):
         "best_channel_v1",
         "churn_v1",
         "next_product_v1",
+        "win_back_v1",
     ]
     assert store.feature_service_name(Task.BEST_CHANNEL) == "best_channel_v1"
 

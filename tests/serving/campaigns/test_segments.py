@@ -44,6 +44,7 @@ def test_everybody_has_a_row_with_consents_path_and_stage(runtime: Runtime) -> N
     assert (ada["purchase_path"], ada["subscription_state"]) == ("store>web", "subscribed")
     assert ada["consent_email"] and not ada["consent_sms"]
     assert ada["n_purchases"] == 4
+    assert table[["contract_days", "contract_days_left"]].isna().all(axis=None)
     assert ada["lifecycle"] == "active"
     assert 0 < ada["churn_probability"] < 1
     assert select(table, "consent_email and lifecycle == 'active' and cart_products > 0").tolist() == [True]

@@ -8,8 +8,8 @@ import pytest
 from scipy.special import expit
 
 from features.errors import InputError
-from training.benchmarks.contract_model import ContractConfig, encode, fit_predict, read_contracts
-from training.benchmarks.contracts import benchmark_contracts
+from training.benchmarks.contracts import benchmark_contracts, encode, fit_predict, read_contracts
+from training.models.churn.contract import ContractConfig
 
 
 def contracts(n: int = 1200, seed: int = 0) -> pd.DataFrame:

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 from features.errors import InputError
+from features.scoring.win_back import CONTACT, LEAVE_ALONE
 from training.benchmarks.winback import benchmark, contacts_of, kept, reachable
-from training.benchmarks.winback_model import CONTACT, LEAVE_ALONE, Contacts, WinbackConfig, fit_winback
+from training.models.win_back.learner import Contacts, LearnerConfig, fit_winback
 
-CONFIG = WinbackConfig(n_rounds=20)
+CONFIG = LearnerConfig(n_rounds=20)
 
 
 def log(n: int = 6000, effect: float = 0.3, seed: int = 0) -> tuple[Contacts, np.ndarray]:

@@ -53,8 +53,8 @@ def fit_spend(n_purchases: FloatArray, mean_value: FloatArray, *, seed: int = 0)
         p, v = np.exp(logs[[0, 2]])
         q = 1.0 + np.exp(logs[1])  # below 1 the mean over customers does not exist
         total = n * mean
-        found = gammaln(p * n + q) - gammaln(p * n) - gammaln(q) + q * np.log(v) - np.log(mean)
-        return -float(np.mean(found + p * n * np.log(total) - (p * n + q) * np.log(v + total)))
+        log_likelihood = gammaln(p * n + q) - gammaln(p * n) - gammaln(q) + q * np.log(v) - np.log(mean)
+        return -float(np.mean(log_likelihood + p * n * np.log(total) - (p * n + q) * np.log(v + total)))
 
     p, above, v = _minimum(loss, [[0.5, 0.5, 0.0]])
     return Spend(p, 1.0 + above, v * scale)
@@ -71,12 +71,12 @@ def _minimum(loss: Callable[[FloatArray], float], starts: Sequence[Sequence[floa
     best = None
     for start in starts:
         centre = np.array(start)
-        found = minimize(
+        fitted = minimize(
             lambda logs, centre=centre: loss(logs) + _PENALTY * float(np.sum((logs - centre) ** 2)),
             centre,
             method="L-BFGS-B",
             bounds=[(-_BOUND, _BOUND)] * len(start),
         )
-        best = found if best is None or found.fun < best.fun else best
+        best = fitted if best is None or fitted.fun < best.fun else best
     assert best is not None
     return [float(value) for value in np.exp(best.x)]

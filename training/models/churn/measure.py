@@ -1,7 +1,7 @@
 """Past snapshots, a test snapshot and its scores in, metrics, baselines, paired gains and slices out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -54,20 +54,27 @@ def measure(data: ChurnData, scores: FloatArray, seed: int, score: ChurnScore) -
 
     `scores` (n,) are the chances of churn; `score` says what is expected to be spent.
     """
-    labels, groups = data.test.labels, data.test.entities[Columns.CUSTOMER_ID].to_numpy()
-    everybody = {"": scores, **baseline_scores(data)}
+    report = measure_scores(data.test, scores, baseline_scores(data), seed)
+    groups = data.test.entities[Columns.CUSTOMER_ID].to_numpy()
+    revenue, rivals = measure_revenue(score, data.test, groups, seed)
+    return replace(report, metrics={**report.metrics, **revenue}, baselines={**report.baselines, **rivals})
+
+
+def measure_scores(test: TrainingSet, scores: FloatArray, baselines: Mapping[str, FloatArray], seed: int) -> Measured:
+    """Chances of churn (n,) and those of simple ways on the test snapshot."""
+    labels, groups = test.labels, test.entities[Columns.CUSTOMER_ID].to_numpy()
+    everybody = {"": scores, **baselines}
     statistics = {
-        (name, metric): make(labels, found) for name, found in everybody.items() for metric, make in CHURN.items()
+        (name, metric): make(labels, values) for name, values in everybody.items() for metric, make in CHURN.items()
     }
     sampled = _resample(statistics, groups, seed)
-    found = {name: {metric: sampled[name, metric].metric() for metric in CHURN} for name in everybody}
+    metrics = {name: {metric: sampled[name, metric].metric() for metric in CHURN} for name in everybody}
     ours = sampled["", PRIMARY]
-    revenue, rivals = measure_revenue(score, data.test, groups, seed)
     return Measured(
-        metrics={**found.pop(""), **revenue},
-        baselines={**found, **rivals},
-        gains={name: sampled[name, PRIMARY].minus(ours).metric() for name in found},
-        slices=measure_slices(data.test, scores, seed),
+        metrics=metrics.pop(""),
+        baselines=metrics,
+        gains={name: sampled[name, PRIMARY].minus(ours).metric() for name in metrics},
+        slices=measure_slices(test, scores, seed),
     )
 
 
@@ -77,27 +84,27 @@ def baseline_scores(data: ChurnData) -> Mapping[str, FloatArray]:
     BG/NBD needs no labels; the others are left out where the past holds no churner or no returner.
     """
     rates = fit_rates(summary(data.test.features))
-    found = {"bg_nbd": rates.silence_probability(summary(data.test.features), data.horizon_days)}
+    scores = {"bg_nbd": rates.silence_probability(summary(data.test.features), data.horizon_days)}
     known = data.known
     if known is None or not 0 < known.labels.sum() < len(known):
-        return found
+        return scores
     return {
         "base_rate": np.full(len(data.test), known.labels.mean()),
         "recency": logistic_scores((known.columns(RECENCY), known.labels), data.test.columns(RECENCY)),
         "log_rfm": logistic_scores((known.columns(RFM), known.labels), data.test.columns(RFM)),
-        **found,
+        **scores,
     }
 
 
 def measure_slices(test: TrainingSet, scores: FloatArray, seed: int) -> dict[str, dict[str, Metric]]:
     """Metrics by 'slice.level' (e.g. 'tenure.short'); slices too small for a figure are left out."""
     customers = test.entities[Columns.CUSTOMER_ID].to_numpy()
-    found = {}
+    slices = {}
     for name, rows in slice_rows(test).items():
         y = test.labels[rows]
         if len(y) < _MIN_SLICE_ROWS or min(y.sum(), (1 - y).sum()) < _MIN_SLICE_CLASS:
             continue
-        found[name] = binary_metrics(
+        slices[name] = binary_metrics(
             y,
             scores[rows],
             customers[rows],
@@ -105,7 +112,7 @@ def measure_slices(test: TrainingSet, scores: FloatArray, seed: int) -> dict[str
             seed=seed,
             metrics={metric: BINARY[metric] for metric in _SLICE_METRICS},
         )
-    return found
+    return slices
 
 
 def slice_rows(test: TrainingSet) -> dict[str, BoolArray]:
@@ -136,5 +143,5 @@ def _resample(
     statistics: Mapping[tuple[str, str], Statistic], groups: NDArray[np.object_], seed: int
 ) -> dict[tuple[str, str], Sampled]:
     names = {f"{name}|{metric}": (name, metric) for name, metric in statistics}
-    found = resample({key: statistics[pair] for key, pair in names.items()}, groups, seed=seed)
-    return {names[key]: sampled for key, sampled in found.items()}
+    draws = resample({key: statistics[pair] for key, pair in names.items()}, groups, seed=seed)
+    return {names[key]: sampled for key, sampled in draws.items()}

@@ -53,15 +53,19 @@ def measure_revenue(
         return {}, {}
     spent = test.entities[REVENUE].to_numpy(np.float64)
     ways = {"": expected, NAIVE: recent_pace(test.features, score.horizon_days), ALONE: alone}
-    statistics = {f"{way}|{name}": one for way, found in ways.items() for name, one in _errors(spent, found).items()}
+    statistics = {
+        f"{way}|{name}": error
+        for way, expected_of_way in ways.items()
+        for name, error in _errors(spent, expected_of_way).items()
+    }
     sampled = resample(statistics, groups, seed=seed)
-    found = {
-        way: {key.split("|")[1]: one.metric() for key, one in sampled.items() if key.split("|")[0] == way}
+    tables = {
+        way: {key.split("|")[1]: error.metric() for key, error in sampled.items() if key.split("|")[0] == way}
         for way in ways
     }
-    ours = found.pop("")
+    ours = tables.pop("")
     ours[GAIN] = sampled[f"{NAIVE}|revenue_rmse"].minus(sampled["|revenue_rmse"]).metric()
-    return ours, found
+    return ours, tables
 
 
 def _errors(spent: FloatArray, expected: FloatArray) -> Mapping[str, Statistic]:

@@ -17,52 +17,34 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import scipy
-from pydantic import BaseModel, ConfigDict, Field
 
 from features.arrays import FloatArray
 from features.errors import InputError
-from features.scoring import bg_nbd
-from features.scoring.churn import SCORE_FILE, ChurnScore
+from features.scoring import additive, bg_nbd
+from features.scoring.churn import SCORE_FILE
+from features.scoring.contract import read_score
 from features.scoring.model_files import find_file, find_optional
-from features.vocabulary import Columns, EventKind, Task
+from features.vocabulary import Columns, Task
 from training.data.labels import churn_entities, data_span
 from training.data.splits import shorter
 from training.data.training_set import StateSource, TrainingSet, build_training_set
 from training.evaluation import plots
-from training.models.boosted import BoosterConfig, predict
+from training.models.boosted import predict
 from training.models.churn.blend import SEASON_HISTORY_DAYS, Blend, fit_blend
-from training.models.churn.measure import ChurnData, measure
+from training.models.churn.config import ChurnConfig
+from training.models.churn.measure import ChurnData, Measured, measure
+from training.models.churn.under_contract import (
+    ContractBlend,
+    contract_snapshots,
+    fit_contract_blend,
+    measure_contracts,
+)
 from training.task import Progress, TrainContext, TrainedModel
 from training.tracking import Run
 
 logger = logging.getLogger(__name__)
 
 PART: Final = "all"
-
-
-class ChurnConfig(BaseModel):
-    """What counts as churn, who is asked about, from which moments it is learned, and the booster's size."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    horizon_days: float = Field(28, gt=0)
-    """Churned: none of the activity in this many days. Whole weeks keep weekdays out of the label."""
-    more_horizons_days: tuple[float, ...] = ()
-    """More horizons that are answered beside it, each by a model of its own with its own test, e.g. [60, 90]."""
-    step_days: float = Field(14, gt=0)
-    """Days between the cutoffs that training snapshots are taken at."""
-    warmup_days: float = Field(56, ge=0)
-    """History that must lie before the first cutoff."""
-    max_cutoffs: int = Field(40, ge=1)
-    """Most training cutoffs, the latest ones."""
-    active_within_days: float | None = Field(365, gt=0)
-    """Only customers with activity in this many days before a cutoff count; without it all that were ever seen do."""
-    min_purchases: int = Field(1, ge=1)
-    """Only customers with this many moments of activity before a cutoff count."""
-    activity_kinds: tuple[EventKind, ...] = (EventKind.PURCHASE,)
-    """Kinds of event that show that a customer has not churned."""
-    booster: BoosterConfig = BoosterConfig()
-    """Size and pace of the booster."""
 
 
 def train_churn(ctx: TrainContext) -> TrainedModel:
@@ -77,7 +59,7 @@ def train_churn(ctx: TrainContext) -> TrainedModel:
     ctx.progress("churn: measuring on the test period")
     scores = blend.probability(data.test.features)
     predict_s = time.perf_counter() - started - features_s - fit_s
-    report = measure(data, scores, ctx.seed, blend.score)
+    report = _measure(data, scores, ctx.seed, blend, config)
     ctx.run.log_history("held_log_loss", blend.history)
     ctx.run.log_metrics(
         {f"{metric}/{name}": value for name, values in report.slices.items() for metric, value in values.items()}
@@ -94,6 +76,7 @@ def train_churn(ctx: TrainContext) -> TrainedModel:
         "config": config.model_dump(mode="json"),
         "as_of_end": (data.cutoff + timedelta(days=config.horizon_days)).isoformat(),
         "horizon_days": config.horizon_days,
+        "kind": config.kind,
         "calibration": {"slope": blend.score.slope, "shift": blend.score.shift},
         "training_set": data.test.fingerprint,
     }
@@ -115,13 +98,21 @@ def train_churn(ctx: TrainContext) -> TrainedModel:
     )
 
 
-def _more_horizon(ctx: TrainContext, days: float) -> Blend:
+def _measure(
+    data: ChurnData, scores: FloatArray, seed: int, blend: Blend | ContractBlend, config: ChurnConfig
+) -> Measured:
+    if isinstance(blend, Blend):
+        return measure(data, scores, seed, blend.score)
+    return measure_contracts(data, scores, config.contract_signals, seed)
+
+
+def _more_horizon(ctx: TrainContext, days: float) -> Blend | ContractBlend:
     """Fit another horizon and put its figures, measured on its own last window, into the run as `auc/60d`."""
     config: ChurnConfig = ctx.config.model_copy(update={"horizon_days": days})
     ctx.progress(f"churn: a horizon of {days:g} days")
     data = load_data(replace(ctx, config=config))
     blend = fit(data, config, ctx.seed, ctx.progress)
-    report = measure(data, blend.probability(data.test.features), ctx.seed, blend.score)
+    report = _measure(data, blend.probability(data.test.features), ctx.seed, blend, config)
     ctx.run.log_metrics({f"{name}/{days:g}d": metric for name, metric in report.metrics.items()})
     return blend
 
@@ -132,6 +123,8 @@ def load_data(ctx: TrainContext) -> ChurnData:
     Raises InputError where nobody is known before the last horizon.
     """
     config: ChurnConfig = ctx.config
+    if config.kind == "contract":
+        return contract_snapshots(ctx, past_cutoffs)
     span = data_span(ctx.settings.timeline_path, [kind.value for kind in config.activity_kinds])
     cutoff = span.end - timedelta(days=config.horizon_days)
     if cutoff <= span.start:
@@ -190,8 +183,15 @@ def past_cutoffs(start: datetime, cutoff: datetime, config: ChurnConfig) -> list
     return sorted(past)
 
 
-def fit(data: ChurnData, config: ChurnConfig, seed: int, progress: Progress = lambda _: None) -> Blend:
-    """The calibrated blend; sees no label of the test."""
+def fit(data: ChurnData, config: ChurnConfig, seed: int, progress: Progress = lambda _: None) -> Blend | ContractBlend:
+    """The calibrated blend of the config's kind; sees no label of the test."""
+    if config.kind == "contract":
+        return fit_contract_blend(data, config, seed)
+    return fit_purchases(data, config, seed, progress)
+
+
+def fit_purchases(data: ChurnData, config: ChurnConfig, seed: int, progress: Progress = lambda _: None) -> Blend:
+    """The blend for customers who buy when they like."""
     return fit_blend(
         data.known,
         data.test.features,
@@ -219,18 +219,24 @@ def evaluation_table(test: TrainingSet, scores: FloatArray) -> pd.DataFrame:
     )
 
 
-def _log(run: Run, blend: Blend, more: Mapping[float, Blend], test: TrainingSet, metadata: Mapping[str, Any]) -> str:
+def _log(
+    run: Run,
+    blend: Blend | ContractBlend,
+    more: Mapping[float, Blend | ContractBlend],
+    test: TrainingSet,
+    metadata: Mapping[str, Any],
+) -> str:
     """Trees and score as an MLflow pyfunc that answers what serves; more horizons as `horizon_<days>.json` and `.lgb`."""
     example = pd.DataFrame(test.features[:3], columns=list(test.feature_names))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "churn"
         folder.mkdir()
-        for score_file, one, trees_file in [
+        for score_file, part, trees_file in [
             (SCORE_FILE, blend, "model.lgb"),
             *((f"horizon_{days:g}.json", other, f"horizon_{days:g}.lgb") for days, other in more.items()),
         ]:
-            (folder / score_file).write_text(one.score.to_json(), encoding="utf-8")
-            one.booster.save_model(str(folder / trees_file))
+            (folder / score_file).write_text(part.score.to_json(), encoding="utf-8")
+            part.booster.save_model(str(folder / trees_file))
         return run.log_pyfunc(
             script=Path(__file__).with_name("pyfunc.py"),
             artifacts={"churn": folder},
@@ -238,7 +244,7 @@ def _log(run: Run, blend: Blend, more: Mapping[float, Blend], test: TrainingSet,
             output=blend.probability(test.features[:3]),
             metadata=metadata,
             requirements=[f"lightgbm=={lgb.__version__}", f"scipy=={scipy.__version__}"],
-            modules=[Path(bg_nbd.__file__)],
+            modules=[Path(bg_nbd.__file__), Path(additive.__file__)],
         )
 
 
@@ -250,4 +256,4 @@ def _rescore(folder: Path, test: TrainingSet) -> FloatArray:
     file = find_optional(folder, SCORE_FILE)
     if file is None:
         return np.asarray(1 / (1 + np.exp(-trees)))
-    return ChurnScore.from_json(file.read_text(encoding="utf-8")).probability(test.features, trees)
+    return read_score(file.read_text(encoding="utf-8")).probability(test.features, trees)

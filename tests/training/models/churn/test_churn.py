@@ -12,7 +12,6 @@ from scipy.special import expit, logit
 from features.scoring.bg_nbd import Rates
 from features.scoring.churn import ChurnScore, summary
 from features.signals import SIGNAL_NAMES
-from training.benchmarks.survival_model import fit_survival, person_weeks
 from training.data.training_set import TrainingSet
 from training.models import boosted
 from training.models.boosted import BoosterConfig
@@ -205,24 +204,3 @@ def test_the_score_survives_its_file_and_its_shares_add_up() -> None:
     total = score.contributions(signals, trees).sum(axis=1)
     rest = score.log_odds(signals, trees.sum(axis=1)) - total
     np.testing.assert_allclose(rest, rest[0], atol=1e-9)
-
-
-def test_weeks_count_when_they_are_known_whole() -> None:
-    row, week, label = person_weeks(np.array([3.0, 10.0, np.nan]), np.array([21.0, 20.0, 8.0]), n_weeks=3)
-    found = sorted(zip(row.tolist(), week.tolist(), label.tolist(), strict=True))
-    assert found == [(0, 0, 1.0), (1, 0, 0.0), (1, 1, 1.0), (2, 0, 0.0)]
-
-
-def test_one_survival_model_answers_every_horizon() -> None:
-    rng = np.random.default_rng(2)
-    speed = rng.choice([0.01, 0.1], 6000)
-    days = rng.exponential(1 / speed)
-    features = np.column_stack([speed, rng.normal(size=6000)]).astype(np.float32)
-    known = rng.uniform(7, 70, 6000)
-    seen = np.where(days < known, days, np.nan)
-    config = CONFIG.model_copy(update={"feature_fraction": 1.0, "max_rounds": 150})
-    model = fit_survival(features, seen, known, np.arange(6000) % 3, 60.0, config, seed=1)
-    for horizon in (10.0, 28.0, 60.0):
-        silence = model.silence(features, horizon)
-        for one in (0.01, 0.1):
-            assert silence[speed == one].mean() == pytest.approx(np.exp(-horizon * one), abs=0.05)

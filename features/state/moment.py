@@ -1,0 +1,76 @@
+"""States of many customers and a moment each in, what they hold at that moment out: times, totals and decayed sums, dense."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.arrays import FloatArray
+from features.state import layout
+from features.state.batch import StateBatch
+from features.state.layout import DAY_S
+from features.vocabulary import HALF_LIVES_DAYS
+
+
+@dataclass(frozen=True)
+class Moment:
+    """States of n customers opened at one moment each; what the groups compute from."""
+
+    states: StateBatch
+    as_of: FloatArray  # (n,) seconds since the epoch
+
+    def days_since(self, times: FloatArray) -> FloatArray:
+        """Days from `times` to the moment, NaN for never; `times` is (n, ...)."""
+        as_of = self.as_of.reshape(-1, *([1] * (times.ndim - 1)))
+        return np.asarray((as_of - times) / DAY_S)
+
+    def scalar(self, name: str) -> FloatArray:
+        """A scalar of the state, (n,)."""
+        return self.states.scalar(name)
+
+    @cached_property
+    def last(self) -> FloatArray:
+        """Last time of every (channel, kind), NaN for never: (n, C, K)."""
+        return self._open(self.states.pair_stats.values[:, layout.PAIR_LAST], np.nan)
+
+    @cached_property
+    def totals(self) -> FloatArray:
+        """How often every (channel, kind) ever happened: (n, C, K)."""
+        return self._open(self.states.pair_stats.values[:, layout.PAIR_TOTAL], 0.0)
+
+    @cached_property
+    def counts(self) -> FloatArray:
+        """Decayed counts at the moment: (n, C, K, H)."""
+        return self._decayed(layout.PAIR_COUNTS)
+
+    @cached_property
+    def values(self) -> FloatArray:
+        """Decayed money at the moment: (n, C, K, H)."""
+        return self._decayed(layout.PAIR_VALUES)
+
+    @cached_property
+    def occasions(self) -> FloatArray:
+        """Decayed count of purchase occasions: (n, H)."""
+        sums = self.states.scalars[:, layout.OCCASIONS : layout.OCCASIONS + len(HALF_LIVES_DAYS)]
+        elapsed = np.nan_to_num(self.days_since(self.scalar("last_occasion")))
+        return np.asarray(sums * np.exp2(-elapsed[:, None] / np.array(HALF_LIVES_DAYS)))
+
+    @cached_property
+    def hours(self) -> FloatArray:
+        """Share of the customer's actions by hour of the week (Monday 00:00 UTC first), zeros without history: (n, 168)."""
+        out = self.states.hours()
+        return np.asarray(out / np.maximum(out.sum(axis=1, keepdims=True), 1e-12))
+
+    def _open(self, values: NDArray[Any], fill: float) -> NDArray[Any]:
+        shape = (len(self.as_of), layout.N_CHANNELS * layout.N_KINDS, *values.shape[1:])
+        out = np.full(shape, fill)
+        out[self.states.pair_codes.rows(), self.states.pair_codes.values] = values
+        return out.reshape(shape[0], layout.N_CHANNELS, layout.N_KINDS, *values.shape[1:])
+
+    def _decayed(self, first: int) -> FloatArray:
+        stats = self.states.pair_stats.values
+        elapsed = (self.as_of[self.states.pair_codes.rows()] - stats[:, layout.PAIR_LAST]) / DAY_S
+        left = np.exp2(-elapsed[:, None] / np.array(HALF_LIVES_DAYS))
+        return self._open(stats[:, first : first + len(HALF_LIVES_DAYS)] * left, 0.0)

@@ -1,0 +1,70 @@
+"""The timeline's logged decisions in, one row each out: was a contact decided on, how likely was it, did the customer return.
+
+Like training.data.labels it looks past the moment of the row: a return is an event of the customer's own in
+[as_of + wait_days, as_of + wait_days + horizon_days). What comes before it may be no more than the answer to the contact.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+
+from features.errors import MissingError
+from features.sql import scan, sql_list
+from features.vocabulary import NOTHING, EventKind
+from training.data.labels import ARM, as_entities
+from training.data.rewards import PSCORE
+from training.sql import connect_bounded, sql_days
+
+CHANCE: Final = "chance"
+"""The log's chance of any contact, where a decision says it; NaN elsewhere."""
+HELD_OUT: Final = "held_out"
+"""Whether the customer was in a hold-out, so that nothing was all that could happen."""
+
+
+def contact_moments(
+    timeline: Path,
+    return_kinds: Sequence[str],
+    wait_days: float,
+    horizon_days: float,
+    data_end: datetime,
+    n_max: int,
+    seed: int,
+) -> pd.DataFrame:
+    """customer_id, as_of, arm, channel, pscore, chance, held_out, label, key: a row per decision.
+
+    Decisions are events of that kind whose properties hold `arm` and `pscore`; taken are those whose window ends by
+    `data_end`. Those of the service also hold the `chances` of all arms, so that the chance of any contact is known;
+    else `chance` is NaN. Of more than `n_max` decisions a fixed pseudo-random sample is taken. Raises MissingError where
+    the timeline is not there.
+    """
+    if not timeline.exists():
+        raise MissingError(f"{timeline} is not there.", repair="Run: omni features build")
+    begin, end = sql_days(wait_days), sql_days(wait_days + horizon_days)
+    with connect_bounded() as connection:
+        rows = connection.execute(
+            f"""
+            WITH d AS (
+                SELECT customer_id, occurred_at AS as_of, event_id AS key, channel::VARCHAR AS channel,
+                       json_extract_string(properties, '$.arm') AS {ARM},
+                       try_cast(json_extract_string(properties, '$.pscore') AS DOUBLE) AS {PSCORE},
+                       1 - try_cast(json_extract_string(properties, '$.chances.{NOTHING}') AS DOUBLE) AS {CHANCE},
+                       coalesce(json_extract_string(properties, '$.holdout.held_out'), 'false') = 'true' AS {HELD_OUT}
+                FROM {scan(timeline)}
+                WHERE kind = '{EventKind.DECISION}' AND occurred_at + {end} <= $end
+            ), chosen AS (
+                SELECT * FROM d WHERE {ARM} IS NOT NULL AND {PSCORE} > 0 AND {PSCORE} <= 1
+                ORDER BY hash({int(seed)}, key) LIMIT {int(n_max)}
+            ), own AS (
+                SELECT customer_id, occurred_at FROM {scan(timeline)} WHERE kind IN ({sql_list(return_kinds)})
+            )
+            SELECT c.*, (count(a.occurred_at) > 0)::DOUBLE AS label
+            FROM chosen c LEFT JOIN own a ON a.customer_id = c.customer_id
+             AND a.occurred_at >= c.as_of + {begin} AND a.occurred_at < c.as_of + {end}
+            GROUP BY ALL ORDER BY as_of, key
+            """,
+            {"end": data_end},
+        ).df()
+    return as_entities(rows)

@@ -1,0 +1,1 @@
+"""Win-back: whom a contact brings back, learned from logged decisions."""
