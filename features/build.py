@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from features.console import Progress
 from features.erasure.erase import erasure_ids, honour_erasures
 from features.errors import MissingError
-from features.log.sqlite import EventLog, open_log
+from features.log.engines import open_log
+from features.log.event_log import EventLog
 from features.offline import parts
 from features.offline.build_note import BuildNote, events_since, layout, places, read_note, write_note
 from features.offline.file_lock import offline_files

@@ -22,8 +22,9 @@ from features.clock import Clock
 from features.errors import InputError
 from features.events.schema import REJECTED_SCHEMA, validate_table
 from features.identity.identifiers import Identifiers
+from features.log.engines import open_log
+from features.log.event_log import EventLog
 from features.log.identity import identity_rules
-from features.log.sqlite import EventLog, open_log
 from features.settings import Settings
 from features.sources import SOURCES, SourceBatch, load_source
 from features.sources.batch import merge_products

@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 
 from features.errors import OmniError
-from features.log.sqlite import EventLog, open_log
+from features.log.engines import open_log
+from features.log.event_log import EventLog
 from features.online.checkpoint import Checkpoint
 from features.online.live import LiveStates
 from features.online.reader import OnlineReader

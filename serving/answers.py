@@ -11,7 +11,7 @@ from features.arrays import FloatArray
 from features.clock import Clock
 from features.errors import MissingError
 from features.events.schema import Event, events_to_table
-from features.log.sqlite import EventLog
+from features.log.event_log import EventLog
 from features.online.live import LiveState, LiveStates, state_version
 from features.signals import compute_signals
 from features.state.batch import StateBatch

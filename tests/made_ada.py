@@ -8,8 +8,8 @@ import pyarrow as pa
 from features.build import build_features
 from features.erasure.erase import begin_erasure, finish_erasure
 from features.events.schema import EVENT_SCHEMA
+from features.log.event_log import EventLog
 from features.log.receipt import LearntModel, Receipt
-from features.log.sqlite import EventLog
 from features.settings import Settings
 
 NOW = datetime(2024, 3, 1, tzinfo=UTC)

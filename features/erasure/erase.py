@@ -16,8 +16,8 @@ from features.console import Progress
 from features.erasure.files import erase_files
 from features.erasure.online import ONLINE_ROWS, erase_online
 from features.log.erasure import Begun, ErasureBook
+from features.log.event_log import EventLog
 from features.log.receipt import LearntModel, Receipt, Step, write_receipt
-from features.log.sqlite import EventLog
 from features.moments import utc
 from features.offline.file_lock import offline_files
 from features.online.checkpoint import Checkpoint

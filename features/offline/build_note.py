@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features import atomic
-from features.log.sqlite import EventLog, open_log
+from features.log.engines import open_log
+from features.log.event_log import EventLog
 from features.offline.parts import files
 from features.settings import Settings
 from features.state import layout as fold_layout

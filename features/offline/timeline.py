@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from features.console import Progress
 from features.errors import MissingError
 from features.events.payload import detail_column
-from features.log.sqlite import EventLog
+from features.log.event_log import EventLog
 from features.log.tables import rename_customers
 from features.settings import Settings
 from features.sql import connect, scan, sql_text

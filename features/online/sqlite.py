@@ -1,13 +1,13 @@
 """Entities come in, the rows that Feast keeps of them in its SQLite online store go out."""
 
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from features.connections import ThreadConnections
 from features.errors import MissingError, StoreError
 from features.online.feast_codec import decode_value, entity_key, entity_value
 from features.online.source import StoredRow
@@ -20,7 +20,7 @@ class SqliteSource:
 
     def __init__(self, settings: Settings) -> None:
         self._path = settings.online_db_path
-        self._local = threading.local()
+        self._connections = ThreadConnections(f"The online store {self._path}", lambda: _connect(self._path))
 
     def read(self, views: Sequence[View], value: str) -> list[StoredRow | None]:
         key = entity_key(views[0].join_key, value)
@@ -49,17 +49,11 @@ class SqliteSource:
 
     def close(self) -> None:
         """Close this thread's connection."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-            self._local.connection = None
+        self._connections.drop()
 
     def _query(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         try:
-            if connection is None:
-                connection = self._local.connection = _connect(self._path)
-            return connection.execute(query, parameters).fetchall()
+            return self._connections.mine().execute(query, parameters).fetchall()
         except sqlite3.OperationalError as error:
             self.close()
             raise MissingError(

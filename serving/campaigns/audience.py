@@ -11,7 +11,7 @@ import pandas as pd
 
 from features.clock import Clock
 from features.errors import InputError, MissingError
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.settings import Settings
 from features.signals import compute_signals
 from features.state.batch import StateBatch

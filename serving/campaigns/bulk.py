@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from features.clock import Clock
 from features.errors import InputError, MissingError
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.settings import Settings
 from features.vocabulary import Columns, Task
 from serving.decider import Decider, Decision

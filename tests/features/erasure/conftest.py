@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from made_ada import NOW, WORLD, table
 
-from features.log.sqlite import EventLog, SqliteEventLog, open_log
+from features.log.engines import open_log
+from features.log.event_log import EventLog
+from features.log.sqlite import SqliteEventLog
 from features.settings import Settings
 
 

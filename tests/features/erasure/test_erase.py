@@ -10,8 +10,9 @@ from made_ada import COOKIE, EMAIL, OTHERS, WORLD, customers, erased, everything
 from features.erasure.erase import begin_erasure
 from features.errors import InputError
 from features.ingest import ingest
+from features.log.event_log import EventLog
 from features.log.receipt import receipt_path
-from features.log.sqlite import EventLog, SqliteEventLog
+from features.log.sqlite import SqliteEventLog
 from features.settings import Settings
 
 

@@ -33,7 +33,7 @@ def test_a_killed_erasure_is_finished_by_asking_again(
     code = f"""
 import os, signal
 import features.erasure.erase as erase, features.erasure.files as files
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.settings import Settings
 calls = []
 module = files if "{killed_in}" == "_rewrite" else erase

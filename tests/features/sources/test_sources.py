@@ -14,7 +14,7 @@ import pytest
 from features.errors import InputError, MissingError
 from features.events.schema import validate_table
 from features.ingest import ingest
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.settings import Settings
 from features.sources import PRODUCT_SCHEMA, SOURCES, complete_journey, load_source, online_retail_2, starbucks_offers
 from features.sources.batch import SourceBatch, sampled
