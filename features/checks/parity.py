@@ -12,7 +12,7 @@ from features.arrays import Float32Array, FloatArray
 from features.checks.replay import put_together, relive
 from features.console import Progress
 from features.errors import MissingError
-from features.offline.parts import scan_path
+from features.offline.files import scan_path
 from features.settings import Settings
 from features.signals import SIGNAL_NAMES, compute_signals
 from features.sql import connect, scan

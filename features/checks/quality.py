@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from features.checks.doctor import Check, Examination, Status
 from features.config import load_toml
-from features.offline import parts
+from features.offline import files
 from features.offline.timeline import TIMELINE_SCHEMA
 from features.settings import Settings
 from features.sql import connect
@@ -121,7 +121,7 @@ def _schema(settings: Settings) -> Check:
 
 
 def _differences(path: Path, wanted: pa.Schema) -> Iterator[str]:
-    there = parts.files(path)
+    there = files.part_files(path)
     if not there:
         yield "is not there"
         return

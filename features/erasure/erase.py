@@ -19,7 +19,7 @@ from features.log.erasure import Begun, ErasureBook
 from features.log.event_log import EventLog
 from features.log.receipt import LearntModel, Receipt, Step, write_receipt
 from features.moments import utc
-from features.offline.file_lock import offline_files
+from features.offline.files import offline_files
 from features.online.checkpoint import Checkpoint
 from features.settings import Settings
 

@@ -1,6 +1,5 @@
 """What an erasure did and has still to do, as a receipt without personal data: model in, JSON file out."""
 
-import os
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
+from features import atomic
 from features.settings import Settings
 
 NOTES: Final = (
@@ -101,8 +101,5 @@ def receipt_path(settings: Settings, receipt_id: str) -> Path:
 
 def write_receipt(settings: Settings, receipt: Receipt) -> None:
     """Write the receipt's file; it appears whole or not at all."""
-    path = receipt_path(settings, receipt.receipt_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(receipt.model_dump_json(indent=2, exclude={"known_since"}), encoding="utf-8")
-    os.replace(part, path)
+    body = receipt.model_dump_json(indent=2, exclude={"known_since"})
+    atomic.write_text(receipt_path(settings, receipt.receipt_id), body)

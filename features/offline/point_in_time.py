@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from features.offline.files import require
-from features.offline.parts import scan_path
+from features.offline.files import require, scan_path
 from features.sql import connect
 
 if TYPE_CHECKING:

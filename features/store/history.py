@@ -13,8 +13,8 @@ import pandas as pd
 import pyarrow as pa
 
 from features.arrays import IntArray
-from features.offline import spark_fold
 from features.offline.files import ROW_TIME, refresh_moments
+from features.offline.spark_session import session
 from features.settings import Settings
 from features.store.repository import quietly
 from features.views import View, exact_name, moments_name
@@ -75,6 +75,6 @@ class FeastHistory:
             }
         )
         with quietly():
-            spark_fold.session(self._settings)  # Feast takes the running one
+            session(self._settings)  # Feast takes the running one
             table = self._feast.get_historical_features(entity_rows, features, full_feature_names=True).to_arrow()
         return table.sort_by(_ENTITY_ROW)

@@ -61,7 +61,7 @@ erase.finish_erasure(settings, log, erase.begin_erasure(settings, log, "ada-1815
     assert customers(read_timeline(settings)) == {"bob", "cleo"}
     assert customers(pq.read_table(settings.customer_state_path)) == {"bob", "cleo"}
     assert OnlineReader(settings).read_state("ada-1815") is None
-    assert list(settings.home.rglob("*.erasing")) == []
+    assert list(settings.home.rglob("*.part")) == []
 
 
 def test_an_online_row_that_was_written_late_goes_with_the_files(settings: Settings, log: SqliteEventLog) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from features import atomic
 from training.benchmarks.hybrid.sasrec import CausalTransformer
 from training.data.interactions import Interactions
 
@@ -55,10 +56,8 @@ class FitCheckpoint:
             "rng": self._rng.bit_generator.state,
             "torch_rng": torch.get_rng_state(),
         }
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self._path.with_name(self._path.name + ".part")
-        torch.save(state, unfinished)
-        unfinished.replace(self._path)
+        with atomic.replacing(self._path) as part:
+            torch.save(state, part)
 
 
 def fingerprint(data: Interactions, settings: str) -> str:
