@@ -21,7 +21,7 @@ from features.offline.timeline import TIMELINE_SCHEMA
 from features.settings import Settings
 from features.sql import connect
 from features.state.encoding import PRODUCTS_SCHEMA, STATE_SCHEMA
-from features.vocabulary import CHANNELS, KINDS, Columns, EventKind
+from features.vocabulary import CHANNELS, DAY_S, KINDS, Columns, EventKind
 
 OWN_CONFIG: Final = "quality.toml"
 """The file under OMNI_HOME that replaces defaults."""
@@ -243,7 +243,7 @@ def _volume(data: _Data) -> Iterator[Finding]:
     config = data.config
     found = data.rows(
         """WITH numbered AS (
-                SELECT channel, floor(epoch($newest::TIMESTAMPTZ - occurred_at) / ($days * 86400))::INT AS period
+                SELECT channel, floor(epoch($newest::TIMESTAMPTZ - occurred_at) / $period_s)::INT AS period
                 FROM timeline WHERE occurred_at <= $newest
             ),
             first AS (SELECT channel, max(period) AS oldest FROM numbered GROUP BY channel),
@@ -255,7 +255,7 @@ def _volume(data: _Data) -> Iterator[Finding]:
         SELECT channel, max(events) FILTER (period = 0), median(events) FILTER (period > 0), min(events) FILTER (period > 0)
         FROM counts GROUP BY channel HAVING count(*) > 2 ORDER BY channel""",
         newest=newest,
-        days=config.recent_days,
+        period_s=config.recent_days * DAY_S,
         periods=config.history_periods,
     )
     judged = [row for row in found if row[2] >= config.min_period_events]

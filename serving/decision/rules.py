@@ -13,12 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from features.errors import InputError
 from features.online.live import LiveState
 from features.settings import Settings
-from features.vocabulary import Channel
+from features.vocabulary import DAY_S, Channel
 from serving.words import days
 
 REMEMBERED_CONTACTS = 16
 """A state keeps the times of the last 16 contacts, so no cap can be higher."""
-DAY_S = 86_400.0
 
 
 class _Part(BaseModel):
