@@ -1,4 +1,4 @@
-"""The event log comes in; the timeline, Feast's offline and online stores, and a note of what was built go out."""
+"""Builds the feature stores: the event log in; timeline, Feast's offline and online stores, and a note of the build out."""
 
 import time
 from collections.abc import Iterator

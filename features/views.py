@@ -1,6 +1,6 @@
 """What the feature store holds: the views, their fields and lifetimes, and which task reads which; no feast import.
 
-`definitions.py` turns this into Feast objects and `online.py` reads what Feast wrote by it, so that every name, type and
+`store/definitions.py` turns this into Feast objects and `online/` reads what Feast wrote by it, so that every name, type and
 lifetime is stated once.
 """
 
@@ -30,7 +30,7 @@ PRODUCT_FIELDS: Final[tuple[tuple[str, str], ...]] = (
     ("popularity", "float64[]"),
     ("sales", "float64[]"),
 )
-"""Fields of the view `product_state`; `popularity` and `sales` are laid out in `product_state.py`."""
+"""Fields of the view `product_state`; `popularity` and `sales` are laid out in `offline/product_state.py`."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class View:
         return path
 
     def moments_path(self, settings: Settings) -> Path:
-        """A narrow copy of the source's keys and times, by which a row is found before it is read (see feast_history.py)."""
+        """A narrow copy of the source's keys and times, by which a row is found before it is read (see store/history.py)."""
         return settings.feast_dir / f"{self.name}_moments.parquet"
 
     @property

@@ -1,4 +1,4 @@
-"""A customer's name comes in; they are erased everywhere, step by step, and a receipt goes out.
+"""Erasure, step by step and over every store: a customer's name in, a receipt out.
 
 Each step can be done again without harm, and the log knows which are left: an erasure that was cut short is finished by
 erasing the same name again, by `omni erase --finish`, or as far as files go by the next `omni features build`.

@@ -1,4 +1,4 @@
-"""Erased names come in; every Parquet file under OMNI_HOME that holds rows of theirs is written anew without them."""
+"""Erasure in files: erased names in, every Parquet file under OMNI_HOME that holds rows of theirs written anew without them."""
 
 import json
 from collections.abc import Iterator

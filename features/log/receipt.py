@@ -1,4 +1,4 @@
-"""What an erasure did and has still to do, as a receipt without personal data: model in, JSON file out."""
+"""The receipt of an erasure, without personal data: what was done and what is still to do in, a JSON file out."""
 
 from datetime import datetime
 from enum import StrEnum

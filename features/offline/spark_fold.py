@@ -1,4 +1,4 @@
-"""The sorted timeline comes in; Feast's offline sources go out as folders of part files, folded by Spark's executors.
+"""The fold on Spark: the sorted timeline in, Feast's offline sources out, as folders of part files that executors write.
 
 Each executor runs `fold_to_files`, the function of the embedded build, on whole customers, and writes the files itself,
 so that not a bit differs and no row passes through the JVM a second time. The driver moves only the files of attempts

@@ -1,4 +1,4 @@
-"""The event log comes in by order of arrival; one Parquet goes out, sorted into one timeline per customer.
+"""The timeline file: the event log by order of arrival in, one Parquet sorted into one timeline per customer out.
 
 A second Parquet has, for customers who were put together from several, the events of every epoch (identity/history.py):
 what is folded so that their states of some moment are of what was known to be theirs by then.
@@ -127,8 +127,8 @@ def read_timeline(settings: Settings, columns: list[str] | None = None) -> pa.Ta
 def count_customers(timeline: Path) -> int:
     """How many customers a timeline file is of, counted within a bounded memory."""
     with connect("1GB") as connection:
-        (found,) = connection.execute(f"SELECT count(DISTINCT {Columns.CUSTOMER_ID}) FROM {scan(timeline)}").fetchall()
-    return int(found[0])
+        (row,) = connection.execute(f"SELECT count(DISTINCT {Columns.CUSTOMER_ID}) FROM {scan(timeline)}").fetchall()
+    return int(row[0])
 
 
 def _write_sorted(target: Path, query: str, order: Sequence[str], **frames: pd.DataFrame | pa.Table) -> None:

@@ -1,4 +1,4 @@
-"""How far the stream has folded the event log into the online store, kept beside that store."""
+"""The stream's checkpoint: how far the event log is folded into the online store, kept beside that store."""
 
 import sqlite3
 

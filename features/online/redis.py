@@ -1,4 +1,4 @@
-"""Entities come in, the rows that Feast keeps of them in Redis go out.
+"""Feast's online store in Redis, read and cleared without Feast: entities in, their rows out.
 
 Feast keeps one hash per entity, which holds the rows of all its views; a field's name is a hash of `view:field`. It
 notes when a row was true and not when it was written, so that is told from the expiry that every write sets anew.
@@ -162,7 +162,7 @@ class RedisSource:
 
     def read_field(self, view: View, field: str, values: Sequence[str]) -> dict[str, Any]:
         dtype = dict(view.fields)[field]
-        found = {}
+        values_of = {}
         for start in range(0, len(values), _READ_KEYS):
             piece = values[start : start + _READ_KEYS]
             pipeline = self._client.pipeline(transaction=False)
@@ -170,14 +170,14 @@ class RedisSource:
                 pipeline.hget(online_key(view.join_key, value), _field_name(view, field))
             with saying_where(self._settings):
                 answers = pipeline.execute()
-            found.update(
+            values_of.update(
                 {
                     value: decode_value(stored, dtype)
                     for value, stored in zip(piece, answers, strict=True)
                     if stored is not None
                 }
             )
-        return found
+        return values_of
 
     def read_all(self, view: View) -> Iterator[tuple[str, StoredRow]]:
         with saying_where(self._settings):

@@ -1,4 +1,4 @@
-"""Entities come in, the rows that Feast keeps of them in its SQLite online store go out."""
+"""Feast's online store in SQLite, read and cleared without Feast: entities in, their rows out."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -25,8 +25,8 @@ class SqliteSource:
     def read(self, views: Sequence[View], value: str) -> list[StoredRow | None]:
         key = entity_key(views[0].join_key, value)
         select = " UNION ALL ".join(_select(number, view) for number, view in enumerate(views))  # one snapshot
-        found = self._query(select, (key,) * len(views))
-        return [_row(view, [row[1:] for row in found if row[0] == number]) for number, view in enumerate(views)]
+        stored = self._query(select, (key,) * len(views))
+        return [_row(view, [row[1:] for row in stored if row[0] == number]) for number, view in enumerate(views)]
 
     def read_field(self, view: View, field: str, values: Sequence[str]) -> dict[str, Any]:
         query = f"SELECT value FROM {view.table} WHERE entity_key = ? AND feature_name = ?"
@@ -42,8 +42,8 @@ class SqliteSource:
         query = f"SELECT entity_key, feature_name, value, event_ts, created_ts FROM {view.table}"
         for key, *rest in self._query(query, ()):
             rows.setdefault(key, []).append(tuple(rest))
-        for key, found in rows.items():
-            row = _row(view, found)
+        for key, stored in rows.items():
+            row = _row(view, stored)
             if row is not None:
                 yield entity_value(key), row
 
@@ -120,13 +120,13 @@ def _select(number: int, view: View) -> str:
     return f"SELECT {number}, feature_name, value, event_ts, created_ts FROM {view.table} WHERE entity_key = ?"
 
 
-def _row(view: View, found: Sequence[tuple[Any, ...]]) -> StoredRow | None:
+def _row(view: View, stored: Sequence[tuple[Any, ...]]) -> StoredRow | None:
     """The row that rows of (field, value, event_ts, created_ts) make."""
     types = dict(view.fields)
-    fields = {name: decode_value(value, types[name]) for name, value, _, _ in found if name in types}
+    fields = {name: decode_value(value, types[name]) for name, value, _, _ in stored if name in types}
     if len(fields) < len(types):
         return None
-    _, _, event_at, written_at = found[0]
+    _, _, event_at, written_at = stored[0]
     return StoredRow(fields, _from_feast(event_at), _from_feast(written_at))
 
 

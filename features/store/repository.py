@@ -1,4 +1,4 @@
-"""Settings in, Feast's repository folder out: its configuration, its definitions, and a note of what was applied."""
+"""Feast's repository folder: settings in; its configuration, its definitions, and a note of what was applied out."""
 
 import gc
 import json
