@@ -121,7 +121,7 @@ def identity_explain(
 ) -> None:
     """Why somebody is who they are: what was seen together and when, and what was kept apart."""
     from features.checks import identity as words
-    from features.log.sqlite import open_log
+    from features.log.engines import open_log
 
     with closing(open_log(Settings.from_env(os.environ))) as log:
         emit(words.explain(log, name), as_json)
@@ -130,7 +130,7 @@ def identity_explain(
 def identity_report(as_json: JsonOption = False) -> None:
     """How many customers were put together from identifiers, and which identifiers are shared and join nobody."""
     from features.checks import identity as words
-    from features.log.sqlite import open_log
+    from features.log.engines import open_log
 
     with closing(open_log(Settings.from_env(os.environ))) as log:
         emit(words.report(log), as_json)

@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 
 from features.errors import InputError
+from features.vocabulary import DAY_US
 
 
 def connect(
@@ -45,7 +46,7 @@ def sql_text(value: Any) -> str:
 
 def sql_days(days: float | None) -> str:
     """A length of time; none for None."""
-    return f"to_microseconds({round((days or 0) * 86_400_000_000)})"
+    return f"to_microseconds({round((days or 0) * DAY_US)})"
 
 
 def sql_name(column: str) -> str:

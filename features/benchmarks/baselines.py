@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from features.arrays import FloatArray, IntArray
 from features.state import layout
-from features.state.layout import DAY_S, OCCASION_GAP_S, RowBuffers
-from features.vocabulary import HALF_LIVES_DAYS, KIND_CODES
+from features.state.layout import OCCASION_GAP_S, RowBuffers
+from features.vocabulary import DAY_S, HALF_LIVES_DAYS, KIND_CODES
 
 _PURCHASE: Final = KIND_CODES["purchase"]
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from features.arrays import FloatArray, IntArray
 from features.events.payload import BITS_PER_ANSWER, NO, PROFILING_SHIFT, YES
-from features.state.layout import DAY_S, WRITTEN, EventArrays
-from features.vocabulary import CHANNEL_CODES, CHANNELS, KIND_CODES, PRODUCT_KINDS
+from features.state.layout import WRITTEN, EventArrays
+from features.vocabulary import CHANNEL_CODES, CHANNELS, DAY_S, KIND_CODES, PRODUCT_KINDS
 
 EVENTS_PER_CUSTOMER: Final = 200
 """The mean; single customers have from one to about a thousand."""

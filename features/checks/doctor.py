@@ -147,7 +147,7 @@ def check_home(settings: Settings) -> Check:
 
 def check_log(settings: Settings) -> Check:
     """The event log opens and holds something."""
-    from features.log.sqlite import open_log
+    from features.log.engines import open_log
 
     if settings.event_log_url.startswith("sqlite:///"):
         path = Path(settings.event_log_url.removeprefix("sqlite:///"))

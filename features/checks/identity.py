@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from features.errors import InputError
 from features.identity.resolution import ANONYMOUS, CUSTOMER, Node, Sighting, in_order, named_node, resolve
-from features.log.sqlite import EventLog
+from features.log.event_log import EventLog
 
 MAX_LISTED: Final = 50
 """Shared identifiers and refusals that a report lists, those with most sightings first."""

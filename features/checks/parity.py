@@ -12,14 +12,14 @@ from features.arrays import Float32Array, FloatArray
 from features.checks.replay import put_together, relive
 from features.console import Progress
 from features.errors import MissingError
-from features.offline.parts import scan_path
+from features.offline.files import scan_path
 from features.settings import Settings
 from features.signals import SIGNAL_NAMES, compute_signals
 from features.sql import connect, scan
 from features.state.batch import StateBatch
 from features.state.encoding import decode, encode
 from features.state.fold import fold_events
-from features.vocabulary import Columns
+from features.vocabulary import DAY_S, Columns
 
 MOMENTS_PER_CUSTOMER: Final = 5
 TOLERANCE: Final = 1e-6
@@ -65,7 +65,7 @@ def check_parity(settings: Settings, customers: int, seed: int, progress: Progre
         rows = rng.choice(stored.num_rows, min(MOMENTS_PER_CUSTOMER, stored.num_rows), replace=False)
         stored = stored.take(pa.array(np.sort(rows)))
         batch, stops = decode(stored, None), stored[Columns.EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
-        as_of = stops / 1e6 + rng.exponential(10 * 86_400, len(batch))
+        as_of = stops / 1e6 + rng.exponential(10 * DAY_S, len(batch))
         live = relive(settings, customer_id, stops) if customer_id in together else _replay(timeline, stops / 1e6)
         difference = relative_difference(compute_signals(batch, as_of), compute_signals(live, as_of))
         n_events += timeline.num_rows

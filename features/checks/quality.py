@@ -20,12 +20,12 @@ from features.clock import Clock
 from features.config import Config, load_own
 from features.console import Progress
 from features.moments import utc
-from features.offline import parts
+from features.offline import files
 from features.offline.timeline import TIMELINE_SCHEMA
 from features.settings import Settings
 from features.sql import connect
 from features.state.encoding import PRODUCTS_SCHEMA, STATE_SCHEMA
-from features.vocabulary import CHANNELS, KINDS, Columns, EventKind
+from features.vocabulary import CHANNELS, DAY_S, KINDS, Columns, EventKind
 
 OWN_CONFIG: Final = "quality.toml"
 """The file under OMNI_HOME that replaces defaults."""
@@ -131,19 +131,19 @@ def check_quality(settings: Settings, config: QualityConfig, as_of: datetime) ->
 
 
 def _schema(settings: Settings) -> Check:
-    files = {
+    schemas = {
         settings.timeline_path: TIMELINE_SCHEMA,
         settings.customer_state_path: STATE_SCHEMA,
         settings.customer_products_path: PRODUCTS_SCHEMA,
     }
-    wrong = [f"{path.name}: {problem}" for path, schema in files.items() for problem in _differences(path, schema)]
+    wrong = [f"{path.name}: {problem}" for path, schema in schemas.items() for problem in _differences(path, schema)]
     if wrong:
         return Check("schema", Status.FAIL, f"{'; '.join(wrong)}.", "Run omni features build --force.")
     return Check("schema", Status.OK, f"{len(files)} files have the columns they should have.")
 
 
 def _differences(path: Path, wanted: pa.Schema) -> Iterator[str]:
-    there = parts.files(path)
+    there = files.part_files(path)
     if not there:
         yield "is not there"
         return
@@ -265,7 +265,7 @@ def _volume(data: _Data) -> Iterator[Finding]:
     config = data.config
     volumes = data.rows(
         """WITH numbered AS (
-                SELECT channel, floor(epoch($newest::TIMESTAMPTZ - occurred_at) / ($days * 86400))::INT AS period
+                SELECT channel, floor(epoch($newest::TIMESTAMPTZ - occurred_at) / $period_s)::INT AS period
                 FROM timeline WHERE occurred_at <= $newest
             ),
             first AS (SELECT channel, max(period) AS oldest FROM numbered GROUP BY channel),
@@ -277,7 +277,7 @@ def _volume(data: _Data) -> Iterator[Finding]:
         SELECT channel, max(events) FILTER (period = 0), median(events) FILTER (period > 0), min(events) FILTER (period > 0)
         FROM counts GROUP BY channel HAVING count(*) > 2 ORDER BY channel""",
         newest=newest,
-        days=config.recent_days,
+        period_s=config.recent_days * DAY_S,
         periods=config.history_periods,
     )
     judged = [row for row in volumes if row[2] >= config.min_period_events]

@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 from features.arrays import IntArray
 from features.events.schema import EVENT_SCHEMA
 from features.identity.history import connected
+from features.log.engines import open_log
+from features.log.event_log import EventLog
 from features.log.identity import identity_rules
-from features.log.sqlite import EventLog, SqliteEventLog, open_log
+from features.log.sqlite import SqliteEventLog
 from features.settings import Settings
 from features.state.batch import StateBatch
 from features.state.fold import fold_customer

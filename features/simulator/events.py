@@ -11,9 +11,8 @@ import pyarrow.compute as pc
 from features.arrays import FloatArray, IntArray
 from features.events.schema import EVENT_SCHEMA
 from features.simulator.shop import N_PRODUCTS, N_STORES, product_id, store_id
-from features.vocabulary import CHANNEL_CODES, CHANNELS, KIND_CODES, KINDS, Channel, Columns, EventKind, IdType
+from features.vocabulary import CHANNEL_CODES, CHANNELS, DAY_US, KIND_CODES, KINDS, Channel, Columns, EventKind, IdType
 
-DAY_US: Final = 86_400_000_000
 NONE: Final = -1
 ID_TYPES: Final = (IdType.COOKIE, IdType.DEVICE, IdType.EMAIL, IdType.PHONE, IdType.LOYALTY_CARD)
 COOKIE, DEVICE, EMAIL, PHONE, CARD = (1 << i for i in range(len(ID_TYPES)))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from features.arrays import FloatArray, IntArray
 from features.state import kernel, kernel_batch, layout
 from features.state.layout import RowBuffers
+from features.vocabulary import DAY_S
 
 LIST_WIDTHS: Final[Mapping[str, int]] = {
     "pair_codes": 0,
@@ -138,7 +139,7 @@ class StateBatch:
         """Decayed number of active moments by hour of the week as of each customer's last action, shape (n, 168)."""
         out = np.zeros((len(self), layout.N_HOURS))
         rows = self.hour_bins.rows()
-        later_days = (self.scalar("last_action") - self.scalar("hours_from")) / layout.DAY_S
+        later_days = (self.scalar("last_action") - self.scalar("hours_from")) / DAY_S
         left = np.exp2(-np.nan_to_num(later_days) / layout.HOUR_HALF_LIFE_DAYS)
         out[rows, self.hour_bins.values] = self.hour_weights.values * left[rows]
         return out

@@ -27,7 +27,6 @@ from features.state.layout import (
     CONTRACT_ENDS,
     CONTRACT_SINCE,
     CONTRACT_VALUE,
-    DAY_S,
     EVENT_CODE_BASE,
     FIRST_PURCHASE,
     GAP_M2,
@@ -77,7 +76,7 @@ from features.state.layout import (
     SEQUENCE_LENGTH,
     UNANSWERED,
 )
-from features.vocabulary import HALF_LIVES_DAYS
+from features.vocabulary import DAY_S, HALF_LIVES_DAYS
 
 _PER_HALF_LIFE: Final = 1.0 / (np.array(HALF_LIVES_DAYS) * DAY_S)
 _PER_HABIT_HALF_LIFE: Final = 1.0 / (HABIT_HALF_LIFE_DAYS * DAY_S)

@@ -16,7 +16,6 @@ SEQUENCE_LENGTH: Final = 128
 N_HABITS: Final = 128
 N_CART: Final = 32
 N_CONTACTS: Final = 16
-DAY_S: Final = 86_400.0
 OCCASION_GAP_S: Final = 3_600.0
 """Purchases (or actions) closer together than this are one occasion: lines of a basket, clicks of a visit."""
 HABIT_HALF_LIFE_DAYS: Final = 60.0

@@ -12,12 +12,11 @@ from pydantic import Field, field_validator
 from features.config import Config, load_toml
 from features.online.live import LiveState
 from features.settings import Settings
-from features.vocabulary import Channel
+from features.vocabulary import DAY_S, Channel
 from serving.words import days
 
 REMEMBERED_CONTACTS = 16
 """A state keeps the times of the last 16 contacts, so no cap can be higher."""
-DAY_S = 86_400.0
 
 
 class Cap(Config):

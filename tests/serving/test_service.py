@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from features.errors import InputError, OmniError
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.settings import Settings
 from serving.supervisor import Service, StartError, end_without, start_service
 

@@ -8,8 +8,9 @@ import numpy as np
 from scipy import sparse
 
 from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from features.vocabulary import DAY_S
 
-SECONDS_PER_DAY: Final = 86_400.0
+SECONDS_PER_DAY: Final = DAY_S
 _TIE_BREAK: Final = 1e-6
 _TIE_BREAK_HALF_LIFE_DAYS: Final = 14.0
 

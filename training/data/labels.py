@@ -16,7 +16,7 @@ import pandas as pd
 from features.arrays import FloatArray
 from features.errors import InputError, MissingError
 from features.sql import connect_bounded, scan, sql_contact, sql_days, sql_list, sql_name, sql_text
-from features.vocabulary import Columns, EventKind
+from features.vocabulary import DAY_US, Columns, EventKind
 
 ARM: Final = "arm"
 REVENUE: Final = "revenue"
@@ -124,7 +124,7 @@ def days_to_next(
             {"until": known_until},
         ).df()
     days = np.full(len(entities), np.nan)
-    days[found["row"].to_numpy()] = found["micros"].to_numpy() / 86_400_000_000
+    days[found["row"].to_numpy()] = found["micros"].to_numpy() / DAY_US
     return days
 
 

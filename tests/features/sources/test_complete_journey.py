@@ -13,7 +13,7 @@ from source_rows import collect
 
 from features.errors import MissingError
 from features.ingest import ingest
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.settings import Settings
 from features.sources import PRODUCT_SCHEMA, complete_journey
 from features.sources.batch import SourceBatch

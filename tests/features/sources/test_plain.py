@@ -11,7 +11,7 @@ import pytest
 
 from features.errors import InputError
 from features.ingest import ingest
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.settings import Settings
 from features.sources.plain import load_plain
 

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 import serving
 from features.errors import InputError
-from features.vocabulary import NOTHING, Channel
+from features.vocabulary import DAY_S, NOTHING, Channel
 from serving.decision.rules import (
-    DAY_S,
     Arm,
     Cap,
     ContactFacts,

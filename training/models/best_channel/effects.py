@@ -20,7 +20,7 @@ from features.errors import InputError, OmniError
 from features.scoring.effects import EffectScorer, LinearEffects, TreeEffects
 from features.scoring.two_part import TwoPart
 from features.signals import signal_index
-from features.vocabulary import NOTHING, Channel, Columns, Task
+from features.vocabulary import DAY_S, NOTHING, Channel, Columns, Task
 from training.data.rewards import ARM, RewardConfig, decision_entities, decision_log
 from training.data.splits import TimeSplit
 from training.data.training_set import TrainingSet, build_training_set
@@ -110,7 +110,7 @@ def learn_effects(
     arms = (NOTHING, *costs)
     rows = rows[rows[ARM].isin(arms)].reset_index(drop=True)
     days = config.reward.window_days
-    early = (rows[Columns.AS_OF] + np.timedelta64(round(days * 86_400), "s") <= split.valid_end).to_numpy()
+    early = (rows[Columns.AS_OF] + np.timedelta64(round(days * DAY_S), "s") <= split.valid_end).to_numpy()
     late = (rows[Columns.AS_OF] >= split.valid_end).to_numpy()
     if early.sum() < config.min_decisions or not late.any() or rows.loc[early, ARM].nunique() < 2:
         logger.info("%d decisions with a pscore before the test period: no effects are learned.", early.sum())
