@@ -139,7 +139,7 @@ def _schema(settings: Settings) -> Check:
     wrong = [f"{path.name}: {problem}" for path, schema in schemas.items() for problem in _differences(path, schema)]
     if wrong:
         return Check("schema", Status.FAIL, f"{'; '.join(wrong)}.", "Run omni features build --force.")
-    return Check("schema", Status.OK, f"{len(files)} files have the columns they should have.")
+    return Check("schema", Status.OK, f"{len(schemas)} files have the columns they should have.")
 
 
 def _differences(path: Path, wanted: pa.Schema) -> Iterator[str]:
