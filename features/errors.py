@@ -24,3 +24,11 @@ class MissingError(OmniError):
 
 class StoreError(OmniError):
     """The event log or a feature store holds something that cannot be used."""
+
+
+class UnknownCustomerError(OmniError):
+    """Nobody by that name is in the event log."""
+
+    def __init__(self, customer_id: str | None) -> None:
+        who = f"Customer {customer_id!r}" if customer_id else "A customer with these identifiers"
+        super().__init__(f"{who} is not known: no event of theirs is in the log.")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from serving.problems import ApiError
+from serving.problems import overloaded
 
 MAX_WAIT_S: Final = 3.0
 """How long a question may wait for its turn, so that a burst of them ends in 429 and not in answers that come too late."""
@@ -17,11 +17,6 @@ MAX_LET_IN: Final = 64
 _ROUNDS_TO_BEGIN: Final = 4
 """From the accepted connection to its handler."""
 T = TypeVar("T")
-
-
-def overloaded() -> ApiError:
-    """What is told to whom there is no room for."""
-    return ApiError(429, "overloaded", "Too many requests at once: try again in a moment.")
 
 
 class Turns:

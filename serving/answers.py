@@ -9,7 +9,7 @@ import numpy as np
 
 from features.arrays import FloatArray
 from features.clock import Clock
-from features.errors import MissingError
+from features.errors import MissingError, UnknownCustomerError
 from features.events.schema import Event, events_to_table
 from features.log.event_log import EventLog
 from features.online.live import LiveState, LiveStates, state_version
@@ -18,18 +18,10 @@ from features.state.batch import StateBatch
 from features.vocabulary import DAY_S, Task
 from serving.churn_reasons import churn_reasons
 from serving.decider import Decider, Decision
-from serving.decision.contacts import (
-    allowed_values,
-    best_arm_reasons,
-    check_arms,
-    contact_facts,
-    known_gains,
-    score_arms,
-)
-from serving.decision.policy import choice_chances
+from serving.decision.arm_weighing import weigh_arms
+from serving.decision.contacts import best_arm_reasons
 from serving.decision.rules import Rules, not_personal
-from serving.decision.send_time import customer_hours, uniform_hours
-from serving.problems import ApiError, customer_unknown
+from serving.decision.send_time import uniform_hours
 from serving.products.catalogue import Catalogue
 from serving.products.exploration import shelf_event
 from serving.products.ranking import rank_products
@@ -142,21 +134,23 @@ class Answers:
         live = self._find(request, known)
         as_of_s = self._as_of_s(live)
         signals = compute_signals(live.scored, np.array([as_of_s]))
-        facts = contact_facts(live.state)
-        hours = customer_hours(live.scored, known.population_hours)
-        checked, _ = check_arms(scorer.arms, facts, hours, self.rules, as_of_s)
-        probabilities = scorer.probabilities(signals)[0]
-        gains = known_gains(scorer.arms, scorer.gains(signals)[0], facts)
-        values = allowed_values(checked, probabilities, gains, self.rules)
-        chances = choice_chances(values, exploration=self.rules.exploration, temperature=self.rules.temperature)
-        arms = score_arms(checked, probabilities, gains, self.rules, chances)
+        weighed = weigh_arms(
+            live,
+            as_of_s,
+            scorer.arms,
+            scorer.probabilities(signals)[0],
+            scorer.gains(signals)[0],
+            known.population_hours,
+            self.rules,
+        )
+        arms = weighed.scores()
         return BestChannelAnswer(
             customer=_info(live),
             as_of=_moment(as_of_s),
             feature_age_s=_age_s(live, as_of_s),
             models={Task.BEST_CHANNEL.value: scorer.card.version},
             best=arms[0].arm,
-            reasons=[*not_personal(live), *best_arm_reasons(arms[0], len(values), personal=scorer.personal)],
+            reasons=[*not_personal(live), *best_arm_reasons(arms[0], len(weighed.values), personal=scorer.personal)],
             arms=arms,
         )
 
@@ -177,7 +171,7 @@ class Answers:
         known = self.knowledge()
         try:
             live = self._find(CustomerRef(customer_id=name), known)
-        except ApiError:
+        except UnknownCustomerError:
             id_type, _, value = name.partition(":")
             if not id_type or not value:
                 raise
@@ -193,7 +187,7 @@ class Answers:
         if live is not None:
             return live
         if not allow_unknown:
-            raise customer_unknown(who.customer_id)
+            raise UnknownCustomerError(who.customer_id)
         nobody = StateBatch.empty(1)
         return LiveState(customer_id or who.customer_id or "", nobody, None, 0, state_version(nobody))
 

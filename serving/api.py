@@ -21,16 +21,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from features.errors import OmniError
+from features.errors import OmniError, UnknownCustomerError
 from features.events.schema import Rejection, events_to_table, parse_table
 from features.events.values import printable
 from features.log.event_log import AppendResult
 from features.log.group_commit import GroupCommitter
-from serving import schemas
-from serving.admission import Turns, overloaded
+from serving import problems, schemas
+from serving.admission import Turns
 from serving.erasure import Eraser
 from serving.openapi import openapi_document
-from serving.problems import ApiError, customer_unknown, to_api_error
+from serving.problems import ApiError
 from serving.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ async def post_events(request: Request, runtime: Runtime) -> Response:
     runtime.metrics.events.labels("rejected").inc(len(rejected))
     if table.num_rows == 0:
         details = [row.model_dump() for row in rejected]
-        raise ApiError(422, "events_rejected", "No event of this batch can be used: see details.", details)
+        raise problems.events_rejected(details)
     result = await _append(request, table)
     runtime.metrics.events.labels("accepted").inc(result.appended)
     runtime.metrics.events.labels("duplicate").inc(result.duplicates)
@@ -146,7 +146,7 @@ async def get_customer(request: Request, runtime: Runtime) -> Response:
     name = _customer(request)
     wanted = request.query_params.get("signals", "false").lower()
     if wanted not in ("true", "false", "1", "0"):
-        raise ApiError(422, "invalid_request", "signals must be true or false.", [{"field": "signals"}])
+        raise problems.unusable("signals must be true or false.", [{"field": "signals"}])
     with_signals = wanted in ("true", "1")
     return _noted(runtime, await _turns(request).ask(lambda: runtime.answers.profile(name, with_signals)))
 
@@ -156,10 +156,10 @@ async def delete_customer(request: Request, runtime: Runtime) -> Response:
     name = _customer(request)
     eraser = runtime.eraser
     if eraser is None:
-        raise ApiError(503, "not_ready", "This service was started without the means to erase.")
+        raise problems.cannot_erase()
     receipt = await _in_background(request, lambda: eraser.begin(name))
     if receipt is None:
-        raise customer_unknown(None)
+        raise UnknownCustomerError(None)
     answer = schemas.ErasureAnswer.model_validate(receipt.model_dump())
     if receipt.complete:
         return _answer(answer)
@@ -198,8 +198,7 @@ async def readyz(request: Request) -> Response:
     reasons = request.app.state.runtime.not_ready()
     if not reasons:
         return JSONResponse({"status": "ready"})
-    details = [{"reason": reason} for reason in reasons]
-    return _error(ApiError(503, "not_ready", f"Not everything can be answered yet: {reasons[0]}", details))
+    return _error(problems.not_ready(reasons))
 
 
 async def metrics(request: Request) -> Response:
@@ -232,19 +231,19 @@ def _guard(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
 
 async def _try(handler: Handler, request: Request) -> Response:
     if _turns(request).in_flight > MAX_IN_FLIGHT:
-        return _error(overloaded())
+        return _error(problems.overloaded())
     if request.method not in ("GET", "HEAD") and _is_from_another_site(request):
-        return _error(ApiError(403, "cross_site", "A page of another site may not ask this: ask from a server."))
+        return _error(problems.cross_site())
     limit = asyncio.timeout(ANSWER_WITHIN_S)
     try:
         async with limit:
             return await handler(request, request.app.state.runtime)
     except Exception as error:  # every error is answered in the one shape; what is our own fault is logged
-        told = _too_slow() if limit.expired() else to_api_error(error)
-        if told is None:
+        problem = problems.too_slow(ANSWER_WITHIN_S) if limit.expired() else problems.to_api_error(error)
+        if problem is None:
             logger.exception("%s %s failed", request.method, _route(request))  # a path can hold an e-mail address
-            told = ApiError(500, "internal", "This is a defect of the service; the log of the service holds its cause.")
-        return _error(told)
+            problem = problems.internal()
+        return _error(problem)
 
 
 def _is_from_another_site(request: Request) -> bool:
@@ -260,14 +259,6 @@ def _is_from_another_site(request: Request) -> bool:
     return origin is not None and origin.partition("://")[2] != request.headers.get("host")
 
 
-def _too_slow() -> ApiError:
-    return ApiError(
-        504,
-        "timeout",
-        f"This was not done within {ANSWER_WITHIN_S:.0f} s. Ask again: an event that is kept meanwhile counts only once.",
-    )
-
-
 def _route(request: Request) -> str:
     """The path as the contract writes it, without what a caller put in."""
     return str(request.scope["route"].path).replace(":path}", "}")
@@ -278,18 +269,17 @@ async def _parse(request: Request, model: type[RequestT]) -> RequestT:
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    too_large = ApiError(413, "too_large", f"The body is larger than {limit // 1024} KiB: send it in parts.")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
-        raise too_large
+        raise problems.too_large(limit)
     parts = bytearray()
     try:
         async for part in request.stream():
             parts += part
             if len(parts) > limit:
-                raise too_large
+                raise problems.too_large(limit)
     except ClientDisconnect as error:
-        raise ApiError(400, "disconnected", "The body ended too early.") from error
+        raise problems.disconnected() from error
     return bytes(parts)
 
 
@@ -298,17 +288,17 @@ def _event_items(body: bytes) -> list[Any]:
     try:
         found = _lenient_json(body)
     except (ValueError, RecursionError) as error:
-        raise ApiError(400, "invalid_json", f"The body is not JSON: {error}.") from error
+        raise problems.invalid_json(error) from error
     if isinstance(found, dict) and "kind" not in found:
         extra = [{"field": printable(name), "reason": "is not expected here"} for name in found if name != "events"]
         if "events" not in found or extra:
-            raise ApiError(422, "invalid_request", 'Send {"events": [...]}, a list of events, or one event.', extra)
+            raise problems.unusable('Send {"events": [...]}, a list of events, or one event.', extra)
         found = found["events"]
     items = found if isinstance(found, list) else [found]
     if not items or not isinstance(found, list | dict):
-        raise ApiError(422, "invalid_request", 'Send at least one event: {"events": [{"event_id": …}]}.')
+        raise problems.unusable('Send at least one event: {"events": [{"event_id": …}]}.')
     if len(items) > MAX_EVENTS:
-        raise ApiError(413, "too_many_events", f"A batch holds at most {MAX_EVENTS} events: send it in parts.")
+        raise problems.too_many_events(MAX_EVENTS)
     return items
 
 
@@ -376,9 +366,7 @@ def _error(error: ApiError) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    codes = {404: ("not_found", "There is no such page."), 405: ("method_not_allowed", "Not with this method.")}
-    code, message = codes.get(error.status_code, ("error", str(error.detail)))
-    response = _error(ApiError(error.status_code, code, f"{message} /docs.json lists what there is."))
+    response = _error(problems.of_http(error.status_code, str(error.detail)))
     response.headers.update(error.headers or {})
     return response
 

@@ -19,18 +19,10 @@ from features.online.live import LiveState
 from features.signals import compute_signals
 from features.state.batch import StateBatch
 from features.vocabulary import CORE_TASKS, NOTHING, Channel, EventKind
-from serving.decision.contacts import (
-    NOTHING_ARM,
-    allowed_values,
-    check_arms,
-    contact_facts,
-    known_gains,
-    score_arms,
-)
-from serving.decision.holdout import hold_back, holdout_flag, holdout_reason, is_held_out
-from serving.decision.policy import Choice, choose
-from serving.decision.rules import Arm, Eligibility, Rules, not_personal
-from serving.decision.send_time import customer_hours
+from serving.decision.arm_weighing import WeighedArms, weigh_arms
+from serving.decision.holdout import holdout_flag, holdout_reason, is_held_out
+from serving.decision.policy import Choice
+from serving.decision.rules import Arm, Rules, not_personal
 from serving.products.catalogue import Catalogue
 from serving.products.ranking import product_to_offer
 from serving.schemas import CustomerInfo, CustomerRef, DecideRequest, DecisionAnswer, Product, ProductFilter, WinBack
@@ -115,22 +107,25 @@ class Decider:
 
     def _decide_one(self, live: LiveState, as_of_s: float, scores: _Scores, request: DecideRequest) -> Decision:
         channel = self.bundle.need_channel()
-        facts = contact_facts(live.state)
-        hours = customer_hours(live.scored, self.population_hours)
-        checked, moments = check_arms(channel.arms, facts, hours, self.rules, as_of_s, channels=request.channels)
         held_out = is_held_out(live.customer_id, self.rules)
-        if held_out:
-            checked = hold_back(checked, self.rules)
-        gains = known_gains(channel.arms, scores.gains, facts)
-        values = allowed_values(checked, scores.arms, gains, self.rules)
+        weighed = weigh_arms(
+            live,
+            as_of_s,
+            channel.arms,
+            scores.arms,
+            scores.gains,
+            self.population_hours,
+            self.rules,
+            channels=request.channels,
+            held_out=held_out,
+        )
         models = self._versions()
         decision_id = self._decision_id(live, as_of_s, models, request)
-        choice = choose(values, decision_id, exploration=self.rules.exploration, temperature=self.rules.temperature)
-        arm = next((arm for arm in channel.arms if arm.name == choice.arm), NOTHING_ARM)
-        sends = arm.channel is not None
-        at = channel.arms.index(arm) if sends else None
-        send_at_s = None if at is None else moments[at]
-        probability = None if at is None else float(scores.arms[at])
+        choice = weighed.draw(decision_id)
+        arm, number = weighed.chosen(choice)
+        sends = number is not None
+        send_at_s = None if number is None else weighed.moments[number]
+        probability = None if number is None else float(scores.arms[number])
         answer = DecisionAnswer(
             customer=CustomerInfo(customer_id=live.customer_id, personal=live.may_profile),
             as_of=datetime.fromtimestamp(as_of_s, UTC),
@@ -147,13 +142,9 @@ class Decider:
             churn_probability=scores.churn,
             reasons=[
                 *not_personal(live),
-                *(
-                    [holdout_reason(self.rules)]
-                    if held_out
-                    else self._reasons(choice, arm, checked, values, scores, send_at_s)
-                ),
+                *([holdout_reason(self.rules)] if held_out else self._reasons(choice, arm, weighed, scores, send_at_s)),
             ],
-            arms=score_arms(checked, scores.arms, gains, self.rules, choice.chances),
+            arms=weighed.scores(),
         )
         return Decision(answer, self._event(answer, live, scores, choice, request), scores.win_back)
 
@@ -172,12 +163,12 @@ class Decider:
         self,
         choice: Choice,
         arm: Arm,
-        checked: Sequence[Eligibility],
-        values: dict[str, float],
+        weighed: WeighedArms,
         scores: _Scores,
         send_at_s: float | None,
     ) -> list[str]:
         """The decision in sentences: why this way, this product and this hour, and what was ruled out."""
+        values = weighed.values
         best = max(values, key=lambda name: (values[name], name))
         ways = f"{len(values)} allowed ways, nothing among them"
         if arm.name == best:
@@ -195,7 +186,7 @@ class Decider:
                 reasons.append(f"likely active around {self.rules.local(send_at_s):%H}:00 ({self.rules.time_zone})")
         if scores.churn is not None:
             reasons.append(f"churn probability {scores.churn:.0%}")
-        reasons += [f"not {item.arm.name}: {'; '.join(item.reasons)}" for item in checked if not item.eligible]
+        reasons += [f"not {item.arm.name}: {'; '.join(item.reasons)}" for item in weighed.checked if not item.eligible]
         return reasons
 
     def _event(

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from features.errors import InputError, MissingError, OmniError, SettingsError
+from features.errors import InputError, MissingError, OmniError, SettingsError, UnknownCustomerError
 from serving.schemas import ErrorAnswer, Problem
 
 
@@ -24,12 +24,6 @@ class ApiError(Exception):
         return ErrorAnswer(error=self.problem).model_dump_json().encode()
 
 
-def customer_unknown(customer_id: str | None) -> ApiError:
-    """Nobody by that name is in the log."""
-    who = f"Customer {customer_id!r}" if customer_id else "A customer with these identifiers"
-    return ApiError(404, "customer_unknown", f"{who} is not known: no event of theirs is in the log.")
-
-
 def to_api_error(error: Exception) -> ApiError | None:
     """What the caller is told about `error`, or None where it is a defect of ours."""
     if isinstance(error, ApiError):
@@ -38,6 +32,8 @@ def to_api_error(error: Exception) -> ApiError | None:
         return invalid_request(error)
     if isinstance(error, InputError):
         return ApiError(422, "invalid_request", str(error))
+    if isinstance(error, UnknownCustomerError):
+        return ApiError(404, "customer_unknown", str(error))
     if isinstance(error, MissingError):
         return ApiError(503, "not_ready", str(error))
     if isinstance(error, sqlite3.OperationalError):  # what of the disk and other processes nobody put into our words
@@ -45,6 +41,75 @@ def to_api_error(error: Exception) -> ApiError | None:
     if isinstance(error, OmniError) and not isinstance(error, SettingsError):
         return ApiError(503, "unavailable", str(error))
     return None
+
+
+def internal() -> ApiError:
+    """A defect of ours, of which the caller learns no more."""
+    return ApiError(500, "internal", "This is a defect of the service; the log of the service holds its cause.")
+
+
+def not_ready(reasons: Sequence[str]) -> ApiError:
+    """Some questions cannot be answered yet."""
+    details = [{"reason": reason} for reason in reasons]
+    return ApiError(503, "not_ready", f"Not everything can be answered yet: {reasons[0]}", details)
+
+
+def cannot_erase() -> ApiError:
+    """A service without an eraser."""
+    return ApiError(503, "not_ready", "This service was started without the means to erase.")
+
+
+def overloaded() -> ApiError:
+    """There is no room for the request."""
+    return ApiError(429, "overloaded", "Too many requests at once: try again in a moment.")
+
+
+def too_slow(within_s: float) -> ApiError:
+    """The request was not done in time."""
+    text = f"This was not done within {within_s:.0f} s. Ask again: an event that is kept meanwhile counts only once."
+    return ApiError(504, "timeout", text)
+
+
+def cross_site() -> ApiError:
+    """A browser says that another site's page asks."""
+    return ApiError(403, "cross_site", "A page of another site may not ask this: ask from a server.")
+
+
+def too_large(limit_bytes: int) -> ApiError:
+    """The body is over the limit."""
+    return ApiError(413, "too_large", f"The body is larger than {limit_bytes // 1024} KiB: send it in parts.")
+
+
+def too_many_events(limit: int) -> ApiError:
+    """The batch is over the limit."""
+    return ApiError(413, "too_many_events", f"A batch holds at most {limit} events: send it in parts.")
+
+
+def disconnected() -> ApiError:
+    """The caller left before the body was whole."""
+    return ApiError(400, "disconnected", "The body ended too early.")
+
+
+def invalid_json(error: Exception) -> ApiError:
+    """The body is no JSON."""
+    return ApiError(400, "invalid_json", f"The body is not JSON: {error}.")
+
+
+def unusable(message: str, details: Sequence[dict[str, Any]] = ()) -> ApiError:
+    """A request that is readable and cannot be used."""
+    return ApiError(422, "invalid_request", message, details)
+
+
+def events_rejected(details: Sequence[dict[str, Any]]) -> ApiError:
+    """Not one event of a batch is valid."""
+    return ApiError(422, "events_rejected", "No event of this batch can be used: see details.", details)
+
+
+def of_http(status: int, detail: str) -> ApiError:
+    """What the router answers by itself: no such page, no such method."""
+    codes = {404: ("not_found", "There is no such page."), 405: ("method_not_allowed", "Not with this method.")}
+    code, message = codes.get(status, ("error", detail))
+    return ApiError(status, code, f"{message} /docs.json lists what there is.")
 
 
 def invalid_request(error: ValidationError) -> ApiError:

@@ -21,7 +21,6 @@ from features.errors import InputError, OmniError
 from features.log.engines import open_log
 from features.settings import PARENT, Settings
 from serving.decision.rules import house_rules
-from serving.processes import is_alive
 
 logger = logging.getLogger(__name__)
 
@@ -240,3 +239,14 @@ def _reason(body: bytes) -> str:
         return str(json.loads(body)["error"]["message"])
     except (ValueError, KeyError, TypeError):
         return "the server answers with an error"
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process is there, whosever it is."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # there, and another user's
+        pass
+    return True

@@ -23,7 +23,7 @@ from features.signals import SIGNAL_NAMES
 from features.state import layout
 from features.state.batch import StateBatch
 from features.vocabulary import CHANNELS, KIND_CODES, Columns, EventKind
-from serving.scorers.bundle import ChurnScorer
+from serving.scorers.churn import ChurnScorer
 from serving.scorers.win_back import WinBackScorer
 
 DUE, AT_RISK, LAPSED = 1.0, 2.0, 4.0

@@ -21,7 +21,11 @@ def choose(values: Mapping[str, float], seed: str, *, exploration: float, temper
     A share `exploration` is spread evenly, so every allowed arm keeps a chance of at least exploration / n; the rest is
     a softmax at `temperature` (in the unit of the values). Raises ValueError where there is no arm or a value is not finite.
     """
-    chances = choice_chances(values, exploration=exploration, temperature=temperature)
+    return draw(choice_chances(values, exploration=exploration, temperature=temperature), seed)
+
+
+def draw(chances: Mapping[str, float], seed: str) -> Choice:
+    """One arm by its chance, the same for the same `seed` everywhere; `chances` sum to 1, in the order of the arms' names."""
     u = uniform(seed)
     cumulative = 0.0
     chosen = ""
@@ -32,7 +36,7 @@ def choose(values: Mapping[str, float], seed: str, *, exploration: float, temper
         cumulative += chance
         if u < cumulative:
             break
-    return Choice(chosen, chances[chosen], chances)
+    return Choice(chosen, chances[chosen], dict(chances))
 
 
 def choice_chances(values: Mapping[str, float], *, exploration: float, temperature: float) -> dict[str, float]:

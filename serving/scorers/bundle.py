@@ -1,152 +1,24 @@
-"""Registered champions in, small scorers out: native LightGBM and ONNX on one thread, no pyfunc in the request path."""
+"""The models that answer together: champions' files in, one scorer per task out, swapped whole.
 
-import json
+Native LightGBM and ONNX on one thread; no pyfunc in the request path.
+"""
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any
 
-import lightgbm
-import numpy as np
-
-from features.arrays import Float32Array, FloatArray
-from features.errors import MissingError, StoreError
-from features.scoring.churn import SCORE_FILE, ChurnScore, spread
-from features.scoring.contract import ContractScore, read_score
-from features.scoring.effects import EffectScorer, load_effects
-from features.scoring.forest import Forest
-from features.scoring.model_files import find_file, find_optional
+from features.errors import MissingError
+from features.scoring.model_files import find_file
 from features.scoring.next_product import ProductFiles
-from features.scoring.win_back import SCORE_FILE as WIN_BACK_FILE
-from features.scoring.win_back import WinBackScore
-from features.signals import SIGNAL_NAMES
-from features.vocabulary import Channel, Task
-from serving.decision.rules import Arm
+from features.scoring.win_back import SCORE_FILE, WinBackScore
+from features.vocabulary import Task
 from serving.schemas import ModelInfo
+from serving.scorers.best_channel import ChannelScorer, load_best_channel
+from serving.scorers.churn import ChurnScorer, load_churn
 from serving.scorers.model_card import ModelCard
 from serving.scorers.next_product import ProductScorer
 from serving.scorers.win_back import WinBackScorer
-
-_SIGNAL_INDEX: Final = {name: i for i, name in enumerate(SIGNAL_NAMES)}
-
-
-class BoosterScorer:
-    """One calibrated LightGBM booster that finds its own columns among all signals; answers come from its `forest`."""
-
-    def __init__(self, booster: lightgbm.Booster, where: str) -> None:
-        self._booster = booster
-        self.names: tuple[str, ...] = tuple(booster.feature_name())
-        unknown = [name for name in self.names if name not in _SIGNAL_INDEX]
-        if unknown:
-            raise StoreError(
-                f"{where} was trained on the signal {unknown[0]!r}, which this version does not compute.",
-                repair="Train the model again, or install the version it was trained with.",
-            )
-        self._columns = np.array([_SIGNAL_INDEX[name] for name in self.names])
-        self.forest = Forest.of(booster, self._columns, where)
-        # The walk is compiled, or what was compiled is loaded, before anybody waits for an answer.
-        self.forest.raw(np.zeros((1, len(SIGNAL_NAMES)), np.float32))
-
-    def probability(self, signals: Float32Array) -> FloatArray:
-        """Signals (n, F) to probabilities (n,)."""
-        return self.forest.predict(signals)[:, 0]
-
-    def raw(self, signals: Float32Array) -> FloatArray:
-        """Signals (n, F) to log-odds (n,)."""
-        return self.forest.raw(signals)[:, 0]
-
-    def contributions(self, signals: Float32Array) -> FloatArray:
-        """What each of `names` adds to the log-odds, shape (n, len(names)); about 5 ms a row."""
-        found = self._booster.predict(signals[:, self._columns], pred_contrib=True, num_threads=1)
-        return cast(FloatArray, found)[:, :-1]
-
-
-@dataclass(frozen=True)
-class ChurnScorer:
-    """Chance of no purchase in the next `horizon_days`, or of a contract that is over by then; NaN for who has none.
-
-    Versions from before the blend have no `score`: trees alone.
-    """
-
-    card: ModelCard
-    booster: BoosterScorer
-    horizon_days: float | None
-    score: ChurnScore | ContractScore | None = None
-    more: tuple["ChurnScorer", ...] = ()
-    """Scorers of other horizons."""
-
-    @property
-    def of_contracts(self) -> bool:
-        """Whether it is about contracts that end, not about customers who buy when they like."""
-        return isinstance(self.score, ContractScore)
-
-    def horizons(self, signals: Float32Array, probability: float) -> dict[float, float]:
-        """Horizon to chance for one customer (n = 1), shortest first.
-
-        A longer silence is never the likelier one, and a contract that is over stays so.
-        """
-        chances = {scorer.horizon_days or 0.0: float(scorer.probability(signals)[0]) for scorer in self.more}
-        if self.horizon_days is not None:
-            chances[self.horizon_days] = probability
-        days = sorted(chances)
-        own = days.index(self.horizon_days) if self.horizon_days in chances else 0
-        after, before = (max, min) if self.of_contracts else (min, max)
-        for at in range(own + 1, len(days)):
-            chances[days[at]] = after(chances[days[at]], chances[days[at - 1]])
-        for at in range(own - 1, -1, -1):
-            chances[days[at]] = before(chances[days[at]], chances[days[at + 1]])
-        return {horizon: chances[horizon] for horizon in days}
-
-    def probability(self, signals: Float32Array) -> FloatArray:
-        """Signals (n, F) to (n,)."""
-        if self.score is None:
-            return self.booster.probability(signals)
-        return self.score.probability(signals, self.booster.raw(signals))
-
-    def contributions(self, signals: Float32Array) -> FloatArray:
-        """What every signal adds to the log-odds, (n, F); about 5 ms a row."""
-        trees = spread(self.booster.names, self.booster.contributions(signals))
-        return trees if self.score is None else self.score.contributions(signals, trees)
-
-    def expectations(self, signals: Float32Array) -> tuple[FloatArray, FloatArray | None] | None:
-        """Expected purchases and revenue (n,) within the horizon; None where the model does not know."""
-        if not isinstance(self.score, ChurnScore):
-            return None
-        return self.score.expected_purchases(signals), self.score.expected_revenue(signals)
-
-
-@dataclass(frozen=True)
-class ChannelScorer:
-    """Chance of a response, per arm; and where decisions were logged to learn from, what each arm gains over nothing."""
-
-    card: ModelCard
-    arms: tuple[Arm, ...]
-    boosters: tuple[BoosterScorer, ...]
-    effects: EffectScorer | None = None
-
-    @property
-    def personal(self) -> bool:
-        """Whether what an arm does differs between customers."""
-        return self.effects is not None and self.effects.personal
-
-    @cached_property
-    def _forest(self) -> Forest:
-        return Forest.joined([booster.forest for booster in self.boosters])
-
-    def probabilities(self, signals: Float32Array) -> FloatArray:
-        """Signals (n, F) to (n, arms)."""
-        return self._forest.predict(signals)
-
-    def gains(self, signals: Float32Array) -> FloatArray:
-        """Signals (n, F) to gains over nothing (n, arms); NaN where none is known."""
-        if self.effects is None:
-            return np.full((len(signals), len(self.arms)), np.nan)
-        found = self.effects.gains(signals)
-        known = {name: i for i, name in enumerate(self.effects.arms)}
-        blank = np.full(len(signals), np.nan)
-        return np.column_stack([found[:, known[arm.name]] if arm.name in known else blank for arm in self.arms])
-
 
 Scorer = ChurnScorer | ChannelScorer | ProductScorer | WinBackScorer
 
@@ -228,40 +100,12 @@ def load_scorer(card: ModelCard, metadata: Mapping[str, Any], folder: Path) -> S
     where = f"Model {card.task.value} version {card.version}"
     match card.task:
         case Task.CHURN:
-            booster = BoosterScorer(lightgbm.Booster(model_file=str(find_file(folder, "model.lgb", where))), where)
-            horizon = metadata.get("horizon_days", dict(metadata.get("config") or {}).get("horizon_days"))
-            file = find_optional(folder, SCORE_FILE)
-            score = None if file is None else read_score(file.read_text(encoding="utf-8"))
-            more = tuple(_horizon(card, file, where) for file in sorted(folder.rglob("horizon_*.json")))
-            return ChurnScorer(card, booster, None if horizon is None else float(horizon), score, more)
+            return load_churn(card, metadata, folder, where)
         case Task.BEST_CHANNEL:
-            described = find_file(folder, "arms.json", where)
-            arms = tuple(_arm(row) for row in json.loads(described.read_text(encoding="utf-8")))
-            boosters = tuple(
-                BoosterScorer(lightgbm.Booster(model_file=str(find_file(folder, f"{arm.name}.txt", where))), where)
-                for arm in arms
-            )
-            return ChannelScorer(card, arms, boosters, load_effects(folder, where))
+            return load_best_channel(card, folder, where)
         case Task.NEXT_PRODUCT:
             files = ProductFiles.load(folder, where)
             return ProductScorer(card, files.session, files.product_ids, files.companions, files.trees)
         case Task.WIN_BACK:
-            file = find_file(folder, WIN_BACK_FILE, where)
+            file = find_file(folder, SCORE_FILE, where)
             return WinBackScorer(card, WinBackScore.from_json(file.read_text(encoding="utf-8"), where))
-
-
-def _horizon(card: ModelCard, file: Path, where: str) -> ChurnScorer:
-    """Another horizon of a churn model, from its two files."""
-    score = read_score(file.read_text(encoding="utf-8"))
-    booster = BoosterScorer(lightgbm.Booster(model_file=str(file.with_suffix(".lgb"))), where)
-    return ChurnScorer(card, booster, score.horizon_days, score)
-
-
-def _arm(row: Mapping[str, Any]) -> Arm:
-    hours = row.get("hours")
-    return Arm(
-        name=str(row["arm"]),
-        channel=Channel(row["channel"]),
-        cost=float(row.get("cost") or 0.0),
-        hours=None if hours is None else (int(hours[0]), int(hours[1])),
-    )

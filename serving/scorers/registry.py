@@ -13,7 +13,9 @@ from features.scoring.model_files import read_metadata
 from features.settings import Settings
 from features.views import feature_service_name
 from features.vocabulary import Task
-from serving.scorers.bundle import Bundle, ChannelScorer, ChurnScorer, Scorer, load_scorer
+from serving.scorers.best_channel import ChannelScorer
+from serving.scorers.bundle import Bundle, Scorer, load_scorer
+from serving.scorers.churn import ChurnScorer
 from serving.scorers.model_card import ModelCard
 from serving.scorers.next_product import ProductScorer
 from serving.scorers.win_back import WinBackScorer

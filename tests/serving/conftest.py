@@ -20,7 +20,10 @@ from serving.answers import Knowledge
 from serving.decision.rules import Arm, Rules
 from serving.products.catalogue import Catalogue, ProductInfo
 from serving.runtime import Runtime
-from serving.scorers.bundle import BoosterScorer, Bundle, ChannelScorer, ChurnScorer
+from serving.scorers.best_channel import ChannelScorer
+from serving.scorers.booster import BoosterScorer
+from serving.scorers.bundle import Bundle
+from serving.scorers.churn import ChurnScorer
 from serving.scorers.model_card import ModelCard
 from serving.scorers.next_product import ProductScorer
 

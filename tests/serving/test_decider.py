@@ -21,7 +21,7 @@ from serving.decision.policy import choose
 from serving.decision.rules import Cap, Rules
 from serving.decision.send_time import best_moment, coming_hours, customer_hours, hour_of_week, uniform_hours
 from serving.runtime import Runtime
-from serving.schemas import DecideRequest
+from serving.schemas import BestChannelRequest, DecideRequest
 
 NOW = datetime(2024, 3, 1, 12, 3, tzinfo=UTC)
 Decide = Callable[..., Decision]
@@ -149,3 +149,28 @@ def test_a_customer_is_reached_in_their_own_hour_outside_the_quiet_ones() -> Non
     coming = coming_hours(hours, Rules(), friday_noon)
     assert best_moment(coming, Channel.EMAIL, Rules()) == at_22
     assert best_moment(coming, Channel.SMS, Rules()) == friday_noon  # 21:00 to 08:00 is quiet on sms
+
+
+@pytest.mark.parametrize("hour", [0, 3, 8, 12, 19, 23])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        Rules(),
+        Rules(exploration=0.5, temperature=3.0),
+        Rules(channel_caps={Channel.EMAIL: Cap(max=1, days=30)}),
+        Rules(response_value=0.5),
+    ],
+)
+def test_the_channel_endpoint_and_the_decision_weigh_alike(
+    runtime: Runtime, log: SqliteEventLog, rules: Rules, hour: int
+) -> None:
+    """The same arms, values, chances and refusals for the same customer, moment and rules."""
+    at = datetime(2024, 3, 2, hour, tzinfo=UTC)  # a stretch of time begins here, so that both look at the same moment
+    add(log, "send", datetime(2024, 2, 29, 10, tzinfo=UTC), "email")
+    asked = replace(runtime.answers, rules=rules, clock=_At(at))
+    decision = asked.decide(DecideRequest(customer_id="ada")).answer
+    best = asked.best_channel(BestChannelRequest(customer_id="ada"))
+    assert decision.as_of == best.as_of
+    assert decision.arms == best.arms
+    assert best.best == best.arms[0].arm
+    assert decision.pscore == next(arm.chance for arm in best.arms if arm.arm == decision.arm)

@@ -23,7 +23,9 @@ from features.state.event_arrays import product_code
 from features.vocabulary import Channel, Task
 from serving.decision.rules import Arm
 from serving.runtime import NOT_LOOKED_YET
-from serving.scorers.bundle import BoosterScorer, Bundle, ChurnScorer, load_scorer
+from serving.scorers.booster import BoosterScorer
+from serving.scorers.bundle import Bundle, load_scorer
+from serving.scorers.churn import ChurnScorer
 from serving.scorers.model_card import ModelCard
 from serving.scorers.next_product import ProductScorer, Scored
 from serving.scorers.registry import next_bundle

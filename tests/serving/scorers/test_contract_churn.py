@@ -16,7 +16,8 @@ from features.vocabulary import Task
 from serving.campaigns.audience import audience_table
 from serving.runtime import Runtime
 from serving.schemas import ChurnRequest, DecideRequest
-from serving.scorers.bundle import ChurnScorer, load_scorer
+from serving.scorers.bundle import load_scorer
+from serving.scorers.churn import ChurnScorer
 from serving.scorers.model_card import ModelCard
 
 NAMES = ("contract_days", "visit_30d")

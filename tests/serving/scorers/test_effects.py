@@ -22,7 +22,7 @@ from serving.decision.contacts import (
 from serving.decision.policy import choice_chances
 from serving.decision.rules import Arm, ContactFacts, Eligibility, Rules
 from serving.decision.send_time import best_moment, coming_hours, uniform_hours
-from serving.scorers.bundle import ChannelScorer
+from serving.scorers.best_channel import ChannelScorer
 from serving.scorers.model_card import ModelCard
 
 EMAIL, POST = Arm("email_news", Channel.EMAIL, 0.01), Arm("post_a", Channel.POST, 0.5)

@@ -16,7 +16,8 @@ from features.vocabulary import NOTHING, Task
 from serving.decision.policy import choice_chances
 from serving.decision.rules import Arm, Rules
 from serving.runtime import Runtime
-from serving.scorers.bundle import Bundle, ChannelScorer
+from serving.scorers.best_channel import ChannelScorer
+from serving.scorers.bundle import Bundle
 from training.data.splits import TimeSplit
 from training.models.best_channel.effects import EffectsConfig, learn_effects
 from training.pipeline import CONFIGS, load_config

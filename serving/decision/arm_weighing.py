@@ -1,0 +1,75 @@
+"""The one way from a customer's state to the chances of the arms: what the models say in, what is allowed and likely out.
+
+Facts about the customer, arms that the rules allow at their best moments, expected values of those, and the chance with which
+the policy takes each. `/v1/best-channel`, `/v1/decide` and `omni decide` all answer from it.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from features.arrays import FloatArray
+from features.online.live import LiveState
+from features.vocabulary import Channel
+from serving.decision.contacts import NOTHING_ARM, allowed_values, check_arms, contact_facts, known_gains, score_arms
+from serving.decision.holdout import hold_back
+from serving.decision.policy import Choice, choice_chances, draw
+from serving.decision.rules import Arm, Eligibility, Rules
+from serving.decision.send_time import customer_hours
+from serving.schemas import ArmScore
+
+
+@dataclass(frozen=True)
+class WeighedArms:
+    """The arms (n,) of one customer at one moment; `values` and `chances` are those of the allowed ones, nothing among them."""
+
+    checked: tuple[Eligibility, ...]
+    moments: tuple[float | None, ...]
+    """When each arm would be sent, in seconds since the epoch."""
+    probabilities: FloatArray
+    gains: FloatArray
+    """Over nothing; NaN where not known."""
+    values: dict[str, float]
+    chances: dict[str, float]
+    rules: Rules
+
+    def scores(self) -> list[ArmScore]:
+        """Every arm and nothing, best first."""
+        return score_arms(self.checked, self.probabilities, self.gains, self.rules, self.chances)
+
+    def draw(self, seed: str) -> Choice:
+        """One arm by the chances, the same for the same seed."""
+        return draw(self.chances, seed)
+
+    def chosen(self, choice: Choice) -> tuple[Arm, int | None]:
+        """The arm that was drawn and its number; nothing has none."""
+        numbers = {item.arm.name: number for number, item in enumerate(self.checked)}
+        number = numbers.get(choice.arm)
+        return (NOTHING_ARM, None) if number is None else (self.checked[number].arm, number)
+
+
+def weigh_arms(
+    live: LiveState,
+    as_of_s: float,
+    arms: Sequence[Arm],
+    probabilities: FloatArray,
+    gains: FloatArray,
+    population_hours: FloatArray,
+    rules: Rules,
+    *,
+    channels: Collection[Channel] | None = None,
+    held_out: bool = False,
+) -> WeighedArms:
+    """Weigh the arms (n,) of one customer, of whom models say `probabilities` and `gains` (n,).
+
+    `channels` are the only ones asked for; who is `held_out` gets nothing. `population_hours` (168,) stand for a customer
+    whose hours are not known.
+    """
+    facts = contact_facts(live.state)
+    hours = customer_hours(live.scored, population_hours)
+    checked, moments = check_arms(arms, facts, hours, rules, as_of_s, channels=channels)
+    if held_out:
+        checked = hold_back(checked, rules)
+    gains = known_gains(arms, gains, facts)
+    values = allowed_values(checked, probabilities, gains, rules)
+    chances = choice_chances(values, exploration=rules.exploration, temperature=rules.temperature)
+    return WeighedArms(tuple(checked), tuple(moments), probabilities, gains, values, chances, rules)

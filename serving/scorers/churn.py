@@ -1,0 +1,86 @@
+"""The churn model as a scorer: signals in; chances per horizon, expected purchases and revenue, contributions out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+
+from features.arrays import Float32Array, FloatArray
+from features.scoring.churn import SCORE_FILE, ChurnScore, spread
+from features.scoring.contract import ContractScore, read_score
+from features.scoring.model_files import find_file, find_optional
+from serving.scorers.booster import BoosterScorer
+from serving.scorers.model_card import ModelCard
+
+
+@dataclass(frozen=True)
+class ChurnScorer:
+    """Chance of no purchase in the next `horizon_days`, or of a contract that is over by then; NaN for who has none.
+
+    Versions from before the blend have no `score`: trees alone.
+    """
+
+    card: ModelCard
+    booster: BoosterScorer
+    horizon_days: float | None
+    score: ChurnScore | ContractScore | None = None
+    more: tuple["ChurnScorer", ...] = ()
+    """Scorers of other horizons."""
+
+    @property
+    def of_contracts(self) -> bool:
+        """Whether it is about contracts that end, not about customers who buy when they like."""
+        return isinstance(self.score, ContractScore)
+
+    def horizons(self, signals: Float32Array, probability: float) -> dict[float, float]:
+        """Horizon to chance for one customer (n = 1), shortest first.
+
+        A longer silence is never the likelier one, and a contract that is over stays so.
+        """
+        chances = {scorer.horizon_days or 0.0: float(scorer.probability(signals)[0]) for scorer in self.more}
+        if self.horizon_days is not None:
+            chances[self.horizon_days] = probability
+        days = sorted(chances)
+        served = days.index(self.horizon_days) if self.horizon_days in chances else 0
+        after, before = (max, min) if self.of_contracts else (min, max)
+        for at in range(served + 1, len(days)):
+            chances[days[at]] = after(chances[days[at]], chances[days[at - 1]])
+        for at in range(served - 1, -1, -1):
+            chances[days[at]] = before(chances[days[at]], chances[days[at + 1]])
+        return {horizon: chances[horizon] for horizon in days}
+
+    def probability(self, signals: Float32Array) -> FloatArray:
+        """Signals (n, F) to (n,)."""
+        if self.score is None:
+            return self.booster.probability(signals)
+        return self.score.probability(signals, self.booster.raw(signals))
+
+    def contributions(self, signals: Float32Array) -> FloatArray:
+        """What every signal adds to the log-odds, (n, F); about 5 ms a row."""
+        trees = spread(self.booster.names, self.booster.contributions(signals))
+        return trees if self.score is None else self.score.contributions(signals, trees)
+
+    def expectations(self, signals: Float32Array) -> tuple[FloatArray, FloatArray | None] | None:
+        """Expected purchases and revenue (n,) within the horizon; None where the model does not know."""
+        if not isinstance(self.score, ChurnScore):
+            return None
+        return self.score.expected_purchases(signals), self.score.expected_revenue(signals)
+
+
+def load_churn(card: ModelCard, metadata: Mapping[str, Any], folder: Path, where: str) -> ChurnScorer:
+    """The scorer of a model's files; `where` names the model. Raises StoreError where the files are not as expected."""
+    booster = BoosterScorer(lightgbm.Booster(model_file=str(find_file(folder, "model.lgb", where))), where)
+    horizon = metadata.get("horizon_days", dict(metadata.get("config") or {}).get("horizon_days"))
+    file = find_optional(folder, SCORE_FILE)
+    score = None if file is None else read_score(file.read_text(encoding="utf-8"))
+    more = tuple(_horizon(card, file, where) for file in sorted(folder.rglob("horizon_*.json")))
+    return ChurnScorer(card, booster, None if horizon is None else float(horizon), score, more)
+
+
+def _horizon(card: ModelCard, file: Path, where: str) -> ChurnScorer:
+    """Another horizon of a churn model, from its two files."""
+    score = read_score(file.read_text(encoding="utf-8"))
+    booster = BoosterScorer(lightgbm.Booster(model_file=str(file.with_suffix(".lgb"))), where)
+    return ChurnScorer(card, booster, score.horizon_days, score)
