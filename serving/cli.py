@@ -68,7 +68,7 @@ def decide(
 def audience(
     where: Annotated[
         str,
-        typer.Option(help="A condition on the columns, for example: churn_probability > 0.6 and consent_email"),
+        typer.Option(help="A condition on the columns, in SQL, for example: churn_probability > 0.6 AND consent_email"),
     ],
     out: Annotated[Path, typer.Option(help="The file to write, Parquet or CSV by its ending.")],
     replay: ReplayOption = False,

@@ -13,16 +13,18 @@ from features import atomic
 from features.clock import Clock
 from features.errors import InputError, MissingError
 from features.log.engines import open_log
+from features.online.live import LiveState, state_version
 from features.settings import Settings
 from features.signals import compute_signals
 from features.state.batch import StateBatch
 from features.vocabulary import Columns
 from serving.campaigns.bulk import customer_ids, parts
-from serving.campaigns.expression import select
+from serving.campaigns.condition import Condition
 from serving.campaigns.segments import CHURN_COLUMNS, WIN_BACK_COLUMNS, add_deciles, segment_table
 from serving.decision.holdout import is_held_out
 from serving.decision.rules import house_rules
 from serving.runtime import Runtime, Watcher
+from serving.scorers.bundle import Bundle
 
 
 @dataclass(frozen=True)
@@ -50,21 +52,19 @@ def export_audience(
         raise InputError(f"{out} ends neither in .parquet nor in .csv.", repair="Choose one of the two.")
     if not out.parent.is_dir():
         raise InputError(f"The folder {out.parent} does not exist.", repair="Make it, or choose another --out.")
+    condition = Condition.parse(where)
     ids = customer_ids(settings)
     runtime = Runtime(log=open_log(settings), clock=Clock.from_settings(settings), rules=house_rules(settings))
     try:
         Watcher(settings, runtime).refresh()
+        _check(condition, runtime.knowledge.bundle)
         table = audience_table(runtime, ids, progress)
     finally:
         runtime.log.close()
-    bundle = runtime.knowledge.bundle
-    if bundle.churn is None and any(name in where for name in CHURN_COLUMNS):
-        bundle.need_churn()  # raises, with the reason
-    if bundle.win_back is None and any(name in where for name in WIN_BACK_COLUMNS):
-        bundle.need_win_back()  # raises, with the reason
-    found = table[select(table, where)]
-    kept_back = np.array([is_held_out(one, runtime.rules) for one in found[Columns.CUSTOMER_ID]], dtype=np.bool_)
-    chosen = found[~kept_back]
+    matching = table[condition.select(table)]
+    held_out = [is_held_out(customer_id, runtime.rules) for customer_id in matching[Columns.CUSTOMER_ID]]
+    kept_back = np.array(held_out, dtype=np.bool_)
+    chosen = matching[~kept_back]
     write(chosen, out)
     return AudienceReport(
         path=out,
@@ -77,6 +77,18 @@ def export_audience(
     )
 
 
+def _check(condition: Condition, bundle: Bundle) -> None:
+    """Try the condition on somebody of whom nothing is known, before everybody is scored."""
+    if bundle.churn is None and set(CHURN_COLUMNS) & set(condition.columns):
+        bundle.need_churn()  # raises, with the reason
+    if bundle.win_back is None and set(WIN_BACK_COLUMNS) & set(condition.columns):
+        bundle.need_win_back()  # raises, with the reason
+    nobody = StateBatch.empty(1)
+    live = LiveState("nobody", nobody, None, 0, state_version(nobody))
+    signals = compute_signals(live.scored, np.zeros(1))
+    condition.select(add_deciles(segment_table([live], signals, bundle.churn, bundle.win_back)))
+
+
 def audience_table(runtime: Runtime, ids: list[str], progress: Callable[[str], None] = lambda _: None) -> pd.DataFrame:
     """Everybody's columns now; see serving/campaigns/segments.py for what they mean."""
     known, tables = runtime.knowledge, []
@@ -84,7 +96,7 @@ def audience_table(runtime: Runtime, ids: list[str], progress: Callable[[str], N
         raise MissingError(known.store_problem or "The online store is missing.", repair="Run `omni features build`.")
     now_s, done = runtime.clock.now().timestamp(), 0
     for part in parts(ids):
-        lives = [live for one in part if (live := known.states.get(one))]
+        lives = [live for customer_id in part if (live := known.states.get(customer_id))]
         done += len(part)
         progress(f"{done:,} of {len(ids):,} customers")
         if not lives:

@@ -1,14 +1,16 @@
 """Segments and audiences: stages by the customer's own rhythm, deciles over everybody, a file for campaign tools."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from features.errors import InputError, MissingError
 from features.settings import Settings
+from serving.campaigns import audience
 from serving.campaigns.audience import audience_table, export_audience, write
-from serving.campaigns.expression import select
+from serving.campaigns.condition import Condition
 from serving.campaigns.segments import add_deciles, lifecycle
 from serving.runtime import Runtime
 
@@ -47,7 +49,9 @@ def test_everybody_has_a_row_with_consents_path_and_stage(runtime: Runtime) -> N
     assert table[["contract_days", "contract_days_left"]].isna().all(axis=None)
     assert ada["lifecycle"] == "active"
     assert 0 < ada["churn_probability"] < 1
-    assert select(table, "consent_email and lifecycle == 'active' and cart_products > 0").tolist() == [True]
+    assert Condition.parse("consent_email and lifecycle == 'active' and cart_products > 0").select(table).tolist() == [
+        True
+    ]
 
 
 def test_the_ending_decides_the_format(tmp_path: Path) -> None:
@@ -66,3 +70,24 @@ def test_what_cannot_be_written_is_refused_first(tmp_path: Path, settings: Setti
         export_audience(settings, "True", tmp_path / "none" / "a.csv")
     with pytest.raises(MissingError, match="no timeline"):
         export_audience(settings, "True", tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("churn_probabilty > 0.6", "Did you mean churn_probability"),
+        ("lifecycle > 3", "cannot be used"),
+        ("consent_email > 'x'", "cannot be used"),
+    ],
+)
+def test_a_wrong_condition_is_told_before_anybody_is_scored(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str, says: str
+) -> None:
+    settings = Settings.from_env({"OMNI_HOME": str(tmp_path)})
+    monkeypatch.setattr(audience, "customer_ids", lambda _: ["ada"])
+    monkeypatch.setattr(audience, "Runtime", lambda **_: runtime)
+    monkeypatch.setattr(audience, "Watcher", lambda *_: SimpleNamespace(refresh=lambda: None))
+    monkeypatch.setattr(audience, "audience_table", lambda *_: pytest.fail("somebody was scored"))
+    with pytest.raises(InputError, match=says):
+        export_audience(settings, where, tmp_path / "a.csv")
+    assert not (tmp_path / "a.csv").exists()

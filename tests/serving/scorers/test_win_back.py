@@ -14,7 +14,7 @@ from features.scoring.win_back import SCORE_FILE, Lapsing, LinearEffect, WinBack
 from features.vocabulary import CORE_TASKS, Task
 from serving.campaigns.audience import audience_table
 from serving.campaigns.bulk import DECISION_SCHEMA, decisions_table
-from serving.campaigns.expression import select
+from serving.campaigns.condition import Condition
 from serving.decider import Decider
 from serving.runtime import Runtime
 from serving.schemas import ChurnRequest, DecideRequest
@@ -69,7 +69,7 @@ def test_a_lapsing_customer_has_an_uplift_and_the_others_are_left_alone(serve: C
 def test_audiences_are_chosen_by_uplift_and_advice(serve: Callable[[float], Runtime]) -> None:
     table = audience_table(serve(0.01), ["ada"])
     assert table[["win_back_uplift", "win_back_advice"]].to_numpy().tolist() == [[0.25, "contact"]]
-    assert select(table, "win_back_uplift > 0.2 and win_back_advice == 'contact'").tolist() == [True]
+    assert Condition.parse("win_back_uplift > 0.2 and win_back_advice == 'contact'").select(table).tolist() == [True]
 
 
 def test_decisions_for_everybody_carry_it_and_stay_the_same(
