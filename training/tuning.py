@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 
 
 class Range(BaseModel):
-    """What one key may be in a search."""
+    """What one key may be in a search: anything from low to high, or one of a few values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    low: float
+    low: float = 0.0
     """Smallest value."""
-    high: float
+    high: float = 0.0
     """Largest value."""
+    among: tuple[float, ...] = ()
+    """The values to choose from, in place of low and high."""
     log: bool = False
     """Sample on a logarithmic scale."""
     integer: bool = False
@@ -196,7 +198,7 @@ def _given(config: BaseModel, space: Mapping[str, Range]) -> dict[str, Any] | No
         value: Any = plain
         for part in key.split("."):
             value = value[part]
-        if not room.low <= value <= room.high:
+        if value not in room.among if room.among else not room.low <= value <= room.high:
             return None
         found[key] = value
     return found
@@ -214,6 +216,8 @@ def _with_values(config: BaseModel, values: dict[str, Any]) -> BaseModel:
 
 
 def _suggest(trial: "optuna.Trial", key: str, room: Range) -> float:
+    if room.among:
+        return float(trial.suggest_categorical(key, room.among))
     if room.integer:
         return trial.suggest_int(key, int(room.low), int(room.high), log=room.log)
     return trial.suggest_float(key, room.low, room.high, log=room.log)
@@ -237,7 +241,7 @@ def _finished(study: "optuna.Study") -> int:
 def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, dict[str, Any]]]:
     found = []
     for key, value in tree.items():
-        if "low" in value:
+        if value.keys() & {"low", "among"}:
             found.append((prefix + key, value))
         else:
             found += _leaves(value, f"{prefix}{key}.")

@@ -243,8 +243,7 @@ def load_scorer(card: ModelCard, metadata: Mapping[str, Any], folder: Path) -> S
             )
             return ChannelScorer(card, arms, boosters, load_effects(folder, where))
         case Task.NEXT_PRODUCT:
-            files = ProductFiles.load(folder, where)
-            return ProductScorer(card, files.session, files.product_ids, files.companions, files.trees)
+            return ProductScorer(card, ProductFiles.load(folder, where))
         case Task.WIN_BACK:
             file = find_file(folder, WIN_BACK_FILE, where)
             return WinBackScorer(card, WinBackScore.from_json(file.read_text(encoding="utf-8"), where))

@@ -129,4 +129,16 @@ def test_search_spaces_name_keys_of_their_configs(task: Task) -> None:
     space = load_space(task)
     assert space
     for key, room in space.items():
-        load_config(task, None, [f"{key}={int(room.high) if room.integer else room.high}"])
+        values = room.among or (room.low, room.high)
+        for value in values:
+            load_config(task, None, [f"{key}={int(value) if room.integer else value}"])
+
+
+def test_one_of_a_few_values_is_tried_where_only_these_may_be(
+    study: Study, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = {"size": Range(among=(4.0, 16.0, 32.0)), "inner.rate": Range(low=0.25, high=0.5)}
+    monkeypatch.setattr(tuning, "load_space", lambda task: space)
+    overrides = tune(Task.CHURN, settings(tmp_path), Config(), 8, lambda _: None, seed=3)
+    assert {config.size for config in study.tried} == {4, 16, 32}
+    assert "size=16.0" in overrides
