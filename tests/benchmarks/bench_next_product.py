@@ -8,6 +8,7 @@ customer has as many events and habits as a state can hold.
 
 import json
 import time
+from dataclasses import replace
 from tempfile import TemporaryDirectory
 
 import lightgbm
@@ -95,7 +96,9 @@ def made_scorer(n: int, rng: np.random.Generator) -> ProductScorer:
     with TemporaryDirectory():
         graph = export_onnx(net, tuple(part.repeat(2, 1) for part in example))
     session = open_session(graph.SerializeToString())
-    return ProductScorer(scorer.card, ProductFiles(ids, session, made_companions(n, rng), made_trees(config, rng)))
+    files = ProductFiles(ids, session, made_companions(n, rng), made_trees(config, rng))
+    popularity = rng.normal(size=n + 1).astype(np.float32)
+    return ProductScorer(scorer.card, replace(files, popularity_days=7.0, log_popularity=popularity))
 
 
 class NoSession:
