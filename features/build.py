@@ -1,4 +1,4 @@
-"""The event log comes in; the timeline, Feast's offline and online stores, and a note of what was built go out."""
+"""Builds the feature stores: the event log in; timeline, Feast's offline and online stores, and a note of the build out."""
 
 import time
 from collections.abc import Iterator
@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 from features.console import Progress
 from features.erasure.erase import erasure_ids, honour_erasures
 from features.errors import MissingError
-from features.log.sqlite import EventLog, open_log
-from features.offline import parts
+from features.log.engines import open_log
+from features.log.event_log import EventLog
+from features.offline import files
 from features.offline.build_note import BuildNote, events_since, layout, places, read_note, write_note
-from features.offline.file_lock import offline_files
+from features.offline.files import offline_files
 from features.offline.state_files import (
     EPOCH_FOLD_COLUMNS,
     FOLD_COLUMNS,
@@ -132,12 +133,12 @@ def fold_to_parquet(settings: Settings, n_events: int, progress: Progress) -> tu
 def _fold_here(settings: Settings, n_events: int, progress: Progress) -> FoldCount:
     states, products = settings.customer_state_path, settings.customer_products_path
     for left_over in (_part(states), _part(products)):
-        parts.discard(left_over)
+        files.discard(left_over)
     done = FoldCount()
     for done in fold_to_files(_pieces(settings), _part(states), _part(products)):
         progress(f"{done.events:,} of {n_events:,} events folded, {done.state_rows:,} states")
-    parts.replace(_part(states), states)
-    parts.replace(_part(products), products)
+    files.replace(_part(states), states)
+    files.replace(_part(products), products)
     return done
 
 

@@ -103,7 +103,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Are the stores there and level with the log, and is the data sound? Exit 1 if not, with a finding per rule."""
-    from features.checks.check import check_all, parse_as_of
+    from features.checks.quality import check_all, parse_as_of
 
     settings = Settings.from_env(os.environ)
     with step("Checking") as progress:
@@ -121,7 +121,7 @@ def identity_explain(
 ) -> None:
     """Why somebody is who they are: what was seen together and when, and what was kept apart."""
     from features.checks import identity as words
-    from features.log.sqlite import open_log
+    from features.log.engines import open_log
 
     with closing(open_log(Settings.from_env(os.environ))) as log:
         emit(words.explain(log, name), as_json)
@@ -130,7 +130,7 @@ def identity_explain(
 def identity_report(as_json: JsonOption = False) -> None:
     """How many customers were put together from identifiers, and which identifiers are shared and join nobody."""
     from features.checks import identity as words
-    from features.log.sqlite import open_log
+    from features.log.engines import open_log
 
     with closing(open_log(Settings.from_env(os.environ))) as log:
         emit(words.report(log), as_json)
@@ -149,11 +149,11 @@ def benchmark_features(
     from features.benchmarks import fold
 
     numbers = [*(events or (1e6, 1e7)), *((5e7,) if full else ())]
-    found = fold.benchmark_features([int(number) for number in numbers], seed)
+    result = fold.benchmark_features([int(number) for number in numbers], seed)
     if report is not None:
-        found.write(report)
-    emit(found, as_json)
-    if not found.equal:
+        result.write(report)
+    emit(result, as_json)
+    if not result.equal:
         raise typer.Exit(1)
 
 

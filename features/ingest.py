@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import re
 import time
 from collections import Counter
@@ -22,8 +21,9 @@ from features.clock import Clock
 from features.errors import InputError
 from features.events.schema import REJECTED_SCHEMA, validate_table
 from features.identity.identifiers import Identifiers
+from features.log.engines import open_log
+from features.log.event_log import EventLog
 from features.log.identity import identity_rules
-from features.log.sqlite import EventLog, open_log
 from features.settings import Settings
 from features.sources import SOURCES, SourceBatch, load_source
 from features.sources.batch import merge_products
@@ -164,14 +164,14 @@ class _RejectedFile:
         self._identifiers = identifiers
         self.rows = 0
         self.fields: Counter[str] = Counter()
-        self._part = path.with_suffix(f".{os.getpid()}.part")
+        self._part: Path | None = None
         self._writer: pq.ParquetWriter | None = None
 
     def add(self, table: pa.Table) -> None:
         if table.num_rows == 0:
             return
         if self._writer is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._part = atomic.part_of(self.path)
             self._writer = pq.ParquetWriter(self._part, REJECTED_SCHEMA)
         self._writer.write_table(self._without_secrets(table))
         self.rows += table.num_rows
@@ -179,12 +179,12 @@ class _RejectedFile:
 
     def finish(self) -> None:
         """Put the file in its place; with nothing rejected, take the one of an earlier run away."""
-        if self._writer is None:
+        if self._writer is None or self._part is None:
             self.path.unlink(missing_ok=True)
             return
         self._writer.close()
         self._writer = None
-        os.replace(self._part, self.path)
+        atomic.put_in_place(self._part, self.path)
         logger.warning("%d rows were rejected; the reasons are in %s", self.rows, self.path)
 
     def _without_secrets(self, table: pa.Table) -> pa.Table:
@@ -197,7 +197,7 @@ class _RejectedFile:
 
     def discard(self) -> None:
         """Leave nothing half written behind."""
-        if self._writer is not None:
+        if self._writer is not None and self._part is not None:
             self._writer.close()
             self._part.unlink(missing_ok=True)
 

@@ -158,15 +158,15 @@ def _read_file(file: Path) -> dict[str, str]:
     if not file.exists():
         return {}
     try:
-        found = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{file}: {error}.", repair="Give a readable TOML file.") from error
-    for key, value in found.items():
+    for key, value in content.items():
         if key not in _VARIABLES or not isinstance(value, str):
             raise SettingsError(
                 f"{file}: {key} is no setting with a text.", repair=f"Known keys: {', '.join(_VARIABLES)}."
             )
-    return {_VARIABLES[key]: value for key, value in found.items()}
+    return {_VARIABLES[key]: value for key, value in content.items()}
 
 
 def _parse_tasks(text: str) -> tuple[Task, ...]:

@@ -14,9 +14,8 @@ from features.arrays import Float32Array, FloatArray, IntArray
 from features.errors import SettingsError
 from features.state import layout
 from features.state.batch import Ragged, StateBatch
-from features.state.layout import DAY_S
 from features.state.moment import Moment
-from features.vocabulary import CHANNELS, CUSTOMER_KINDS, HALF_LIVES_DAYS, KIND_CODES, Channel, EventKind
+from features.vocabulary import CHANNELS, CUSTOMER_KINDS, DAY_S, HALF_LIVES_DAYS, KIND_CODES, Channel, EventKind
 
 CHUNK_ROWS: Final = 4_096
 """States are opened into dense arrays this many at a time, to bound memory."""

@@ -1,10 +1,14 @@
 """Limits in, a DuckDB connection in UTC out; values and files in, pieces of SQL that are safely written out."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
+
+from features.errors import InputError
+from features.vocabulary import DAY_US
 
 
 def connect(
@@ -20,6 +24,11 @@ def connect(
     return connection
 
 
+def connect_bounded() -> duckdb.DuckDBPyConnection:
+    """A connection on two threads and 1.5 GB."""
+    return connect("1500MB", threads=2)
+
+
 def scan(path: Path | str, numbered: bool = False) -> str:
     """A Parquet file, or a pattern of several, as a table; `numbered` adds the column file_row_number."""
     return f"read_parquet({sql_text(path)}{', file_row_number = true' if numbered else ''})"
@@ -33,3 +42,24 @@ def sql_list(values: Sequence[str]) -> str:
 def sql_text(value: Any) -> str:
     """A value as quoted text."""
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def sql_days(days: float | None) -> str:
+    """A length of time; none for None."""
+    return f"to_microseconds({round((days or 0) * DAY_US)})"
+
+
+def sql_name(column: str) -> str:
+    """A column or property name that may stand in SQL as it is. Raises InputError for another."""
+    if not column.isidentifier():
+        raise InputError(f"{json.dumps(column)} is not a column or property name.", repair="Mend the arm's config.")
+    return column
+
+
+def sql_contact(channel: str, kind: str, properties: Mapping[str, Sequence[str]]) -> str:
+    """The condition that an event of the timeline is such a contact: each property holds one of its values."""
+    holds = (
+        f"json_extract_string(properties, '$.{sql_name(key)}') IN ({sql_list(values)})"
+        for key, values in properties.items()
+    )
+    return " AND ".join([f"channel = {sql_text(channel)}", f"kind = {sql_text(kind)}", *holds])

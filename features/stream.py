@@ -1,4 +1,4 @@
-"""New events of the log come in; their customers' and products' states go out through Feast's online store, a moment later.
+"""The stream: the log's new events in, their customers' and products' states out to Feast's online store, a moment later.
 
 Run by `omni serve` as a child process: `python -m features.stream`. An event may be applied again after a crash, never
 twice in its effect: a customer's state is their online row plus the log's rows after it, whatever was written before.
@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 
 from features.errors import OmniError
-from features.log.sqlite import EventLog, open_log
+from features.log.engines import open_log
+from features.log.event_log import EventLog
 from features.online.checkpoint import Checkpoint
 from features.online.live import LiveStates
 from features.online.products import LiveProducts
@@ -114,13 +115,13 @@ class Applier:
         return True
 
     def _write(self, customer_ids: list[str], newest: dict[str, int]) -> None:
-        found = [(key, live.state) for key in customer_ids if (live := self._states.get(key)) is not None]
-        if not found:
+        states = [(key, live.state) for key in customer_ids if (live := self._states.get(key)) is not None]
+        if not states:
             return
-        batch = StateBatch.concat([state for _, state in found])
+        batch = StateBatch.concat([state for _, state in states])
         # Events about our own records change no state, but they are done with as well.
-        seqs = np.maximum(batch.last_seq, [newest[key] for key, _ in found])
-        self._store.write_online(*encode(replace(batch, last_seq=seqs), [key for key, _ in found]))
+        seqs = np.maximum(batch.last_seq, [newest[key] for key, _ in states])
+        self._store.write_online(*encode(replace(batch, last_seq=seqs), [key for key, _ in states]))
 
 
 def _newest_seqs(events: pa.Table) -> dict[str, int]:

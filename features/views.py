@@ -1,7 +1,7 @@
 """What the feature store holds: the views, their fields and lifetimes, and which task reads which; no feast import.
 
-`definitions.py` turns this into Feast objects and `online.py` reads what Feast wrote by it, so that every name, type and
-lifetime is stated once.
+`store/definitions.py` turns this into Feast objects and `online/reader.py` reads what Feast wrote by it, so that every
+name, type and lifetime is stated once.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class View:
         return path
 
     def moments_path(self, settings: Settings) -> Path:
-        """A narrow copy of the source's keys and times, by which a row is found before it is read (see feast_history.py)."""
+        """A narrow copy of the source's keys and times, by which a row is found before it is read (see store/history.py)."""
         return settings.feast_dir / f"{self.name}_moments.parquet"
 
     @property

@@ -75,6 +75,12 @@ class IdType(StrEnum):
     LOYALTY_CARD = "loyalty_card"
 
 
+DAY_S: Final = 86_400.0
+"""Seconds of a day; every day is as long in UTC."""
+DAY_US: Final = 86_400_000_000
+"""Microseconds of a day, in which events count time."""
+
+
 class Columns:
     """Names of the columns that cross module borders."""
 

@@ -11,11 +11,11 @@ from features.arrays import FloatArray
 from features.clock import Clock
 from features.errors import MissingError
 from features.events.schema import Event, events_to_table
-from features.log.sqlite import EventLog
+from features.log.event_log import EventLog
 from features.online.live import LiveState, LiveStates, state_version
 from features.signals import compute_signals
 from features.state.batch import StateBatch
-from features.vocabulary import Task
+from features.vocabulary import DAY_S, Task
 from serving.churn_reasons import churn_reasons
 from serving.decider import Decider, Decision
 from serving.decision.contacts import (
@@ -27,7 +27,7 @@ from serving.decision.contacts import (
     score_arms,
 )
 from serving.decision.policy import choice_chances
-from serving.decision.rules import DAY_S, Rules, not_personal
+from serving.decision.rules import Rules, not_personal
 from serving.decision.send_time import customer_hours, uniform_hours
 from serving.problems import ApiError, customer_unknown
 from serving.products.catalogue import Catalogue

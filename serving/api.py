@@ -24,8 +24,8 @@ from starlette.routing import Route
 from features.errors import OmniError
 from features.events.schema import Rejection, events_to_table, parse_table
 from features.events.values import printable
+from features.log.event_log import AppendResult
 from features.log.group_commit import GroupCommitter
-from features.log.sqlite import AppendResult
 from serving import schemas
 from serving.admission import Turns, overloaded
 from serving.erasure import Eraser

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Final
 
 import numpy as np
+from scipy.special import expit
 
 from features.arrays import Float32Array, FloatArray, IntArray
 from features.signals import SIGNAL_NAMES, describe
@@ -80,13 +81,9 @@ def churn_reasons(shares: FloatArray, signals: Float32Array, log_odds: float) ->
 
 
 def _size(effect: float, log_odds: float) -> str:
-    points = 100 * abs(_sigmoid(log_odds) - _sigmoid(log_odds - effect))
+    points = 100 * abs(expit(log_odds) - expit(log_odds - effect))
     size = "less than 1 point" if points < 1 else "1 point" if round(points) == 1 else f"{points:.0f} points"
     return f"{'raises' if effect > 0 else 'lowers'} the risk by {size}"
-
-
-def _sigmoid(x: float) -> float:
-    return float(1 / (1 + math.exp(-x)))
 
 
 @cache

@@ -92,7 +92,7 @@ def erase(
     as_json: JsonOption = False,
 ) -> None:
     """Erase a customer everywhere, for good, and print the receipt; it is also kept under OMNI_HOME/erasures."""
-    from features.log.sqlite import open_log
+    from features.log.engines import open_log
     from serving import erasure
 
     settings = Settings.from_env(os.environ)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from features.console import Progress
 from features.erasure.erase import begin_erasure, finish_erasure, pending_erasures
 from features.errors import InputError
+from features.log.engines import open_log
+from features.log.event_log import EventLog
 from features.log.receipt import LearntModel, Receipt
-from features.log.sqlite import EventLog, open_log
 from features.settings import Settings
 from serving.scorers.registry import registered_models
 

@@ -15,11 +15,12 @@ from prometheus_client import (
     values,
 )
 
+from features.vocabulary import DAY_S
 from serving.processes import is_alive
 from serving.schemas import ModelInfo
 
 _LATENCY_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
-_AGE_S = (1.0, 60.0, 3600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0, 7_776_000.0)
+_AGE_S = (1.0, 60.0, 3600.0, 21_600.0, DAY_S, 7 * DAY_S, 30 * DAY_S, 90 * DAY_S)
 
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"

@@ -8,9 +8,8 @@ import numpy as np
 from features.online.live import LiveState
 from features.signals import SIGNAL_NAMES, compute_signals, half_life
 from features.state import layout
-from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KIND_CODES, KINDS, EventKind
+from features.vocabulary import CHANNELS, DAY_S, HALF_LIVES_DAYS, KIND_CODES, KINDS, EventKind
 from serving.decision.contacts import consents
-from serving.decision.rules import DAY_S
 from serving.products.catalogue import Catalogue, ProductInfo
 from serving.schemas import CartLine, CustomerInfo, ProfileAnswer, Touch
 

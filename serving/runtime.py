@@ -10,7 +10,8 @@ from typing import Final
 
 from features.clock import Clock
 from features.errors import OmniError, StoreError
-from features.log.sqlite import EventLog, open_log
+from features.log.engines import open_log
+from features.log.event_log import EventLog
 from features.online.checkpoint import Checkpoint
 from features.online.live import LiveStates
 from features.online.reader import OnlineReader

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from features.errors import InputError, OmniError
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.settings import PARENT, Settings
 from serving.decision.rules import house_rules
 from serving.processes import is_alive

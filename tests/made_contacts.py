@@ -10,7 +10,7 @@ from features.events.payload import detail_column
 from training.benchmarks.report import MemoryStates, as_timeline
 
 START = pd.Timestamp("2024-01-01", tz="UTC")
-CONFIG = ["horizon_days=28", "wait_days=14", "min_data_in_leaf=30", "n_rounds=30"]
+CONFIG = ["horizon_days=28", "wait_days=14", "min_data_in_leaf=30", "max_rounds=30"]
 
 
 def lapsing_customers(n: int = 1500, effect: float = 0.4, seed: int = 0) -> pd.DataFrame:

@@ -6,12 +6,17 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import features
 import serving
 import training
 from features import fingerprint
 
 ROOT = Path(__file__).parent.parent
+PACKAGES = ("features", "training", "serving")
+MOST_FILES = 25
+MOST_LINES = 400
 
 
 def test_the_layers_are_kept():
@@ -39,6 +44,34 @@ def test_every_package_folder_is_installed():
     }
 
     assert folders == listed
+
+
+def test_no_folder_is_too_full_to_be_taken_in_at_a_glance():
+    folders = {path.parent for name in (*PACKAGES, "tests") for path in files_below(ROOT / name)}
+    n_files = {folder: len([path for path in folder.iterdir() if path.is_file()]) for folder in folders}
+
+    assert {str(folder.relative_to(ROOT)): n for folder, n in n_files.items() if n > MOST_FILES} == {}
+
+
+def test_no_file_is_too_long_to_be_read_in_one_go():
+    files = [path for name in (*PACKAGES, "tests") for path in files_below(ROOT / name) if path.suffix == ".py"]
+    n_lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+
+    assert {str(path.relative_to(ROOT)): n for path, n in n_lines.items() if n > MOST_LINES} == {}
+
+
+def test_every_module_opens_with_a_sentence_that_says_what_it_is():
+    files = [path for name in PACKAGES for path in files_below(ROOT / name) if path.suffix == ".py"]
+    openings = {path: first_line(path) for path in (*files, ROOT / "omni.py")}
+
+    assert {str(path.relative_to(ROOT)): line for path, line in openings.items() if not is_sentence(line)} == {}
+    assert all((path.parent / "__init__.py").is_file() for path in files)
+
+
+@pytest.mark.parametrize("line", ["", "Reads files", "reads files.", "."])
+def test_what_is_no_sentence(line):
+    assert not is_sentence(line)
+    assert is_sentence("Reads files.")
 
 
 def test_the_mlflow_folder_is_configuration_only():
@@ -94,6 +127,25 @@ def test_what_makes_signals_is_known_to_the_model_that_learns_from_them():
     plain = {"fingerprint.py", "state/jit.py", "arrays.py", "errors.py", "state/encoding.py"}
     behind = files_behind("signals.py") | files_behind("state/fold.py")
     assert behind == {*fingerprint.FEATURE_CODE, *plain}
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The files of a folder and of the folders in it, without what Python and tools keep there."""
+    return [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in path.relative_to(ROOT).parts)
+    ]
+
+
+def first_line(path: Path) -> str:
+    """The first line of a module's docstring, or nothing."""
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+
+
+def is_sentence(line: str) -> bool:
+    """Whether a line begins like a sentence, has more than a word, and ends like one."""
+    return len(line.split()) > 1 and not line[0].islower() and line.endswith((".", "?", ":"))
 
 
 def files_behind(file: str) -> set[str]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pages import PAGES, ROOT, fences, read, section
 
 from features.ingest import ingest
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 
 README = read("README.md")
 FIVE_MINUTES = section(README, "## Bring your own data, in five minutes")

@@ -1,6 +1,5 @@
-"""A challenger's figures and the champion's in, a verdict with its reasons out; the rules are mlflow/gates.toml."""
+"""The gates of promotion, from mlflow/gates.toml: figures of challenger and champion in, a verdict with its reasons out."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +7,9 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from features.errors import InputError
+from features.config import Config, load_toml
 from features.vocabulary import Columns, Task
 from training.evaluation import metrics
 from training.evaluation.metrics import BINARY, Metric, Statistic, better, bootstrap, lower_is_better
@@ -20,10 +19,8 @@ GATES_FILE: Final = Path(__file__).resolve().parent.parent / "mlflow" / "gates.t
 BASELINE_PREFIX: Final = "baseline."
 
 
-class Gates(BaseModel):
+class Gates(Config):
     """The rules for one task; the file explains each."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     primary: str
     """The metric that decides."""
@@ -37,7 +34,7 @@ class Gates(BaseModel):
     """Most standard errors that a slice may lose to the champion."""
     max_ece_increase: float | None = None
     """Most that the calibration error may grow beyond one standard error of the difference; None: not looked at."""
-    floors: dict[str, float] = {}
+    floors: dict[str, float] = Field(default_factory=dict)
     """Smallest allowed values of other metrics."""
     min_policy_gain: float | None = None
     """Lowest lower end of the policy's paired gain in value, where there is a policy; None: not looked at."""
@@ -72,12 +69,7 @@ class PolicyGain:
 
 def load_gates(task: Task, path: Path = GATES_FILE) -> Gates:
     """The rules for a task. Raises InputError when the file lacks the task or has unknown keys."""
-    try:
-        return Gates.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))[task.value])
-    except (OSError, KeyError, tomllib.TOMLDecodeError, ValidationError) as error:
-        raise InputError(
-            f"{path}: the gates of {task.value} cannot be used ({error}).", repair="Mend the file's section."
-        ) from error
+    return load_toml(Gates, path, section=task.value)
 
 
 def judge_first(gates: Gates, found: Mapping[str, float], policy: PolicyGain | None = None) -> Verdict:

@@ -5,16 +5,16 @@ import importlib
 import json
 import logging
 import time
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from features.errors import InputError, MissingError, StoreError
+from features.config import load_toml, parse_overrides
+from features.errors import MissingError, StoreError
 from features.fingerprint import FEATURE_CODE_TAG, feature_code
 from features.offline.build_note import read_note
 from features.settings import Settings
@@ -147,35 +147,8 @@ def load_config(task: Task, path: Path | None = None, overrides: Sequence[str] =
     Raises InputError for a missing file, an unknown key or a value of the wrong type.
     """
     file = path or CONFIGS / f"{task.value}.toml"
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{file}: {error}.", repair="Give a readable TOML file with --config.") from error
-    for override in overrides:
-        key, separator, text = override.partition("=")
-        if not separator:
-            raise InputError(f"--set {override!r} has no value.", repair="Write it as key=value.")
-        _set(content, key.strip(), _value(text.strip()))
     kind: type[BaseModel] = getattr(importlib.import_module(TASKS[task].module), TASKS[task].config)
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        if first["type"] != "extra_forbidden":
-            raise InputError(f"{file}: {name}: {first['msg']}.", repair="Mend the value.") from error
-        known = _keys_beside(kind, first["loc"])
-        raise InputError(f"{file}: there is no key {name}.", repair=f"Known keys: {', '.join(known)}.") from error
-
-
-def _keys_beside(kind: type[BaseModel], place: Sequence[int | str]) -> list[str]:
-    """The keys of the section that a key at `place` was looked for in."""
-    for part in place[:-1]:
-        field = kind.model_fields.get(str(part))
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
-            break
-        kind = field.annotation
-    return list(kind.model_fields)
+    return load_toml(kind, file, parse_overrides(overrides))
 
 
 def code_fingerprint() -> str:
@@ -321,19 +294,3 @@ def open_store(settings: Settings) -> Any:
     from features.store.feature_store import Store
 
     return Store(settings)
-
-
-def _set(content: dict[str, Any], key: str, value: Any) -> None:
-    *path, last = key.split(".")
-    for part in path:
-        content = content.setdefault(part, {})
-        if not isinstance(content, dict):
-            raise InputError(f"--set {key}: {part} is not a table.", repair="See the task's TOML file for its keys.")
-    content[last] = value
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

@@ -1,4 +1,4 @@
-"""Which version of a task serves: promote through the gates, roll back; aliases and history live in the registry."""
+"""The model registry's aliases: promote a version through the gates or roll back; who serves, and who served before."""
 
 import json
 import logging

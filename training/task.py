@@ -1,4 +1,4 @@
-"""What a model's training function takes and what it hands back; the same for all tasks."""
+"""The contract of a task: what a model's training function takes, and what it hands back."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from features.arrays import FloatArray
 from features.settings import Settings
-from features.vocabulary import Task
+from features.vocabulary import Columns, Task
 from training.evaluation.metrics import Metric
 
 if TYPE_CHECKING:
@@ -77,3 +77,22 @@ class TrainedModel:
     rescore: Callable[[Path], FloatArray] | None = None
     gains: Mapping[str, Metric] = field(default_factory=dict)
     policy: PolicyEvidence | None = None
+
+
+def evaluation_table(
+    entities: pd.DataFrame, labels: FloatArray | None, scores: FloatArray, part: str, keys: pd.Series | None = None
+) -> pd.DataFrame:
+    """Test rows (n,) as TrainedModel.evaluation wants them; `labels` are left out where a score is a metric's value.
+
+    `keys` (n,) are made of the customer and the moment where not given.
+    """
+    customers = entities[Columns.CUSTOMER_ID]
+    return pd.DataFrame(
+        {
+            "key": customers + "@" + entities[Columns.AS_OF].astype(str) if keys is None else keys,
+            Columns.CUSTOMER_ID: customers,
+            "label": np.nan if labels is None else labels,
+            "score": scores,
+            "part": part,
+        }
+    )

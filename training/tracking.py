@@ -1,4 +1,4 @@
-"""Runs, metrics, models and the registry go out to MLflow and come back as plain records; training's only MLflow importer.
+"""The link to MLflow, training's only importer of it: runs, metrics and models go out, plain records come back.
 
 MLflow takes seconds to import, so it is imported when a connection is first made, never with this module.
 """
@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from features.errors import MissingError
-from features.scoring.mlflow_home import EXPERIMENT, follow_home, mlflow_at
+from features.scoring.mlflow_home import CHAMPION as CHAMPION
+from features.scoring.mlflow_home import EXPERIMENT, follow_home, mlflow_at, tracking_database
 from features.settings import Settings
 from features.vocabulary import Task
 from training.evaluation.metrics import Metric
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 EVALUATION_FILE: Final = "evaluation.parquet"
 FIGURES_FILE: Final = "figures.json"
@@ -163,8 +163,9 @@ class Run:
 
 def connect(settings: Settings) -> ModuleType:
     """MLflow, pointed at the tracking store of the settings, with its phone-home off; the store is made if missing."""
-    if settings.mlflow_tracking_uri.startswith("sqlite:///"):
-        Path(settings.mlflow_tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    database = tracking_database(settings)
+    if database is not None:
+        database.parent.mkdir(parents=True, exist_ok=True)
         follow_home(settings)
     return mlflow_at(settings.mlflow_tracking_uri)
 
@@ -175,8 +176,7 @@ def start_run(task: Task, settings: Settings, *, name: str | None = None, nested
     mlflow = connect(settings)
     experiment = mlflow.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
-        local = settings.mlflow_tracking_uri.startswith("sqlite:///")
-        location = settings.mlflow_artifacts_dir.as_uri() if local else None
+        location = None if tracking_database(settings) is None else settings.mlflow_artifacts_dir.as_uri()
         experiment_id = mlflow.create_experiment(EXPERIMENT, artifact_location=location)
     else:
         experiment_id = experiment.experiment_id

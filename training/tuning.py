@@ -1,18 +1,18 @@
-"""A task's search space and config in, better overrides out: Optuna trials that see no test row.
+"""The search of settings by Optuna: a task's search space and config in, better overrides out; no trial sees a test row.
 
 The study is a SQLite file under OMNI_HOME, so an interrupted search is taken up where it stopped.
 """
 
 import time
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel
 
+from features.config import Config, check, read_toml
 from features.errors import InputError, OmniError
 from features.settings import Settings
 from features.vocabulary import Task
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     import optuna
 
 
-class Range(BaseModel):
+class Range(Config):
     """What one key may be in a search: anything from low to high, or one of a few values."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     low: float = 0.0
     """Smallest value."""
@@ -44,10 +42,13 @@ class Range(BaseModel):
 def load_space(task: Task, path: Path | None = None) -> dict[str, Range]:
     """Dotted config key to range, from `training/configs/<task>-search.toml`. Raises InputError for a bad file."""
     file = path or CONFIGS / f"{task.value}-search.toml"
-    try:
-        return {key: Range.model_validate(value) for key, value in _leaves(tomllib.loads(file.read_text()))}
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
-        raise InputError(f"{file}: {error}.", repair="Give every key a low and a high.") from error
+    return {key: check(Range, value, file, tuple(key.split("."))) for key, value in _leaves(read_toml(file))}
+
+
+def check_space(config: BaseModel, space: Mapping[str, Range], file: Path) -> None:
+    """Raises InputError for a searched key that the config does not have, with the new name where it was renamed."""
+    for key, room in space.items():
+        check(type(config), _values(config, {key: int(room.low) if room.integer else room.low}), file)
 
 
 Report = Callable[[int, float], None]
@@ -77,6 +78,7 @@ def tune(task: Task, settings: Settings, config: BaseModel, trials: int, progres
         raise InputError(f"{task} has no settings to search.", repair="Train it without --trials.")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = load_space(task)
+    check_space(config, space, CONFIGS / f"{task.value}-search.toml")
     folder = settings.home / "tuning"
     folder.mkdir(parents=True, exist_ok=True)
     with tracking.start_run(task, settings, name=f"{task.value}-search") as run:
@@ -204,15 +206,20 @@ def _given(config: BaseModel, space: Mapping[str, Range]) -> dict[str, Any] | No
     return found
 
 
-def _with_values(config: BaseModel, values: dict[str, Any]) -> BaseModel:
+def _with_values(config: BaseModel, values: Mapping[str, Any]) -> BaseModel:
+    return type(config).model_validate(_values(config, values))
+
+
+def _values(config: BaseModel, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the config says, with values by dotted key in place of its own."""
     plain = config.model_dump()
     for key, value in values.items():
         *path, last = key.split(".")
         inner = plain
         for part in path:
-            inner = inner[part]
+            inner = inner.setdefault(part, {})
         inner[last] = value
-    return type(config).model_validate(plain)
+    return plain
 
 
 def _suggest(trial: "optuna.Trial", key: str, room: Range) -> float:

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from features.arrays import FloatArray, IntArray
 from features.state import layout
-from features.state.layout import DAY_S, OCCASION_GAP_S, RowBuffers
-from features.vocabulary import HALF_LIVES_DAYS, KIND_CODES
+from features.state.layout import OCCASION_GAP_S, RowBuffers
+from features.vocabulary import DAY_S, HALF_LIVES_DAYS, KIND_CODES
 
 _PURCHASE: Final = KIND_CODES["purchase"]
 
@@ -89,9 +89,9 @@ def by_sql(events: pd.DataFrame) -> PairFeatures:
     """
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.register("events", table)
-        found = [_matrix(connection.sql(query).fetchnumpy()) for query in (pairs, occasions)]
+        matrices = [_matrix(connection.sql(query).fetchnumpy()) for query in (pairs, occasions)]
     return PairFeatures(
-        found[0][:, :2].astype(np.int64), found[0][:, 2:], found[1][:, 0].astype(np.int64), found[1][:, 1:]
+        matrices[0][:, :2].astype(np.int64), matrices[0][:, 2:], matrices[1][:, 0].astype(np.int64), matrices[1][:, 1:]
     )
 
 

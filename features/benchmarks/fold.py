@@ -119,8 +119,8 @@ def benchmark_features(numbers: list[int], seed: int) -> FeaturesReport:
         for n_events in sorted(set(numbers)):
             release_memory()
             with meter.step(f"Folding {n_events:,} events") as progress:
-                found = folder.fold(make_events(n_events, seed), n_events, progress)
-            sizes.append(FoldSize(**found, peak_mib=meter.costs().steps[-1].peak_mib))
+                figures = folder.fold(make_events(n_events, seed), n_events, progress)
+            sizes.append(FoldSize(**figures, peak_mib=meter.costs().steps[-1].peak_mib))
     release_memory()
     return FeaturesReport(tuple(sizes), _growth(sizes), folder.compare(max(numbers), seed), dict(_PROTOCOL), seed)
 
@@ -173,12 +173,12 @@ class _Folder:
         for name, compute in BASELINES.items():
             seconds[name] = 0.0
             with _timed(seconds, name):
-                found = compute(events)
+                features = compute(events)
             baselines[name] = Baseline(
                 seconds=seconds[name],
                 events_per_s=sum(map(len, pieces)) / seconds[name],
                 times_the_fold=seconds[name] / seconds["fold"],
-                largest_difference=PairFeatures.concat(expected).difference(found),
+                largest_difference=PairFeatures.concat(expected).difference(features),
             )
         return baselines
 
@@ -211,11 +211,11 @@ def _growth(sizes: list[FoldSize]) -> dict[str, float]:
 
 def _frame(piece: Piece) -> pd.DataFrame:
     """The columns that SQL and pandas need, of the events that change a state."""
-    told = changes_state(piece.events)
-    events = EventArrays._make(column[told] for column in piece.events)
+    changes = changes_state(piece.events)
+    events = EventArrays._make(column[changes] for column in piece.events)
     return pd.DataFrame(
         {
-            "customer": piece.customers[told],
+            "customer": piece.customers[changes],
             "time": events.time,
             "channel": events.channel,
             "kind": events.kind,

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from features.arrays import FloatArray, IntArray
 from features.events.payload import BITS_PER_ANSWER, NO, PROFILING_SHIFT, YES
-from features.state.layout import DAY_S, WRITTEN, EventArrays
-from features.vocabulary import CHANNEL_CODES, CHANNELS, KIND_CODES, PRODUCT_KINDS
+from features.state.layout import WRITTEN, EventArrays
+from features.vocabulary import CHANNEL_CODES, CHANNELS, DAY_S, KIND_CODES, PRODUCT_KINDS
 
 EVENTS_PER_CUSTOMER: Final = 200
 """The mean; single customers have from one to about a thousand."""
@@ -129,9 +129,9 @@ def _products(rng: np.random.Generator, customer: IntArray) -> IntArray:
     """A row of the catalogue for every event."""
     m = len(customer)
     favourite = (N_FAVOURITES * rng.random(m, dtype=np.float32) ** 2).astype(np.int64)
-    own = (customer * 7_919 + favourite * 104_729) % N_PRODUCTS
+    favourite_product = (customer * 7_919 + favourite * 104_729) % N_PRODUCTS
     any_product = (N_PRODUCTS * rng.random(m, dtype=np.float32) ** 3).astype(np.int64) % N_PRODUCTS
-    return np.where(rng.random(m, dtype=np.float32) < _FAVOURITE_SHARE, own, any_product)
+    return np.where(rng.random(m, dtype=np.float32) < _FAVOURITE_SHARE, favourite_product, any_product)
 
 
 def _details(rng: np.random.Generator, kind: NDArray[np.int8]) -> FloatArray:
@@ -139,9 +139,9 @@ def _details(rng: np.random.Generator, kind: NDArray[np.int8]) -> FloatArray:
     details = np.full(len(kind), np.nan)
     rated = np.flatnonzero(kind == KIND_CODES["feedback"])
     details[rated] = rng.integers(1, 6, len(rated))
-    told = np.flatnonzero(kind == KIND_CODES["profile"])
-    channels = rng.integers(0, len(CHANNELS), len(told))
-    consent = rng.choice([YES, NO], len(told)) << (BITS_PER_ANSWER * channels)
-    profiling = rng.choice([0, YES, NO], len(told), p=[0.8, 0.15, 0.05]) << PROFILING_SHIFT
-    details[told] = consent | profiling
+    profiles = np.flatnonzero(kind == KIND_CODES["profile"])
+    channels = rng.integers(0, len(CHANNELS), len(profiles))
+    consent = rng.choice([YES, NO], len(profiles)) << (BITS_PER_ANSWER * channels)
+    profiling = rng.choice([0, YES, NO], len(profiles), p=[0.8, 0.15, 0.05]) << PROFILING_SHIFT
+    details[profiles] = consent | profiling
     return details

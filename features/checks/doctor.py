@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from features.errors import OmniError
+from features.scoring.mlflow_home import CHAMPION, has_registry
 from features.settings import Settings
 from features.vocabulary import Task
 
@@ -90,10 +91,10 @@ def check_features(settings: Settings) -> Examination:
 
 def check_python() -> Check:
     """Python 3.11 or 3.12."""
-    found = ".".join(map(str, sys.version_info[:3]))
+    version = ".".join(map(str, sys.version_info[:3]))
     if (3, 11) <= sys.version_info[:2] < (3, 13):
-        return Check("python", Status.OK, found)
-    return Check("python", Status.FAIL, found, "Omni needs 3.11 or 3.12: make distclean install PYTHON=python3.11")
+        return Check("python", Status.OK, version)
+    return Check("python", Status.FAIL, version, "Omni needs 3.11 or 3.12: make distclean install PYTHON=python3.11")
 
 
 def check_packages(constraints: Path = CONSTRAINTS) -> Check:
@@ -138,15 +139,15 @@ def check_home(settings: Settings) -> Check:
     except OSError as error:
         return Check("home", Status.FAIL, f"{settings.home} cannot be written ({error.strerror}).", repair)
     free_gib = shutil.disk_usage(settings.home).free / 2**30
-    found = f"{settings.home}, {free_gib:.1f} GiB free."
+    room = f"{settings.home}, {free_gib:.1f} GiB free."
     if free_gib < MIN_FREE_GIB:
-        return Check("home", Status.WARN, found, f"The demo needs about {MIN_FREE_GIB:.0f} GiB. {repair}")
-    return Check("home", Status.OK, found)
+        return Check("home", Status.WARN, room, f"The demo needs about {MIN_FREE_GIB:.0f} GiB. {repair}")
+    return Check("home", Status.OK, room)
 
 
 def check_log(settings: Settings) -> Check:
     """The event log opens and holds something."""
-    from features.log.sqlite import open_log
+    from features.log.engines import open_log
 
     if settings.event_log_url.startswith("sqlite:///"):
         path = Path(settings.event_log_url.removeprefix("sqlite:///"))
@@ -175,12 +176,12 @@ def check_online(settings: Settings) -> Check:
 
     with saying_where(settings), connect(settings) as client:
         version, n_keys = client.info("server")["redis_version"], client.dbsize()
-    found = f"Redis {version} at {settings.redis_place}, {n_keys:,} keys."
+    place = f"Redis {version} at {settings.redis_place}, {n_keys:,} keys."
     if n_keys == 0 and read_note(settings) is not None:
         return Check(
-            "online store", Status.FAIL, f"{found} What was built is gone.", "Run omni features build --force."
+            "online store", Status.FAIL, f"{place} What was built is gone.", "Run omni features build --force."
         )
-    return Check("online store", Status.OK, found)
+    return Check("online store", Status.OK, place)
 
 
 def check_built(settings: Settings) -> Check:
@@ -191,11 +192,11 @@ def check_built(settings: Settings) -> Check:
     lag = events_since_build(settings)
     if lag is None:
         other = "built from another log, or by another version of the fold."
-        found = "not built from this log yet." if read_note(settings) is None else other
-        return Check("features", Status.WARN, found, repair)
+        reason = "not built from this log yet." if read_note(settings) is None else other
+        return Check("features", Status.WARN, reason, repair)
     if lag > 0:
-        found = f"{lag:,} events came after the build; the service counts them, training does not yet."
-        return Check("features", Status.WARN, found, repair)
+        behind = f"{lag:,} events came after the build; the service counts them, training does not yet."
+        return Check("features", Status.WARN, behind, repair)
     missing = [path.name for path in _built_files(settings) if not path.exists()]
     if missing:
         return Check("features", Status.FAIL, f"{', '.join(missing)} is gone.", "Run omni features build --force.")
@@ -206,23 +207,23 @@ def check_champion(settings: Settings, task: Task) -> Check:
     """A model of this task is registered and serves, or is none that this shop needs."""
     name, repair = f"model {task}", f"Run omni train {task}, then omni promote {task}."
     needed = task in settings.tasks
-    uri = settings.mlflow_tracking_uri
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    if not has_registry(settings):
         return Check(name, Status.WARN if needed else Status.OK, "no registry yet.", repair if needed else "")
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     from features.fingerprint import FEATURE_CODE_TAG, feature_code
 
+    uri = settings.mlflow_tracking_uri
     try:
-        version = MlflowClient(tracking_uri=uri, registry_uri=uri).get_model_version_by_alias(task.value, "champion")
+        version = MlflowClient(tracking_uri=uri, registry_uri=uri).get_model_version_by_alias(task.value, CHAMPION)
     except MlflowException:
         if not needed:
             return Check(name, Status.OK, "no champion; this shop does not need one (OMNI_TASKS).")
         return Check(name, Status.WARN, "no champion yet.", repair)
     if version.tags.get(FEATURE_CODE_TAG, feature_code()) != feature_code():
-        found = f"version {version.version} is champion, but learned from signals of other code than answers now."
-        return Check(name, Status.WARN, found, repair)
+        stale = f"version {version.version} is champion, but learned from signals of other code than answers now."
+        return Check(name, Status.WARN, stale, repair)
     return Check(name, Status.OK, f"version {version.version} is champion.")
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from features.errors import InputError
 from features.identity.resolution import ANONYMOUS, CUSTOMER, Node, Sighting, in_order, named_node, resolve
-from features.log.sqlite import EventLog
+from features.log.event_log import EventLog
 
 MAX_LISTED: Final = 50
 """Shared identifiers and refusals that a report lists, those with most sightings first."""
@@ -93,22 +93,22 @@ def explain(log: EventLog, name: str) -> Explanation:
             f"{name!r} is the name of {len(owners) or 'no'} customer{'s' if len(owners) > 1 else ''}.",
             repair="Give a customer id, or an identifier as type:value, for example email:ada@example.org.",
         )
-    found, stops = book.around(nodes)
-    sightings = [one.sighting for one in found.values()]
+    sightings_around, stops = book.around(nodes)
+    sightings = [stored.sighting for stored in sightings_around.values()]
     groups, shared = resolve(sightings, book.config, stops)
-    own = in_order(one.sighting for one in found.values() if one.customer_id == owner)
+    owned = in_order(stored.sighting for stored in sightings_around.values() if stored.customer_id == owner)
     asked = _asked(name, nodes, owner)
     apart = [
-        f"{node} is shared by many and joins nobody" for node in sorted({n for s in own for n in s.nodes} & shared)
+        f"{node} is shared by many and joins nobody" for node in sorted({n for s in owned for n in s.nodes} & shared)
     ]
     by_key = {sighting.key: sighting for sighting in sightings}
-    apart += [_refusal(by_key[key], node) for key, node in groups.refused if key in {one.key for one in own}]
+    apart += [_refusal(by_key[key], node) for key, node in groups.refused if key in {stored.key for stored in owned}]
     return Explanation(
         asked=name,
         customer_id=owner,
         identifiers=tuple(str(node) for node in nodes),
-        because=tuple(map(_link, _path(asked, named_node(owner), own, shared))),
-        seen=tuple(map(_link, own[:MAX_LISTED])),
+        because=tuple(map(_link, _path(asked, named_node(owner), owned, shared))),
+        seen=tuple(map(_link, owned[:MAX_LISTED])),
         kept_apart=tuple(apart),
     )
 
@@ -116,7 +116,7 @@ def explain(log: EventLog, name: str) -> Explanation:
 def report(log: EventLog) -> IdentityReport:
     """What identifiers have come to, over the whole log."""
     book = log.identity()
-    sightings = [one.sighting for one in book.sightings()]
+    sightings = [stored.sighting for stored in book.sightings()]
     groups, shared = resolve(sightings, book.config)
     customers = groups.all()
     seen = Counter(node for sighting in sightings for node in sighting.nodes if node in shared)

@@ -15,14 +15,14 @@ from features.checks.product_parity import PRODUCT_NAMES, product_numbers
 from features.checks.replay import put_together, relive
 from features.console import Progress
 from features.errors import MissingError
-from features.offline.parts import scan_path
+from features.offline.files import scan_path
 from features.settings import Settings
 from features.signals import SIGNAL_NAMES, compute_signals
 from features.sql import connect, scan
 from features.state.batch import StateBatch
 from features.state.encoding import decode, encode
 from features.state.fold import fold_events
-from features.vocabulary import Columns
+from features.vocabulary import DAY_S, Columns
 
 MOMENTS_PER_CUSTOMER: Final = 5
 TOLERANCE: Final = 1e-6
@@ -69,7 +69,7 @@ def check_parity(settings: Settings, customers: int, seed: int, progress: Progre
         rows = rng.choice(stored.num_rows, min(MOMENTS_PER_CUSTOMER, stored.num_rows), replace=False)
         stored = stored.take(pa.array(np.sort(rows)))
         batch, stops = decode(stored, None), stored[Columns.EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
-        as_of = stops / 1e6 + rng.exponential(10 * 86_400, len(batch))
+        as_of = stops / 1e6 + rng.exponential(10 * DAY_S, len(batch))
         live = relive(settings, customer_id, stops) if customer_id in together else _replay(timeline, stops / 1e6)
         tally.compare(compute_signals(batch, as_of), compute_signals(live, as_of), SIGNAL_NAMES)
         n_events += timeline.num_rows
@@ -125,9 +125,9 @@ def _draw(settings: Settings, n: int, together: set[str], rng: np.random.Generat
         ids = connection.execute(
             f"SELECT DISTINCT customer_id FROM {scan(scan_path(settings.customer_state_path))} ORDER BY 1"
         ).fetchall()
-    found = [first[i] for i in rng.choice(len(first), min(n // 2, len(first)), replace=False)]
-    others = sorted({name for (name,) in ids} - set(found))
-    return found + [others[i] for i in rng.choice(len(others), min(n - len(found), len(others)), replace=False)]
+    drawn = [first[i] for i in rng.choice(len(first), min(n // 2, len(first)), replace=False)]
+    others = sorted({name for (name,) in ids} - set(drawn))
+    return drawn + [others[i] for i in rng.choice(len(others), min(n - len(drawn), len(others)), replace=False)]
 
 
 def _read(settings: Settings, customer_id: str) -> tuple[pa.Table, pa.Table]:

@@ -13,9 +13,9 @@ import pandas as pd
 from features.arrays import FloatArray, IntArray
 from features.offline.product_sales import product_states_as_of, read_purchases
 from features.settings import Settings
-from features.state.layout import DAY_S
 from features.state.product_blocks import BLOCK, ProductBlocks
 from features.state.products import POPULARITY_DAYS, ProductStates
+from features.vocabulary import DAY_S
 
 PRODUCT_NAMES: Final = (*(f"purchases_{days:g}d" for days in POPULARITY_DAYS), "first_sold", "last_sold")
 """What is compared of a product."""

@@ -1,10 +1,11 @@
-"""The timeline and the rejected rows come in; what is wrong with the data goes out, one finding per rule, with figures.
+"""The check of the feature stores and of the data in them: settings and limits come in, one finding per rule goes out.
 
-The rules are asked in DuckDB, straight from the Parquet files, so that a long history costs seconds and little memory.
+What `omni features check` shows. The rules are asked in DuckDB, straight from the Parquet files, so that a long history
+costs seconds and little memory.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -12,25 +13,26 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from features.checks.doctor import Check, Examination, Status
-from features.config import load_toml
-from features.offline import parts
+from features.checks.doctor import Check, Examination, Status, check_features
+from features.clock import Clock
+from features.config import Config, load_own
+from features.console import Progress
+from features.moments import utc
+from features.offline import files
 from features.offline.timeline import TIMELINE_SCHEMA
 from features.settings import Settings
 from features.sql import connect
 from features.state.encoding import PRODUCTS_SCHEMA, STATE_SCHEMA
-from features.vocabulary import CHANNELS, KINDS, Columns, EventKind
+from features.vocabulary import CHANNELS, DAY_S, KINDS, Columns, EventKind
 
 OWN_CONFIG: Final = "quality.toml"
 """The file under OMNI_HOME that replaces defaults."""
 
 
-class QualityConfig(BaseModel):
+class QualityConfig(Config):
     """Limits of `omni features check`; write those that should differ into OMNI_HOME/quality.toml."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_age_days: float = Field(7.0, gt=0)
     """The newest event may be this old."""
@@ -90,7 +92,27 @@ Finding = tuple[Check, dict[str, float]]
 
 def load_quality_config(settings: Settings, path: Path | None = None) -> QualityConfig:
     """The limits in `path`, else in OMNI_HOME/quality.toml, else the defaults. Raises InputError for a bad file."""
-    return load_toml(QualityConfig, settings.home / OWN_CONFIG, path)
+    return load_own(QualityConfig, settings.home / OWN_CONFIG, path)
+
+
+def parse_as_of(text: str | None, settings: Settings) -> datetime:
+    """A moment as given on the command line, in UTC where it names no zone; the clock's now where none is given."""
+    return Clock.from_settings(settings).now() if text is None else utc(text)
+
+
+def check_all(settings: Settings, config: Path | None, as_of: datetime, progress: Progress) -> QualityReport:
+    """The state of the stores first; the rules about the data where there is a build that they can be asked about.
+
+    Raises InputError for a file of limits that cannot be used.
+    """
+    limits = load_quality_config(settings, config)
+    stores = check_features(settings).checks
+    failed = any(check.status is not Status.OK for check in stores)
+    if not settings.timeline_path.exists():
+        return QualityReport(as_of, stores, failed, {})
+    progress("asking the rules")
+    report = check_quality(settings, limits, as_of)
+    return replace(report, checks=(*stores, *report.checks), failed=failed or report.failed)
 
 
 def check_quality(settings: Settings, config: QualityConfig, as_of: datetime) -> QualityReport:
@@ -109,28 +131,28 @@ def check_quality(settings: Settings, config: QualityConfig, as_of: datetime) ->
 
 
 def _schema(settings: Settings) -> Check:
-    files = {
+    schemas = {
         settings.timeline_path: TIMELINE_SCHEMA,
         settings.customer_state_path: STATE_SCHEMA,
         settings.customer_products_path: PRODUCTS_SCHEMA,
     }
-    wrong = [f"{path.name}: {problem}" for path, schema in files.items() for problem in _differences(path, schema)]
+    wrong = [f"{path.name}: {problem}" for path, schema in schemas.items() for problem in _differences(path, schema)]
     if wrong:
         return Check("schema", Status.FAIL, f"{'; '.join(wrong)}.", "Run omni features build --force.")
-    return Check("schema", Status.OK, f"{len(files)} files have the columns they should have.")
+    return Check("schema", Status.OK, f"{len(schemas)} files have the columns they should have.")
 
 
 def _differences(path: Path, wanted: pa.Schema) -> Iterator[str]:
-    there = parts.files(path)
+    there = files.part_files(path)
     if not there:
         yield "is not there"
         return
-    found = pq.read_schema(there[0])
+    schema = pq.read_schema(there[0])
     for field in wanted:
-        if field.name not in found.names:
+        if field.name not in schema.names:
             yield f"{field.name} is missing"
-        elif _plain(found.field(field.name).type) != _plain(field.type):
-            yield f"{field.name} is {found.field(field.name).type} instead of {field.type}"
+        elif _plain(schema.field(field.name).type) != _plain(field.type):
+            yield f"{field.name} is {schema.field(field.name).type} instead of {field.type}"
 
 
 def _plain(kind: pa.DataType) -> str:
@@ -140,7 +162,7 @@ def _plain(kind: pa.DataType) -> str:
 
 def _ranges(data: _Data) -> Iterator[Finding]:
     config = data.config
-    (found,) = data.rows(
+    (totals,) = data.rows(
         f"""SELECT count(*),
             count(*) FILTER ({Columns.CUSTOMER_ID} IS NULL OR {Columns.EVENT_ID} IS NULL OR occurred_at IS NULL),
             count(*) FILTER (NOT list_contains($kinds, kind)),
@@ -155,7 +177,7 @@ def _ranges(data: _Data) -> Iterator[Finding]:
         max_value=config.max_value,
         max_quantity=config.max_quantity,
     )
-    total, *counts = found
+    total, *counts = totals
     names = (
         "without customer, event id or time",
         "of an unknown kind",
@@ -179,23 +201,23 @@ def _freshness(data: _Data) -> Iterator[Finding]:
         yield Check("freshness", Status.FAIL, "there is no event.", "Run omni ingest and omni features build."), {}
         return
     age_days = (data.as_of - newest) / timedelta(days=1)
-    found = f"the newest event is from {newest:%Y-%m-%d %H:%M}, {max(age_days, 0.0):,.1f} days ago"
+    age = f"the newest event is from {newest:%Y-%m-%d %H:%M}, {max(age_days, 0.0):,.1f} days ago"
     figures = {"age_days": age_days}
     if age_days <= data.config.max_age_days:
-        yield Check("freshness", Status.OK, f"{found}."), figures
+        yield Check("freshness", Status.OK, f"{age}."), figures
     else:
         repair = "See whether the sources still send. For data that ends in the past: --as-of, or OMNI_CLOCK_START."
-        yield Check("freshness", Status.FAIL, f"{found}; {data.config.max_age_days:g} are allowed.", repair), figures
+        yield Check("freshness", Status.FAIL, f"{age}; {data.config.max_age_days:g} are allowed.", repair), figures
 
 
 def _future(data: _Data) -> Iterator[Finding]:
     latest = data.as_of + timedelta(minutes=data.config.future_minutes)
-    found = data.rows(
+    counts = data.rows(
         "SELECT channel, count(*) FROM timeline WHERE occurred_at > $latest GROUP BY 1 ORDER BY 1", latest=latest
     )
-    figures = {str(channel): float(count) for channel, count in found}
-    if found:
-        words = ", ".join(f"{count:,} on {channel}" for channel, count in found)
+    figures = {str(channel): float(count) for channel, count in counts}
+    if counts:
+        words = ", ".join(f"{count:,} on {channel}" for channel, count in counts)
         repair = "Look at the clock or the time zone of the source (time_zone in its mapping)."
         yield Check("future", Status.FAIL, f"events from the future: {words}.", repair), figures
     else:
@@ -208,7 +230,7 @@ def _gaps(data: _Data) -> Iterator[Finding]:
         return
     config = data.config
     begin = newest - timedelta(days=config.recent_days * (config.history_periods + 1))
-    found = data.rows(
+    gaps = data.rows(
         """WITH days AS (SELECT DISTINCT channel, occurred_at::DATE AS day FROM timeline WHERE occurred_at <= $newest),
             steps AS (
                 SELECT channel, day, lead(day, 1, $newest::DATE + 1) OVER (PARTITION BY channel ORDER BY day) AS next
@@ -223,17 +245,17 @@ def _gaps(data: _Data) -> Iterator[Finding]:
         newest=newest,
         begin=begin,
     )
-    figures = {str(channel): float(longest) for channel, _, longest, _ in found}
+    figures = {str(channel): float(longest) for channel, _, longest, _ in gaps}
     bad = [
         f"{channel} {longest:.0f} days after {day:%Y-%m-%d} (usual: up to {usual:.0f})"
-        for channel, usual, longest, day in found
+        for channel, usual, longest, day in gaps
         if longest > max(config.max_gap_days, config.gap_factor * usual)
     ]
     if bad:
         repair = "See whether the source of the channel was down, and ingest what is missing."
         yield Check("gaps", Status.FAIL, f"channels were silent: {'; '.join(bad)}.", repair), figures
     else:
-        yield Check("gaps", Status.OK, f"no channel of {len(found)} was silent for unusually long."), figures
+        yield Check("gaps", Status.OK, f"no channel of {len(gaps)} was silent for unusually long."), figures
 
 
 def _volume(data: _Data) -> Iterator[Finding]:
@@ -241,9 +263,9 @@ def _volume(data: _Data) -> Iterator[Finding]:
     if newest is None:
         return
     config = data.config
-    found = data.rows(
+    volumes = data.rows(
         """WITH numbered AS (
-                SELECT channel, floor(epoch($newest::TIMESTAMPTZ - occurred_at) / ($days * 86400))::INT AS period
+                SELECT channel, floor(epoch($newest::TIMESTAMPTZ - occurred_at) / $period_s)::INT AS period
                 FROM timeline WHERE occurred_at <= $newest
             ),
             first AS (SELECT channel, max(period) AS oldest FROM numbered GROUP BY channel),
@@ -255,10 +277,10 @@ def _volume(data: _Data) -> Iterator[Finding]:
         SELECT channel, max(events) FILTER (period = 0), median(events) FILTER (period > 0), min(events) FILTER (period > 0)
         FROM counts GROUP BY channel HAVING count(*) > 2 ORDER BY channel""",
         newest=newest,
-        days=config.recent_days,
+        period_s=config.recent_days * DAY_S,
         periods=config.history_periods,
     )
-    judged = [row for row in found if row[2] >= config.min_period_events]
+    judged = [row for row in volumes if row[2] >= config.min_period_events]
     figures = {str(channel): recent / usual for channel, recent, usual, _ in judged}
     bad = [
         f"{channel} {recent:,} (usual: {usual:,.0f}, never below {least:,})"
@@ -278,15 +300,15 @@ def _rejected(data: _Data) -> Iterator[Finding]:
     ((kept,),) = data.rows("SELECT count(*) FROM timeline")
     n_rejected = sum(rejected.values())
     share = n_rejected / max(1, n_rejected + kept)
-    found = f"{n_rejected:,} rows of {n_rejected + kept:,} were rejected ({share:.2%})"
+    words = f"{n_rejected:,} rows of {n_rejected + kept:,} were rejected ({share:.2%})"
     figures = {"share": share, **{name: float(rows) for name, rows in rejected.items()}}
     if share > data.config.max_rejected_share:
         worst = max(rejected, key=lambda name: rejected[name])
         repair = f"The reasons are in {data.settings.rejected_dir}, most of them in {worst}.parquet."
-        found = f"{found}; {data.config.max_rejected_share:.2%} are allowed."
-        yield Check("rejected", Status.FAIL, found, repair), figures
+        words = f"{words}; {data.config.max_rejected_share:.2%} are allowed."
+        yield Check("rejected", Status.FAIL, words, repair), figures
     else:
-        yield Check("rejected", Status.OK, f"{found}."), figures
+        yield Check("rejected", Status.OK, f"{words}."), figures
 
 
 def _newest(data: _Data) -> datetime | None:
@@ -307,8 +329,8 @@ def _erasures(data: _Data) -> Iterator[Finding]:
     )
     figures = {"customers": float(waiting)}
     if waiting:
-        found = f"an event of kind erase erases nobody; customers with one who are still there: {waiting:,}."
-        yield Check("erasures", Status.FAIL, found, f"Run, for each of them: omni erase {first}"), figures
+        words = f"an event of kind erase erases nobody; customers with one who are still there: {waiting:,}."
+        yield Check("erasures", Status.FAIL, words, f"Run, for each of them: omni erase {first}"), figures
     else:
         yield Check("erasures", Status.OK, "no event asks for an erasure that was not carried out."), figures
 

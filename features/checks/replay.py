@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 from features.arrays import IntArray
 from features.events.schema import EVENT_SCHEMA
 from features.identity.history import connected
+from features.log.engines import open_log
+from features.log.event_log import EventLog
 from features.log.identity import identity_rules
-from features.log.sqlite import EventLog, SqliteEventLog, open_log
+from features.log.sqlite import SqliteEventLog
 from features.settings import Settings
 from features.state.batch import StateBatch
 from features.state.fold import fold_customer
@@ -43,8 +45,8 @@ def relive(settings: Settings, customer_id: str, stops_us: IntArray) -> StateBat
         try:
             for before, stop in pairwise([-(2**62), *stops_us.tolist()]):
                 scratch.append(events.filter(pa.array((times > before) & (times <= stop))))
-                whose = _name_then(settings, customer_id, stop, scratch)
-                states.append(fold_customer(scratch.customer_events(whose)))
+                name = _name_then(settings, customer_id, stop, scratch)
+                states.append(fold_customer(scratch.customer_events(name)))
         finally:
             scratch.close()
     return StateBatch.concat(states)
@@ -52,8 +54,8 @@ def relive(settings: Settings, customer_id: str, stops_us: IntArray) -> StateBat
 
 def _of_all_around(log: EventLog, customer_id: str) -> pa.Table:
     """Events, in order of time, of all customers who are connected to this one, by shared identifiers too."""
-    stored = {one.sighting.key: one for one in log.identity().sightings()}
-    for part in connected(one.sighting for one in stored.values()):
+    stored = {kept.sighting.key: kept for kept in log.identity().sightings()}
+    for part in connected(kept.sighting for kept in stored.values()):
         names = {stored[sighting.key].customer_id for sighting in part}
         if customer_id in names:
             tables = [log.customer_events(name).select(EVENT_SCHEMA.names) for name in sorted(names)]

@@ -1,4 +1,4 @@
-"""A customer's name comes in; they are erased everywhere, step by step, and a receipt goes out.
+"""Erasure, step by step and over every store: a customer's name in, a receipt out.
 
 Each step can be done again without harm, and the log knows which are left: an erasure that was cut short is finished by
 erasing the same name again, by `omni erase --finish`, or as far as files go by the next `omni features build`.
@@ -8,18 +8,18 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from features.clock import Clock
 from features.console import Progress
 from features.erasure.files import erase_files
-from features.erasure.online import erase_online
+from features.erasure.online import ONLINE_ROWS, erase_online
 from features.log.erasure import Begun, ErasureBook
+from features.log.event_log import EventLog
 from features.log.receipt import LearntModel, Receipt, Step, write_receipt
-from features.log.sqlite import EventLog
 from features.moments import utc
-from features.offline.file_lock import offline_files
+from features.offline.files import offline_files
 from features.online.checkpoint import Checkpoint
 from features.settings import Settings
 
@@ -101,7 +101,8 @@ def honour_erasures(settings: Settings, log: EventLog, since: Iterable[str] | No
 def _online(settings: Settings, book: ErasureBook, begun: Begun) -> Receipt:
     matcher = book.matcher(begun.receipt.receipt_id)
     removed = erase_online(settings, matcher, begun.customer_ids)
-    return _done(settings, book, begun.receipt.after(Step.ONLINE, removed))
+    receipt = begun.receipt.after(Step.ONLINE, removed, absent={ONLINE_ROWS: _now()})
+    return _done(settings, book, receipt)
 
 
 def _files(settings: Settings, book: ErasureBook, receipt: Receipt) -> Receipt:
@@ -109,7 +110,12 @@ def _files(settings: Settings, book: ErasureBook, receipt: Receipt) -> Receipt:
     removed = erase_files(settings, matcher)
     # once more: a stream that had read the customer's events before may have written their row since
     removed |= erase_online(settings, matcher)
-    return _done(settings, book, receipt.after(Step.FILES, removed))
+    return _done(settings, book, receipt.after(Step.FILES, removed, absent={ONLINE_ROWS: _now()}))
+
+
+def _now() -> datetime:
+    """By the computer's own clock, whatever a replay says: it is the proof of something that was done."""
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def _done(settings: Settings, book: ErasureBook, receipt: Receipt) -> Receipt:

@@ -1,7 +1,6 @@
-"""Erased names come in; every Parquet file under OMNI_HOME that holds rows of theirs is written anew without them."""
+"""Erasure in files: erased names in, every Parquet file under OMNI_HOME that holds rows of theirs written anew without them."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -10,11 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features import atomic
 from features.arrays import BoolArray
 from features.log.tombstones import Matcher
-from features.offline import parts
 from features.offline.build_note import fit_note_to_files
+from features.offline.files import discard, refresh_moments
 from features.settings import Settings
+from features.views import CUSTOMER_VIEWS
 from features.vocabulary import Columns
 
 _NAMES: Final = (Columns.CUSTOMER_ID, Columns.RESOLVED_CUSTOMER_ID)
@@ -53,15 +54,16 @@ def _rewrite(path: Path, matcher: Matcher) -> int:
         n_gone = sum(int(_gone(batch, matcher).sum()) for batch in file.iter_batches(_READ_ROWS, columns=wanted))
         if n_gone == 0:
             return 0
-        part = path.with_suffix(".erasing")
         groups = (file.read_row_group(number) for number in range(file.num_row_groups))
         compression = file.metadata.row_group(0).column(0).compression
-        with pq.ParquetWriter(part, schema, compression=compression, use_dictionary=_dictionaries(file)) as writer:
+        with (
+            atomic.replacing(path) as part,
+            pq.ParquetWriter(part, schema, compression=compression, use_dictionary=_dictionaries(file)) as writer,
+        ):
             for group in groups:
                 kept = group.filter(pa.array(~_gone(group, matcher)))
                 if kept.num_rows:
                     writer.write_table(kept)
-    os.replace(part, path)
     path.with_name(f".{path.name}.crc").unlink(missing_ok=True)  # Hadoop's checksum of the file as it was
     return n_gone
 
@@ -103,9 +105,6 @@ def _dictionaries(file: pq.ParquetFile) -> list[str] | bool:
 
 def _stamp_moments(settings: Settings, rewritten: set[Path]) -> None:
     """Make the narrow copies of the states' times anew: they carry the date of the files that they are of."""
-    from features.offline.files import refresh_moments
-    from features.views import CUSTOMER_VIEWS
-
     for view in CUSTOMER_VIEWS:
         source, target = view.path(settings), view.moments_path(settings)
         if target.exists() and source.exists() and rewritten & {source, target, *source.glob("*.parquet")}:
@@ -113,7 +112,8 @@ def _stamp_moments(settings: Settings, rewritten: set[Path]) -> None:
 
 
 def _clear_leftovers(settings: Settings) -> None:
-    folder = settings.timeline_path.parent
-    for pattern in ("*.part", "*.old", "*.arrived.parquet", "**/*.erasing", "sort"):
-        for path in folder.glob(pattern):
-            parts.discard(path)
+    """Take away what killed builds and erasures left half written, in the folders that only they write to."""
+    for folder in (settings.timeline_path.parent, settings.feast_dir):
+        for pattern in ("**/*.part", "*.partial", "*.old", "*.arrived.parquet", "sort"):
+            for path in list(folder.glob(pattern)):
+                discard(path)

@@ -1,58 +1,63 @@
-"""Erased names come in; their rows leave Feast's online store, SQLite or Redis."""
+"""Removes erased customers from Feast's online store: names in, rows removed out, once the store has none of theirs left."""
 
-import sqlite3
-from collections.abc import Iterable, Sequence
-from contextlib import closing
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Final
 
+from features.errors import SettingsError, StoreError
 from features.log.tombstones import Matcher
-from features.online.feast_codec import entity_key, entity_value
+from features.online.source import OnlineEntities
+from features.online.sqlite import SqliteEntities
 from features.settings import Settings
-from features.views import CUSTOMER_VIEWS, PROJECT
+from features.views import CUSTOMER_VIEWS
 
-JOIN_KEY: Final = CUSTOMER_VIEWS[0].join_key
-_PLACE: Final = "online store: rows"
+ONLINE_ROWS: Final = "online store: rows"
+"""The place of the online store in a receipt."""
+_ATTEMPTS: Final = 3
+"""A stream that had read a customer's events before the erasure may write their row once more meanwhile."""
 
 
 def erase_online(settings: Settings, matcher: Matcher, customer_ids: Sequence[str] = ()) -> dict[str, int]:
-    """Remove customers' rows of every view; without `customer_ids` every key of the store is looked at to find them."""
+    """Remove customers' rows of every view, and read the store again; without `customer_ids` by a look at all its keys.
+
+    Returns the rows removed by place. Raises StoreError where the store does not answer, refuses, or still has a row.
+    """
+    with _saying_how_to_go_on(), _opened(settings) as entities:
+        if entities is None:
+            return {ONLINE_ROWS: 0}
+        names = list(customer_ids) or sorted(matcher.customers(entities.names()))
+        n_removed = 0
+        for _ in range(_ATTEMPTS):
+            n_removed += entities.remove(names)
+            n_left = entities.count(names)
+            if not n_left:
+                return {ONLINE_ROWS: n_removed}
+        place = settings.redis_place if settings.online_store == "redis" else settings.online_db_path
+        raise StoreError(
+            f"The online store {place} still has {n_left} rows of an erased customer after they were deleted.",
+            repair="Stop what writes them again.",
+        )
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[OnlineEntities | None]:
+    """The customers of the online store that `settings` name; None where there is no such store yet."""
     if settings.online_store == "redis":
-        return {_PLACE: _erase_redis(settings, matcher, customer_ids)}
-    if not settings.online_db_path.exists():
-        return {_PLACE: 0}
-    n_removed = 0
-    with closing(sqlite3.connect(settings.online_db_path, timeout=10.0, isolation_level=None)) as connection:
-        connection.execute("PRAGMA secure_delete = ON")
-        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        for view in CUSTOMER_VIEWS:
-            if view.table not in tables:
-                continue
-            for key in _keys(connection, view.table, matcher, customer_ids):
-                cursor = connection.execute(f"DELETE FROM {view.table} WHERE entity_key = ?", (key,))
-                n_removed += cursor.rowcount > 0
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return {_PLACE: n_removed}
+        from features.online.redis import RedisEntities
+
+        with closing(RedisEntities(settings, CUSTOMER_VIEWS[0].join_key)) as entities:
+            yield entities
+    elif settings.online_db_path.exists():
+        with closing(SqliteEntities(settings, CUSTOMER_VIEWS)) as entities:
+            yield entities
+    else:
+        yield None
 
 
-def _keys(connection: sqlite3.Connection, table: str, matcher: Matcher, customer_ids: Sequence[str]) -> Iterable[bytes]:
-    if customer_ids:
-        return [entity_key(JOIN_KEY, customer_id) for customer_id in customer_ids]
-    stored = connection.execute(f"SELECT DISTINCT entity_key FROM {table}").fetchall()
-    return [key for (key,) in stored if matcher.customers([entity_value(key)])]
-
-
-def _erase_redis(settings: Settings, matcher: Matcher, customer_ids: Sequence[str]) -> int:
-    """Feast keeps one hash per entity, with all its views, under the entity's key and the project's name."""
-    from redis import Redis
-
-    host, _, port = settings.redis_url.partition(",")[0].rpartition(":")
-    client: Any = Redis(host=host or "localhost", port=int(port))
-    with closing(client):
-        project = PROJECT.encode()
-        if customer_ids:
-            keys = [entity_key(JOIN_KEY, customer_id) + project for customer_id in customer_ids]
-        else:
-            start = entity_key(JOIN_KEY, "")[: 12 + len(JOIN_KEY)]
-            stored = (key for key in client.scan_iter(count=1000) if key.startswith(start) and key.endswith(project))
-            keys = [key for key in stored if matcher.customers([entity_value(key.removesuffix(project))])]
-        return sum(int(client.delete(key)) for key in keys)
+@contextmanager
+def _saying_how_to_go_on() -> Iterator[None]:
+    """By now the log has forgotten the customer: only the online store and what comes after it is left to do."""
+    try:
+        yield
+    except (StoreError, SettingsError) as error:
+        raise type(error)(error.message, repair=f"{error.repair} Then run: omni erase --finish") from error

@@ -67,12 +67,12 @@ def detail_column(events: pa.Table) -> FloatArray:
     properties = events[Columns.PROPERTIES]
     if properties.null_count == events.num_rows:
         return details
-    told = pc.is_in(events[Columns.KIND].cast(pa.string()), value_set=pa.array(TELLING_KINDS))
-    rows = np.flatnonzero(pc.and_(told, properties.is_valid()).to_numpy())
+    is_payload_kind = pc.is_in(events[Columns.KIND].cast(pa.string()), value_set=pa.array(TELLING_KINDS))
+    rows = np.flatnonzero(pc.and_(is_payload_kind, properties.is_valid()).to_numpy())
     kinds, texts = (events[name].take(pa.array(rows)).to_pylist() for name in (Columns.KIND, Columns.PROPERTIES))
     for row, kind, text in zip(rows, kinds, texts, strict=True):
-        found = read_detail(kind, json.loads(text))
-        details[row] = found if isinstance(found, float) else np.nan
+        detail = read_detail(kind, json.loads(text))
+        details[row] = detail if isinstance(detail, float) else np.nan
     return details
 
 

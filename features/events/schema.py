@@ -50,7 +50,7 @@ Text = Annotated[str | None, Field(max_length=MAX_TEXT_LENGTH)]
 
 
 class Event(BaseModel):
-    """One thing that happened to one customer (DESIGN section 5). Making one applies every rule of `event_rules`."""
+    """One thing that happened to one customer. Making one applies every rule of `rules.py`."""
 
     model_config = ConfigDict(
         frozen=True,

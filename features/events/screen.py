@@ -1,6 +1,6 @@
 """An event table comes in; the few rows that may break a rule go out, found column by column at millions a second.
 
-The screen may suspect a good row (`event_rules.find_problem` then clears it) but never passes a bad one; a property
+The screen may suspect a good row (`rules.find_problem` then clears it) but never passes a bad one; a property
 test holds it to that.
 """
 

@@ -20,9 +20,9 @@ from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from features.config import load_toml
+from features.config import Config, load_own
 from features.vocabulary import IdType
 
 CUSTOMER: Final = "customer_id"
@@ -53,10 +53,8 @@ class Node(NamedTuple):
         return f"{self.id_type}:{self.value}"
 
 
-class Limits(BaseModel):
+class Limits(Config):
     """How many customers an identifier may stand for; more, and it is shared."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_customers: int = Field(1, ge=1)
     """Customer ids that it may be seen with, and that it may join into one customer."""
@@ -69,7 +67,7 @@ class Limits(BaseModel):
 class IdentityConfig(Limits):
     """Limits of identifiers; write those that should differ into OMNI_HOME/identity.toml."""
 
-    types: dict[str, Limits] = {}
+    types: dict[str, Limits] = Field(default_factory=dict)
     """Limits of one type of identifier, for example [types.email]; they replace both of the general ones."""
     hashed: tuple[str, ...] = (IdType.EMAIL.value, IdType.PHONE.value)
     """Types that are kept as keyed hashes where OMNI_IDENTIFIER_KEY is set."""
@@ -81,7 +79,7 @@ class IdentityConfig(Limits):
 
 def load_identity_config(home: Path) -> IdentityConfig:
     """The limits in OMNI_HOME/identity.toml, else the defaults. Raises InputError for a bad file."""
-    return load_toml(IdentityConfig, home / OWN_CONFIG)
+    return load_own(IdentityConfig, home / OWN_CONFIG)
 
 
 @dataclass(frozen=True)
@@ -167,18 +165,18 @@ class Groups:
     def add(self, sighting: Sighting) -> Group:
         """Take a sighting in; returns whose it is now."""
         nodes = self._joining(sighting)
-        whose = self._find(nodes[0], sighting.first_us)
+        group = self._find(nodes[0], sighting.first_us)
         for node in nodes[1:]:
             other = self._find(node, sighting.first_us)
-            if other is whose:
+            if other is group:
                 continue
-            n_customers = len(whose.customers | other.customers)
+            n_customers = len(group.customers | other.customers)
             if n_customers > 1 and n_customers > self._config.limits(node.id_type).max_customers:
                 self.refused.append(Refusal(sighting.key, node))
                 continue
-            whose = self._join(whose, other)
-        whose.keys.add(sighting.key)
-        return whose
+            group = self._join(group, other)
+        group.keys.add(sighting.key)
+        return group
 
     def all(self) -> list[Group]:
         """Every customer that has sightings."""
@@ -202,14 +200,14 @@ class Groups:
             self._group_of[node] = Group({node: at_us})
         return self._group_of[node]
 
-    def _join(self, one: Group, other: Group) -> Group:
-        if len(one.first_us) + len(one.keys) < len(other.first_us) + len(other.keys):
-            one, other = other, one
-        one.first_us.update(other.first_us)
-        one.keys |= other.keys
+    def _join(self, group: Group, other: Group) -> Group:
+        if len(group.first_us) + len(group.keys) < len(other.first_us) + len(other.keys):
+            group, other = other, group
+        group.first_us.update(other.first_us)
+        group.keys |= other.keys
         for node in other.first_us:
-            self._group_of[node] = one
-        return one
+            self._group_of[node] = group
+        return group
 
 
 def in_order(sightings: Iterable[Sighting]) -> list[Sighting]:
@@ -226,12 +224,12 @@ def shared_since(sightings: Iterable[Sighting], config: IdentityConfig) -> dict[
             for other in sighting.nodes:
                 if other.id_type != node.id_type:
                     known[other] = min(known.get(other, sighting.first_us), sighting.first_us)
-    found = {}
+    shared = {}
     for node, others in met.items():
         since = _exceeds(node, others, config.limits(node.id_type))
         if since is not None:
-            found[node] = since
-    return found
+            shared[node] = since
+    return shared
 
 
 def _exceeds(node: Node, others: Mapping[Node, int], limits: Limits) -> int | None:

@@ -1,4 +1,4 @@
-"""A customer's name comes in; their rows leave the log in one transaction, which also notes what is left to do."""
+"""Erases customers from the log: a name in, their rows gone in one transaction, and a receipt of what is left to do out."""
 
 import hashlib
 import secrets

@@ -1,19 +1,22 @@
-"""Tables of events come in from many requests at once; each one's own result goes out once it is on disk.
+"""Group commit: tables of many requests in, one transaction for those that wait, each one's own result out once on disk.
 
-While one group is on its way to the disk the next one gathers: under load a group is large, alone nobody waits for others.
+A commit is what an append waits for, so tables that arrive together share one. While one group is on its way to the disk
+the next one gathers: under load a group is large, alone nobody waits for others.
 """
 
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Final, NamedTuple, Protocol
 
 import pyarrow as pa
 
 from features.errors import OmniError, StoreError
-from features.log.sqlite import AppendResult
+from features.log.event_log import AppendResult
 
 logger = logging.getLogger(__name__)
 
@@ -22,9 +25,19 @@ MAX_GROUP_ROWS: Final = 5_000
 MAX_WAITING_ROWS: Final = 200_000
 """Rows that may wait for their turn; whoever brings more is sent away."""
 
+Transaction = Callable[[], AbstractContextManager[object]]
+"""Opens a write transaction, or within one a part of it that can be taken back by itself."""
+
+
+class Appends(Protocol):
+    """What one group needs of the event log."""
+
+    def append(self, table: pa.Table) -> AppendResult:
+        """Keep the rows of a valid table (EVENT_SCHEMA) in one transaction."""
+
 
 class AppendsMany(Protocol):
-    """The one thing needed of the event log."""
+    """What the committer needs of the event log."""
 
     def append_many(self, tables: Sequence[pa.Table]) -> list[AppendResult | Exception]:
         """One result per table, all of them on disk when this returns."""
@@ -75,7 +88,7 @@ class GroupCommitter:
 
     def _run(self) -> None:
         while group := self._next_group():
-            self._commit([one for one in group if one.done.set_running_or_notify_cancel()])
+            self._commit([waiting for waiting in group if waiting.done.set_running_or_notify_cancel()])
 
     def _next_group(self) -> list[_Waiting]:
         """What is committed next; empty after the last one."""
@@ -93,15 +106,63 @@ class GroupCommitter:
         if not group:
             return
         try:
-            results = self._log.append_many([one.table for one in group])
+            results = self._log.append_many([waiting.table for waiting in group])
         except OmniError as error:
             logger.warning("A group of %d appends failed: %s", len(group), error)
             results = [error] * len(group)
         except Exception as error:  # whatever it was, those who wait must hear of it
             logger.exception("A group of %d appends failed", len(group))
             results = [error] * len(group)
-        for one, result in zip(group, results, strict=True):
+        for waiting, result in zip(group, results, strict=True):
             if isinstance(result, Exception):
-                one.done.set_exception(result)
+                waiting.done.set_exception(result)
             else:
-                one.done.set_result(result)
+                waiting.done.set_result(result)
+
+
+def append_together(
+    log: Appends, transaction: Transaction, tables: Sequence[pa.Table]
+) -> list[AppendResult | Exception]:
+    """What `log.append` of each table answers or raises, one after the other, but on disk all at once.
+
+    Of an event in two of the tables the first one is new and the second a duplicate. An error in one table leaves the
+    others; an error of the transaction itself is raised, and then nothing is promised about any of them.
+    """
+    with transaction():
+        if len(tables) > 1:
+            results = _append_as_one(log, transaction, tables)
+            if results:
+                return results
+        return [_append_one(log, table) for table in tables]
+
+
+class _MixedError(Exception):
+    """Some rows are duplicates or erased: whose they are is only known one table at a time."""
+
+
+def _append_as_one(
+    log: Appends, transaction: Transaction, tables: Sequence[pa.Table]
+) -> list[AppendResult | Exception]:
+    """The usual case in one go: every row is new, so the seqs follow each other. Empty, with nothing done, otherwise."""
+    try:
+        with transaction():
+            whole = log.append(pa.concat_tables(tables).combine_chunks())
+            if whole.duplicates or whole.erased:
+                raise _MixedError
+    except Exception:  # noqa: BLE001 - which table it comes from is found out one by one
+        return []
+    results: list[AppendResult | Exception] = []
+    last_seq = whole.last_seq - whole.appended
+    for table in tables:
+        last_seq += table.num_rows
+        results.append(replace(whole, appended=table.num_rows, last_seq=last_seq))
+    return results
+
+
+def _append_one(log: Appends, table: pa.Table) -> AppendResult | Exception:
+    try:
+        return log.append(table)
+    except StoreError:  # the disk or the server, not this table: SQLite may have ended the whole transaction
+        raise
+    except Exception as error:  # noqa: BLE001 - it is the answer to this table alone
+        return error

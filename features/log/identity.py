@@ -1,7 +1,7 @@
-"""Events come in with what their senders knew; whose each one is goes out, and what they teach is kept in the log.
+"""The log's book of identity: events with what their senders knew in, whose each row is out, and what they teach kept.
 
-A `customers` row is one sighting (see identity.py): the identifiers that came together, and whose they are now. Events
-point to their sighting, so that a merge changes a few rows of `customers` and not one of `events`.
+A `customers` row is one sighting (see identity/resolution.py): the identifiers that came together, and whose they are now.
+Events point to their sighting, so that a merge changes a few rows of `customers` and not one of `events`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -115,12 +115,12 @@ class IdentityBook:
         if customer_id:
             name, _ = self._owner(named_node(customer_id))
             return name or customer_id
-        found: list[tuple[bool, bool, int, str]] = []
+        candidates: list[tuple[bool, bool, int, str]] = []
         for node in sighting_nodes(None, self._identifiers.kept_pairs(identifiers).items()):
             name, shared = self._owner(node)
             if name is not None:
-                found.append((shared, name.startswith(ANONYMOUS), len(found), name))
-        return min(found)[-1] if found else None
+                candidates.append((shared, name.startswith(ANONYMOUS), len(candidates), name))
+        return min(candidates)[-1] if candidates else None
 
     def owners(self, name: str) -> set[str]:
         """Customers whom a name may mean: a customer id, an identifier as type:value, or the bare value of identifiers."""
@@ -170,11 +170,11 @@ class IdentityBook:
 
     def history(self) -> History:
         """How customers came about, and who is whom now."""
-        return trace((one.sighting for one in self.sightings()), self.config)
+        return trace((stored.sighting for stored in self.sightings()), self.config)
 
     def around(self, nodes: Iterable[Node]) -> tuple[dict[int, Stored], set[Node]]:
         """Sightings by key that are connected to `nodes`, and the shared identifiers at which the search stopped."""
-        found: dict[int, Stored] = {}
+        reached: dict[int, Stored] = {}
         shared: set[Node] = set()
         waiting, known = set(nodes), set(nodes)
         while waiting:
@@ -191,10 +191,10 @@ class IdentityBook:
             waiting = set()
             for row in rows:
                 stored = _stored(row)
-                found[stored.sighting.key] = stored
+                reached[stored.sighting.key] = stored
                 waiting |= set(stored.sighting.nodes) - known
             known |= waiting
-        return found, shared
+        return reached, shared
 
     def forget(self, keys: Sequence[int], seq: int) -> None:
         """Take sightings out, as if they had never been; shared identifiers of theirs may join others again."""
@@ -241,7 +241,7 @@ class IdentityBook:
         if new:
             stored |= self._read({rows.texts[place]: rows.nodes[place] for place in new})
         changed = [stored[rows.texts[place]] for place in (*new, *earlier)]
-        linked = self._link([one.sighting for one in changed])
+        linked = self._link([row.sighting for row in changed])
         if linked:
             new_keys = frozenset(stored[rows.texts[place]].sighting.key for place in new)
             self._regroup({node for sighting in linked for node in sighting.nodes}, seq, new_keys)
@@ -253,31 +253,31 @@ class IdentityBook:
         alone = {sighting.nodes[0] for sighting in sightings if _is_plain(sighting.nodes)}
         query = "SELECT id_type, id_value FROM identifiers WHERE (id_type, id_value)"
         known = {Node(*row) for row in select_in(self._connection, query, alone)}
-        linked = [one for one in sightings if not _is_plain(one.nodes) or one.nodes[0] in known]
+        linked = [sighting for sighting in sightings if not _is_plain(sighting.nodes) or sighting.nodes[0] in known]
         for sighting in linked:
             for node in sighting.nodes:
                 self._connection.execute(_IDENTIFY, (*node, _own_name((node,))))
                 self._connection.execute(_SEE, (*node, sighting.key))
         # a customer who was known by their id alone until now
-        named = {node for one in linked for node in one.nodes if node.id_type == CUSTOMER} - known
-        for own in self._read({pack((node,)): (node,) for node in named}).values():
-            self._connection.execute(_SEE, (*own.sighting.nodes[0], own.sighting.key))
+        named = {node for sighting in linked for node in sighting.nodes if node.id_type == CUSTOMER} - known
+        for alone_before in self._read({pack((node,)): (node,) for node in named}).values():
+            self._connection.execute(_SEE, (*alone_before.sighting.nodes[0], alone_before.sighting.key))
         return linked
 
     def _regroup(self, nodes: Iterable[Node], seq: int, new_keys: frozenset[int]) -> None:
         """Find out anew who is whom around `nodes`, and note it where it has changed."""
-        found, known_shared = self.around(nodes)
-        groups, shared = resolve((one.sighting for one in found.values()), self.config, known_shared)
+        stored, known_shared = self.around(nodes)
+        groups, shared = resolve((row.sighting for row in stored.values()), self.config, known_shared)
         regrouped: set[str] = set()
-        for key, one in found.items():
-            name = groups.whose(one.sighting).name
-            if name != one.customer_id:
+        for key, row in stored.items():
+            name = groups.whose(row.sighting).name
+            if name != row.customer_id:
                 moved = key not in new_keys
                 update = "UPDATE customers SET customer_id = ?, moved = ? WHERE customer_key = ?"
                 self._connection.execute(update, (name, int(moved), key))
                 if moved:
-                    regrouped |= {name, one.customer_id}
-        for node in {node for one in found.values() for node in one.sighting.nodes}:
+                    regrouped |= {name, row.customer_id}
+        for node in {node for row in stored.values() for node in row.sighting.nodes}:
             owner = None if node in shared else groups.owner(node)
             name = _own_name((node,)) if owner is None else owner.name
             update = (
@@ -297,7 +297,7 @@ class IdentityBook:
         put_meta(self._connection, _LIMITS, limits)
         if known:
             self._connection.execute("UPDATE identifiers SET shared = 0")
-            nodes = {node for one in self.sightings() for node in one.sighting.nodes}
+            nodes = {node for stored in self.sightings() for node in stored.sighting.nodes}
             self._regroup(nodes, seq, frozenset())
 
     def _read(self, wanted: Mapping[str, tuple[Node, ...]]) -> dict[str, Stored]:

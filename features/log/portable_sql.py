@@ -1,4 +1,4 @@
-"""What the event log asks of its database in words that SQLite and PostgreSQL both understand, stated once."""
+"""SQL of the event log that SQLite and PostgreSQL both understand: a connection in, counts, notes and rows out."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -88,8 +88,8 @@ def select_in(connection: Connection, statement: str, values: Iterable[Any]) -> 
     rows: list[Any] = []
     for part in in_parts(values, _LOOKUPS):
         if isinstance(part[0], tuple):
-            one = f"({', '.join('?' * len(part[0]))})"
-            query, parameters = f"VALUES {', '.join([one] * len(part))}", [field for value in part for field in value]
+            row = f"({', '.join('?' * len(part[0]))})"
+            query, parameters = f"VALUES {', '.join([row] * len(part))}", [field for value in part for field in value]
         else:
             query, parameters = ", ".join("?" * len(part)), part
         answer = connection.execute(f"{statement} IN ({query})", parameters)

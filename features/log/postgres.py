@@ -4,28 +4,26 @@ A writer holds an advisory lock until its transaction is visible. So seqs become
 reader that follows the log never passes over an event that a slower writer has still in hand.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg
 import pyarrow as pa
 from psycopg.conninfo import conninfo_to_dict
+from pyarrow import csv
 
+from features.connections import ThreadConnections
 from features.errors import SettingsError, StoreError
-from features.log import portable_sql
-from features.log import sqlite as engine
-from features.log.connections import ThreadConnections
-from features.log.csv import csv_to_table
+from features.log import portable_sql, sql_log
 from features.log.erasure import LogErasureBook
-from features.log.group import append_together
-from features.log.identity import DEFAULT_RULES, IdentityBook, IdentityRules
-from features.log.portable_sql import Connection
-from features.log.sqlite import AppendResult
-from features.log.tables import COLUMNS, INSERT, READ_SCHEMA, STORED, rows_to_table, table_to_rows
+from features.log.identity import DEFAULT_RULES, IdentityRules, Owners
+from features.log.sql_log import SqlEventLog
+from features.log.tables import COLUMNS, INSERT, READ_SCHEMA, STORED, table_to_rows
 from features.log.tombstones import CREATE as CREATE_TOMBSTONES
-from features.log.tombstones import Tombstones
 from features.settings import without_password
+from features.vocabulary import Columns
 
 SCHEMA: Final = "omni"
 """All tables lie in this schema of the database that the URL names."""
@@ -74,9 +72,15 @@ _READ: Final = (
     f"COPY (SELECT {COLUMNS} FROM (SELECT * FROM events WHERE seq > {{after}} ORDER BY seq LIMIT {{rows}}) e"
     " JOIN customers c USING (customer_key) ORDER BY seq) TO STDOUT (FORMAT csv)"
 )
+_FIRST: Final = (Columns.SEQ, Columns.RESOLVED_CUSTOMER_ID, Columns.CUSTOMER_KEY)
+_COPIED: Final = (*_FIRST, *(name for name in READ_SCHEMA.names if name not in _FIRST))
+"""The order of `tables.COLUMNS`."""
+_CSV_TYPES: Final = {
+    field.name: pa.string() if field.name == Columns.IDENTIFIERS else field.type for field in READ_SCHEMA
+} | {Columns.OCCURRED_AT: pa.int64()}
 
 
-class PostgresEventLog:
+class PostgresEventLog(SqlEventLog["_Portable"]):
     """The log at a `postgresql://` URL; safe to use from several threads, each of which has its own connection."""
 
     def __init__(self, url: str, rules: IdentityRules = DEFAULT_RULES) -> None:
@@ -90,112 +94,66 @@ class PostgresEventLog:
                 f"OMNI_EVENT_LOG is {self._place!r}, which is no PostgreSQL URL: its user, password or options are not.",
                 repair="Write it as postgresql://user:password@host:5432/database, with %25 for %, %2F for / and so on.",
             ) from None
-        self._connections = ThreadConnections(self._place, self._open, lambda connection: connection.closed)
+        self._connections = ThreadConnections(
+            f"The event log {self._place}", self._open, lambda connection: connection.closed
+        )
         # the question comes first: a service may be allowed to write to the tables and not to make any
-        if self._fetch("SELECT to_regclass(?)", (f"{SCHEMA}.events",)) == [(None,)]:
+        if self._query("SELECT to_regclass(?)", (f"{SCHEMA}.events",)) == [(None,)]:
             with self._writing() as connection:
                 for statement in (*_CREATE, *CREATE_TOMBSTONES):
                     connection.execute(statement.format(bytes="bytea"))
-                portable_sql.put_meta(_Portable(connection), portable_sql.LAYOUT, portable_sql.CURRENT_LAYOUT)
+                portable_sql.put_meta(connection, portable_sql.LAYOUT, portable_sql.CURRENT_LAYOUT)
         with self._in_words():
-            portable = _Portable(self._connection())
-            portable_sql.check_layout(portable, self._place)
-            rules.check_key(portable, self._place)
-
-    def append(self, table: pa.Table) -> AppendResult:
-        table = self._rules.identifiers.kept_table(table)
-        with self._writing() as connection:
-            portable = _Portable(connection)
-            before = portable_sql.last_seq(portable)
-            table, erased = Tombstones(portable).screen(table)
-            if table.num_rows == 0:
-                return AppendResult(0, 0, before, erased)
-            owners = self._rules.book(portable).assign(table, before + 1)  # whose each row is; identifiers are learnt
-            appended = _insert(connection, table, owners.keys)
-            last = portable_sql.last_seq(portable)
-            if appended:
-                portable_sql.note_appended(portable, table, before, appended)
-        return AppendResult(appended, table.num_rows - appended, last, erased)
-
-    def append_many(self, tables: Sequence[pa.Table]) -> list[AppendResult | Exception]:
-        return append_together(self, self._writing, tables)
+            portable_sql.check_layout(self._connection(), self._place)
+            rules.check_key(self._connection(), self._place)
 
     def read(self, after_seq: int = 0, batch_rows: int = 200_000) -> Iterator[pa.Table]:
         # short queries, one a batch: a reader that rests between batches holds nothing up
         while True:
             query = _READ.format(after=int(after_seq), rows=int(batch_rows))
-            with self._in_words(), self._connection().cursor() as cursor, cursor.copy(query) as copy:
+            with self._in_words(), self._connection().driver.cursor() as cursor, cursor.copy(query) as copy:
                 body = b"".join(copy)
-            table = csv_to_table(body)
+            table = _csv_to_table(body)
             if table.num_rows == 0:
                 return
             yield table
             after_seq = table.column("seq")[-1].as_py()
 
-    def customer_events(self, customer_id: str, after_seq: int = 0) -> pa.Table:
-        rows = self._fetch(
-            f"SELECT {COLUMNS} FROM customers c JOIN events e USING (customer_key)"
-            " WHERE c.customer_id = ? AND seq > ? ORDER BY occurred_us, event_id",
-            (customer_id, after_seq),
-        )
-        return rows_to_table(rows) if rows else READ_SCHEMA.empty_table()
-
-    def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
-        with self._in_words():
-            return self.identity().find(customer_id, identifiers)
-
-    def regrouped_seq(self, customer_id: str) -> int:
-        with self._in_words():
-            return self.identity().regrouped_seq(customer_id)
-
-    def regrouped_since(self, seq: int) -> dict[str, int]:
-        with self._in_words():
-            return self.identity().regrouped_since(seq)
-
-    def identity(self) -> IdentityBook:
-        return self._rules.book(_Portable(self._connection()))
-
-    def last_seq(self) -> int:
-        with self._in_words():
-            return portable_sql.last_seq(_Portable(self._connection()))
-
-    def count(self) -> int:
-        with self._in_words():
-            return portable_sql.count(_Portable(self._connection()))
-
-    def fingerprint(self) -> str:
-        with self._in_words():
-            return portable_sql.fingerprint(_Portable(self._connection()))
-
     def erasures(self) -> LogErasureBook:
         """What was erased from this log, and the means to erase. The server frees the disk at its next vacuum."""
-
-        @contextmanager
-        def writing() -> Iterator[Connection]:
-            with self._writing() as connection:
-                yield _Portable(connection)
-
         with self._in_words():
-            return LogErasureBook(writing, _Portable(self._connection()), self._rules)
+            return LogErasureBook(self._writing, self._connection(), self._rules)
 
     def close(self) -> None:
         self._connections.close()
 
-    def _fetch(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        with self._in_words():
-            return _Portable(self._connection()).execute(query, parameters).fetchall()
-
     @contextmanager
-    def _writing(self) -> Iterator[psycopg.Connection[Any]]:
+    def _writing(self) -> "Iterator[_Portable]":
         """One write transaction, the only one at a time on the whole server, or within one a part of it: all or nothing."""
         with self._in_words():
             connection = self._connection()
-            with connection.transaction():
-                connection.execute("SELECT pg_advisory_xact_lock(%s)", (WRITER_LOCK,))
+            with connection.driver.transaction():
+                connection.execute("SELECT pg_advisory_xact_lock(?)", (WRITER_LOCK,))
                 yield connection
 
-    def _connection(self) -> psycopg.Connection[Any]:
-        return self._connections.mine()
+    def _connection(self) -> "_Portable":
+        return _Portable(self._connections.mine())
+
+    def _insert(self, connection: "_Portable", table: pa.Table, owners: Owners) -> int:
+        rows = table_to_rows(table, owners.keys)
+        with connection.driver.cursor() as cursor:
+            if table.num_rows < BULK_MIN_ROWS:
+                cursor.executemany(INSERT.replace("?", "%s"), rows)
+                return cursor.rowcount
+            cursor.execute("CREATE TEMP TABLE incoming (LIKE events) ON COMMIT DROP")
+            with cursor.copy(f"COPY incoming (seq, {_NAMES}) FROM STDIN") as copy:
+                for place, row in enumerate(rows):
+                    copy.write_row((place, *row))
+            cursor.execute(
+                f"INSERT INTO events ({_NAMES}) SELECT {_NAMES} FROM incoming ORDER BY seq"
+                " ON CONFLICT (event_id) DO NOTHING"
+            )
+            return cursor.rowcount
 
     def _open(self) -> psycopg.Connection[Any]:
         connection = psycopg.connect(**self._parameters, autocommit=True)
@@ -204,7 +162,7 @@ class PostgresEventLog:
         connection.execute(f"SET search_path TO {SCHEMA}")
         connection.execute("SET jit TO off")  # compiling takes longer than any of these queries
         connection.execute("SET work_mem TO '64MB'")  # a batch is put in order in memory
-        connection.execute(f"SET lock_timeout TO '{engine.BUSY_TIMEOUT_S * 1000:.0f}ms'")
+        connection.execute(f"SET lock_timeout TO '{sql_log.BUSY_TIMEOUT_S * 1000:.0f}ms'")
         connection.execute(_DURABLE)
         return connection
 
@@ -215,7 +173,7 @@ class PostgresEventLog:
             yield
         except psycopg.errors.LockNotAvailable as error:
             raise StoreError(
-                f"The event log {self._place} has been busy for {engine.BUSY_TIMEOUT_S:.0f} s.",
+                f"The event log {self._place} has been busy for {sql_log.BUSY_TIMEOUT_S:.0f} s.",
                 repair="Let the other process that writes to it (an ingest, a service) finish, then try again.",
             ) from error
         except psycopg.errors.InsufficientPrivilege as error:
@@ -233,28 +191,33 @@ class PostgresEventLog:
 class _Portable:
     """A connection that takes `?` for a parameter."""
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
+    def __init__(self, driver: psycopg.Connection[Any]) -> None:
+        self.driver = driver
 
     def execute(self, query: str, parameters: Sequence[Any] = (), /) -> psycopg.Cursor[Any]:
-        return self._connection.execute(query.replace("?", "%s"), parameters)
+        return self.driver.execute(query.replace("?", "%s"), parameters)
 
 
-def _insert(connection: psycopg.Connection[Any], table: pa.Table, customer_keys: list[int]) -> int:
-    """Write the rows whose event_id is new, in row order; returns how many."""
-    rows = table_to_rows(table, customer_keys)
-    with connection.cursor() as cursor:
-        if table.num_rows < BULK_MIN_ROWS:
-            cursor.executemany(INSERT.replace("?", "%s"), rows)
-            return cursor.rowcount
-        cursor.execute("CREATE TEMP TABLE incoming (LIKE events) ON COMMIT DROP")
-        with cursor.copy(f"COPY incoming (seq, {_NAMES}) FROM STDIN") as copy:
-            for place, row in enumerate(rows):
-                copy.write_row((place, *row))
-        cursor.execute(
-            f"INSERT INTO events ({_NAMES}) SELECT {_NAMES} FROM incoming ORDER BY seq ON CONFLICT (event_id) DO NOTHING"
-        )
-        return cursor.rowcount
+def _csv_to_table(body: bytes) -> pa.Table:
+    """Rows of `tables.COLUMNS` in READ_SCHEMA; a null is an empty field, an empty text is a quoted one."""
+    if not body:
+        return READ_SCHEMA.empty_table()
+    table = csv.read_csv(
+        pa.BufferReader(body),
+        csv.ReadOptions(column_names=list(_COPIED), use_threads=False),
+        csv.ParseOptions(newlines_in_values=True),
+        csv.ConvertOptions(
+            column_types=_CSV_TYPES, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+        ),
+    )
+    columns = []
+    for field in READ_SCHEMA:
+        column = table.column(field.name)
+        if field.name == Columns.IDENTIFIERS:
+            pairs = [None if text is None else list(json.loads(text).items()) for text in column.to_pylist()]
+            column = pa.array(pairs, field.type)
+        columns.append(column.cast(field.type))
+    return pa.Table.from_arrays(columns, schema=READ_SCHEMA)
 
 
 def _first_line(error: Exception) -> str:

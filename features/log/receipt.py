@@ -1,6 +1,5 @@
-"""What an erasure did and has still to do, as a receipt without personal data: model in, JSON file out."""
+"""The receipt of an erasure, without personal data: what was done and what is still to do in, a JSON file out."""
 
-import os
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
+from features import atomic
 from features.settings import Settings
 
 NOTES: Final = (
@@ -53,6 +53,8 @@ class Receipt(BaseModel):
     """Keyed hash of the customer's id, in hexadecimal."""
     erased_at: datetime
     removed: dict[str, int]
+    absent: dict[str, datetime] = {}
+    """Places that were read again after the removal, and when: nothing of the customer was there any more."""
     pending: tuple[Step, ...]
     models: tuple[LearntModel, ...] = ()
     notes: tuple[str, ...] = NOTES
@@ -83,6 +85,8 @@ class Receipt(BaseModel):
         table.add_row("[bold]erased at[/]", self.erased_at.isoformat(timespec="seconds"))
         for place, rows in self.removed.items():
             table.add_row(f"  {place}", f"{rows:,} rows")
+        for place, moment in self.absent.items():
+            table.add_row(f"  {place}", f"read again, none left at {moment.isoformat(timespec='seconds')}")
         names = [f"{model.task} version {model.version}" for model in self.models]
         table.add_row("[bold]models[/]", ", ".join(names) or "none learnt from this customer, as far as is known yet")
         for note in self.notes:
@@ -97,8 +101,5 @@ def receipt_path(settings: Settings, receipt_id: str) -> Path:
 
 def write_receipt(settings: Settings, receipt: Receipt) -> None:
     """Write the receipt's file; it appears whole or not at all."""
-    path = receipt_path(settings, receipt.receipt_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(receipt.model_dump_json(indent=2, exclude={"known_since"}), encoding="utf-8")
-    os.replace(part, path)
+    body = receipt.model_dump_json(indent=2, exclude={"known_since"})
+    atomic.write_text(receipt_path(settings, receipt.receipt_id), body)

@@ -1,4 +1,4 @@
-"""Event tables come in as Arrow and go out as database rows, and back: the layout of the log's tables, in one place."""
+"""The layout of the log's tables: Arrow tables of events in, database rows out, and back."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ READ_SCHEMA: Final = pa.schema(
         pa.field(Columns.CUSTOMER_KEY, pa.int64()),
     ]
 )
-"""What the log gives back: the event, its place in the log, whose it is, and by which sighting (see log_identity.py)."""
+"""What the log gives back: the event, its place in the log, whose it is, and by which sighting (see identity.py)."""
 
 CREATE: Final = (
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",

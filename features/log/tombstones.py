@@ -1,4 +1,4 @@
-"""Names of erased customers come in and are kept as keyed hashes only; events of theirs that come back are told apart.
+"""Tombstones: names of erased customers in, kept as keyed hashes only; events without those that come back out.
 
 A hash is keyed with a random number that lies in the log and nowhere else, so a receipt names nobody to who lacks the log.
 """
@@ -121,8 +121,8 @@ class Tombstones:
 
     def _untils(self, digests: Sequence[bytes]) -> IntArray:
         query = "SELECT digest, until_us FROM tombstones WHERE digest"
-        found = {bytes(digest): int(until) for digest, until in select_in(self._connection, query, digests)}
-        return np.array([found.get(digest, 0) for digest in digests], dtype=np.int64)
+        untils = {bytes(digest): int(until) for digest, until in select_in(self._connection, query, digests)}
+        return np.array([untils.get(digest, 0) for digest in digests], dtype=np.int64)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Entity rows and a view as Feast registered it come in; the view's row as of each moment goes out, by one DuckDB.
+"""Point-in-time join in DuckDB: entity rows and a view as Feast registered it in, its row as of each moment out.
 
 Feast's own join carries every column through a join with all earlier rows of a customer. Here only keys and times are
 joined, and the wide rows that were found are read once each. A test holds that the answers are Feast's, bit for bit.
@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from features.offline.files import require
-from features.offline.parts import scan_path
+from features.offline.files import require, scan_path
 from features.sql import connect
 
 if TYPE_CHECKING:

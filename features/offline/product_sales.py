@@ -15,7 +15,7 @@ from features import atomic
 from features.arrays import FloatArray, IntArray
 from features.console import Progress
 from features.errors import MissingError
-from features.offline import parts
+from features.offline import files
 from features.settings import Settings
 from features.sql import connect, scan
 from features.state.product_blocks import N_BLOCKS, ProductBlocks
@@ -39,7 +39,7 @@ def build_product_sales(settings: Settings, last_seq: int, progress: Progress) -
     states, last_seq = fold_purchases(ProductStates.empty(), code, time_s), max(last_seq, int(seq.max(initial=0)))
     with atomic.replacing(settings.product_sales_path) as part:
         pq.write_table(ProductBlocks(states, np.full(N_BLOCKS, last_seq)).rows(), part, compression="zstd")
-    parts.discard(settings.product_sales_path.with_name(_OLD))
+    files.discard(settings.product_sales_path.with_name(_OLD))
     progress(f"{len(states):,} products sold")
     return len(states)
 

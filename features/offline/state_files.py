@@ -1,4 +1,4 @@
-"""Pieces of the timeline come in; one file of state rows and one of products rows go out, with a count of what they hold.
+"""The fold into files: pieces of the timeline in, one file of state rows and one of products rows out, with a count of both.
 
 The embedded build calls this once; Spark calls it once per partition. It is the only way in which states reach a file.
 """

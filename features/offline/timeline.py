@@ -1,10 +1,9 @@
-"""The event log comes in by order of arrival; one Parquet goes out, sorted into one timeline per customer.
+"""The timeline file: the event log by order of arrival in, one Parquet sorted into one timeline per customer out.
 
-A second Parquet has, for customers who were put together from several, the events of every epoch (identity_history.py):
+A second Parquet has, for customers who were put together from several, the events of every epoch (identity/history.py):
 what is folded so that their states of some moment are of what was known to be theirs by then.
 """
 
-import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from features import atomic
 from features.console import Progress
 from features.errors import MissingError
 from features.events.payload import detail_column
-from features.log.sqlite import EventLog
+from features.log.event_log import EventLog
 from features.log.tables import rename_customers
 from features.settings import Settings
 from features.sql import connect, scan, sql_text
@@ -46,7 +46,7 @@ TIMELINE_SCHEMA: Final = pa.schema(
         (Columns.PROPERTIES, pa.string()),
     ]
 )
-"""Its columns: `customer_id` is the resolved one, a product code of 0 means no product, and `detail` is from details.py."""
+"""Its columns: `customer_id` is the resolved one, a product code of 0 means no product, `detail` is from events/payload.py."""
 
 ORDER: Final = (Columns.CUSTOMER_ID, Columns.OCCURRED_AT, Columns.EVENT_ID)
 """The order in which events are folded, everywhere."""
@@ -127,17 +127,18 @@ def read_timeline(settings: Settings, columns: list[str] | None = None) -> pa.Ta
 def count_customers(timeline: Path) -> int:
     """How many customers a timeline file is of, counted within a bounded memory."""
     with connect("1GB") as connection:
-        (found,) = connection.execute(f"SELECT count(DISTINCT {Columns.CUSTOMER_ID}) FROM {scan(timeline)}").fetchall()
-    return int(found[0])
+        (row,) = connection.execute(f"SELECT count(DISTINCT {Columns.CUSTOMER_ID}) FROM {scan(timeline)}").fetchall()
+    return int(row[0])
 
 
 def _write_sorted(target: Path, query: str, order: Sequence[str], **frames: pd.DataFrame | pa.Table) -> None:
     """Sort a query's rows on disk with DuckDB, within a bounded memory; the target appears whole or not at all."""
-    part = target.with_suffix(".part")
-    with connect("1GB", temp_directory=target.parent / "sort") as connection:
+    with (
+        atomic.replacing(target) as part,
+        connect("1GB", temp_directory=target.parent / "sort") as connection,
+    ):
         for name, frame in frames.items():
             connection.register(name, frame)
         connection.execute(
             f"COPY ({query} ORDER BY {', '.join(order)}) TO {sql_text(part)} (FORMAT parquet, COMPRESSION zstd)"
         )
-    os.replace(part, target)

@@ -1,9 +1,9 @@
-"""How far the stream has folded the event log into each part of the online store, kept beside that store."""
+"""The stream's checkpoints: how far the event log is folded into each part of the online store, kept beside that store."""
 
 import sqlite3
-import threading
 from typing import Final, Literal
 
+from features.connections import ThreadConnections
 from features.settings import Settings
 
 _ROWS: Final = {"customers": 1, "products": 2}
@@ -19,7 +19,9 @@ class Checkpoint:
     def __init__(self, settings: Settings, of: Literal["customers", "products"] = "customers") -> None:
         self._row = _ROWS[of]
         self._path = settings.feast_dir / "stream.db"
-        self._local = threading.local()
+        self._connections = ThreadConnections(
+            f"The checkpoint {self._path}", self._open, lambda connection: connection.file != self._file()
+        )
 
     def read(self) -> int:
         """The last log row that is folded in; 0 before the first one."""
@@ -33,17 +35,24 @@ class Checkpoint:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._connection().execute("INSERT OR REPLACE INTO checkpoint (id, seq) VALUES (?, ?)", (self._row, seq))
 
-    def _connection(self) -> sqlite3.Connection:
+    def _connection(self) -> "_Opened":
         """This thread's own, kept open: to close the last connection to a write-ahead log costs several writes to disk."""
-        if getattr(self._local, "file", None) != self._file():  # the first one, or the folder was made anew
-            connection = sqlite3.connect(self._path, timeout=10.0, isolation_level=None)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute("CREATE TABLE IF NOT EXISTS checkpoint (id INTEGER PRIMARY KEY, seq INTEGER NOT NULL)")
-            self._local.connection, self._local.file = connection, self._file()
-        found: sqlite3.Connection = self._local.connection
-        return found
+        return self._connections.mine()
+
+    def _open(self) -> "_Opened":
+        connection = sqlite3.connect(self._path, timeout=10.0, isolation_level=None, factory=_Opened)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("CREATE TABLE IF NOT EXISTS checkpoint (id INTEGER PRIMARY KEY, seq INTEGER NOT NULL)")
+        connection.file = self._file()
+        return connection
 
     def _file(self) -> int:
         """What file it is, whatever its name; 0 where there is none."""
         return self._path.stat().st_ino if self._path.exists() else 0
+
+
+class _Opened(sqlite3.Connection):
+    """A connection that knows which file it was opened on: the folder may have been made anew since."""
+
+    file: int = 0

@@ -1,4 +1,4 @@
-"""Bytes that Feast wrote (keys and `feast.types.Value` messages) in and out, without importing Feast.
+"""Codec of what Feast writes: names in, entity keys out; `feast.types.Value` messages in, values out; without Feast.
 
 Keys: Feast's entity key serialization, version 3. Values: https://protobuf.dev/programming-guides/encoding/ for the eight
 types that our views use.

@@ -1,4 +1,4 @@
-"""A customer's id in, their state with every acknowledged event out: the online row plus the log's newer events."""
+"""Live states: a customer's id in, their state with every acknowledged event out (online row and the log's newer events)."""
 
 import hashlib
 from dataclasses import dataclass

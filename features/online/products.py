@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 import pyarrow as pa
 
-from features.log.sqlite import EventLog
+from features.log.event_log import EventLog
 from features.online.checkpoint import Checkpoint
 from features.settings import Settings
 from features.state.product_blocks import ProductBlocks

@@ -1,4 +1,4 @@
-"""Entities come in, the rows that Feast keeps of them in Redis go out.
+"""Feast's online store in Redis, read and cleared without Feast: entities in, their rows out.
 
 Feast keeps one hash per entity, which holds the rows of all its views; a field's name is a hash of `view:field`. It
 notes when a row was true and not when it was written, so that is told from the expiry that every write sets anew.
@@ -31,8 +31,14 @@ from features.views import ONLINE_KEY_TTL, PROJECT, View
 try:
     from redis import Redis
     from redis.backoff import NoBackoff
+    from redis.exceptions import (
+        AuthenticationError,
+        AuthenticationWrongNumberOfArgsError,
+        NoPermissionError,
+        RedisError,
+    )
     from redis.exceptions import ConnectionError as RedisConnectionError
-    from redis.exceptions import RedisError
+    from redis.exceptions import TimeoutError as RedisTimeoutError
     from redis.retry import Retry
 except ImportError as error:
     raise SettingsError(
@@ -79,22 +85,56 @@ def connect(settings: Settings) -> "Redis":
         ) from error
 
 
-def delete_entity(settings: Settings, join_key: str, value: str) -> int:
-    """Take one entity out of the online store, all views at once; returns how many keys that were (0 or 1)."""
-    with saying_where(settings), connect(settings) as client:
-        return int(client.delete(online_key(join_key, value)))
-
-
 @contextmanager
 def saying_where(settings: Settings) -> Iterator[None]:
-    """Turn the client's errors into ours."""
+    """Turn the client's errors into ours: a server that refuses us, one that cannot be reached, one that cannot do it."""
+    place = f"The online store at {settings.redis_place}"
     try:
         yield
+    except (AuthenticationError, AuthenticationWrongNumberOfArgsError, NoPermissionError) as error:
+        raise StoreError(
+            f"{place} refuses the password or the user ({error}).",
+            repair="Write them into OMNI_REDIS, for example host:6379,username=omni,password=secret.",
+        ) from error
+    except (RedisConnectionError, RedisTimeoutError) as error:
+        raise StoreError(
+            f"{place} does not answer ({error}).", repair="Start Redis, or set OMNI_REDIS to where it is."
+        ) from error
     except RedisError as error:
         raise StoreError(
-            f"The online store at {settings.redis_place} does not answer ({error}).",
-            repair="Start Redis, or set OMNI_REDIS to where it is.",
+            f"{place} cannot do it ({error}).", repair="Check the options in OMNI_REDIS, and the server's own log."
         ) from error
+
+
+class RedisEntities:
+    """Entities with one join key, to be taken out of Redis: a hash each, with the rows of all their views."""
+
+    def __init__(self, settings: Settings, join_key: str) -> None:
+        self._settings = settings
+        self._join_key = join_key
+        self._client: Any = connect(settings)
+
+    def names(self) -> set[str]:
+        with saying_where(self._settings):
+            return {entity_value(key.removesuffix(_PROJECT)) for key in _scan(self._client, self._join_key)}
+
+    def remove(self, names: Sequence[str]) -> int:
+        return self._count("delete", names)
+
+    def count(self, names: Sequence[str]) -> int:
+        return self._count("exists", names)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _count(self, command: str, names: Sequence[str]) -> int:
+        """How many keys a command over many of them was about."""
+        keys = [online_key(self._join_key, name) for name in names]
+        with saying_where(self._settings):
+            return sum(
+                int(getattr(self._client, command)(*keys[start : start + _READ_KEYS]))
+                for start in range(0, len(keys), _READ_KEYS)
+            )
 
 
 class RedisSource:
@@ -122,7 +162,7 @@ class RedisSource:
 
     def read_field(self, view: View, field: str, values: Sequence[str]) -> dict[str, Any]:
         dtype = dict(view.fields)[field]
-        found = {}
+        values_of = {}
         for start in range(0, len(values), _READ_KEYS):
             piece = values[start : start + _READ_KEYS]
             pipeline = self._client.pipeline(transaction=False)
@@ -130,19 +170,18 @@ class RedisSource:
                 pipeline.hget(online_key(view.join_key, value), _field_name(view, field))
             with saying_where(self._settings):
                 answers = pipeline.execute()
-            found.update(
+            values_of.update(
                 {
                     value: decode_value(stored, dtype)
                     for value, stored in zip(piece, answers, strict=True)
                     if stored is not None
                 }
             )
-        return found
+        return values_of
 
     def read_all(self, view: View) -> Iterator[tuple[str, StoredRow]]:
-        pattern = _literally(entity_key_prefix(view.join_key)) + b"*" + _PROJECT
         with saying_where(self._settings):
-            keys = list(set(self._client.scan_iter(pattern, count=10_000)))
+            keys = list(_scan(self._client, view.join_key))
         for start in range(0, len(keys), _READ_KEYS):
             piece = keys[start : start + _READ_KEYS]
             pipeline = self._client.pipeline(transaction=False)
@@ -157,6 +196,12 @@ class RedisSource:
 
     def close(self) -> None:
         self._client.connection_pool.disconnect(inuse_connections=False)  # other threads may be in the middle of a read
+
+
+def _scan(client: Any, join_key: str) -> set[bytes]:
+    """The keys of all entities with that join key; Redis may name one several times while keys move."""
+    pattern = _literally(entity_key_prefix(join_key)) + b"*" + _PROJECT
+    return set(client.scan_iter(pattern, count=10_000))
 
 
 def _row(view: View, stored: Sequence[bytes | None], written_at: datetime | None) -> StoredRow | None:

@@ -1,12 +1,10 @@
-"""What a reader asks of an online store, whichever it is: the rows that Feast wrote for an entity, decoded."""
+"""What is asked of an online store, whichever it is: an entity in, the rows that Feast wrote of it out, or gone."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from features.clock import Clock
-from features.settings import Settings
 from features.views import View
 
 
@@ -41,12 +39,21 @@ class OnlineSource(Protocol):
         ...
 
 
-def open_source(settings: Settings, clock: Clock) -> OnlineSource:
-    """The online store that `settings` name."""
-    if settings.online_store == "redis":
-        from features.online.redis import RedisSource
+class OnlineEntities(Protocol):
+    """The entities of an online store that have one join key, to be taken out of it with the rows of all their views."""
 
-        return RedisSource(settings, clock)
-    from features.online.sqlite import SqliteSource
+    def names(self) -> set[str]:
+        """Every entity that has a row; each one's key is looked at."""
+        ...
 
-    return SqliteSource(settings)
+    def remove(self, names: Sequence[str]) -> int:
+        """Delete what is stored of those entities; returns how many rows (Redis: hashes) that were."""
+        ...
+
+    def count(self, names: Sequence[str]) -> int:
+        """How many rows (Redis: hashes) those entities have, read from the store."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...

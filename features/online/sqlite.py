@@ -1,13 +1,14 @@
-"""Entities come in, the rows that Feast keeps of them in its SQLite online store go out."""
+"""Feast's online store in SQLite, read and cleared without Feast: entities in, their rows out."""
 
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from features.errors import MissingError
+from features.connections import ThreadConnections
+from features.errors import MissingError, StoreError
 from features.online.feast_codec import decode_value, entity_key, entity_value
 from features.online.source import StoredRow
 from features.settings import Settings
@@ -19,13 +20,13 @@ class SqliteSource:
 
     def __init__(self, settings: Settings) -> None:
         self._path = settings.online_db_path
-        self._local = threading.local()
+        self._connections = ThreadConnections(f"The online store {self._path}", lambda: _connect(self._path))
 
     def read(self, views: Sequence[View], value: str) -> list[StoredRow | None]:
         key = entity_key(views[0].join_key, value)
         select = " UNION ALL ".join(_select(number, view) for number, view in enumerate(views))  # one snapshot
-        found = self._query(select, (key,) * len(views))
-        return [_row(view, [row[1:] for row in found if row[0] == number]) for number, view in enumerate(views)]
+        stored = self._query(select, (key,) * len(views))
+        return [_row(view, [row[1:] for row in stored if row[0] == number]) for number, view in enumerate(views)]
 
     def read_field(self, view: View, field: str, values: Sequence[str]) -> dict[str, Any]:
         query = f"SELECT value FROM {view.table} WHERE entity_key = ? AND feature_name = ?"
@@ -41,24 +42,18 @@ class SqliteSource:
         query = f"SELECT entity_key, feature_name, value, event_ts, created_ts FROM {view.table}"
         for key, *rest in self._query(query, ()):
             rows.setdefault(key, []).append(tuple(rest))
-        for key, found in rows.items():
-            row = _row(view, found)
+        for key, stored in rows.items():
+            row = _row(view, stored)
             if row is not None:
                 yield entity_value(key), row
 
     def close(self) -> None:
         """Close this thread's connection."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-            self._local.connection = None
+        self._connections.drop()
 
     def _query(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         try:
-            if connection is None:
-                connection = self._local.connection = _connect(self._path)
-            return connection.execute(query, parameters).fetchall()
+            return self._connections.mine().execute(query, parameters).fetchall()
         except sqlite3.OperationalError as error:
             self.close()
             raise MissingError(
@@ -66,17 +61,72 @@ class SqliteSource:
             ) from error
 
 
+class SqliteEntities:
+    """Entities of views with one join key, to be taken out of Feast's SQLite file; a row counts once per view.
+
+    Raises StoreError where the file is not a store, cannot be written to, or stays busy.
+    """
+
+    def __init__(self, settings: Settings, views: Sequence[View]) -> None:
+        self._path = settings.online_db_path
+        self._join_key = views[0].join_key
+        with self._in_words():
+            self._connection = sqlite3.connect(self._path, timeout=10.0, isolation_level=None)
+            self._connection.execute("PRAGMA secure_delete = ON")  # overwritten, not only unlinked
+        tables = {name for (name,) in self._query("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        self._tables = [view.table for view in views if view.table in tables]
+
+    def names(self) -> set[str]:
+        keys = {key for table in self._tables for (key,) in self._query(f"SELECT DISTINCT entity_key FROM {table}")}
+        return {entity_value(key) for key in keys}
+
+    def remove(self, names: Sequence[str]) -> int:
+        self._query("BEGIN IMMEDIATE")
+        n_removed = self.count(names)
+        for table in self._tables:
+            for name in names:
+                self._query(f"DELETE FROM {table} WHERE entity_key = ?", (entity_key(self._join_key, name),))
+        self._query("COMMIT")
+        self._query("PRAGMA wal_checkpoint(TRUNCATE)")  # nor do the rows stay in the write-ahead log
+        return n_removed
+
+    def count(self, names: Sequence[str]) -> int:
+        return sum(self._has(table, name) for table in self._tables for name in names)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _has(self, table: str, name: str) -> bool:
+        key = entity_key(self._join_key, name)
+        return bool(self._query(f"SELECT 1 FROM {table} WHERE entity_key = ? LIMIT 1", (key,)))
+
+    def _query(self, query: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._in_words():
+            return self._connection.execute(query, parameters).fetchall()
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"The online store {self._path} cannot be changed ({error}).",
+                repair="Let whoever writes to it finish and see that it can be written to; a damaged one is made anew by"
+                " deleting it and `omni features build --force`.",
+            ) from error
+
+
 def _select(number: int, view: View) -> str:
     return f"SELECT {number}, feature_name, value, event_ts, created_ts FROM {view.table} WHERE entity_key = ?"
 
 
-def _row(view: View, found: Sequence[tuple[Any, ...]]) -> StoredRow | None:
+def _row(view: View, stored: Sequence[tuple[Any, ...]]) -> StoredRow | None:
     """The row that rows of (field, value, event_ts, created_ts) make."""
     types = dict(view.fields)
-    fields = {name: decode_value(value, types[name]) for name, value, _, _ in found if name in types}
+    fields = {name: decode_value(value, types[name]) for name, value, _, _ in stored if name in types}
     if len(fields) < len(types):
         return None
-    _, _, event_at, written_at = found[0]
+    _, _, event_at, written_at = stored[0]
     return StoredRow(fields, _from_feast(event_at), _from_feast(written_at))
 
 

@@ -1,4 +1,4 @@
-"""All signals and the trees' log-odds in, the calibrated chance of leaving out: arithmetic that training and serving share.
+"""The churn score: all signals and the trees' log-odds in, the calibrated chance of leaving out; for training and serving.
 
 The log-odds are a weighted sum of three parts, calibrated by `slope * sum + shift`: boosted trees on all signals, a
 logistic regression on the logarithms of a few signals, and BG/NBD's chance of silence. All are additive, so the share
@@ -13,10 +13,11 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.special import expit
 
 from features.arrays import Float32Array, FloatArray, IntArray
 from features.scoring.bg_nbd import Rates, Spend, Summary
+from features.scoring.log_linear import LogLinear, clipped_log_odds, weighted_sum
 from features.signals import SIGNAL_NAMES, signal_index
 
 LINEAR_SIGNALS: Final = (
@@ -31,37 +32,23 @@ PACE_HALF_LIFE_DAYS: Final = 30
 SCORE_FILE: Final = "churn_score.json"
 _SUMMARY: Final = signal_index(("n_occasions", "days_since_first_purchase", "days_since_occasion"))
 _VALUES: Final = signal_index(("occasions_365d", "spend_365d"))
-_CLIP: Final = 1e-4
 
 
-@dataclass(frozen=True)
-class Linear:
-    """A logistic regression: inputs are the log of each of `names` (missing ones filled), then BG/NBD's log-odds."""
-
-    names: tuple[str, ...]
-    fill: tuple[float, ...]
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
-    weights: tuple[float, ...]
-    intercept: float
+class Linear(LogLinear):
+    """The logistic part: a regression on the log of some signals and on BG/NBD's log-odds."""
 
     def inputs(self, signals: Float32Array, silence: FloatArray) -> FloatArray:
         """All signals (n, F) and `silence` (n, 2) to standardised inputs (n, len(names) + 2)."""
-        raw = logarithms(signals[:, self.columns], self._arrays[0])
-        return np.asarray((np.concatenate([raw, silence], axis=1) - self._arrays[1]) / self._arrays[2])
+        return self.standardised(signals[:, self.columns], silence)
 
     def log_odds(self, signals: Float32Array, silence: FloatArray) -> FloatArray:
         """All signals (n, F) and `silence` (n, 2) to the regression's log-odds (n,)."""
-        return np.asarray(self.inputs(signals, silence) @ self._arrays[3] + self.intercept)
+        return self.score(signals[:, self.columns], silence)
 
     @cached_property
     def columns(self) -> IntArray:
         """Where `names` lie among all signals."""
         return signal_index(self.names)
-
-    @cached_property
-    def _arrays(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        return np.array(self.fill), np.array(self.mean), np.array(self.scale), np.array(self.weights)
 
 
 @dataclass(frozen=True)
@@ -82,10 +69,8 @@ class ChurnScore:
     def raw(self, signals: Float32Array, trees: FloatArray) -> FloatArray:
         """Log-odds (n,) before calibration, from all signals (n, F) and the trees' log-odds (n,)."""
         silence = self.silence(signals)
-        raw = self.mix[0] * trees + self.mix[2] * silence[:, 1]
-        if self.linear is not None:
-            raw = raw + self.mix[1] * self.linear.log_odds(signals, silence)
-        return np.asarray(raw)
+        linear = None if self.linear is None else self.linear.log_odds(signals, silence)
+        return weighted_sum(self.mix, trees, linear, silence)
 
     def log_odds(self, signals: Float32Array, trees: FloatArray) -> FloatArray:
         """Calibrated log-odds (n,)."""
@@ -93,14 +78,13 @@ class ChurnScore:
 
     def probability(self, signals: Float32Array, trees: FloatArray) -> FloatArray:
         """Calibrated chance (n,) of no purchase within the horizon."""
-        return np.asarray(1 / (1 + np.exp(-self.log_odds(signals, trees))))
+        return np.asarray(expit(self.log_odds(signals, trees)))
 
     def silence(self, signals: Float32Array) -> FloatArray:
         """BG/NBD's log-odds of silence, plain and modified: (n, 2)."""
         known = summary(signals)
-        found = [rates.silence_probability(known, self.horizon_days) for rates in (self.rates, self.modified)]
-        p = np.clip(np.column_stack(found), _CLIP, 1 - _CLIP)
-        return np.asarray(np.log(p) - np.log1p(-p))
+        silent = [rates.silence_probability(known, self.horizon_days) for rates in (self.rates, self.modified)]
+        return clipped_log_odds(np.column_stack(silent))
 
     def contributions(self, signals: Float32Array, trees: FloatArray) -> FloatArray:
         """The share of every signal in the log-odds, (n, F), from all signals and the trees' own shares (n, F).
@@ -128,10 +112,10 @@ class ChurnScore:
         if self.spend is None:
             return None
         value = self.spend.expected_value(*purchase_values(signals))
-        found = self.expected_purchases(signals, horizon_days) * value
+        revenue = self.expected_purchases(signals, horizon_days) * value
         if self.pace > 0:
-            found = found + self.pace * (recent_pace(signals, horizon_days or self.horizon_days) - found)
-        return np.asarray(found)
+            revenue = revenue + self.pace * (recent_pace(signals, horizon_days or self.horizon_days) - revenue)
+        return np.asarray(revenue)
 
     def to_json(self) -> str:
         """The content of SCORE_FILE."""
@@ -170,12 +154,6 @@ def recent_pace(signals: Float32Array, horizon_days: float) -> FloatArray:
     """Money (n,) within the horizon if all signals' (n, F) decayed spending of late simply goes on."""
     spent = np.nan_to_num(signals[:, SIGNAL_NAMES.index(f"spend_{PACE_HALF_LIFE_DAYS}d")].astype(np.float64))
     return np.asarray(spent * math.log(2) / PACE_HALF_LIFE_DAYS * horizon_days)
-
-
-def logarithms(columns: NDArray[Any], fill: FloatArray) -> FloatArray:
-    """Signed log(1 + |x|) of columns (n, k), missing values filled."""
-    known = np.where(np.isfinite(columns), columns, fill).astype(np.float64)
-    return np.asarray(np.sign(known) * np.log1p(np.abs(known)))
 
 
 def spread(names: tuple[str, ...], values: FloatArray) -> FloatArray:

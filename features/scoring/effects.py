@@ -1,9 +1,10 @@
-"""What training wrote about the arms' effects in, the expected gain of every arm over nothing out."""
+"""Effects of arms: all signals in, every arm's expected gain over nothing out; training writes them, serving reads them."""
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import lightgbm
 import numpy as np
@@ -16,6 +17,9 @@ from features.scoring.two_part import TwoPart
 from features.signals import SIGNAL_NAMES
 from features.vocabulary import NOTHING
 
+EFFECTS_FILE: Final = "effects.json"
+_OCCASIONS: Final = SIGNAL_NAMES.index("n_action_occasions")
+
 
 @dataclass(frozen=True)
 class LinearEffects:
@@ -26,21 +30,34 @@ class LinearEffects:
     shift: FloatArray  # (arms,)
 
     def __call__(self, x: Float32Array) -> FloatArray:
-        return np.where(np.isfinite(x), x, self.fill) @ self.weights + self.shift
+        """Features (n, F) to expected rewards (n, arms)."""
+        return np.asarray(filled(x, self.fill) @ self.weights + self.shift)
 
 
 @dataclass(frozen=True)
 class TreeEffects:
-    """A booster per arm that has one; the others have their level."""
+    """A booster per arm, or None and a level for everybody where there was too little to grow one on."""
 
-    levels: FloatArray  # (arms,) NaN for an arm of the forest
-    forest: Forest | None
+    boosters: tuple[lightgbm.Booster | None, ...]  # (arms,)
+    levels: FloatArray  # (arms,) of those without a booster
+    where: str = "The model"
+    """The model's name, for errors."""
 
     def __call__(self, x: Float32Array) -> FloatArray:
-        found = np.tile(self.levels, (len(x), 1))
+        """Features (n, F) to expected rewards (n, arms)."""
+        rewards = np.tile(self.levels, (len(x), 1))
         if self.forest is not None:
-            found[:, np.isnan(self.levels)] = self.forest.predict(x)
-        return found
+            rewards[:, [booster is not None for booster in self.boosters]] = self.forest.predict(x)
+        return rewards
+
+    @cached_property
+    def forest(self) -> Forest | None:
+        """All boosters as one; raises StoreError for trees that it cannot read."""
+        grown = [booster for booster in self.boosters if booster is not None]
+        if not grown:
+            return None
+        in_place = np.arange(grown[0].num_feature())
+        return Forest.joined([Forest.of(booster, in_place, self.where) for booster in grown])
 
 
 @dataclass(frozen=True)
@@ -56,9 +73,8 @@ class EffectScorer:
     """Whether the log ever took the arm; of the others no effect is known."""
     population: FloatArray
     columns: IntArray  # (F,) into the signals
-    occasions: int
-    """Where among the signals the count of active moments is."""
     history_prior: float
+    """A customer's own difference counts n / (n + this) after n active moments."""
     slope: float
     centre: FloatArray  # (arms,)
     base: int
@@ -72,55 +88,84 @@ class EffectScorer:
 
     def gains(self, signals: Float32Array) -> FloatArray:
         """Signals (n, F) to gains over nothing (n, arms); NaN for an arm that the log never took."""
-        found = np.tile(self.population, (len(signals), 1))
+        rewards = np.tile(self.population, (len(signals), 1))
         if self.model is not None:
             predicted = self.model(signals[:, self.columns])
             own = self.slope * (predicted - predicted[:, [self.base]] - self.centre)
-            known = np.nan_to_num(signals[:, self.occasions].astype(np.float64))
+            known = np.nan_to_num(signals[:, _OCCASIONS].astype(np.float64))
             trust = known / np.maximum(known + self.history_prior, 1e-12)
-            found = found + trust[:, None] * own
-        found = found - found[:, [self.arms.index(NOTHING)]]
-        return cast(FloatArray, np.where(np.array(self.seen), found, np.nan))
+            rewards = rewards + trust[:, None] * own
+        gains = rewards - rewards[:, [self.arms.index(NOTHING)]]
+        return cast(FloatArray, np.where(np.array(self.seen), gains, np.nan))
+
+    def write(self, folder: Path, learner: str) -> None:
+        """The inverse of `load_effects`: EFFECTS_FILE and a booster's file per arm that has one; `learner` is a remark."""
+        plain: dict[str, Any] = {
+            "arms": list(self.arms),
+            "signals": [SIGNAL_NAMES[column] for column in self.columns],
+            "history_prior": self.history_prior,
+            "personal": self.personal,
+            "learner": learner,
+            "base": self.arms[self.base],
+            "slope": self.slope,
+            "means": self.population.tolist(),
+            "centre": self.centre.tolist(),
+            "seen": list(self.seen),
+        }
+        if isinstance(self.model, TwoPart):
+            plain["two_part"] = self.model.described()
+        elif isinstance(self.model, LinearEffects):
+            plain["linear"] = {name: value.tolist() for name, value in vars(self.model).items()}
+        elif self.model is not None:
+            plain["trees"] = []
+            for arm, booster, level in zip(self.arms, self.model.boosters, self.model.levels.tolist(), strict=True):
+                file = None if booster is None else f"effect_{arm}.txt"
+                plain["trees"].append({"file": file, "level": level})
+                if booster is not None:
+                    booster.save_model(str(folder / str(file)))
+        (folder / EFFECTS_FILE).write_text(json.dumps(plain), encoding="utf-8")
 
 
 def load_effects(folder: Path, where: str) -> EffectScorer | None:
     """The effects among a model's files, or None where it has none. Raises StoreError for signals nobody computes."""
-    file = find_optional(folder, "effects.json")
+    file = find_optional(folder, EFFECTS_FILE)
     if file is None:
         return None
-    told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    plain: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     position = {name: i for i, name in enumerate(SIGNAL_NAMES)}
-    unknown = [name for name in told["signals"] if name not in position]
+    unknown = [name for name in plain["signals"] if name not in position]
     if unknown:
         raise StoreError(
             f"{where} learned effects from the signal {unknown[0]!r}, which this version does not compute.",
             repair="Train the model again, or install the version it was trained with.",
         )
     return EffectScorer(
-        arms=tuple(told["arms"]),
-        seen=tuple(told["seen"]),
-        population=np.array(told["means"]),
-        columns=np.array([position[name] for name in told["signals"]], dtype=np.int64),
-        occasions=position["n_action_occasions"],
-        history_prior=float(told["history_prior"]),
-        slope=float(told["slope"]),
-        centre=np.array(told["centre"]),
-        base=told["arms"].index(told["base"]),
-        model=_model(told, file.parent, where),
+        arms=tuple(plain["arms"]),
+        seen=tuple(plain["seen"]),
+        population=np.array(plain["means"]),
+        columns=np.array([position[name] for name in plain["signals"]], dtype=np.int64),
+        history_prior=float(plain["history_prior"]),
+        slope=float(plain["slope"]),
+        centre=np.array(plain["centre"]),
+        base=plain["arms"].index(plain["base"]),
+        model=_model(plain, file.parent, where),
     )
 
 
-def _model(told: dict[str, Any], folder: Path, where: str) -> LinearEffects | TreeEffects | TwoPart | None:
-    if "two_part" in told:
-        return TwoPart.of(told["two_part"])
-    if "linear" in told:
-        return LinearEffects(**{name: np.array(values) for name, values in told["linear"].items()})
-    if "trees" not in told:
+def filled(x: Float32Array, fill: FloatArray) -> FloatArray:
+    """Features (n, F) with missing values put to `fill` (F,)."""
+    return np.where(np.isfinite(x), x, fill).astype(np.float64)
+
+
+def _model(plain: dict[str, Any], folder: Path, where: str) -> LinearEffects | TreeEffects | TwoPart | None:
+    if "two_part" in plain:
+        return TwoPart.of(plain["two_part"])
+    if "linear" in plain:
+        return LinearEffects(**{name: np.array(values) for name, values in plain["linear"].items()})
+    if "trees" not in plain:
         return None
-    in_place = np.arange(len(told["signals"]))
-    files = [row["file"] for row in told["trees"]]
-    boosters = [lightgbm.Booster(model_file=str(folder / file)) for file in files if file]
-    return TreeEffects(
-        levels=np.array([np.nan if row["file"] else float(row["level"]) for row in told["trees"]]),
-        forest=Forest.joined([Forest.of(booster, in_place, where) for booster in boosters]) if boosters else None,
-    )
+    files = [row["file"] for row in plain["trees"]]
+    boosters = tuple(None if file is None else lightgbm.Booster(model_file=str(folder / file)) for file in files)
+    effects = TreeEffects(boosters, np.array([float(row["level"]) for row in plain["trees"]]), where)
+    _ = effects.forest  # a file that cannot be read is refused now, not in an answer
+    return effects

@@ -13,6 +13,7 @@ from typing import Any, Final
 import lightgbm
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from features.arrays import Float32Array, FloatArray, IntArray
 from features.errors import StoreError
@@ -100,7 +101,7 @@ class Forest:
         raw = self.raw(rows)
         links = self.sigmoid > 0
         if links.any():
-            raw[:, links] = 1.0 / (1.0 + np.exp(-self.sigmoid[links] * raw[:, links]))
+            raw[:, links] = expit(self.sigmoid[links] * raw[:, links])
         return raw
 
 

@@ -1,4 +1,4 @@
-"""Settings in; MLflow that looks where they say out, also after a home has moved: its file in there keeps whole paths."""
+"""MLflow pointed where the settings say, also after a home has moved: its file in there keeps whole paths."""
 
 import os
 import sqlite3
@@ -13,6 +13,9 @@ from features.settings import Settings
 
 EXPERIMENT: Final = "omni"
 """The experiment of all runs."""
+CHAMPION: Final = "champion"
+"""The alias of the version that serves."""
+_SQLITE: Final = "sqlite:///"
 _VARIABLE: Final = "MLFLOW_TRACKING_URI"
 _PLACES: Final = (
     ("experiments", "artifact_location"),
@@ -40,13 +43,25 @@ def mlflow_at(tracking_uri: str) -> ModuleType:
     return mlflow
 
 
+def tracking_database(settings: Settings) -> Path | None:
+    """The file of the tracking store, there or not; None where a server keeps it."""
+    uri = settings.mlflow_tracking_uri
+    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+
+def has_registry(settings: Settings) -> bool:
+    """Whether there is a registry to ask: a server's is taken to be there, a file only once training has made it."""
+    database = tracking_database(settings)
+    return database is None or database.exists()
+
+
 def follow_home(settings: Settings) -> None:
     """Rewrite the places of artifacts after OMNI_HOME was moved or copied; nothing where tracking is not the home's own.
 
     What did not come along, like a model that was trained in a copy before places followed it, stays where it is.
     """
     database = settings.home / "mlflow" / "mlflow.db"
-    if settings.mlflow_tracking_uri != f"sqlite:///{database}" or not settings.mlflow_artifacts_dir.exists():
+    if tracking_database(settings) != database or not settings.mlflow_artifacts_dir.exists():
         return
     now = settings.mlflow_artifacts_dir.as_uri()
     with closing(sqlite3.connect(database, timeout=30)) as connection, connection:

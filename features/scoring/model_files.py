@@ -1,4 +1,4 @@
-"""The local folder of a registered model in; the files that its task needs and what training wrote into MLmodel out."""
+"""Files of a registered model: its local folder in; what a task needs and what training wrote into MLmodel out."""
 
 from pathlib import Path
 from typing import Any

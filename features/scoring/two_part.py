@@ -1,4 +1,4 @@
-"""Features in, the expected reward of every arm out, as a chance of a response times what one brings: see `TwoPart`.
+"""The two-part model of rewards: features in, the chance of a response times what one brings out, for every arm.
 
 Arithmetic that training and serving share, so they cannot disagree.
 """
@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from features.arrays import FloatArray
+from features.scoring.log_linear import signed_log1p
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,14 @@ class TwoPart:
 
     def standardised(self, rows: NDArray[Any]) -> FloatArray:
         """Features (n, F) to z (n, F)."""
-        logs = signed_logarithm(rows)
+        logs = signed_log1p(rows)
         return np.asarray((np.where(np.isfinite(logs), logs, self.fill) - self.mean) / self.scale)
 
     def responses(self, z: FloatArray) -> FloatArray | None:
         """Chance of a response (n, arms) from z (n, F); None where it is 1."""
         if self.response_weights is None or self.response_shift is None:
             return None
-        return np.asarray(1.0 / (1.0 + np.exp(-(z @ self.response_weights + self.response_shift))))
+        return np.asarray(expit(z @ self.response_weights + self.response_shift))
 
     def __call__(self, rows: NDArray[Any]) -> FloatArray:
         """Features (n, F) to expected rewards (n, arms)."""
@@ -59,9 +61,3 @@ class TwoPart:
         """The inverse of `described`."""
         values: dict[str, Any] = {name: None if value is None else np.array(value) for name, value in plain.items()}
         return cls(**values)
-
-
-def signed_logarithm(rows: NDArray[Any]) -> FloatArray:
-    """Signed log(1 + |x|), elementwise; missing stays missing."""
-    values = np.asarray(rows, dtype=np.float64)
-    return np.asarray(np.sign(values) * np.log1p(np.abs(values)))

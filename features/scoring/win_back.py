@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from features.errors import StoreError
+from features.scoring.log_linear import signed_log1p
 from features.signals import SIGNAL_NAMES, signal_index
 
 CONTACT: Final = "contact"
@@ -114,7 +115,7 @@ class WinBackScore:
 
 def effect_inputs(columns: Float32Array) -> Float32Array:
     """Signals (n, k) as effects see them: signed log(1 + |x|), because counts and days are skewed."""
-    return np.asarray(np.sign(columns) * np.log1p(np.abs(columns)), dtype=np.float32)
+    return signed_log1p(columns).astype(np.float32)
 
 
 def advice(uplift: FloatArray, min_uplift: float) -> NDArray[np.str_]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy.special import expit
 
 from features.arrays import BoolArray, FloatArray, IntArray
 from features.simulator.people import CONTACT, People
@@ -53,7 +54,7 @@ class Arms:
             - (people.tires[who] * pressure)[:, None]
         )
         logits = np.column_stack([base, base[:, None] + np.where(reachable[:, 1:], moved, 0.0)])
-        return np.asarray(1 / (1 + np.exp(-logits)))
+        return np.asarray(expit(logits))
 
     def unsubscribes(self, people: People, who: IntArray, pressure: FloatArray, reachable: BoolArray) -> FloatArray:
         """Chance that each arm costs a consent, (n, arms)."""
@@ -61,7 +62,7 @@ class Arms:
             return np.zeros((len(who), len(ACTION_ARMS)))
         logits = -6.0 + 0.7 * pressure[:, None] - 0.3 * people.effect[who][:, ARM_CHANNEL[1:]]
         timed = np.isfinite(ARM_HOUR[1:]) & reachable[:, 1:]
-        return np.column_stack([np.zeros(len(who)), np.where(timed, 1 / (1 + np.exp(-logits)), 0.0)])
+        return np.column_stack([np.zeros(len(who)), np.where(timed, expit(logits), 0.0)])
 
     def rewards(
         self, probability: FloatArray, unsubscribe: FloatArray, margin: FloatArray, reachable: BoolArray

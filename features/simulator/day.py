@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from scipy.special import expit
 
 from features.arrays import BoolArray, FloatArray, IntArray
 from features.simulator.arms import ARM_CHANNEL, ARM_HOUR, Arms, reachable_arms
@@ -146,7 +147,7 @@ class DayLoop:
         at = clipped_day_time(np.full(n, DECISION_HOUR), day)
         events.add(EventKind.DECISION, code, at, who, 0, decision=numbers)
         hour = np.where(np.isfinite(ARM_HOUR[arm]), ARM_HOUR[arm], np.clip(self.people.peak_hour[who], 8, 20))
-        noticed = (rng.random(n) < 1 / (1 + np.exp(-self.people.notice[who, np.maximum(channel, 0)]))) | converted
+        noticed = (rng.random(n) < expit(self.people.notice[who, np.maximum(channel, 0)])) | converted
         opened = sent & (noticed | left)
         seen = np.minimum(hour + rng.exponential(1.5, n), 22.5)
 

@@ -11,9 +11,8 @@ import pyarrow.compute as pc
 from features.arrays import FloatArray, IntArray
 from features.events.schema import EVENT_SCHEMA
 from features.simulator.shop import N_PRODUCTS, N_STORES, product_id, store_id
-from features.vocabulary import CHANNEL_CODES, CHANNELS, KIND_CODES, KINDS, Channel, Columns, EventKind, IdType
+from features.vocabulary import CHANNEL_CODES, CHANNELS, DAY_US, KIND_CODES, KINDS, Channel, Columns, EventKind, IdType
 
-DAY_US: Final = 86_400_000_000
 NONE: Final = -1
 ID_TYPES: Final = (IdType.COOKIE, IdType.DEVICE, IdType.EMAIL, IdType.PHONE, IdType.LOYALTY_CARD)
 COOKIE, DEVICE, EMAIL, PHONE, CARD = (1 << i for i in range(len(ID_TYPES)))
@@ -118,15 +117,15 @@ class EventBuffer:
 
     def _properties(self, c: dict[str, Any]) -> pa.Array:
         kinds = c["kind"].astype(np.int64)
-        found = np.full(len(kinds), None, dtype=object)
+        texts = np.full(len(kinds), None, dtype=object)
         for kind, key in (
             (EventKind.PROFILE, "who"),
             (EventKind.DECISION, "decision"),
             (EventKind.FEEDBACK, "session"),
         ):
             rows = np.flatnonzero(kinds == KIND_CODES[kind])
-            found[rows] = [self.texts.get((KIND_CODES[kind], int(i))) for i in c[key][rows]]
-        return pa.array(found, pa.string())
+            texts[rows] = [self.texts.get((KIND_CODES[kind], int(i))) for i in c[key][rows]]
+        return pa.array(texts, pa.string())
 
 
 def identifier_maps(bits: IntArray, who: IntArray, customer_ids: np.ndarray, cookies: np.ndarray) -> pa.Array:

@@ -61,10 +61,10 @@ class Memory:
         visits, parts = self.visits_30d[who], self.day_part_90d[who]
         share = parts / np.maximum(parts.sum(axis=1, keepdims=True), 1e-9)
         rates = self.open_rates(who)
-        found: dict[str, np.ndarray] = {f"visits_{ch.value}_30d": visits[:, i] for i, ch in enumerate(ORGANIC)}
-        found |= {f"share_{ch.value}": visits[:, ORGANIC.index(ch)] / (visits.sum(axis=1) + 1.0) for ch in _SHARES}
-        found |= {f"response_rate_{ch.value}": rates[:, i] for i, ch in enumerate(CONTACT)}
-        return found | {
+        signals: dict[str, np.ndarray] = {f"visits_{ch.value}_30d": visits[:, i] for i, ch in enumerate(ORGANIC)}
+        signals |= {f"share_{ch.value}": visits[:, ORGANIC.index(ch)] / (visits.sum(axis=1) + 1.0) for ch in _SHARES}
+        signals |= {f"response_rate_{ch.value}": rates[:, i] for i, ch in enumerate(CONTACT)}
+        return signals | {
             "spend_90d": self.spend_90d[who],
             "basket_value": self.spend_90d[who] / np.maximum(self.purchases_90d[who], 1e-9),
             "promoted_share": self.promoted_90d[who] / (self.purchases_90d[who] + 1.0),

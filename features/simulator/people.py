@@ -96,11 +96,11 @@ def draw_people(
     flat = np.concatenate(products_of)
     habits = flat[starts[favourite] + (rng.random((n, N_HABITS)) * sizes[favourite]).astype(np.int64)]
     joined = np.where(rng.random(n) < 0.6, -rng.integers(0, 365, n), rng.integers(0, max(config.n_days, 1), n))
-    own = rng.standard_normal(n)
+    liveliness = rng.standard_normal(n)
     return People(
         traits=traits,
         joined_day=joined,
-        visit_rate=np.exp(np.log(0.25) + 0.5 * own),
+        visit_rate=np.exp(np.log(0.25) + 0.5 * liveliness),
         visit_mix=np.cumsum(mix / mix.sum(axis=1, keepdims=True), axis=1),
         weekend=np.exp(0.5 * rng.standard_normal(n)),
         peak_hour=13.5 + 5.0 * np.tanh(rng.standard_normal(n)),
@@ -109,7 +109,7 @@ def draw_people(
         cycle_days=np.exp(np.log(18.0) + 0.5 * rng.standard_normal((n, N_HABITS))),
         home_store=rng.integers(0, n_stores, n),
         margin=np.exp(np.log(12.0) + 0.4 * rng.standard_normal(n)),
-        base_logit=-3.5 + 0.5 * own + 0.2 * rng.standard_normal(n),
+        base_logit=-3.5 + 0.5 * liveliness + 0.2 * rng.standard_normal(n),
         effect=config.heterogeneity * effect,
         notice=_OPENS + 0.3 * effect + 0.9 * rng.standard_normal((n, len(CONTACT))),
         tires=config.fatigue * np.exp(0.3 * rng.standard_normal(n)),

@@ -1,6 +1,5 @@
 """What every source hands over: a batch of events and products, and small helpers to make one."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pandas.util import hash_array
 
+from features import atomic
 from features.arrays import IntArray
 from features.events.schema import EVENT_SCHEMA
 from features.vocabulary import Columns
@@ -94,12 +94,10 @@ def sampled(customer_ids: pa.Array | pa.ChunkedArray, share: float | None) -> pa
 
 def merge_products(path: Path, products: pa.Table) -> None:
     """Put products into the product table at `path`: a product that is there already is replaced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     old = pq.read_table(path, schema=PRODUCT_SCHEMA) if path.exists() else PRODUCT_SCHEMA.empty_table()
     kept = old.filter(
         pc.invert(pc.is_in(old.column(Columns.PRODUCT_ID), value_set=products.column(Columns.PRODUCT_ID)))
     )
     merged = pa.concat_tables([kept, products]).sort_by(Columns.PRODUCT_ID)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    pq.write_table(merged, part)
-    os.replace(part, path)
+    with atomic.replacing(path) as part:
+        pq.write_table(merged, part)

@@ -86,8 +86,8 @@ def _stream(promotions: Path, keys: IntArray) -> Iterator[tuple[str, IntArray, p
         keep = keep[is_visited[store[keep], week[keep]]]
         packed = _pack(product[keep], store[keep], week[keep])
         place = np.minimum(np.searchsorted(keys, packed), max(len(keys) - 1, 0))
-        found = keys[place] == packed if len(keys) else np.zeros(len(packed), np.bool_)
-        keep, packed = keep[found], packed[found]
+        is_promoted_habit = keys[place] == packed if len(keys) else np.zeros(len(packed), np.bool_)
+        keep, packed = keep[is_promoted_habit], packed[is_promoted_habit]
         for placement, column in (("display", 3), ("mailer", 4)):
             locations = batch.column(column).take(pa.array(keep)).cast(pa.string())
             shown = pc.fill_null(pc.not_equal(locations, "0"), False)  # "0" is "not on display", "not in the mailer"

@@ -38,10 +38,10 @@ def load_mapped(file: Path, mapping: Path, sample: float | None = None) -> Itera
     seen: Counter[str] = Counter()  # how often each row without an id of its own has come, over the whole file
     optional: set[str] = set()
     for raw in read_rows(file, config.encoding, config.delimiter):
-        own = raw.table.column_names
+        file_columns = raw.table.column_names
         if raw.table.num_rows:
             raw = _with_columns(raw, file, mapping, config, optional)
-        yield _map_rows(raw, own, config, sample, seen)
+        yield _map_rows(raw, file_columns, config, sample, seen)
 
 
 def _with_columns(raw: RawRows, file: Path, mapping: Path, config: MappingConfig, optional: set[str]) -> RawRows:
@@ -68,9 +68,9 @@ def _is_jsonl(file: Path) -> bool:
 
 
 def _map_rows(
-    raw: RawRows, own: list[str], config: MappingConfig, sample: float | None, seen: Counter[str]
+    raw: RawRows, file_columns: list[str], config: MappingConfig, sample: float | None, seen: Counter[str]
 ) -> SourceBatch:
-    """Events of the rows; `own` names the file's own columns, which are what names a row that has no id."""
+    """Events of the rows; `file_columns` names the file's own columns, which are what names a row that has no id."""
     if raw.table.num_rows == 0:
         return to_batch(EVENT_SCHEMA.empty_table(), raw, {})
     if sample is not None:
@@ -95,7 +95,7 @@ def _map_rows(
     if Columns.EVENT_ID in columns:
         columns[Columns.EVENT_ID] = pc.binary_join_element_wise(config.event_id_prefix, columns[Columns.EVENT_ID], "")
     else:
-        columns[Columns.EVENT_ID] = _event_ids(table, own, config, seen)
+        columns[Columns.EVENT_ID] = _event_ids(table, file_columns, config, seen)
     return _with_products(to_batch(to_event_table(columns, n_rows), raw, problems), table, config)
 
 
@@ -135,26 +135,26 @@ def _fill_numbers(
     problems: Problems,
 ) -> None:
     """Put quantity and value into `columns`, and turn purchases of a negative quantity into returns."""
-    found: dict[str, pa.Array] = {}
+    numbers: dict[str, pa.Array] = {}
     for name in (*NUMBER_COLUMNS, UNIT_PRICE):
         source = config.columns.get(name)  # type: ignore[call-overload]
         if source is not None:
             column = table.column(source)
             if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
                 column = _clean(column, config)
-            found[name] = parse_numbers(name, column, problems, config.decimal, config.thousands)
-    if UNIT_PRICE in found:
-        units = pc.fill_null(found[Columns.QUANTITY], 1.0) if Columns.QUANTITY in found else 1.0
-        found[Columns.VALUE] = pc.round(pc.multiply(found.pop(UNIT_PRICE), units), 6)
-    if config.negative_quantity == "return" and Columns.QUANTITY in found:
+            numbers[name] = parse_numbers(name, column, problems, config.decimal, config.thousands)
+    if UNIT_PRICE in numbers:
+        units = pc.fill_null(numbers[Columns.QUANTITY], 1.0) if Columns.QUANTITY in numbers else 1.0
+        numbers[Columns.VALUE] = pc.round(pc.multiply(numbers.pop(UNIT_PRICE), units), 6)
+    if config.negative_quantity == "return" and Columns.QUANTITY in numbers:
         kinds = columns[Columns.KIND]
-        back = pc.and_(pc.less(found[Columns.QUANTITY], 0.0), pc.equal(kinds, EventKind.PURCHASE.value))
+        back = pc.and_(pc.less(numbers[Columns.QUANTITY], 0.0), pc.equal(kinds, EventKind.PURCHASE.value))
         back = pc.fill_null(back, False)
         columns[Columns.KIND] = pc.if_else(back, EventKind.RETURN.value, kinds)
         for name in NUMBER_COLUMNS:
-            if name in found:
-                found[name] = pc.if_else(back, pc.abs(found[name]), found[name])
-    columns.update(found)
+            if name in numbers:
+                numbers[name] = pc.if_else(back, pc.abs(numbers[name]), numbers[name])
+    columns.update(numbers)
 
 
 def _identifiers(table: pa.Table, config: MappingConfig) -> pa.Array | None:
@@ -179,7 +179,7 @@ def _properties(table: pa.Table, config: MappingConfig) -> pa.Array | None:
     return pa.array(texts, pa.string())
 
 
-def _event_ids(table: pa.Table, own: list[str], config: MappingConfig, seen: Counter[str]) -> pa.Array:
+def _event_ids(table: pa.Table, file_columns: list[str], config: MappingConfig, seen: Counter[str]) -> pa.Array:
     """Ids that come out the same each time the file is read: the naming columns, or a hash of the whole row."""
     prefix = config.event_id_prefix
     if config.event_id_from:
@@ -187,7 +187,7 @@ def _event_ids(table: pa.Table, own: list[str], config: MappingConfig, seen: Cou
         joined = pc.binary_join_element_wise(*parts, ":", null_handling="emit_null")
         return pc.binary_join_element_wise(prefix, joined, "")
     ids = []
-    for row in zip(*(table.column(name).cast(pa.string()).to_pylist() for name in sorted(own)), strict=True):
+    for row in zip(*(table.column(name).cast(pa.string()).to_pylist() for name in sorted(file_columns)), strict=True):
         digest = hashlib.blake2b(repr(row).encode(), digest_size=16).hexdigest()
         if config.duplicates == "keep":
             seen[digest] += 1

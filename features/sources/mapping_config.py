@@ -1,13 +1,12 @@
 """A mapping.toml comes in; the checked description of somebody's own columns goes out."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from features.errors import InputError
+from features.config import Config, load_toml
 from features.vocabulary import Channel, EventKind
 
 _Target = Literal[
@@ -18,26 +17,24 @@ _Constant = Literal["kind", "channel", "currency", "store_id", "campaign_id"]
 _ProductTarget = Literal["name", "category", "brand", "price"]
 
 
-class MappingConfig(BaseModel):
+class MappingConfig(Config):
     """What somebody's columns mean. Left of each `=` is our word, right of it the name of their column."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     columns: dict[_Target, str]
     """Event column -> your column; `unit_price` times the quantity makes the value, `session_id` is the basket."""
-    constants: dict[_Constant, str] = {}
+    constants: dict[_Constant, str] = Field(default_factory=dict)
     """Event column -> one value for every row, and for rows whose own column is blank: kind, channel, currency, ..."""
-    identifiers: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,63}$")], str] = {}
+    identifiers: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,63}$")], str] = Field(default_factory=dict)
     """Id type (cookie, device, email, phone, loyalty_card, ...) -> your column."""
-    properties: dict[str, str] = {}
+    properties: dict[str, str] = Field(default_factory=dict)
     """Name of a property -> your column; anything else that is worth keeping."""
-    products: dict[_ProductTarget, str] = {}
+    products: dict[_ProductTarget, str] = Field(default_factory=dict)
     """Product column (name, category, brand, price) -> your column; the last row of a product counts."""
-    kinds: dict[str, EventKind] = {}
+    kinds: dict[str, EventKind] = Field(default_factory=dict)
     """Your word for what happened -> ours; words that are not listed must be ours already."""
-    channels: dict[str, Channel] = {}
+    channels: dict[str, Channel] = Field(default_factory=dict)
     """Your word for a channel -> ours; words that are not listed must be ours already."""
-    event_id_from: list[str] = []
+    event_id_from: tuple[str, ...] = ()
     """Your columns that together name one row, such as order and line; empty: the whole row names itself."""
     event_id_prefix: str = ""
     """Put before each event_id, so that two files with the same numbers do not collide."""
@@ -59,7 +56,7 @@ class MappingConfig(BaseModel):
     """Mark before the decimals of a number."""
     thousands: Literal["", ".", ",", "'", " "] = ""
     """Mark between the thousands of a number."""
-    missing: list[str] = ["", "NULL", "null", "None", "N/A", "nan", "NaN"]
+    missing: tuple[str, ...] = ("", "NULL", "null", "None", "N/A", "nan", "NaN")
     """Texts that stand for no value; spaces at the ends of a value are always taken off first."""
 
     @model_validator(mode="after")
@@ -96,16 +93,4 @@ class MappingConfig(BaseModel):
 
 def read_mapping(file: Path) -> MappingConfig:
     """The mapping in a TOML file; raises InputError that names the line or the key to mend."""
-    try:
-        return MappingConfig.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(f"The mapping {file} cannot be read: {error.strerror}.", repair="Check the path.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"The mapping {file} is not TOML: {error}.", repair="Mend that line.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part != "[key]")
-        words = first["msg"].removeprefix("Value error, ")
-        raise InputError(
-            f"The mapping {file}: {place + ': ' if place else ''}{words}.", repair="Mend that key."
-        ) from error
+    return load_toml(MappingConfig, file)

@@ -42,13 +42,13 @@ def flattened(table: pa.Table, wanted: Sequence[str]) -> pa.Table:
 
 def _inside(column: pa.ChunkedArray, path: Sequence[str]) -> pa.Array:
     """What lies at `path` in each object of a column of JSON texts; null where it has no such key."""
-    found = []
+    values = []
     for text in column.to_pylist():
         value = _parse(text)
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
-        found.append(value)
-    return to_array(found)
+        values.append(value)
+    return to_array(values)
 
 
 def _parse(text: Any) -> Any:

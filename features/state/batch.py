@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from features.arrays import FloatArray, IntArray
 from features.state import kernel, kernel_batch, layout
 from features.state.layout import RowBuffers
+from features.vocabulary import DAY_S
 
 LIST_WIDTHS: Final[Mapping[str, int]] = {
     "pair_codes": 0,
@@ -93,7 +94,7 @@ class Ragged:
 class StateBatch:
     """States of `n` customers, each as of its own last event. Times are seconds since the epoch, NaN means never."""
 
-    scalars: FloatArray  # (n, S), see fold_layout.SCALARS
+    scalars: FloatArray  # (n, S), see layout.SCALARS
     channels: FloatArray  # (n, channels, CHANNEL_WIDTH): consent, unanswered contacts, last contact, last response
     last_seq: IntArray  # (n,) the newest log row folded in; 0 for none
     pair_codes: Ragged  # channel * kinds + kind
@@ -138,13 +139,13 @@ class StateBatch:
         """Decayed number of active moments by hour of the week as of each customer's last action, shape (n, 168)."""
         out = np.zeros((len(self), layout.N_HOURS))
         rows = self.hour_bins.rows()
-        later_days = (self.scalar("last_action") - self.scalar("hours_from")) / layout.DAY_S
+        later_days = (self.scalar("last_action") - self.scalar("hours_from")) / DAY_S
         left = np.exp2(-np.nan_to_num(later_days) / layout.HOUR_HALF_LIFE_DAYS)
         out[rows, self.hour_bins.values] = self.hour_weights.values * left[rows]
         return out
 
     def scalar(self, name: str) -> FloatArray:
-        """One scalar by its name in `fold_layout.SCALARS`, shape (n,)."""
+        """One scalar by its name in `layout.SCALARS`, shape (n,)."""
         return self.scalars[:, layout.SCALARS.index(name)]
 
 

@@ -134,12 +134,12 @@ def encode_buffers(buffers: RowBuffers, n: int, customers: pa.Array) -> tuple[pa
     seq = pa.array(buffers.last_seq[:n])
 
     def lists(names: Sequence[str]) -> list[pa.Array]:
-        found = []
+        columns = []
         for name in names:
             ends, entries = list_in_buffers(buffers, name)
             offsets = np.concatenate([[0], ends[:n]])
-            found.append(_list(Ragged(offsets, entries[: offsets[-1]])))
-        return found
+            columns.append(_list(Ragged(offsets, entries[: offsets[-1]])))
+        return columns
 
     state = [*keys, seq, _fixed_list(buffers.scalars[:n]), _fixed_list(buffers.channels[:n]), *lists(_STATE_LISTS)]
     products = pa.Table.from_arrays([*keys, seq, *lists(_PRODUCTS_LISTS)], schema=PRODUCTS_SCHEMA)

@@ -75,8 +75,8 @@ def _few_arrays(events: pa.Table) -> EventArrays:
     names = events.column_names
 
     def values(name: str) -> list[Any]:
-        found: list[Any] = events.column(name).to_pylist()
-        return found
+        column: list[Any] = events.column(name).to_pylist()
+        return column
 
     if Columns.PRODUCT_CODE in names:
         product = values(Columns.PRODUCT_CODE)

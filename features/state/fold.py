@@ -1,6 +1,6 @@
 """The fold: a customer's state and events in, the state after them out; the same for a whole history and for one event.
 
-States are kept as arrays (state_batch.py) and stored as rows of two Feast views (state_rows.py).
+States are kept as arrays (batch.py) and stored as rows of two Feast views (encoding.py).
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def fold_timeline(timeline: pa.Table, row_capacity: int = 20_000) -> Iterator[tu
     """Fold a timeline sorted by (customer_id, occurred_at, event_id); yields (state rows, products rows) in pieces.
 
     There is a state row for every distinct (customer, time) and a products row wherever the product part changed. Where
-    the timeline has the columns `epoch` and `written` (see timeline.py), it is sorted by customer and epoch, and every
+    the timeline has the columns `epoch` and `written` (see offline/timeline.py), it is sorted by customer and epoch, and every
     epoch is folded from nothing.
     """
     events = event_arrays(timeline)

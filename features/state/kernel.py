@@ -1,6 +1,6 @@
 """The fold, compiled: scratch arrays of one customer and one event in, the same arrays after the event out.
 
-`apply_event` is the only place where an event changes a state. fold_rows.py runs it over customer-sorted events and writes
+`apply_event` is the only place where an event changes a state. kernel_batch.py runs it over customer-sorted events and writes
 a row after every distinct moment; a live event runs it once. Both therefore compute the same bits.
 """
 
@@ -126,17 +126,17 @@ def reset(s: Any) -> None:
 @inlined
 def tells_something(kind: int, detail: float) -> bool:
     """Whether an event is about the customer, as opposed to our own records of them: only then it changes a state."""
-    told: bool = not (_IS_BOOKKEEPING[kind] or (kind == _PROFILE and math.isnan(detail)))
-    return told
+    tells: bool = not (_IS_BOOKKEEPING[kind] or (kind == _PROFILE and math.isnan(detail)))
+    return tells
 
 
 @compiled
 def telling(e: Any) -> Any:
     """`tells_something` of every event, shape (m,)."""
-    told = np.empty(len(e.kind), dtype=np.bool_)
-    for i in range(len(told)):
-        told[i] = tells_something(e.kind[i], e.detail[i])
-    return told
+    tells = np.empty(len(e.kind), dtype=np.bool_)
+    for i in range(len(tells)):
+        tells[i] = tells_something(e.kind[i], e.detail[i])
+    return tells
 
 
 @inlined

@@ -1,6 +1,6 @@
 """One part of a state and what happened in, that part afterwards out: pairs, hours, purchases, habits, cart, contacts, wishes.
 
-Compiled into the kernel (fold_kernel.py), which decides which parts an event is for.
+Compiled into the kernel (kernel.py), which decides which parts an event is for.
 """
 
 import math
@@ -27,7 +27,6 @@ from features.state.layout import (
     CONTRACT_ENDS,
     CONTRACT_SINCE,
     CONTRACT_VALUE,
-    DAY_S,
     EVENT_CODE_BASE,
     FIRST_PURCHASE,
     GAP_M2,
@@ -77,7 +76,7 @@ from features.state.layout import (
     SEQUENCE_LENGTH,
     UNANSWERED,
 )
-from features.vocabulary import HALF_LIVES_DAYS
+from features.vocabulary import DAY_S, HALF_LIVES_DAYS
 
 _PER_HALF_LIFE: Final = 1.0 / (np.array(HALF_LIVES_DAYS) * DAY_S)
 _PER_HABIT_HALF_LIFE: Final = 1.0 / (HABIT_HALF_LIFE_DAYS * DAY_S)
@@ -316,7 +315,7 @@ def note_contact(s: Any, t: float, channel: int) -> None:
 
 @inlined
 def note_profile(s: Any, detail: float) -> None:
-    """Consents and preferences as details.py packs them."""
+    """Consents and preferences as events/payload.py packs them."""
     answers = np.int64(detail)
     for channel in range(N_CHANNELS):
         answer = answers >> BITS_PER_ANSWER * channel & 3

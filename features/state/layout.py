@@ -16,7 +16,6 @@ SEQUENCE_LENGTH: Final = 128
 N_HABITS: Final = 128
 N_CART: Final = 32
 N_CONTACTS: Final = 16
-DAY_S: Final = 86_400.0
 OCCASION_GAP_S: Final = 3_600.0
 """Purchases (or actions) closer together than this are one occasion: lines of a basket, clicks of a visit."""
 HABIT_HALF_LIFE_DAYS: Final = 60.0
@@ -137,7 +136,7 @@ class EventArrays(NamedTuple):
     quantity: FloatArray  # NaN where there is none
     value: FloatArray  # NaN where there is none
     seq: IntArray
-    detail: FloatArray  # what the properties or the store say, see details.py; NaN where there is nothing
+    detail: FloatArray  # what the properties or the store say, see events/payload.py; NaN where there is nothing
     written: NDArray[np.int8]  # whether the moment gets a state row: UNWRITTEN, WRITTEN or REWRITTEN
 
 

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from features.arrays import FloatArray
 from features.state import layout
 from features.state.batch import StateBatch
-from features.state.layout import DAY_S
-from features.vocabulary import HALF_LIVES_DAYS
+from features.vocabulary import DAY_S, HALF_LIVES_DAYS
 
 
 @dataclass(frozen=True)

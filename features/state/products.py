@@ -13,8 +13,7 @@ import pyarrow.compute as pc
 
 from features.arrays import FloatArray, IntArray
 from features.state.event_arrays import product_code
-from features.state.layout import DAY_S
-from features.vocabulary import Columns, EventKind
+from features.vocabulary import DAY_S, Columns, EventKind
 
 POPULARITY_DAYS: Final = (3.0, 7.0, 14.0, 28.0, 90.0)
 """Half-lives in days of the decayed purchase counts, in that order."""
@@ -86,4 +85,5 @@ def purchases(events: pa.Table) -> tuple[IntArray, FloatArray, IntArray]:
 
 def _fade(elapsed_s: FloatArray) -> FloatArray:
     """What is left of one purchase (m, len(POPULARITY_DAYS)) after seconds (m,)."""
-    return np.exp2(-elapsed_s[:, None] / _HALF_LIVES_S)
+    left: FloatArray = np.exp2(-elapsed_s[:, None] / _HALF_LIVES_S)
+    return left

@@ -61,7 +61,7 @@ def _feature_view(view: View, entity: Entity, settings: Settings) -> FeatureView
 
 
 def _training_views(view: View, entity: Entity, settings: Settings) -> list[FeatureView]:
-    """The two offline views by which `feast_history.py` finds a row first and reads it second."""
+    """The two offline views by which `history.py` finds a row first and reads it second."""
     narrow = _source(moments_name(view), view.moments_path(settings), settings)
     wide = _source(exact_name(view), view.path(settings), settings)
     return [

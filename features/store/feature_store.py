@@ -127,7 +127,7 @@ class Store:
         }
 
     def write_online(self, states: pa.Table, products: pa.Table) -> None:
-        """Write the same customers' rows of both views (as `state_rows.encode` makes them), replacing what is there.
+        """Write the same customers' rows of both views (as `encoding.encode` makes them), replacing what is there.
 
         Times are not compared: the caller passes states that are at least as new as the stored ones.
         """

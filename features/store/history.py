@@ -1,4 +1,4 @@
-"""Entity rows come in, states as of their moments go out, by Feast's own retrieval: for engines that only Feast can ask.
+"""Feast's point-in-time retrieval, for engines that only Feast can ask: entity rows in, rows as of their moments out.
 
 Feast's point-in-time join carries every requested column through a join with *all* earlier rows of a customer, which
 costs tens of gigabytes for wide rows. So it first joins a narrow view of times, and then asks the wide one for exactly
@@ -13,8 +13,8 @@ import pandas as pd
 import pyarrow as pa
 
 from features.arrays import IntArray
-from features.offline import spark_fold
 from features.offline.files import ROW_TIME, refresh_moments
+from features.offline.spark_session import session
 from features.settings import Settings
 from features.store.repository import quietly
 from features.views import View, exact_name, moments_name
@@ -39,9 +39,9 @@ class FeastHistory:
         """For every entity row the time of the row of each view that was true, in microseconds; -1 for none."""
         for view in views:
             refresh_moments(view, view.path(self._settings), view.moments_path(self._settings))
-        found = self._historical(customers, moments, [f"{moments_name(view)}:{ROW_TIME}" for view in views])
+        moments_of = self._historical(customers, moments, [f"{moments_name(view)}:{ROW_TIME}" for view in views])
         return {
-            view.name: found[f"{moments_name(view)}__{ROW_TIME}"].fill_null(-1).to_numpy().astype(np.int64)
+            view.name: moments_of[f"{moments_name(view)}__{ROW_TIME}"].fill_null(-1).to_numpy().astype(np.int64)
             for view in views
         }
 
@@ -54,12 +54,12 @@ class FeastHistory:
         pieces = [pa.Table.from_pylist([{}], schema=schema)]
         for start in range(0, len(distinct), _READ_ROWS):
             piece = distinct.iloc[start : start + _READ_ROWS]
-            found = self._historical(
+            rows = self._historical(
                 piece[Columns.CUSTOMER_ID],
                 pd.to_datetime(piece["time"], unit="us", utc=True),
                 [f"{exact_name(view)}:{name}" for name in schema.names],
             )
-            columns = [found[f"{exact_name(view)}__{field.name}"].cast(field.type) for field in schema]
+            columns = [rows[f"{exact_name(view)}__{field.name}"].cast(field.type) for field in schema]
             pieces.append(pa.Table.from_arrays(columns, schema=schema))
         position = np.zeros(len(wanted), dtype=np.int64)  # the null row comes first
         position[known.index] = groups.to_numpy() + 1
@@ -75,6 +75,6 @@ class FeastHistory:
             }
         )
         with quietly():
-            spark_fold.session(self._settings)  # Feast takes the running one
+            session(self._settings)  # Feast takes the running one
             table = self._feast.get_historical_features(entity_rows, features, full_feature_names=True).to_arrow()
         return table.sort_by(_ENTITY_ROW)

@@ -1,4 +1,4 @@
-"""Arrow rows of a view in, rows as Feast's online stores take them out: entity key, values, moments."""
+"""Conversion to online rows: a view's Arrow rows in, what Feast's online stores take (entity key, values, moments) out."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime

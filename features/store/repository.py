@@ -1,4 +1,4 @@
-"""Settings in, Feast's repository folder out: its configuration, its definitions, and a note of what was applied."""
+"""Feast's repository folder: settings in; its configuration, its definitions, and a note of what was applied out."""
 
 import gc
 import json
@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from features import views
-from features.offline.spark_fold import spark_conf
+from features import atomic, views
+from features.offline.spark_session import spark_conf
 from features.settings import Settings
 
 _NO_ENTITY: Final = "__dummy"
@@ -50,15 +50,15 @@ class FeastFolder:
     def write(self) -> None:
         """Write the configuration, and the definitions for Feast's own command line."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / "feature_store.yaml").write_text(self._yaml(), encoding="utf-8")
-        (self._folder / "definitions.py").write_text(_SHIM, encoding="utf-8")
+        atomic.write_text(self._folder / "feature_store.yaml", self._yaml())
+        atomic.write_text(self._folder / "definitions.py", _SHIM)
 
     def note_applied(self) -> None:
         """Remember that everything was applied; also lets readers go on while Feast writes."""
         if self._uses_sqlite:
             with closing(sqlite3.connect(self._settings.online_db_path)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")  # SQLite keeps this setting in the file
-        self._note.write_text(self._fingerprint(), encoding="utf-8")
+        atomic.write_text(self._note, self._fingerprint())
 
     @property
     def _registry_path(self) -> Path:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from features import atomic
 from features.clock import Clock
 from features.errors import InputError, MissingError
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.settings import Settings
 from features.signals import compute_signals
 from features.state.batch import StateBatch
@@ -98,9 +99,8 @@ def audience_table(runtime: Runtime, ids: list[str], progress: Callable[[str], N
 
 def write(table: pd.DataFrame, out: Path) -> None:
     """Put a table where `out` says, whole or not at all."""
-    unfinished = out.with_name(out.name + ".part")
-    if out.suffix.lower() == ".csv":
-        table.to_csv(unfinished, index=False)
-    else:
-        table.to_parquet(unfinished, index=False)
-    unfinished.replace(out)
+    with atomic.replacing(out) as part:
+        if out.suffix.lower() == ".csv":
+            table.to_csv(part, index=False)
+        else:
+            table.to_parquet(part, index=False)

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from features import atomic
 from features.clock import Clock
 from features.errors import InputError, MissingError
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.settings import Settings
 from features.vocabulary import Columns, Task
 from serving.decider import Decider, Decision
@@ -103,8 +104,10 @@ def _decide(
     decider = Decider(known.bundle, known.catalogue, runtime.rules, known.population_hours)
     arms: Counter[str] = Counter()
     refused: Counter[str] = Counter()
-    unfinished = out.with_name(out.name + ".part")
-    with pq.ParquetWriter(unfinished, DECISION_SCHEMA, compression="zstd") as writer:
+    with (
+        atomic.replacing(out) as unfinished,
+        pq.ParquetWriter(unfinished, DECISION_SCHEMA, compression="zstd") as writer,
+    ):
         for part in parts(ids):
             lives = [live for one in part if known.states is not None and (live := known.states.get(one))]
             decisions = decider.decide(lives, request, now)
@@ -115,7 +118,6 @@ def _decide(
             for arm in (arm for decision in decisions for arm in decision.answer.arms if not arm.eligible):
                 refused.update(f"{arm.arm}: {reason}" for reason in arm.reasons[:1])
             progress(f"{arms.total():,} of {len(ids):,} customers")
-    unfinished.replace(out)
     return BulkReport(
         path=out,
         customers=arms.total(),

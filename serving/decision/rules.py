@@ -1,6 +1,5 @@
 """Facts about a customer and the house rules in, which arms and products are allowed out; pure."""
 
-import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
@@ -8,31 +7,26 @@ from functools import cached_property
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from features.errors import InputError
+from features.config import Config, load_toml
 from features.online.live import LiveState
 from features.settings import Settings
-from features.vocabulary import Channel
+from features.vocabulary import DAY_S, Channel
 from serving.words import days
 
 REMEMBERED_CONTACTS = 16
 """A state keeps the times of the last 16 contacts, so no cap can be higher."""
-DAY_S = 86_400.0
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Cap(_Part):
+class Cap(Config):
     """At most `max` contacts in any `days` days."""
 
     max: int = Field(ge=0, le=REMEMBERED_CONTACTS)
     days: float = Field(gt=0)
 
 
-class QuietHours(_Part):
+class QuietHours(Config):
     """Local hours in which these channels stay silent; `start` may be later than `end` (over midnight)."""
 
     start: time = time(21, 0)
@@ -40,7 +34,7 @@ class QuietHours(_Part):
     channels: tuple[Channel, ...] = (Channel.SMS, Channel.PUSH, Channel.CALL_CENTER)
 
 
-class Rules(_Part):
+class Rules(Config):
     """The retailer's own rules, as read from `rules.toml`."""
 
     time_zone: str = "UTC"
@@ -132,14 +126,7 @@ class ProductHistory:
 
 def load_rules(path: Path) -> Rules:
     """Read rules from TOML; an unknown key or a bad value is an InputError that names it."""
-    try:
-        return Rules.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not TOML: {error}.", repair="Mend that line.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise InputError(f"{path}: {where}: {first['msg']}.", repair="Mend or remove that key.") from error
+    return load_toml(Rules, path)
 
 
 def house_rules(settings: Settings) -> Rules:

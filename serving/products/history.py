@@ -6,8 +6,8 @@ import numpy as np
 
 from features.state import layout
 from features.state.batch import StateBatch
-from features.vocabulary import KIND_CODES, EventKind
-from serving.decision.rules import DAY_S, ProductHistory, Rules, is_due
+from features.vocabulary import DAY_S, KIND_CODES, EventKind
+from serving.decision.rules import ProductHistory, Rules, is_due
 from serving.words import days
 
 _VERBS = {

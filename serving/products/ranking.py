@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 
 from features.state.batch import StateBatch
-from serving.decision.rules import DAY_S, ProductHistory, Rules, product_refusal
+from features.vocabulary import DAY_S
+from serving.decision.rules import ProductHistory, Rules, product_refusal
 from serving.products.catalogue import Catalogue, ProductInfo
 from serving.products.diversity import DEPTH, Place, diversify, explore
 from serving.products.eligibility import allowed_products, product_table

@@ -39,6 +39,7 @@ class ErasureAnswer(BaseModel):
             "customer": "9b0e6a4f4bd1c3a79c2f3f1b8a6de014",
             "erased_at": "2024-03-01T12:03:00Z",
             "removed": {"log: events": 612, "log: identifiers": 2, "online store: rows": 2},
+            "absent": {"online store: rows": "2024-03-01T12:03:00Z"},
             "pending": ["files", "models"],
             "models": [],
             "notes": [],
@@ -49,6 +50,9 @@ class ErasureAnswer(BaseModel):
     customer: str = Field(description="Keyed hash of the customer's id.")
     erased_at: datetime
     removed: dict[str, int] = Field(description="Rows taken out, by place.")
+    absent: dict[str, datetime] = Field(
+        default={}, description="Places that were read again after that, and when they held nothing of the customer."
+    )
     pending: list[str] = Field(
         description="Steps still to be done; they go on in the background, and `omni erase --finish` does them too."
     )

@@ -5,11 +5,10 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Final
 
 from features.errors import OmniError, StoreError
 from features.log.receipt import LearntModel
-from features.scoring.mlflow_home import follow_home, mlflow_at
+from features.scoring.mlflow_home import CHAMPION, follow_home, has_registry, mlflow_at
 from features.scoring.model_files import read_metadata
 from features.settings import Settings
 from features.views import feature_service_name
@@ -21,7 +20,6 @@ from serving.scorers.win_back import WinBackScorer
 
 logger = logging.getLogger(__name__)
 
-ALIAS: Final = "champion"
 Fetch = Callable[[Task], tuple[ModelCard, Callable[[Path], Path]] | None]
 """A task to its champion's card and a function that brings its files into a folder; None where there is no champion."""
 
@@ -76,27 +74,25 @@ def mlflow_fetch(settings: Settings) -> Fetch:
 
     A registry that training has not made yet is not made here: it has no champions.
     """
-    uri = settings.mlflow_tracking_uri
-    database = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
     @cache
     def follow() -> None:
         follow_home(settings)
 
     def fetch(task: Task) -> tuple[ModelCard, Callable[[Path], Path]] | None:
-        if database is not None and not database.exists():
+        if not has_registry(settings):
             return None
         follow()
-        return _champion(task, uri)
+        return _champion(task, settings.mlflow_tracking_uri)
 
     return fetch
 
 
 def registered_models(settings: Settings) -> list[LearntModel]:
     """Every version of every task in the registry, with what it was trained on; none where there is no registry yet."""
-    uri = settings.mlflow_tracking_uri
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    if not has_registry(settings):
         return []
+    uri = settings.mlflow_tracking_uri
     mlflow = mlflow_at(uri)
     from mlflow.exceptions import MlflowException
 
@@ -128,7 +124,7 @@ def _champion(task: Task, uri: str) -> tuple[ModelCard, Callable[[Path], Path]] 
     from mlflow.exceptions import MlflowException
 
     try:
-        version = mlflow.MlflowClient(uri).get_model_version_by_alias(task.value, ALIAS)
+        version = mlflow.MlflowClient(uri).get_model_version_by_alias(task.value, CHAMPION)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None

@@ -22,7 +22,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 from local_servers import postgres_server, redis_server  # noqa: E402
 
 from features.events.schema import EVENT_SCHEMA  # noqa: E402
-from features.log.sqlite import open_log  # noqa: E402
+from features.log.engines import open_log  # noqa: E402
 from features.online.reader import OnlineReader  # noqa: E402
 from features.settings import Settings  # noqa: E402
 from features.state.encoding import encode  # noqa: E402

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from features.events.schema import EVENT_SCHEMA
 from features.identity.history import trace
+from features.log.engines import open_log
 from features.log.identity import identity_rules
-from features.log.sqlite import open_log
 from features.online.live import LiveStates
 from features.online.reader import OnlineReader
 from features.settings import Settings

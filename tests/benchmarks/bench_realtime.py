@@ -30,7 +30,7 @@ from local_servers import postgres_server, redis_server  # noqa: E402
 from features.build import build_features  # noqa: E402
 from features.clock import Clock  # noqa: E402
 from features.events.schema import parse_table  # noqa: E402
-from features.log.sqlite import open_log  # noqa: E402
+from features.log.engines import open_log  # noqa: E402
 from features.online.checkpoint import Checkpoint  # noqa: E402
 from features.online.live import LiveStates  # noqa: E402
 from features.online.reader import OnlineReader  # noqa: E402

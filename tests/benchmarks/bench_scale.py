@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from features.build import fold_to_parquet
 from features.clock import Clock
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.offline.files import newest_rows
 from features.offline.spark_fold import fold_with_spark
 from features.offline.timeline import build_timeline

@@ -20,7 +20,7 @@ import numpy as np
 
 from features.clock import Clock
 from features.events.schema import parse_table
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.offline.timeline import read_timeline
 from features.online.checkpoint import Checkpoint
 from features.online.live import LiveStates

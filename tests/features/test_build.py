@@ -14,7 +14,7 @@ from features.build import build_features, fold_to_parquet
 from features.checks.parity import check_parity, relative_difference
 from features.errors import MissingError
 from features.events.schema import events_to_table, parse_events
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.offline.build_note import read_note
 from features.offline.timeline import build_timeline, read_timeline
 from features.settings import Settings

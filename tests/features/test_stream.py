@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from features.errors import StoreError
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.online.checkpoint import Checkpoint
 from features.online.reader import OnlineReader
 from features.settings import PARENT

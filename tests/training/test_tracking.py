@@ -117,9 +117,13 @@ def test_nothing_is_done_again_while_nothing_changed(first, settings) -> None:
 
 
 def test_a_wrong_key_is_answered_with_the_keys_of_its_section() -> None:
-    with pytest.raises(InputError, match=r"no key booster\.leaves\. Known keys: learning_rate, num_leaves"):
+    with pytest.raises(
+        InputError, match=r"no key booster\.leaves\. Did you mean num_leaves\? Known keys: learning_rate"
+    ):
         pipeline.load_config(Task.CHURN, None, ["booster.leaves=3"])
-    with pytest.raises(InputError, match=r"no key horizon\. Known keys: kind, horizon_days"):
+    with pytest.raises(
+        InputError, match=r"no key horizon\. Did you mean horizon_days\? Known keys: kind, horizon_days"
+    ):
         pipeline.load_config(Task.CHURN, None, ["horizon=3"])
     with pytest.raises(InputError, match=r"greater than 0\. Mend the value"):
         pipeline.load_config(Task.CHURN, None, ["horizon_days=-1"])

@@ -1,4 +1,4 @@
-"""A file of logged decisions in, a benchmark report out: a learned policy's value beside simple policies', cross-fitted.
+"""The best-channel benchmark: logged decisions in, a learned policy's value beside simple policies', cross-fitted, out.
 
 Every row is judged by a policy, a best single arm and a reward model that were fitted on the other folds.
 """

@@ -26,9 +26,7 @@ logger = logging.getLogger(__name__)
 MAX_PAST_ROWS: Final = 100_000
 """About how many rows a fit looks at; more customers mean fewer past cutoffs."""
 MAX_CUTOFFS: Final = 20
-BOOSTER: Final = BoosterConfig(
-    num_leaves=8, min_data_in_leaf=100, lambda_l2=10.0, feature_fraction=0.5, early_stopping_rounds=30
-)
+BOOSTER: Final = BoosterConfig(num_leaves=8, min_data_in_leaf=100, l2=10.0, feature_fraction=0.5, patience=30)
 
 
 def benchmark(

@@ -1,15 +1,13 @@
 """A file of user-item interactions and a published protocol in, a benchmark report out: all items ranked, nothing filtered."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-from pydantic import ValidationError
-
 from features.arrays import FloatArray, IntArray
+from features.config import load_toml
 from features.errors import InputError
 from features.scoring.rerank import TRANSFORMER
 from features.vocabulary import Task
@@ -141,11 +139,7 @@ def load_config(
     """The protocol's section of the TOML file with top-level keys replaced. Raises InputError."""
     if protocol not in PROTOCOLS:
         raise InputError(f"The protocol {protocol!r} is not available.", repair=f"Use one of {', '.join(PROTOCOLS)}.")
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))[protocol]
-        return NextProductConfig.model_validate({**content, **(overrides or {})})
-    except (OSError, KeyError, tomllib.TOMLDecodeError, ValidationError) as error:
-        raise InputError(f"{path}: the section of {protocol} cannot be used ({error}).", repair="Mend it.") from error
+    return load_toml(NextProductConfig, path, overrides, section=protocol)
 
 
 def per_user(top: IntArray, targets: Targets) -> dict[str, FloatArray]:

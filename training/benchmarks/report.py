@@ -1,4 +1,4 @@
-"""Other people's data and a protocol in, one report out: a model beside its baselines, with intervals."""
+"""A benchmark's report: figures with intervals of a model and its baselines in, JSON and a table out."""
 
 import json
 import logging

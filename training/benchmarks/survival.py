@@ -16,7 +16,7 @@ import lightgbm as lgb
 import numpy as np
 
 from features.arrays import Float32Array, FloatArray, IntArray
-from features.vocabulary import Columns, Task
+from features.vocabulary import DAY_S, Columns, Task
 from training.data.labels import churn_entities, days_to_next
 from training.data.training_set import StateSource, build_training_set, epoch_seconds
 from training.evaluation.metrics import CHURN, resample
@@ -114,7 +114,7 @@ def _survival(
     entities = churn_entities(timeline, past[::-1], WEEK_DAYS, kinds, config.active_within_days, config.min_purchases)
     known = build_training_set(entities, Task.CHURN, store, "survival")
     moments = known.entities[Columns.AS_OF]
-    until = (cutoff.timestamp() - epoch_seconds(moments)) / 86_400
+    until = (cutoff.timestamp() - epoch_seconds(moments)) / DAY_S
     days = days_to_next(timeline, known.entities, cutoff, kinds)
     folds = customer_folds(known.entities[Columns.CUSTOMER_ID])
     return fit_survival(known.features[:, signals], days, until, folds, longest, config.booster, seed)
@@ -147,7 +147,7 @@ def fit_survival(
         data,
         num_boost_round=config.max_rounds,
         valid_sets=[lgb.Dataset(rows[held], label[held], reference=data)],
-        callbacks=[lgb.early_stopping(config.early_stopping_rounds, verbose=False)],
+        callbacks=[lgb.early_stopping(config.patience, verbose=False)],
     )
     n_trees = max(1, booster.best_iteration)
     return Survival(lgb.train(options, lgb.Dataset(rows, label), num_boost_round=n_trees), n_weeks)

@@ -14,7 +14,7 @@ import pandas as pd
 from features.arrays import FloatArray
 from features.errors import InputError
 from features.scoring.win_back import CONTACT, LEAVE_ALONE
-from features.vocabulary import CUSTOMER_KINDS, NOTHING, Columns, EventKind, Task
+from features.vocabulary import CUSTOMER_KINDS, DAY_US, NOTHING, Columns, EventKind, Task
 from training.benchmarks.report import BenchmarkReport
 from training.data.decisions import ELIGIBLE_PREFIX
 from training.data.frames import moments, names, numbers, read_frame
@@ -31,7 +31,6 @@ NO_EVIDENCE: Final = (
     "the log does not show whom contacts keep: the advice is to leave everybody alone until more moments without a "
     "contact are logged"
 )
-_DAY_US: Final = 86_400_000_000
 
 
 def benchmark(
@@ -116,8 +115,8 @@ def kept(log: pd.DataFrame, events: pd.DataFrame, config: LearnerConfig) -> Floa
         customer: np.sort(rows.to_numpy())
         for customer, rows in _micros(actions[Columns.OCCURRED_AT]).groupby(actions[Columns.CUSTOMER_ID].astype(str))
     }
-    begin = _micros(log[Columns.AS_OF]).to_numpy() + round(config.wait_days * _DAY_US)
-    end = begin + round(config.horizon_days * _DAY_US)
+    begin = _micros(log[Columns.AS_OF]).to_numpy() + round(config.wait_days * DAY_US)
+    end = begin + round(config.horizon_days * DAY_US)
     nobody = np.zeros(0, dtype=np.int64)
     returned = np.zeros(len(log))
     for i, customer in enumerate(log[Columns.CUSTOMER_ID].astype(str)):

@@ -1,4 +1,4 @@
-"""The timeline in, purchases as numbered baskets and the next basket after a cutoff out: labels of next-product.
+"""The labels of next-product: the timeline in, purchases as numbered baskets and the next basket after a cutoff out.
 
 Beside `training.data.labels` the only code that looks past a cutoff: `next_baskets` reads [cutoff, cutoff + horizon).
 """
@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from features.arrays import IntArray
 from features.errors import InputError, MissingError
-from features.sql import sql_list
+from features.sql import connect_bounded, sql_list
 from features.vocabulary import EventKind
 from training.data.interactions import Interactions
 from training.evaluation.ranking import Targets
-from training.sql import connect_bounded
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ from typing import Final
 import pandas as pd
 
 from features.errors import MissingError
-from features.sql import scan, sql_list
+from features.sql import connect_bounded, scan, sql_days, sql_list
 from features.vocabulary import NOTHING, EventKind
 from training.data.labels import ARM, as_entities
 from training.data.rewards import PSCORE
-from training.sql import connect_bounded, sql_days
 
 CHANCE: Final = "chance"
 """The log's chance of any contact, where a decision says it; NaN elsewhere."""

@@ -1,4 +1,4 @@
-"""A file of logged decisions in; features, log and arm names out, ready for learning and evaluating policies.
+"""A reader of files of logged decisions: features, log and arm names out, ready for learning and evaluating policies.
 
 Columns: `action` (any value), `pscore`, `reward`, features `x_*` (numbers, booleans, categories, moments), and where
 there `timestamp` (adds the hour and the day of the week), `customer_id` (rows of one customer stay together) and

@@ -1,4 +1,4 @@
-"""Somebody's file comes in; a frame with columns of numbers, moments and words that a benchmark can rely on goes out."""
+"""A reader of other people's tables: a file in, a frame with columns of numbers, moments and words out, or a clear refusal."""
 
 import gzip
 import re

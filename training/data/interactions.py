@@ -1,4 +1,4 @@
-"""Who took what, when, as flat arrays; and the sparse matrices over it that recommenders are made of."""
+"""Interactions as flat arrays, who took what and when; and the sparse matrices over them that recommenders are made of."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,8 +8,9 @@ import numpy as np
 from scipy import sparse
 
 from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from features.vocabulary import DAY_S
 
-SECONDS_PER_DAY: Final = 86_400.0
+SECONDS_PER_DAY: Final = DAY_S
 _TIE_BREAK: Final = 1e-6
 _TIE_BREAK_HALF_LIFE_DAYS: Final = 14.0
 

@@ -1,4 +1,4 @@
-"""The timeline and cutoffs in, entity rows with labels out: the only code that looks past a cutoff.
+"""Labels, the only code that looks past a cutoff: the timeline and cutoffs in, entity rows with what came after out.
 
 Features of a row come from events strictly before `as_of`, labels from the half-open window [as_of, as_of + horizon).
 """
@@ -15,9 +15,8 @@ import pandas as pd
 
 from features.arrays import FloatArray
 from features.errors import InputError, MissingError
-from features.sql import scan, sql_list, sql_text
-from features.vocabulary import Columns, EventKind
-from training.sql import connect_bounded, sql_contact, sql_days, sql_name
+from features.sql import connect_bounded, scan, sql_contact, sql_days, sql_list, sql_name, sql_text
+from features.vocabulary import DAY_US, Columns, EventKind
 
 ARM: Final = "arm"
 REVENUE: Final = "revenue"
@@ -125,7 +124,7 @@ def days_to_next(
             {"until": known_until},
         ).df()
     days = np.full(len(entities), np.nan)
-    days[found["row"].to_numpy()] = found["micros"].to_numpy() / 86_400_000_000
+    days[found["row"].to_numpy()] = found["micros"].to_numpy() / DAY_US
     return days
 
 

@@ -1,4 +1,4 @@
-"""The timeline's logged decisions in, one row each with the arm, its pscore and the reward that came of it out.
+"""The rewards of logged decisions: the timeline in, one row each with the arm, its pscore and what came of it out.
 
 Like training.data.labels it looks past the moment of the row: the reward is counted in [as_of, as_of + window_days).
 """
@@ -9,22 +9,20 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from features.sql import scan, sql_list
+from features.config import Config
+from features.sql import connect_bounded, scan, sql_days, sql_list
 from features.vocabulary import RESPONSE_KINDS, Columns, EventKind
 from training.data.labels import ARM, as_entities
 from training.evaluation.off_policy import DecisionLog
-from training.sql import connect_bounded, sql_days
 
 PSCORE = "pscore"
 SENT = "sent"
 
 
-class RewardConfig(BaseModel):
+class RewardConfig(Config):
     """What a decision is worth once its window is over."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     counts: Literal["engagement", "purchase", "margin"] = "margin"
     """1 for an open, click or outcome; 1 for a purchase; or the margin of the purchases, in money."""

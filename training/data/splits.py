@@ -1,4 +1,4 @@
-"""The end of the data and a horizon in, three periods of global time out: train, validation, test; all half-open."""
+"""Splits in global time: the end of the data and a horizon in; train, validation and test out, all half-open."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

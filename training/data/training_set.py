@@ -1,4 +1,4 @@
-"""Entity rows with labels in, a training set out: signals as of each row's moment, through the feature store."""
+"""Training sets: entity rows with labels in, signals as of each row's moment, through the feature store, beside them out."""
 
 import hashlib
 import logging

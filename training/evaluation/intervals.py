@@ -1,4 +1,4 @@
-"""Resamples of policy values in, 95 % intervals out that hold the truth also where few rewards make them skewed."""
+"""Intervals of policy values: resamples in, 95 % out that hold the truth also where few rewards make them skewed."""
 
 from collections.abc import Mapping
 from typing import Final

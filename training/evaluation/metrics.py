@@ -1,4 +1,4 @@
-"""Labels and scores in, metrics with 95 % bootstrap intervals out; whole customers are resampled, never single rows.
+"""Metrics of yes/no predictions with 95 % bootstrap intervals; whole customers are resampled, never single rows.
 
 Every statistic is a function of row weights, so one resample serves any number of statistics and a difference of two
 models is taken on the same resample (paired).

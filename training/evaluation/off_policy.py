@@ -1,4 +1,4 @@
-"""Logged decisions with their chances (`pscore`) and a policy in; what the policy would have earned out, with intervals.
+"""Off-policy evaluation: logged decisions with their chances (`pscore`) and a policy in, what it would have earned out.
 
 The estimators and where they come from: IPS (Horvitz and Thompson 1952), self-normalised (Swaminathan and Joachims
 2015), direct method, doubly robust (Dudik, Langford and Li 2011), self-normalised doubly robust, switch (Wang, Agarwal

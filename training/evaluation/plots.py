@@ -1,4 +1,4 @@
-"""Test rows with labels and scores in, matplotlib figures out: calibration, lift, importance, values, shares."""
+"""Figures: test rows with labels and scores in, matplotlib's calibration, lift, importance, values and shares out."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Effects predicted for one arm and a decision log in; the Qini curve, its area and the Qini coefficient out.
+"""The Qini curve: effects predicted for one arm and a decision log in; curve, area and Qini coefficient out.
 
 Stated once: rows are ordered by the predicted effect of the arm against its rival, highest first. For the top share
 phi, g(phi) = phi * (mean reward under the arm - mean reward under the rival), both means over the rows of the top share

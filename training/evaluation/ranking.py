@@ -1,4 +1,4 @@
-"""Ranked items and target sets per customer in, ranking metrics per customer out; nothing is filtered or sampled.
+"""Ranking metrics: ranked items and target sets in, figures per customer out; nothing is filtered or sampled.
 
 Items are row numbers from 1; 0 in a ranking means that the ranker had nothing to say at that place, which never hits.
 """

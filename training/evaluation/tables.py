@@ -1,4 +1,4 @@
-"""Metrics with intervals and the baselines' come in; the table that a person reads goes out."""
+"""The table that a person reads of a training: metrics with intervals and the baselines' in, rows out."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final

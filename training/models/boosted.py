@@ -1,23 +1,25 @@
-"""Features and yes/no labels in, a calibrated LightGBM booster out; shared by churn and best-channel.
+"""Calibrated LightGBM boosters: features and yes/no labels in, a booster out; shared by churn and best-channel.
 
 The Platt calibration `sigmoid(slope * raw + shift)` is written into the trees' leaves, so that the plain
 `Booster.predict` of the saved file is the calibrated probability and its contributions still add up.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Final
 
 import lightgbm as lgb
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from features.arrays import Float32Array, FloatArray
+from features.config import Config
+from features.scoring.log_linear import filled_logarithms
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +27,18 @@ RoundCallback = Callable[[int, float], None]
 """Gets the boosting round and the validation log-loss; may raise to stop a hopeless trial."""
 
 
-class BoosterConfig(BaseModel):
-    """Size and pace of a booster; the same names as LightGBM's."""
+LIGHTGBM_NAMES: Final = {"l2": "lambda_l2", "n_threads": "num_threads"}
+"""Our names of parameters that LightGBM calls otherwise; the rest is called the same, see training/README.md."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class BoosterConfig(Config):
+    """Size and pace of a booster."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {
+        "lambda_l2": "l2",
+        "early_stopping_rounds": "patience",
+        "num_threads": "n_threads",
+    }
 
     learning_rate: float = Field(0.05, gt=0, le=1)
     """Share of each tree that is added."""
@@ -36,7 +46,7 @@ class BoosterConfig(BaseModel):
     """Leaves of a tree; small trees, because positives are few."""
     min_data_in_leaf: int = Field(100, ge=1)
     """Fewest rows in a leaf."""
-    lambda_l2: float = Field(10.0, ge=0)
+    l2: float = Field(10.0, ge=0)
     """Shrinks leaf values."""
     feature_fraction: float = Field(0.5, gt=0, le=1)
     """Share of the signals that a tree may look at."""
@@ -44,7 +54,7 @@ class BoosterConfig(BaseModel):
     """Share of the rows that a tree is grown on."""
     max_rounds: int = Field(400, ge=1)
     """Most trees."""
-    early_stopping_rounds: int = Field(40, ge=1)
+    patience: int = Field(40, ge=1)
     """Trees without a gain on the validation period after which growing stops."""
     max_bin: int = Field(63, ge=2, le=255)
     """Steps that a signal is rounded to; few are quicker and no worse on noisy data."""
@@ -54,7 +64,7 @@ class BoosterConfig(BaseModel):
     """Signals of which more can only raise the prediction (a monotone constraint)."""
     lowers: tuple[str, ...] = ()
     """Signals of which more can only lower the prediction."""
-    num_threads: int = Field(1, ge=1)
+    n_threads: int = Field(1, ge=1)
     """Threads. One is nearly as quick on this much data, and far quicker on a machine that is busy with other work."""
 
 
@@ -85,7 +95,7 @@ def fit_calibrated(
     dataset = lgb.Dataset(train[0], train[1], feature_name=list(names), free_raw_data=True)
     evaluations: dict[str, dict[str, list[float]]] = {}
     callbacks: list[Callable[..., Any]] = [
-        lgb.early_stopping(config.early_stopping_rounds, verbose=False),
+        lgb.early_stopping(config.patience, verbose=False),
         lgb.record_evaluation(evaluations),
     ]
     if on_round is not None:
@@ -116,7 +126,7 @@ def parameters(config: BoosterConfig, seed: int, names: Sequence[str] = ()) -> d
     signs = {**dict.fromkeys(config.raises, 1), **dict.fromkeys(config.lowers, -1)}
     constraints = [signs.get(name, 0) for name in names]
     return {
-        **config.model_dump(exclude={"max_rounds", "early_stopping_rounds", "refit", "raises", "lowers"}),
+        **lightgbm_parameters(config.model_dump(exclude={"max_rounds", "patience", "refit", "raises", "lowers"})),
         **({"monotone_constraints": constraints} if any(constraints) else {}),
         "objective": "binary",
         "metric": "binary_logloss",
@@ -128,17 +138,22 @@ def parameters(config: BoosterConfig, seed: int, names: Sequence[str] = ()) -> d
     }
 
 
+def lightgbm_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters by our names as LightGBM takes them."""
+    return {LIGHTGBM_NAMES.get(name, name): value for name, value in values.items()}
+
+
 def predict(booster: lgb.Booster, features: Float32Array, *, raw: bool = False) -> FloatArray:
     """Probabilities, or log-odds with `raw`, of features (n, F): shape (n,)."""
     return np.asarray(booster.predict(features, raw_score=raw), dtype=np.float64)
 
 
 def platt(
-    raw: FloatArray, labels: FloatArray, prior_rows: float = 100.0, weights: FloatArray | None = None
+    raw: FloatArray, labels: FloatArray, prior_strength: float = 100.0, weights: FloatArray | None = None
 ) -> tuple[float, float]:
     """Slope and shift of `sigmoid(slope * raw + shift)` by penalised maximum likelihood (Platt 1999).
 
-    The penalty pulls towards "leave it as it is" (1, 0) with the weight of about `prior_rows` rows; the slope is
+    The penalty pulls towards "leave it as it is" (1, 0) with the weight of about `prior_strength` rows; the slope is
     never negative, so calibration does not turn the ranking around. Rows count by `weights` (n,), whose scale does not
     matter.
     """
@@ -150,7 +165,7 @@ def platt(
     for _ in range(50):
         p = expit(design @ found)
         curvature = p * (1 - p) * share
-        penalty = prior_rows * max(float(np.mean(curvature)), 1e-6)
+        penalty = prior_strength * max(float(np.mean(curvature)), 1e-6)
         gradient = design.T @ ((p - labels) * share) + penalty * (found - start)
         hessian = (design * curvature[:, None]).T @ design + penalty * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
@@ -193,9 +208,9 @@ def constant_booster(rate: float, names: Sequence[str]) -> lgb.Booster:
     return fold_calibration(booster, 0.0, target)
 
 
-def shrunk_rate(labels: FloatArray, prior_rate: float, prior_rows: float = 100.0) -> float:
-    """The share of positives, pulled towards `prior_rate` with the weight of `prior_rows` rows."""
-    return float((labels.sum() + prior_rate * prior_rows) / (len(labels) + prior_rows))
+def shrunk_rate(labels: FloatArray, prior_rate: float, prior_strength: float = 100.0) -> float:
+    """The share of positives, pulled towards `prior_rate` with the weight of `prior_strength` rows."""
+    return float((labels.sum() + prior_rate * prior_strength) / (len(labels) + prior_strength))
 
 
 def logistic_scores(train: tuple[Float32Array, FloatArray], test: Float32Array) -> FloatArray:
@@ -204,10 +219,7 @@ def logistic_scores(train: tuple[Float32Array, FloatArray], test: Float32Array) 
     A missing value is put where the largest known one is: "never" is at least as long ago as anything seen.
     """
     fill = np.nanmax(np.where(np.isfinite(train[0]), train[0], 0.0), axis=0)
-    prepared = [
-        np.sign(part) * np.log1p(np.abs(part))
-        for part in (np.where(np.isfinite(rows), rows, fill).astype(np.float64) for rows in (train[0], test))
-    ]
+    prepared = [filled_logarithms(rows, fill) for rows in (train[0], test)]
     scaler = StandardScaler().fit(prepared[0])
     model = LogisticRegression(C=1.0, max_iter=1000).fit(scaler.transform(prepared[0]), train[1])
     scores: FloatArray = model.predict_proba(scaler.transform(prepared[1]))[:, 1]

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from features.errors import InputError, MissingError
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.offline.build_note import read_note
 from features.settings import Settings
 from training.report.config import ReportConfig

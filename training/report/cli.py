@@ -36,13 +36,13 @@ def report(
 
     Without a period: the last whole 28 days beside the 28 before, and the journeys of all of the log.
     """
-    from features.config import load_toml
+    from features.config import load_own
     from features.moments import utc
     from training.report.build import build_report
     from training.report.config import OWN_CONFIG, ReportConfig
 
     settings = Settings.from_env(os.environ)
-    chosen = load_toml(ReportConfig, settings.home / OWN_CONFIG, config)
+    chosen = load_own(ReportConfig, settings.home / OWN_CONFIG, config)
     begin, until = (None if text is None else utc(text) for text in (start, end))
     with step("Reporting") as progress:
         found = build_report(settings, chosen, begin, until, progress=progress)

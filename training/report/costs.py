@@ -1,16 +1,15 @@
 """The arms of best-channel and the user's own costs in, SQL for what a contact costs out."""
 
-import tomllib
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from features.config import check, read_toml
 from features.errors import InputError
-from features.sql import sql_text
+from features.sql import sql_contact, sql_text
 from features.vocabulary import Channel, EventKind
 from training.report.config import ReportConfig
-from training.sql import sql_contact
 
 ARMS: Final = Path(__file__).resolve().parent.parent / "configs" / "best-channel.toml"
 
@@ -56,12 +55,5 @@ def contact_cost(config: ReportConfig, arm: str = "arm") -> str:
 
 
 def _read_arms(path: Path) -> list[_Arm]:
-    try:
-        entries: list[Any] = tomllib.loads(path.read_text(encoding="utf-8")).get("arms", [])
-        return [_Arm.model_validate(entry) for entry in entries]
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: {error}.", repair="Name a file like best-channel.toml as `arms`.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: arms: {where}: {first['msg']}.", repair="Mend that arm.") from error
+    entries = read_toml(path).get("arms", [])
+    return [check(_Arm, entry, path, ("arms", place)) for place, entry in enumerate(entries)]

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import duckdb
 import pandas as pd
 
-from features.vocabulary import CUSTOMER_KINDS, RESPONSE_KINDS, EventKind
+from features.sql import sql_days
+from features.vocabulary import CUSTOMER_KINDS, DAY_S, RESPONSE_KINDS, EventKind
 from training.report.scan import Period, kind_list
-from training.sql import sql_days
 
 SPENT_BEFORE = "spent_before"
 """Money spent in as many days before the customer entered: known before anything could be done to them."""
@@ -50,7 +50,7 @@ def make_members(connection: duckdb.DuckDBPyConnection, period: Period) -> str |
 
 def make_outcomes(connection: duckdb.DuckDBPyConnection, period: Period) -> None:
     """Table `outcomes`, a row per member: what they did in the period from when they entered, and spent before that."""
-    days = (period.end - period.start).total_seconds() / 86_400
+    days = (period.end - period.start).total_seconds() / DAY_S
     inside = "{0} >= $start AND {0} < $end AND {0} >= m.entered"
     connection.execute(
         f"""

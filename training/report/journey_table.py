@@ -19,12 +19,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features.arrays import BoolArray
-from features.vocabulary import CHANNELS, CUSTOMER_KINDS, EventKind
+from features.vocabulary import CHANNELS, CUSTOMER_KINDS, DAY_US, EventKind
 from training.report.config import ReportConfig
 from training.report.journey_cut import cut_journeys
 from training.report.scan import Period, customer_ranges, kind_list
 
-_DAY_US: Final = 86_400_000_000
 CHANNEL_LIST: Final = ", ".join(f"'{channel}'" for channel in CHANNELS)
 _JOURNEY: Final = (
     "customer UBIGINT, bundle INT, bought BOOLEAN, value DOUBLE, n_touches INT, n_channels INT, days DOUBLE, "
@@ -48,7 +47,7 @@ def make_journeys(
             INSERT INTO journeys BY NAME
             SELECT any_value(customer) AS customer, any_value(bundle) AS bundle, bool_or(bought) AS bought,
                    sum(value) AS value, sum(moves::INT) AS n_touches, bit_count(bit_or(channel_bit)) AS n_channels,
-                   (max(moment) - min(moment)) / {_DAY_US} AS days, list(touch ORDER BY row) FILTER (changes) AS path,
+                   (max(moment) - min(moment)) / {DAY_US} AS days, list(touch ORDER BY row) FILTER (changes) AS path,
                    bool_or(bought)
                    OR coalesce(max(moment) FILTER (NOT pushed), max(moment)) + $silence <= $log_end AS done,
                    coalesce(bit_or(channel_bit) FILTER (kind = '{EventKind.VIEW}'), 0) AS viewed_on,
@@ -106,7 +105,7 @@ def _differs(values: NDArray[Any]) -> BoolArray:
 
 
 def _silence_us(config: ReportConfig) -> int:
-    return round(config.silence_days * _DAY_US)
+    return round(config.silence_days * DAY_US)
 
 
 def _micros(moment: datetime) -> int:

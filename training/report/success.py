@@ -12,13 +12,13 @@ from typing import Final
 import duckdb
 import pandas as pd
 
+from features.sql import sql_days
 from features.vocabulary import CONTACT_KINDS, CUSTOMER_KINDS, RESPONSE_KINDS, EventKind
 from training.evaluation.metrics import Metric, Sampled
 from training.report.bundles import Ratio, sampled_ratios
 from training.report.config import ReportConfig
 from training.report.costs import contact_cost
 from training.report.scan import Period, kind_list
-from training.sql import sql_days
 
 MEASURES: Final[dict[str, tuple[Ratio, str]]] = {
     "retention": (

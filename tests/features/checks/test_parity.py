@@ -10,7 +10,8 @@ import pytest
 from features.build import fold_to_parquet
 from features.checks.parity import check_parity
 from features.ingest import ingest
-from features.log.sqlite import EventLog, open_log
+from features.log.engines import open_log
+from features.log.event_log import EventLog
 from features.offline.timeline import build_timeline
 from features.settings import Settings
 from features.simulator.world import WorldConfig, simulate

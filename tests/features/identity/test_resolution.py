@@ -26,8 +26,10 @@ from features.identity.resolution import (
     sighting_nodes,
 )
 from features.ingest import ingest
+from features.log.engines import open_log
+from features.log.event_log import EventLog
 from features.log.identity import IdentityRules
-from features.log.sqlite import EventLog, SqliteEventLog, open_log
+from features.log.sqlite import SqliteEventLog
 from features.log.tables import READ_SCHEMA
 from features.online.live import LiveStates
 from features.online.reader import OnlineReader

@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.online.checkpoint import Checkpoint
 from features.online.live import LiveStates
 from features.online.reader import OnlineReader
@@ -28,7 +28,7 @@ import feast
 import features.store.definitions, features.store.online_rows
 from features.events.schema import parse_table
 from features.log.group_commit import GroupCommitter
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.online.reader import OnlineReader
 from features.settings import Settings
 from features.state.fold import fold_customer

@@ -8,8 +8,8 @@ import pytest
 
 from features.errors import StoreError
 from features.events.schema import EVENT_SCHEMA
+from features.log.event_log import AppendResult
 from features.log.group_commit import MAX_GROUP_ROWS, GroupCommitter
-from features.log.sqlite import AppendResult
 
 
 def rows(*event_ids: str | None) -> pa.Table:

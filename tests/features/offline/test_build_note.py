@@ -9,7 +9,7 @@ from features.build import build_features
 from features.checks.doctor import Status, check_features, check_online
 from features.events.schema import events_to_table, parse_events
 from features.ingest import is_ingested, note_ingested
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.offline import build_note
 from features.offline.build_note import events_since_build, places, read_note
 from features.offline.timeline import read_timeline

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.errors import MissingError, SettingsError
-from features.offline import parts, spark_fold
+from features.offline import files, spark_session
 from features.settings import Settings
 
 
@@ -19,7 +19,7 @@ def write(path: Path, *values: int) -> Path:
 
 
 def scan(path: Path) -> list[int]:
-    return [a for (a,) in duckdb.sql(f"SELECT a FROM read_parquet('{parts.scan_path(path)}') ORDER BY a").fetchall()]
+    return [a for (a,) in duckdb.sql(f"SELECT a FROM read_parquet('{files.scan_path(path)}') ORDER BY a").fetchall()]
 
 
 def test_a_file_and_a_folder_are_scanned_alike(tmp_path):
@@ -38,7 +38,7 @@ def test_the_new_source_takes_the_place_of_the_old_one(tmp_path, old_is_folder, 
         write(target / "part-old.parquet" if old_is_folder else target, 1)
     write(new / "part-new.parquet" if new_is_folder else new, 2)
 
-    parts.replace(new, target)
+    files.replace(new, target)
 
     assert scan(target) == [2]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["target.parquet"]
@@ -48,7 +48,7 @@ def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path):
     write(tmp_path / "target.old" / "part.parquet", 1)
     write(tmp_path / "target.parquet" / "part.parquet", 2)
 
-    parts.replace(write(tmp_path / "new" / "part.parquet", 3).parent, tmp_path / "target.parquet")
+    files.replace(write(tmp_path / "new" / "part.parquet", 3).parent, tmp_path / "target.parquet")
 
     assert scan(tmp_path / "target.parquet") == [3]
     assert not (tmp_path / "target.old").exists()
@@ -56,31 +56,31 @@ def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path):
 
 def test_another_part_is_another_stamp(tmp_path):
     folder = write(tmp_path / "folder" / "part-1.parquet", 1).parent
-    before = parts.stamp(folder)
-    assert parts.stamp(folder) == before
+    before = files.stamp(folder)
+    assert files.stamp(folder) == before
 
     write(folder / "part-2.parquet", 2)
 
-    assert parts.stamp(folder) != before
+    assert files.stamp(folder) != before
 
 
 def test_the_offline_store_is_a_setting():
     assert Settings.from_env({}).offline_store == "duckdb"
     chosen = Settings.from_env({"OMNI_OFFLINE_STORE": "spark", "OMNI_SPARK_MASTER": "spark://head:7077"})
-    assert (chosen.offline_store, spark_fold.spark_conf(chosen)["spark.master"]) == ("spark", "spark://head:7077")
+    assert (chosen.offline_store, spark_session.spark_conf(chosen)["spark.master"]) == ("spark", "spark://head:7077")
     with pytest.raises(SettingsError, match="OMNI_OFFLINE_STORE is 'hive'"):
         Settings.from_env({"OMNI_OFFLINE_STORE": "hive"})
 
 
 def test_a_spark_on_this_machine_listens_to_nobody_else():
-    conf = spark_fold.spark_conf(Settings.from_env({"OMNI_SPARK_MASTER": "local[2]"}))
+    conf = spark_session.spark_conf(Settings.from_env({"OMNI_SPARK_MASTER": "local[2]"}))
 
     assert (conf["spark.driver.bindAddress"], conf["spark.ui.enabled"]) == ("127.0.0.1", "false")
-    assert "spark.driver.host" not in spark_fold.spark_conf(Settings.from_env({"OMNI_SPARK_MASTER": "yarn"}))
+    assert "spark.driver.host" not in spark_session.spark_conf(Settings.from_env({"OMNI_SPARK_MASTER": "yarn"}))
 
 
 def test_without_pyspark_the_way_to_it_is_named(monkeypatch, settings):
-    monkeypatch.setattr("features.offline.spark_fold.find_spec", lambda _: None)
+    monkeypatch.setattr("features.offline.spark_session.find_spec", lambda _: None)
 
     with pytest.raises(MissingError, match="make spark"):
-        spark_fold.session(settings)
+        spark_session.session(settings)

@@ -209,8 +209,11 @@ def test_redis_forgets_a_customer_whose_key_is_deleted_and_only_them(tmp_path, k
     store.materialize(lambda _: None)
     reader = OnlineReader(settings)
 
-    assert redis.delete_entity(settings, "customer_id", "anna") == 1
-    assert redis.delete_entity(settings, "customer_id", "anna") == 0
+    with closing(redis.RedisEntities(settings, "customer_id")) as entities:
+        assert entities.names() == set(CUSTOMERS)
+        assert entities.count(["anna", "bert", "nobody"]) == 2
+        assert entities.remove(["anna"]) == 1
+        assert entities.remove(["anna"]) == entities.count(["anna"]) == 0
 
     assert reader.read_state("anna") is None
     assert reader.read_state("bert").last_seq == 4

@@ -1,7 +1,11 @@
 """BG/NBD against a published fit, against counting simulated customers, and where it must be sane."""
 
+from itertools import pairwise, product
+
 import numpy as np
 import pytest
+from scipy.integrate import quad
+from scipy.special import betaln, expit, log_expit
 
 from features.scoring.bg_nbd import Rates, Spend, Summary
 
@@ -11,7 +15,59 @@ KNOWN = Summary(np.array([2.0]), np.array([30.43]), np.array([38.86]))
 
 
 def test_the_published_customer_is_expected_to_buy_as_published() -> None:
-    assert CDNOW.expected_purchases(KNOWN, 39.0)[0] == pytest.approx(1.226, abs=0.002)
+    assert CDNOW.expected_purchases(KNOWN, 39.0)[0] == pytest.approx(1.226, abs=0.0005)
+
+
+SHAPES = (
+    (0.243, 4.414, 0.793, 2.426),  # CDNOW
+    (1.23, 7.56, 0.26, 343.9),  # a supermarket's regular customers: hardly anybody ever leaves
+    (0.8, 60.0, 1.0, 3.0),  # the closed form's pole
+    (0.8, 60.0, 1.0 + 1e-7, 3.0),
+    (20.0, 1.0, 8000.0, 8000.0),  # where a fit's bounds are
+    (2.0, 100.0, 50.0, 0.05),
+)
+
+
+@pytest.mark.parametrize("modified", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_expected_purchases_are_the_integral_that_they_stand_for(
+    shape: tuple[float, float, float, float], modified: bool
+) -> None:
+    rates = Rates(*shape, modified=modified)
+    repeats, last, age = np.array(
+        [(0.0, 0.0, 0.0), (0, 0, 200), (3, 150, 200), (1, 4, 5), (40, 380, 400), (600, 700, 710)]
+    ).T
+    known = Summary(repeats, last, age)
+    for horizon in (1.0, 28.0, 365.0, 3650.0):
+        expected = [_integral(rates, x, t, horizon) for x, t in zip(repeats, age, strict=True)]
+        answer = rates.expected_purchases(known, horizon)
+        np.testing.assert_allclose(answer, rates.alive_probability(known) * expected, rtol=2e-5, atol=1e-12)
+
+
+def test_expected_purchases_grow_with_the_horizon_and_are_finite_at_every_bound_of_a_fit() -> None:
+    small, large = np.exp(-9.0), np.exp(9.0)
+    known = Summary(np.array([0.0, 2.0, 500.0]), np.array([0.0, 30.0, 900.0]), np.array([1.0, 40.0, 1000.0]))
+    for r, alpha, a, b in product((small, large), (small, large), (small, 1.0, large), (small, large)):
+        rates = Rates(r, alpha, a, b, modified=True)
+        short, long = rates.expected_purchases(known, 7.0), rates.expected_purchases(known, 700.0)
+        assert np.isfinite(long).all()
+        assert ((short >= 0) & (long >= short * (1 - 1e-6))).all()
+
+
+def _integral(rates: Rates, repeats: float, age: float, horizon: float) -> float:
+    """Mean purchases of a customer who is there: over the log-odds of the dropout probability, which is Beta."""
+    shape, reach = rates.r + repeats, horizon / (rates.alpha + age)
+    a, b = rates.a, rates.b + repeats + rates.modified
+
+    def bought(odds: float) -> float:
+        leaves = expit(odds)
+        density = np.exp(a * log_expit(odds) + b * log_expit(-odds) - betaln(a, b))
+        return float(density * -np.expm1(-shape * np.log1p(leaves * reach)) / leaves)
+
+    middle, width = np.log(a / b), np.sqrt(1 / a + 1 / b)
+    inner = middle + width * np.array([-40.0, -8.0, -2.0, 0.0, 2.0, 8.0, 40.0])
+    edges = np.array([inner[0] - 45 / a, *inner, inner[-1] + 45 / b])  # the tails fall like exp(a x) and exp(-b x)
+    return float(sum(quad(bought, low, high, epsabs=0, epsrel=1e-9, limit=200)[0] for low, high in pairwise(edges)))
 
 
 def test_silence_is_what_simulated_customers_do() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from features.checks.doctor import Status, check_champion
 from features.fingerprint import FEATURE_CODE_TAG, feature_code
-from features.scoring.mlflow_home import follow_home, mlflow_at
+from features.scoring.mlflow_home import follow_home, has_registry, mlflow_at, tracking_database
 from features.settings import Settings
 from features.vocabulary import Task
 
@@ -88,3 +88,16 @@ def test_doctor_misses_only_the_models_that_the_shop_needs(tmp_path: Path) -> No
     assert (optional.status, optional.repair) == (Status.OK, "")
     wanted = Settings.from_env({"OMNI_HOME": str(tmp_path), "OMNI_TASKS": "churn,win-back"})
     assert check_champion(wanted, Task.WIN_BACK).status is Status.WARN
+
+
+def test_a_registry_is_there_once_its_file_is_and_always_where_a_server_keeps_it(tmp_path: Path) -> None:
+    settings = Settings.from_env({"OMNI_HOME": str(tmp_path)})
+    database = tracking_database(settings)
+    assert database == tmp_path / "mlflow" / "mlflow.db"
+    assert not has_registry(settings)
+    database.parent.mkdir()
+    database.touch()
+    assert has_registry(settings)
+    shared = Settings.from_env({"OMNI_HOME": str(tmp_path), "MLFLOW_TRACKING_URI": "http://127.0.0.1:5000"})
+    assert tracking_database(shared) is None
+    assert has_registry(shared)

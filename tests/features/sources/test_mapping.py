@@ -9,7 +9,7 @@ import pytest
 
 from features.errors import InputError
 from features.ingest import ingest
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.settings import Settings
 from features.sources.mapping import load_mapped, read_mapping
 

@@ -35,7 +35,6 @@ def scorer(**changes: object) -> EffectScorer:
         seen=(True, True, False),
         population=np.array([-0.5, 0.0, -9.0]),
         columns=np.array([0]),
-        occasions=1,
         history_prior=3.0,
         slope=0.5,
         centre=np.zeros(3),
@@ -46,7 +45,7 @@ def scorer(**changes: object) -> EffectScorer:
 
 def signals(first: float, occasions: float) -> np.ndarray:
     found = np.zeros((1, len(SIGNAL_NAMES)), np.float32)
-    found[0, :2] = first, occasions
+    found[0, 0], found[0, SIGNAL_NAMES.index("n_action_occasions")] = first, occasions
     return found
 
 

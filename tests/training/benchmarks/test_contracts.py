@@ -52,7 +52,7 @@ def test_a_label_that_says_neither_yes_nor_no_is_refused(change: dict[str, str],
 
 
 def test_the_blend_beats_its_baselines_and_is_calibrated(tmp_path: Path) -> None:
-    config = ContractConfig(max_rounds=100, shrinkage=(0.02, 0.1))
+    config = ContractConfig(max_rounds=100, inverse_l2=(0.02, 0.1))
     found = benchmark_contracts(contracts(), tmp_path, config=config, n_folds=4, n_repeats=1, seed=1)
     assert found.protocol["folds"] == 4
     assert found.rows["customers"] == 1200

@@ -25,7 +25,7 @@ def test_one_survival_model_answers_every_horizon() -> None:
         num_leaves=4,
         min_data_in_leaf=20,
         max_rounds=150,
-        early_stopping_rounds=10,
+        patience=10,
         feature_fraction=1.0,
     )
     model = fit_survival(features, seen, known, np.arange(6000) % 3, 60.0, config, seed=1)

@@ -11,7 +11,7 @@ from features.scoring.win_back import CONTACT, LEAVE_ALONE
 from training.benchmarks.winback import benchmark, contacts_of, kept, reachable
 from training.models.win_back.learner import Contacts, LearnerConfig, fit_winback
 
-CONFIG = LearnerConfig(n_rounds=20)
+CONFIG = LearnerConfig(max_rounds=20)
 
 
 def log(n: int = 6000, effect: float = 0.3, seed: int = 0) -> tuple[Contacts, np.ndarray]:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import omni
 from features.events.schema import events_to_table, parse_events
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.offline.build_note import BuildNote, places, write_note
 from features.settings import Settings
 from training.report.tables import number

@@ -1,12 +1,11 @@
-"""The timeline in; the ways of contact that it holds out, as arms with the answers that the log can tell of."""
+"""Arms found in the log: the timeline in; its ways of contact out, with the answers that the log can tell of."""
 
 from pathlib import Path
 from typing import Final
 
-from features.sql import scan, sql_list
+from features.sql import connect_bounded, scan, sql_contact, sql_list
 from features.vocabulary import CONTACT_KINDS, RESPONSE_KINDS, Columns, EventKind
 from training.data.labels import Arm
-from training.sql import connect_bounded, sql_contact
 
 RESPONSE_DAYS: Final = 7.0
 """Days in which an answer to an arm that was found counts."""

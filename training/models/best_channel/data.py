@@ -1,12 +1,13 @@
-"""The timeline and the arms of the config in, every arm's contacts and their answers by period out."""
+"""Best channel's config and training rows: the timeline and the arms in, contacts and their answers by period out."""
 
 import logging
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Self
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from features.config import Config
 from features.errors import InputError
 from features.vocabulary import NOTHING, Channel, Columns, EventKind, Task
 from training.data.labels import ARM, Arm, Span, contact_entities, data_span
@@ -24,10 +25,8 @@ PRIOR_RATE: Final = 0.05
 """What a response rate is shrunk to, with the weight of one contact."""
 
 
-class ArmConfig(BaseModel):
+class ArmConfig(Config):
     """One way of contacting a customer and what counts as its answer; see training.data.labels.Arm."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     """What the arm is called in answers and files."""
@@ -35,7 +34,7 @@ class ArmConfig(BaseModel):
     """The channel of the contact."""
     kind: EventKind
     """The kind of event that a contact is: send or impression."""
-    properties: dict[str, tuple[str, ...]] = {}
+    properties: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Allowed values of the contact's properties."""
     response_kinds: tuple[EventKind, ...]
     """Kinds of event that answer the contact."""
@@ -61,10 +60,8 @@ class ArmConfig(BaseModel):
         )
 
 
-class BestChannelConfig(BaseModel):
+class BestChannelConfig(Config):
     """The arms, how many contacts of each are learned from, and the boosters' size."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     arms: tuple[ArmConfig, ...] = Field(min_length=1)
     """The ways of contacting a customer."""

@@ -1,22 +1,26 @@
-"""The timeline's logged decisions in, what every arm does to a customer out: learned, proven on later decisions, written.
+"""Effects of the arms: the timeline's logged decisions in, what every arm does to a customer out, proven on later ones.
 
 Effects are in the reward's unit and relative to doing nothing. Learning sees decisions whose windows end before the
 test period; the policy's value is measured on the decisions of the test period.
 """
 
-import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from types import NoneType
+from typing import ClassVar, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from features.arrays import BoolArray, FloatArray
-from features.errors import InputError
+from features.config import Config
+from features.errors import InputError, OmniError
+from features.scoring.effects import EffectScorer, LinearEffects, TreeEffects
 from features.scoring.two_part import TwoPart
-from features.vocabulary import NOTHING, Channel, Columns, Task
+from features.signals import signal_index
+from features.vocabulary import DAY_S, NOTHING, Channel, Columns, Task
 from training.data.rewards import ARM, RewardConfig, decision_entities, decision_log
 from training.data.splits import TimeSplit
 from training.data.training_set import TrainingSet, build_training_set
@@ -25,13 +29,11 @@ from training.evaluation.off_policy import known_arms
 from training.models.best_channel.evidence import evidence, measure
 from training.models.uplift.meta_learners import EffectConfig, reward_model
 from training.models.uplift.policy import BEST_SINGLE_ARM, EffectPolicy, learn_policy
-from training.models.uplift.predictors import Linear, Trees
 from training.models.uplift.two_part import Parts
 from training.task import PolicyEvidence, TrainContext
 
 logger = logging.getLogger(__name__)
 
-FILE: Final = "effects.json"
 SIGNALS: Final = (
     "response_rate_", "consent_", "unanswered_", "days_since_response_", "sends_", "actions_", "contacts_",
     "occasions_", "spend_30d", "spend_90d", "basket_value", "days_since_occasion", "days_since_action", "tenure_days",
@@ -40,10 +42,10 @@ SIGNALS: Final = (
 """Beginnings of the names of the signals that effects are learned from: few, because effects are weak."""
 
 
-class EffectsConfig(BaseModel):
+class EffectsConfig(Config):
     """What effects are learned from and how; the section `[effects]` of best-channel.toml."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    RENAMED: ClassVar[Mapping[str, str]] = {"history_prior": "prior_strength"}
 
     reward: RewardConfig = RewardConfig()
     """What a decision is worth."""
@@ -51,7 +53,7 @@ class EffectsConfig(BaseModel):
     """Beginnings of signal names."""
     min_decisions: int = Field(500, ge=50)
     """With fewer logged decisions before the test period no effects are learned."""
-    history_prior: float = Field(3.0, ge=0)
+    prior_strength: float = Field(3.0, ge=0)
     """A customer's own difference counts n / (n + this) after n active moments: nobody known gets the population's answer."""
     learner: EffectConfig = EffectConfig(learners=("two_part", "dr_linear", "dr_trees", "t_linear", "t_learner"))
     """The learners and their size."""
@@ -72,42 +74,29 @@ class Effects:
     seen: tuple[bool, ...]
     evidence: PolicyEvidence
 
-    def described(self) -> dict[str, Any]:
-        """The content of `effects.json`: everything that serving needs, so that no booster file but `effect_<arm>.txt`."""
-        policy = self.policy
-        found: dict[str, Any] = {
-            "arms": list(self.arms),
-            "signals": list(self.signals),
-            "history_prior": self.history_prior,
-            "personal": policy.personal,
-            "learner": policy.name,
-            "base": self.arms[policy.base_arm],
-            "slope": policy.slope,
-            "means": np.where(self.seen, policy.means, 0.0).tolist(),
-            "centre": policy.centre.tolist(),
-            "seen": list(self.seen),
-        }
-        if policy.personal and isinstance(policy.predict, TwoPart):
-            found["two_part"] = policy.predict.described()
-        elif policy.personal and isinstance(policy.predict, Linear):
-            model = policy.predict
-            found["linear"] = {
-                "fill": model.fill.tolist(), "weights": model.weights.tolist(), "shift": model.shift.tolist()
-            }  # fmt: skip
-        elif policy.personal and isinstance(policy.predict, Trees):
-            found["trees"] = [
-                {"file": f"effect_{arm}.txt", "level": grown.level} | ({} if grown.booster else {"file": None})
-                for arm, grown in zip(self.arms, policy.predict.models, strict=True)
-            ]
-        return found
+    def scorer(self) -> EffectScorer:
+        """What is served of it. Raises OmniError where the best learner's form cannot be served."""
+        policy, model = self.policy, self.policy.predict if self.policy.personal else None
+        if not isinstance(model, (TwoPart, LinearEffects, TreeEffects, NoneType)):
+            raise OmniError(
+                f"Effects of the learner {policy.learner!r} cannot be served.",
+                repair="Take it out of effects.learner.learners.",
+            )
+        return EffectScorer(
+            arms=self.arms,
+            seen=self.seen,
+            population=np.where(self.seen, policy.means, 0.0),
+            columns=signal_index(self.signals),
+            history_prior=self.history_prior,
+            slope=policy.slope,
+            centre=policy.centre,
+            base=policy.base_arm,
+            model=model,
+        )
 
     def write(self, folder: Path) -> None:
-        """Write `effects.json` and, where there are, the boosters beside it."""
-        (folder / FILE).write_text(json.dumps(self.described()), encoding="utf-8")
-        if self.policy.personal and isinstance(self.policy.predict, Trees):
-            for arm, grown in zip(self.arms, self.policy.predict.models, strict=True):
-                if grown.booster is not None:
-                    grown.booster.save_model(str(folder / f"effect_{arm}.txt"))
+        """Write it as files that `features.scoring.effects.load_effects` reads."""
+        self.scorer().write(folder, self.policy.name)
 
 
 def learn_effects(
@@ -121,7 +110,7 @@ def learn_effects(
     arms = (NOTHING, *costs)
     rows = rows[rows[ARM].isin(arms)].reset_index(drop=True)
     days = config.reward.window_days
-    early = (rows[Columns.AS_OF] + np.timedelta64(round(days * 86_400), "s") <= split.valid_end).to_numpy()
+    early = (rows[Columns.AS_OF] + np.timedelta64(round(days * DAY_S), "s") <= split.valid_end).to_numpy()
     late = (rows[Columns.AS_OF] >= split.valid_end).to_numpy()
     if early.sum() < config.min_decisions or not late.any() or rows.loc[early, ARM].nunique() < 2:
         logger.info("%d decisions with a pscore before the test period: no effects are learned.", early.sum())
@@ -131,7 +120,7 @@ def learn_effects(
     names = tuple(name for name in whole.feature_names if name.startswith(config.signals))
     if not names:
         raise InputError("No signal begins with a name in effects.signals.", repair="See features/signals.py.")
-    x, trust = whole.columns(names), trust_of(whole, config.history_prior)
+    x, trust = whole.columns(names), trust_of(whole, config.prior_strength)
     log = decision_log(rows, arms)
     eligible = eligible_arms(whole, arms, channels)
     policy = learn_policy(
@@ -150,7 +139,7 @@ def learn_effects(
         arms=arms,
         policy=policy,
         signals=names,
-        history_prior=config.history_prior,
+        history_prior=config.prior_strength,
         metrics=metrics,
         baselines=baselines,
         gains=gains,

@@ -1,4 +1,4 @@
-"""Later decisions and the arms that a policy takes in them in, what its choices are worth out: in tables, and for the gates."""
+"""Evidence for a policy: later decisions and the arms it takes in them in, what its choices are worth out, for the gates."""
 
 from pathlib import Path
 from typing import Final

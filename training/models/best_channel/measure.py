@@ -1,4 +1,4 @@
-"""Scores of the test contacts in; metrics per arm and over all, beside those of simple methods, out."""
+"""Best channel's figures: scores of the test contacts in; metrics per arm and over all, beside simple methods', out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from training.data.training_set import TrainingSet
 from training.evaluation.metrics import BINARY, LOWER_IS_BETTER, Metric, Sampled, average, resample
 from training.models.best_channel.data import PRIOR_RATE, ArmData
 from training.models.boosted import logistic_scores, shrunk_rate
+from training.task import evaluation_table
 
 PRIMARY: Final = "log_loss"
 RFM: Final = ("days_since_occasion", "n_occasions", "occasions_90d", "spend_90d", "basket_lines")
@@ -63,21 +64,13 @@ def baseline_scores(data: Sequence[ArmData]) -> dict[str, list[FloatArray]]:
     return found
 
 
-def evaluation_table(data: Sequence[ArmData], scores: Sequence[FloatArray]) -> pd.DataFrame:
+def evaluation(data: Sequence[ArmData], scores: Sequence[FloatArray]) -> pd.DataFrame:
     """The test contacts of all arms as TrainedModel.evaluation wants them."""
-    parts = [
-        pd.DataFrame(
-            {
-                "key": part.config.name + "@" + part.test.entities["key"],
-                Columns.CUSTOMER_ID: part.test.entities[Columns.CUSTOMER_ID],
-                "label": part.test.labels,
-                "score": score,
-                "part": part.config.name,
-            }
-        )
-        for part, score in zip(data, scores, strict=True)
-    ]
-    return pd.concat(parts, ignore_index=True)
+    tables = []
+    for part, score in zip(data, scores, strict=True):
+        contacts, name = part.test.entities, part.config.name
+        tables.append(evaluation_table(contacts, part.test.labels, score, name, name + "@" + contacts["key"]))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _sampled(data: Sequence[ArmData], scores: Sequence[FloatArray], seed: int) -> dict[str, Sampled]:

@@ -2,7 +2,7 @@
 
 An arm is a way of contacting a customer, in given hours or in any. Who was contacted how was the retailer's choice and
 not random in observed data, so these are response probabilities among customers like those contacted, not effects of
-the contact. Where the timeline also holds decisions with their pscore, effects are learned from those (channel_effects).
+the contact. Where the timeline also holds decisions with their pscore, effects are learned from those (effects.py).
 """
 
 import json
@@ -34,7 +34,7 @@ from training.models.best_channel.data import (
 )
 from training.models.best_channel.effects import Effects, learn_effects, summary
 from training.models.best_channel.evidence import no_evidence
-from training.models.best_channel.measure import evaluation_table, measure
+from training.models.best_channel.measure import evaluation, measure
 from training.models.boosted import Fitted, constant_booster, fit_calibrated, predict, shrunk_rate
 from training.task import TrainContext, TrainedModel
 from training.tracking import Run
@@ -103,7 +103,7 @@ def train_best_channel(ctx: TrainContext) -> TrainedModel:
         | (effects.rows if effects else {}),
         metadata=metadata,
         log_model=lambda run: log_model(run, models, data[0].test, metadata, effects),
-        evaluation=evaluation_table(data, scores),
+        evaluation=evaluation(data, scores),
         rescore=lambda folder: _rescore(folder, data),
         policy=effects.evidence if effects else no_evidence(),
     )

@@ -19,9 +19,10 @@ from sklearn.linear_model import LogisticRegression
 
 from features.arrays import Float32Array, FloatArray, IntArray
 from features.scoring.bg_nbd import Spend
-from features.scoring.churn import LINEAR_SIGNALS, ChurnScore, Linear, logarithms, purchase_values, summary
+from features.scoring.churn import LINEAR_SIGNALS, ChurnScore, Linear, purchase_values, summary
+from features.scoring.log_linear import filled_logarithms
 from features.signals import signal_index
-from features.vocabulary import Columns
+from features.vocabulary import DAY_S, Columns
 from training.data.training_set import TrainingSet
 from training.models.boosted import BoosterConfig, constant_booster, level_shift, parameters, platt, predict
 from training.models.churn.bg_nbd_fit import fit_rates, fit_spend
@@ -138,7 +139,7 @@ def fit_linear(features: Float32Array, silence: FloatArray, labels: FloatArray) 
     """The logistic part from all signals (n, F) and BG/NBD's log-odds (n, 2); a missing value is the largest known."""
     columns = features[:, signal_index(LINEAR_SIGNALS)]
     fill = np.max(np.where(np.isfinite(columns), columns, 0.0), axis=0)
-    inputs = np.column_stack([logarithms(columns, fill), silence])
+    inputs = np.column_stack([filled_logarithms(columns, fill), silence])
     mean, scale = inputs.mean(axis=0), inputs.std(axis=0)
     scale = np.where(scale > 1e-9, scale, 1.0)
     model = LogisticRegression(max_iter=1000).fit((inputs - mean) / scale, labels)
@@ -164,11 +165,11 @@ def calibration_weights(as_of: pd.Series, cutoff: datetime, data_start: datetime
     Where the log holds the same season of the year before, with enough history, that counts SEASON_WEIGHT times as much:
     for a shop with a Christmas the last quarter says little of the next.
     """
-    age_days = (as_of.max() - as_of).dt.total_seconds().to_numpy() / 86_400
+    age_days = (as_of.max() - as_of).dt.total_seconds().to_numpy() / DAY_S
     recent = np.exp2(-age_days / horizon_days)
     recent = recent / recent.sum()
-    ago = (pd.Timestamp(cutoff) - as_of).dt.total_seconds().to_numpy() / 86_400
-    history = (as_of - pd.Timestamp(data_start)).dt.total_seconds().to_numpy() / 86_400
+    ago = (pd.Timestamp(cutoff) - as_of).dt.total_seconds().to_numpy() / DAY_S
+    history = (as_of - pd.Timestamp(data_start)).dt.total_seconds().to_numpy() / DAY_S
     season = (np.abs(ago - _YEAR_DAYS) <= max(horizon_days / 8, 7.0)) & (history >= SEASON_HISTORY_DAYS)
     return np.asarray(recent + SEASON_WEIGHT * season / season.sum() if season.any() else recent)
 
@@ -212,7 +213,7 @@ def _grow(
         valid_sets=[held],
         valid_names=["held"],
         callbacks=[
-            lgb.early_stopping(config.early_stopping_rounds, verbose=False),
+            lgb.early_stopping(config.patience, verbose=False),
             lgb.record_evaluation(evaluations),
         ],
     )

@@ -2,8 +2,9 @@
 
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from features.config import Config
 from features.vocabulary import EventKind
 from training.models.boosted import BoosterConfig
 from training.models.churn.contract import ContractConfig
@@ -18,10 +19,8 @@ CONTRACT_SIGNALS: Final = (
 """The contract itself, and how the customer uses and pays it."""
 
 
-class ChurnConfig(BaseModel):
+class ChurnConfig(Config):
     """What counts as churn, who is asked about, from which moments it is learned, and the booster's size."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["non-contractual", "contract"] = "non-contractual"
     """Whether customers leave by buying no more, or by the end of a contract that the log knows of."""

@@ -5,21 +5,23 @@ shrunk and how the two are mixed is chosen by folds within the rows that are giv
 contracts, `omni benchmark churn` on a table of anybody's.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import SplineTransformer, StandardScaler
 
 from features.arrays import Float32Array, FloatArray, IntArray
+from features.config import Config
 from features.scoring.additive import DEGREE, AdditiveLogit, Term
 from training.evaluation.metrics import log_loss
-from training.models.boosted import platt
+from training.models.boosted import lightgbm_parameters, platt
 
 _EVERY: Final = 25
 """Trees between two sizes that are compared."""
@@ -28,14 +30,14 @@ _SHARES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of the spline regression in the blend that are compared."""
 
 
-class ContractConfig(BaseModel):
+class ContractConfig(Config):
     """How the blend is grown and what the inner folds choose among."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    RENAMED: ClassVar[Mapping[str, str]] = {"lambda_l2": "l2", "shrinkage": "inverse_l2"}
 
     inner_folds: int = Field(3, ge=2)
     """Folds within the training rows that choose the settings and calibrate."""
-    shrinkage: tuple[float, ...] = (0.005, 0.02, 0.1, 0.5)
+    inverse_l2: tuple[float, ...] = (0.005, 0.02, 0.1, 0.5)
     """Candidate inverse penalties of the spline regression."""
     n_knots: int = Field(6, ge=3)
     """Knots per numeric column, at its quantiles."""
@@ -47,7 +49,7 @@ class ContractConfig(BaseModel):
     """Most trees; the inner folds choose how many."""
     min_data_in_leaf: int = Field(30, ge=1)
     """Fewest rows in a leaf."""
-    lambda_l2: float = Field(5.0, ge=0)
+    l2: float = Field(5.0, ge=0)
     """Shrinks leaf values."""
     feature_fraction: float = Field(0.5, gt=0, le=1)
     """Share of the columns that a tree may look at."""
@@ -104,13 +106,13 @@ def fit_contracts(
     With `named` the booster knows its columns by their names, of which LightGBM takes not all that a table may have.
     """
     ones = np.ones(len(labels))
-    linear = {strength: np.empty(len(labels)) for strength in config.shrinkage}
+    linear = {strength: np.empty(len(labels)) for strength in config.inverse_l2}
     trees = np.empty((config.max_rounds // _EVERY, len(labels)))
     for fold in np.unique(folds):
         inside, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         design = Design.fit(data.rows(inside), config.n_knots)
         known, asked = design.matrix(data.rows(inside)), design.matrix(data.rows(held))
-        for strength in config.shrinkage:
+        for strength in config.inverse_l2:
             linear[strength][held] = _regression(known, labels[inside], strength).decision_function(asked)
         trees[:, held] = _sizes(_grow(data.rows(inside), labels[inside], config, seed), data.rows(held).flat, config)
     losses = [log_loss(labels, expit(size))(ones) for size in trees]
@@ -191,9 +193,9 @@ def _regression(inputs: FloatArray, labels: FloatArray, strength: float) -> Logi
 
 def _grow(data: Encoded, labels: FloatArray, config: ContractConfig, seed: int, *, named: bool = False) -> lgb.Booster:
     signs = {**dict.fromkeys(config.raises_risk, 1), **dict.fromkeys(config.lowers_risk, -1)}
-    keys = {"learning_rate", "num_leaves", "min_data_in_leaf", "lambda_l2", "feature_fraction", "bagging_fraction"}
+    keys = {"learning_rate", "num_leaves", "min_data_in_leaf", "l2", "feature_fraction", "bagging_fraction"}
     parameters: dict[str, Any] = {
-        **config.model_dump(include=keys),
+        **lightgbm_parameters(config.model_dump(include=keys)),
         "objective": "binary",
         "bagging_freq": 1,
         "verbosity": -1,

@@ -17,10 +17,11 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import scipy
+from scipy.special import expit
 
 from features.arrays import FloatArray
 from features.errors import InputError
-from features.scoring import additive, bg_nbd
+from features.scoring import additive, bg_nbd, log_linear
 from features.scoring.churn import SCORE_FILE
 from features.scoring.contract import read_score
 from features.scoring.model_files import find_file, find_optional
@@ -39,7 +40,7 @@ from training.models.churn.under_contract import (
     fit_contract_blend,
     measure_contracts,
 )
-from training.task import Progress, TrainContext, TrainedModel
+from training.task import Progress, TrainContext, TrainedModel, evaluation_table
 from training.tracking import Run
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def train_churn(ctx: TrainContext) -> TrainedModel:
         },
         metadata=metadata,
         log_model=lambda run: _log(run, blend, more, data.test, metadata),
-        evaluation=evaluation_table(data.test, scores),
+        evaluation=evaluation_table(data.test.entities, data.test.labels, scores, PART),
         rescore=lambda folder: _rescore(folder, data.test),
     )
 
@@ -205,20 +206,6 @@ def fit_purchases(data: ChurnData, config: ChurnConfig, seed: int, progress: Pro
     )
 
 
-def evaluation_table(test: TrainingSet, scores: FloatArray) -> pd.DataFrame:
-    """The test rows as TrainedModel.evaluation wants them."""
-    customers = test.entities[Columns.CUSTOMER_ID]
-    return pd.DataFrame(
-        {
-            "key": customers + "@" + test.entities[Columns.AS_OF].astype(str),
-            Columns.CUSTOMER_ID: customers,
-            "label": test.labels,
-            "score": scores,
-            "part": PART,
-        }
-    )
-
-
 def _log(
     run: Run,
     blend: Blend | ContractBlend,
@@ -244,7 +231,7 @@ def _log(
             output=blend.probability(test.features[:3]),
             metadata=metadata,
             requirements=[f"lightgbm=={lgb.__version__}", f"scipy=={scipy.__version__}"],
-            modules=[Path(bg_nbd.__file__), Path(additive.__file__)],
+            modules=[Path(bg_nbd.__file__), Path(additive.__file__), Path(log_linear.__file__)],
         )
 
 
@@ -255,5 +242,5 @@ def _rescore(folder: Path, test: TrainingSet) -> FloatArray:
     trees = predict(booster, table.reindex(columns=booster.feature_name()).to_numpy(), raw=True)
     file = find_optional(folder, SCORE_FILE)
     if file is None:
-        return np.asarray(1 / (1 + np.exp(-trees)))
+        return np.asarray(expit(trees))
     return read_score(file.read_text(encoding="utf-8")).probability(test.features, trees)

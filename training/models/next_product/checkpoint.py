@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from features import atomic
 from training.models.next_product.data import Examples
 from training.models.next_product.network import NextProductNet
 
@@ -64,10 +65,8 @@ class FitCheckpoint:
             "rng": self._rng.bit_generator.state,
             "torch_rng": torch.get_rng_state(),
         }
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self._path.with_name(self._path.name + ".part")
-        torch.save(saved, unfinished)
-        unfinished.replace(self._path)
+        with atomic.replacing(self._path) as part:
+            torch.save(saved, part)
 
 
 def fingerprint(train: Examples, settings: str) -> str:

@@ -1,22 +1,29 @@
 """The config of next-product: which moments are learned from, the network, the tables, the trees and the baselines."""
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from features.config import Config
 from features.scoring.rerank import PARTS
 from features.state.products import POPULARITY_DAYS
 from training.models.next_product.item_tables import TablesConfig
 from training.models.recommenders.lambdamart import RankerConfig
 
+_BASELINES: Final[Mapping[str, dict[str, list[Any]]]] = {"popularity": {}, "personal_frequency": {}}
 PRIMARY: Final = "ndcg@10"
 """The metric that a fit is stopped by, settings are searched by, and versions are compared by."""
 
 
-class NextProductConfig(BaseModel):
+class NextProductConfig(Config):
     """Which moments are learned from, the network's size, its fit, and the grids of the baselines."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    RENAMED: ClassVar[Mapping[str, str]] = {
+        "n_events": "max_length",
+        "n_random": "n_negatives",
+        "rule_window_days": "tables.rules.window_days",
+    }
 
     horizon_days: float = Field(28, gt=0)
     """The next basket is the first one in this many days after the cutoff; also the length of validation and test."""
@@ -84,7 +91,7 @@ class NextProductConfig(BaseModel):
     """Newest cutoffs before the validation period that the trees learn from."""
     ranker: RankerConfig = RankerConfig()
     """The boosted trees."""
-    baselines: dict[str, dict[str, list[Any]]] = {"popularity": {}, "personal_frequency": {}}
+    baselines: dict[str, dict[str, list[Any]]] = Field(default_factory=lambda: dict(_BASELINES))
     """Per baseline each setting's values to choose from on the validation period."""
 
     @field_validator("popularity_half_life_days")

@@ -15,13 +15,13 @@ from scipy import sparse
 from features.events.payload import store_code
 from features.scoring.item_tables import Companions, Favourites, Neighbours
 from features.scoring.popularity import ProductFacts, as_popular_as
+from features.sql import connect_bounded
 from features.state.products import POPULARITY_DAYS
 from features.vocabulary import CHANNEL_CODES, Columns
 from training.data.interactions import SECONDS_PER_DAY, Interactions
 from training.models.next_product.data import ProductVocabulary
 from training.models.next_product.history import ProductHistory
 from training.models.recommenders.baselines import ItemKnn, SequenceRules
-from training.sql import connect_bounded
 
 _HALF_LIFE_DAYS: Final = 21.0
 _N_LOCAL: Final = 64

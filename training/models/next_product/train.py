@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -42,7 +41,7 @@ from training.models.next_product.onnx_export import as_arrays, export_onnx
 from training.models.next_product.rank_files import rank_with_files
 from training.models.next_product.reranker import ProductRanker, rank_moment
 from training.models.next_product.system import fit_system
-from training.task import TrainContext, TrainedModel
+from training.task import TrainContext, TrainedModel, evaluation_table
 from training.tracking import Run
 
 logger = logging.getLogger(__name__)
@@ -142,7 +141,7 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
         log_model=lambda run: log_model(
             run, graph, (example, popularity), vocabulary, metadata, ranker, dataset.builder.at(end, system.tables)
         ),
-        evaluation=_evaluation(data.test_entities, report.values),
+        evaluation=evaluation_table(data.test_entities, None, report.values, PART),
         rescore=rescore,
     )
 
@@ -172,19 +171,6 @@ def log_model(
             beside.append(Path(folder) / RANKER_FILE)
             ranker.booster.save_model(str(beside[2]))
         return run.log_onnx(graph, inputs, output, metadata, beside)
-
-
-def _evaluation(entities: pd.DataFrame, values: FloatArray) -> pd.DataFrame:
-    customers = entities[Columns.CUSTOMER_ID]
-    return pd.DataFrame(
-        {
-            "key": customers + "@" + entities[Columns.AS_OF].astype(str),
-            Columns.CUSTOMER_ID: customers,
-            "label": np.nan,
-            "score": values,
-            "part": PART,
-        }
-    )
 
 
 def _log_history(run: Run, history: FitHistory, latency: Mapping[str, float]) -> None:

@@ -1,19 +1,21 @@
 """LambdaMART (Burges 2010) by LightGBM: candidates and what was really taken in, trees that order candidates out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import lightgbm
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from features.arrays import Float32Array, IntArray
+from features.config import Config
 
 
-class RankerConfig(BaseModel):
+class RankerConfig(Config):
     """The boosted trees that order the candidates."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    RENAMED: ClassVar[Mapping[str, str]] = {"lambda_l2": "l2"}
 
     max_customers: int = Field(12_000, ge=1)
     """Most customers that are learned from; more are drawn at random."""

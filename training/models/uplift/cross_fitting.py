@@ -1,4 +1,4 @@
-"""Rows of customers in, predictions of every row by a model that did not see its customer out."""
+"""Cross-fitting: rows of customers in, predictions of each by a model that did not see its customer out."""
 
 from collections.abc import Callable
 

@@ -1,30 +1,37 @@
-"""Features and a decision log in, expected rewards of every arm out: the learners that a policy can be made from.
+"""Meta-learners S, T and DR: features and a decision log in, expected rewards of every arm out.
 
 All of them predict rewards (n, arms) of which only the differences between arms matter: S (one booster, the arm is a
 feature), T (a booster or a ridge per arm), and two doubly robust ones (Kennedy 2020) that regress the scores of
-`policy_value.scores`, with trees or with a ridge.
+`off_policy.scores`, with trees or with a ridge.
 """
 
-from typing import Final, Protocol
+from collections.abc import Mapping
+from typing import ClassVar, Final, Protocol
 
 import lightgbm as lgb
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from features.arrays import Float32Array, FloatArray
+from features.config import Config
+from features.scoring.effects import LinearEffects, filled
 from training.evaluation.off_policy import DecisionLog
-from training.models.uplift.predictors import Grown, Linear, Predict, Trees, WithArm, filled
+from training.models.uplift.predictors import Grown, Predict, WithArm, per_arm
 
 MIN_RIDGE_ROWS: Final = 20
 TWO_PART: Final = "two_part"
 
 
-class EffectConfig(BaseModel):
+class EffectConfig(Config):
     """Size and pace of the boosters; small, because effects are far weaker than what predicts the reward itself."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    RENAMED: ClassVar[Mapping[str, str]] = {
+        "lambda_l2": "l2",
+        "early_stopping_rounds": "patience",
+        "arm_prior_rows": "prior_strength",
+    }
 
     learning_rate: float = Field(0.1, gt=0, le=1)
     """Share of each tree that is added."""
@@ -32,17 +39,17 @@ class EffectConfig(BaseModel):
     """Leaves of a tree."""
     min_leaf_share: float = Field(0.005, gt=0, lt=1)
     """Fewest rows in a leaf, as a share of all (and never fewer than 20)."""
-    lambda_l2: float = Field(5.0, ge=0)
+    l2: float = Field(5.0, ge=0)
     """Shrinks leaf values."""
     feature_fraction: float = Field(0.7, gt=0, le=1)
     """Share of the features that a tree may look at."""
     max_rounds: int = Field(150, ge=1)
     """Most trees."""
-    early_stopping_rounds: int = Field(10, ge=1)
+    patience: int = Field(10, ge=1)
     """Trees without a gain on the rows set aside after which growing stops."""
     holdout_share: float = Field(0.2, gt=0, lt=1)
     """Rows set aside to say when to stop."""
-    arm_prior_rows: float = Field(20.0, ge=0)
+    prior_strength: float = Field(20.0, ge=0)
     """An arm's mean is pulled towards the mean of all with the weight of this many rows."""
     learners: tuple[str, ...] = ("two_part", "dr_linear", "dr_trees", "t_linear", "t_learner", "s_learner")
     """Who competes, the steadiest first; `two_part` (see training.models.uplift.two_part) and names of LEARNERS."""
@@ -77,7 +84,7 @@ def reward_model(x: Float32Array, log: DecisionLog, config: EffectConfig, seed: 
     inverse = 1.0 / log.pscore
     inverse *= len(log) / inverse.sum()
     weight = np.bincount(log.action, inverse, log.n_arms)
-    move = np.bincount(log.action, inverse * missed, log.n_arms) / (weight + config.arm_prior_rows)
+    move = np.bincount(log.action, inverse * missed, log.n_arms) / (weight + config.prior_strength)
     return lambda rows: prognosis(rows)[:, None] + move
 
 
@@ -97,13 +104,13 @@ def t_learner(x: Float32Array, log: DecisionLog, scores: FloatArray, config: Eff
     for arm in range(log.n_arms):
         mine = log.action == arm
         models.append(grow(x[mine], log.reward[mine], config, seed, weight=1.0 / log.pscore[mine], prior=log.reward))
-    return Trees(tuple(models))
+    return per_arm(models)
 
 
 def dr_trees(x: Float32Array, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
     """A booster per arm on its score's difference to the mean score of the arms."""
     centred = scores - scores.mean(axis=1, keepdims=True)
-    return Trees(tuple(grow(x, centred[:, arm], config, seed) for arm in range(log.n_arms)))
+    return per_arm([grow(x, centred[:, arm], config, seed) for arm in range(log.n_arms)])
 
 
 def dr_linear(x: Float32Array, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
@@ -113,7 +120,7 @@ def dr_linear(x: Float32Array, log: DecisionLog, scores: FloatArray, config: Eff
     fill, scaler, scaled = _standardised(x)
     model = RidgeCV(alphas=len(x) * np.logspace(-3, 2, 11)).fit(scaled, centred)
     weights = np.asarray(model.coef_, dtype=np.float64).T / scaler.scale_[:, None]
-    return Linear(fill, weights, np.asarray(model.intercept_ - scaler.mean_ @ weights))
+    return LinearEffects(fill, weights, np.asarray(model.intercept_ - scaler.mean_ @ weights))
 
 
 def t_linear(x: Float32Array, log: DecisionLog, scores: FloatArray, config: EffectConfig, seed: int) -> Predict:
@@ -133,7 +140,7 @@ def t_linear(x: Float32Array, log: DecisionLog, scores: FloatArray, config: Effe
         model = RidgeCV(alphas=mine.sum() * np.logspace(-3, 2, 11)).fit(scaled[mine], missed[mine])
         weights[:, arm] = model.coef_ / scaler.scale_
         shift[arm] = model.intercept_ - scaler.mean_ @ weights[:, arm]
-    return Linear(fill, weights, shift)
+    return LinearEffects(fill, weights, shift)
 
 
 def _standardised(x: Float32Array) -> tuple[FloatArray, StandardScaler, FloatArray]:
@@ -159,7 +166,7 @@ def candidates(n_arms: int, config: EffectConfig) -> tuple[str, ...]:
     """The learners worth trying for that many arms, the steadiest first."""
     if n_arms <= config.max_arms_alone:
         return config.learners
-    return (*(name for name in config.learners if name == TWO_PART), "s_learner")
+    return tuple(name for name in config.learners if name in (TWO_PART, "s_learner")) or ("s_learner",)
 
 
 def grow(
@@ -186,7 +193,7 @@ def grow(
         "learning_rate": config.learning_rate,
         "num_leaves": config.num_leaves,
         "min_data_in_leaf": minimum,
-        "lambda_l2": config.lambda_l2,
+        "lambda_l2": config.l2,
         "feature_fraction": config.feature_fraction,
         "max_bin": 63,
         "seed": seed,
@@ -204,6 +211,6 @@ def grow(
         known,
         num_boost_round=config.max_rounds,
         valid_sets=[check],
-        callbacks=[lgb.early_stopping(config.early_stopping_rounds, verbose=False)],
+        callbacks=[lgb.early_stopping(config.patience, verbose=False)],
     )
     return Grown(lgb.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration)))

@@ -1,7 +1,7 @@
-"""Features and a decision log in, a policy out that leaves the best single arm only where the log proves a gain.
+"""A policy from effects: features and a decision log in, the best single arm out unless the log proves a gain over it.
 
 Every candidate's effects are calibrated on rows that it did not see and shrunk by what they say: those of the two-part
-model by whether it foretells who responds (`two_part_policy`), the others' by the slope of the doubly robust scores on the
+model by whether it foretells who responds (two_part_fit.py), the others' by the slope of the doubly robust scores on the
 predictions (the best linear predictor of Chernozhukov et al. 2018). Where no slope is beyond doubt above zero, so that
 customers are not proven to differ, or the policy loses on those rows, everybody gets what is best on the whole. Of those
 that are proven the steadiest is taken whose gain is not behind the best one's by more than its standard error.

@@ -1,12 +1,13 @@
-"""Features in, expected rewards of every arm out: the forms that what a learner has found may take."""
+"""Boosters as functions from features to expected rewards of every arm."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import lightgbm as lgb
 import numpy as np
 
 from features.arrays import Float32Array, FloatArray
+from features.scoring.effects import TreeEffects
 
 Predict = Callable[[Float32Array], FloatArray]
 """Features (n, F) to expected rewards (n, arms)."""
@@ -26,28 +27,6 @@ class Grown:
 
 
 @dataclass(frozen=True)
-class Trees:
-    """A booster per arm."""
-
-    models: tuple[Grown, ...]
-
-    def __call__(self, rows: Float32Array) -> FloatArray:
-        return np.column_stack([model(rows) for model in self.models])
-
-
-@dataclass(frozen=True)
-class Linear:
-    """Weights (F, arms) and shifts (arms,) for the features, missing ones put to `fill` (F,)."""
-
-    fill: FloatArray
-    weights: FloatArray
-    shift: FloatArray
-
-    def __call__(self, rows: Float32Array) -> FloatArray:
-        return np.asarray(filled(rows, self.fill) @ self.weights + self.shift)
-
-
-@dataclass(frozen=True)
 class WithArm:
     """One booster whose last feature is the arm."""
 
@@ -59,6 +38,6 @@ class WithArm:
         return np.column_stack([self.model(part) for part in each])
 
 
-def filled(x: Float32Array, fill: FloatArray) -> FloatArray:
-    """Features (n, F) with missing values put to `fill` (F,)."""
-    return np.where(np.isfinite(x), x, fill).astype(np.float64)
+def per_arm(models: Sequence[Grown]) -> TreeEffects:
+    """Boosters, one an arm, as what they predict together."""
+    return TreeEffects(tuple(model.booster for model in models), np.array([model.level for model in models]))

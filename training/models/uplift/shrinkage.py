@@ -1,4 +1,4 @@
-"""Scores or values of arms by row in; levels of the arms, their errors and the best eligible arm of each row out."""
+"""Shrunk levels of arms: scores by row in; levels, their errors and the best eligible arm of each row out."""
 
 import numpy as np
 from numpy.typing import NDArray

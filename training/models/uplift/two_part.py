@@ -1,4 +1,4 @@
-"""Features and a decision log in, a `TwoPart` of all arms together out: the learner for few decisions and rare answers.
+"""The two-part learner, for few decisions and rare answers: features and a decision log in, a `TwoPart` of all arms out.
 
 Whether anything comes of a decision is far easier to learn than how much money does, so the two are learned apart. And
 arms have much in common: that something is sent at all, the channel, the part of the day. An arm's weights are a sum
@@ -14,9 +14,11 @@ from typing import Final
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.special import expit
 
 from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
-from features.scoring.two_part import TwoPart, signed_logarithm
+from features.scoring.log_linear import signed_log1p
+from features.scoring.two_part import TwoPart
 from training.evaluation.off_policy import DecisionLog
 
 USUAL_SHARE: Final = 0.5
@@ -92,7 +94,7 @@ def fit_two_part(
         reached = eligible[log.taken()]
         if reached.any():
             x, log = x[reached], log.select(reached)
-    logs = signed_logarithm(x)
+    logs = signed_log1p(x)
     known = np.isfinite(logs)
     fill = np.where(known, logs, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     full = np.where(known, logs, fill)
@@ -177,8 +179,7 @@ def _fit(rows: _Rows, target: FloatArray, parts: Parts, loss: Loss, spread: floa
 
 
 def _logistic(predicted: FloatArray, y: FloatArray) -> tuple[float, FloatArray]:
-    chance = 1.0 / (1.0 + np.exp(-predicted))
-    return float(np.logaddexp(0.0, predicted).sum() - y @ predicted), chance - y
+    return float(np.logaddexp(0.0, predicted).sum() - y @ predicted), expit(predicted) - y
 
 
 def _squared(predicted: FloatArray, y: FloatArray) -> tuple[float, FloatArray]:

@@ -1,4 +1,4 @@
-"""A decision log in, cross-fitted predictions of a two-part model out, and whether customers are proven to differ by it.
+"""Cross-fitted two-part models: a decision log in, predictions out, and whether customers are proven to differ by them.
 
 Two models are fitted, one in which all customers get the same from an arm (on the scale of log-odds), and one in which they
 differ. Rows that neither saw say by how much the differences are to be multiplied, and how sure that is: they predict who
@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from features.scoring.two_part import TwoPart
@@ -139,7 +140,7 @@ def _last_weight(
     missed = target
     for _ in range(25 if logistic else 1):
         predicted = design @ weights
-        chance = 1.0 / (1.0 + np.exp(-predicted)) if logistic else predicted
+        chance = expit(predicted) if logistic else predicted
         curve = chance * (1.0 - chance) if logistic else np.ones(len(chance))
         bread = np.asarray(np.linalg.pinv((design * curve[:, None]).T @ design))
         missed = target - chance

@@ -5,27 +5,30 @@ and without contact, the log's own chances of contact, and a regression on the r
 asked: many of those leave whatever is sent, and some leave because of it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.special import expit
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from features.config import Config
 from features.errors import InputError
 from features.scoring.win_back import LinearEffect, advice
 from features.vocabulary import NOTHING
 
 
-class LearnerConfig(BaseModel):
+class LearnerConfig(Config):
     """What a return means and how the models are grown."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    RENAMED: ClassVar[Mapping[str, str]] = {"n_rounds": "max_rounds"}
 
     wait_days: float = Field(14, ge=0)
     """What happens in this many days after a contact is its answer, not a sign of having been kept."""
@@ -39,7 +42,7 @@ class LearnerConfig(BaseModel):
     """Leaves of a tree."""
     min_data_in_leaf: int = Field(100, ge=1)
     """Fewest rows in a leaf."""
-    n_rounds: int = Field(120, ge=1)
+    max_rounds: int = Field(120, ge=1)
     """Trees of each outcome model."""
     min_chance: float = Field(0.02, gt=0, lt=0.5)
     """Chances of a contact are kept this far from 0 and 1."""
@@ -216,7 +219,7 @@ def _outcome(features: Float32Array, outcome: FloatArray, config: LearnerConfig,
         "force_row_wise": True,
         "verbosity": -1,
     }
-    return _Predict(lgb.train(parameters, lgb.Dataset(features, outcome), config.n_rounds), 0.0)
+    return _Predict(lgb.train(parameters, lgb.Dataset(features, outcome), config.max_rounds), 0.0)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ class WinBack(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read the score from the model's own file."""
+        from log_linear import signed_log1p  # type: ignore[import-not-found]  # features' own file, beside this one
+
+        self._signed_log1p = signed_log1p
         file = Path(context.artifacts["win_back"]) / "win_back.json"
         self._score: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
 
@@ -22,7 +25,7 @@ class WinBack(PythonModel):
         """Uplift (n,), NaN for who is not lapsing; needs the signals of the signature, in any order."""
         effect, lapsing = self._score["effect"], self._score["lapsing"]
         columns = model_input[self._score["signals"]].to_numpy(np.float64)
-        inputs = np.sign(columns) * np.log1p(np.abs(columns))
+        inputs = self._signed_log1p(columns)
         uplift = np.where(np.isfinite(inputs), inputs, effect["fill"]) @ np.array(effect["weights"]) + effect["shift"]
         overdue, since = (model_input[name].to_numpy(np.float64) for name in ("overdue_ratio", "days_since_occasion"))
         asked = np.where(np.isfinite(overdue), overdue >= lapsing["after"], since >= lapsing["days"])

@@ -13,8 +13,10 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+import scipy
 
 from features.arrays import FloatArray
+from features.scoring import log_linear
 from features.scoring.model_files import find_file
 from features.scoring.win_back import CONTACT, SCORE_FILE, WinBackScore, advice
 from features.vocabulary import Columns, Task
@@ -22,7 +24,7 @@ from training.evaluation import plots
 from training.models.win_back.data import Moments, WinBackConfig, load_moments
 from training.models.win_back.learner import Winback, customer_folds, fit_winback
 from training.models.win_back.measure import PRIMARY, measure
-from training.task import TrainContext, TrainedModel
+from training.task import TrainContext, TrainedModel, evaluation_table
 from training.tracking import Run
 
 PART: Final = "lapsing"
@@ -80,22 +82,14 @@ def train_win_back(ctx: TrainContext) -> TrainedModel:
         },
         metadata=metadata,
         log_model=lambda run: _log(run, score, moments, metadata),
-        evaluation=_evaluation(test.entities, np.where(advised, lapsing.scores, 0.0), config),
+        evaluation=evaluation_table(
+            test.entities,
+            None,  # a mean over moments: what following the advice brings in each
+            np.where(advised, lapsing.scores, 0.0),
+            PART,
+            test.entities["key"].astype(str) + f"+{config.wait_days:g}+{config.horizon_days:g}d",
+        ),
         rescore=lambda folder: _rescore(folder, test.features, test.entities, lapsing),
-    )
-
-
-def _evaluation(entities: pd.DataFrame, value: FloatArray, config: WinBackConfig) -> pd.DataFrame:
-    """What following the advice brings in each moment, as TrainedModel.evaluation wants it: a mean, without a label."""
-    window = f"+{config.wait_days:g}+{config.horizon_days:g}d"
-    return pd.DataFrame(
-        {
-            "key": entities["key"].astype(str) + window,
-            Columns.CUSTOMER_ID: entities[Columns.CUSTOMER_ID],
-            "label": np.nan,
-            "score": value,
-            "part": PART,
-        }
     )
 
 
@@ -125,4 +119,6 @@ def _log(run: Run, score: WinBackScore, moments: Moments, metadata: Mapping[str,
             example=example[[*dict.fromkeys((*score.signals, "overdue_ratio", "days_since_occasion"))]],
             output=score.uplift(moments.rows.features[:3]),
             metadata=metadata,
+            requirements=[f"scipy=={scipy.__version__}"],
+            modules=[Path(log_linear.__file__)],
         )

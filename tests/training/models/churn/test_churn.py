@@ -24,7 +24,7 @@ from training.models.churn.blend import (
 )
 from training.models.churn.train import ChurnConfig, past_cutoffs
 
-CONFIG = BoosterConfig(learning_rate=0.2, num_leaves=4, min_data_in_leaf=20, max_rounds=60, early_stopping_rounds=10)
+CONFIG = BoosterConfig(learning_rate=0.2, num_leaves=4, min_data_in_leaf=20, max_rounds=60, patience=10)
 NAMES = ("a", "b", "c")
 Rows = tuple[np.ndarray, np.ndarray]
 
@@ -93,7 +93,7 @@ def test_a_constant_booster_answers_its_rate() -> None:
 
 
 def test_a_rate_from_few_rows_is_pulled_to_the_prior() -> None:
-    assert boosted.shrunk_rate(np.array([1.0, 1.0]), 0.1, prior_rows=98) == pytest.approx(0.118)
+    assert boosted.shrunk_rate(np.array([1.0, 1.0]), 0.1, prior_strength=98) == pytest.approx(0.118)
 
 
 def test_the_logistic_baseline_puts_a_missing_value_at_the_far_end() -> None:

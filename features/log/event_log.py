@@ -1,0 +1,85 @@
+"""The interface of the durable event log: valid tables in, kept once and for good; the same events out, in their order."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from features.log.erasure import ErasureBook
+from features.log.identity import IdentityBook
+
+
+@dataclass(frozen=True)
+class AppendResult:
+    """What one append did: rows that are new, rows whose event_id was there already, and the log's last seq after it.
+
+    `erased` rows belong to customers who were erased, and were left out.
+    """
+
+    appended: int
+    duplicates: int
+    last_seq: int
+    erased: int = 0
+
+
+class EventLog(Protocol):
+    """A durable list of events: appended once by event_id, read in the order of arrival.
+
+    An event's `seq` is greater than that of every event before it; duplicates leave gaps.
+    """
+
+    def append(self, table: pa.Table) -> AppendResult:
+        """Keep the rows of a valid table (EVENT_SCHEMA) in one transaction; they are on disk when this returns."""
+        ...
+
+    def append_many(self, tables: Sequence[pa.Table]) -> list[AppendResult | Exception]:
+        """`append` of each table, one after the other, but in one transaction; what one of them raises is its result."""
+        ...
+
+    def read(self, after_seq: int = 0, batch_rows: int = 200_000) -> Iterator[pa.Table]:
+        """Events with seq > `after_seq` in seq order: EVENT_SCHEMA + seq + resolved_customer_id."""
+        ...
+
+    def customer_events(self, customer_id: str, after_seq: int = 0) -> pa.Table:
+        """One customer's events (by resolved id) in timeline order, (occurred_at, event_id); columns as `read`."""
+        ...
+
+    def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
+        """Who this is: the customer with that id (any id of theirs) where given, else with these identifiers, else None."""
+        ...
+
+    def regrouped_seq(self, customer_id: str) -> int:
+        """The seq at which events were last given to this customer or taken away by what is known of identifiers; or 0.
+
+        A state from before that seq is of other events, and has to be folded anew.
+        """
+        ...
+
+    def regrouped_since(self, seq: int) -> dict[str, int]:
+        """Customers who were regrouped after `seq`, and at which seq."""
+        ...
+
+    def identity(self) -> IdentityBook:
+        """What is known of identifiers, to read."""
+        ...
+
+    def erasures(self) -> ErasureBook:
+        """What was erased from this log, and the means to erase."""
+        ...
+
+    def last_seq(self) -> int:
+        """The seq of the newest event, 0 for an empty log."""
+        ...
+
+    def count(self) -> int:
+        """How many events there are."""
+        ...
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of the content: equal for logs of the same events, and cheap to ask for."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the files. A closed log cannot be used again."""
+        ...

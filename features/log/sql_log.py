@@ -1,0 +1,98 @@
+"""The event log over SQL that SQLite and PostgreSQL both understand; each engine adds how it connects, writes and reads."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, Generic, TypeVar
+
+import pyarrow as pa
+
+from features.log import portable_sql
+from features.log.event_log import AppendResult
+from features.log.group_commit import append_together
+from features.log.identity import IdentityBook, IdentityRules, Owners
+from features.log.portable_sql import Connection
+from features.log.tables import COLUMNS, rows_to_table
+from features.log.tombstones import Tombstones
+
+BUSY_TIMEOUT_S: Final = 60.0
+"""How long a writer waits for another one before it gives up."""
+_OF_CUSTOMER: Final = (
+    f"SELECT {COLUMNS} FROM customers c JOIN events e USING (customer_key)"
+    " WHERE c.customer_id = ? AND seq > ? ORDER BY occurred_us, event_id"
+)
+
+C = TypeVar("C", bound=Connection)
+
+
+class SqlEventLog(ABC, Generic[C]):
+    """What an engine's event log inherits; `C` is the engine's connection, on which a parameter is written `?`."""
+
+    _rules: IdentityRules
+
+    @abstractmethod
+    def _connection(self) -> C:
+        """This thread's own connection."""
+
+    @abstractmethod
+    def _writing(self) -> AbstractContextManager[C]:
+        """One write transaction, or within one a part of it: all of it, or after an error nothing."""
+
+    @abstractmethod
+    def _in_words(self) -> AbstractContextManager[None]:
+        """Turns the database's errors into ours."""
+
+    @abstractmethod
+    def _insert(self, connection: C, table: pa.Table, owners: Owners) -> int:
+        """Write the rows whose event_id is new, in row order; returns how many."""
+
+    def append(self, table: pa.Table) -> AppendResult:
+        table = self._rules.identifiers.kept_table(table)
+        with self._writing() as connection:
+            before = portable_sql.last_seq(connection)
+            table, erased = Tombstones(connection).screen(table)
+            if table.num_rows == 0:
+                return AppendResult(0, 0, before, erased)
+            owners = self._rules.book(connection).assign(table, before + 1)  # whose each row is; identifiers are learnt
+            appended = self._insert(connection, table, owners)
+            if appended:
+                portable_sql.note_appended(connection, table, before, appended)
+            last = portable_sql.last_seq(connection)
+        return AppendResult(appended, table.num_rows - appended, last, erased)
+
+    def append_many(self, tables: Sequence[pa.Table]) -> list[AppendResult | Exception]:
+        return append_together(self, self._writing, tables)
+
+    def customer_events(self, customer_id: str, after_seq: int = 0) -> pa.Table:
+        return rows_to_table(self._query(_OF_CUSTOMER, (customer_id, after_seq)))
+
+    def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
+        with self._in_words():
+            return self.identity().find(customer_id, identifiers)
+
+    def regrouped_seq(self, customer_id: str) -> int:
+        with self._in_words():
+            return self.identity().regrouped_seq(customer_id)
+
+    def regrouped_since(self, seq: int) -> dict[str, int]:
+        with self._in_words():
+            return self.identity().regrouped_since(seq)
+
+    def identity(self) -> IdentityBook:
+        return self._rules.book(self._connection())
+
+    def last_seq(self) -> int:
+        with self._in_words():
+            return portable_sql.last_seq(self._connection())
+
+    def count(self) -> int:
+        with self._in_words():
+            return portable_sql.count(self._connection())
+
+    def fingerprint(self) -> str:
+        with self._in_words():
+            return portable_sql.fingerprint(self._connection())
+
+    def _query(self, query: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._in_words():
+            return self._connection().execute(query, parameters).fetchall()
