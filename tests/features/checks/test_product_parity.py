@@ -11,7 +11,7 @@ from features.build import fold_to_parquet
 from features.checks import product_parity
 from features.checks.parity import check_parity, relative_difference
 from features.checks.product_parity import PRODUCT_NAMES, product_numbers
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.offline.timeline import build_timeline
 from features.settings import Settings
 from features.simulator.world import WorldConfig, simulate

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from features.errors import StoreError
-from features.log.sqlite import open_log
+from features.log.engines import open_log
 from features.online.checkpoint import Checkpoint
 from features.online.products import EVERY_S, LiveProducts
 from features.online.reader import OnlineReader

@@ -19,8 +19,8 @@ from features.scoring.next_product import POPULARITY_NAME, VOCABULARY_FILE, Prod
 from features.scoring.popularity import ProductFacts, log_counts, network_popularity
 from features.scoring.rerank import FEATURES
 from features.state.event_arrays import product_code
-from features.state.layout import DAY_S
 from features.state.products import POPULARITY_DAYS, ProductStates, fold_purchases
+from features.vocabulary import DAY_S
 
 
 def grown(names: list[str]) -> lightgbm.Booster:

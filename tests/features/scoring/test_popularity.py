@@ -18,8 +18,8 @@ from features.scoring.popularity import (
     network_popularity,
 )
 from features.state.event_arrays import product_code
-from features.state.layout import DAY_S
 from features.state.products import POPULARITY_DAYS, ProductStates, fold_purchases
+from features.vocabulary import DAY_S
 
 IDS = ("milk", "tea", "cup", "pot")
 FACTS = ProductFacts(IDS, ("food", "food", None, "things"), ("a", None, "b", "a"), np.array([2.0, 8.0, np.nan, 0.0]))

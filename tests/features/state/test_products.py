@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.state.event_arrays import product_code
-from features.state.layout import DAY_S
 from features.state.product_blocks import BLOCK, BLOCK_SCHEMA, N_BLOCKS, ProductBlocks
 from features.state.products import POPULARITY_DAYS, ProductStates, fold_purchases, purchases
+from features.vocabulary import DAY_S
 
 Purchases = list[tuple[int, float]]
 LISTS = st.lists(st.tuples(st.integers(1, 200), st.floats(0, 400)), max_size=40)
