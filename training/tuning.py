@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
 from features.config import Config, check, read_toml
 from features.errors import InputError, OmniError
@@ -38,6 +38,12 @@ class Range(Config):
     integer: bool = False
     """Whole numbers only."""
 
+    @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        if not self.among and not self.low < self.high:
+            raise ValueError("a search needs low < high, or the values among which to choose")
+        return self
+
 
 def load_space(task: Task, path: Path | None = None) -> dict[str, Range]:
     """Dotted config key to range, from `training/configs/<task>-search.toml`. Raises InputError for a bad file."""
@@ -48,7 +54,8 @@ def load_space(task: Task, path: Path | None = None) -> dict[str, Range]:
 def check_space(config: BaseModel, space: Mapping[str, Range], file: Path) -> None:
     """Raises InputError for a searched key that the config does not have, with the new name where it was renamed."""
     for key, room in space.items():
-        check(type(config), _values(config, {key: int(room.low) if room.integer else room.low}), file)
+        for value in room.among or (int(room.low) if room.integer else room.low,):
+            check(type(config), _values(config, {key: value}), file)
 
 
 Report = Callable[[int, float], None]
