@@ -3,22 +3,24 @@
 OMNI_HOME=… python tests/benchmarks/bench_popularity.py --weeks 20 --report R.json    # a home whose features are built
 
 The model learns from what lies before the end of the log less so many weeks. Then it ranks, every four weeks, the first basket
-of everybody who buys in the next four: as it was exported; told what is popular at that moment; and with the products that it
-did not know and that sold since in its spare rows. The files, the numbers and the ranking are those that serve.
+of everybody who buys in the next four: as it was exported; told what is popular at that moment; with the products that it did
+not know and that sold since in its spare rows; and, which no service does, with what sells in each store and on each channel at
+that moment as well. The files, the numbers and the ranking are those that serve.
 """
 
 import argparse
 import json
 import os
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
 from features.arrays import BoolArray, FloatArray, IntArray
+from features.scoring.item_tables import Companions
 from features.scoring.model_inputs import CodeRows, model_inputs
 from features.scoring.next_product import ProductFiles, ProductTrees, open_session
 from features.scoring.rerank import rerank
@@ -40,7 +42,7 @@ from training.models.next_product.onnx_export import export_onnx
 from training.models.next_product.system import fit_system
 from training.pipeline import CONFIGS
 
-STEP = timedelta(weeks=4)
+WEEK, STEP = timedelta(weeks=1), timedelta(weeks=4)
 BATCH, K, SEED = 256, 10, 0
 FROZEN = "as exported"
 
@@ -67,16 +69,18 @@ def main() -> None:
     store, purchases = Store(settings), load_purchases(settings.timeline_path)
     end = data_span(settings.timeline_path).end
     trained = end - timedelta(weeks=told.weeks)
-    files = fitted(settings, store, purchases, trained, config)
+    ages = range(4, told.weeks - 3, 4)
+    files, tables_at = fitted(settings, store, purchases, trained, config, [trained + age * WEEK for age in ages])
     facts, rows = product_facts(settings.products_path), []
-    for age in range(4, told.weeks - 3, 4):
-        asked = ask(store, purchases, files, trained, trained + timedelta(weeks=age))
-        (sold,) = store.training_products([trained + timedelta(weeks=age)])
+    for age in ages:
+        asked = ask(store, purchases, files, trained, trained + age * WEEK)
+        (sold,) = store.training_products([trained + age * WEEK])
         ways = {
             FROZEN: files,
             "popularity of now": files.as_of(sold, facts, asked.at_s, ()),
             "and newcomers": files.as_of(sold, facts, asked.at_s),
         }
+        ways["and places"] = with_places(ways["and newcomers"], tables_at(asked.at_s))
         values = {name: measured(way, asked, purchases) for name, way in ways.items()}
         for name, value in values.items():
             row: dict[str, object] = {"weeks_old": age, "way": name, "customers": len(asked.examples)}
@@ -92,10 +96,21 @@ def main() -> None:
         told.report.write_text(json.dumps(rows, indent=2), encoding="utf-8")
 
 
+def with_places(files: ProductFiles, now: Companions) -> ProductFiles:
+    """The same files with what sells in each store and on each channel taken from the tables of another moment."""
+    assert files.companions is not None
+    return replace(files, companions=replace(files.companions, stores=now.stores, channels=now.channels))
+
+
 def fitted(
-    settings: Settings, store: Store, purchases: Purchases, end: datetime, config: NextProductConfig
-) -> ProductFiles:
-    """The files of a model whose data ended at `end`, in memory."""
+    settings: Settings,
+    store: Store,
+    purchases: Purchases,
+    end: datetime,
+    config: NextProductConfig,
+    later: Sequence[datetime],
+) -> tuple[ProductFiles, Callable[[float], Companions]]:
+    """The files of a model whose data ended at `end`, in memory, and what makes its tables as of the moments `later`."""
     span = data_span(settings.timeline_path)
     horizon = timedelta(days=config.horizon_days)
     valid = end - horizon
@@ -105,7 +120,7 @@ def fitted(
     vocabulary = ProductVocabulary.of_customers(purchases, end.timestamp(), config.n_min_customers)
     windows = [*((cutoff, cutoff + horizon) for cutoff in cutoffs), (valid, end)]
     examples, _, _ = load_examples(store, purchases, vocabulary, windows, lambda _: None)
-    history = ProductHistory.of_store(store, vocabulary.product_ids, [*cutoffs, valid, end])
+    history = ProductHistory.of_store(store, vocabulary.product_ids, [*cutoffs, valid, end, *later])
     data = Dataset(
         lines=lines,
         vocabulary=vocabulary,
@@ -122,7 +137,7 @@ def fitted(
     trees = system.ranker and ProductTrees.of(
         system.ranker.booster, "the model", from_network=config.ranker.from_network
     )
-    return ProductFiles(
+    files = ProductFiles(
         product_ids=vocabulary.product_ids,
         session=open_session(graph.SerializeToString()),
         companions=data.builder.at(end.timestamp(), system.tables),
@@ -131,6 +146,7 @@ def fitted(
         n_spare=config.n_spare,
         log_popularity=net.log_popularity.numpy(),
     )
+    return files, lambda at_s: data.builder.at(at_s, system.tables)
 
 
 def ask(store: Store, purchases: Purchases, files: ProductFiles, trained: datetime, at: datetime) -> Asked:

@@ -10,31 +10,26 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
-from features.arrays import Float32Array, IntArray
+from features.arrays import IntArray
 from features.errors import StoreError
 from features.moments import utc
-from features.scoring.model_files import find_file, read_metadata
-from features.scoring.next_product import ProductFiles, Session, open_session
-from features.scoring.popularity import network_popularity
+from features.scoring.model_files import read_metadata
+from features.scoring.next_product import ProductFiles
 from features.settings import Settings
-from features.state.products import POPULARITY_DAYS
 from training.data.baskets import Purchases
 from training.models.next_product.data import ProductVocabulary
 from training.models.next_product.history import ProductHistory, ProductSource
 from training.models.next_product.item_tables import CompanionBuilder, TableSettings, product_facts
 
 _WHO = "The champion"
-_CONSTANTS = ("log_popularity", "popularity_weight")
-"""What a network of an older version has in place of the input POPULARITY_NAME."""
 
 
 def champion_at(
     folder: Path, purchases: Purchases, cutoff: datetime, settings: Settings, store: ProductSource
 ) -> ProductFiles:
-    """The files in `folder` as they would serve at `cutoff`. Raises StoreError for unusable files.
+    """The files in `folder` as they would serve at `cutoff`. Raises StoreError for files that cannot be used, or not so.
 
     What is popular is of the cutoff, as for whoever serves. Neighbours are from the end of the version's data, so old are
     those that it would serve with, unless that lies after the cutoff.
@@ -42,6 +37,11 @@ def champion_at(
     files, metadata = ProductFiles.load(folder, _WHO), read_metadata(folder)
     now = cutoff.timestamp()
     ends_later = metadata.get("as_of_end") and utc(metadata["as_of_end"]) > cutoff
+    if ends_later and files.popularity_days is None:
+        raise StoreError(
+            f"{_WHO}'s network brings along what sold after the test began, and cannot be told otherwise.",
+            repair="Overrule the gates: omni promote next-product --force",
+        )
     if ends_later and metadata.get("tables") and files.companions:
         lines = purchases.lines
         vocabulary = ProductVocabulary(
@@ -50,15 +50,6 @@ def champion_at(
         history = ProductHistory.of_store(store, files.product_ids, [cutoff])
         builder = CompanionBuilder(lines, vocabulary, history, settings.products_path, settings.timeline_path)
         files = replace(files, companions=builder.at(now, TableSettings(**metadata["tables"])))
-        if files.popularity_days is None:
-            days = metadata["config"]["popularity_half_life_days"]
-            if days not in POPULARITY_DAYS:
-                raise StoreError(
-                    f"{_WHO} counts purchases with a half-life of {days:g} days, which is not kept any more.",
-                    repair="Overrule the gates: omni promote next-product --force",
-                )
-            popularity = network_popularity(history.counts(now), days, len(vocabulary))
-            files = replace(files, session=with_popularity(find_file(folder, "*.onnx", _WHO), popularity))
     (states,) = store.training_products([cutoff])
     return files.as_of(states, product_facts(settings.products_path), now)
 
@@ -67,19 +58,3 @@ def catalogue_rows(product_ids: tuple[str, ...], catalogue: NDArray[np.object_])
     """Rows of products in a catalogue (row i + 1 is `catalogue[i]`); 0 for those that it lacks."""
     row_of = {str(name): row for row, name in enumerate(catalogue, start=1)}
     return np.array([row_of.get(name, 0) for name in product_ids], dtype=np.int64)
-
-
-def with_popularity(graph: Path, log_popularity: Float32Array) -> Session:
-    """A network of an older version with another log-popularity (V + 1,) in place of the one that it brings along.
-
-    Raises StoreError where its file does not hold one.
-    """
-    model = onnx.load(graph)
-    constants = {constant.name: constant for constant in model.graph.initializer}
-    if not constants.keys() >= set(_CONSTANTS):
-        raise StoreError(
-            f"{_WHO} brings along what sold after the test began, and cannot be told otherwise.",
-            repair="Overrule the gates: omni promote next-product --force",
-        )
-    constants["log_popularity"].CopyFrom(onnx.numpy_helper.from_array(log_popularity, "log_popularity"))
-    return open_session(model.SerializeToString())

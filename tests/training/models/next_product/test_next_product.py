@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features.errors import InputError, MissingError
+from features.errors import InputError, MissingError, StoreError
 from features.offline.timeline import TIMELINE_SCHEMA
 from features.scoring.item_tables import COMPANIONS_FILE
 from features.scoring.model_inputs import INPUT_NAMES, CodeRows
@@ -227,6 +227,11 @@ def check_that_a_champion_forgets_what_is_later(folder: Path, settings: Settings
     (states,) = store.training_products([end])
     counts = states.counts(end.timestamp())[states.rows_of(product_code(late.product_ids))]
     np.testing.assert_allclose(late.companions.popularity[1:], np.log(counts + 0.05), atol=1e-6)
+    metadata = json.loads((folder / "MLmodel").read_text())["metadata"]
+    (folder / "MLmodel").write_text(json.dumps({"metadata": metadata | {"popularity_days": None}}))
+    assert champion_at(folder, purchases, end, settings, store).log_popularity is None  # of before: stays as it is
+    with pytest.raises(StoreError, match="sold after the test began"):
+        champion_at(folder, purchases, early, settings, store)
 
 
 def test_a_trial_tells_every_epoch_and_can_be_cut_short(tmp_path: Path) -> None:
