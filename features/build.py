@@ -104,7 +104,7 @@ def _build_all(settings: Settings, log: EventLog, progress: Progress) -> BuildRe
     started = _lap(seconds, "timeline", started)
     n_customers, n_rows, last_event_at = fold_to_parquet(settings, n_events, progress)
     started = _lap(seconds, "fold", started)
-    _build_product_state(settings, progress)
+    _build_product_sales(settings, last_seq, progress)
     started = _lap(seconds, "products", started)
     progress("feast apply")
     store = Store(settings)
@@ -157,10 +157,10 @@ def _pieces(settings: Settings) -> Iterator[pa.Table]:
     yield from whole_customers(epochs.iter_batches(batch_size=FOLD_ROWS, columns=list(EPOCH_FOLD_COLUMNS)))
 
 
-def _build_product_state(settings: Settings, progress: Progress) -> None:
-    from features.offline.product_state import build_product_state
+def _build_product_sales(settings: Settings, last_seq: int, progress: Progress) -> None:
+    from features.offline.product_sales import build_product_sales
 
-    build_product_state(settings, progress)
+    build_product_sales(settings, last_seq, progress)
 
 
 def _part(path: Path) -> Path:

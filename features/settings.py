@@ -123,9 +123,9 @@ class Settings:
         return self.home / "offline" / "customer_products.parquet"
 
     @property
-    def product_state_path(self) -> Path:
-        """Feast's offline source of the view `product_state` (Parquet)."""
-        return self.home / "offline" / "product_state.parquet"
+    def product_sales_path(self) -> Path:
+        """Feast's offline source of the view `product_sales` (Parquet)."""
+        return self.home / "offline" / "product_sales.parquet"
 
     @property
     def rejected_dir(self) -> Path:

@@ -1,4 +1,4 @@
-"""The stream: the log's new events in, their customers' states out to Feast's online store, a moment later.
+"""The stream: the log's new events in, their customers' and products' states out to Feast's online store, a moment later.
 
 Run by `omni serve` as a child process: `python -m features.stream`. An event may be applied again after a crash, never
 twice in its effect: a customer's state is their online row plus the log's rows after it, whatever was written before.
@@ -23,6 +23,7 @@ from features.log.engines import open_log
 from features.log.event_log import EventLog
 from features.online.checkpoint import Checkpoint
 from features.online.live import LiveStates
+from features.online.products import LiveProducts
 from features.online.reader import OnlineReader
 from features.settings import PARENT, Settings
 from features.state.batch import StateBatch
@@ -40,14 +41,17 @@ _LOOK_BACK_EVENTS: Final = 100_000
 
 
 class StateWriter(Protocol):
-    """The one thing needed of the store."""
+    """What is needed of the store."""
 
     def write_online(self, states: pa.Table, products: pa.Table) -> None:
         """Write customer rows of both views."""
 
+    def write_products(self, blocks: pa.Table) -> None:
+        """Write rows of product blocks."""
+
 
 class Applier:
-    """Folds the log's new events into the online store."""
+    """Folds the log's new events into the online store; `products` does so for the products."""
 
     def __init__(self, log: EventLog, store: StateWriter, reader: OnlineReader, settings: Settings) -> None:
         self._log = log
@@ -55,6 +59,7 @@ class Applier:
         self._reader = reader
         self._states = LiveStates(reader, log)
         self._checkpoint = Checkpoint(settings)
+        self.products = LiveProducts(log, store, reader, settings)
 
     def run_once(self, stop: threading.Event | None = None) -> int:
         """Bring the online store up to the log as it is now; returns the number of events that are done with.
@@ -85,6 +90,7 @@ class Applier:
         while not stop.is_set():
             try:
                 self.run_once(stop)
+                self.products.run_due()
                 wait_s = poll_s
             except (OmniError, sqlite3.Error) as error:
                 logger.warning("The stream waits: %s", error)

@@ -11,6 +11,7 @@ from typing import Final
 
 from features.settings import Settings
 from features.state.encoding import PRODUCTS_FIELDS, STATE_FIELDS
+from features.state.product_blocks import BLOCK, BLOCK_FIELDS
 from features.vocabulary import Columns, Task
 
 PROJECT: Final = "omni"
@@ -22,15 +23,7 @@ limit on how long a silent customer is remembered. It is longer than the longest
 customer who left must stay visible as such: churn is learnt from exactly these rows."""
 
 PRODUCT_TTL: Final = timedelta(days=3 * 365 + 1)
-"""As for customers: popularity is decayed to the moment of use, and a product that no longer sells keeps its price."""
-
-PRODUCT_FIELDS: Final[tuple[tuple[str, str], ...]] = (
-    ("price", "float64"),
-    ("category", "string"),
-    ("popularity", "float64[]"),
-    ("sales", "float64[]"),
-)
-"""Fields of the view `product_state`; `popularity` and `sales` are laid out in `offline/product_state.py`."""
+"""As for customers; what a block of products holds has faded long before."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +53,15 @@ class View:
 
 CUSTOMER_STATE: Final = View("customer_state", "customer", Columns.CUSTOMER_ID, STATE_FIELDS, CUSTOMER_TTL)
 CUSTOMER_PRODUCTS: Final = View("customer_products", "customer", Columns.CUSTOMER_ID, PRODUCTS_FIELDS, CUSTOMER_TTL)
-PRODUCT_STATE: Final = View("product_state", "product", Columns.PRODUCT_ID, PRODUCT_FIELDS, PRODUCT_TTL)
+PRODUCT_SALES: Final = View("product_sales", BLOCK, BLOCK, BLOCK_FIELDS, PRODUCT_TTL)
 CUSTOMER_VIEWS: Final = (CUSTOMER_STATE, CUSTOMER_PRODUCTS)
-VIEWS: Final = (*CUSTOMER_VIEWS, PRODUCT_STATE)
+VIEWS: Final = (*CUSTOMER_VIEWS, PRODUCT_SALES)
 
 ONLINE_KEY_TTL: Final = max(view.ttl for view in VIEWS)
 """How long after its last write an entity stays in an online store that can expire keys: no shorter than its row counts."""
 
 TASK_VIEWS: Final[dict[Task, tuple[View, ...]]] = {
-    Task.NEXT_PRODUCT: (CUSTOMER_STATE, CUSTOMER_PRODUCTS, PRODUCT_STATE),
+    Task.NEXT_PRODUCT: (CUSTOMER_STATE, CUSTOMER_PRODUCTS, PRODUCT_SALES),
     Task.CHURN: (CUSTOMER_STATE,),
     Task.BEST_CHANNEL: (CUSTOMER_STATE,),
     Task.WIN_BACK: (CUSTOMER_STATE,),

@@ -23,6 +23,7 @@ from serving.decision.send_time import population_hours
 from serving.erasure import Eraser
 from serving.metrics import Metrics
 from serving.products.catalogue import load_catalogue
+from serving.sales import Sales
 from serving.scorers.bundle import Bundle
 from serving.scorers.registry import mlflow_fetch, next_bundle
 from serving.warm_up import rehearse
@@ -110,6 +111,7 @@ class Watcher:
         self._told = ""
         self._fetch = mlflow_fetch(settings)
         self._checkpoint = Checkpoint(settings)
+        self._sales = Sales(settings, runtime.clock)
 
     def start(self) -> None:
         """Begin to watch."""
@@ -135,8 +137,12 @@ class Watcher:
         if after is not before:
             self._publish(after)
         bundle = self._champions(after.bundle)
-        if bundle is not after.bundle:
-            self._publish(replace(after, bundle=bundle))
+        now = self._sales.up_to_date(replace(after, bundle=bundle))
+        product, before_it = now.bundle.product, after.bundle.product
+        if bundle is not after.bundle or (product and before_it and product.product_ids is not before_it.product_ids):
+            self._publish(now)
+        elif now.bundle is not bundle:
+            self._runtime.knowledge = now  # other numbers of the same products: nothing to do for the first time
         self._runtime.metrics.note_models(bundle.infos())
         done_seq = self._checkpoint.read()
         if done_seq:  # 0 where the stream runs on another machine, or never ran

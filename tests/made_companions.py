@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from features.scoring.item_tables import POPULARITY_DAYS, Companions, Favourites, Neighbours
+from features.scoring.item_tables import Companions, Favourites, Neighbours
+from features.state.products import POPULARITY_DAYS
 
 
 def made_companions(n_products: int, **said: Any) -> Companions:

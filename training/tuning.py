@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
 from features.config import Config, check, read_toml
 from features.errors import InputError, OmniError
@@ -25,16 +25,24 @@ if TYPE_CHECKING:
 
 
 class Range(Config):
-    """What one key may be in a search."""
+    """What one key may be in a search: anything from low to high, or one of a few values."""
 
-    low: float
+    low: float = 0.0
     """Smallest value."""
-    high: float
+    high: float = 0.0
     """Largest value."""
+    among: tuple[float, ...] = ()
+    """The values to choose from, in place of low and high."""
     log: bool = False
     """Sample on a logarithmic scale."""
     integer: bool = False
     """Whole numbers only."""
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        if not self.among and not self.low < self.high:
+            raise ValueError("a search needs low < high, or the values among which to choose")
+        return self
 
 
 def load_space(task: Task, path: Path | None = None) -> dict[str, Range]:
@@ -46,7 +54,8 @@ def load_space(task: Task, path: Path | None = None) -> dict[str, Range]:
 def check_space(config: BaseModel, space: Mapping[str, Range], file: Path) -> None:
     """Raises InputError for a searched key that the config does not have, with the new name where it was renamed."""
     for key, room in space.items():
-        check(type(config), _values(config, {key: int(room.low) if room.integer else room.low}), file)
+        for value in room.among or (int(room.low) if room.integer else room.low,):
+            check(type(config), _values(config, {key: value}), file)
 
 
 Report = Callable[[int, float], None]
@@ -198,7 +207,7 @@ def _given(config: BaseModel, space: Mapping[str, Range]) -> dict[str, Any] | No
         value: Any = plain
         for part in key.split("."):
             value = value[part]
-        if not room.low <= value <= room.high:
+        if value not in room.among if room.among else not room.low <= value <= room.high:
             return None
         found[key] = value
     return found
@@ -221,6 +230,8 @@ def _values(config: BaseModel, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _suggest(trial: "optuna.Trial", key: str, room: Range) -> float:
+    if room.among:
+        return float(trial.suggest_categorical(key, room.among))
     if room.integer:
         return trial.suggest_int(key, int(room.low), int(room.high), log=room.log)
     return trial.suggest_float(key, room.low, room.high, log=room.log)
@@ -244,7 +255,7 @@ def _finished(study: "optuna.Study") -> int:
 def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, dict[str, Any]]]:
     found = []
     for key, value in tree.items():
-        if "low" in value:
+        if value.keys() & {"low", "among"}:
             found.append((prefix + key, value))
         else:
             found += _leaves(value, f"{prefix}{key}.")

@@ -1,5 +1,6 @@
-"""Proof that batch and live agree: customers are replayed event by event and every signal is compared with the build."""
+"""Proof that batch and live agree: what happened is replayed, and every signal of customers and products is compared."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -7,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from features.arrays import Float32Array, FloatArray
+from features.arrays import FloatArray
+from features.checks.product_parity import PRODUCT_NAMES, product_numbers
 from features.checks.replay import put_together, relive
 from features.console import Progress
 from features.errors import MissingError
@@ -30,11 +33,13 @@ TOLERANCE: Final = 1e-6
 class ParityReport:
     """How many values were compared, how many differ, and the worst signal.
 
-    `put_together` of the customers were several once, and had their identities found out again event by event.
+    `put_together` of the customers were several once, and had their identities found out again event by event. `products`
+    counts those that had sold at each of the moments that products are compared at.
     """
 
     customers: int
     put_together: int
+    products: int
     events: int
     values: int
     different: int
@@ -44,7 +49,7 @@ class ParityReport:
 
 
 def check_parity(settings: Settings, customers: int, seed: int, progress: Progress) -> ParityReport:
-    """Replay `customers` drawn by `seed` through the live fold and compare with the offline rows at random moments.
+    """Replay `customers` drawn by `seed`, and all purchases, through the live folds and compare at random moments.
 
     Of customers who were put together from several, the events of all whom they ever had to do with go through a log of
     their own, so that merges are found out again as they were found out live.
@@ -55,8 +60,7 @@ def check_parity(settings: Settings, customers: int, seed: int, progress: Progre
     if not settings.customer_state_path.exists():
         raise MissingError("There are no features to compare with.", repair="Run: omni features build")
     rng = np.random.default_rng(seed)
-    n_events = n_values = n_different = 0
-    largest, worst = 0.0, ""
+    tally, n_events, n_products = _Tally(), 0, 0
     together = put_together(settings)
     ids = _draw(settings, customers, together, rng)
     n_together = sum(customer_id in together for customer_id in ids)
@@ -67,19 +71,47 @@ def check_parity(settings: Settings, customers: int, seed: int, progress: Progre
         batch, stops = decode(stored, None), stored[Columns.EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
         as_of = stops / 1e6 + rng.exponential(10 * DAY_S, len(batch))
         live = relive(settings, customer_id, stops) if customer_id in together else _replay(timeline, stops / 1e6)
-        difference = relative_difference(compute_signals(batch, as_of), compute_signals(live, as_of))
+        tally.compare(compute_signals(batch, as_of), compute_signals(live, as_of), SIGNAL_NAMES)
         n_events += timeline.num_rows
-        n_values += difference.size
-        n_different += int((difference > TOLERANCE).sum())
-        if difference.max(initial=0.0) > largest:
-            largest = float(difference.max())
-            worst = SIGNAL_NAMES[int(np.unravel_index(difference.argmax(), difference.shape)[1])]
         if (i + 1) % 10 == 0 or i + 1 == len(ids):
-            progress(f"{i + 1:,} of {len(ids):,} customers, {n_different:,} differences")
-    return ParityReport(len(ids), n_together, n_events, n_values, n_different, largest, worst, equal=n_different == 0)
+            progress(f"{i + 1:,} of {len(ids):,} customers, {tally.different:,} differences")
+    for of_training, of_serving in product_numbers(settings, rng):
+        tally.compare(of_training, of_serving, PRODUCT_NAMES)
+        n_products += len(of_training)
+    progress(f"{n_products:,} products at random moments, {tally.different:,} differences")
+    return ParityReport(
+        customers=len(ids),
+        put_together=n_together,
+        products=n_products,
+        events=n_events,
+        values=tally.values,
+        different=tally.different,
+        largest_difference=tally.largest,
+        worst_signal=tally.worst,
+        equal=tally.different == 0,
+    )
 
 
-def relative_difference(a: Float32Array, b: Float32Array) -> FloatArray:
+@dataclass
+class _Tally:
+    """What was compared so far."""
+
+    values: int = 0
+    different: int = 0
+    largest: float = 0.0
+    worst: str = ""
+
+    def compare(self, batch: NDArray[np.floating], live: NDArray[np.floating], names: Sequence[str]) -> None:
+        """Two tables (n, F) of what `names` (F,) say."""
+        difference = relative_difference(batch, live)
+        self.values += difference.size
+        self.different += int((difference > TOLERANCE).sum())
+        if difference.max(initial=0.0) > self.largest:
+            self.largest = float(difference.max())
+            self.worst = names[int(np.unravel_index(difference.argmax(), difference.shape)[1])]
+
+
+def relative_difference(a: NDArray[np.floating], b: NDArray[np.floating]) -> FloatArray:
     """|a - b| relative to the larger of the two and 1; two NaN are equal, NaN against a number is infinitely far."""
     one_missing = np.isnan(a) != np.isnan(b)
     x, y = np.nan_to_num(a.astype(np.float64)), np.nan_to_num(b.astype(np.float64))

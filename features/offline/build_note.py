@@ -17,6 +17,8 @@ from features.offline.files import part_files
 from features.settings import Settings
 from features.state import layout as fold_layout
 from features.state.encoding import PRODUCTS_FIELDS, STATE_FIELDS
+from features.state.product_blocks import BLOCK_FIELDS
+from features.state.products import POPULARITY_DAYS
 from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KINDS, Columns, EventKind
 
 LAYOUT_VERSION: Final = 3
@@ -84,7 +86,17 @@ def fit_note_to_files(settings: Settings) -> None:
 
 def layout() -> str:
     """Changes when the same events would be stored as other states."""
-    parts = (LAYOUT_VERSION, STATE_FIELDS, PRODUCTS_FIELDS, fold_layout.SCALARS, HALF_LIVES_DAYS, CHANNELS, KINDS)
+    parts = (
+        LAYOUT_VERSION,
+        STATE_FIELDS,
+        PRODUCTS_FIELDS,
+        BLOCK_FIELDS,
+        POPULARITY_DAYS,
+        fold_layout.SCALARS,
+        HALF_LIVES_DAYS,
+        CHANNELS,
+        KINDS,
+    )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

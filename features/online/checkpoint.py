@@ -1,19 +1,23 @@
-"""The stream's checkpoint: how far the event log is folded into the online store, kept beside that store."""
+"""The stream's checkpoints: how far the event log is folded into each part of the online store, kept beside that store."""
 
 import sqlite3
+from typing import Final, Literal
 
 from features.connections import ThreadConnections
 from features.settings import Settings
 
+_ROWS: Final = {"customers": 1, "products": 2}
+
 
 class Checkpoint:
-    """One number: the newest log row whose effect is in the online store. Safe to use from several threads and processes.
+    """One number for customers, one for products: the newest log row whose effect is in the online store.
 
-    It survives the end of every process. A power cut may set it back a little, never forwards: then events are looked at
-    again, which changes nothing. For that it need not wait for the disk.
+    Safe to use from several threads and processes. It survives the end of every process. A power cut may set it back a
+    little, never forwards: then events are looked at again, which changes nothing. For that it need not wait for the disk.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, of: Literal["customers", "products"] = "customers") -> None:
+        self._row = _ROWS[of]
         self._path = settings.feast_dir / "stream.db"
         self._connections = ThreadConnections(
             f"The checkpoint {self._path}", self._open, lambda connection: connection.file != self._file()
@@ -23,13 +27,13 @@ class Checkpoint:
         """The last log row that is folded in; 0 before the first one."""
         if not self._path.exists():
             return 0
-        row = self._connection().execute("SELECT seq FROM checkpoint").fetchone()
+        row = self._connection().execute("SELECT seq FROM checkpoint WHERE id = ?", (self._row,)).fetchone()
         return int(row[0]) if row else 0
 
     def write(self, seq: int) -> None:
         """Move the checkpoint, forwards or, to have events folded again, backwards."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection().execute("INSERT OR REPLACE INTO checkpoint (id, seq) VALUES (1, ?)", (seq,))
+        self._connection().execute("INSERT OR REPLACE INTO checkpoint (id, seq) VALUES (?, ?)", (self._row, seq))
 
     def _connection(self) -> "_Opened":
         """This thread's own, kept open: to close the last connection to a write-ahead log costs several writes to disk."""

@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.arrays import Float32Array, FloatArray, IntArray
+from features.state.products import POPULARITY_DAYS
 
 Floats32 = Float32Array
 Ints32 = NDArray[np.int32]
 
 COMPANIONS_FILE: Final = "companions.npz"
-POPULARITY_DAYS: Final = (3.0, 7.0, 14.0, 28.0, 90.0)
-"""Half-lives of the decayed purchase counts in `popularity`, in days, in that order."""
 N_POPULAR: Final = 24
 _WEEK, _MONTH = POPULARITY_DAYS.index(7.0), POPULARITY_DAYS.index(28.0)
 

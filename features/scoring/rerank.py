@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.arrays import FloatArray, IntArray
-from features.scoring.item_tables import POPULARITY_DAYS, Companions, Favourites, Floats32, Neighbours
+from features.scoring.item_tables import Companions, Favourites, Floats32, Neighbours
+from features.state.products import POPULARITY_DAYS
 from features.vocabulary import KIND_CODES, EventKind
 
 Inputs = Mapping[str, NDArray[Any]]

@@ -7,6 +7,7 @@ import atexit
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,12 +20,14 @@ from features import views
 from features.clock import Clock
 from features.errors import InputError, MissingError
 from features.offline.files import newest_rows
+from features.offline.product_sales import product_states_as_of
 from features.online.checkpoint import Checkpoint
 from features.settings import Settings
 from features.state.batch import StateBatch
 from features.state.encoding import PRODUCTS_SCHEMA, STATE_SCHEMA, decode
-from features.store.repository import FeastFolder, close_ibis, quietly
-from features.views import CUSTOMER_PRODUCTS, CUSTOMER_STATE, CUSTOMER_VIEWS, PRODUCT_STATE, TASK_VIEWS, VIEWS, View
+from features.state.products import ProductStates
+from features.store.repository import FeastFolder, close_ibis, left_over, quietly
+from features.views import CUSTOMER_PRODUCTS, CUSTOMER_STATE, CUSTOMER_VIEWS, PRODUCT_SALES, TASK_VIEWS, VIEWS, View
 from features.vocabulary import Columns, Task
 
 if TYPE_CHECKING:
@@ -38,7 +41,6 @@ Progress = Callable[[str], None]
 _CUSTOMERS_PER_WRITE: Final = 500
 """Customers that are written to the online store in one go: they are half written for no longer than that takes."""
 _CUSTOMERS_PER_REPORT: Final = 5_000
-_PRODUCTS_PER_WRITE: Final = 20_000
 _SCHEMAS: Final = {CUSTOMER_STATE.name: STATE_SCHEMA, CUSTOMER_PRODUCTS.name: PRODUCTS_SCHEMA}
 
 
@@ -61,7 +63,8 @@ class Store:
         with quietly():
             from features.store.definitions import define
 
-            self._feast.apply(define(self._settings))
+            objects = define(self._settings)
+            self._feast.apply(objects, objects_to_delete=left_over(self._feast, objects), partial=False)
         folder.note_applied()
         return True
 
@@ -82,6 +85,13 @@ class Store:
         tables = self._rows_as_of(wanted, keys)
         return decode(tables.get(CUSTOMER_STATE.name), tables.get(CUSTOMER_PRODUCTS.name))
 
+    def training_products(self, moments: Sequence[datetime]) -> list[ProductStates]:
+        """How much every product had sold strictly before each of `moments` (aware, in any order).
+
+        Raises MissingError where nothing was built yet.
+        """
+        return product_states_as_of(self._settings, moments)
+
     def feature_service_name(self, task: Task) -> str:
         """The FeatureService that a task's model is trained on and served from, for example `churn_v1`."""
         return views.feature_service_name(task)
@@ -89,7 +99,7 @@ class Store:
     def materialize(
         self, progress: Progress = logger.info, regrouped: Mapping[str, int] | None = None
     ) -> dict[str, int]:
-        """Write every customer's and product's newest offline row to the online store; returns rows written per view.
+        """Write every customer's and product block's newest offline row to the online store; returns rows written per view.
 
         `regrouped` are customers whose states hold what the log knew of identities at a row (EventLog.regrouped_since).
 
@@ -107,14 +117,13 @@ class Store:
             if start % _CUSTOMERS_PER_REPORT == 0:
                 progress(f"online store: {start:,} of {states.num_rows:,} customers")
         Checkpoint(self._settings).write(max(states["last_seq"].to_pylist(), default=0))
-        catalogue = newest_rows(PRODUCT_STATE, self._settings.product_state_path)
-        for start in range(0, catalogue.num_rows, _PRODUCTS_PER_WRITE):
-            self._write(PRODUCT_STATE, catalogue.slice(start, _PRODUCTS_PER_WRITE))
-            progress(f"online store: {start:,} of {catalogue.num_rows:,} products")
+        blocks = newest_rows(PRODUCT_SALES, self._settings.product_sales_path)
+        self.write_products(blocks)
+        Checkpoint(self._settings, of="products").write(max(blocks["last_seq"].to_pylist(), default=0))
         return {
             CUSTOMER_STATE.name: states.num_rows,
             CUSTOMER_PRODUCTS.name: products.num_rows,
-            PRODUCT_STATE.name: catalogue.num_rows,
+            PRODUCT_SALES.name: blocks.num_rows,
         }
 
     def write_online(self, states: pa.Table, products: pa.Table) -> None:
@@ -125,6 +134,10 @@ class Store:
         # The products first, with the same seq: by that `OnlineReader` tells a customer who is half written.
         self._write(CUSTOMER_PRODUCTS, products)
         self._write(CUSTOMER_STATE, states)
+
+    def write_products(self, blocks: pa.Table) -> None:
+        """Write rows of product blocks (as `ProductBlocks.rows` makes them), replacing what is there."""
+        self._write(PRODUCT_SALES, blocks)
 
     def warm_up(self) -> None:
         """Import Feast and open its stores now rather than at the first write."""

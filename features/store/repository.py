@@ -4,7 +4,7 @@ import gc
 import json
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from hashlib import sha256
 from importlib import import_module
@@ -16,6 +16,8 @@ from features import atomic, views
 from features.offline.spark_session import spark_conf
 from features.settings import Settings
 
+_NO_ENTITY: Final = "__dummy"
+"""The entity that Feast adds for views without one."""
 _SHIM: Final = '''"""Shows Omni's definitions to the `feast` command; written by Omni, do not edit."""
 
 import os
@@ -92,6 +94,13 @@ class FeastFolder:
     def _fingerprint(self) -> str:
         facts = [self._yaml(), _SHIM, repr(views.VIEWS), repr(views.TASK_VIEWS), str(views.SERVICE_VERSION)]
         return json.dumps({"definitions": sha256("\n".join([*facts, version("feast")]).encode()).hexdigest()})
+
+
+def left_over(feast: Any, objects: Sequence[Any]) -> list[Any]:
+    """What an older version registered and this one does not name: to be deleted, with its rows in the online store."""
+    named = {thing.name for thing in objects}
+    registered = (feast.list_feature_services(), feast.list_batch_feature_views(), feast.list_entities())
+    return [thing for kind in registered for thing in kind if thing.name not in named and thing.name != _NO_ENTITY]
 
 
 @contextmanager

@@ -5,14 +5,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import inf, isfinite
+from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.errors import StoreError
+from features.scoring.popularity import ProductFacts
 from features.state.event_arrays import product_code
 from features.vocabulary import Columns
 
@@ -46,6 +48,17 @@ class Catalogue:
     def product_ids(self) -> tuple[str, ...]:
         """Every product, in the table's order."""
         return tuple(self.by_id)
+
+    @cached_property
+    def facts(self) -> ProductFacts:
+        """What models want to know of the products."""
+        infos = self.by_id.values()
+        return ProductFacts(
+            self.product_ids,
+            [info.category for info in infos],
+            [info.brand for info in infos],
+            np.array([nan if info.price is None else info.price for info in infos]),
+        )
 
     def get(self, product_id: str) -> ProductInfo:
         """What is known of a product; for an unknown one only its id."""

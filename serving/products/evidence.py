@@ -12,8 +12,9 @@ from typing import Final
 import numpy as np
 
 from features.arrays import FloatArray
-from features.scoring.item_tables import POPULARITY_DAYS, Companions, Neighbours
+from features.scoring.item_tables import Companions, Neighbours
 from features.scoring.rerank import FEATURES, strongest_tie
+from features.state.products import POPULARITY_DAYS
 from features.vocabulary import CHANNELS
 from serving.scorers.next_product import ProductScorer, Ranked
 

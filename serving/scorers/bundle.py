@@ -104,8 +104,7 @@ def load_scorer(card: ModelCard, metadata: Mapping[str, Any], folder: Path) -> S
         case Task.BEST_CHANNEL:
             return load_best_channel(card, folder, where)
         case Task.NEXT_PRODUCT:
-            files = ProductFiles.load(folder, where)
-            return ProductScorer(card, files.session, files.product_ids, files.companions, files.trees)
+            return ProductScorer(card, ProductFiles.load(folder, where))
         case Task.WIN_BACK:
             file = find_file(folder, SCORE_FILE, where)
             return WinBackScorer(card, WinBackScore.from_json(file.read_text(encoding="utf-8"), where))

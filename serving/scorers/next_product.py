@@ -1,5 +1,6 @@
 """A next-product model's network and trees, customers' states in, an order of the products that are allowed out."""
 
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -8,10 +9,12 @@ import numpy as np
 from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from features.scoring.item_tables import Companions
 from features.scoring.model_inputs import CodeRows, model_inputs
-from features.scoring.next_product import ProductTrees, Session, network_scores
+from features.scoring.next_product import ProductFiles
+from features.scoring.popularity import ProductFacts
 from features.scoring.rerank import Inputs, Pool, candidate_pool, rerank
 from features.state.batch import StateBatch
 from features.state.event_arrays import product_code
+from features.state.products import ProductStates
 from serving.scorers.model_card import ModelCard
 
 
@@ -54,33 +57,45 @@ class Ranked:
 
 
 class ProductScorer:
-    """A score for every product of the vocabulary."""
+    """A score for every product of the vocabulary, and for some that were first sold later."""
 
-    def __init__(
-        self,
-        card: ModelCard,
-        session: Session,
-        product_ids: tuple[str, ...],
-        companions: Companions | None = None,
-        trees: ProductTrees | None = None,
-    ) -> None:
-        """`trees` need `companions`; without trees these only give reasons."""
+    def __init__(self, card: ModelCard, files: ProductFiles) -> None:
+        """`files` may lack trees; these need companions, which without trees only give reasons."""
         self.card = card
-        self.companions = companions
-        self.trees = trees
-        self.product_ids = product_ids
-        self.codes = product_code(product_ids)
-        self.row_of = {product_id: row for row, product_id in enumerate(product_ids)}
-        self._session = session
-        self.rows = CodeRows(product_ids)
+        self.files = files
+        self.companions = files.companions
+        self.trees = files.trees
+        self.product_ids = files.product_ids
+        self.codes = product_code(files.product_ids)
+        self.row_of = {product_id: row for row, product_id in enumerate(files.product_ids)}
+        self.rows = CodeRows(files.product_ids)
 
     def __len__(self) -> int:
         return len(self.product_ids)
 
+    def as_of(
+        self, states: ProductStates, facts: ProductFacts, at_s: float, *, take_newcomers: bool = True
+    ) -> "ProductScorer":
+        """The same model with what is popular at a moment; without `take_newcomers` it ranks the products that this one does.
+
+        This one stays as it is, for answers that are under way. A model that brings its popularity along is answered itself.
+        """
+        newcomers = None if take_newcomers else self.product_ids[self.files.n_known :]
+        files = self.files.as_of(states, facts, at_s, newcomers)
+        if files is self.files:
+            return self
+        if files.companions is not None:
+            _ = files.companions.popular  # found now rather than by the first who asks
+        if files.product_ids is not self.product_ids:
+            return ProductScorer(self.card, files)
+        found = copy(self)
+        found.files, found.companions = files, files.companions
+        return found
+
     def score(self, states: StateBatch, as_of_s: FloatArray) -> Scored:
         """The network's word on states (n,) at moments (n,), in seconds since the epoch."""
         inputs = model_inputs(states, as_of_s, self.rows)
-        return Scored(network_scores(self._session, inputs), inputs)
+        return Scored(self.files.scores(inputs), inputs)
 
     def rank(self, scored: Scored, allowed: BoolArray | None = None) -> Ranked:
         """One customer's order (n = 1) among the products that `allowed` (V,) leaves; what is not allowed is nowhere."""

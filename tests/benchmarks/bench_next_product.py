@@ -8,6 +8,7 @@ customer has as many events and habits as a state can hold.
 
 import json
 import time
+from dataclasses import replace
 from tempfile import TemporaryDirectory
 
 import lightgbm
@@ -16,12 +17,13 @@ import pyarrow as pa
 import torch
 
 from features.events.schema import EVENT_SCHEMA
-from features.scoring.item_tables import POPULARITY_DAYS, Companions, Favourites, Neighbours
-from features.scoring.next_product import ProductTrees, open_session
+from features.scoring.item_tables import Companions, Favourites, Neighbours
+from features.scoring.next_product import ProductFiles, ProductTrees, open_session
 from features.scoring.rerank import FEATURES
 from features.state.batch import StateBatch
 from features.state.event_arrays import product_code
 from features.state.fold import fold_customer
+from features.state.products import POPULARITY_DAYS
 from features.vocabulary import Task
 from serving.decision.rules import Rules
 from serving.products.catalogue import Catalogue, ProductInfo
@@ -89,12 +91,14 @@ def made_scorer(n: int, rng: np.random.Generator) -> ProductScorer:
     assert isinstance(config, NextProductConfig)
     ids = tuple(f"p{i}" for i in range(n))
     net = new_network(config, ProductVocabulary(ids, np.arange(1, n + 1), n), torch.zeros(n + 1))
-    scorer = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), NoSession(), ids)
+    scorer = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), ProductFiles(ids, NoSession()))
     example = as_tensors(scorer_inputs(scorer, busy_state(n, rng)))
     with TemporaryDirectory():
         graph = export_onnx(net, tuple(part.repeat(2, 1) for part in example))
     session = open_session(graph.SerializeToString())
-    return ProductScorer(scorer.card, session, ids, made_companions(n, rng), made_trees(config, rng))
+    files = ProductFiles(ids, session, made_companions(n, rng), made_trees(config, rng))
+    popularity = rng.normal(size=n + 1).astype(np.float32)
+    return ProductScorer(scorer.card, replace(files, popularity_days=7.0, log_popularity=popularity))
 
 
 class NoSession:

@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.events.schema import EVENT_SCHEMA
-from features.offline.product_state import PRODUCT_STATE_SCHEMA
 from features.settings import Settings
 from features.state.batch import Ragged, StateBatch
 from features.state.encoding import PRODUCTS_SCHEMA, STATE_SCHEMA
 from features.state.event_arrays import product_code
 from features.state.fold import fold_timeline
+from features.state.product_blocks import N_BLOCKS, ProductBlocks
+from features.state.products import ProductStates, fold_purchases
 from features.store.feature_store import Store
 
 START = datetime(2017, 1, 2, tzinfo=UTC)
@@ -80,7 +81,7 @@ def to_events(happenings: list[Happening], prefix: str = "e") -> pa.Table:
 def make_store(
     home: Path, happenings: list[Happening], engines: Mapping[str, str] | None = None
 ) -> tuple[Store, Settings]:
-    """A store whose offline sources hold the folded timeline and two products; the clock stands after its end.
+    """A store whose offline sources hold the folded timeline and what it sold; the clock stands after its end.
 
     `engines` are settings of the environment that say which stores to use.
     """
@@ -91,15 +92,12 @@ def make_store(
     products = pa.concat_tables([PRODUCTS_SCHEMA.empty_table(), *(products for _, products in pieces)])
     pq.write_table(states, settings.customer_state_path)
     pq.write_table(products, settings.customer_products_path)
-    rows = [
-        {"product_id": "p1", "event_timestamp": at(7), "price": 2.5, "category": "tea"},
-        {"product_id": "p1", "event_timestamp": at(14), "price": 3.0, "category": "tea"},
-        {"product_id": "p2", "event_timestamp": at(7), "price": None, "category": None},
-    ]
-    facts = {"popularity": [1.0, 2.0, 3.0], "sales": [4.0, 2.0, 1_483_500_000.0]}
-    pq.write_table(
-        pa.Table.from_pylist([row | facts for row in rows], PRODUCT_STATE_SCHEMA), settings.product_state_path
+    sold = [h for h in happenings if h.kind == "purchase" and h.product]
+    sales = fold_purchases(
+        ProductStates.empty(), product_code([h.product for h in sold]), np.array([at(h.day).timestamp() for h in sold])
     )
+    blocks = ProductBlocks(sales, np.full(N_BLOCKS, len(happenings))).rows()
+    pq.write_table(blocks, settings.product_sales_path)
     store = Store(settings)
     store.apply()
     return store, settings

@@ -110,7 +110,7 @@ def test_a_build_is_done_once_and_again_after_new_events(settings: Settings) -> 
             "build.json",
             "customer_products.parquet",
             "customer_state.parquet",
-            "product_state.parquet",
+            "product_sales.parquet",
             "timeline.parquet",
         ]
     )

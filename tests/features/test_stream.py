@@ -100,6 +100,9 @@ class Interrupted:
         self.writes += 1
         raise StoreError("power cut")
 
+    def write_products(self, blocks: pa.Table) -> None:
+        self.store.write_products(blocks)
+
 
 @pytest.mark.parametrize("after", [False, True])
 def test_a_crash_before_the_checkpoint_repeats_nothing(stream, kit, after):
@@ -181,6 +184,7 @@ def test_following_survives_a_failure_and_stops_when_told(stream, kit):
     _wait_until(lambda: failing.writes > 0)
     failing.write_online = store.write_online
     _wait_until(lambda: reader.read_state("anna") is not None)
+    _wait_until(lambda: len(reader.read_products().states) == 1)
     stop.set()
     thread.join(timeout=10)
 
@@ -198,6 +202,9 @@ class StoppedAt:
         self.writes += 1
         if self.writes == self.n:
             self.stop.set()
+
+    def write_products(self, blocks: pa.Table) -> None:
+        self.store.write_products(blocks)
 
 
 @pytest.mark.parametrize(("writes", "done"), [(2, 0), (3, 20)])
@@ -229,6 +236,8 @@ def test_the_process_follows_the_log_and_ends_when_told(stream, kit, engines):
         log.append(kit.to_events(kit.WORLD))
         _wait_until(lambda: Checkpoint(settings).read() == log.last_seq(), timeout_s=90)
         assert_up_to_date(log, OnlineReader(settings), kit)
+        _wait_until(lambda: Checkpoint(settings, of="products").read() == log.last_seq())
+        assert len(OnlineReader(settings).read_products().states) == 5
     finally:
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=30)

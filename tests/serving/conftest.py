@@ -14,6 +14,7 @@ import pytest
 from features.events.schema import events_to_table, parse_events
 from features.log.sqlite import SqliteEventLog
 from features.online.live import LiveStates
+from features.scoring.next_product import ProductFiles
 from features.signals import SIGNAL_NAMES
 from features.vocabulary import Channel, Task
 from serving.answers import Knowledge
@@ -77,7 +78,7 @@ def make_bundle() -> Bundle:
         channel=ChannelScorer(
             card(Task.BEST_CHANNEL), arms, (BoosterScorer(booster(0.4), "email"), BoosterScorer(booster(0.2), "post"))
         ),
-        product=ProductScorer(card(Task.NEXT_PRODUCT, "3"), FakeSession(), PRODUCTS),
+        product=ProductScorer(card(Task.NEXT_PRODUCT, "3"), ProductFiles(PRODUCTS, FakeSession())),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,8 +13,9 @@ from features.errors import InputError
 from features.settings import Settings
 from features.vocabulary import Task
 from training import tuning
+from training.models.next_product.config import NextProductConfig
 from training.pipeline import load_config
-from training.tuning import SEARCHES, Range, Search, load_space, tune
+from training.tuning import SEARCHES, Range, Search, check_space, load_space, tune
 
 
 class Inner(BaseModel):
@@ -129,4 +131,28 @@ def test_search_spaces_name_keys_of_their_configs(task: Task) -> None:
     space = load_space(task)
     assert space
     for key, room in space.items():
-        load_config(task, None, [f"{key}={int(room.high) if room.integer else room.high}"])
+        values = room.among or (room.low, room.high)
+        for value in values:
+            load_config(task, None, [f"{key}={int(value) if room.integer else value}"])
+
+
+def test_one_of_a_few_values_is_tried_where_only_these_may_be(
+    study: Study, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = {"size": Range(among=(4.0, 16.0, 32.0)), "inner.rate": Range(low=0.25, high=0.5)}
+    monkeypatch.setattr(tuning, "load_space", lambda task: space)
+    overrides = tune(Task.CHURN, settings(tmp_path), Config(), 8, lambda _: None, seed=3)
+    assert {config.size for config in study.tried} == {4, 16, 32}
+    assert "size=16.0" in overrides
+
+
+@pytest.mark.parametrize("room", [{}, {"low": 1.0}, {"low": 2.0, "high": 2.0}])
+def test_a_search_without_room_is_refused(room: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="low < high"):
+        Range(**room)
+
+
+def test_a_value_that_the_config_does_not_take_is_named_before_the_search(tmp_path: Path) -> None:
+    file = tmp_path / "search.toml"
+    with pytest.raises(InputError, match="half-lives"):
+        check_space(NextProductConfig(), {"popularity_half_life_days": Range(among=(7.0, 8.0))}, file)

@@ -54,3 +54,4 @@ def test_a_simulated_world_with_late_repeated_and_merged_customers(settings: Set
     log.close()
     report = check_parity(settings, customers=24, seed=1, progress=lambda _: None)
     assert (report.customers, report.put_together, report.different) == (24, 10, 0)
+    assert report.products > 100

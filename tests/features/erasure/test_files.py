@@ -5,14 +5,17 @@ import json
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from made_ada import COOKIE, EMAIL, MODEL, build, customers, erased, row
+import pytest
+from made_ada import COOKIE, EMAIL, MODEL, NOW, build, customers, erased, row
 
+from features.build import build_features
 from features.erasure.erase import begin_erasure, finish_erasure
 from features.events.schema import REJECTED_SCHEMA
 from features.log.sqlite import SqliteEventLog
 from features.offline.build_note import events_since_build, read_note
 from features.online.reader import OnlineReader
 from features.settings import Settings
+from features.state.event_arrays import product_code
 
 
 def test_files_and_online_store_hold_the_others_as_before(settings: Settings, log: SqliteEventLog) -> None:
@@ -53,6 +56,27 @@ def test_files_and_online_store_hold_the_others_as_before(settings: Settings, lo
     note = read_note(settings)
     assert note is not None and (note.events, note.customers, note.log_fingerprint) == (11, 2, log.fingerprint())
     assert events_since_build(settings) == 0
+
+
+def test_sums_of_products_stay_until_the_next_whole_build(settings: Settings, log: SqliteEventLog) -> None:
+    build(settings)
+    reader = OnlineReader(settings)
+
+    def sold() -> float:
+        """What is left of all purchases of tea, three months later, at the slowest half-life."""
+        states = reader.read_products().states
+        return float(states.counts(NOW.timestamp())[states.rows_of(product_code(["tea"]))[0], -1])
+
+    def left_of(days: tuple[int, ...]) -> float:
+        return sum(2 ** -((60 - day) / 90) for day in days)
+
+    assert sold() == pytest.approx(left_of((0, 1, 2, 3, 4, 5, 1, 2)))  # Bob's and Ada's
+    erased(settings, log, EMAIL)
+
+    assert sold() == pytest.approx(left_of((0, 1, 2, 3, 4, 5, 1, 2)))
+    build_features(settings, lambda _: None, force=True)
+    assert sold() == pytest.approx(left_of((0, 1, 2, 3, 4, 5)))
+    reader.close()
 
 
 def test_a_folder_of_part_files_is_rewritten_part_by_part(settings: Settings, log: SqliteEventLog) -> None:

@@ -74,7 +74,7 @@ def folded(tmp_path_factory, kit):
         settings.timeline_path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, settings.timeline_path)
         pq.write_table(two_epochs(table, "r3", kit), settings.epochs_path)
-    shutil.copy(embedded.product_state_path, on_spark.product_state_path)
+    shutil.copy(embedded.product_sales_path, on_spark.product_sales_path)
     counts = [fold_to_parquet(settings, timeline.num_rows, quiet) for settings in (embedded, on_spark)]
     assert counts[0] == counts[1]
     Store(on_spark).apply()
@@ -111,7 +111,7 @@ def test_both_cores_wrote_and_nothing_is_left_over(folded):
         "customer_products.parquet",
         "customer_state.parquet",
         "epochs.parquet",
-        "product_state.parquet",
+        "product_sales.parquet",
         "timeline.parquet",
     ]
 

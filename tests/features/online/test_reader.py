@@ -22,8 +22,10 @@ from features.online.reader import OnlineReader
 from features.online.sqlite import SqliteSource
 from features.state.batch import StateBatch
 from features.state.encoding import decode, encode
+from features.state.event_arrays import product_code
 from features.state.fold import fold_customer
-from features.views import CUSTOMER_PRODUCTS, CUSTOMER_STATE, CUSTOMER_TTL, PRODUCT_STATE
+from features.state.product_blocks import N_BLOCKS
+from features.views import CUSTOMER_PRODUCTS, CUSTOMER_STATE, CUSTOMER_TTL, PRODUCT_SALES
 
 STORES = ("sqlite", "redis")
 CUSTOMERS = ["anna", "bert", *(f"r{number}" for number in range(6))]
@@ -134,15 +136,15 @@ def test_any_state_survives_the_way_through_feast(tmp_path, kit, engines):
 def test_products_as_feast_returns_them(world):
     store, settings = world
 
-    table = OnlineReader(settings).read_products()
-    answer = store.online_features(table.product_id.tolist(), PRODUCT_STATE)
+    blocks = OnlineReader(settings).read_products()
+    keys = sorted({str(code % N_BLOCKS) for code in blocks.states.code.tolist()})
+    answer = store.online_features(keys, PRODUCT_SALES)
 
-    assert sorted(table.product_id) == ["p1", "p2"]
-    assert [None if np.isnan(price) else price for price in table.price] == answer["price"]
-    assert table.category.tolist() == answer["category"]
-    assert table.popularity.tolist() == answer["popularity"]
-    assert table.sales.tolist() == answer["sales"]
-    assert dict(zip(table.product_id, table.price, strict=True))["p1"] == 3.0
+    np.testing.assert_array_equal(blocks.states.code, np.sort(product_code(["p0", "p1", "p2", "p3", "p4"])))
+    for name in ("code", "count", "first_s", "last_s"):
+        parts = [getattr(blocks.states, name)[blocks.states.code % N_BLOCKS == int(key)].ravel() for key in keys]
+        assert [part.tolist() for part in parts] == answer[name]
+    assert [int(blocks.last_seq[int(key)]) for key in keys] == answer["last_seq"]
 
 
 def test_threads_read_side_by_side_while_feast_writes(tmp_path, kit, engines):

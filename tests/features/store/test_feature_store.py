@@ -1,7 +1,9 @@
 """Point-in-time retrieval: what a training row may know, and that no row is lost, doubled or moved."""
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import timedelta
 
 import numpy as np
@@ -15,8 +17,10 @@ from features.offline.point_in_time import OfflineView, rows_as_of
 from features.online.checkpoint import Checkpoint
 from features.state.batch import StateBatch
 from features.state.encoding import decode
+from features.state.event_arrays import product_code
 from features.state.fold import fold_customer
 from features.store.feature_store import Store
+from features.store.repository import quietly
 from features.views import CUSTOMER_STATE, CUSTOMER_TTL, CUSTOMER_VIEWS
 from features.vocabulary import Task
 
@@ -177,7 +181,7 @@ def test_feasts_own_command_finds_the_definitions(world, monkeypatch):
     exec((settings.feast_dir / "definitions.py").read_text(), namespace)
 
     names = {getattr(thing, "name", None) for key, thing in namespace.items() if key.startswith("object_")}
-    assert {"customer", "product", "customer_state", "product_state", "churn_v1"} <= names
+    assert {"customer", "product_block", "customer_state", "product_sales", "churn_v1"} <= names
 
 
 def test_missing_features_are_named_with_the_command_that_makes_them(tmp_path, settings, entity_rows):
@@ -191,6 +195,53 @@ def test_materializing_sets_the_stream_back_to_what_was_written(world):
     _, settings = world
 
     assert Checkpoint(settings).read() == max(_last_seqs(settings))
+
+
+def test_products_as_of_their_moments_are_in_the_order_asked(world, tmp_path, kit):
+    store, settings = kit.make_store(tmp_path / "home", kit.WORLD)
+    with pytest.raises(MissingError, match="omni features build"):
+        store.training_products([kit.at(1)])
+    pq.write_table(kit.to_timeline(kit.WORLD), settings.timeline_path)
+
+    late, first, nothing = store.training_products([kit.at(100), kit.at(1.5), kit.at(0.5)])
+
+    bought = {h.product for h in kit.WORLD if h.kind == "purchase"}
+    assert late.code.tolist() == sorted(product_code(sorted(bought)).tolist())
+    early = {h.product for h in kit.WORLD if h.kind == "purchase" and h.day < 1.5}
+    assert first.code.tolist() == sorted(product_code(sorted(early)).tolist())
+    assert len(nothing) == 0
+
+
+def test_what_an_older_version_registered_is_taken_away(tmp_path, kit):
+    from feast import Entity, FeatureView, Field, FileSource, ValueType
+    from feast.types import Float64, String
+
+    store, settings = kit.make_store(tmp_path / "home", kit.WORLD)
+    product = Entity(name="product", join_keys=["product_id"], value_type=ValueType.STRING)
+    source = FileSource(name="old_file", path=str(tmp_path / "old.parquet"), timestamp_field="event_timestamp")
+    fields = [Field(name="product_id", dtype=String), Field(name="price", dtype=Float64)]
+    with quietly():
+        store._feast.apply(
+            [product, FeatureView(name="product_state", entities=[product], schema=fields, source=source)]
+        )
+    (settings.feast_dir / "applied.json").write_text("of an older version")
+    assert "omni_product_state" in tables(settings)
+
+    assert Store(settings).apply()
+
+    assert "omni_product_state" not in tables(settings)
+    assert "omni_product_sales" in tables(settings)
+    after = Store(settings)._feast
+    assert {entity.name for entity in after.list_entities()} == {"customer", "product_block"}
+    assert {view.name for view in after.list_batch_feature_views()} == {
+        *("customer_products", "customer_state", "product_sales")
+    }
+
+
+def tables(settings):
+    """The tables of the online store."""
+    with closing(sqlite3.connect(settings.online_db_path)) as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def test_the_store_module_does_not_import_feast_by_itself():

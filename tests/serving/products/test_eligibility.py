@@ -16,7 +16,7 @@ from made_companions import made_companions
 
 from features.scoring.item_tables import Favourites, Neighbours
 from features.scoring.model_inputs import STORE, model_inputs
-from features.scoring.next_product import ProductTrees
+from features.scoring.next_product import ProductFiles, ProductTrees
 from features.scoring.rerank import FEATURES
 from features.state.batch import StateBatch
 from features.state.event_arrays import product_code
@@ -57,7 +57,7 @@ class NoSession:
         raise AssertionError
 
 
-SCORER = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), NoSession(), IDS)
+SCORER = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), ProductFiles(IDS, NoSession()))
 SCORES = Scored(np.array([[-np.inf, 6, 5, 4, 3, 9, 8]], np.float32))
 EVERYTHING = np.arange(len(IDS) + 1, dtype=np.int32)
 PUSHED = made_companions(
@@ -67,7 +67,7 @@ PUSHED = made_companions(
     category_best=EVERYTHING[None],
 )
 TREES = ProductTrees(lambda rows: -rows[:, FEATURES.index("score")] * 3, lambda rows: rows)
-WITH_TREES = ProductScorer(SCORER.card, NoSession(), IDS, PUSHED, TREES)
+WITH_TREES = ProductScorer(SCORER.card, ProductFiles(IDS, NoSession(), PUSHED, TREES))
 LATEST = model_inputs(StateBatch.empty(1), np.array([NOW]), SCORER.rows) | {STORE: np.array([1.0])}
 LATEST["item"] = np.where(np.arange(128) == 127, 1, LATEST["item"])
 

@@ -8,7 +8,7 @@ from made_companions import made_companions
 
 from features.scoring.item_tables import Favourites, Neighbours
 from features.scoring.model_inputs import STORE, model_inputs
-from features.scoring.next_product import ProductTrees
+from features.scoring.next_product import ProductFiles, ProductTrees
 from features.scoring.rerank import FEATURES, Inputs, Pool, candidate_pool
 from features.state.batch import StateBatch
 from features.vocabulary import Task
@@ -50,7 +50,9 @@ def inputs() -> Inputs:
 
 def reasons(product: str, **counted: float) -> list[str]:
     trees = ProductTrees(lambda rows: np.zeros(len(rows)), lambda rows: contributions(**counted))
-    scorer = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), NoSession(), IDS, COMPANIONS, trees)
+    scorer = ProductScorer(
+        ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), ProductFiles(IDS, NoSession(), COMPANIONS, trees)
+    )
     ranked = scorer.rank(Scored(np.array([[-np.inf, 4, 3, 2, 1]], np.float32), inputs()))
     return evidence_reasons(scorer, ranked, IDS.index(product), name_of=str.upper, category="Coffee things", brand=None)
 
@@ -77,7 +79,9 @@ def test_what_counted_without_anything_to_point_to_stays_unsaid() -> None:
 
 
 def test_beside_a_network_alone_the_facts_come_in_a_fixed_order() -> None:
-    scorer = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), NoSession(), IDS, COMPANIONS)
+    scorer = ProductScorer(
+        ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), ProductFiles(IDS, NoSession(), COMPANIONS)
+    )
     ranked = scorer.rank(Scored(np.array([[-np.inf, 4, 3, 2, 1]], np.float32), inputs()))
     told = evidence_reasons(scorer, ranked, 1, name_of=str.upper, category=None, brand=None)
     assert told == ["others who bought COFFEE bought it too", "popular this week"]
@@ -91,7 +95,9 @@ def test_beside_a_network_alone_the_candidates_are_made_once_for_all_products(mo
         return candidate_pool(*args)
 
     monkeypatch.setattr(next_product, "candidate_pool", counted)
-    scorer = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), NoSession(), IDS, COMPANIONS)
+    scorer = ProductScorer(
+        ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), ProductFiles(IDS, NoSession(), COMPANIONS)
+    )
     ranked = scorer.rank(Scored(np.array([[-np.inf, 4, 3, 2, 1]], np.float32), inputs()))
     assert not made
     for column in (1, 2, 3):
@@ -100,6 +106,6 @@ def test_beside_a_network_alone_the_candidates_are_made_once_for_all_products(mo
 
 
 def test_a_model_without_companions_gives_no_such_reasons() -> None:
-    scorer = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), NoSession(), IDS)
+    scorer = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), ProductFiles(IDS, NoSession()))
     ranked = Ranked(np.ones(4, np.float32), inputs())
     assert evidence_reasons(scorer, ranked, 0, name_of=str, category=None, brand=None) == []

@@ -15,7 +15,7 @@ from made_companions import made_companions
 from features.errors import MissingError, StoreError
 from features.scoring.bg_nbd import Rates
 from features.scoring.churn import ChurnScore
-from features.scoring.next_product import ProductTrees
+from features.scoring.next_product import ProductFiles, ProductTrees
 from features.scoring.rerank import FEATURES
 from features.signals import SIGNAL_NAMES
 from features.state.batch import StateBatch
@@ -71,14 +71,16 @@ class NoSession:
 
 @given(st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=20, unique=True))
 def test_rows_are_where_the_vocabulary_says(ids: list[str]) -> None:
-    scorer = ProductScorer(card(Task.NEXT_PRODUCT), NoSession(), tuple(ids))
+    scorer = ProductScorer(card(Task.NEXT_PRODUCT), ProductFiles(tuple(ids), NoSession()))
     codes = product_code([*ids, "unknown", ""])
     assert scorer.rows(codes).tolist() == [*range(1, len(ids) + 1), 0, 0]
 
 
 @given(st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=30), st.integers(1, 35), st.integers(0, 2**30 - 1))
 def test_top_k_is_the_head_of_the_full_ranking(values: list[float], k: int, bits: int) -> None:
-    scorer = ProductScorer(card(Task.NEXT_PRODUCT), NoSession(), tuple(str(i) for i in range(len(values))))
+    scorer = ProductScorer(
+        card(Task.NEXT_PRODUCT), ProductFiles(tuple(str(i) for i in range(len(values))), NoSession())
+    )
     scores = np.array(values, dtype=np.float32)
     allowed = np.array([bool(bits >> i & 1) for i in range(len(values))])
     scored = Scored(np.concatenate(([-np.inf], scores)).astype(np.float32)[None])
@@ -173,9 +175,9 @@ def test_trees_beside_the_network_decide_the_order() -> None:
     score = FEATURES.index("score")
     ids = ("a", "b", "c")
     product = card(Task.NEXT_PRODUCT)
-    plain = ProductScorer(product, OneScoreEach(), ids)
+    plain = ProductScorer(product, ProductFiles(ids, OneScoreEach()))
     trees = ProductTrees(lambda rows: -2.0 * rows[:, score], lambda rows: rows)
-    turned = ProductScorer(product, OneScoreEach(), ids, made_companions(3), trees)
+    turned = ProductScorer(product, ProductFiles(ids, OneScoreEach(), made_companions(3), trees))
     nobody, now = StateBatch.empty(1), np.array([0.0])
     for scorer, order in ((plain, [0, 1, 2]), (turned, [2, 1, 0])):
         scored = scorer.score(nobody, now)

@@ -1,10 +1,11 @@
-"""A fitted network in, the same network with a place for products that nobody had bought while it learned out.
+"""A fitted network in, the same network with places for products that nobody had bought while it learned out.
 
 Such a product has no vector of its own; it gets the mean of those of its category (of all products, where it has none). What
 it is worth beyond that its popularity says, and the trees beside the network, which know it by what it is and sells with.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -33,6 +34,21 @@ def place_unseen(net: NextProductNet, seen: BoolArray, category: NDArray[np.int3
                 (count > 0) & (torch.arange(len(total)) > 0).unsqueeze(1), total / count.clamp(min=1), overall
             )
             table[unseen] = mean[group[unseen]]
+
+
+def with_spare(net: NextProductNet, n_spare: int) -> NextProductNet:
+    """The network with `n_spare` more rows, each the mean of all products: places for what is first sold later."""
+    size = replace(net.size, n_items=net.size.n_items + n_spare)
+    more = torch.zeros(n_spare)
+    wider = NextProductNet(size, torch.cat((net.log_popularity, more)))
+    weights = net.state_dict()
+    known = net.size.n_items + 1
+    with torch.no_grad():
+        for name, table in wider.state_dict().items():
+            table[(slice(len(weights[name])),) if table.dim() else ...] = weights[name]
+    rows = np.arange(known + n_spare)
+    place_unseen(wider, (rows > 0) & (rows < known), np.zeros(len(rows), np.int32))
+    return wider
 
 
 def _tables(net: NextProductNet) -> Iterator[Tensor]:

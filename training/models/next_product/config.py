@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 
 from features.config import Config
 from features.scoring.rerank import PARTS
+from features.state.products import POPULARITY_DAYS
 from training.models.next_product.item_tables import TablesConfig
 from training.models.recommenders.lambdamart import RankerConfig
 
@@ -32,8 +33,10 @@ class NextProductConfig(Config):
     """History that must lie before the first cutoff."""
     n_min_customers: int = Field(5, ge=1)
     """Only products that so many customers bought, up to the end of the data, can be named."""
-    popularity_half_life_days: float = Field(14, gt=0)
-    """How fast a purchase stops counting as recent popularity."""
+    popularity_half_life_days: float = 14
+    """How fast a purchase stops counting as recent popularity: one of the half-lives that product states hold."""
+    n_spare: int = Field(512, ge=0)
+    """Rows of the network for products that are first sold after the training."""
     max_length: int = Field(64, ge=1, le=128)
     """Newest events that the network looks at."""
     embedding_dim: int = Field(32, ge=4)
@@ -90,6 +93,13 @@ class NextProductConfig(Config):
     """The boosted trees."""
     baselines: dict[str, dict[str, list[Any]]] = Field(default_factory=lambda: dict(_BASELINES))
     """Per baseline each setting's values to choose from on the validation period."""
+
+    @field_validator("popularity_half_life_days")
+    @classmethod
+    def _held(cls, days: float) -> float:
+        if days not in POPULARITY_DAYS:
+            raise ValueError(f"product states hold the half-lives {', '.join(f'{day:g}' for day in POPULARITY_DAYS)}")
+        return days
 
     @field_validator("parts")
     @classmethod

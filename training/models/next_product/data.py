@@ -20,12 +20,10 @@ from training.data.baskets import NextBaskets, Purchases, next_baskets
 from training.data.interactions import Interactions
 from training.data.training_set import StateSource
 from training.evaluation.ranking import Targets
-from training.models.recommenders.baselines import Popularity
 from training.task import Progress
 
 _COMPACT = {"item": np.int32, "kind": np.int8, "channel": np.int8, "habit_item": np.int32, STORE: np.float64}
 _CHUNK_ROWS = 12_000
-_SMOOTHING = 0.05
 
 
 @dataclass(frozen=True)
@@ -159,13 +157,6 @@ def load_examples(
         moment=np.repeat(np.arange(len(windows)), [len(found.customers) for found in labels]),
     )
     return examples, StateBatch.concat(kept), entities.iloc[first_kept:].reset_index(drop=True)
-
-
-def log_popularity(lines: Interactions, vocabulary: ProductVocabulary, now: float, half_life_days: float) -> Tensor:
-    """Log of the recent share of purchases (V + 1,), centred; row 0 is zero."""
-    count = Popularity.fit(lines.before(now), now, half_life_days).score[vocabulary.catalogue_rows]
-    value = np.log(count + _SMOOTHING)
-    return torch.from_numpy(np.concatenate(([0.0], value - value.mean())).astype(np.float32))
 
 
 def seconds(moments: pd.Series) -> FloatArray:

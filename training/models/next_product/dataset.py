@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from features.scoring.popularity import network_popularity
 from features.state.batch import StateBatch
 from features.vocabulary import CHANNELS, KINDS
 from training.data.baskets import Purchases, load_purchases
@@ -18,7 +19,8 @@ from training.data.interactions import Interactions
 from training.data.labels import Span, data_span
 from training.data.splits import TimeSplit
 from training.models.next_product.config import NextProductConfig
-from training.models.next_product.data import Examples, ProductVocabulary, load_examples, log_popularity
+from training.models.next_product.data import Examples, ProductVocabulary, load_examples
+from training.models.next_product.history import ProductHistory
 from training.models.next_product.item_tables import CompanionBuilder, TableSettings
 from training.models.next_product.reranker import Moment, bought_before
 from training.task import TrainContext
@@ -42,7 +44,8 @@ class Dataset:
 
     def popularity(self, at: float, config: NextProductConfig) -> torch.Tensor:
         """Log-popularity (V + 1,) as of a moment."""
-        return log_popularity(self.lines, self.vocabulary, at, config.popularity_half_life_days)
+        counts = self.builder.history.counts(at)
+        return torch.from_numpy(network_popularity(counts, config.popularity_half_life_days, len(self.vocabulary)))
 
     def moment(self, examples: Examples, at: float, tables: TableSettings, config: NextProductConfig) -> Moment:
         """Customers with what was known of products at a moment (seconds)."""
@@ -87,12 +90,14 @@ def prepare(ctx: TrainContext) -> Prepared:
     windows = [*periods.train, periods.valid, periods.test]
     examples, test_states, test_entities = load_examples(ctx.store, purchases, vocabulary, windows, ctx.progress)
     n_train = len(periods.train)
+    asked = [*(start for start, _ in windows), periods.test[1]]
+    history = ProductHistory.of_store(ctx.store, vocabulary.product_ids, asked)
     return Prepared(
         dataset=Dataset(
             lines=purchases.lines,
             vocabulary=vocabulary,
             builder=CompanionBuilder(
-                purchases.lines, vocabulary, ctx.settings.products_path, ctx.settings.timeline_path
+                purchases.lines, vocabulary, history, ctx.settings.products_path, ctx.settings.timeline_path
             ),
             train=examples.of_moments(0, n_train),
             train_at=tuple(cutoff.timestamp() for cutoff, _ in periods.train),

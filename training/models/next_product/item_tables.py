@@ -12,21 +12,20 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
 
-from features.arrays import Float32Array
 from features.events.payload import store_code
-from features.scoring.item_tables import POPULARITY_DAYS, Companions, Favourites, Neighbours
+from features.scoring.item_tables import Companions, Favourites, Neighbours
+from features.scoring.popularity import ProductFacts, as_popular_as
 from features.sql import connect_bounded
+from features.state.products import POPULARITY_DAYS
 from features.vocabulary import CHANNEL_CODES, Columns
 from training.data.interactions import SECONDS_PER_DAY, Interactions
 from training.models.next_product.data import ProductVocabulary
+from training.models.next_product.history import ProductHistory
 from training.models.recommenders.baselines import ItemKnn, SequenceRules
 
 _HALF_LIFE_DAYS: Final = 21.0
 _N_LOCAL: Final = 64
-_N_BEST: Final = 8
-_SMOOTHING: Final = 0.05
 _LOCAL_HALF_LIFE_DAYS: Final = 28.0
-_IN_CATEGORY: Final = POPULARITY_DAYS.index(14.0)
 
 
 Settings = Mapping[str, Any]
@@ -73,14 +72,18 @@ class CompanionBuilder:
     """Companions of one vocabulary as of any moment."""
 
     def __init__(
-        self, lines: Interactions, vocabulary: ProductVocabulary, products: Path | None, timeline: Path | None
+        self,
+        lines: Interactions,
+        vocabulary: ProductVocabulary,
+        history: ProductHistory,
+        products: Path | None,
+        timeline: Path | None,
     ) -> None:
         """Reads the product table (may be missing) and where purchases were made; a file of interactions knows neither."""
         self._lines, self._vocabulary = lines, vocabulary
-        table = _product_table(products, vocabulary.product_ids)
-        self.category, self._brand = (_codes(table[name]) for name in (Columns.CATEGORY, Columns.BRAND))
-        price = table[Columns.PRICE].to_numpy(np.float64, na_value=np.nan)
-        self._log_price = np.concatenate(([np.nan], np.log(np.where(price > 0, price, np.nan)))).astype(np.float32)
+        self.history = history
+        self._facts = product_facts(products).of(vocabulary.product_ids).described()
+        self.category: NDArray[np.int32] = self._facts.category
         self._stores, self._channels = _places(timeline, vocabulary.product_ids)
 
     def at(self, now: float, settings: TableSettings) -> Companions:
@@ -88,39 +91,30 @@ class CompanionBuilder:
         lines, rows = self._lines.before(now), np.concatenate(([0], self._vocabulary.catalogue_rows))
         rules = SequenceRules.fit(lines, now, **settings.rules).rules
         pairs = ItemKnn.fit(lines, now, **settings.item_knn).similarity
-        counts = np.stack(
-            [np.bincount(lines.item, lines.decay(days, now), lines.n_items + 1)[rows] for days in POPULARITY_DAYS], 1
-        )
-        popularity = np.log(counts + _SMOOTHING)
-        popularity[0] = 0.0
         half_lives = [kind.get("half_life_days", _HALF_LIFE_DAYS) for kind in (settings.rules, settings.item_knn)]
-        return Companions(
-            popularity=popularity.astype(np.float32),
+        nothing_sold = np.zeros((len(rows), len(POPULARITY_DAYS)), np.float32)
+        companions = Companions(
+            popularity=nothing_sold,
             rules=_strongest(rules[rows][:, rows], settings.n_neighbors),
             pairs=_strongest(pairs[rows][:, rows], settings.n_neighbors),
-            category=self.category,
-            brand=self._brand,
-            log_price=self._log_price,
-            in_category=_share_of_group(self.category, counts[:, _IN_CATEGORY]),
-            category_best=_best_of_group(self.category, counts[:, _IN_CATEGORY]),
+            **vars(self._facts),
+            in_category=nothing_sold[:, 0],
+            category_best=np.zeros((0, 0), np.int32),
             stores=_favourites(self._stores, now, len(rows)),
             channels=_favourites(self._channels, now, len(rows)),
             half_life_days=np.array(half_lives, np.float32),
         )
+        return as_popular_as(companions, self.history.counts(now))
 
 
-def _product_table(path: Path | None, product_ids: Sequence[str]) -> pd.DataFrame:
-    columns = [Columns.CATEGORY, Columns.BRAND, Columns.PRICE]
+def product_facts(path: Path | None) -> ProductFacts:
+    """What the product table says; of no product where there is none."""
+    names = [Columns.PRODUCT_ID, Columns.CATEGORY, Columns.BRAND, Columns.PRICE]
     if path is None or not path.exists():
-        return pd.DataFrame(None, index=list(product_ids), columns=columns)
-    table = pq.read_table(path, columns=[Columns.PRODUCT_ID, *columns]).to_pandas()
-    return table.drop_duplicates(Columns.PRODUCT_ID).set_index(Columns.PRODUCT_ID).reindex(list(product_ids))
-
-
-def _codes(words: pd.Series) -> NDArray[np.int32]:
-    """Words (V,) as numbers from 1 (V + 1,); 0 for none."""
-    found, _ = pd.factorize(words, sort=True)
-    return np.concatenate(([0], found + 1)).astype(np.int32)
+        return ProductFacts((), (), (), np.zeros(0))
+    table = pq.read_table(path, columns=names).to_pandas().drop_duplicates(Columns.PRODUCT_ID)
+    ids, category, brand = (table[name].astype(object).where(table[name].notna(), None).tolist() for name in names[:3])
+    return ProductFacts(ids, category, brand, table[Columns.PRICE].to_numpy(np.float64, na_value=np.nan))
 
 
 def _places(timeline: Path | None, product_ids: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -158,25 +152,6 @@ def _strongest(ties: sparse.csr_array, n_neighbors: int) -> Neighbours:
     at = (owner[order][kept], place[kept])
     item[at], weight[at] = ties.indices[order][kept], ties.data[order][kept]
     return Neighbours(item, weight)
-
-
-def _share_of_group(group: NDArray[np.int32], count: NDArray[Any]) -> Float32Array:
-    """Log of each product's share of its group's purchases; 0 where it has no group."""
-    total = np.bincount(group, count)
-    share = np.log((count + _SMOOTHING) / (total[group] + _SMOOTHING))
-    return np.where(group > 0, share, 0.0).astype(np.float32)
-
-
-def _best_of_group(group: NDArray[np.int32], count: NDArray[Any]) -> NDArray[np.int32]:
-    """The best sellers (K + 1, B) of every group, best first."""
-    best = np.zeros((int(group.max(initial=0)) + 1, _N_BEST), np.int32)
-    rows = np.flatnonzero(group > 0)
-    rows = rows[np.lexsort((rows, -count[rows], group[rows]))]
-    starts = np.searchsorted(group[rows], group[rows])
-    place = np.arange(len(rows)) - starts
-    kept = place < _N_BEST
-    best[group[rows][kept], place[kept]] = rows[kept]
-    return best
 
 
 def _favourites(bought: pd.DataFrame, now: float, n_rows: int) -> Favourites:

@@ -91,20 +91,24 @@ class NextProductNet(nn.Module):
         habit_age_days: Tensor,
         habit_gap_days: Tensor,
         habit_count: Tensor,
+        log_popularity: Tensor | None = None,
     ) -> Tensor:
         """Scores (B, V + 1) from events (B, S), newest last, and habitual products (B, H), in any order.
+
+        `log_popularity` (V + 1,) takes the place of the network's own.
 
         `habit_weight` is the decayed purchase count at the moment of asking, `habit_gap_days` the mean days between
         purchases (-1 where there was one only). Column 0 is minus infinity.
         """
+        popularity = self.log_popularity if log_popularity is None else log_popularity
         item, kind, channel, age_days = self.newest(item, kind, channel, age_days)
         customer, trace, _ = self.read(item, kind, channel, age_days)
         scores = customer @ self.item.weight.T + self.item_bias.weight.T  # (B, V + 1)
-        scores = scores + self.popularity_weight * self.log_popularity
+        scores = scores + self.popularity_weight * popularity
         scores = scores.scatter_add(1, item, trace @ self.trace_score)
         traces = traces_of(habit_item, item, trace)
         habits = (habit_item, habit_weight, habit_age_days, habit_gap_days, habit_count)
-        wanted_again = self.habit_scores(customer, traces, *habits, self.log_popularity[habit_item])
+        wanted_again = self.habit_scores(customer, traces, *habits, popularity[habit_item])
         scores = scores.scatter(1, habit_item, wanted_again)
         return torch.cat((torch.full_like(scores[:, :1], float("-inf")), scores[:, 1:]), dim=1)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from features.errors import StoreError
 from features.scoring.model_inputs import INPUT_NAMES
-from features.scoring.next_product import OUTPUT_NAME, network_scores, open_session
+from features.scoring.next_product import OUTPUT_NAME, POPULARITY_NAME, network_scores, open_session
 from training.models.next_product.network import NextProductNet
 
 OPSET = 18
@@ -25,8 +25,9 @@ TOLERANCE = 1e-4
 
 
 def export_onnx(net: NextProductNet, example: Sequence[Tensor]) -> onnx.ModelProto:
-    """The network as a graph with a free batch size; `example` (B >= 2 rows) traces it and checks it.
+    """The network as a graph with a free batch size, asked with customers and with what is popular (POPULARITY_NAME).
 
+    `example` (B >= 2 rows) traces it and checks it.
     Raises StoreError when onnxruntime's scores differ from torch's by more than 1e-4.
     """
     net.eval()
@@ -35,14 +36,13 @@ def export_onnx(net: NextProductNet, example: Sequence[Tensor]) -> onnx.ModelPro
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
             net,
-            tuple(example),
+            (*example, net.log_popularity),
             str(path),
-            input_names=list(INPUT_NAMES),
+            input_names=[*INPUT_NAMES, POPULARITY_NAME],
             output_names=[OUTPUT_NAME],
             opset_version=OPSET,
             dynamic_axes=free,
-            # onnxruntime folds constants when it loads the file; a file where they are not folded yet is half the size,
-            # and its popularity can be replaced (next_product_champion).
+            # onnxruntime folds constants when it loads the file; a file where they are not folded yet is half the size.
             do_constant_folding=False,
             # The tracing exporter takes half a second where the one built on torch.export takes ten (torch 2.13), with
             # the same scores and the same speed of the file.
@@ -50,7 +50,8 @@ def export_onnx(net: NextProductNet, example: Sequence[Tensor]) -> onnx.ModelPro
         )
         model = onnx.load(path)
         expected = net(*example).numpy()
-    found = network_scores(open_session(model.SerializeToString()), as_arrays(example))
+    session = open_session(model.SerializeToString())
+    found = network_scores(session, as_arrays(example), net.log_popularity.numpy())
     difference = float(np.abs(found[:, 1:] - expected[:, 1:]).max())
     if not difference <= TOLERANCE or not np.isneginf(found[:, 0]).all():
         raise StoreError(

@@ -16,6 +16,7 @@ from training.evaluation.ranking import Targets
 from training.models.next_product.config import NextProductConfig
 from training.models.next_product.data import Examples, ProductVocabulary
 from training.models.next_product.dataset import Dataset
+from training.models.next_product.history import ProductHistory
 from training.models.next_product.item_tables import CompanionBuilder
 
 _HABIT_HALF_LIFE_DAYS = 90.0
@@ -30,7 +31,9 @@ def published_dataset(data: HeldOut, n_left: int, config: NextProductConfig) -> 
     return Dataset(
         lines=lines,
         vocabulary=vocabulary,
-        builder=CompanionBuilder(lines, vocabulary, None, None),
+        builder=CompanionBuilder(
+            lines, vocabulary, ProductHistory.of_lines(lines, vocabulary.catalogue_rows), None, None
+        ),
         train=learned_examples(data, n_left + 1, config.max_length),
         train_at=(data.at(n_left + 1),),
         valid=asked_examples(data, n_left, config.max_length),

@@ -4,7 +4,7 @@ import numpy as np
 
 from features.arrays import FloatArray, IntArray
 from features.scoring.model_inputs import CodeRows, model_inputs
-from features.scoring.next_product import ProductFiles, network_scores
+from features.scoring.next_product import ProductFiles
 from features.scoring.rerank import rerank
 from features.state.batch import StateBatch
 from training.evaluation.ranking import top_k
@@ -19,7 +19,7 @@ def rank_with_files(files: ProductFiles, states: StateBatch, as_of_s: FloatArray
     for start in range(0, len(states), _BATCH):
         index = np.arange(start, min(start + _BATCH, len(states)))
         inputs = model_inputs(states.take(index), as_of_s[index], to_rows)
-        scores = network_scores(files.session, inputs)
+        scores = files.scores(inputs)
         if files.trees is not None and files.companions is not None:
             scores, _ = rerank(scores, inputs, files.companions, files.trees.score)
         parts.append(top_k(scores, k))

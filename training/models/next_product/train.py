@@ -16,15 +16,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from features.arrays import FloatArray
+from features.arrays import Float32Array, FloatArray
 from features.errors import InputError
 from features.scoring.item_tables import COMPANIONS_FILE, Companions
-from features.scoring.next_product import OUTPUT_NAME, VOCABULARY_FILE, network_scores, open_session
+from features.scoring.next_product import (
+    OUTPUT_NAME,
+    POPULARITY_NAME,
+    VOCABULARY_FILE,
+    network_scores,
+    open_session,
+)
 from features.scoring.rerank import PARTS, RANKER_FILE
 from features.vocabulary import Columns, Task
 from training.evaluation.ranking import ranking_values
 from training.models.next_product.baselines import Rankings, rank_baselines
 from training.models.next_product.champion import catalogue_rows, champion_at
+from training.models.next_product.cold_start import with_spare
 from training.models.next_product.config import PRIMARY, NextProductConfig
 from training.models.next_product.data import ProductVocabulary, seconds, vocabulary_json
 from training.models.next_product.dataset import prepare
@@ -79,13 +86,16 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
     clock.lap("baselines")
     own = Rankings({"": top}, {"": top_new}, {})
     report = measure(own, baselines, test, lines, test_at, config.horizon_days, PRIMARY, ctx.seed)
-    # The file that serves knows what is popular at the end of the data; nothing else differs from what was measured.
+    # The file that serves knows what is popular at the end of the data, until it is told what is now, and has rows for
+    # products that are first sold later; nothing else differs from what was measured.
     net.log_popularity.copy_(dataset.popularity(end, config))
+    net = with_spare(net, config.n_spare)
     ctx.progress("next-product: writing the graph")
     example = test.batch(np.arange(2) % len(test))
     graph = export_onnx(net, example)
     clock.lap("export")
-    latency = _latency_ms(graph.SerializeToString(), as_arrays(tuple(part[:1] for part in example)))
+    popularity = net.log_popularity.numpy()
+    latency = _latency_ms(graph.SerializeToString(), as_arrays(tuple(part[:1] for part in example)), popularity)
     _log_history(ctx.run, history, latency)
     metadata = {
         "task": Task.NEXT_PRODUCT.value,
@@ -100,13 +110,15 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
         "latency_ms": latency,
         "ranker": ranker is not None,
         "trees_from_network": config.ranker.from_network,
+        "popularity_days": config.popularity_half_life_days,
+        "n_spare": config.n_spare,
     }
     if ranker is not None:
         ctx.run.log_metrics({"valid_network": ranker.valid_network, "valid_ranker": ranker.valid_ranker})
 
     def rescore(folder: Path) -> FloatArray:
         as_of = seconds(data.test_entities[Columns.AS_OF])
-        files = champion_at(folder, data.purchases, periods.test[0], ctx.settings)
+        files = champion_at(folder, data.purchases, periods.test[0], ctx.settings, ctx.store)
         rows = np.concatenate(([0], catalogue_rows(files.product_ids, data.purchases.product_ids)))
         top = rank_with_files(files, data.test_states, as_of, max(KS))
         return ranking_values(rows[top], test.targets, KS)[PRIMARY]
@@ -127,7 +139,7 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
         },
         metadata=metadata,
         log_model=lambda run: log_model(
-            run, graph, example, vocabulary, metadata, ranker, dataset.builder.at(end, system.tables)
+            run, graph, (example, popularity), vocabulary, metadata, ranker, dataset.builder.at(end, system.tables)
         ),
         evaluation=evaluation_table(data.test_entities, None, report.values, PART),
         rescore=rescore,
@@ -137,15 +149,19 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
 def log_model(
     run: Run,
     graph: Any,
-    example: tuple[torch.Tensor, ...],
+    example: tuple[tuple[torch.Tensor, ...], Float32Array],
     vocabulary: ProductVocabulary,
     metadata: Mapping[str, Any],
     ranker: ProductRanker | None,
     companions: Companions,
 ) -> str:
-    """The graph with its vocabulary, its companions and, where they help, the trees beside it; answers the model's URI."""
-    inputs = as_arrays(example)
-    output = {OUTPUT_NAME: network_scores(open_session(graph.SerializeToString()), inputs)}
+    """The graph with its vocabulary, its companions and, where they help, the trees beside it; answers the model's URI.
+
+    `example` is what it may be asked: customers, and what is popular.
+    """
+    inputs = as_arrays(example[0])
+    output = {OUTPUT_NAME: network_scores(open_session(graph.SerializeToString()), inputs, example[1])}
+    inputs[POPULARITY_NAME] = example[1]
     with TemporaryDirectory() as folder:
         path = Path(folder) / VOCABULARY_FILE
         path.write_text(vocabulary_json(vocabulary), encoding="utf-8")
@@ -163,12 +179,12 @@ def _log_history(run: Run, history: FitHistory, latency: Mapping[str, float]) ->
     run.log_metrics({f"latency_ms.{name}": value for name, value in latency.items()})
 
 
-def _latency_ms(model: bytes, one: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+def _latency_ms(model: bytes, one: Mapping[str, NDArray[Any]], popularity: Float32Array) -> dict[str, float]:
     session = open_session(model)
     times = []
     for _ in range(_LATENCY_CALLS):
         started = time.perf_counter()
-        network_scores(session, one)
+        network_scores(session, one, popularity)
         times.append((time.perf_counter() - started) * 1000)
     p50, p99 = np.percentile(times[10:], [50, 99])
     return {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}

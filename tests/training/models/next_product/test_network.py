@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from features.scoring.model_inputs import INPUT_NAMES
-from features.scoring.next_product import network_scores, open_session
+from features.scoring.next_product import POPULARITY_NAME, network_scores, open_session
 from training.models.next_product.loss import (
     BatchTargets,
     CandidateSampler,
@@ -165,9 +165,10 @@ def test_candidates_are_the_popular_ones_and_a_weighted_sample_of_the_rest() -> 
 def test_the_exported_file_gives_the_same_scores_without_our_code(tmp_path: Path, n_blocks: int) -> None:
     net, given = network(n_blocks=n_blocks), inputs(5, seed=3)
     graph = export_onnx(net, inputs(2))
-    assert [each.name for each in graph.graph.input] == list(INPUT_NAMES)
+    assert [each.name for each in graph.graph.input] == [*INPUT_NAMES, POPULARITY_NAME]
+    popularity = torch.linspace(-2.0, 3.0, N_ITEMS + 1)
     (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
-    np.savez(tmp_path / "inputs.npz", **as_arrays(given))
+    np.savez(tmp_path / "inputs.npz", **as_arrays(given), **{POPULARITY_NAME: popularity.numpy()})
     script = (
         "import json, numpy, onnxruntime; "
         "s = onnxruntime.InferenceSession('model.onnx'); "
@@ -176,6 +177,9 @@ def test_the_exported_file_gives_the_same_scores_without_our_code(tmp_path: Path
     done = subprocess.run(
         [sys.executable, "-I", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
     )
-    np.testing.assert_allclose(json.loads(done.stdout), net(*given)[:, 1:].detach().numpy(), atol=1e-4)
+    expected = net(*given, popularity)[:, 1:].detach().numpy()
+    np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-4)
+    assert np.abs(expected - net(*given)[:, 1:].detach().numpy()).max() > 0.1
     one = as_arrays(tuple(part[:1] for part in given))
-    assert network_scores(open_session(graph.SerializeToString()), one).shape == (1, N_ITEMS + 1)
+    scores = network_scores(open_session(graph.SerializeToString()), one, popularity.numpy())
+    assert scores.shape == (1, N_ITEMS + 1)

@@ -13,16 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features.errors import InputError, MissingError
+from features.errors import InputError, MissingError, StoreError
 from features.offline.timeline import TIMELINE_SCHEMA
 from features.scoring.item_tables import COMPANIONS_FILE
 from features.scoring.model_inputs import INPUT_NAMES, CodeRows
-from features.scoring.next_product import network_scores
 from features.scoring.rerank import RANKER_FILE
 from features.settings import Settings
 from features.state.batch import StateBatch
 from features.state.event_arrays import product_code
 from features.state.fold import fold_customer
+from features.state.products import ProductStates, fold_purchases
+from features.store.feature_store import Store
 from features.vocabulary import CHANNEL_CODES, Task
 from training.data.baskets import load_purchases, next_baskets, number_purchases
 from training.models.next_product.baselines import Rankings
@@ -114,6 +115,14 @@ class StatesFromTimeline:
             states.append(fold_customer(events))
         return StateBatch.concat(states)
 
+    def training_products(self, moments: Sequence[datetime]) -> list[ProductStates]:
+        found = []
+        for moment in moments:
+            past = self.frame[self.frame["occurred_at"] < moment]
+            seconds = past["occurred_at"].astype("int64").to_numpy() / 1e6
+            found.append(fold_purchases(ProductStates.empty(), past["product_code"].to_numpy(), seconds))
+        return found
+
     def feature_service_name(self, task: Task) -> str:
         return "next_product_v1"
 
@@ -197,24 +206,32 @@ def test_training_finds_the_habits_and_its_files_score_alone(
     assert trained.rescore is not None
     (tmp_path / "MLmodel").write_text(json.dumps({"metadata": trained.metadata}))
     np.testing.assert_array_equal(trained.rescore(tmp_path), trained.evaluation["score"])
-    check_that_a_champion_forgets_what_is_later(tmp_path, settings)
+    check_that_a_champion_forgets_what_is_later(tmp_path, settings, context.store)
     assert any("epoch 1" in line for line in lines)
 
 
-def check_that_a_champion_forgets_what_is_later(folder: Path, settings: Settings) -> None:
+def check_that_a_champion_forgets_what_is_later(folder: Path, settings: Settings, store: Store) -> None:
     """The files in `folder` know the whole world; half an hour after its beginning one customer had bought p0, p4 and p9."""
     purchases, early = load_purchases(settings.timeline_path), datetime(2024, 1, 1, 0, 30, tzinfo=UTC)
-    before = champion_at(folder, purchases, early, settings)
+    before = champion_at(folder, purchases, early, settings, store)
     assert before.companions is not None
     known = np.isin(before.product_ids, ["p0", "p4", "p9"])
     expected = np.log(np.where(known, 2 ** (-0.5 / 24 / 3), 0.0) + 0.05)
     np.testing.assert_allclose(before.companions.popularity[1:, 0], expected, atol=1e-6)
-    late = champion_at(folder, purchases, datetime(2024, 7, 1, tzinfo=UTC), settings)  # after the end of its data
-    early_scores, late_scores = (network_scores(files.session, BLANK_INPUTS)[0, 1:] for files in (before, late))
+    end = datetime(2024, 7, 1, tzinfo=UTC)
+    late = champion_at(folder, purchases, end, settings, store)  # after the end of its data
+    early_scores, late_scores = (files.scores(BLANK_INPUTS)[0, 1:] for files in (before, late))
     gain = early_scores - late_scores
     assert gain[known].min() > gain[~known].max()
     assert late.companions is not None
-    assert (late.companions.popularity[1:, 0] > -1).all()
+    (states,) = store.training_products([end])
+    counts = states.counts(end.timestamp())[states.rows_of(product_code(late.product_ids))]
+    np.testing.assert_allclose(late.companions.popularity[1:], np.log(counts + 0.05), atol=1e-6)
+    metadata = json.loads((folder / "MLmodel").read_text())["metadata"]
+    (folder / "MLmodel").write_text(json.dumps({"metadata": metadata | {"popularity_days": None}}))
+    assert champion_at(folder, purchases, end, settings, store).log_popularity is None  # of before: stays as it is
+    with pytest.raises(StoreError, match="sold after the test began"):
+        champion_at(folder, purchases, early, settings, store)
 
 
 def test_a_trial_tells_every_epoch_and_can_be_cut_short(tmp_path: Path) -> None:
