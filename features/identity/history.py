@@ -123,16 +123,23 @@ def _replay(part: list[Sighting], config: IdentityConfig) -> list[Epoch]:
 
 
 def _chain(last: Epoch, epochs: list[Epoch]) -> list[Epoch]:
-    """The epochs that led to `last`, oldest first: where several pasts were joined, the one of the customer's name."""
+    """The epochs that led to `last`, oldest first: where several pasts were joined, the one of the customer's name.
+
+    A customer whom another one had taken in, and who came apart from it again, goes on from before that: there may be a
+    time between two epochs in which nobody was known by the name.
+    """
     name, chain = last.names[-1], [last]
     while True:
-        earlier = [
+        related = [epoch for epoch in epochs if epoch.keys & chain[0].keys]
+        joined = [
             epoch
-            for epoch in epochs
-            if epoch.until_us == chain[0].from_us
-            and epoch.keys & chain[0].keys
-            and (name in epoch.names or epoch.keys <= last.keys)
+            for epoch in related
+            if epoch.until_us == chain[0].from_us and (name in epoch.names or epoch.keys <= last.keys)
         ]
-        if not earlier:
+        apart = [epoch for epoch in related if epoch.until_us < chain[0].from_us and name in epoch.names]
+        if joined:
+            chain.insert(0, min(joined, key=lambda epoch: (name not in epoch.names, epoch.from_us, min(epoch.keys))))
+        elif apart:
+            chain.insert(0, max(apart, key=lambda epoch: (epoch.until_us, -min(epoch.keys))))
+        else:
             return chain
-        chain.insert(0, min(earlier, key=lambda epoch: (name not in epoch.names, epoch.from_us, min(epoch.keys))))

@@ -1,6 +1,7 @@
 """Erasure over HTTP and on the command line: the same receipt, and a customer whom nobody finds any more."""
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def test_an_erased_customer_is_unknown_everywhere(client: Any, erasing: Runtime,
     assert later["removed"]["files: offline/timeline.parquet"] == 6
     assert (profile.status_code, churn.status_code, nobody.status_code) == (404, 404, 404)
     assert replay.json() == {"accepted": 0, "duplicates": 0, "rejected": [], "erased": 2, "last_seq": 0}
-    assert "ada" not in erased.text
+    assert re.search(r"\bada\b", erased.text) is None  # hexadecimal digits may spell anything
 
 
 def test_what_the_background_does_not_manage_stays_pending(

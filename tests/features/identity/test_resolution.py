@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from features.build import build_features
@@ -199,8 +199,18 @@ def test_neither_order_nor_batches_matter(
         log.close()
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+APART_AGAIN = [
+    (0, None, {"cookie": "y"}),
+    (0, None, {"device": "x"}),
+    (1, "ana", {"cookie": "y", "device": "x"}),
+    (2, "bob", {"cookie": "y"}),
+]
+"""The cookie's visitor is Ana for a day, and on the next one somebody apart again, because Bob has the cookie, too."""
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=STORY)
+@example(story=APART_AGAIN)
 def test_states_of_then_are_of_what_was_known_then(story: list[Any], kit: Any, tmp_path_factory: Any) -> None:
     """Every state of the build is the fold over what a log that ends there holds of the customer; none knows of later."""
     home = tmp_path_factory.mktemp("home")
