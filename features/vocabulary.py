@@ -105,6 +105,7 @@ class Columns:
     CUSTOMER_KEY: Final = "customer_key"
     PRODUCT_CODE: Final = "product_code"
     DETAIL: Final = "detail"
+    ORDER_CODE: Final = "order_code"
     EPOCH: Final = "epoch"
     WRITTEN: Final = "written"
     AS_OF: Final = "as_of"

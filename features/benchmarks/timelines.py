@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from features.arrays import FloatArray, IntArray
 from features.events.payload import BITS_PER_ANSWER, NO, PROFILING_SHIFT, YES
+from features.state.event_arrays import PRODUCT_CODE_BITS
 from features.state.layout import WRITTEN, EventArrays
 from features.vocabulary import CHANNEL_CODES, CHANNELS, DAY_S, KIND_CODES, PRODUCT_KINDS
 
@@ -77,7 +78,7 @@ class Piece:
 
 def make_events(n_events: int, seed: int) -> Iterator[Piece]:
     """`n_events` simulated events, the same ones for the same seed; a larger number only adds to them."""
-    codes = np.random.default_rng(seed).integers(1, 2**62, N_PRODUCTS)
+    codes = np.random.default_rng(seed).integers(1, 2**PRODUCT_CODE_BITS, N_PRODUCTS)
     made = number = 0
     while made < n_events:
         rng = np.random.default_rng([seed, number])
@@ -112,6 +113,8 @@ def _draw(rng: np.random.Generator, first_customer: int, first_seq: int, codes: 
             seq=np.arange(first_seq + 1, first_seq + m + 1),
             detail=_details(rng, kind),
             written=np.full(len(kind), WRITTEN, dtype=np.int8),
+            order=np.zeros(m, np.int64),
+            brought_back=np.zeros(m),
         ),
     )
 

@@ -1,8 +1,9 @@
 """What an event says beside its columns comes in; one number goes out that holds what the fold takes, or what is wrong.
 
 A `profile` event may carry {"consent": {"email": true, "sms": false}, "profiling": false, "preferred_channel": "sms"}, a
-`feedback` event {"rating": 4}, a `subscribe` event that begins a contract {"ends_at": "2025-06-30"}. Other properties are
-kept with the event and change no state. Of anything else that a customer does in a store the number is the store's code.
+`feedback` event {"rating": 4}, a `subscribe` event that begins a contract {"ends_at": "2025-06-30"}; a `purchase` and its
+`return` may name their {"order_id": "A-17"}. Other properties are kept with the event and change no state. Of anything else
+that a customer does in a store the number is the store's code.
 """
 
 import json
@@ -17,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.arrays import FloatArray
+from features.arrays import FloatArray, IntArray
 from features.events.values import MAX_NUMBER
 from features.vocabulary import CHANNEL_CODES, CUSTOMER_KINDS, Columns, EventKind
 
@@ -33,6 +34,9 @@ TELLING_KINDS: Final = (EventKind.PROFILE.value, EventKind.FEEDBACK.value, Event
 """Kinds whose properties the fold looks into."""
 PLACED_KINDS: Final = tuple(kind for kind in CUSTOMER_KINDS if kind.value not in TELLING_KINDS)
 """Kinds of which the fold takes the store."""
+ORDER_ID: Final = "order_id"
+"""The property by which a return finds what it takes back."""
+_ORDER_KINDS: Final = (EventKind.PURCHASE.value, EventKind.RETURN.value)
 _HASH_BITS_DROPPED: Final = 11
 """Of 64: what is left is a whole number that a float holds exactly."""
 
@@ -74,6 +78,22 @@ def detail_column(events: pa.Table) -> FloatArray:
         detail = read_detail(kind, json.loads(text))
         details[row] = detail if isinstance(detail, float) else np.nan
     return details
+
+
+def order_column(events: pa.Table) -> IntArray:
+    """The code of the order of every row of a table with kind and properties (JSON text), 0 without one, shape (n,)."""
+    codes = np.zeros(events.num_rows, np.int64)
+    if Columns.PROPERTIES not in events.column_names or events[Columns.PROPERTIES].null_count == events.num_rows:
+        return codes
+    properties = events[Columns.PROPERTIES].cast(pa.string())
+    named = pc.fill_null(pc.match_substring(properties, f'"{ORDER_ID}"'), False)
+    of_kind = pc.is_in(events[Columns.KIND].cast(pa.string()), value_set=pa.array(_ORDER_KINDS))
+    rows = np.flatnonzero(pc.and_(of_kind, named).to_numpy())
+    for row, text in zip(rows, properties.take(pa.array(rows)).to_pylist(), strict=True):
+        order = json.loads(text).get(ORDER_ID)
+        if isinstance(order, str | int) and not isinstance(order, bool) and str(order).strip():
+            codes[row] = int(store_code(str(order).strip())) or 1
+    return codes
 
 
 def _read_moment(written: object) -> float | str:

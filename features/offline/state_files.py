@@ -25,6 +25,7 @@ FOLD_COLUMNS: Final = (
     Columns.QUANTITY,
     Columns.VALUE,
     Columns.DETAIL,
+    Columns.ORDER_CODE,
     Columns.SEQ,
 )
 """What the fold reads of the timeline."""

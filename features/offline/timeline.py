@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from features import atomic
 from features.console import Progress
 from features.errors import MissingError
-from features.events.payload import detail_column
+from features.events.payload import detail_column, order_column
 from features.log.event_log import EventLog
 from features.log.tables import rename_customers
 from features.settings import Settings
@@ -39,6 +39,7 @@ TIMELINE_SCHEMA: Final = pa.schema(
         (Columns.QUANTITY, pa.float64()),
         (Columns.VALUE, pa.float64()),
         (Columns.DETAIL, pa.float64()),
+        (Columns.ORDER_CODE, pa.int64()),
         (Columns.CAMPAIGN_ID, pa.string()),
         (Columns.DECISION_ID, pa.string()),
         (Columns.STORE_ID, pa.string()),
@@ -46,10 +47,11 @@ TIMELINE_SCHEMA: Final = pa.schema(
         (Columns.PROPERTIES, pa.string()),
     ]
 )
-"""Its columns: `customer_id` is the resolved one, a product code of 0 means no product, `detail` is from events/payload.py."""
+"""Its columns: `customer_id` is the resolved one, a product code of 0 means no product, `detail` and `order_code` are from
+events/payload.py."""
 
 ORDER: Final = (Columns.CUSTOMER_ID, Columns.OCCURRED_AT, Columns.EVENT_ID)
-"""The order in which events are folded, everywhere."""
+"""How the file is sorted. Events of one moment count in the order of features/state/order.py."""
 _ARRIVED_SCHEMA: Final = TIMELINE_SCHEMA.append(pa.field(Columns.CUSTOMER_KEY, pa.int64()))
 
 
@@ -114,6 +116,7 @@ def timeline_rows(events: pa.Table) -> pa.Table:
     columns[Columns.CUSTOMER_ID] = events[Columns.RESOLVED_CUSTOMER_ID]
     columns[Columns.PRODUCT_CODE] = pa.array(product_code(events[Columns.PRODUCT_ID].to_pylist()))
     columns[Columns.DETAIL] = pa.array(detail_column(events), from_pandas=True)
+    columns[Columns.ORDER_CODE] = pa.array(order_column(events))
     return pa.table({name: columns[name] for name in TIMELINE_SCHEMA.names}, schema=TIMELINE_SCHEMA)
 
 

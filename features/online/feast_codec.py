@@ -1,6 +1,6 @@
 """Codec of what Feast writes: names in, entity keys out; `feast.types.Value` messages in, values out; without Feast.
 
-Keys: Feast's entity key serialization, version 3. Values: https://protobuf.dev/programming-guides/encoding/ for the eight
+Keys: Feast's entity key serialization, version 3. Values: https://protobuf.dev/programming-guides/encoding/ for the nine
 types that our views use.
 """
 
@@ -19,6 +19,7 @@ _STRING: Final = 2
 _LENGTH_PREFIXED: Final = 2
 """The protobuf wire type of strings and of nested messages."""
 _FIELDS: Final[dict[str, int]] = {
+    "bytes": 1,
     "string": 2,
     "int64": 4,
     "float64": 5,
@@ -76,7 +77,7 @@ class UnreadableError(StoreError):
 
 
 def decode_value(message: bytes, dtype: str) -> Any:
-    """One `Value` as int, float, str or a writable array; None for a null.
+    """One `Value` as int, float, str, bytes or a writable array; None for a null.
 
     Raises UnreadableError for another type, and for bytes that are no value at all.
     """
@@ -111,7 +112,9 @@ def _decode(message: bytes, dtype: str, start: int) -> Any:
     length, start = _varint(message, start)
     if dtype == "int64":
         return length - (1 << 64) if length >= 1 << 63 else length
-    return message[start : start + length].decode()
+    if len(message) - start != length:
+        raise ValueError("a value ends early")
+    return message[start:] if dtype == "bytes" else message[start:].decode()
 
 
 def _after_varint(message: bytes, at: int) -> int:

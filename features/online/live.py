@@ -10,8 +10,7 @@ import pyarrow as pa
 
 from features.state import layout
 from features.state.batch import StateBatch
-from features.state.event_arrays import event_arrays
-from features.state.fold import changes_state, fold_arrays, fold_customer, fold_newer
+from features.state.fold import changes_state, customer_arrays, fold_arrays, fold_customer, fold_newer
 
 
 class StoredState(Protocol):
@@ -91,10 +90,10 @@ class LiveStates:
         """
         stored = self._reader.read_state(customer_id)
         if stored is None or stored.last_seq < self._log.regrouped_seq(customer_id):
-            fresh = event_arrays(self._log.customer_events(customer_id))
+            fresh = customer_arrays(self._log.customer_events(customer_id))
             state = fold_arrays(StateBatch.empty(1), fresh)
         else:
-            fresh = event_arrays(self._log.customer_events(customer_id, stored.last_seq))
+            fresh = customer_arrays(self._log.customer_events(customer_id, stored.last_seq))
             newer = fold_newer(stored.state, fresh)
             if newer is None:
                 newer = fold_customer(self._log.customer_events(customer_id))

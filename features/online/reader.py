@@ -14,11 +14,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from features.clock import Clock
-from features.errors import StoreError
 from features.online.feast_codec import UnreadableError
 from features.online.source import OnlineSource, StoredRow
 from features.settings import Settings
-from features.state import layout
 from features.state.batch import StateBatch
 from features.state.encoding import decode_one
 from features.state.product_blocks import ProductBlocks
@@ -112,7 +110,7 @@ class OnlineReader:
         if products is not None and now - products.event_at > CUSTOMER_PRODUCTS.ttl:
             products = None
         fields = state.fields | (products.fields if products else {})
-        return OnlineState(_to_state(fields), int(state.fields["last_seq"]), state.written_at)
+        return OnlineState(decode_one(fields), int(state.fields["last_seq"]), state.written_at)
 
 
 def open_source(settings: Settings, clock: Clock) -> OnlineSource:
@@ -124,11 +122,3 @@ def open_source(settings: Settings, clock: Clock) -> OnlineSource:
     from features.online.sqlite import SqliteSource
 
     return SqliteSource(settings)
-
-
-def _to_state(fields: dict[str, Any]) -> StateBatch:
-    if len(fields["scalars"]) != len(layout.SCALARS):
-        raise StoreError(
-            "The online store holds states of another version.", repair="Run `omni features build --force`."
-        )
-    return decode_one(fields)

@@ -1,51 +1,18 @@
 """Customer states in memory: arrays of many customers at once, whose lists of any length lie end to end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, Final
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.arrays import FloatArray, IntArray
-from features.state import kernel, kernel_batch, layout
+from features.arrays import ByteArray, Float32Array, FloatArray, IntArray
+from features.errors import StoreError
+from features.state import kernel, layout, packing
 from features.state.layout import RowBuffers
 from features.vocabulary import DAY_S
-
-LIST_WIDTHS: Final[Mapping[str, int]] = {
-    "pair_codes": 0,
-    "pair_stats": layout.PAIR_WIDTH,
-    "contacts": 2,
-    "hour_bins": 0,
-    "hour_weights": 0,
-    "seq_product": 0,
-    "seq_event": 0,
-    "seq_time": 0,
-    "seq_value": 0,
-    "habit_product": 0,
-    "habit_stats": layout.HABIT_WIDTH,
-    "cart_product": 0,
-    "cart_stats": layout.CART_WIDTH,
-}
-"""The lists of a state, and how many numbers each of their entries has; 0 for a plain number."""
-_IN_BUFFERS: Final[Mapping[str, tuple[str, str]]] = {
-    "pair_codes": ("pair_end", "pair_codes"),
-    "pair_stats": ("pair_end", "pair_stats"),
-    "contacts": ("contact_end", "contacts"),
-    "hour_bins": ("hour_end", "hour_bins"),
-    "hour_weights": ("hour_end", "hour_weights"),
-    "seq_product": ("seq_end", "seq_product"),
-    "seq_event": ("seq_end", "seq_event"),
-    "seq_time": ("seq_end", "seq_time"),
-    "seq_value": ("seq_end", "seq_value"),
-    "habit_product": ("habit_end", "habit_codes"),
-    "habit_stats": ("habit_end", "habits"),
-    "cart_product": ("cart_end", "cart_codes"),
-    "cart_stats": ("cart_end", "cart"),
-}
-"""Where the kernel writes them: the ends of every row's list, and the entries."""
-
 
 @dataclass(frozen=True)
 class Ragged:
@@ -99,16 +66,16 @@ class StateBatch:
     last_seq: IntArray  # (n,) the newest log row folded in; 0 for none
     pair_codes: Ragged  # channel * kinds + kind
     pair_stats: Ragged  # (m, PAIR_WIDTH)
-    contacts: Ragged  # (m, 2): channel, time; oldest first, at most 16
+    contacts: Ragged  # (m, 2): channel, time; by channel, oldest first, at most 16 of each
     hour_bins: Ragged  # hour of the week, Monday 00:00 UTC = 0, in order of first use
     hour_weights: Ragged  # as of the scalar "hours_from"; `hours` opens and decays them
     seq_product: Ragged  # product codes, oldest first, at most 128
     seq_event: Ragged  # kind * 16 + channel
     seq_time: Ragged
-    seq_value: Ragged
+    seq_value: Ragged  # NaN beyond the newest 20
     habit_product: Ragged  # at most 128
-    habit_stats: Ragged  # (m, HABIT_WIDTH): weight at last, last, span in days, count
-    cart_product: Ragged  # at most 32
+    habit_stats: Ragged  # (m, HABIT_WIDTH): weight at last, last, span in days, count, may have been bought before
+    cart_product: Ragged  # at most 128
     cart_stats: Ragged  # (m, CART_WIDTH): channel, units, time
 
     def __len__(self) -> int:
@@ -149,32 +116,116 @@ class StateBatch:
         return self.scalars[:, layout.SCALARS.index(name)]
 
 
-def list_in_buffers(buffers: RowBuffers, name: str) -> tuple[IntArray, NDArray[Any]]:
-    """A list of LIST_WIDTHS as the kernel wrote it: where each row's part ends, and the entries of all."""
-    ends, entries = _IN_BUFFERS[name]
-    return getattr(buffers, ends), getattr(buffers, entries)
-
-
-def first_row(buffers: RowBuffers) -> StateBatch:
-    """The one row in the buffers as a batch of n = 1, which goes on using their memory."""
-    lists = {}
-    for name in LIST_WIDTHS:
-        ends, entries = list_in_buffers(buffers, name)
-        lists[name] = Ragged(one_offsets(int(ends[0])), entries[: ends[0]])
-    return StateBatch(
-        scalars=buffers.scalars[:1],
-        channels=buffers.channels[:1].reshape(1, layout.N_CHANNELS, layout.CHANNEL_WIDTH),
-        last_seq=buffers.last_seq[:1],
-        **lists,
-    )
-
-
 @cache
 def blank() -> StateBatch:
     """One customer of whom nothing is known; shared, hence not to be written to."""
-    buffers = layout.new_buffers(1)
-    kernel_batch.write_row(kernel.new_scratch(), buffers, 0, 0, np.nan, True)
-    return first_row(buffers)
+    nothing: ByteArray = np.zeros(0, np.uint8)
+    return read_parts(nothing, np.zeros((2, 1), np.int64), nothing, np.zeros((2, 1), np.int64), np.zeros(1, np.int64))
+
+
+class StateLists(NamedTuple):
+    """What the state parts of n customers hold: two dense arrays, and lists end to end."""
+
+    scalars: FloatArray
+    channels: FloatArray
+    pair_codes: NDArray[np.int32]
+    pair_stats: FloatArray
+    contacts: FloatArray
+    hour_bins: NDArray[np.int32]
+    hour_weights: FloatArray
+    cart_product: IntArray
+    cart_stats: FloatArray
+
+
+class ProductLists(NamedTuple):
+    """What the product parts of n customers hold: lists end to end."""
+
+    habit_product: IntArray
+    habit_stats: FloatArray
+    seq_product: IntArray
+    seq_event: NDArray[np.int32]
+    seq_time: FloatArray
+    seq_value: Float32Array
+
+
+def read_parts(
+    states: ByteArray, states_at: IntArray, products: ByteArray, products_at: IntArray, last_seq: IntArray
+) -> StateBatch:
+    """Both parts of n customers as packing.py writes them: bytes of all, and where each part begins and ends (2, n).
+
+    Raises StoreError for parts of another layout.
+    """
+    n = len(last_seq)
+    of_state = np.zeros((n, packing.N_STATE_LISTS), np.int64)
+    of_products = np.zeros((n, packing.N_PRODUCT_LISTS), np.int64)
+    for part, (starts, ends), counts in ((states, states_at, of_state), (products, products_at, of_products)):
+        if packing.measure(part, starts, ends, counts) >= 0:
+            raise StoreError("The states are of another version of the fold.", repair="Run: omni features build --force")
+    _, pairs, contacts, hours, lines = of_state.sum(axis=0).tolist()
+    habits, entries = of_products.sum(axis=0).tolist()
+    a = StateLists(
+        scalars=np.repeat(kernel.SCALAR_START[None], n, axis=0),
+        channels=np.broadcast_to(kernel.CHANNEL_START, (n, layout.N_CHANNELS, layout.CHANNEL_WIDTH)).copy(),
+        pair_codes=np.empty(pairs, np.int32),
+        pair_stats=np.empty((pairs, layout.PAIR_WIDTH)),
+        contacts=np.empty((contacts, 2)),
+        hour_bins=np.empty(hours, np.int32),
+        hour_weights=np.empty(hours),
+        cart_product=np.empty(lines, np.int64),
+        cart_stats=np.empty((lines, layout.CART_WIDTH)),
+    )
+    packing.read_state_parts(states, *states_at, of_state, a)
+    b = ProductLists(
+        habit_product=np.empty(habits, np.int64),
+        habit_stats=np.empty((habits, layout.HABIT_WIDTH)),
+        seq_product=np.empty(entries, np.int64),
+        seq_event=np.empty(entries, np.int32),
+        seq_time=np.empty(entries),
+        seq_value=np.empty(entries, np.float32),
+    )
+    packing.read_product_parts(products, *products_at, of_products, b)
+    _, of_pair, of_contact, of_hour, of_line = (_offsets(lengths) for lengths in of_state.T)
+    of_habit, of_entry = (_offsets(lengths) for lengths in of_products.T)
+    return StateBatch(
+        scalars=a.scalars,
+        channels=a.channels,
+        last_seq=last_seq,
+        pair_codes=Ragged(of_pair, a.pair_codes),
+        pair_stats=Ragged(of_pair, a.pair_stats),
+        contacts=Ragged(of_contact, a.contacts),
+        hour_bins=Ragged(of_hour, a.hour_bins),
+        hour_weights=Ragged(of_hour, a.hour_weights),
+        seq_product=Ragged(of_entry, b.seq_product),
+        seq_event=Ragged(of_entry, b.seq_event),
+        seq_time=Ragged(of_entry, b.seq_time),
+        seq_value=Ragged(of_entry, b.seq_value),
+        habit_product=Ragged(of_habit, b.habit_product),
+        habit_stats=Ragged(of_habit, b.habit_stats),
+        cart_product=Ragged(of_line, a.cart_product),
+        cart_stats=Ragged(of_line, a.cart_stats),
+    )
+
+
+def rows_in_buffers(buffers: RowBuffers, n: int) -> StateBatch:
+    """The first `n` rows that the kernel wrote."""
+    return read_parts(
+        buffers.state,
+        _spans(buffers.state_end[:n]),
+        buffers.products,
+        _spans(buffers.products_end[:n]),
+        buffers.last_seq[:n].copy(),
+    )
+
+
+def _offsets(lengths: IntArray) -> IntArray:
+    if len(lengths) == 1:
+        return one_offsets(int(lengths[0]))
+    return np.concatenate([[0], np.cumsum(lengths)])
+
+
+def _spans(ends: IntArray) -> IntArray:
+    """Where parts that lie end to end begin and end, (2, n)."""
+    return np.stack([np.concatenate([[0], ends[:-1]]), ends])
 
 
 @lru_cache(maxsize=1_000)

@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.arrays import FloatArray, IntArray
-from features.events.payload import detail_column
+from features.events.payload import detail_column, order_column
 from features.state import layout
 from features.state.layout import EventArrays
 from features.vocabulary import CHANNEL_CODES, KIND_CODES, Columns
 
+PRODUCT_CODE_BITS: Final = 48
 _FEW: Final = 32
 """Up to so many events are taken from Arrow value by value."""
 _NO_EVENTS: Final = EventArrays(
@@ -28,22 +29,27 @@ _NO_EVENTS: Final = EventArrays(
     seq=np.zeros(0, np.int64),
     detail=np.zeros(0),
     written=np.zeros(0, np.int8),
+    order=np.zeros(0, np.int64),
+    brought_back=np.zeros(0),
 )
 
 
 def product_code(product_ids: Sequence[str]) -> IntArray:
-    """Product ids as positive 63-bit hashes, shape (n,): stable over processes and machines, 0 for a missing id."""
+    """Product ids as positive 48-bit hashes, shape (n,): stable over processes and machines, 0 for a missing id.
+
+    States hold six bytes a product. Of a million products two share a code with a chance of 0.2 %, of 100,000 of 0.002 %.
+    """
     values = np.asarray(product_ids, dtype=object)
     missing = np.array([not value for value in values], dtype=bool)
     codes = pd.util.hash_array(np.where(missing, "", values), categorize=len(values) > 1000)
-    positive = (codes >> np.uint64(1)).astype(np.int64)
+    positive = (codes >> np.uint64(64 - PRODUCT_CODE_BITS)).astype(np.int64)
     return np.where(missing, 0, np.maximum(positive, 1))
 
 
 def event_arrays(events: pa.Table) -> EventArrays:
     """Event columns as the kernel wants them, in the table's order.
 
-    Needs occurred_at, kind, channel, quantity and value, and product_code or product_id; takes seq, and detail or
+    Needs occurred_at, kind, channel, quantity and value, and product_code or product_id; takes seq, and detail, order_code or
     properties, where they are there.
     """
     n = events.num_rows
@@ -65,6 +71,8 @@ def event_arrays(events: pa.Table) -> EventArrays:
         seq=seq.astype(np.int64),
         detail=_details(events),
         written=_written(events),
+        order=_orders(events),
+        brought_back=np.zeros(events.num_rows),
     )
 
 
@@ -92,6 +100,8 @@ def _few_arrays(events: pa.Table) -> EventArrays:
         seq=np.array(values(Columns.SEQ) if Columns.SEQ in names else [0] * len(product), dtype=np.int64),
         detail=_details(events),
         written=_written(events),
+        order=_orders(events),
+        brought_back=np.zeros(events.num_rows),
     )
 
 
@@ -99,6 +109,12 @@ def _details(events: pa.Table) -> FloatArray:
     if Columns.DETAIL in events.column_names:
         return _floats(events[Columns.DETAIL])
     return detail_column(events)
+
+
+def _orders(events: pa.Table) -> IntArray:
+    if Columns.ORDER_CODE in events.column_names:
+        return np.array(events[Columns.ORDER_CODE].fill_null(0).to_numpy(), dtype=np.int64)
+    return order_column(events)
 
 
 def _written(events: pa.Table) -> NDArray[np.int8]:

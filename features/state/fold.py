@@ -11,15 +11,19 @@ import pyarrow.compute as pc
 
 from features.arrays import BoolArray
 from features.state import kernel, kernel_batch, layout
-from features.state.batch import StateBatch, first_row
+from features.state.batch import StateBatch, rows_in_buffers
 from features.state.encoding import encode_buffers
 from features.state.event_arrays import event_arrays
-from features.state.layout import EventArrays, Scratch
-from features.vocabulary import Columns
+from features.state.layout import EventArrays
+from features.state.order import in_order
+from features.state.scratch import to_scratch
+from features.vocabulary import KIND_CODES, Columns, EventKind
+
+_RETURN = KIND_CODES[EventKind.RETURN]
 
 
 def fold_timeline(timeline: pa.Table, row_capacity: int = 20_000) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """Fold a timeline sorted by (customer_id, occurred_at, event_id); yields (state rows, products rows) in pieces.
+    """Fold a timeline sorted by customer_id and occurred_at; yields (state rows, products rows) in pieces.
 
     There is a state row for every distinct (customer, time) and a products row wherever the product part changed. Where
     the timeline has the columns `epoch` and `written` (see offline/timeline.py), it is sorted by customer and epoch, and every
@@ -32,6 +36,7 @@ def fold_timeline(timeline: pa.Table, row_capacity: int = 20_000) -> Iterator[tu
         epochs = timeline[Columns.EPOCH].to_numpy()
         begins = np.append(True, (np.diff(customers) != 0) | (np.diff(epochs) != 0))
         customers, names = np.cumsum(begins) - 1, names.take(pa.array(customers[begins]))
+    events = in_order(events, customers)
     scratch, buffers, start = kernel.new_scratch(), layout.new_buffers(row_capacity), 0
     while start < len(customers):
         start, n_rows = kernel_batch.fold_rows(scratch, events, customers, start, buffers)
@@ -40,23 +45,34 @@ def fold_timeline(timeline: pa.Table, row_capacity: int = 20_000) -> Iterator[tu
 
 
 def fold_customer(events: pa.Table) -> StateBatch:
-    """The state of one customer from all of their events, in (occurred_at, event_id) order; n = 1."""
+    """The state of one customer from all of their events, sorted by occurred_at; n = 1."""
     return fold_events(StateBatch.empty(1), events)
 
 
 def fold_events(state: StateBatch, events: pa.Table) -> StateBatch:
-    """The state (n = 1) after `events`, which are in (occurred_at, event_id) order and newer than the state."""
-    return fold_arrays(state, event_arrays(events))
+    """The state (n = 1) after `events`, which are sorted by occurred_at and newer than the state; see `fold_arrays`."""
+    return fold_arrays(state, customer_arrays(events))
+
+
+def customer_arrays(events: pa.Table) -> EventArrays:
+    """Events of one customer, sorted by occurred_at, as the columns that the fold reads, in the order in which they count."""
+    return in_order(event_arrays(events))
 
 
 def fold_newer(state: StateBatch, events: EventArrays) -> StateBatch | None:
-    """`fold_arrays`, or None where an event that changes a state is not newer than this one.
+    """`fold_arrays`, or None where the customer has to be folded again from all of their events.
 
-    Then the customer has to be folded again from all of their events.
+    That is where an event that changes a state is not newer than this one, and where something was brought back: it may
+    have been bought at any time.
     """
-    if (events.time[changes_state(events)] <= state.scalar("last_event")[0]).any():
+    if (events.time[changes_state(events)] <= state.scalar("last_event")[0]).any() or has_returns(events):
         return None
     return fold_arrays(state, events)
+
+
+def has_returns(events: EventArrays) -> bool:
+    """Whether any event may take back a purchase."""
+    return bool(((events.kind == _RETURN) & (events.product != 0)).any())
 
 
 def changes_state(events: EventArrays) -> BoolArray:
@@ -65,43 +81,13 @@ def changes_state(events: EventArrays) -> BoolArray:
 
 
 def fold_arrays(state: StateBatch, events: EventArrays) -> StateBatch:
-    """`fold_events` of event columns."""
+    """`fold_events` of event columns. Raises ValueError for a return on top of a state that does not hold what was bought."""
     if len(events.time) == 0:
         return state
-    scratch = _to_scratch(state)
+    if has_returns(events) and not np.isnan(state.scalar("first_purchase")[0]):
+        raise ValueError("A return needs all events of the customer: fold them from nothing.")
+    scratch = to_scratch(state)
     kernel.apply_events(scratch, events, 0, len(events.time))
     buffers = layout.new_buffers(1)
     kernel_batch.write_row(scratch, buffers, 0, 0, scratch.scalars[layout.LAST_EVENT], True)
-    return first_row(buffers)
-
-
-def _to_scratch(state: StateBatch) -> Scratch:
-    """A batch of n = 1 as the kernel's dense arrays: the inverse of `write_row`."""
-    s = kernel.new_scratch()
-    s.scalars[:] = state.scalars[0]
-    s.channels[:] = state.channels[0]
-    codes = state.pair_codes.values
-    s.pair_codes[: len(codes)], s.pair_slots[codes] = codes, np.arange(len(codes))
-    s.pairs[: len(codes)] = state.pair_stats.values
-    hours = state.hour_bins.values
-    s.hour_bins[: len(hours)], s.hour_slots[hours] = hours, np.arange(len(hours))
-    s.hour_weights[: len(hours)] = state.hour_weights.values
-    n_contacts, n_seq = len(state.contacts.values), len(state.seq_product.values)
-    n_habits, n_cart = len(state.habit_product.values), len(state.cart_product.values)
-    s.contacts[:n_contacts] = state.contacts.values
-    s.seq_product[:n_seq] = state.seq_product.values
-    s.seq_event[:n_seq] = state.seq_event.values
-    s.seq_time[:n_seq] = state.seq_time.values
-    s.seq_value[:n_seq] = state.seq_value.values
-    s.habit_codes[:n_habits] = state.habit_product.values
-    s.habits[:n_habits] = state.habit_stats.values
-    s.cart_codes[:n_cart] = state.cart_product.values
-    s.cart[:n_cart] = state.cart_stats.values
-    cursors = s.cursors
-    cursors[layout.N_PAIRS], cursors[layout.LAST_SEQ] = len(codes), state.last_seq[0]
-    cursors[layout.N_CONTACT], cursors[layout.CONTACT_HEAD] = n_contacts, n_contacts % layout.N_CONTACTS
-    cursors[layout.N_SEQ], cursors[layout.SEQ_HEAD] = n_seq, n_seq % layout.SEQUENCE_LENGTH
-    cursors[layout.N_HOURS_USED] = len(hours)
-    cursors[layout.N_HABIT], cursors[layout.N_IN_CART] = n_habits, n_cart
-    kernel.rank_habits(s)
-    return s
+    return rows_in_buffers(buffers, 1)

@@ -12,36 +12,34 @@ import numpy as np
 from features.arrays import BoolArray
 from features.events.payload import PLACED_KINDS
 from features.state.jit import compiled, inlined
-from features.state.kernel_parts import (
-    count_pair,
+from features.state.kernel_contacts import note_consent, note_contact, note_profile
+from features.state.kernel_parts import count_pair, end_contract, note_action, note_contract, note_rating
+from features.state.kernel_products import (
     drop_from_cart,
-    end_contract,
-    note_action,
-    note_contact,
-    note_contract,
+    find_habit,
     note_habit,
-    note_profile,
     note_purchase,
-    note_rating,
+    note_unit,
     put_in_cart,
     rank_habit,
     remember,
     take_from_cart,
-    undo_habit,
 )
+from features.state.kernel_returns import bring_back, settle
 from features.state.layout import (
     CART_WIDTH,
     CHANNEL_WIDTH,
-    CONSENT,
     COUNTERS,
     CURSOR_WIDTH,
+    EVENT_CODE_BASE,
     FIRST_SEEN,
+    HABIT_LAST,
     HABIT_WIDTH,
-    LAST_CONTACT,
     LAST_EVENT,
     LAST_RESPONSE,
     LAST_SEQ,
     LAST_STORE,
+    N_BROUGHT_BACK,
     N_CART,
     N_CHANNELS,
     N_CONTACTS,
@@ -49,6 +47,7 @@ from features.state.layout import (
     N_HABITS,
     N_HOURS,
     N_KINDS,
+    N_SEQ,
     PAIR_WIDTH,
     SCALARS,
     SEQUENCE_LENGTH,
@@ -57,7 +56,9 @@ from features.state.layout import (
 )
 from features.vocabulary import CUSTOMER_KINDS, KIND_CODES, PRODUCT_KINDS, RESPONSE_KINDS, EventKind
 
-_SCALAR_START: Final = np.array([0.0 if name in COUNTERS else np.nan for name in SCALARS])
+SCALAR_START: Final = np.array([0.0 if name in COUNTERS else np.nan for name in SCALARS])
+CHANNEL_START: Final = np.array([-1.0, 0.0, np.nan, np.nan])
+"""A channel of which nothing is known: never asked for consent, nothing unanswered, never contacted, never answered."""
 
 
 def _kind_mask(kinds: tuple[EventKind, ...]) -> BoolArray:
@@ -91,7 +92,9 @@ def new_scratch() -> Scratch:
         pair_codes=np.empty(N_CHANNELS * N_KINDS, dtype=np.int32),
         pairs=np.empty((N_CHANNELS * N_KINDS, PAIR_WIDTH)),
         channels=np.empty((N_CHANNELS, CHANNEL_WIDTH)),
-        contacts=np.empty((N_CONTACTS, 2)),
+        refused_at=np.empty(N_CHANNELS + 1),
+        contacts=np.empty((N_CHANNELS, N_CONTACTS)),
+        n_contacts=np.zeros(N_CHANNELS, dtype=np.int64),
         hour_slots=np.full(N_HOURS, -1),
         hour_bins=np.empty(N_HOURS, dtype=np.int32),
         hour_weights=np.empty(N_HOURS),
@@ -99,6 +102,7 @@ def new_scratch() -> Scratch:
         seq_event=np.empty(SEQUENCE_LENGTH, dtype=np.int32),
         seq_time=np.empty(SEQUENCE_LENGTH),
         seq_value=np.empty(SEQUENCE_LENGTH, dtype=np.float32),
+        seq_habit=np.empty(SEQUENCE_LENGTH, dtype=np.int64),
         habit_codes=np.empty(N_HABITS, dtype=np.int64),
         habits=np.empty((N_HABITS, HABIT_WIDTH)),
         habit_ranks=np.empty(N_HABITS),
@@ -113,13 +117,12 @@ def new_scratch() -> Scratch:
 @compiled
 def reset(s: Any) -> None:
     """Forget everything: the state before the first event."""
-    s.scalars[:] = _SCALAR_START
+    s.scalars[:] = SCALAR_START
     s.pair_slots[:] = -1
     s.hour_slots[:] = -1
-    s.channels[:, CONSENT] = -1.0
-    s.channels[:, UNANSWERED] = 0.0
-    s.channels[:, LAST_CONTACT] = np.nan
-    s.channels[:, LAST_RESPONSE] = np.nan
+    s.channels[:] = CHANNEL_START
+    s.refused_at[:] = np.nan
+    s.n_contacts[:] = 0
     s.cursors[:] = 0
 
 
@@ -140,11 +143,13 @@ def telling(e: Any) -> Any:
 
 
 @inlined
-def apply_event(
-    s: Any, t: float, kind: int, channel: int, product: int, quantity: float, value: float, seq: int, detail: float
-) -> bool:
-    """Fold one event, not older than the state, into `s`; returns whether the product part changed."""
-    s.cursors[LAST_SEQ] = max(s.cursors[LAST_SEQ], seq)
+def apply_event(s: Any, e: Any, begin: int, i: int) -> bool:
+    """Fold event `i`, not older than the state, into `s`; returns whether the product part changed.
+
+    `begin` is the customer's first event. What a return takes is only marked: `settle` counts it.
+    """
+    t, kind, channel, product, value, detail = e.time[i], e.kind[i], e.channel[i], e.product[i], e.value[i], e.detail[i]
+    s.cursors[LAST_SEQ] = max(s.cursors[LAST_SEQ], e.seq[i])
     if not tells_something(kind, detail):
         return False
     if math.isnan(s.scalars[FIRST_SEEN]):
@@ -164,42 +169,70 @@ def apply_event(
         note_contract(s, t, value, detail)
     elif kind == _UNSUBSCRIBE and product != 0:
         end_contract(s, t)
-    elif kind == _SUBSCRIBE:
-        s.channels[channel, CONSENT] = 1.0
-    elif kind == _UNSUBSCRIBE:
-        s.channels[channel, CONSENT] = 0.0
+    elif kind == _SUBSCRIBE or kind == _UNSUBSCRIBE:
+        note_consent(s, t, channel, kind == _SUBSCRIBE)
     elif kind == _PURCHASE:
+        e.brought_back[i] = 0.0
         note_purchase(s, t, value)
     elif kind == _PROFILE:
-        note_profile(s, detail)
+        note_profile(s, t, detail)
     elif kind == _FEEDBACK and not math.isnan(detail):
         note_rating(s, detail)
     if product == 0 or not _IS_PRODUCT[kind]:
         return False
-    remember(s, t, kind, channel, product, value)
+    note_unit(s, t)
+    habit = -1
     if kind == _PURCHASE:
-        note_habit(s, t, product)
+        habit = note_habit(s, t, product)
         drop_from_cart(s, product)
     elif kind == _ADD:
-        put_in_cart(s, t, channel, product, quantity)
+        put_in_cart(s, t, channel, product, e.quantity[i])
     elif kind == _REMOVE:
-        take_from_cart(s, product, quantity)
+        take_from_cart(s, product, e.quantity[i])
     elif kind == _RETURN:
-        undo_habit(s, product)
+        bring_back(s, e, begin, i)
+    remember(s, t, kind, channel, product, value, habit)
     return True
 
 
+@inlined
+def apply_moment(s: Any, e: Any, begin: int, start: int, stop: int) -> Any:
+    """Fold the events of the moment of event `start`, all of which come before event `stop`.
+
+    Returns (the event after them, whether the product part changed, whether any was about the customer).
+    """
+    changed = False
+    behaved = False
+    i = start
+    while i < stop and e.time[i] == e.time[start]:
+        if apply_event(s, e, begin, i):
+            changed = True
+        if tells_something(e.kind[i], e.detail[i]):
+            behaved = True
+        i += 1
+    if s.cursors[N_BROUGHT_BACK] > 0:
+        settle(s, e, begin, i)
+    return i, changed, behaved
+
+
 @compiled
-def rank_habits(s: Any) -> None:
-    """Derive the ranks of all habits of a state that was read back."""
+def derive(s: Any) -> None:
+    """What is not stored of a state that was read back: ranks of habits, where products of the sequence stand, the unit of time."""
     for i in range(s.cursors[N_HABIT]):
         rank_habit(s, i)
+        note_unit(s, s.habits[i, HABIT_LAST])
+    for i in range(s.cursors[N_SEQ]):
+        note_unit(s, s.seq_time[i])
+        bought = s.seq_event[i] // EVENT_CODE_BASE == _PURCHASE
+        s.seq_habit[i] = find_habit(s, s.seq_product[i]) if bought else -1
 
 
 @compiled
 def apply_events(s: Any, e: Any, start: int, stop: int) -> None:
-    """Fold events `start:stop`, which are in order and not older than the state."""
-    for i in range(start, stop):
-        apply_event(
-            s, e.time[i], e.kind[i], e.channel[i], e.product[i], e.quantity[i], e.value[i], e.seq[i], e.detail[i]
-        )
+    """Fold events `start:stop` of one customer, which are in order and not older than the state.
+
+    What returns among them take is looked for among them.
+    """
+    i = start
+    while i < stop:
+        i, _, _ = apply_moment(s, e, start, i, stop)

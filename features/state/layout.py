@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from features.arrays import BoolArray, ByteArray, Float32Array, FloatArray, IntArray
 from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KINDS
 
 N_CHANNELS: Final = len(CHANNELS)
@@ -14,8 +14,11 @@ N_HALF_LIVES: Final = len(HALF_LIVES_DAYS)
 N_HOURS: Final = 168
 SEQUENCE_LENGTH: Final = 128
 N_HABITS: Final = 128
-N_CART: Final = 32
+N_CART: Final = 128
 N_CONTACTS: Final = 16
+"""Contacts of each channel whose times are kept: no cap can be higher."""
+N_SEQ_VALUES: Final = 20
+"""The newest interactions of the sequence that keep their value."""
 OCCASION_GAP_S: Final = 3_600.0
 """Purchases (or actions) closer together than this are one occasion: lines of a basket, clicks of a visit."""
 HABIT_HALF_LIFE_DAYS: Final = 60.0
@@ -51,9 +54,11 @@ SCALARS: Final[tuple[str, ...]] = (
     "contract_ends",
     "contract_ended",
     "n_contracts",
+    "forgotten_until",
 )
 """Names of the scalar part of a state. Times are seconds since the epoch; NaN means never (or, of profiling, the
-preferred channel and the last store, codes: not said; of a contract's end: open)."""
+preferred channel and the last store, codes: not said; of a contract's end: open; of `forgotten_until`, the latest purchase of
+a product that the table of habits had no room for any more: every product ever bought is in it)."""
 (
     FIRST_SEEN,
     LAST_EVENT,
@@ -75,8 +80,8 @@ preferred channel and the last store, codes: not said; of a contract's end: open
 PROFILING, N_RATINGS, RATING_MEAN, LAST_RATING, PREFERRED_CHANNEL, LAST_STORE = range(
     OCCASIONS + N_HALF_LIVES, OCCASIONS + N_HALF_LIVES + 6
 )
-CONTRACT_SINCE, CONTRACT_VALUE, CONTRACT_ENDS, CONTRACT_ENDED, N_CONTRACTS_OPENED = range(
-    LAST_STORE + 1, LAST_STORE + 6
+CONTRACT_SINCE, CONTRACT_VALUE, CONTRACT_ENDS, CONTRACT_ENDED, N_CONTRACTS_OPENED, FORGOTTEN_UNTIL = range(
+    LAST_STORE + 1, LAST_STORE + 7
 )
 COUNTERS: Final = frozenset(
     {"n_action_occasions", "n_occasions", "n_gaps", "gap_m2", "occasion_value", "n_ratings", "n_contracts"}
@@ -90,16 +95,32 @@ PAIR_WIDTH: Final = PAIR_VALUES + N_HALF_LIVES
 """Columns of a (channel, kind) pair: last time, total, then a decayed count and a decayed value per half-life."""
 CONSENT, UNANSWERED, LAST_CONTACT, LAST_RESPONSE = range(4)
 CHANNEL_WIDTH: Final = 4
-HABIT_WEIGHT, HABIT_LAST, HABIT_SPAN, HABIT_COUNT = range(4)
-HABIT_WIDTH: Final = 4
+HABIT_WEIGHT, HABIT_LAST, HABIT_SPAN, HABIT_COUNT, HABIT_EARLIER = range(5)
+HABIT_WIDTH: Final = 5
+"""Columns of a habit: weight at its last purchase, that moment, days and moments between its first and its last, and 1 where
+it may have been bought before those: the table had forgotten others by its first."""
 CART_CHANNEL, CART_QUANTITY, CART_TIME = range(3)
 CART_WIDTH: Final = 3
-N_PAIRS, N_CONTACT, CONTACT_HEAD, N_SEQ, SEQ_HEAD, N_HABIT, N_IN_CART, LAST_SEQ, N_HOURS_USED = range(9)
+N_PAIRS, N_SEQ, SEQ_HEAD, N_HABIT, N_IN_CART, LAST_SEQ, N_HOURS_USED, TIME_UNIT, N_BROUGHT_BACK = range(9)
 CURSOR_WIDTH: Final = 9
+TIME_UNITS_US: Final = (60_000_000, 1_000_000, 1)
+"""Microseconds of the units that a customer's times of products are stored in: the first that holds them all exactly."""
 UNWRITTEN, WRITTEN, REWRITTEN = range(3)
 """Whether a moment gets a state row: no, as it is told of behaviour, or in any case, because the past before it is another."""
 EVENT_CODE_BASE: Final = 16
 """A sequence's event code is kind * 16 + channel."""
+_VARINT: Final = 10
+MAX_STATE_BYTES: Final = (
+    8 * _VARINT
+    + 9 * len(SCALARS)
+    + N_CHANNELS * (2 + _VARINT + 16 + 1 + 8 * N_CONTACTS)
+    + N_CHANNELS * N_KINDS * (2 * _VARINT + 8 + 8 * N_HALF_LIVES)
+    + 5 * N_HOURS
+    + N_CART * 25
+)
+"""No state part is longer."""
+MAX_PRODUCTS_BYTES: Final = 8 * _VARINT + N_HABITS * (6 + 2 * _VARINT + 8) + SEQUENCE_LENGTH * (7 + 3 * _VARINT + 4)
+"""No product part is longer."""
 
 
 class Scratch(NamedTuple):
@@ -110,7 +131,9 @@ class Scratch(NamedTuple):
     pair_codes: NDArray[np.int32]  # (channels * kinds,) in order of first use
     pairs: FloatArray  # (channels * kinds, PAIR_WIDTH)
     channels: FloatArray  # (channels, CHANNEL_WIDTH)
-    contacts: FloatArray  # (N_CONTACTS, 2) ring of (channel, time)
+    refused_at: FloatArray  # (channels + 1,) of the last refusal, and that of profiling; not stored
+    contacts: FloatArray  # (channels, N_CONTACTS) rings of times
+    n_contacts: IntArray  # (channels,) contacts so far; where a ring goes on
     hour_slots: IntArray  # (168,) row of an hour in the next two; -1 while it has no weight
     hour_bins: NDArray[np.int32]  # (168,) in order of first use
     hour_weights: FloatArray  # (168,) as of HOURS_FROM
@@ -118,6 +141,7 @@ class Scratch(NamedTuple):
     seq_event: NDArray[np.int32]
     seq_time: FloatArray
     seq_value: Float32Array
+    seq_habit: IntArray  # (SEQUENCE_LENGTH,) where the product stood in the table of habits, if at all; derived, not stored
     habit_codes: IntArray  # (N_HABITS,)
     habits: FloatArray  # (N_HABITS, HABIT_WIDTH)
     habit_ranks: FloatArray  # (N_HABITS,) log2 of the weight, moved to a common moment; derived, not stored
@@ -138,67 +162,33 @@ class EventArrays(NamedTuple):
     seq: IntArray
     detail: FloatArray  # what the properties or the store say, see events/payload.py; NaN where there is nothing
     written: NDArray[np.int8]  # whether the moment gets a state row: UNWRITTEN, WRITTEN or REWRITTEN
+    order: IntArray  # the order that a purchase or return is of, see events/payload.py; 0 where it does not say
+    brought_back: FloatArray  # units of a purchase that were brought back so far: written by the fold, whatever is in it
 
 
 class RowBuffers(NamedTuple):
-    """Where `fold_rows` writes encoded states: fixed columns plus ragged ones with offsets."""
+    """Where `fold_rows` writes encoded states (packing.py): a few columns, and the bytes of both parts with where they end."""
 
     customer: IntArray  # (R,)
     time: FloatArray  # (R,)
     last_seq: IntArray  # (R,)
     products_changed: BoolArray  # (R,) whether the product part differs from the row before
-    scalars: FloatArray  # (R, S)
-    channels: FloatArray  # (R, channels * CHANNEL_WIDTH)
-    pair_end: IntArray  # (R,) end offset into pair_codes / pair_stats
-    pair_codes: NDArray[np.int32]
-    pair_stats: FloatArray  # (M, PAIR_WIDTH)
-    contact_end: IntArray
-    contacts: FloatArray  # (M, 2)
-    hour_end: IntArray
-    hour_bins: NDArray[np.int32]
-    hour_weights: FloatArray
-    seq_end: IntArray
-    seq_product: IntArray
-    seq_event: NDArray[np.int32]
-    seq_time: FloatArray
-    seq_value: Float32Array
-    habit_end: IntArray
-    habit_codes: IntArray
-    habits: FloatArray  # (M, HABIT_WIDTH)
-    cart_end: IntArray
-    cart_codes: IntArray
-    cart: FloatArray  # (M, CART_WIDTH)
+    state_end: IntArray  # (R,) end offset into state
+    state: ByteArray
+    products_end: IntArray  # (R,)
+    products: ByteArray
 
 
-def new_buffers(rows: int) -> RowBuffers:
-    """Room for `rows` state rows; the ragged parts hold at least one row of the largest possible size."""
-    n_pairs = N_CHANNELS * N_KINDS
-    pairs, contacts, hours = n_pairs + 24 * rows, 16 + 8 * rows, N_HOURS + 40 * rows
-    sequence, habits, cart = 128 + 128 * rows, 128 + 128 * rows, 32 + 8 * rows
+def new_buffers(rows: int, *, whole: bool = False) -> RowBuffers:
+    """Room for `rows` state rows of usual size, and for at least one of the largest possible; with `whole`, for all of that."""
+    usual = (MAX_STATE_BYTES, MAX_PRODUCTS_BYTES) if whole else (1_000, 2_000)
     return RowBuffers(
         customer=np.zeros(rows, np.int64),
         time=np.zeros(rows),
         last_seq=np.zeros(rows, np.int64),
         products_changed=np.zeros(rows, np.bool_),
-        scalars=np.zeros((rows, len(SCALARS))),
-        channels=np.zeros((rows, N_CHANNELS * CHANNEL_WIDTH)),
-        pair_end=np.zeros(rows, np.int64),
-        pair_codes=np.zeros(pairs, np.int32),
-        pair_stats=np.zeros((pairs, PAIR_WIDTH)),
-        contact_end=np.zeros(rows, np.int64),
-        contacts=np.zeros((contacts, 2)),
-        hour_end=np.zeros(rows, np.int64),
-        hour_bins=np.zeros(hours, np.int32),
-        hour_weights=np.zeros(hours),
-        seq_end=np.zeros(rows, np.int64),
-        seq_product=np.zeros(sequence, np.int64),
-        seq_event=np.zeros(sequence, np.int32),
-        seq_time=np.zeros(sequence),
-        seq_value=np.zeros(sequence, np.float32),
-        habit_end=np.zeros(rows, np.int64),
-        habit_codes=np.zeros(habits, np.int64),
-        habits=np.zeros((habits, HABIT_WIDTH)),
-        cart_end=np.zeros(rows, np.int64),
-        cart_codes=np.zeros(cart, np.int64),
-        cart=np.zeros((cart, CART_WIDTH)),
+        state_end=np.zeros(rows, np.int64),
+        state=np.empty(MAX_STATE_BYTES + usual[0] * rows, np.uint8),
+        products_end=np.zeros(rows, np.int64),
+        products=np.empty(MAX_PRODUCTS_BYTES + usual[1] * rows, np.uint8),
     )

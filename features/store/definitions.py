@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
 from feast.data_source import DataSource
-from feast.types import Array, FeastType, Float32, Float64, Int32, Int64, String
+from feast.types import Array, Bytes, FeastType, Float32, Float64, Int32, Int64, String
 
 from features.offline.files import ROW_TIME
 from features.settings import Settings
@@ -20,6 +20,7 @@ _TYPES: Final[dict[str, FeastType]] = {
     "int64": Int64,
     "float64": Float64,
     "string": String,
+    "bytes": Bytes,
     "int32[]": Array(Int32),
     "int64[]": Array(Int64),
     "float32[]": Array(Float32),

@@ -19,6 +19,7 @@ _TO_VALUE: Final[dict[str, Callable[[Any], Value]]] = {
     "int64": lambda value: Value(int64_val=value),
     "float64": lambda value: Value(double_val=value),
     "string": lambda value: Value(string_val=value),
+    "bytes": lambda value: Value(bytes_val=value),
     "int32[]": lambda values: Value(int32_list_val=Int32List(val=values)),
     "int64[]": lambda values: Value(int64_list_val=Int64List(val=values)),
     "float32[]": lambda values: Value(float_list_val=FloatList(val=values)),
