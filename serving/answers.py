@@ -73,7 +73,7 @@ class Answers:
         products = rank_products(
             scorer,
             scored,
-            live.scored,
+            live,
             as_of_s,
             request=request,
             seed=seed,

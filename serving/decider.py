@@ -94,7 +94,7 @@ class Decider:
                 product=product_to_offer(
                     product,
                     scored.one(i),
-                    live.scored,
+                    live,
                     float(as_of[i]),
                     wanted=request,
                     catalogue=self.catalogue,

@@ -14,10 +14,12 @@ import pyarrow as pa
 
 from features.arrays import FloatArray, IntArray
 from features.state import layout
+from features.state.batch import rows_in_buffers
 from features.state.layout import OCCASION_GAP_S, RowBuffers
 from features.vocabulary import DAY_S, HALF_LIVES_DAYS, KIND_CODES
 
 _PURCHASE: Final = KIND_CODES["purchase"]
+_RETURN: Final = KIND_CODES["return"]
 
 
 @dataclass(frozen=True)
@@ -48,20 +50,44 @@ class PairFeatures:
 
 def from_rows(rows: RowBuffers, n: int) -> PairFeatures:
     """The same features out of `n` encoded state rows of different customers, ascending."""
-    ends = rows.pair_end[:n]
-    total = int(ends[-1]) if n else 0
-    keys = np.column_stack([np.repeat(rows.customer[:n], np.diff(ends, prepend=0)), rows.pair_codes[:total]])
+    states, customers = rows_in_buffers(rows, n), rows.customer[:n]
+    keys = np.column_stack([customers[states.pair_codes.rows()], states.pair_codes.values])
     order = np.lexsort((keys[:, 1], keys[:, 0]))
-    scalars = rows.scalars[:n]
-    bought = ~np.isnan(scalars[:, layout.LAST_OCCASION])
+    bought = ~np.isnan(states.scalar("last_occasion"))
     first = layout.OCCASIONS
     columns = [layout.LAST_OCCASION, layout.N_OCCASIONS, *range(first, first + len(HALF_LIVES_DAYS))]
     return PairFeatures(
         keys[order].astype(np.int64),
-        rows.pair_stats[:total][order],
-        rows.customer[:n][bought],
-        scalars[bought][:, columns],
+        states.pair_stats.values[order],
+        customers[bought],
+        states.scalars[bought][:, columns],
     )
+
+
+def without_returned(events: pd.DataFrame) -> pd.DataFrame:
+    """The events without purchases that were brought back, or with the share of their value that was kept; by plain Python.
+
+    `events` are sorted by customer and time and have product and quantity; a return takes from the newest purchases.
+    """
+    left = events["quantity"].fillna(1.0).to_numpy(copy=True)
+    units = left.copy()
+    stacks: dict[tuple[int, int], list[int]] = {}
+    rows = zip(events["customer"], events["kind"], events["product"], strict=True)
+    for i, (customer, kind, product) in enumerate(rows):
+        if kind == _PURCHASE:
+            stacks.setdefault((customer, product), []).append(i)
+        elif kind == _RETURN:
+            back = left[i]
+            bought = stacks.get((customer, product), [])
+            while back > 0 and bought:
+                taken = min(back, left[bought[-1]])
+                left[bought[-1]] -= taken
+                back -= taken
+                if left[bought[-1]] <= 0:
+                    bought.pop()
+    is_purchase = (events["kind"] == _PURCHASE).to_numpy()
+    kept = np.where(is_purchase, left / units, 1.0)
+    return events.assign(value=events["value"] * kept)[kept > 0]
 
 
 def by_sql(events: pd.DataFrame) -> PairFeatures:

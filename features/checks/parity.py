@@ -21,7 +21,7 @@ from features.signals import SIGNAL_NAMES, compute_signals
 from features.sql import connect, scan
 from features.state.batch import StateBatch
 from features.state.encoding import decode, encode
-from features.state.fold import fold_events
+from features.state.fold import customer_arrays, fold_customer, fold_newer
 from features.vocabulary import DAY_S, Columns
 
 MOMENTS_PER_CUSTOMER: Final = 5
@@ -147,7 +147,8 @@ def _replay(timeline: pa.Table, stops: FloatArray) -> StateBatch:
         end = int(np.searchsorted(seconds, stop, side="right"))
         for moment in pd.unique(seconds[at:end]):
             upto = int(np.searchsorted(seconds, moment, side="right"))
-            state = fold_events(state, timeline.slice(at, upto - at))
+            newer = fold_newer(state, customer_arrays(timeline.slice(at, upto - at)))
+            state = fold_customer(timeline.slice(0, upto)) if newer is None else newer
             state = decode(*encode(state, [""]))
             at = upto
         reached.append(state)

@@ -1,16 +1,22 @@
 """Live states: a customer's id in, their state with every acknowledged event out (online row and the log's newer events)."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from functools import lru_cache, partial
+from typing import Final, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from features.state import layout
 from features.state.batch import StateBatch
+from features.state.bought import BoughtProducts, bought_products
 from features.state.fold import changes_state, customer_arrays, fold_arrays, fold_customer, fold_newer
+
+_BOUGHT_KEPT: Final = 512
+"""Customers of whom everything that they bought stays at hand."""
 
 
 class StoredState(Protocol):
@@ -58,6 +64,8 @@ class LiveState:
     """Events that the online row did not hold yet."""
     version: str
     """Changes with the customer's behaviour and with nothing else: the same on every worker, whatever its lag."""
+    bought: Callable[[], BoughtProducts] | None = None
+    """Asks the log for everything that they ever bought: more than the state holds of who bought many products."""
 
     @property
     def may_profile(self) -> bool:
@@ -81,6 +89,7 @@ class LiveStates:
     def __init__(self, reader: StateReader, log: CustomerEvents) -> None:
         self._reader = reader
         self._log = log
+        self._bought = lru_cache(maxsize=_BOUGHT_KEPT)(self._read_bought)
 
     def get(self, customer_id: str) -> LiveState | None:
         """The state with every event in the log, or None for somebody of whom nothing is known.
@@ -100,13 +109,19 @@ class LiveStates:
             state = newer
         if np.isnan(state.scalar("last_event")[0]):
             return None
+        version = state_version(state)
         return LiveState(
             customer_id=customer_id,
             state=state,
             updated_at=stored.updated_at if stored is not None else None,
             fresh_events=int(np.count_nonzero(changes_state(fresh))),
-            version=state_version(state),
+            version=version,
+            bought=partial(self._bought, customer_id, version),
         )
+
+    def _read_bought(self, customer_id: str, version: str) -> BoughtProducts:
+        """What the customer bought by a version of their state, which names the answer for as long as it is kept."""
+        return bought_products(customer_arrays(self._log.customer_events(customer_id)))
 
 
 def state_version(state: StateBatch) -> str:

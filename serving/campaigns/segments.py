@@ -31,6 +31,7 @@ DUE, AT_RISK, LAPSED = 1.0, 2.0, 4.0
 NEW_DAYS: Final = 30.0
 """A first purchase this recent, and no second one yet, is a new customer."""
 _DEFAULT_GAP_DAYS: Final = 30.0
+_PURCHASE: Final = KIND_CODES[EventKind.PURCHASE]
 CHURN_COLUMNS: Final = ("churn_probability", "expected_purchases", "expected_revenue")
 """Columns that only the churn model knows."""
 WIN_BACK_COLUMNS: Final = ("win_back_uplift", "win_back_advice")
@@ -107,7 +108,6 @@ def lifecycle(table: pd.DataFrame, usual_gap_days: float) -> NDArray[np.object_]
 
 
 def purchase_path(state: StateBatch) -> str:
-    """Channels of the remembered purchases of a customer (n = 1), in the order of their first use; '' without any."""
-    events = state.seq_event.values
-    bought = events[events // layout.EVENT_CODE_BASE == KIND_CODES[EventKind.PURCHASE]] % layout.EVENT_CODE_BASE
-    return ">".join(CHANNELS[code].value for code in dict.fromkeys(bought.tolist()))
+    """Channels that a customer (n = 1) bought on, in the order of their first purchases; '' without any."""
+    channels = [code // layout.N_KINDS for code in state.pair_codes.values.tolist() if code % layout.N_KINDS == _PURCHASE]
+    return ">".join(CHANNELS[code].value for code in channels)

@@ -12,11 +12,12 @@ from pydantic import Field, field_validator
 from features.config import Config, load_toml
 from features.online.live import LiveState
 from features.settings import Settings
+from features.state.layout import N_CONTACTS
 from features.vocabulary import DAY_S, Channel
 from serving.words import days
 
-REMEMBERED_CONTACTS = 16
-"""A state keeps the times of the last 16 contacts, so no cap can be higher."""
+REMEMBERED_CONTACTS = N_CONTACTS
+"""A state keeps the times of the last 16 contacts on each channel, so no cap can be higher."""
 
 
 class Cap(Config):
@@ -122,6 +123,8 @@ class ProductHistory:
     count: int
     gap_days: float | None
     last_days: float
+    earlier: bool = False
+    """Whether there may have been earlier ones, which the state has forgotten: count and gap are of the latest."""
 
 
 def load_rules(path: Path) -> Rules:

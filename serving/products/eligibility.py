@@ -5,7 +5,7 @@ Every way to a product (ranking, decision, exploration) goes through the one mas
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from features.arrays import BoolArray, FloatArray
 from features.state.event_arrays import product_code
-from serving.decision.rules import ProductHistory, Rules, is_due
+from serving.decision.rules import Rules, is_due
 from serving.products.catalogue import Catalogue, ProductInfo
+from serving.products.history import PurchaseHistory
 from serving.schemas import ProductFilter
 
 WITHDRAWN: Final = "withdrawn"
@@ -113,12 +114,12 @@ def sellable(table: ProductTable, store_id: str | None) -> BoolArray:
 def allowed_products(
     table: ProductTable,
     wanted: ProductFilter,
-    histories: Mapping[int, ProductHistory],
+    histories: PurchaseHistory,
     exclude_recent_days: float,
     rules: Rules,
     as_of_s: float,
 ) -> BoolArray:
-    """Which products may be answered (V,); `histories` are the customer's purchases by the product's code."""
+    """Which products may be answered (V,); `histories` are the customer's purchases."""
     allowed = sellable(table, wanted.store_id) & (table.available_from_s <= as_of_s)
     if wanted.categories:
         allowed &= np.isin(table.category, [name.casefold() for name in wanted.categories])
@@ -131,7 +132,8 @@ def allowed_products(
     for name, value in wanted.attributes.items():
         allowed &= np.array([own.get(name) == value.casefold() for own in table.attributes], dtype=np.bool_)
     forbidden = [table.row_of_id[name] for name in wanted.exclude if name in table.row_of_id]
-    for code, history in histories.items():
+    bought = histories.within(exclude_recent_days) if wanted.rebuys == "any" else histories.all
+    for code, history in bought.items():
         too_soon = history.last_days < exclude_recent_days
         if too_soon or wanted.rebuys == "never" or (wanted.rebuys == "due" and not is_due(history, rules)):
             forbidden += [table.row_of_code[code]] if code in table.row_of_code else []

@@ -1,11 +1,17 @@
 """Numbers behind an answer in, short sentences that a marketer can read out."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 
+from features.arrays import BoolArray, FloatArray, IntArray
+from features.online.live import LiveState
 from features.state import layout
 from features.state.batch import StateBatch
+from features.state.bought import BoughtProducts
 from features.vocabulary import DAY_S, KIND_CODES, EventKind
 from serving.decision.rules import ProductHistory, Rules, is_due
 from serving.words import days
@@ -18,27 +24,81 @@ _LAPSED_GAPS = 3.0
 """A product that was not bought for this many of its usual gaps is no longer due: the habit has lapsed."""
 
 
-def purchase_history(state: StateBatch, as_of_s: float) -> dict[int, ProductHistory]:
-    """Product code to what a customer's state (n = 1) remembers of buying it."""
+@dataclass(frozen=True, eq=False)
+class PurchaseHistory:
+    """What a customer bought, by the product's code: exact for every rule, and the log is read only where a rule needs it."""
+
+    remembered: Mapping[int, ProductHistory]
+    """What their state holds."""
+    forgotten_days: float = math.inf
+    """Days since the latest purchase of a product that the state has forgotten; infinite where it holds them all."""
+    ask: Callable[[], Mapping[int, ProductHistory]] | None = None
+    """Everything, from the log."""
+
+    @cached_property
+    def all(self) -> Mapping[int, ProductHistory]:
+        """Every product that was ever bought."""
+        return self.remembered if math.isinf(self.forgotten_days) or self.ask is None else self.ask()
+
+    def within(self, days: float) -> Mapping[int, ProductHistory]:
+        """Products, with right last purchases, among which are all that were bought in the last `days` days."""
+        return self.all if self.forgotten_days < days else self.remembered
+
+    def lately(self, code: int, days: float) -> ProductHistory | None:
+        """A product's whole history where it was bought in the last `days` days; else what the state says of it, if anything."""
+        own = self.remembered.get(code)
+        if own is None:
+            return self.within(days).get(code)
+        return self.all.get(code, own) if own.earlier and own.last_days < days else own
+
+    def is_new(self, code: int) -> bool:
+        """Whether the customer surely never bought a product."""
+        return code not in self.remembered and math.isinf(self.forgotten_days)
+
+
+def purchase_history(live: LiveState, as_of_s: float) -> PurchaseHistory:
+    """What a customer bought, as of a moment; nothing of who refused profiling."""
+    state = live.scored
     stats = state.habit_stats.values
-    counts = stats[:, layout.HABIT_COUNT].astype(np.int64).tolist()
-    gaps = (stats[:, layout.HABIT_SPAN] / np.maximum(stats[:, layout.HABIT_COUNT] - 1, 1)).tolist()
-    lasts = np.maximum(0.0, (as_of_s - stats[:, layout.HABIT_LAST]) / DAY_S).tolist()
-    codes = state.habit_product.values.tolist()
-    return {
-        code: ProductHistory(count, gap if count > 1 else None, last)
-        for code, count, gap, last in zip(codes, counts, gaps, lasts, strict=True)
-    }
+    forgotten_s = float(state.scalar("forgotten_until")[0])
+    return PurchaseHistory(
+        _histories(
+            state.habit_product.values,
+            stats[:, layout.HABIT_COUNT].astype(np.int64),
+            stats[:, layout.HABIT_SPAN],
+            stats[:, layout.HABIT_LAST],
+            as_of_s,
+            stats[:, layout.HABIT_EARLIER] > 0,
+        ),
+        math.inf if math.isnan(forgotten_s) else (as_of_s - forgotten_s) / DAY_S,
+        None if live.bought is None else partial(_ask, live.bought, as_of_s),
+    )
+
+
+def _ask(bought: Callable[[], BoughtProducts], as_of_s: float) -> dict[int, ProductHistory]:
+    found = bought()
+    return _histories(
+        found.code, found.count, found.span_days, found.last_s, as_of_s, np.zeros(len(found.code), np.bool_)
+    )
+
+
+def _histories(
+    codes: IntArray, counts: IntArray, spans: FloatArray, lasts: FloatArray, as_of_s: float, earlier: BoolArray
+) -> dict[int, ProductHistory]:
+    gaps = (spans / np.maximum(counts - 1, 1)).tolist()
+    days_ago = np.maximum(0.0, (as_of_s - lasts) / DAY_S).tolist()
+    rows = zip(codes.tolist(), counts.tolist(), gaps, days_ago, earlier.tolist(), strict=True)
+    return {code: ProductHistory(n, gap if n > 1 else None, last, before) for code, n, gap, last, before in rows}
 
 
 def product_reasons(
-    code: int, state: StateBatch, histories: Mapping[int, ProductHistory], rules: Rules, as_of_s: float
+    code: int, state: StateBatch, histories: PurchaseHistory, rules: Rules, as_of_s: float
 ) -> list[str]:
     """What the customer did with this product, in words; nothing for one that is new to them."""
     reasons = []
-    history = histories.get(code)
+    history = histories.remembered.get(code)
     if history is not None:
-        reasons.append(f"bought {history.count} times" if history.count > 1 else "bought once")
+        reasons += _times(history)
         if history.gap_days is not None:
             reasons.append(f"bought about every {days(history.gap_days)}")
         reasons.append(f"last bought {days(history.last_days)} ago{_timeliness(history, rules)}")
@@ -47,8 +107,14 @@ def product_reasons(
     return reasons + _seen(code, state, as_of_s)
 
 
+def _times(history: ProductHistory) -> list[str]:
+    if history.earlier:
+        return [f"bought {history.count} times lately"] if history.count > 1 else []
+    return [f"bought {history.count} times" if history.count > 1 else "bought once"]
+
+
 def _timeliness(history: ProductHistory, rules: Rules) -> str:
-    if not is_due(history, rules) or history.gap_days is None:
+    if history.earlier or not is_due(history, rules) or history.gap_days is None:
         return ""
     return ": due" if history.last_days <= _LAPSED_GAPS * history.gap_days else ": lapsed, worth a reminder"
 

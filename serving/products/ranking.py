@@ -1,33 +1,34 @@
 """Scores and a customer's history in, the products to show out, with names and reasons."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from features.online.live import LiveState
 from features.state.batch import StateBatch
 from features.vocabulary import DAY_S
-from serving.decision.rules import ProductHistory, Rules, product_refusal
+from serving.decision.rules import Rules, product_refusal
 from serving.products.catalogue import Catalogue, ProductInfo
 from serving.products.diversity import DEPTH, Place, diversify, explore
 from serving.products.eligibility import allowed_products, product_table
 from serving.products.evidence import evidence_reasons
-from serving.products.history import product_reasons, purchase_history
+from serving.products.history import PurchaseHistory, product_reasons, purchase_history
 from serving.schemas import NextProductsRequest, Product, ProductFilter
 from serving.scorers.next_product import ProductScorer, Ranked, Scored
 
 CANDIDATES: Final = 64
 """How deep a decision looks for a product that the rules allow."""
 NEW: Final = "new in the range: shown to find out who likes it"
-FITS: Final = "new to this customer: fits what they bought lately and what is popular now"
+NEW_TO_THEM: Final = "new to this customer: "
+FITS: Final = "fits what they bought lately and what is popular now"
 POPULAR: Final = "popular now"
 
 
 def rank_products(
     scorer: ProductScorer,
     scored: Scored,
-    state: StateBatch,
+    live: LiveState,
     as_of_s: float,
     *,
     request: NextProductsRequest,
@@ -35,11 +36,11 @@ def rank_products(
     catalogue: Catalogue,
     rules: Rules,
 ) -> list[Product]:
-    """The products to show one customer (state and `scored` n = 1), best first.
+    """The products to show one customer (`scored` n = 1), best first.
 
     `seed` decides which places go to new products, where the request asks for that.
     """
-    histories = purchase_history(state, as_of_s)
+    histories = purchase_history(live, as_of_s)
     table = product_table(scorer.product_ids, catalogue)
     allowed = allowed_products(table, request, histories, request.exclude_recent_days, rules, as_of_s)
     depth = request.k * DEPTH if request.diversity > 0 else request.k
@@ -49,14 +50,14 @@ def rank_products(
     ranked = diversify(columns, ordered.scores, groups, request.k, request.diversity)
     ids = [scorer.product_ids[column] for column in ranked]
     new = _new_products(request, histories, catalogue, rules, as_of_s) if request.explore_share > 0 else []
-    teller = _Teller(scorer, ordered, state, histories, as_of_s, catalogue, rules)
+    teller = _Teller(scorer, ordered, live.scored, histories, as_of_s, catalogue, rules)
     return [teller.describe(place) for place in explore(ids, new, request.explore_share, seed)]
 
 
 def product_to_offer(
     scorer: ProductScorer,
     scored: Scored,
-    state: StateBatch,
+    live: LiveState,
     as_of_s: float,
     *,
     wanted: ProductFilter,
@@ -64,20 +65,21 @@ def product_to_offer(
     rules: Rules,
 ) -> Product | None:
     """The best product that the rules allow to advertise now, or None."""
-    histories = purchase_history(state, as_of_s)
+    histories = purchase_history(live, as_of_s)
     table = product_table(scorer.product_ids, catalogue)
     allowed = allowed_products(table, wanted, histories, 0.0, rules, as_of_s)
     ordered = scorer.rank(scored, allowed)
     for column in ordered.best(CANDIDATES):
-        if product_refusal(histories.get(int(scorer.codes[column])), rules) is None:
-            teller = _Teller(scorer, ordered, state, histories, as_of_s, catalogue, rules)
+        history = histories.lately(int(scorer.codes[column]), rules.bought_recently_days)
+        if product_refusal(history, rules) is None:
+            teller = _Teller(scorer, ordered, live.scored, histories, as_of_s, catalogue, rules)
             return teller.describe(Place(scorer.product_ids[column], 1.0))
     return None
 
 
 def _new_products(
     request: NextProductsRequest,
-    histories: Mapping[int, ProductHistory],
+    histories: PurchaseHistory,
     catalogue: Catalogue,
     rules: Rules,
     as_of_s: float,
@@ -96,7 +98,7 @@ class _Teller:
     scorer: ProductScorer
     ordered: Ranked
     state: StateBatch  # n = 1
-    histories: Mapping[int, ProductHistory]
+    histories: PurchaseHistory
     as_of_s: float
     catalogue: Catalogue
     rules: Rules
@@ -124,7 +126,9 @@ class _Teller:
         found = evidence_reasons(
             self.scorer, self.ordered, row, name_of=self._name, category=info.category, brand=info.brand
         )
-        return found or [FITS if len(self.state.seq_product.values) else POPULAR]
+        if found or not len(self.state.seq_product.values):
+            return found or [POPULAR]
+        return [f"{NEW_TO_THEM}{FITS}" if self.histories.is_new(code) else FITS]
 
     def _name(self, product_id: str) -> str:
         return self.catalogue.get(product_id).name or product_id

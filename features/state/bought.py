@@ -1,0 +1,33 @@
+"""All events of one customer in, every product that they ever bought and kept out: what a state of fixed size cannot hold."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.arrays import FloatArray, IntArray
+from features.state.batch import StateBatch
+from features.state.fold import fold_arrays
+from features.state.layout import EventArrays
+from features.vocabulary import DAY_S, KIND_CODES, EventKind
+
+
+@dataclass(frozen=True)
+class BoughtProducts:
+    """Products by ascending code; moments at which the same product was bought twice count once."""
+
+    code: IntArray  # (n,)
+    count: IntArray  # (n,) moments at which it was bought
+    span_days: FloatArray  # (n,) from the first to the last of them
+    last_s: FloatArray  # (n,) the last one, seconds since the epoch
+
+
+def bought_products(events: EventArrays) -> BoughtProducts:
+    """What is left of the purchases among all events of one customer, which are in order, after their returns."""
+    fold_arrays(StateBatch.empty(1), events)  # writes what was brought back
+    units = np.nan_to_num(events.quantity, nan=1.0)
+    kept = (events.kind == KIND_CODES[EventKind.PURCHASE]) & (events.product != 0)
+    kept &= (units <= 0) | (events.brought_back < units)
+    moments = np.unique(np.stack([events.product[kept].astype(np.float64), events.time[kept]], axis=1), axis=0)
+    codes, first, count = np.unique(moments[:, 0].astype(np.int64), return_index=True, return_counts=True)
+    last = moments[first + count - 1, 1]
+    return BoughtProducts(codes, count, (last - moments[first, 1]) / DAY_S, last)
