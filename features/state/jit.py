@@ -18,9 +18,9 @@ numba_config.CACHE_DIR = str(Path(__file__).parent / "__pycache__" / f"fold-{fol
 
 def compiled(function: _Function) -> _Function:
     """Compile a function, once for all processes that run these sources."""
-    return cast(_Function, njit(cache=True)(function))
+    return cast(_Function, njit(cache=True, _nrt=False)(function))
 
 
 def inlined(function: _Function) -> _Function:
     """Compile into the callers: a call hands over dozens of pointers, and costs more than most parts' work."""
-    return cast(_Function, njit(cache=True, forceinline=True)(function))
+    return cast(_Function, njit(cache=True, forceinline=True, _nrt=False)(function))

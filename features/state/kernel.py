@@ -117,10 +117,13 @@ def new_scratch() -> Scratch:
 @compiled
 def reset(s: Any) -> None:
     """Forget everything: the state before the first event."""
-    s.scalars[:] = SCALAR_START
+    for i in range(len(SCALAR_START)):
+        s.scalars[i] = SCALAR_START[i]
     s.pair_slots[:] = -1
     s.hour_slots[:] = -1
-    s.channels[:] = CHANNEL_START
+    for channel in range(N_CHANNELS):
+        for k in range(CHANNEL_WIDTH):
+            s.channels[channel, k] = CHANNEL_START[k]
     s.refused_at[:] = np.nan
     s.n_contacts[:] = 0
     s.cursors[:] = 0
@@ -134,12 +137,10 @@ def tells_something(kind: int, detail: float) -> bool:
 
 
 @compiled
-def telling(e: Any) -> Any:
-    """`tells_something` of every event, shape (m,)."""
-    tells = np.empty(len(e.kind), dtype=np.bool_)
+def tell(e: Any, tells: Any) -> None:
+    """Fill `tells` (m,) with `tells_something` of every event."""
     for i in range(len(tells)):
         tells[i] = tells_something(e.kind[i], e.detail[i])
-    return tells
 
 
 @inlined

@@ -32,6 +32,7 @@ from features.state.layout import (
     PAIR_LAST,
     PAIR_TOTAL,
     PAIR_VALUES,
+    PAIR_WIDTH,
     RATING_MEAN,
 )
 from features.vocabulary import DAY_S, HALF_LIVES_DAYS
@@ -105,7 +106,8 @@ def drop_pairs(s: Any, kind: int) -> None:
             s.pair_slots[pair] = -1
             continue
         s.pair_codes[kept] = pair
-        s.pairs[kept, :] = s.pairs[slot, :]
+        for k in range(PAIR_WIDTH):
+            s.pairs[kept, k] = s.pairs[slot, k]
         s.pair_slots[pair] = kept
         kept += 1
     s.cursors[N_PAIRS] = kept

@@ -11,6 +11,7 @@ from features.state.layout import (
     CART_CHANNEL,
     CART_QUANTITY,
     CART_TIME,
+    CART_WIDTH,
     EVENT_CODE_BASE,
     FIRST_PURCHASE,
     FORGOTTEN_UNTIL,
@@ -171,7 +172,8 @@ def drop_from_cart(s: Any, product: int) -> None:
         if s.cart_codes[i] == product:
             for j in range(i, n - 1):
                 s.cart_codes[j] = s.cart_codes[j + 1]
-                s.cart[j, :] = s.cart[j + 1, :]
+                for k in range(CART_WIDTH):
+                    s.cart[j, k] = s.cart[j + 1, k]
             s.cursors[N_IN_CART] = n - 1
             return
 
