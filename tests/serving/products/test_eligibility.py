@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_companions import made_companions
 
+from features.online.live import LiveState
 from features.scoring.item_tables import Favourites, Neighbours
 from features.scoring.model_inputs import STORE, model_inputs
 from features.scoring.next_product import ProductFiles, ProductTrees
@@ -25,6 +26,7 @@ from serving.decision.rules import ProductHistory, Rules
 from serving.products.catalogue import Catalogue, ProductInfo, load_stock
 from serving.products.diversity import diversify, explore
 from serving.products.eligibility import allowed_products, product_table
+from serving.products.history import PurchaseHistory
 from serving.products.ranking import NEW, product_to_offer, rank_products
 from serving.schemas import NextProductsRequest, ProductFilter
 from serving.scorers.model_card import ModelCard
@@ -49,7 +51,8 @@ CATALOGUE = Catalogue(
     STOCK,
 )
 BOUGHT = {"milk": ProductHistory(3, 10.0, 4.0), "oat": ProductHistory(3, 5.0, 5.0)}
-HISTORIES = dict(zip(product_code(list(BOUGHT)).tolist(), BOUGHT.values(), strict=True))
+HISTORIES = PurchaseHistory(dict(zip(product_code(list(BOUGHT)).tolist(), BOUGHT.values(), strict=True)))
+NOBODY = LiveState("ada", StateBatch.empty(1), None, 0, "")
 
 
 class NoSession:
@@ -102,8 +105,7 @@ def test_every_rule_leaves_out_what_it_should(wanted: dict[str, Any], expected: 
 
 def ask(scorer: ProductScorer = SCORER, scored: Scored = SCORES, **wanted: Any) -> list[Any]:
     request = NextProductsRequest(customer_id="ada", **wanted)
-    state = StateBatch.empty(1)
-    return rank_products(scorer, scored, state, NOW, request=request, seed="s", catalogue=CATALOGUE, rules=Rules())
+    return rank_products(scorer, scored, NOBODY, NOW, request=request, seed="s", catalogue=CATALOGUE, rules=Rules())
 
 
 @settings(deadline=None)  # the first call makes the tables
@@ -124,12 +126,12 @@ def ask(scorer: ProductScorer = SCORER, scored: Scored = SCORES, **wanted: Any) 
 def test_no_path_leaks_what_the_rules_forbid(wanted: dict[str, Any]) -> None:
     everything = product_table(CATALOGUE.product_ids, CATALOGUE)
     request = NextProductsRequest(customer_id="ada", **wanted)
-    mask = allowed_products(everything, request, {}, 0.0, Rules(), NOW)
+    mask = allowed_products(everything, request, PurchaseHistory({}), 0.0, Rules(), NOW)
     fine = {name for name, ok in zip(CATALOGUE.product_ids, mask, strict=True) if ok}
     for scorer, scored in ((SCORER, SCORES), (WITH_TREES, replace(SCORES, inputs=LATEST))):
         assert {product.product_id for product in ask(scorer, scored, **wanted)} <= fine
         offered = product_to_offer(
-            scorer, scored, StateBatch.empty(1), NOW, wanted=request, catalogue=CATALOGUE, rules=Rules()
+            scorer, scored, NOBODY, NOW, wanted=request, catalogue=CATALOGUE, rules=Rules()
         )
         assert offered is None or offered.product_id in fine
 
