@@ -74,7 +74,7 @@ class StateBatch:
     seq_time: Ragged
     seq_value: Ragged  # NaN beyond the newest 20
     habit_product: Ragged  # at most 128
-    habit_stats: Ragged  # (m, HABIT_WIDTH): weight at last, last, span in days, count, may have been bought before
+    habit_stats: Ragged  # (m, HABIT_WIDTH): weight at last, last, first, count, may have been bought before
     cart_product: Ragged  # at most 128
     cart_stats: Ragged  # (m, CART_WIDTH): channel, units, time
 

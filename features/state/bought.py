@@ -8,7 +8,7 @@ from features.arrays import FloatArray, IntArray
 from features.state.batch import StateBatch
 from features.state.fold import fold_arrays
 from features.state.layout import EventArrays
-from features.vocabulary import DAY_S, KIND_CODES, EventKind
+from features.vocabulary import KIND_CODES, EventKind
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class BoughtProducts:
 
     code: IntArray  # (n,)
     count: IntArray  # (n,) moments at which it was bought
-    span_days: FloatArray  # (n,) from the first to the last of them
-    last_s: FloatArray  # (n,) the last one, seconds since the epoch
+    first_s: FloatArray  # (n,) the first of them, seconds since the epoch
+    last_s: FloatArray  # (n,) the last one
 
 
 def bought_products(events: EventArrays) -> BoughtProducts:
@@ -29,5 +29,4 @@ def bought_products(events: EventArrays) -> BoughtProducts:
     kept &= (units <= 0) | (events.brought_back < units)
     moments = np.unique(np.stack([events.product[kept].astype(np.float64), events.time[kept]], axis=1), axis=0)
     codes, first, count = np.unique(moments[:, 0].astype(np.int64), return_index=True, return_counts=True)
-    last = moments[first + count - 1, 1]
-    return BoughtProducts(codes, count, (last - moments[first, 1]) / DAY_S, last)
+    return BoughtProducts(codes, count, moments[first, 1], moments[first + count - 1, 1])

@@ -19,9 +19,9 @@ from features.state.layout import (
     GAP_MEAN,
     HABIT_COUNT,
     HABIT_EARLIER,
+    HABIT_FIRST,
     HABIT_HALF_LIFE_DAYS,
     HABIT_LAST,
-    HABIT_SPAN,
     HABIT_WEIGHT,
     LAST_GAP,
     LAST_OCCASION,
@@ -102,7 +102,6 @@ def note_habit(s: Any, t: float, product: int) -> int:
         row = s.habits[slot]
         elapsed = t - row[HABIT_LAST]
         row[HABIT_WEIGHT] = single(row[HABIT_WEIGHT] * decay(elapsed * _PER_HABIT_HALF_LIFE) + 1.0)
-        row[HABIT_SPAN] = single(row[HABIT_SPAN] + elapsed / DAY_S)
         row[HABIT_COUNT] += 1.0 if elapsed > 0.0 else 0.0
         row[HABIT_LAST] = t
         rank_habit(s, slot)
@@ -119,7 +118,7 @@ def note_habit(s: Any, t: float, product: int) -> int:
     s.habit_codes[slot] = product
     s.habits[slot, HABIT_WEIGHT] = 1.0
     s.habits[slot, HABIT_LAST] = t
-    s.habits[slot, HABIT_SPAN] = 0.0
+    s.habits[slot, HABIT_FIRST] = t
     s.habits[slot, HABIT_COUNT] = 1.0
     s.habits[slot, HABIT_EARLIER] = 0.0 if math.isnan(s.scalars[FORGOTTEN_UNTIL]) else 1.0
     rank_habit(s, slot)

@@ -95,10 +95,10 @@ PAIR_WIDTH: Final = PAIR_VALUES + N_HALF_LIVES
 """Columns of a (channel, kind) pair: last time, total, then a decayed count and a decayed value per half-life."""
 CONSENT, UNANSWERED, LAST_CONTACT, LAST_RESPONSE = range(4)
 CHANNEL_WIDTH: Final = 4
-HABIT_WEIGHT, HABIT_LAST, HABIT_SPAN, HABIT_COUNT, HABIT_EARLIER = range(5)
+HABIT_WEIGHT, HABIT_LAST, HABIT_FIRST, HABIT_COUNT, HABIT_EARLIER = range(5)
 HABIT_WIDTH: Final = 5
-"""Columns of a habit: weight at its last purchase, that moment, days and moments between its first and its last, and 1 where
-it may have been bought before those: the table had forgotten others by its first."""
+"""Columns of a habit: weight at its last purchase, that moment, the moment of its first, at how many it was bought, and 1
+where it may have been bought before those: the table had forgotten others by its first."""
 CART_CHANNEL, CART_QUANTITY, CART_TIME = range(3)
 CART_WIDTH: Final = 3
 N_PAIRS, N_SEQ, SEQ_HEAD, N_HABIT, N_IN_CART, LAST_SEQ, N_HOURS_USED, TIME_UNIT, N_BROUGHT_BACK = range(9)
@@ -119,7 +119,7 @@ MAX_STATE_BYTES: Final = (
     + N_CART * 25
 )
 """No state part is longer."""
-MAX_PRODUCTS_BYTES: Final = 8 * _VARINT + N_HABITS * (6 + 2 * _VARINT + 8) + SEQUENCE_LENGTH * (7 + 3 * _VARINT + 4)
+MAX_PRODUCTS_BYTES: Final = 8 * _VARINT + N_HABITS * (6 + 3 * _VARINT + 4) + SEQUENCE_LENGTH * (7 + 3 * _VARINT + 4)
 """No product part is longer."""
 
 

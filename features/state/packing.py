@@ -21,8 +21,8 @@ from features.state.layout import (
     COUNTERS,
     HABIT_COUNT,
     HABIT_EARLIER,
+    HABIT_FIRST,
     HABIT_LAST,
-    HABIT_SPAN,
     HABIT_WEIGHT,
     LAST_CONTACT,
     LAST_RESPONSE,
@@ -213,14 +213,15 @@ def _put_products(s: Any, b: Any, at: int) -> int:
         at = _put_varint(b, at, np.int64(row[HABIT_COUNT]) << 2 | marks)
         if not plain:
             at = _put_single(b, at, row[HABIT_WEIGHT])
-            at = _put_single(b, at, row[HABIT_SPAN])
-        if row[HABIT_LAST] == time:
-            at = _put_varint(b, at, 0)
-            continue
-        time = row[HABIT_LAST]
-        ticks = _ticks(time, unit)
-        at = _put_signed(b, at, ticks - before)
-        before = ticks
+        step = 0
+        if row[HABIT_LAST] != time:
+            time = row[HABIT_LAST]
+            ticks = _ticks(time, unit)
+            step = ticks - before
+            before = ticks
+        at = _put_signed(b, at, step)
+        if not plain:
+            at = _put_varint(b, at, before - _ticks(row[HABIT_FIRST], unit))
     first = (s.cursors[SEQ_HEAD] - n_seq) % SEQUENCE_LENGTH
     for k in range(n_seq):
         i = (first + k) % SEQUENCE_LENGTH
@@ -402,16 +403,18 @@ def read_product_parts(b: Any, starts: Any, ends: Any, counts: Any, out: Any) ->
             stats[HABIT_COUNT] = marks >> 2
             stats[HABIT_EARLIER] = 1.0 if marks & _EARLIER else 0.0
             stats[HABIT_WEIGHT] = 1.0
-            stats[HABIT_SPAN] = 0.0
             if not marks & _PLAIN:
                 stats[HABIT_WEIGHT] = _single(b, at)
-                stats[HABIT_SPAN] = _single(b, at + 4)
-                at += 8
+                at += 4
             step, at = _signed(b, at)
             if step != 0:
                 ticks += step
                 time = ticks * unit_us / 1e6
             stats[HABIT_LAST] = time
+            stats[HABIT_FIRST] = time
+            if not marks & _PLAIN:
+                before, at = _varint(b, at)
+                stats[HABIT_FIRST] = (ticks - before) * unit_us / 1e6
             habit += 1
         n = counts[row, 1]
         for k in range(n):

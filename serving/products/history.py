@@ -65,7 +65,7 @@ def purchase_history(live: LiveState, as_of_s: float) -> PurchaseHistory:
         _histories(
             state.habit_product.values,
             stats[:, layout.HABIT_COUNT].astype(np.int64),
-            stats[:, layout.HABIT_SPAN],
+            stats[:, layout.HABIT_FIRST],
             stats[:, layout.HABIT_LAST],
             as_of_s,
             stats[:, layout.HABIT_EARLIER] > 0,
@@ -78,14 +78,14 @@ def purchase_history(live: LiveState, as_of_s: float) -> PurchaseHistory:
 def _ask(bought: Callable[[], BoughtProducts], as_of_s: float) -> dict[int, ProductHistory]:
     found = bought()
     return _histories(
-        found.code, found.count, found.span_days, found.last_s, as_of_s, np.zeros(len(found.code), np.bool_)
+        found.code, found.count, found.first_s, found.last_s, as_of_s, np.zeros(len(found.code), np.bool_)
     )
 
 
 def _histories(
-    codes: IntArray, counts: IntArray, spans: FloatArray, lasts: FloatArray, as_of_s: float, earlier: BoolArray
+    codes: IntArray, counts: IntArray, firsts: FloatArray, lasts: FloatArray, as_of_s: float, earlier: BoolArray
 ) -> dict[int, ProductHistory]:
-    gaps = (spans / np.maximum(counts - 1, 1)).tolist()
+    gaps = ((lasts - firsts) / DAY_S / np.maximum(counts - 1, 1)).tolist()
     days_ago = np.maximum(0.0, (as_of_s - lasts) / DAY_S).tolist()
     rows = zip(codes.tolist(), counts.tolist(), gaps, days_ago, earlier.tolist(), strict=True)
     return {code: ProductHistory(n, gap if n > 1 else None, last, before) for code, n, gap, last, before in rows}

@@ -106,7 +106,7 @@ def test_a_return_takes_back_the_last_purchase_of_a_habit() -> None:
     back = [(day, "return", "store", product, 1, 1.0) for day, product in ((31, "a"), (32, "b"), (33, "never bought"))]
     state = fold_customer(timeline(*bought, again, *back))
     assert state.habit_product.values.tolist() == product_code(["a"]).tolist()
-    assert state.habit_stats.values[0].tolist() == [1.0, START.timestamp(), 0.0, 1.0, 0.0]  # as bought on the first day
+    assert state.habit_stats.values[0].tolist() == [1.0, START.timestamp(), START.timestamp(), 1.0, 0.0]  # as bought on the first day
     assert len(fold_customer(timeline(*bought, back[0], back[1])).habit_product.values) == 0
 
 
@@ -144,8 +144,8 @@ def test_habits_keep_the_products_bought_most_and_latest() -> None:
     assert len(held) == n
     assert product_code(["twice"])[0] in held
     assert product_code(["once0"])[0] not in held  # the one that had decayed most made room
-    weight, _, span, count, _ = state.habit_stats.values[state.habit_product.values == product_code(["twice"])[0]][0]
-    assert (span, count) == (pytest.approx(4.0), 2)
+    weight, last, first, count, _ = state.habit_stats.values[state.habit_product.values == product_code(["twice"])[0]][0]
+    assert ((last - first) / 86_400, count) == (4.0, 2)
     assert weight == pytest.approx(1 + 2 ** (-4 / layout.HABIT_HALF_LIFE_DAYS))
 
 

@@ -40,8 +40,8 @@ def habit(state: StateBatch, product: str) -> dict[str, float] | None:
     at = np.flatnonzero(state.habit_product.values == product_code([product])[0])
     if not len(at):
         return None
-    weight, last, span, count, _ = state.habit_stats.values[at[0]]
-    return {"weight": weight, "last": (last - START.timestamp()) / 86_400, "span": span, "count": count}
+    weight, last, first, count, _ = state.habit_stats.values[at[0]]
+    return {"weight": weight, "last": (last - START.timestamp()) / 86_400, "span": (last - first) / 86_400, "count": count}
 
 
 def spent(state: StateBatch) -> tuple[float, float]:

@@ -1,0 +1,222 @@
+"""What a state of fixed size forgets turns no rule off: answers from states equal those from every event, however many."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from features.online.live import LiveState, LiveStates
+from features.state import layout
+from features.state.event_arrays import product_code
+from features.vocabulary import CHANNELS, DAY_S, Channel
+from serving.decision.contacts import contact_facts
+from serving.decision.rules import Arm, Cap, ContactFacts, ProductHistory, Rules, check_arm, is_due, product_refusal
+from serving.products.catalogue import Catalogue
+from serving.products.eligibility import allowed_products, product_table
+from serving.products.history import purchase_history
+from serving.schemas import ProductFilter
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+PRODUCTS = tuple(f"p{i}" for i in range(400))
+TABLE = product_table(PRODUCTS, Catalogue())
+Row = tuple[float, str, str, str | None, float | None]  # days, kind, channel, product, quantity
+
+
+@dataclass(frozen=True)
+class Log:
+    """An event log of one customer."""
+
+    rows: list[Row]
+
+    def regrouped_seq(self, customer_id: str) -> int:
+        return 0
+
+    def read_state(self, customer_id: str) -> None:
+        return None
+
+    def customer_events(self, customer_id: str, after_seq: int = 0) -> pa.Table:
+        days, kinds, channels, products, quantities = zip(*self.rows, strict=True)
+        moments = [START + timedelta(seconds=round(day * DAY_S)) for day in days]
+        return pa.table(
+            {
+                "occurred_at": pa.array(moments, pa.timestamp("us", "UTC")),
+                "seq": pa.array(range(1, len(days) + 1), pa.int64()),
+                "kind": pa.array(kinds, pa.string()),
+                "channel": pa.array(channels, pa.string()),
+                "product_id": pa.array(products, pa.string()),
+                "quantity": pa.array(quantities, pa.float64()),
+                "value": pa.nulls(len(days), pa.float64()),
+            }
+        )
+
+
+def live_of(rows: list[Row]) -> LiveState:
+    log = Log(rows)
+    live = LiveStates(log, log).get("ada")
+    assert live is not None
+    return live
+
+
+def allowed(live: LiveState, day: float, rebuys: str = "any", recent_days: float = 0.0) -> set[str]:
+    wanted = ProductFilter(customer_id="ada", rebuys=rebuys)
+    as_of_s = START.timestamp() + day * DAY_S
+    mask = allowed_products(TABLE, wanted, purchase_history(live, as_of_s), recent_days, Rules(), as_of_s)
+    return {name for name, fine in zip(PRODUCTS, mask, strict=True) if fine}
+
+
+def check(live: LiveState, channel: Channel, day: float, rules: Rules) -> tuple[str, ...]:
+    arm = Arm("arm", channel)
+    return check_arm(arm, contact_facts(live.state), rules, START.timestamp() + day * DAY_S).reasons
+
+
+@pytest.mark.parametrize("others", [10, 16, 40])
+def test_a_cap_holds_after_any_number_of_contacts_elsewhere(others: int) -> None:
+    elsewhere = [(i * 29 / others, "send", ("post", "ads", "social")[i % 3], None, None) for i in range(others)]
+    live = live_of(sorted([(0.0, "send", "call_center", None, None), *elsewhere]))
+    rules = Rules(channel_caps={Channel.CALL_CENTER: Cap(max=1, days=30)}, overall_cap=Cap(max=16, days=1))
+    assert check(live, Channel.CALL_CENTER, 29.5, rules)[0] == "1 contacts on call_center in 30 days is the cap"
+
+
+def test_a_channel_rests_after_silence_whatever_went_out_elsewhere() -> None:
+    mails = [(2 + i / 100, "send", "email", None, None) for i in range(8)]
+    elsewhere = [(3 + i, "send", "post", None, None) for i in range(16)]
+    live = live_of([(0.0, "subscribe", "email", None, None), *mails, *elsewhere])
+    rules = Rules(overall_cap=Cap(max=16, days=1))
+    assert check(live, Channel.EMAIL, 29.8, rules) == ("the last 8 messages on email were not answered",)
+    assert check(live, Channel.EMAIL, 32.2, rules) == ()
+
+
+@pytest.mark.parametrize("n", [layout.N_HABITS, layout.N_HABITS + 1, 200])
+def test_no_product_that_was_bought_is_answered_where_none_may_be(n: int) -> None:
+    live = live_of([(0.0, "purchase", "store", name, 1.0) for name in PRODUCTS[:n]])
+    expected = set(PRODUCTS[n:])
+    assert allowed(live, 3, "never") == expected
+    assert allowed(live, 3, "due") == expected
+    assert allowed(live, 3, recent_days=7) == expected
+    assert allowed(live, 3) == set(PRODUCTS)
+    history = purchase_history(live, START.timestamp() + 3 * DAY_S)
+    refusals = [product_refusal(history.lately(int(code), 7.0), Rules()) for code in product_code(PRODUCTS)]
+    assert refusals == ["bought 3 days ago"] * n + [None] * (400 - n)
+
+
+def test_a_product_that_comes_back_after_it_was_forgotten_keeps_its_rhythm() -> None:
+    rebought = [(day, "purchase", "store", "p0", 1.0) for day in (0.0, 2.0, 4.0)]
+    others = [(5 + i / 10, "purchase", "store", name, 1.0) for i, name in enumerate(PRODUCTS[1:] * 3) if name != "p0"]
+    last = others[-1][0] + 1
+    live = live_of([*rebought, *others, (last, "purchase", "store", "p0", 1.0)])
+    code = int(product_code(["p0"])[0])
+    history = purchase_history(live, START.timestamp() + (last + 5) * DAY_S)
+    assert (history.remembered[code].count, history.remembered[code].earlier) == (1, True)
+    found = history.lately(code, 7.0)
+    assert (found.count, found.gap_days) == (4, pytest.approx(last / 3))
+
+
+def random_rows(seed: int, n: int, n_products: int, days: float) -> list[Row]:
+    rng = np.random.default_rng(seed)
+    kinds = np.array(["purchase", "return", "view", "send", "open", "subscribe", "unsubscribe", "add_to_cart"])
+    drawn = kinds[rng.choice(len(kinds), n, p=[0.45, 0.05, 0.1, 0.25, 0.05, 0.03, 0.02, 0.05])]
+    channels = np.array([channel.value for channel in CHANNELS])[rng.integers(0, len(CHANNELS), n)]
+    products = rng.integers(0, n_products, n)
+    of_product = np.isin(drawn, ["purchase", "return", "view", "add_to_cart"])
+    quantities = rng.integers(1, 4, n)
+    seconds = np.sort(rng.integers(0, int(days * DAY_S), n) // 60 * 60)
+    return [
+        (
+            seconds[i] / DAY_S,
+            str(drawn[i]),
+            str(channels[i]),
+            PRODUCTS[products[i]] if of_product[i] else None,
+            float(quantities[i]) if of_product[i] and quantities[i] < 3 else None,
+        )
+        for i in range(n)
+    ]
+
+
+def facts_by_hand(rows: list[Row]) -> ContactFacts:
+    """What the rules look at, from every event."""
+    consents: dict[Channel, bool] = {}
+    unanswered: dict[Channel, int] = defaultdict(int)
+    contacts, refused_at = [], {}
+    for day, kind, name, _, _ in rows:
+        channel = Channel(name)
+        if kind == "send":
+            contacts.append((channel, START.timestamp() + round(day * DAY_S)))
+            unanswered[channel] += 1
+        elif kind == "open":
+            unanswered[channel] = 0
+        elif kind == "unsubscribe":
+            consents[channel], refused_at[channel] = False, day
+        elif kind == "subscribe" and refused_at.get(channel) != day:
+            consents[channel] = True
+    return ContactFacts(consents, contacts, unanswered)
+
+
+def histories_by_hand(rows: list[Row], as_of_s: float) -> dict[str, ProductHistory]:
+    """Every product that was bought and kept, from every event."""
+    bought: dict[str, list[list[float]]] = defaultdict(list)
+    for at, kind, _, product, quantity in rows:
+        if kind == "purchase":
+            bought[product].append([at, quantity or 1.0])
+        elif kind == "return":
+            left = quantity
+            while bought[product] and (left is None or left > 0):
+                taken = bought[product][-1][1] if left is None else min(left, bought[product][-1][1])
+                bought[product][-1][1] -= taken
+                if bought[product][-1][1] == 0:
+                    bought[product].pop()
+                if left is None:
+                    break
+                left -= taken
+    found = {}
+    for product, lines in bought.items():
+        moments = sorted({START.timestamp() + round(at * DAY_S) for at, _ in lines})
+        if moments:
+            gap = (moments[-1] - moments[0]) / DAY_S / (len(moments) - 1) if len(moments) > 1 else None
+            found[product] = ProductHistory(len(moments), gap, (as_of_s - moments[-1]) / DAY_S)
+    return found
+
+
+ORDER = {kind: i for i, kind in enumerate(["send", "open", "view", "add_to_cart", "purchase", "return", "subscribe"])}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.sampled_from([30, 300, 1_500, 5_000]),
+    n_products=st.sampled_from([20, 150, 400]),
+    days=st.sampled_from([2.0, 40.0, 700.0]),
+    cap=st.tuples(st.integers(0, 16), st.sampled_from([1.0, 7.0, 30.0, 400.0])),
+    recent_days=st.sampled_from([0.5, 7.0, 90.0]),
+)
+@example(seed=1, n=5_000, n_products=400, days=2.0, cap=(16, 400.0), recent_days=7.0)
+def test_every_rule_answers_as_from_the_whole_log(
+    seed: int, n: int, n_products: int, days: float, cap: tuple[int, float], recent_days: float
+) -> None:
+    rows = random_rows(seed, n, n_products, days)
+    rows.sort(key=lambda row: (row[0], ORDER.get(row[1], 9)))
+    live, now = live_of(rows), days
+    as_of_s = START.timestamp() + now * DAY_S
+    rules = Rules(
+        overall_cap=Cap(max=cap[0], days=cap[1]),
+        channel_caps={channel: Cap(max=16 - cap[0], days=cap[1]) for channel in CHANNELS[::2]},
+        bought_recently_days=recent_days,
+        rest_days=cap[1],
+    )
+    facts = facts_by_hand(rows)
+    for channel in CHANNELS:
+        assert check(live, channel, now, rules) == check_arm(Arm("arm", channel), facts, rules, as_of_s).reasons
+
+    by_hand = histories_by_hand(rows, as_of_s)
+    whole = set(PRODUCTS)
+    assert allowed(live, now, "never") == whole - by_hand.keys()
+    assert allowed(live, now, "due") == whole - {name for name, one in by_hand.items() if not is_due(one, Rules())}
+    recent = {name for name, one in by_hand.items() if one.last_days < recent_days}
+    assert allowed(live, now, recent_days=recent_days) == whole - recent
+    history = purchase_history(live, as_of_s)
+    for name, code in zip(PRODUCTS, product_code(PRODUCTS).tolist(), strict=True):
+        assert product_refusal(history.lately(code, recent_days), rules) == product_refusal(by_hand.get(name), rules)
