@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from features import atomic
 from features.clock import Clock
 from features.errors import InputError
+from features.events.placeholders import Placeholders
 from features.events.schema import REJECTED_SCHEMA, validate_table
 from features.identity.identifiers import Identifiers
 from features.log.engines import open_log
@@ -79,12 +80,12 @@ def ingest(
     now = max(Clock.from_settings(settings).now(), datetime.now(UTC))  # replayed data may be of our future or past
     rows = appended = duplicates = erased = products = 0
     log = open_log(settings)
-    identifiers = identity_rules(settings).identifiers
+    identity = identity_rules(settings)
     currencies: Counter[str] = Counter()
-    rejects = _RejectedFile(settings.rejected_dir / f"{_file_name(source, path)}.parquet", identifiers)
+    rejects = _RejectedFile(settings.rejected_dir / f"{_file_name(source, path)}.parquet", identity.identifiers)
     try:
         for batch in batches:
-            new, old, gone = _keep(batch, log, rejects, now)
+            new, old, gone = _keep(batch, log, rejects, now, identity.config.nobody)
             currencies.update(_currencies(batch.events))
             rows, appended, duplicates = rows + batch.rows_total, appended + new, duplicates + old
             erased += gone
@@ -202,13 +203,15 @@ class _RejectedFile:
             self._part.unlink(missing_ok=True)
 
 
-def _keep(batch: SourceBatch, log: EventLog, rejects: _RejectedFile, now: datetime) -> tuple[int, int, int]:
+def _keep(
+    batch: SourceBatch, log: EventLog, rejects: _RejectedFile, now: datetime, nobody: Placeholders
+) -> tuple[int, int, int]:
     """Rows appended, rows that were there already, and rows of erased customers."""
     if batch.rejected is not None:
         rejects.add(batch.rejected)
     appended = duplicates = erased = 0
     for start in range(0, batch.events.num_rows, APPEND_ROWS):
-        good, rejected = validate_table(batch.events.slice(start, APPEND_ROWS), now)
+        good, rejected = validate_table(batch.events.slice(start, APPEND_ROWS), now, nobody)
         if rejected.num_rows:
             places = rejected.column("index").to_numpy() + start
             numbers = places if batch.row_numbers is None else batch.row_numbers[places]

@@ -9,7 +9,9 @@ import numpy as np
 
 from features.arrays import FloatArray
 from features.clock import Clock
-from features.errors import MissingError, UnknownCustomerError
+from features.errors import InputError, MissingError, UnknownCustomerError
+from features.events.placeholders import Placeholders
+from features.events.rules import NOBODY, placeholder_reason
 from features.events.schema import Event, events_to_table
 from features.log.event_log import EventLog
 from features.online.live import LiveState, LiveStates, state_version
@@ -61,6 +63,8 @@ class Answers:
     clock: Clock
     rules: Rules
     knowledge: Callable[[], Knowledge]
+    nobody: Placeholders = NOBODY
+    """What no customer is asked about by."""
 
     def next_products(self, request: NextProductsRequest) -> tuple[NextProductsAnswer, Event | None]:
         """The products that a customer buys next, and, where new ones are explored, the event that keeps their chances."""
@@ -182,14 +186,19 @@ class Answers:
     def _find(self, who: CustomerRef, known: Knowledge, *, allow_unknown: bool = False) -> LiveState:
         if known.states is None:
             raise MissingError(known.store_problem or "The online store is not open yet.", repair="Try again shortly.")
-        customer_id = self.log.resolve(who.customer_id, who.identifiers)
+        asked = who.customer_id
+        if asked is not None and asked in self.nobody:
+            if not allow_unknown:
+                raise InputError(f"customer_id {placeholder_reason(asked)}")
+            asked = None
+        customer_id = self.log.resolve(asked, who.identifiers)
         live = None if customer_id is None else known.states.get(customer_id)
         if live is not None:
             return live
         if not allow_unknown:
             raise UnknownCustomerError(who.customer_id)
         nobody = StateBatch.empty(1)
-        return LiveState(customer_id or who.customer_id or "", nobody, None, 0, state_version(nobody))
+        return LiveState(customer_id or asked or "", nobody, None, 0, state_version(nobody))
 
     def _as_of_s(self, live: LiveState) -> float:
         now_s = self.clock.now().timestamp()

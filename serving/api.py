@@ -319,8 +319,8 @@ async def _sort_out(request: Request, items: list[Any], runtime: Runtime) -> tup
     """The good ones of `items`, and what is wrong with the others."""
     now = runtime.clock.now()
     if len(items) <= MAX_EVENTS_AT_ONCE:
-        return parse_table(items, now)
-    return await _in_background(request, lambda: parse_table(items, now))
+        return parse_table(items, now, runtime.nobody)
+    return await _in_background(request, lambda: parse_table(items, now, runtime.nobody))
 
 
 async def _append(request: Request, table: pa.Table) -> AppendResult:

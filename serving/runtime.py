@@ -10,6 +10,9 @@ from typing import Final
 
 from features.clock import Clock
 from features.errors import OmniError, StoreError
+from features.events.placeholders import Placeholders
+from features.events.rules import NOBODY
+from features.identity.resolution import load_identity_config
 from features.log.engines import open_log
 from features.log.event_log import EventLog
 from features.online.checkpoint import Checkpoint
@@ -46,6 +49,8 @@ class Runtime:
     knowledge: Knowledge = field(default_factory=Knowledge)
     metrics: Metrics = field(default_factory=Metrics)
     eraser: Eraser | None = None
+    nobody: Placeholders = NOBODY
+    """Values that name nobody, by identity.toml."""
     tasks: Sequence[Task] = CORE_TASKS
     """The models that it must have to be ready."""
     asks_servers: bool = False
@@ -56,7 +61,7 @@ class Runtime:
     @property
     def answers(self) -> Answers:
         """What answers questions with the knowledge of the moment."""
-        return Answers(self.log, self.clock, self.rules, lambda: self.knowledge)
+        return Answers(self.log, self.clock, self.rules, lambda: self.knowledge, self.nobody)
 
     def not_ready(self) -> list[str]:
         """Why the service cannot answer everything of `tasks` yet; empty when it can."""
@@ -81,6 +86,7 @@ def open_runtime(settings: Settings) -> Runtime:
         rules=house_rules(settings),
         knowledge=Knowledge(Bundle(problems=dict.fromkeys(Task, NOT_LOOKED_YET))),
         eraser=Eraser(settings, log),
+        nobody=load_identity_config(settings.home).nobody,
         tasks=settings.tasks,
         asks_servers=settings.online_store == "redis" or not settings.event_log_url.startswith("sqlite:"),
     )

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, assert_never
 
 from features.events.payload import TELLING_KINDS, read_detail
-from features.events.values import VALUE_CHECKS, printable
+from features.events.placeholders import Placeholders
+from features.events.values import VALUE_CHECKS, printable, shorten
 from features.vocabulary import Columns, EventKind
 
 TEXT_COLUMNS: Final[tuple[str, ...]] = (
@@ -105,11 +106,18 @@ def rule_of(kind: EventKind) -> KindRule:
 KIND_RULES: Final[dict[EventKind, KindRule]] = {kind: rule_of(kind) for kind in EventKind}
 
 
-def find_problem(fields: Mapping[str, Any], now: datetime | None = None) -> Problem | None:
+NOBODY: Final = Placeholders()
+"""What names nobody where no identity.toml is read."""
+
+
+def find_problem(
+    fields: Mapping[str, Any], now: datetime | None = None, nobody: Placeholders = NOBODY
+) -> Problem | None:
     """The first problem of one event in column order, or None.
 
     `fields` holds Python values: text, numbers, aware datetimes or ISO 8601 text, dicts (from a table: `JsonText` for
     `properties`, pairs for `identifiers`). With `now` (aware), moments more than MAX_AHEAD after it are refused.
+    `nobody` lists what is no customer id, and what alone tells of nobody as an identifier.
     """
     for name in fields:
         if name not in VALUE_CHECKS:
@@ -121,12 +129,36 @@ def find_problem(fields: Mapping[str, Any], now: datetime | None = None) -> Prob
         reason = check(value, now)
         if reason:
             return Problem(name, reason)
-    if not fields.get(Columns.CUSTOMER_ID) and not fields.get(Columns.IDENTIFIERS):
+    return _find_nobody(fields, nobody) or _find_kind_problem(fields)
+
+
+def placeholder_reason(value: str) -> str:
+    """Why a customer id that names nobody is refused."""
+    return (
+        f"is {shorten(value)}, which names nobody: leave it out where the customer is not known (the list of such words is"
+        " in identity.toml)."
+    )
+
+
+def _find_nobody(fields: Mapping[str, Any], nobody: Placeholders) -> Problem | None:
+    """Why an event belongs to nobody."""
+    customer_id, identifiers = fields.get(Columns.CUSTOMER_ID), fields.get(Columns.IDENTIFIERS)
+    if customer_id:
+        return Problem(Columns.CUSTOMER_ID, placeholder_reason(customer_id)) if customer_id in nobody else None
+    if not identifiers:
         return Problem(
             Columns.CUSTOMER_ID,
             "is missing, and there are no identifiers: give one of them, so that the event belongs to somebody.",
         )
-    return _find_kind_problem(fields)
+    pairs = identifiers.items() if isinstance(identifiers, Mapping) else identifiers
+    if all(value in nobody for _, value in pairs):
+        given = ", ".join(f"{id_type} {shorten(value)}" for id_type, value in pairs)
+        return Problem(
+            Columns.IDENTIFIERS,
+            f"tell of nobody ({given}), and there is no customer_id: give one of them, so that the event belongs to"
+            " somebody (the list of such words is in identity.toml).",
+        )
+    return None
 
 
 def _find_kind_problem(fields: Mapping[str, Any]) -> Problem | None:

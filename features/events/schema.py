@@ -12,7 +12,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from features.errors import InputError
-from features.events.rules import EVENT_COLUMNS, REQUIRED_COLUMNS, Problem, find_problem
+from features.events.placeholders import Placeholders
+from features.events.rules import EVENT_COLUMNS, NOBODY, REQUIRED_COLUMNS, Problem, find_problem
 from features.events.screen import suspects
 from features.events.values import (
     LATEST,
@@ -44,13 +45,17 @@ REJECTED_SCHEMA: Final = pa.schema(
 """Rejected rows: the row's place in its input from 0, what was wrong with it, the event as far as it got, and (JSON,
 where the source has columns of its own) the row as it came."""
 
+_ANYBODY: Final = Placeholders(())
 _NO_OBJECT: Final = Problem("event", "is not a JSON object: send each event as an object.")
 
 Text = Annotated[str | None, Field(max_length=MAX_TEXT_LENGTH)]
 
 
 class Event(BaseModel):
-    """One thing that happened to one customer. Making one applies every rule of `rules.py`."""
+    """One thing that happened to one customer. Making one applies every rule of `rules.py`, and no list of placeholders.
+
+    What names nobody is refused where events come in, by the list that holds there.
+    """
 
     model_config = ConfigDict(
         frozen=True,
@@ -106,7 +111,8 @@ class Event(BaseModel):
     def _apply_rules(cls, data: Any, info: ValidationInfo) -> Any:
         if not isinstance(data, Mapping):
             raise _as_pydantic(_NO_OBJECT)
-        problem = find_problem(data, (info.context or {}).get("now"))
+        context = info.context or {}
+        problem = find_problem(data, context.get("now"), context.get("nobody", _ANYBODY))
         if problem:
             raise _as_pydantic(problem)
         return {**data, Columns.OCCURRED_AT: parse_moment(data[Columns.OCCURRED_AT])}
@@ -122,22 +128,30 @@ class Rejection:
     event_id: str | None
 
 
-def parse_events(items: Sequence[Mapping[str, Any]], now: datetime) -> tuple[list[Event], list[Rejection]]:
+def parse_events(
+    items: Sequence[Mapping[str, Any]], now: datetime, nobody: Placeholders = NOBODY
+) -> tuple[list[Event], list[Rejection]]:
     """Events of a JSON batch, in order, and what was refused; a bad event never takes a good one with it.
 
-    `now` (aware) stands in for a missing `occurred_at`; moments more than five minutes after it are refused.
+    `now` (aware) stands in for a missing `occurred_at`; moments more than five minutes after it are refused. `nobody`
+    lists the values that name nobody.
     """
-    good, rejections = _sort_out(items, now)
-    return [Event.model_validate(fields, context={"now": now}) for fields in good], rejections
+    good, rejections = _sort_out(items, now, nobody)
+    context = {"now": now, "nobody": nobody}
+    return [Event.model_validate(fields, context=context) for fields in good], rejections
 
 
-def parse_table(items: Sequence[Mapping[str, Any]], now: datetime) -> tuple[pa.Table, list[Rejection]]:
+def parse_table(
+    items: Sequence[Mapping[str, Any]], now: datetime, nobody: Placeholders = NOBODY
+) -> tuple[pa.Table, list[Rejection]]:
     """`parse_events` with the events as a table (EVENT_SCHEMA), which takes a third of the time of making models first."""
-    good, rejections = _sort_out(items, now)
+    good, rejections = _sort_out(items, now, nobody)
     return _to_table([{name: fields.get(name) for name in EVENT_COLUMNS} for fields in good]), rejections
 
 
-def _sort_out(items: Sequence[Mapping[str, Any]], now: datetime) -> tuple[list[Mapping[str, Any]], list[Rejection]]:
+def _sort_out(
+    items: Sequence[Mapping[str, Any]], now: datetime, nobody: Placeholders
+) -> tuple[list[Mapping[str, Any]], list[Rejection]]:
     """The fields of the good events, and the first problem of each bad one."""
     good: list[Mapping[str, Any]] = []
     rejections: list[Rejection] = []
@@ -147,7 +161,7 @@ def _sort_out(items: Sequence[Mapping[str, Any]], now: datetime) -> tuple[list[M
             rejections.append(Rejection(index, *_NO_OBJECT, None))
             continue
         fields = item if item.get(Columns.OCCURRED_AT) is not None else {**item, Columns.OCCURRED_AT: now}
-        problem = find_problem(fields, now)
+        problem = find_problem(fields, now, nobody)
         if problem is None:
             good.append(fields)
             continue
@@ -156,21 +170,24 @@ def _sort_out(items: Sequence[Mapping[str, Any]], now: datetime) -> tuple[list[M
     return good, rejections
 
 
-def validate_table(table: pa.Table, now: datetime | None = None) -> tuple[pa.Table, pa.Table]:
+def validate_table(
+    table: pa.Table, now: datetime | None = None, nobody: Placeholders = NOBODY
+) -> tuple[pa.Table, pa.Table]:
     """Split a table into good rows (EVENT_SCHEMA) and rejected rows (REJECTED_SCHEMA), by the same rules as HTTP.
 
-    Missing optional columns become null. With `now` (aware), moments more than five minutes after it are refused.
+    Missing optional columns become null. With `now` (aware), moments more than five minutes after it are refused; `nobody`
+    lists the values that name nobody.
     Raises InputError where the table as a whole is no event table: a required column is missing, a column is
     unknown, has another type, or holds moments without a time zone.
     """
     events = as_event_schema(table)
-    rows = suspects(events, now)  # (k,) rows that the rules must be asked about
+    rows = suspects(events, now, nobody)  # (k,) rows that the rules must be asked about
     if len(rows) == 0:
         return events, REJECTED_SCHEMA.empty_table()
     bad: list[int] = []
     problems: list[Problem] = []
     for row, fields in zip(rows.tolist(), _to_fields(events.take(pa.array(rows))), strict=True):
-        problem = find_problem(fields, now)
+        problem = find_problem(fields, now, nobody)
         if problem:
             bad.append(row)
             problems.append(problem)

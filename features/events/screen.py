@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from features.arrays import BoolArray, IntArray
 from features.events.payload import TELLING_KINDS
-from features.events.rules import KIND_RULES, TEXT_COLUMNS
+from features.events.placeholders import Placeholders
+from features.events.rules import KIND_RULES, NOBODY, TEXT_COLUMNS
 from features.events.values import (
     CURRENCY,
     EARLIEST,
@@ -28,7 +29,7 @@ from features.events.values import (
 from features.vocabulary import CHANNEL_CODES, KIND_CODES, Columns
 
 
-def suspects(events: pa.Table, now: datetime | None = None) -> IntArray:
+def suspects(events: pa.Table, now: datetime | None = None, nobody: Placeholders = NOBODY) -> IntArray:
     """Row numbers, ascending, of a table in EVENT_SCHEMA that the rules must be asked about one by one."""
     if events.num_rows == 0:
         return np.empty(0, np.int64)
@@ -38,8 +39,9 @@ def suspects(events: pa.Table, now: datetime | None = None) -> IntArray:
     bad |= _not_in(events.column(Columns.CHANNEL), list(CHANNEL_CODES))
     for name in TEXT_COLUMNS:
         bad |= _bad_text(events.column(name))
-    bad_identifiers, has_identifiers = _check_identifiers(events.column(Columns.IDENTIFIERS))
+    bad_identifiers, has_identifiers = _check_identifiers(events.column(Columns.IDENTIFIERS), nobody)
     bad |= bad_identifiers
+    bad |= nobody.suspects(events.column(Columns.CUSTOMER_ID))
     bad |= _is_null(events, Columns.CUSTOMER_ID) & ~has_identifiers
     bad |= _not_usable(events.column(Columns.QUANTITY)) | _negative(events.column(Columns.QUANTITY))
     bad |= _not_usable(events.column(Columns.VALUE))
@@ -118,7 +120,7 @@ def _bad_properties(column: pa.ChunkedArray) -> BoolArray:
     return _spread(np.array([isinstance(parse_properties(text), str) for text in values.to_pylist()], np.bool_), codes)
 
 
-def _check_identifiers(column: pa.ChunkedArray) -> tuple[BoolArray, BoolArray]:
+def _check_identifiers(column: pa.ChunkedArray, nobody: Placeholders) -> tuple[BoolArray, BoolArray]:
     """Rows whose identifiers may be wrong, and rows that have at least one."""
     bad = np.zeros(len(column), np.bool_)
     has = np.zeros(len(column), np.bool_)
@@ -136,6 +138,7 @@ def _check_identifiers(column: pa.ChunkedArray) -> tuple[BoolArray, BoolArray]:
         distinct, codes = _distinct(pa.chunked_array([types]))
         wrong = _spread(~_mask(pc.match_substring_regex(distinct, ID_TYPE)), codes)
         wrong |= _mask(pc.is_null(values)) | _bad_text(pa.chunked_array([values]))
+        wrong |= nobody.suspects(pa.chunked_array([values]))
         bad[rows[wrong]] = True
         if len(rows) > np.count_nonzero(lengths):  # some row has several: is one type named twice?
             keys = rows * (len(distinct) + 1) + codes

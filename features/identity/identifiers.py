@@ -7,11 +7,12 @@ identity.toml) leave only a hash behind, keyed with that secret: equal ones stil
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import pyarrow as pa
 
+from features.events.placeholders import Placeholders
 from features.vocabulary import Columns, IdType
 
 _HASHED: Final = "hash-"
@@ -41,9 +42,12 @@ class Identifiers:
 
     key: str = ""
     hashed: tuple[str, ...] = ()
+    nobody: Placeholders = field(default_factory=Placeholders)
 
     def kept(self, id_type: str, value: str) -> str:
-        """An identifier as it is kept. What is a hash already stays as it is."""
+        """An identifier as it is kept. What is a hash already stays as it is, and so does what names nobody."""
+        if value in self.nobody:
+            return value.strip()
         value = normalise(id_type, value)
         if not self.key or id_type not in self.hashed or value.startswith(_HASHED):
             return value

@@ -7,6 +7,7 @@ The rules, as of any moment T, over everything that happened up to T:
   anything else, is shared (a kiosk, a family's address): it joins nobody, and what is known by nothing else is its own.
 - Two customers with customer ids of their own are never joined by a chain of identifiers beyond the same limit: the
   event that would have done it, the latest in time, is passed over.
+- What names nobody ("undefined", "0", "guest"; see events/placeholders.py) joins nobody either.
 - A customer has the name of the customer id that was seen first; without one, of the identifier that was seen first.
 
 The outcome depends on the events alone, not on the order of their arrival.
@@ -16,6 +17,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -23,6 +25,7 @@ from typing import Final, NamedTuple
 from pydantic import Field
 
 from features.config import Config, load_own
+from features.events.placeholders import PLACEHOLDERS, Placeholders
 from features.vocabulary import IdType
 
 CUSTOMER: Final = "customer_id"
@@ -71,10 +74,25 @@ class IdentityConfig(Limits):
     """Limits of one type of identifier, for example [types.email]; they replace both of the general ones."""
     hashed: tuple[str, ...] = (IdType.EMAIL.value, IdType.PHONE.value)
     """Types that are kept as keyed hashes where OMNI_IDENTIFIER_KEY is set."""
+    placeholders: tuple[str, ...] = PLACEHOLDERS
+    """Values that name nobody: as a customer id they are refused, as an identifier they join nobody. This replaces the list."""
+    more_placeholders: tuple[str, ...] = ()
+    """Values that name nobody beside those."""
+    no_placeholders: tuple[str, ...] = ()
+    """Values of the list that are ids here: somebody's customer may be number 0."""
 
     def limits(self, id_type: str) -> Limits:
         """The limits of one type."""
         return self.types.get(id_type, self)
+
+    @cached_property
+    def nobody(self) -> Placeholders:
+        """What names nobody."""
+        return Placeholders((*self.placeholders, *self.more_placeholders)).without(self.no_placeholders)
+
+    def telling(self, nodes: Sequence["Node"]) -> Sequence["Node"]:
+        """The identifiers that name somebody; all of them where none does."""
+        return [node for node in nodes if node.value not in self.nobody] or nodes
 
 
 def load_identity_config(home: Path) -> IdentityConfig:
@@ -193,7 +211,8 @@ class Groups:
 
     def _joining(self, sighting: Sighting) -> Sequence[Node]:
         """The identifiers that say whose it is: those that are not shared, or if all are, the strongest."""
-        return [node for node in sighting.nodes if node not in self._shared] or sighting.nodes[:1]
+        nodes = self._config.telling(sighting.nodes)
+        return [node for node in nodes if node not in self._shared] or nodes[:1]
 
     def _find(self, node: Node, at_us: int) -> Group:
         if node not in self._group_of:
@@ -219,9 +238,10 @@ def shared_since(sightings: Iterable[Sighting], config: IdentityConfig) -> dict[
     """The identifiers that were seen with more than they may stand for, and from which moment on."""
     met: dict[Node, dict[Node, int]] = defaultdict(dict)
     for sighting in sightings:
-        for node in sighting.nodes:
+        nodes = config.telling(sighting.nodes)
+        for node in nodes:
             known = met[node]
-            for other in sighting.nodes:
+            for other in nodes:
                 if other.id_type != node.id_type:
                     known[other] = min(known.get(other, sighting.first_us), sighting.first_us)
     shared = {}

@@ -4,6 +4,7 @@ A `customers` row is one sighting (see identity/resolution.py): the identifiers 
 Events point to their sighting, so that a merge changes a few rows of `customers` and not one of `events`.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 
 from features.arrays import IntArray
 from features.errors import SettingsError
+from features.events.placeholders import Placeholders
 from features.identity.history import History, trace
 from features.identity.identifiers import Identifiers
 from features.identity.resolution import (
@@ -35,6 +37,8 @@ from features.vocabulary import Columns
 
 _KEY_MARK: Final = "identifier_key"
 _LIMITS: Final = "identity_limits"
+_PLACEHOLDERS: Final = "identity_placeholders"
+_LISTS: Final = ("placeholders", "more_placeholders", "no_placeholders")
 _UNKNOWN: Final = 2**62
 _FEW: Final = 32
 _INSERT: Final = "INSERT INTO customers (nodes, customer_id, first_us) VALUES (?, ?, ?)"
@@ -76,7 +80,7 @@ DEFAULT_RULES: Final = IdentityRules(IdentityConfig(), Identifiers())
 def identity_rules(settings: Settings) -> IdentityRules:
     """The rules that the environment and OMNI_HOME/identity.toml name. Raises InputError for a bad file."""
     config = load_identity_config(settings.home)
-    return IdentityRules(config, Identifiers(settings.identifier_key, config.hashed))
+    return IdentityRules(config, Identifiers(settings.identifier_key, config.hashed, config.nobody))
 
 
 @dataclass(frozen=True)
@@ -110,15 +114,17 @@ class IdentityBook:
         """Whose name or identifiers these are; None for identifiers that nobody is known by.
 
         A customer id is believed before identifiers, and stands for itself where nothing is known of it. Of identifiers
-        the strongest known one counts, and a named customer before an anonymous one.
+        the strongest known one counts, and a named customer before an anonymous one. Placeholders are nobody's.
         """
         if customer_id:
+            if customer_id in self.config.nobody:
+                return None
             name, _ = self._owner(named_node(customer_id))
             return name or customer_id
         candidates: list[tuple[bool, bool, int, str]] = []
         for node in sighting_nodes(None, self._identifiers.kept_pairs(identifiers).items()):
             name, shared = self._owner(node)
-            if name is not None:
+            if name is not None and node.value not in self.config.nobody:
                 candidates.append((shared, name.startswith(ANONYMOUS), len(candidates), name))
         return min(candidates)[-1] if candidates else None
 
@@ -144,7 +150,7 @@ class IdentityBook:
     def assign(self, table: pa.Table, seq: int) -> Owners:
         """Whose each row is, in row order, after what the rows teach; `seq` is the first that a new row can get."""
         self._follow_limits(seq)
-        rows = _Rows(table, self._known_events(table))
+        rows = _Rows(table, self._known_events(table), self.config)
         stored = self._learn(rows, seq)
         keys = np.append([stored[text].sighting.key for text in rows.texts], -1)
         names = pa.array([*(stored[text].customer_id for text in rows.texts), None], pa.string())
@@ -289,16 +295,23 @@ class IdentityBook:
             self._connection.execute(_NOTE, (name, seq))
 
     def _follow_limits(self, seq: int) -> None:
-        """Where the limits are not those that the log was written with, everybody is found out anew."""
-        limits = self.config.model_dump_json(exclude={"hashed"})
-        known = get_meta(self._connection, _LIMITS, "")
-        if known == limits:
+        """Where the limits or lists are not those that the log was written with, everybody is found out anew."""
+        limits = self.config.model_dump_json(exclude={"hashed", *_LISTS})
+        words = json.dumps(self.config.nobody.words)
+        known, known_words = get_meta(self._connection, _LIMITS, ""), get_meta(self._connection, _PLACEHOLDERS, "[]")
+        if (known, known_words) == (limits, words):
             return
         put_meta(self._connection, _LIMITS, limits)
-        if known:
+        put_meta(self._connection, _PLACEHOLDERS, words)
+        if known and (known != limits or self._told_anew(Placeholders(tuple(json.loads(known_words))))):
             self._connection.execute("UPDATE identifiers SET shared = 0")
             nodes = {node for stored in self.sightings() for node in stored.sighting.nodes}
             self._regroup(nodes, seq, frozenset())
+
+    def _told_anew(self, before: Placeholders) -> bool:
+        """Whether an identifier that was somebody's names nobody now, or the other way round."""
+        values = self._connection.execute("SELECT DISTINCT id_value FROM identifiers").fetchall()
+        return any((value in self.config.nobody) != (value in before) for (value,) in values)
 
     def _read(self, wanted: Mapping[str, tuple[Node, ...]]) -> dict[str, Stored]:
         """Those of the sightings, given as texts with their identifiers, that the log has."""
@@ -327,7 +340,7 @@ def _is_plain(nodes: Sequence[Node]) -> bool:
 class _Rows:
     """A batch of events as distinct sightings: their texts, identifiers and first moments, and each row's number."""
 
-    def __init__(self, table: pa.Table, known: set[str]) -> None:
+    def __init__(self, table: pa.Table, known: set[str], config: IdentityConfig) -> None:
         self.texts: list[str] = []
         self.nodes: list[tuple[Node, ...]] = []
         self._numbers: dict[str, int] = {}
@@ -346,7 +359,8 @@ class _Rows:
         for row, (event_id, customer_id, pairs) in zip(
             one_by_one, zip(*(column.to_pylist() for column in part.columns), strict=True), strict=True
         ):
-            codes[row] = -1 if event_id in met else self._number(sighting_nodes(customer_id, pairs or ()))
+            nodes = config.telling(sighting_nodes(customer_id, pairs or ()))
+            codes[row] = -1 if event_id in met else self._number(nodes)
             met.add(event_id)
         occurred_us = table.column(Columns.OCCURRED_AT).cast(pa.int64()).to_numpy()
         first_us = np.full(len(self.texts) + 1, _UNKNOWN)
@@ -361,10 +375,10 @@ class _Rows:
                 [values[place] for place in used] for values in (self.texts, self.nodes, self.first_us)
             )
 
-    def _number(self, nodes: tuple[Node, ...]) -> int:
+    def _number(self, nodes: Sequence[Node]) -> int:
         text = pack(nodes)
         if text not in self._numbers:
             self._numbers[text] = len(self.texts)
             self.texts.append(text)
-            self.nodes.append(nodes)
+            self.nodes.append(tuple(nodes))
         return self._numbers[text]

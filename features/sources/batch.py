@@ -14,7 +14,9 @@ from pandas.util import hash_array
 
 from features import atomic
 from features.arrays import IntArray
+from features.events.rules import TEXT_COLUMNS
 from features.events.schema import EVENT_SCHEMA
+from features.ids import id_column, with_text_ids
 from features.vocabulary import Columns
 
 PRODUCT_SCHEMA: Final = pa.schema(
@@ -29,6 +31,8 @@ PRODUCT_SCHEMA: Final = pa.schema(
     ]
 )
 """The product table; `attributes` is JSON text."""
+ID_COLUMNS: Final = (Columns.EVENT_ID, *TEXT_COLUMNS)
+"""Columns of an event that hold an id."""
 
 
 @dataclass(frozen=True)
@@ -70,31 +74,38 @@ def to_event_table(columns: dict[str, pa.Array | pa.ChunkedArray | str | None], 
         elif isinstance(value, str):
             arrays.append(pa.repeat(pa.scalar(value, field.type), n_rows))
         else:
-            arrays.append(value.cast(field.type))
+            arrays.append(id_column(value) if field.name in ID_COLUMNS else value.cast(field.type))
     return pa.Table.from_arrays(arrays, schema=EVENT_SCHEMA)
 
 
 def to_product_table(columns: dict[str, pa.Array | pa.ChunkedArray], n_rows: int) -> pa.Table:
     """A table of PRODUCT_SCHEMA from some of its columns."""
+    given = with_text_ids(pa.table(columns), (Columns.PRODUCT_ID,))
     arrays = [
-        columns[field.name].cast(field.type) if field.name in columns else pa.nulls(n_rows, field.type)
+        given.column(field.name).cast(field.type) if field.name in columns else pa.nulls(n_rows, field.type)
         for field in PRODUCT_SCHEMA
     ]
     return pa.Table.from_arrays(arrays, schema=PRODUCT_SCHEMA)
+
+
+def read_products(path: Path) -> pa.Table:
+    """The product table (PRODUCT_SCHEMA) in a file, whatever type its ids have; InputError for ids that lost digits."""
+    table = pq.read_table(path)
+    return to_product_table({name: table.column(name) for name in table.column_names}, table.num_rows)
 
 
 def sampled(customer_ids: pa.Array | pa.ChunkedArray, share: float | None) -> pa.Array:
     """Which rows (booleans) belong to a deterministic `share` of the customers; null ids stay in."""
     if share is None or share >= 1:
         return pa.repeat(True, len(customer_ids))
-    texts = pd.Series(pc.fill_null(customer_ids.cast(pa.string()), "").to_pandas(), dtype=object)
+    texts = pd.Series(pc.fill_null(id_column(customer_ids), "").to_pandas(), dtype=object)
     places = hash_array(texts.to_numpy()) / 2.0**64  # in [0, 1), the same on every machine
     return pa.array((places < share) | texts.eq("").to_numpy())
 
 
 def merge_products(path: Path, products: pa.Table) -> None:
     """Put products into the product table at `path`: a product that is there already is replaced."""
-    old = pq.read_table(path, schema=PRODUCT_SCHEMA) if path.exists() else PRODUCT_SCHEMA.empty_table()
+    old = read_products(path) if path.exists() else PRODUCT_SCHEMA.empty_table()
     kept = old.filter(
         pc.invert(pc.is_in(old.column(Columns.PRODUCT_ID), value_set=products.column(Columns.PRODUCT_ID)))
     )

@@ -44,6 +44,7 @@ import pyarrow.compute as pc
 from features.errors import InputError, MissingError
 from features.events.rules import Problem
 from features.events.schema import rejected_table
+from features.ids import id_column
 from features.sources.batch import SourceBatch, read_query, sampled, stream_query, to_event_table, to_product_table
 from features.sources.complete_journey_promotions import find_exposures
 from features.sql import connect, scan
@@ -104,7 +105,7 @@ def data_folder(path: Path | None = None) -> Path:
 def _open(folder: Path, sample: float | None) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with the small tables as views, cut down to the sampled households."""
     connection = connect("700MB")
-    files = {name: scan(folder / f"{name}.parquet") for name in _TABLES}
+    files = {name: _with_whole_ids(connection, scan(folder / f"{name}.parquet")) for name in _TABLES}
     ids = read_query(connection, f"SELECT DISTINCT household_id FROM {files['transactions']} ORDER BY 1")
     connection.register("sampled_ids", ids.filter(sampled(ids.column(0), sample)))
     connection.execute("CREATE TEMP TABLE households AS SELECT household_id FROM sampled_ids")
@@ -118,6 +119,18 @@ def _open(folder: Path, sample: float | None) -> duckdb.DuckDBPyConnection:
         " FROM transactions GROUP BY ALL"
     )
     return connection
+
+
+def _with_whole_ids(connection: duckdb.DuckDBPyConnection, source: str) -> str:
+    """The table with ids as whole numbers, where whoever saved it anew made fractions of them."""
+    columns = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
+    wrong = [
+        name for name, kind, *_ in columns if name.endswith("_id") and kind.startswith(("DOUBLE", "FLOAT", "DECIMAL"))
+    ]
+    if not wrong:
+        return source
+    whole = ", ".join(f"{name}::BIGINT AS {name}" for name in wrong)
+    return f"(SELECT * REPLACE ({whole}) FROM {source})"
 
 
 _SENDS: Final = f"""
@@ -218,7 +231,7 @@ def _impressions(exposures: pa.Table) -> pa.Table:
     """Events from the columns that `find_exposures` gives."""
 
     def text(name: str) -> pa.ChunkedArray:
-        return exposures.column(name).cast(pa.string())
+        return id_column(exposures.column(name))
 
     on_display = pc.equal(exposures.column("placement"), "display")
     parts = [exposures.column("placement"), text("household_id"), text("store_id"), text("week"), text("product_id")]

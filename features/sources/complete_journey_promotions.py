@@ -80,7 +80,8 @@ def _stream(promotions: Path, keys: IntArray) -> Iterator[tuple[str, IntArray, p
     is_visited[store, week] = True
     columns = ["product_id", "store_id", "week", "display_location", "mailer_location"]
     for batch in pq.ParquetFile(promotions).iter_batches(_STREAM_ROWS, columns=columns, use_threads=False):
-        product, store, week = (batch.column(place).to_numpy(zero_copy_only=False) for place in range(3))
+        whole = (batch.column(place).cast(pa.int64()) for place in range(3))  # saved anew they may be fractions or text
+        product, store, week = (column.to_numpy(zero_copy_only=False) for column in whole)
         keep = np.flatnonzero((product < len(is_habit)) & (store < len(is_visited)))
         keep = keep[is_habit[product[keep]]]
         keep = keep[is_visited[store[keep], week[keep]]]

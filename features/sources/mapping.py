@@ -1,7 +1,7 @@
 """Anybody's own CSV, Parquet or JSONL file and its mapping.toml come in; events and products go out.
 
 Nothing is guessed and nothing is lost: what the mapping does not settle is rejected with the reason, row by row.
-Spaces around a value are taken off, and whole numbers of an id column stored as 17850.0 become 17850.
+Spaces around a value are taken off, and ids of any type become text: a whole number stored as 17850.0 is 17850.
 """
 
 import hashlib
@@ -17,11 +17,12 @@ from features.errors import InputError
 from features.events.rules import NUMBER_COLUMNS, Problem
 from features.events.schema import EVENT_SCHEMA
 from features.events.values import shorten
-from features.sources.batch import SourceBatch, sampled, to_event_table, to_product_table
+from features.ids import id_column, joined_ids
+from features.sources.batch import ID_COLUMNS, SourceBatch, sampled, to_event_table, to_product_table
 from features.sources.files import RawRows, mentions, read_rows, select, text_ending, to_batch
 from features.sources.mapping_config import MappingConfig, read_mapping
 from features.sources.nested import flattened
-from features.sources.parsing import Problems, as_text, parse_moments, parse_numbers
+from features.sources.parsing import Problems, note_inexact, parse_moments, parse_numbers
 from features.vocabulary import CHANNEL_CODES, KIND_CODES, Columns, EventKind
 
 __all__ = ["MappingConfig", "load_mapped", "read_mapping"]
@@ -78,6 +79,7 @@ def _map_rows(
         raw = select(raw, sampled(_clean(raw.table.column(who), config), sample))
     problems: Problems = {}
     table, n_rows = raw.table, raw.table.num_rows
+    _note_lost_digits(table, config, problems)
     columns: dict[str, pa.Array | pa.ChunkedArray | str | None] = {
         target: _clean(table.column(source), config)
         for target, source in config.columns.items()
@@ -99,10 +101,17 @@ def _map_rows(
     return _with_products(to_batch(to_event_table(columns, n_rows), raw, problems), table, config)
 
 
+def _note_lost_digits(table: pa.Table, config: MappingConfig, problems: Problems) -> None:
+    """Refuse rows with an id whose type could not hold all of its digits, whatever the id is of."""
+    ids = {target: source for target, source in config.columns.items() if target in ID_COLUMNS}
+    for name, source in (*ids.items(), *config.identifiers.items(), *((name, name) for name in config.event_id_from)):
+        note_inexact(name, table.column(source), problems)
+
+
 def _clean(column: pa.ChunkedArray, config: MappingConfig) -> pa.ChunkedArray:
     """A column as trimmed text, with null for what stands for a missing value."""
     is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    text = as_text(column)
+    text = id_column(column)
     if not is_text and not pa.types.is_dictionary(column.type):
         return text
     trimmed = pc.utf8_trim_whitespace(text)
@@ -184,8 +193,7 @@ def _event_ids(table: pa.Table, file_columns: list[str], config: MappingConfig, 
     prefix = config.event_id_prefix
     if config.event_id_from:
         parts = [_clean(table.column(name), config) for name in config.event_id_from]
-        joined = pc.binary_join_element_wise(*parts, ":", null_handling="emit_null")
-        return pc.binary_join_element_wise(prefix, joined, "")
+        return pc.binary_join_element_wise(prefix, joined_ids(parts), "")
     ids = []
     for row in zip(*(table.column(name).cast(pa.string()).to_pylist() for name in sorted(file_columns)), strict=True):
         digest = hashlib.blake2b(repr(row).encode(), digest_size=16).hexdigest()

@@ -7,6 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.ids import id_text
+
 
 def to_array(values: list[Any]) -> pa.Array:
     """A column of JSON values: objects and lists as JSON text, values of several types as text."""
@@ -14,8 +16,7 @@ def to_array(values: list[Any]) -> pa.Array:
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        texts = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
-        return pa.array(texts, pa.string())
+        return pa.array([id_text(value) for value in values], pa.string())
 
 
 def flattened(table: pa.Table, wanted: Sequence[str]) -> pa.Table:
@@ -59,4 +60,4 @@ def _parse(text: Any) -> Any:
 
 
 def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return json.dumps(value, ensure_ascii=False, default=id_text)

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from features.events.rules import Problem
 from features.events.values import shorten
+from features.ids import INEXACT, inexact
 
 Problems = dict[int, Problem]
 """The first problem of each row that has one, by its place in the table."""
@@ -42,14 +43,10 @@ def parse_numbers(
     return _combine(numbers)
 
 
-def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of words or ids as text: categories by their names, whole numbers stored as 17850.0 as 17850."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_floating(column.type):
-        whole = pc.all(pc.equal(column, pc.floor(column))).as_py()
-        column = column.cast(pa.int64()) if whole and pc.all(pc.less(pc.abs(column), 2.0**53)).as_py() else column
-    return column.cast(pa.string())
+def note_inexact(name: str, column: pa.ChunkedArray, problems: Problems) -> None:
+    """Make an id of which digits were lost, before it came here, a problem of its row."""
+    for place in np.flatnonzero(inexact(column)).tolist():
+        problems.setdefault(place, Problem(name, INEXACT.format(value=shorten(column[place].as_py()))))
 
 
 def parse_moments(

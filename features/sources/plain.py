@@ -12,9 +12,10 @@ from features.errors import InputError
 from features.events.rules import EVENT_COLUMNS, NUMBER_COLUMNS, Problem
 from features.events.schema import EVENT_SCHEMA, as_event_schema
 from features.events.values import shorten
-from features.sources.batch import SourceBatch, sampled
+from features.ids import INEXACT, id_column, id_text, is_inexact
+from features.sources.batch import ID_COLUMNS, SourceBatch, sampled
 from features.sources.files import RawRows, read_rows, select, to_batch
-from features.sources.parsing import Problems, as_text, parse_moments, parse_numbers
+from features.sources.parsing import Problems, note_inexact, parse_moments, parse_numbers
 from features.vocabulary import Columns
 
 
@@ -49,7 +50,11 @@ def _type_column(name: str, column: pa.ChunkedArray, problems: Problems) -> pa.C
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         if name in NUMBER_COLUMNS:
             return parse_numbers(name, column, problems)
-        return column if name == Columns.OCCURRED_AT or pa.types.is_nested(column.type) else as_text(column)
+        if name == Columns.OCCURRED_AT or pa.types.is_nested(column.type):
+            return column
+        if name in ID_COLUMNS:
+            note_inexact(name, column, problems)
+        return id_column(column)
     column = pc.if_else(pc.equal(column, ""), None, column)  # an empty CSV field is a missing one
     if name == Columns.OCCURRED_AT:
         return parse_moments(name, column, problems)
@@ -77,7 +82,10 @@ def _parse_objects(name: str, column: pa.ChunkedArray, problems: Problems) -> pa
         elif name == Columns.PROPERTIES:
             values.append(value if isinstance(value, str) else json.dumps(parsed, ensure_ascii=False, default=str))
         else:
-            values.append([(key, None if item is None else str(item)) for key, item in parsed.items()] or None)
+            for key in [key for key, item in parsed.items() if is_inexact(item)]:
+                reason = f"has {key}, which {INEXACT.format(value=parsed[key])}"
+                problems.setdefault(place, Problem(name, reason))
+            values.append([(key, id_text(item)) for key, item in parsed.items()] or None)
     return pa.array(values, target)
 
 

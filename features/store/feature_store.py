@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from features import views
 from features.clock import Clock
 from features.errors import InputError, MissingError
+from features.ids import id_series
 from features.offline.files import newest_rows
 from features.offline.product_sales import product_states_as_of
 from features.online.checkpoint import Checkpoint
@@ -232,7 +233,7 @@ def _entity_keys(entities: pd.DataFrame) -> pd.DataFrame:
     if keys.isna().any(axis=None):
         raise InputError("An entity row has no customer_id or no as_of.", repair="Drop such rows.")
     moments = keys[Columns.AS_OF].dt.tz_convert("UTC").dt.as_unit("us")
-    return keys.assign(**{Columns.CUSTOMER_ID: keys[Columns.CUSTOMER_ID].astype(str), Columns.AS_OF: moments})
+    return keys.assign(**{Columns.CUSTOMER_ID: id_series(keys[Columns.CUSTOMER_ID]), Columns.AS_OF: moments})
 
 
 def _as_of_regrouping(states: pa.Table, regrouped: Mapping[str, int]) -> pa.Table:

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.errors import StoreError
+from features.errors import InputError, StoreError
+from features.ids import with_text_ids
 from features.scoring.popularity import ProductFacts
 from features.state.event_arrays import product_code
 from features.vocabulary import Columns
@@ -79,7 +80,7 @@ def load_catalogue(path: Path, stock: Path | None = None) -> Catalogue:
     if not path.exists():
         return Catalogue(stock=units)
     with _in_words(path):
-        return _catalogue(pq.read_table(path), units)
+        return _catalogue(with_text_ids(pq.read_table(path), (Columns.PRODUCT_ID,)), units)
 
 
 def _catalogue(table: pa.Table, units: Mapping[str | None, Mapping[str, float]]) -> Catalogue:
@@ -118,6 +119,7 @@ def load_stock(path: Path) -> dict[str | None, dict[str, float]]:
     found: dict[str | None, dict[str, float]] = {}
     with _in_words(path):
         table = pq.read_table(path, columns=[Columns.PRODUCT_ID, Columns.STORE_ID, "units", "as_of"]).sort_by("as_of")
+        table = with_text_ids(table, (Columns.PRODUCT_ID, Columns.STORE_ID))
         rows = (table[name].to_pylist() for name in (Columns.STORE_ID, Columns.PRODUCT_ID, "units"))
         for store_id, product_id, units in zip(*rows, strict=True):
             found.setdefault(store_id, {})[product_id] = float(units)
@@ -129,7 +131,7 @@ def _in_words(path: Path) -> Iterator[None]:
     """Turn what a file may be into one error: no Parquet, half of it, without a column, with nothing where a number belongs."""
     try:
         yield
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, InputError) as error:
         said = next(iter(str(error).splitlines()), type(error).__name__)  # Arrow goes on with all it knows of the file
         raise StoreError(
             f"{path} cannot be used ({said}).",

@@ -22,6 +22,7 @@ from features.arrays import FloatArray
 from features.errors import InputError
 from features.vocabulary import Task
 from training.benchmarks.report import BenchmarkReport
+from training.data.frames import names_or_rows
 from training.evaluation.metrics import CHURN, Metric, average, resample
 from training.models.churn.contract import ContractConfig, Encoded, fit_contracts
 from training.task import Progress
@@ -122,7 +123,7 @@ def read_contracts(table: pd.DataFrame, label: str | None = None) -> Contracts:
         what = f"holds {unknown[0]!r}" if unknown else "has one value only"
         raise InputError(f"The churn column {name!r} {what}.", repair="Write yes and no, or 1 and 0, one per customer.")
     ids = [column for column in table.columns if str(column).lower().replace(" ", "") in _IDS]
-    customers = table[ids[0]].astype(str).to_numpy() if ids else table.index.astype(str).to_numpy()
+    customers = names_or_rows(table[ids[0]]).to_numpy() if ids else table.index.astype(str).to_numpy()
     return Contracts(table.drop(columns=[name, *ids]), words.isin(_POSITIVE).to_numpy().astype(np.float64), customers)
 
 

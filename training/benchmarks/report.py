@@ -14,7 +14,7 @@ import pyarrow as pa
 from features.arrays import IntArray
 from features.errors import InputError
 from features.vocabulary import CHANNEL_CODES, KIND_CODES, Channel, Columns, EventKind, Task
-from training.data.frames import called, moments, names, numbers, words
+from training.data.frames import called, moments, names, names_or_rows, numbers, words
 from training.data.training_set import epoch_seconds
 from training.evaluation.metrics import Metric
 
@@ -144,8 +144,7 @@ def timeline_of(table: pd.DataFrame, path: Path) -> pa.Table:
 def as_timeline(table: pd.DataFrame) -> pa.Table:
     """A frame with at least customer_id and occurred_at as a timeline, sorted; see `timeline_of`."""
     named = {name: table.get(name, pd.Series(fill, index=table.index)) for name, fill in _FILL.items()}
-    rows = pd.Series("row " + table.index.astype(str), index=table.index)
-    ids = table.get(Columns.EVENT_ID, pd.Series(table.index, index=table.index))
+    ids = table.get(Columns.EVENT_ID, pd.Series(table.index.astype(str), index=table.index))
     units, money = (numbers(named[name], name) for name in (Columns.QUANTITY, Columns.VALUE))
     kind = named[Columns.KIND]
     if Columns.KIND not in table.columns:
@@ -155,7 +154,7 @@ def as_timeline(table: pd.DataFrame) -> pa.Table:
         {
             Columns.CUSTOMER_ID: names(table[Columns.CUSTOMER_ID]),
             Columns.OCCURRED_AT: moments(table[Columns.OCCURRED_AT], Columns.OCCURRED_AT),
-            Columns.EVENT_ID: ids.astype(object).where(ids.notna(), rows).astype(str),
+            Columns.EVENT_ID: names_or_rows(ids),
             Columns.KIND: words(kind, Columns.KIND, KIND_CODES),
             Columns.CHANNEL: words(named[Columns.CHANNEL], Columns.CHANNEL, CHANNEL_CODES),
             Columns.PRODUCT_ID: names(named[Columns.PRODUCT_ID]),

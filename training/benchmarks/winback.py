@@ -113,13 +113,13 @@ def kept(log: pd.DataFrame, events: pd.DataFrame, config: LearnerConfig) -> Floa
     actions = actions.dropna(subset=[Columns.CUSTOMER_ID, Columns.OCCURRED_AT])
     times = {
         customer: np.sort(rows.to_numpy())
-        for customer, rows in _micros(actions[Columns.OCCURRED_AT]).groupby(actions[Columns.CUSTOMER_ID].astype(str))
+        for customer, rows in _micros(actions[Columns.OCCURRED_AT]).groupby(names(actions[Columns.CUSTOMER_ID]))
     }
     begin = _micros(log[Columns.AS_OF]).to_numpy() + round(config.wait_days * DAY_US)
     end = begin + round(config.horizon_days * DAY_US)
     nobody = np.zeros(0, dtype=np.int64)
     returned = np.zeros(len(log))
-    for i, customer in enumerate(log[Columns.CUSTOMER_ID].astype(str)):
+    for i, customer in enumerate(names(log[Columns.CUSTOMER_ID])):
         first, last = np.searchsorted(times.get(customer, nobody), [begin[i], end[i]])
         returned[i] = float(last > first)
     return returned
@@ -146,7 +146,7 @@ def contacts_of(log: pd.DataFrame, outcome: FloatArray, config: LearnerConfig, s
         log["action"].astype(str).to_numpy(object),
         can,
         outcome,
-        log[Columns.CUSTOMER_ID].astype(str).to_numpy(object),
+        names(log[Columns.CUSTOMER_ID]).to_numpy(object),
         config,
         seed,
         pscore=log["pscore"].to_numpy(np.float64) if "pscore" in log.columns else None,

@@ -1,24 +1,36 @@
 """A reader of other people's tables: a file in, a frame with columns of numbers, moments and words out, or a clear refusal."""
 
 import gzip
+import json
 import re
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from features.errors import InputError
-from features.sql import connect
+from features.ids import id_series, read_ids
+from features.sql import connect, sql_text
 
+_CSV: Final = "read_csv(?, sample_size = -1)"
+_JSON: Final = "read_json_auto(?)"
+_PARQUET: Final = "read_parquet(?)"
 _SCANS: Final = {
-    **dict.fromkeys((".csv", ".tsv", ".txt"), "read_csv(?, sample_size = -1)"),
-    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "read_json_auto(?)"),
-    **dict.fromkeys((".parquet", ".pq"), "read_parquet(?)"),
+    **dict.fromkeys((".csv", ".tsv", ".txt"), _CSV),
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), _JSON),
+    **dict.fromkeys((".parquet", ".pq"), _PARQUET),
 }
+_IDS: Final = frozenset(
+    {"id", *(f"{of}id" for of in ("customer", "user", "product", "item", "store", "session", "event", "decision"))}
+)
+"""Names of columns that hold ids, in small letters and without blanks and underscores."""
 _DECIMAL_COMMA: Final = re.compile(rb'[;\t]"?[+-]?\d+,\d+"?\s*([;\t]|$)', re.MULTILINE)
 _EPOCH: Final = re.compile(r"-?\d{9,}(\.\d+)?")
 _EPOCH_UNITS: Final = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (np.inf, 1e9))
@@ -30,32 +42,61 @@ def read_frame(path: Path) -> pd.DataFrame:
     """A CSV, JSONL or Parquet file as it is, rows in the file's order. Raises InputError for a file that cannot be read.
 
     Of a CSV the delimiter and the types are told from all its rows; text that is not UTF-8 is read as Latin-1, and
-    numbers like 12,50 between semicolons or tabs have a decimal comma.
+    numbers like 12,50 between semicolons or tabs have a decimal comma. Ids (customer_id, user_id, product_id, item_id,
+    session_id, event_id, ...) are text or None, as `features.ids` reads them: by no way round over numbers.
     """
     if not path.exists():
         raise InputError(f"{path} is not there.", repair="Give the path of a CSV, JSONL or Parquet file.")
     ending = path.suffix.lower()
-    scan = _SCANS.get(path.with_suffix("").suffix.lower(), _SCANS[".csv"]) if ending == ".gz" else _SCANS.get(ending)
+    scan = _SCANS.get(path.with_suffix("").suffix.lower(), _CSV) if ending == ".gz" else _SCANS.get(ending)
     if scan is None:
         raise InputError(
             f"{path} ends in {ending or 'nothing'!r}.", repair="Give a file that ends in .csv, .jsonl or .parquet."
         )
-    if scan == _SCANS[".csv"] and _has_decimal_commas(path):
+    if scan == _CSV and _has_decimal_commas(path):
         scan = scan.replace(")", ", decimal_separator = ',')")
     with connect() as connection:
         try:
             try:
-                return connection.execute(f"SELECT * FROM {scan}", [str(path)]).df()
+                return _read(connection, scan, path)
             except duckdb.Error as error:
                 if "encod" not in str(error) or not scan.startswith("read_csv"):
                     raise
-            scan = scan.replace(")", ", encoding = 'latin-1')")
-            return connection.execute(f"SELECT * FROM {scan}", [str(path)]).df()
-        except duckdb.Error as error:
+            return _read(connection, scan.replace(")", ", encoding = 'latin-1')"), path)
+        except (duckdb.Error, pa.ArrowInvalid) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise InputError(
                 f"{path}: {' '.join(lines[:2])}.", repair="Mend the file, or save it as Parquet."
             ) from error
+
+
+def _read(connection: duckdb.DuckDBPyConnection, scan: str, path: Path) -> pd.DataFrame:
+    columns = connection.execute(f"DESCRIBE SELECT * FROM {scan}", [str(path)]).fetchall()
+    ids = [name for name, *_ in columns if re.sub("[ _]", "", name.lower()) in _IDS]
+    if not ids:
+        return connection.execute(f"SELECT * FROM {scan}", [str(path)]).df()
+    if scan.startswith("read_csv"):
+        types = ", ".join(f"{sql_text(name)}: 'VARCHAR'" for name in ids)
+        scan = scan.replace(")", f", header = true, types = {{{types}}})")
+        return connection.execute(f"SELECT * FROM {scan}", [str(path)]).df()
+    table = connection.execute(f"SELECT * FROM {scan}", [str(path)]).df()
+    if scan == _PARQUET:
+        texts = pq.read_table(path, columns=ids)
+        return table.assign(**{name: read_ids(texts.column(name), f"{path}: {name}").to_pylist() for name in ids})
+    return table.assign(**_json_ids(connection, path, ids))
+
+
+def _json_ids(connection: duckdb.DuckDBPyConnection, path: Path, ids: Sequence[str]) -> dict[str, pd.Series]:
+    """Columns of ids with every digit that the file has."""
+    types = ", ".join(f"{sql_text(name)}: 'JSON'" for name in ids)
+    quoted = ", ".join(f'"{name}"' for name in ids)
+    query = f"SELECT {quoted} FROM read_json(?, columns = {{{types}}})"
+    rows = connection.execute(query, [str(path)]).fetchall()
+    values = [[None if text is None else json.loads(text, parse_float=Decimal) for text in row] for row in rows]
+    return {
+        name: id_series(pd.Series([row[place] for row in values], dtype=object), f"{path}: {name}")
+        for place, name in enumerate(ids)
+    }
 
 
 def _has_decimal_commas(path: Path) -> bool:
@@ -112,11 +153,16 @@ def numbers(column: pd.Series, name: str) -> pd.Series:
 
 
 def names(ids: pd.Series) -> pd.Series:
-    """Ids as text, None where missing; whole numbers that gaps have turned into 17850.0 are 17850."""
-    if pd.api.types.is_float_dtype(ids) and (ids.dropna() % 1 == 0).all():
-        ids = ids.astype("Int64")
-    text = ids.astype("string").str.strip()
-    return pd.Series([name or None for name in text.fillna("")], index=ids.index, dtype=object)
+    """Ids as text, None where missing; blanks around them are taken off. Raises InputError where digits were lost."""
+    texts = [text if text is None else text.strip() for text in id_series(ids)]
+    return pd.Series([text or None for text in texts], index=ids.index, dtype=object)
+
+
+def names_or_rows(ids: pd.Series) -> pd.Series:
+    """The same with a name of its own for each row that has none: strangers are not one customer."""
+    rows = pd.Series([f"row {row}" for row in range(len(ids))], index=ids.index, dtype=object)
+    texts = names(ids)
+    return texts.where(texts.notna(), rows)
 
 
 def words(column: pd.Series, name: str, allowed: Collection[str]) -> pd.Series:

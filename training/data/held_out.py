@@ -13,8 +13,9 @@ import pandas as pd
 
 from features.arrays import BoolArray, FloatArray, IntArray
 from features.errors import InputError
+from features.ids import numbering
 from features.vocabulary import Columns
-from training.data.frames import called, moments, read_frame
+from training.data.frames import called, moments, names, read_frame
 from training.data.interactions import SECONDS_PER_DAY, Interactions, Side
 from training.evaluation.ranking import Targets
 
@@ -102,6 +103,7 @@ def read_held_out(path: Path, protocol: str) -> HeldOut:
             f"{path} has the columns {', '.join(map(str, table.columns))}.",
             repair="It needs user_id, item_id, and position or timestamp.",
         )
+    table = table.assign(user_id=names(table["user_id"]), item_id=names(table["item_id"]))
     empty = table[["user_id", "item_id", order]].isna().any(axis=1)
     if empty.any():
         raise InputError(
@@ -116,8 +118,8 @@ def read_held_out(path: Path, protocol: str) -> HeldOut:
 
 
 def _numbered(table: pd.DataFrame, order: str, by_basket: bool) -> HeldOut:
-    user, _ = pd.factorize(_sortable(table["user_id"]), sort=True)
-    item, names = pd.factorize(_sortable(table["item_id"]), sort=True)
+    user, _ = numbering(table["user_id"])
+    item, items = numbering(table["item_id"])
     clock = _clock(table)
     moment, _ = pd.factorize(clock if order == "timestamp" else _number(table[order]), sort=True)
     rows = np.lexsort((moment, user))
@@ -128,7 +130,7 @@ def _numbered(table: pd.DataFrame, order: str, by_basket: bool) -> HeldOut:
         new[1:] = (user[1:] != user[:-1]) | (moment[1:] != moment[:-1])
     basket = np.cumsum(new) - 1
     if by_basket:
-        kept = np.sort(np.unique(basket * (len(names) + 1) + item, return_index=True)[1])
+        kept = np.sort(np.unique(basket * (len(items) + 1) + item, return_index=True)[1])
         user, item, basket, clock = user[kept], item[kept], basket[kept], clock[kept]
         sides = {name: Side(side.code[kept], side.n_codes) for name, side in sides.items()}
     n_users = int(user.max()) + 1
@@ -141,7 +143,7 @@ def _numbered(table: pd.DataFrame, order: str, by_basket: bool) -> HeldOut:
     # Those who are never asked about are known whole at every moment that is.
     back = np.where(asked[user], left, left + _N_ASKED)
     time = (int(back.max()) - back) * SECONDS_PER_DAY
-    lines = Interactions(user, item, basket, time.astype(np.float64), n_users, len(names), sides)
+    lines = Interactions(user, item, basket, time.astype(np.float64), n_users, len(items), sides)
     return HeldOut(lines, left, np.flatnonzero(asked), clock)
 
 
@@ -150,14 +152,9 @@ def _sides(table: pd.DataFrame) -> dict[str, Side]:
     found = {}
     for name in (Columns.KIND, Columns.CHANNEL):
         if name in table.columns:
-            code, names = pd.factorize(table[name].astype("string"), sort=True)
-            found[name] = Side(code.astype(np.int64) + 1, len(names) + 1)
+            code, words = pd.factorize(table[name].astype("string"), sort=True)
+            found[name] = Side(code.astype(np.int64) + 1, len(words) + 1)
     return found
-
-
-def _sortable(column: pd.Series) -> pd.Series:
-    """Ids of mixed types have no order of their own; as text they have."""
-    return column.astype(str) if column.dtype == object else column
 
 
 def _number(column: pd.Series) -> pd.Series:

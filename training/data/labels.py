@@ -15,6 +15,7 @@ import pandas as pd
 
 from features.arrays import FloatArray
 from features.errors import InputError, MissingError
+from features.ids import id_series
 from features.sql import connect_bounded, scan, sql_contact, sql_days, sql_list, sql_name, sql_text
 from features.vocabulary import DAY_US, Columns, EventKind
 
@@ -174,4 +175,4 @@ def _contacts(
 def as_entities(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of a query with `as_of` as aware moments in microseconds and customers as text."""
     moments = pd.to_datetime(rows[Columns.AS_OF], utc=True).astype("datetime64[us, UTC]")
-    return rows.assign(as_of=moments, customer_id=rows[Columns.CUSTOMER_ID].astype(str))
+    return rows.assign(as_of=moments, customer_id=id_series(rows[Columns.CUSTOMER_ID]))

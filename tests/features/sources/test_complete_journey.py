@@ -20,9 +20,7 @@ from features.sources.batch import SourceBatch
 
 
 @pytest.fixture(scope="module")
-def journey(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[SourceBatch]]:
+def journey_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A made-up year of one household in the package's own columns."""
     folder = tmp_path_factory.mktemp("journey")
     at = [datetime(2017, 3, day, hour) for day, hour in ((1, 15), (8, 15), (15, 15), (16, 1), (22, 15))]  # noqa: DTZ001
@@ -89,7 +87,25 @@ def journey(
     }  # fmt: skip
     for name, rows in tables.items():
         pq.write_table(pa.Table.from_pylist(rows), folder / f"{name}.parquet")
-    return collect(complete_journey.load(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def journey(journey_files: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[SourceBatch]]:
+    return collect(complete_journey.load(journey_files))
+
+
+def test_ids_that_were_saved_anew_as_fractions_are_the_same_ids(
+    journey: Any, journey_files: Path, tmp_path: Path
+) -> None:
+    for file in journey_files.glob("*.parquet"):
+        table = pq.read_table(file).to_pandas()
+        ids = [name for name in table.columns if name.endswith("_id")]
+        table.astype(dict.fromkeys(ids, float)).to_parquet(tmp_path / file.name)
+    events, _, batches = collect(complete_journey.load(tmp_path))
+    assert sorted(event["event_id"] for event in events) == sorted(event["event_id"] for event in journey[0])
+    assert events == journey[0]
+    assert batches[0].products == journey[2][0].products
 
 
 def test_receipt_lines_become_purchases(journey: Any) -> None:

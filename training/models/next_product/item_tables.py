@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
 
 from features.events.payload import store_code
+from features.ids import with_text_ids
 from features.scoring.item_tables import Companions, Favourites, Neighbours
 from features.scoring.popularity import ProductFacts, as_popular_as
 from features.sql import connect_bounded
@@ -112,7 +113,8 @@ def product_facts(path: Path | None) -> ProductFacts:
     names = [Columns.PRODUCT_ID, Columns.CATEGORY, Columns.BRAND, Columns.PRICE]
     if path is None or not path.exists():
         return ProductFacts((), (), (), np.zeros(0))
-    table = pq.read_table(path, columns=names).to_pandas().drop_duplicates(Columns.PRODUCT_ID)
+    given = with_text_ids(pq.read_table(path, columns=names), names[:1])
+    table = given.to_pandas().drop_duplicates(Columns.PRODUCT_ID)
     ids, category, brand = (table[name].astype(object).where(table[name].notna(), None).tolist() for name in names[:3])
     return ProductFacts(ids, category, brand, table[Columns.PRICE].to_numpy(np.float64, na_value=np.nan))
 
