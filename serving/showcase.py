@@ -113,7 +113,8 @@ def in_words(question: str, answer: dict[str, Any]) -> list[str]:
     if question == "next-products":
         return [_product(product) for product in answer["products"]]
     if question == "churn":
-        horizon = f" in the next {answer['horizon_days']:.0f} days" if answer.get("horizon_days") else ""
+        asked = answer["churn_probability"] is not None and answer.get("horizon_days")
+        horizon = f" in the next {answer['horizon_days']:.0f} days" if asked else ""
         reasons = [f"  because {reason['text']}" for reason in answer["reasons"][:3]]
         return [f"{_leaving(answer)}{horizon}", *reasons, *_win_back(answer)]
     if question == "best-channel":
@@ -124,7 +125,9 @@ def in_words(question: str, answer: dict[str, Any]) -> list[str]:
 
 def _leaving(answer: dict[str, Any]) -> str:
     if answer["churn_probability"] is None:
-        return "no contract that could end"
+        if answer.get("kind") == "contract":
+            return "no contract that could end"
+        return "a prospect, who never bought" if answer.get("customer_status") == "prospect" else "not known"
     what = "to have no contract" if answer.get("kind") == "contract" else "to buy nothing"
     return f"{answer['churn_probability']:.1%} likely {what}"
 
