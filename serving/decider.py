@@ -23,6 +23,7 @@ from serving.decision.arm_weighing import WeighedArms, weigh_arms
 from serving.decision.holdout import holdout_flag, holdout_reason, is_held_out
 from serving.decision.policy import Choice
 from serving.decision.rules import Arm, Rules, not_personal
+from serving.decision.send_time import earliest_moment
 from serving.products.catalogue import Catalogue
 from serving.products.ranking import product_to_offer
 from serving.schemas import (
@@ -76,8 +77,9 @@ class Decider:
             return []
         as_of = np.array([self._as_of_s(live, now) for live in lives])
         scores = self._score(lives, as_of, request)
+        earliest_s = earliest_moment(now.timestamp(), self.rules.bucket_minutes * 60)
         return [
-            self._decide_one(live, float(at), found, request)
+            self._decide_one(live, float(at), max(earliest_s, float(at)), found, request)
             for live, at, found in zip(lives, as_of, scores, strict=True)
         ]
 
@@ -115,7 +117,9 @@ class Decider:
             for i, live in enumerate(lives)
         ]
 
-    def _decide_one(self, live: LiveState, as_of_s: float, scores: _Scores, request: DecideRequest) -> Decision:
+    def _decide_one(
+        self, live: LiveState, as_of_s: float, earliest_s: float, scores: _Scores, request: DecideRequest
+    ) -> Decision:
         channel = self.bundle.need_channel()
         held_out = is_held_out(live.customer_id, self.rules)
         weighed = weigh_arms(
@@ -128,6 +132,7 @@ class Decider:
             self.rules,
             channels=request.channels,
             held_out=held_out,
+            not_before_s=earliest_s,
         )
         models = self._versions()
         decision_id = self._decision_id(live, as_of_s, models, request)

@@ -101,10 +101,10 @@ def add_deciles(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def deciles(values: pd.Series) -> pd.Series:
+def deciles(values: "pd.Series[float]") -> "pd.Series[int]":
     """1 to 10 by value, in about equal parts; equal values share the decile of the middle one of them."""
     rank = values.round(_SAME_MONEY).rank(method="average")
-    return np.ceil(rank * 10 / max(len(values), 1)).astype("Int64")
+    return (rank * 10 / max(len(values), 1)).apply(np.ceil).astype("Int64")
 
 
 def lifecycle(table: pd.DataFrame, usual_gap_days: float) -> NDArray[np.object_]:
