@@ -1,10 +1,12 @@
 """When a customer is active, hour by hour of the week, in; the moment to reach them out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, time
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -67,7 +69,7 @@ def coming_hours(hours: FloatArray, rules: Rules, as_of_s: float) -> list[tuple[
     starts = np.floor(as_of_s / HOUR_S) * HOUR_S + HOUR_S * np.arange(24)
     order = np.argsort(-hours[hour_of_week(starts)], kind="stable")
     moments = np.maximum(starts, as_of_s)[order].tolist()
-    return [(at_s, rules.local(at_s)) for at_s in moments]
+    return [(at_s, _local(at_s, rules.zone)) for at_s in moments]
 
 
 def best_moment(
@@ -77,8 +79,8 @@ def best_moment(
 
     `within` narrows to local hours [from, to). None where the channel is silent in all of them.
     """
-    for at_s, local in coming:
-        for moment_s, clock in _moments(at_s, local, rules):
+    for at_s, _ in coming:
+        for moment_s, clock in _moments(at_s, rules.zone, rules.quiet_hours.end):
             if (within is None or within[0] <= clock.hour < within[1]) and not is_quiet(channel, rules, clock):
                 return moment_s
     return None
@@ -119,18 +121,25 @@ def earliest_moment(now_s: float, bucket_s: float) -> float:
     return min(start + ((now_s - start) // step + 1) * step, start + bucket_s)
 
 
-def _moments(at_s: float, local: datetime, rules: Rules) -> Iterator[tuple[float, datetime]]:
+@lru_cache(maxsize=4_096)
+def _moments(at_s: float, zone: ZoneInfo, quiet_end: time) -> tuple[tuple[float, datetime], ...]:
     """`at_s` and the later moments of its hour at which the clock's hour or the quiet may change, in order.
 
-    Zones lie whole quarters of an hour apart, and clocks are put forward and back at whole quarters.
+    Zones lie whole quarters of an hour apart, and clocks are put forward and back at whole quarters. Remembered, because all
+    arms, and in bulk all customers, ask for the same hours.
     """
-    end_s = at_s // HOUR_S * HOUR_S + HOUR_S
+    moments, end_s = [], at_s // HOUR_S * HOUR_S + HOUR_S
     while at_s < end_s:
-        yield at_s, local
+        local = _local(at_s, zone)
+        moments.append((at_s, local))
         next_s = at_s // QUARTER_S * QUARTER_S + QUARTER_S
-        quiet_ends = datetime.combine(local.date(), rules.quiet_hours.end, local.tzinfo)
-        wait_s = (quiet_ends - local).total_seconds()
+        wait_s = (datetime.combine(local.date(), quiet_end, local.tzinfo) - local).total_seconds()
         if 0 < wait_s < next_s - at_s:
-            yield at_s + wait_s, rules.local(at_s + wait_s)
+            moments.append((at_s + wait_s, _local(at_s + wait_s, zone)))
         at_s = next_s
-        local = rules.local(at_s)
+    return tuple(moments)
+
+
+@lru_cache(maxsize=4_096)
+def _local(at_s: float, zone: ZoneInfo) -> datetime:
+    return datetime.fromtimestamp(at_s, UTC).astimezone(zone)
