@@ -26,12 +26,13 @@ PICKS = (
         "the most regular: most shopping trips in the last 28 days",
         """SELECT customer_id FROM timeline, newest
            WHERE kind = 'purchase' AND occurred_at >= newest.moment - INTERVAL 28 DAY
-           GROUP BY customer_id ORDER BY count(DISTINCT session_id) DESC, customer_id""",
+           GROUP BY customer_id ORDER BY count(DISTINCT (session_id, occurred_at)) DESC, customer_id""",
     ),
     (
         "the most silent: longest without a purchase, of those with 20 shopping trips or more",
         """SELECT customer_id FROM timeline WHERE kind = 'purchase'
-           GROUP BY customer_id HAVING count(DISTINCT session_id) >= 20 ORDER BY max(occurred_at), customer_id""",
+           GROUP BY customer_id HAVING count(DISTINCT (session_id, occurred_at)) >= 20
+           ORDER BY max(occurred_at), customer_id""",
     ),
     (
         "the one who answers mail: most responses to campaigns",

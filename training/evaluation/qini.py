@@ -48,7 +48,7 @@ def qini_curve(log: DecisionLog, effect: FloatArray, arm: int, rival: int | None
     shares = np.arange(1, N_POINTS + 1) / N_POINTS
 
     def curve(counts: FloatArray) -> FloatArray:
-        reached = np.cumsum(np.bincount(rank, counts, n_ranks))
+        reached = np.cumsum(np.bincount(rank, counts, n_ranks), dtype=np.float64)
         ends = shares * reached[-1]
         sums = [_taken(ends, reached, np.cumsum(np.bincount(rank, counts * part, n_ranks))) for part in parts]
         ours = np.divide(sums[1], sums[0], out=np.zeros(N_POINTS), where=sums[0] > 0)
