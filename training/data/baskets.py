@@ -48,14 +48,16 @@ def load_purchases(timeline: Path, kinds: Sequence[EventKind] = (EventKind.PURCH
         raise MissingError(f"{timeline} is not there.", repair="Run: omni features build")
     wanted = sql_list([kind.value for kind in kinds])
     lines = f"""
-        SELECT DISTINCT customer_id, product_id, occurred_at AS moment, {order_name(DAY)}
+        SELECT customer_id, product_id, occurred_at AS moment, {order_name(DAY)}
         FROM read_parquet($path) WHERE kind IN ({wanted}) AND product_id IS NOT NULL
     """
+    moments = "SELECT DISTINCT customer_id, name, in_session, moment FROM lines"  # far fewer than lines
     with connect_bounded() as connection:
         table = connection.execute(
             f"""
-            SELECT customer_id, product_id, name || ' ' || part AS basket, epoch_us(min(moment)) / 1e6 AS time
-            FROM ({with_order_parts(lines)}) GROUP BY ALL
+            WITH lines AS ({lines}), parts AS ({with_order_parts(moments)})
+            SELECT customer_id, product_id, hash(name, part) AS basket, epoch_us(min(moment)) / 1e6 AS time
+            FROM lines JOIN parts USING (customer_id, name, moment) GROUP BY ALL
             """,
             {"path": str(timeline)},
         ).df()
