@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 
 from features.errors import InputError
-from features.vocabulary import DAY_US
+from features.vocabulary import DAY_US, EventKind
 
 
 def connect(
@@ -54,6 +54,12 @@ def sql_name(column: str) -> str:
     if not column.isidentifier():
         raise InputError(f"{json.dumps(column)} is not a column or property name.", repair="Mend the arm's config.")
     return column
+
+
+def sql_refusal(alias: str = "") -> str:
+    """The condition that an event is a customer's no to messages: an unsubscribe of a product is a contract's end."""
+    prefix = f"{alias}." if alias else ""
+    return f"({prefix}kind = '{EventKind.UNSUBSCRIBE}' AND coalesce({prefix}product_id, '') = '')"
 
 
 def sql_contact(channel: str, kind: str, properties: Mapping[str, Sequence[str]]) -> str:

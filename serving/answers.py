@@ -40,8 +40,10 @@ from serving.schemas import (
     NextProductsAnswer,
     NextProductsRequest,
     ProfileAnswer,
+    Reason,
 )
 from serving.scorers.bundle import Bundle
+from serving.scorers.churn import status_of
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,9 @@ class Answers:
         live = self._find(request, known)
         as_of_s = self._as_of_s(live)
         signals = compute_signals(live.scored, np.array([as_of_s]))
-        reasons = []
+        reasons: list[Reason] = []
         probability = float(scorer.probability(signals)[0])
-        at_risk = not math.isnan(probability)  # of contracts: who has none
+        at_risk = not math.isnan(probability)  # nobody is asked who never bought, or, of contracts, who has none
         if request.explain and live.may_profile and at_risk:
             log_odds = math.log(probability / (1 - probability)) if 0 < probability < 1 else 0.0
             reasons = churn_reasons(scorer.contributions(signals)[0], signals[0], log_odds)
@@ -118,6 +120,7 @@ class Answers:
             models={Task.CHURN.value: scorer.card.version}
             | ({} if win_back is None else {Task.WIN_BACK.value: win_back.model_version}),
             kind="contract" if scorer.of_contracts else "non-contractual",
+            customer_status=status_of(live),
             churn_probability=probability if at_risk else None,
             horizon_days=scorer.horizon_days,
             horizons=[
@@ -125,8 +128,8 @@ class Answers:
                 for days, chance in scorer.horizons(signals, probability).items()
                 if at_risk
             ],
-            expected_purchases=None if purchases is None else float(purchases[0]),
-            expected_revenue=None if revenue is None else float(revenue[0]),
+            expected_purchases=_known(purchases),
+            expected_revenue=_known(revenue),
             reasons=reasons,
             win_back=win_back,
         )
@@ -203,6 +206,11 @@ class Answers:
     def _as_of_s(self, live: LiveState) -> float:
         now_s = self.clock.now().timestamp()
         return now_s if math.isnan(live.last_event_s) else max(now_s, live.last_event_s)
+
+
+def _known(values: FloatArray | None) -> float | None:
+    """The value of one customer (n = 1), or None where there is none."""
+    return None if values is None or np.isnan(values[0]) else float(values[0])
 
 
 def _info(live: LiveState) -> CustomerInfo:

@@ -23,10 +23,21 @@ from serving.decision.arm_weighing import WeighedArms, weigh_arms
 from serving.decision.holdout import holdout_flag, holdout_reason, is_held_out
 from serving.decision.policy import Choice
 from serving.decision.rules import Arm, Rules, not_personal
+from serving.decision.send_time import earliest_moment
 from serving.products.catalogue import Catalogue
 from serving.products.ranking import product_to_offer
-from serving.schemas import CustomerInfo, CustomerRef, DecideRequest, DecisionAnswer, Product, ProductFilter, WinBack
+from serving.schemas import (
+    CustomerInfo,
+    CustomerRef,
+    DecideRequest,
+    DecisionAnswer,
+    Product,
+    ProductFilter,
+    Status,
+    WinBack,
+)
 from serving.scorers.bundle import Bundle
+from serving.scorers.churn import status_of
 
 
 @dataclass(frozen=True)
@@ -66,8 +77,9 @@ class Decider:
             return []
         as_of = np.array([self._as_of_s(live, now) for live in lives])
         scores = self._score(lives, as_of, request)
+        earliest_s = earliest_moment(now.timestamp(), self.rules.bucket_minutes * 60)
         return [
-            self._decide_one(live, float(at), found, request)
+            self._decide_one(live, float(at), max(earliest_s, float(at)), found, request)
             for live, at, found in zip(lives, as_of, scores, strict=True)
         ]
 
@@ -105,7 +117,9 @@ class Decider:
             for i, live in enumerate(lives)
         ]
 
-    def _decide_one(self, live: LiveState, as_of_s: float, scores: _Scores, request: DecideRequest) -> Decision:
+    def _decide_one(
+        self, live: LiveState, as_of_s: float, earliest_s: float, scores: _Scores, request: DecideRequest
+    ) -> Decision:
         channel = self.bundle.need_channel()
         held_out = is_held_out(live.customer_id, self.rules)
         weighed = weigh_arms(
@@ -118,6 +132,7 @@ class Decider:
             self.rules,
             channels=request.channels,
             held_out=held_out,
+            not_before_s=earliest_s,
         )
         models = self._versions()
         decision_id = self._decision_id(live, as_of_s, models, request)
@@ -125,6 +140,7 @@ class Decider:
         arm, number = weighed.chosen(choice)
         sends = number is not None
         send_at_s = None if number is None else weighed.moments[number]
+        status = status_of(live)
         probability = None if number is None else float(scores.arms[number])
         answer = DecisionAnswer(
             customer=CustomerInfo(customer_id=live.customer_id, personal=live.may_profile),
@@ -139,10 +155,15 @@ class Decider:
             send_at=None if send_at_s is None else datetime.fromtimestamp(send_at_s, UTC),
             product=scores.product if sends else None,
             response_probability=probability,
+            customer_status=status,
             churn_probability=scores.churn,
             reasons=[
                 *not_personal(live),
-                *([holdout_reason(self.rules)] if held_out else self._reasons(choice, arm, weighed, scores, send_at_s)),
+                *(
+                    [holdout_reason(self.rules)]
+                    if held_out
+                    else self._reasons(choice, arm, weighed, scores, send_at_s, status)
+                ),
             ],
             arms=weighed.scores(),
         )
@@ -166,6 +187,7 @@ class Decider:
         weighed: WeighedArms,
         scores: _Scores,
         send_at_s: float | None,
+        status: Status,
     ) -> list[str]:
         """The decision in sentences: why this way, this product and this hour, and what was ruled out."""
         values = weighed.values
@@ -186,6 +208,8 @@ class Decider:
                 reasons.append(f"likely active around {self.rules.local(send_at_s):%H}:00 ({self.rules.time_zone})")
         if scores.churn is not None:
             reasons.append(f"churn probability {scores.churn:.0%}")
+        elif status == "prospect":
+            reasons.append("a prospect: never bought, so there is no churn")
         reasons += [f"not {item.arm.name}: {'; '.join(item.reasons)}" for item in weighed.checked if not item.eligible]
         return reasons
 
@@ -203,6 +227,7 @@ class Decider:
                 for row in answer.arms
                 if row.response_probability is not None
             },
+            "customer_status": answer.customer_status,
             "churn_probability": answer.churn_probability,
             "models": answer.models,
             "feature_service": card.feature_service,

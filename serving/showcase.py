@@ -26,12 +26,13 @@ PICKS = (
         "the most regular: most shopping trips in the last 28 days",
         """SELECT customer_id FROM timeline, newest
            WHERE kind = 'purchase' AND occurred_at >= newest.moment - INTERVAL 28 DAY
-           GROUP BY customer_id ORDER BY count(DISTINCT session_id) DESC, customer_id""",
+           GROUP BY customer_id ORDER BY count(DISTINCT (session_id, occurred_at)) DESC, customer_id""",
     ),
     (
         "the most silent: longest without a purchase, of those with 20 shopping trips or more",
         """SELECT customer_id FROM timeline WHERE kind = 'purchase'
-           GROUP BY customer_id HAVING count(DISTINCT session_id) >= 20 ORDER BY max(occurred_at), customer_id""",
+           GROUP BY customer_id HAVING count(DISTINCT (session_id, occurred_at)) >= 20
+           ORDER BY max(occurred_at), customer_id""",
     ),
     (
         "the one who answers mail: most responses to campaigns",
@@ -113,7 +114,8 @@ def in_words(question: str, answer: dict[str, Any]) -> list[str]:
     if question == "next-products":
         return [_product(product) for product in answer["products"]]
     if question == "churn":
-        horizon = f" in the next {answer['horizon_days']:.0f} days" if answer.get("horizon_days") else ""
+        asked = answer["churn_probability"] is not None and answer.get("horizon_days")
+        horizon = f" in the next {answer['horizon_days']:.0f} days" if asked else ""
         reasons = [f"  because {reason['text']}" for reason in answer["reasons"][:3]]
         return [f"{_leaving(answer)}{horizon}", *reasons, *_win_back(answer)]
     if question == "best-channel":
@@ -124,7 +126,9 @@ def in_words(question: str, answer: dict[str, Any]) -> list[str]:
 
 def _leaving(answer: dict[str, Any]) -> str:
     if answer["churn_probability"] is None:
-        return "no contract that could end"
+        if answer.get("kind") == "contract":
+            return "no contract that could end"
+        return "a prospect, who never bought" if answer.get("customer_status") == "prospect" else "not known"
     what = "to have no contract" if answer.get("kind") == "contract" else "to buy nothing"
     return f"{answer['churn_probability']:.1%} likely {what}"
 

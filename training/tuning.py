@@ -1,8 +1,11 @@
 """The search of settings by Optuna: a task's search space and config in, better overrides out; no trial sees a test row.
 
-The study is a SQLite file under OMNI_HOME, so an interrupted search is taken up where it stopped.
+The study is kept in a SQLite file under OMNI_HOME, so an interrupted search is taken up where it stopped; another space, like
+other data, settings or code, is another study.
 """
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +25,10 @@ from training.task import Progress, TrainContext
 
 if TYPE_CHECKING:
     import optuna
+
+
+SPACE: Final = "space"
+"""The attribute of a study that holds its space."""
 
 
 class Range(Config):
@@ -58,6 +65,11 @@ def check_space(config: BaseModel, space: Mapping[str, Range], file: Path) -> No
             check(type(config), _values(config, {key: value}), file)
 
 
+def space_fingerprint(space: Mapping[str, Range]) -> str:
+    """A hash of the keys and their ranges, in whatever order they are written."""
+    return hashlib.sha256(json.dumps(_plain(space), sort_keys=True).encode()).hexdigest()[:16]
+
+
 Report = Callable[[int, float], None]
 """Takes a step and the value reached there; raises to cut a hopeless trial short."""
 
@@ -77,7 +89,7 @@ def tune(task: Task, settings: Settings, config: BaseModel, trials: int, progres
     """The best trial's values as `key=value` overrides; each trial is a nested run, hopeless ones are cut short.
 
     The first trial is the config as given, so that the gain is known. Several processes that search the same task on the
-    same data share one study.
+    same data in the same space share one study; a study of another space is kept and not gone on with.
     """
     import optuna
 
@@ -91,13 +103,17 @@ def tune(task: Task, settings: Settings, config: BaseModel, trials: int, progres
     with tracking.start_run(task, settings, name=f"{task.value}-search") as run:
         search = SEARCHES[task](TrainContext(settings, open_store(settings), config, run, seed, progress))
         started = time.perf_counter()
+        question = f"{task.value}-{data_fingerprint(settings)}-{code_fingerprint()}-{config_fingerprint(config)}"
+        storage, name = f"sqlite:///{folder / f'{task.value}.db'}", f"{question}-{space_fingerprint(space)}"
+        _tell_other_space(question, name, space, storage, task, progress)
         study = optuna.create_study(
-            study_name=f"{task.value}-{data_fingerprint(settings)}-{code_fingerprint()}-{config_fingerprint(config)}",
-            storage=f"sqlite:///{folder / f'{task.value}.db'}",
+            study_name=name,
+            storage=storage,
             load_if_exists=True,
             direction=search.direction,
             pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=search.warm_up),
         )
+        study.set_user_attr(SPACE, _plain(space))
         given = _given(config, space)
         if given is not None:
             study.enqueue_trial(given, skip_if_exists=True)
@@ -198,6 +214,28 @@ SEARCHES: Final[dict[Task, Callable[[TrainContext], Search]]] = {
     Task.NEXT_PRODUCT: _next_product_search,
     Task.BEST_CHANNEL: _best_channel_search,
 }
+
+
+def _plain(space: Mapping[str, Range]) -> dict[str, Any]:
+    return {key: room.model_dump(mode="json") for key, room in space.items()}
+
+
+def _tell_other_space(
+    question: str, name: str, space: Mapping[str, Range], storage: str, task: Task, progress: Progress
+) -> None:
+    """Say that a new study begins where the same question was searched in another space before, and what is other."""
+    import optuna
+
+    before = [one for one in optuna.get_all_study_summaries(storage) if one.study_name.startswith(question)]
+    if not before or name in {one.study_name for one in before}:
+        return
+    last = max(before, key=lambda one: one.datetime_start.timestamp() if one.datetime_start else 0.0)
+    old, new = last.user_attrs.get(SPACE, {}), _plain(space)
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    what = f" in {', '.join(keys)}" if old else ""
+    progress(
+        f"{task.value}: the search space changed{what}: a new study begins, the one before is kept ({last.n_trials} trials)"
+    )
 
 
 def _given(config: BaseModel, space: Mapping[str, Range]) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from scipy.special import expit
 
-from features.arrays import Float32Array, FloatArray, IntArray
+from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from features.scoring.bg_nbd import Rates, Spend, Summary
 from features.scoring.log_linear import LogLinear, clipped_log_odds, weighted_sum
 from features.signals import SIGNAL_NAMES, signal_index
@@ -30,6 +30,7 @@ RHYTHM: Final = "overdue_ratio"
 PACE_HALF_LIFE_DAYS: Final = 30
 """How far back the recent pace of spending looks."""
 SCORE_FILE: Final = "churn_score.json"
+_BOUGHT: Final = SIGNAL_NAMES.index("days_since_occasion")
 _SUMMARY: Final = signal_index(("n_occasions", "days_since_first_purchase", "days_since_occasion"))
 _VALUES: Final = signal_index(("occasions_365d", "spend_365d"))
 
@@ -65,6 +66,8 @@ class ChurnScore:
     spend: Spend | None = None
     pace: float = 0.0
     """The share of the recent pace in expected revenue; the rest is purchases times their value."""
+    buyers_only: bool = True
+    """Whether only purchases count as activity: then a prospect has no churn. Formulas answer for them all the same."""
 
     def raw(self, signals: Float32Array, trees: FloatArray) -> FloatArray:
         """Log-odds (n,) before calibration, from all signals (n, F) and the trees' log-odds (n,)."""
@@ -135,6 +138,11 @@ class ChurnScore:
             mix=tuple(plain.pop("mix")),
             **plain,
         )
+
+
+def prospects(signals: Float32Array) -> BoolArray:
+    """Which of the customers with all signals (n, F) never bought (n,)."""
+    return ~np.isfinite(signals[:, _BOUGHT])
 
 
 def summary(signals: Float32Array) -> Summary:

@@ -41,6 +41,7 @@ DECISION_SCHEMA: Final = pa.schema(
         ("send_at", _MOMENT),
         ("pscore", pa.float64()),
         ("response_probability", pa.float64()),
+        ("customer_status", pa.string()),
         ("churn_probability", pa.float64()),
         ("win_back_uplift", pa.float64()),
         ("win_back_advice", pa.string()),
@@ -146,7 +147,7 @@ def decisions_table(decisions: Sequence[Decision]) -> pa.Table:
                 **answer.model_dump(
                     include={
                         *(Columns.DECISION_ID, Columns.AS_OF, "action", "arm", Columns.CHANNEL, "send_at", "pscore"),
-                        *("response_probability", "churn_probability", "reasons"),
+                        *("response_probability", "customer_status", "churn_probability", "reasons"),
                     }
                 ),
             }

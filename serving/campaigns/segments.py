@@ -1,8 +1,10 @@
 """States, signals and churn scores of customers in, the columns that audiences are chosen by out.
 
-lifecycle           prospect (never bought), new, active, due, at_risk, lapsed: by the time since the last purchase against
-                    the customer's own usual gap, or everybody's where they have none
-value_decile        1 to 10 by expected revenue within the model's horizon, or by money spent lately; 10 is the most
+lifecycle           prospect (never bought, never had a contract), new, active, due, at_risk, lapsed: by the time since the
+                    last purchase against the customer's own usual gap, or everybody's where they have none
+value_decile        1 to 10 among those who ever bought, by expected revenue within the model's horizon, or by money spent
+                    lately; 10 is the most, who is worth the same shares a decile, and prospects have none
+churn_probability   and expectations are empty for prospects
 purchase_path       channels of the purchases that are remembered, in the order of their first use: 'store>web'
 win_back_uplift     how much likelier a contact makes a lapsing customer's return; empty for the others
 win_back_advice     contact or leave alone
@@ -32,6 +34,8 @@ NEW_DAYS: Final = 30.0
 """A first purchase this recent, and no second one yet, is a new customer."""
 _DEFAULT_GAP_DAYS: Final = 30.0
 _PURCHASE: Final = KIND_CODES[EventKind.PURCHASE]
+_SAME_MONEY: Final = 6
+"""Decimals of money by which two customers are told apart; beyond them it is the rounding of sums."""
 CHURN_COLUMNS: Final = ("churn_probability", "expected_purchases", "expected_revenue")
 """Columns that only the churn model knows."""
 WIN_BACK_COLUMNS: Final = ("win_back_uplift", "win_back_advice")
@@ -45,6 +49,7 @@ _NUMBERS: Final = {
     "customer_for_days": "days_since_first_purchase",
     "cart_products": "cart_products",
     "contacts_30_days": "contacts_30_days",
+    "n_contracts": "contracts_total",
     "contract_days": "contract_days",
     "contract_days_left": "contract_days_left",
 }
@@ -91,20 +96,32 @@ def add_deciles(table: pd.DataFrame) -> pd.DataFrame:
     gap = table["usual_gap_days"]
     usual = float(gap.median()) if gap.notna().any() else _DEFAULT_GAP_DAYS
     by = "expected_revenue" if "expected_revenue" in table.columns else "spend_365d"
-    rank = table[by].fillna(0.0).rank(method="first", pct=True)
+    value = table[by].fillna(0.0)
     return table.assign(
-        lifecycle=lifecycle(table, usual),
-        value_decile=np.ceil(rank * 10).clip(1, 10).astype(np.int64),
+        lifecycle=lifecycle(table, usual), value_decile=deciles(value[table["days_since_purchase"].notna()])
     )
 
 
+def deciles(values: "pd.Series[float]") -> "pd.Series[int]":
+    """1 to 10 by value, in about equal parts; equal values share the decile of the middle one of them."""
+    rank = values.round(_SAME_MONEY).rank(method="average")
+    return (rank * 10 / max(len(values), 1)).apply(np.ceil).astype("Int64")
+
+
 def lifecycle(table: pd.DataFrame, usual_gap_days: float) -> NDArray[np.object_]:
-    """The stage (n,) of each customer; `usual_gap_days` stands in for who has no gap of their own."""
+    """The stage (n,) of each customer; `usual_gap_days` stands in for who has no gap of their own.
+
+    Who pays for a contract and bought nothing beside it is active while it runs and lapsed after it.
+    """
     since = table["days_since_purchase"].to_numpy(np.float64)
     overdue = since / np.maximum(table["usual_gap_days"].fillna(usual_gap_days).to_numpy(np.float64), 1.0)
     new = (table["n_purchases"].to_numpy() <= 1) & (since <= NEW_DAYS)
-    stages = ["prospect", "new", "lapsed", "at_risk", "due"]
-    return np.select([~np.isfinite(since), new, overdue > LAPSED, overdue > AT_RISK, overdue > DUE], stages, "active")
+    never = ~np.isfinite(since)
+    pays = table["contract_days"].notna().to_numpy() if "contract_days" in table.columns else False
+    paid = table["n_contracts"].to_numpy() > 0 if "n_contracts" in table.columns else False
+    cases = [never & pays, never & paid, never, new, overdue > LAPSED, overdue > AT_RISK, overdue > DUE]
+    stages = ["active", "lapsed", "prospect", "new", "lapsed", "at_risk", "due"]
+    return np.select(cases, stages, "active")
 
 
 def purchase_path(state: StateBatch) -> str:

@@ -10,7 +10,7 @@ from features.state import layout
 from features.state.batch import StateBatch
 from features.vocabulary import CHANNELS, NOTHING, Channel
 from serving.decision.rules import Arm, ContactFacts, Eligibility, Rules, check_arm
-from serving.decision.send_time import best_moment, coming_hours
+from serving.decision.send_time import Plan
 from serving.schemas import ArmScore
 
 NOTHING_ARM = Arm(NOTHING, None)
@@ -40,13 +40,16 @@ def check_arms(
     as_of_s: float,
     *,
     channels: Collection[Channel] | None = None,
+    not_before_s: float | None = None,
 ) -> tuple[list[Eligibility], list[float | None]]:
-    """Whether each arm is allowed at its best moment within a day, and that moment in seconds; see `check_arm`.
+    """Whether each arm is allowed at its best moment from `as_of_s` on, and when to send it; see `check_arm`.
 
-    `hours` (168,) is how likely the customer is active. An arm that is silent in all of its own hours is refused.
+    `hours` (168,) is how likely the customer is active. An arm that is silent in all of its own hours is refused. Where the
+    best moment lies before `not_before_s`, in seconds, the best one from then on is answered: whether an arm is allowed
+    hangs on `as_of_s` alone.
     """
-    coming = coming_hours(hours, rules, as_of_s)
-    moments = [None if arm.channel is None else best_moment(coming, arm.channel, rules, arm.hours) for arm in arms]
+    plan = Plan(hours, rules)
+    moments = [plan.moment(arm, as_of_s) for arm in arms]
     checked = []
     for arm, at_s in zip(arms, moments, strict=True):
         found = check_arm(arm, facts, rules, as_of_s, send_at_s=at_s, channels=channels)
@@ -55,6 +58,11 @@ def check_arms(
                 arm, False, (f"{arm.channel} is silent in all hours from {arm.hours[0]} to {arm.hours[1]}",)
             )
         checked.append(found)
+    if not_before_s is not None:
+        moments = [
+            at_s if at_s is None or at_s >= not_before_s else plan.moment(arm, not_before_s)
+            for arm, at_s in zip(arms, moments, strict=True)
+        ]
     return checked, moments
 
 

@@ -1,9 +1,12 @@
 """When a customer is active, hour by hour of the week, in; the moment to reach them out."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +16,13 @@ import pyarrow.parquet as pq
 from features.arrays import FloatArray, IntArray
 from features.state.batch import StateBatch
 from features.state.layout import N_HOURS
-from features.vocabulary import CUSTOMER_KINDS, Channel, Columns
-from serving.decision.rules import Rules, is_quiet
+from features.vocabulary import CUSTOMER_KINDS, DAY_S, Channel, Columns
+from serving.decision.rules import Arm, Rules, is_quiet
 
 HOUR_S: Final = 3600.0
+QUARTER_S: Final = 900.0
+STEP_S: Final = 600.0
+"""Within a stretch of time that is longer, `send_at` moves on as it passes, in steps of this length."""
 PRIOR_WEIGHT: Final = 80.0
 """How many occasions of their own it takes until a customer counts as much as the population (bench_timing.py)."""
 _EPOCH_HOUR: Final = 72
@@ -63,17 +69,77 @@ def coming_hours(hours: FloatArray, rules: Rules, as_of_s: float) -> list[tuple[
     starts = np.floor(as_of_s / HOUR_S) * HOUR_S + HOUR_S * np.arange(24)
     order = np.argsort(-hours[hour_of_week(starts)], kind="stable")
     moments = np.maximum(starts, as_of_s)[order].tolist()
-    return [(at_s, rules.local(at_s)) for at_s in moments]
+    return [(at_s, _local(at_s, rules.zone)) for at_s in moments]
 
 
 def best_moment(
     coming: Sequence[tuple[float, datetime]], channel: Channel, rules: Rules, within: tuple[int, int] | None = None
 ) -> float | None:
-    """The first allowed of the `coming_hours`, in seconds; `within` narrows to local hours [from, to).
+    """The first allowed moment in the likeliest of the `coming_hours` that has any, in seconds.
 
-    None where the channel is silent in all of them.
+    `within` narrows to local hours [from, to). None where the channel is silent in all of them.
     """
-    for at_s, local in coming:
-        if (within is None or within[0] <= local.hour < within[1]) and not is_quiet(channel, rules, local):
-            return at_s
+    for at_s, _ in coming:
+        for moment_s, clock in _moments(at_s, rules.zone, rules.quiet_hours.end):
+            if (within is None or within[0] <= clock.hour < within[1]) and not is_quiet(channel, rules, clock):
+                return moment_s
     return None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When one customer, likely active in `hours` (168,), is reached best; days are looked up once for all arms."""
+
+    hours: FloatArray
+    rules: Rules
+    _days: dict[float, list[tuple[float, datetime]]] = field(default_factory=dict)
+
+    def moment(self, arm: Arm, from_s: float) -> float | None:
+        """The best moment for an arm from `from_s` on, in seconds; a second day counts where the first has none.
+
+        That is so where the clocks leave out the only hour, or it has begun. None for no channel, and where the channel is
+        silent in all of the arm's hours.
+        """
+        if arm.channel is None:
+            return None
+        for start_s in (from_s, from_s // HOUR_S * HOUR_S + DAY_S):  # the hours after those of the first day
+            if start_s not in self._days:
+                self._days[start_s] = coming_hours(self.hours, self.rules, start_s)
+            moment_s = best_moment(self._days[start_s], arm.channel, self.rules, arm.hours)
+            if moment_s is not None:
+                return moment_s
+        return None
+
+
+def earliest_moment(now_s: float, bucket_s: float) -> float:
+    """The earliest moment to send at, for everybody who asks in the same step of a stretch of time: the step's end.
+
+    So two channels get the same answer, and neither gets a moment that is over. A step is the stretch, or STEP_S of it.
+    """
+    start = now_s // bucket_s * bucket_s
+    step = min(bucket_s, STEP_S)
+    return min(start + ((now_s - start) // step + 1) * step, start + bucket_s)
+
+
+@lru_cache(maxsize=4_096)
+def _moments(at_s: float, zone: ZoneInfo, quiet_end: time) -> tuple[tuple[float, datetime], ...]:
+    """`at_s` and the later moments of its hour at which the clock's hour or the quiet may change, in order.
+
+    Zones lie whole quarters of an hour apart, and clocks are put forward and back at whole quarters. Remembered, because all
+    arms, and in bulk all customers, ask for the same hours.
+    """
+    moments, end_s = [], at_s // HOUR_S * HOUR_S + HOUR_S
+    while at_s < end_s:
+        local = _local(at_s, zone)
+        moments.append((at_s, local))
+        next_s = at_s // QUARTER_S * QUARTER_S + QUARTER_S
+        wait_s = (datetime.combine(local.date(), quiet_end, local.tzinfo) - local).total_seconds()
+        if 0 < wait_s < next_s - at_s:
+            moments.append((at_s + wait_s, _local(at_s + wait_s, zone)))
+        at_s = next_s
+    return tuple(moments)
+
+
+@lru_cache(maxsize=4_096)
+def _local(at_s: float, zone: ZoneInfo) -> datetime:
+    return datetime.fromtimestamp(at_s, UTC).astimezone(zone)

@@ -13,6 +13,7 @@ from serving.schemas.answers import (
     Product,
     ProfileAnswer,
     Reason,
+    Status,
     Touch,
     WinBack,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "ProfileAnswer",
     "Reason",
     "RejectedEvent",
+    "Status",
     "Touch",
     "WinBack",
 ]

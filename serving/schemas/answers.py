@@ -42,6 +42,11 @@ class Product(BaseModel):
     """The chance with which this product was put in this place; below 1 only where new products are explored."""
 
 
+Status = Literal["customer", "prospect"]
+"""A prospect never bought and never had a contract."""
+_STATUS_WORDS = "`prospect`: they never bought and never had a contract; churn and expectations are then null."
+
+
 class NextProductsAnswer(Answer):
     """Products, best first."""
 
@@ -106,6 +111,7 @@ class ChurnAnswer(Answer):
             "feature_age_s": 52310.0,
             "models": {"churn": "2"},
             "kind": "non-contractual",
+            "customer_status": "customer",
             "churn_probability": 0.071,
             "horizon_days": 28,
             "expected_purchases": 3.1,
@@ -125,13 +131,18 @@ class ChurnAnswer(Answer):
     kind: Literal["non-contractual", "contract"] = Field(
         "non-contractual", description="Whether leaving is to buy no more, or the end of a contract."
     )
+    customer_status: Status = Field(description=_STATUS_WORDS)
     churn_probability: Probability | None = Field(
-        description="Null where the question is of contracts and they have none."
+        description="Null for a prospect, and where the question is of contracts and they have none."
     )
     horizon_days: float | None
     horizons: list[HorizonProbability] = Field([], description="Every horizon that the model knows, shortest first.")
-    expected_purchases: float | None = Field(None, description="Purchase occasions expected within horizon_days.")
-    expected_revenue: float | None = Field(None, description="Money expected from them: a mean, most spend less.")
+    expected_purchases: float | None = Field(
+        None, description="Purchase occasions expected within horizon_days; null for a prospect."
+    )
+    expected_revenue: float | None = Field(
+        None, description="Money expected from them: a mean, most spend less; null for a prospect."
+    )
     reasons: list[Reason] = []
     win_back: WinBack | None = Field(None, description="Null where no win-back model serves.")
 
@@ -209,6 +220,7 @@ class DecisionAnswer(Answer):
             "send_at": "2018-01-01T17:00:00Z",
             "product": {"product_id": "1082185", "name": "BANANAS", "score": 4.21, "reasons": ["bought 23 times"]},
             "response_probability": 0.21,
+            "customer_status": "customer",
             "churn_probability": 0.071,
             "reasons": ["post_a has the highest expected value of 4 allowed ways"],
             "arms": [],
@@ -223,6 +235,7 @@ class DecisionAnswer(Answer):
     send_at: datetime | None
     product: Product | None
     response_probability: Probability | None
+    customer_status: Status = Field(description=_STATUS_WORDS)
     churn_probability: Probability | None
     reasons: list[str]
     arms: list[ArmScore]

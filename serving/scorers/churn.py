@@ -1,4 +1,7 @@
-"""The churn model as a scorer: signals in; chances per horizon, expected purchases and revenue, contributions out."""
+"""The churn model as a scorer: signals in; chances per horizon, expected purchases and revenue, contributions out.
+
+A prospect, who never bought, has neither churn nor expectations: NaN.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import lightgbm
+import numpy as np
 
 from features.arrays import Float32Array, FloatArray
-from features.scoring.churn import SCORE_FILE, ChurnScore, spread
+from features.online.live import LiveState
+from features.scoring.churn import SCORE_FILE, ChurnScore, prospects, spread
 from features.scoring.contract import ContractScore, read_score
 from features.scoring.model_files import find_file, find_optional
+from serving.schemas import Status
 from serving.scorers.booster import BoosterScorer
 from serving.scorers.model_card import ModelCard
 
@@ -18,6 +24,8 @@ from serving.scorers.model_card import ModelCard
 @dataclass(frozen=True)
 class ChurnScorer:
     """Chance of no purchase in the next `horizon_days`, or of a contract that is over by then; NaN for who has none.
+
+    Of purchases nobody is asked who never bought (NaN), unless the model counts other activity too.
 
     Versions from before the blend have no `score`: trees alone.
     """
@@ -54,8 +62,11 @@ class ChurnScorer:
     def probability(self, signals: Float32Array) -> FloatArray:
         """Signals (n, F) to (n,)."""
         if self.score is None:
-            return self.booster.probability(signals)
-        return self.score.probability(signals, self.booster.raw(signals))
+            return _of_buyers(self.booster.probability(signals), signals)
+        chances = self.score.probability(signals, self.booster.raw(signals))
+        if isinstance(self.score, ChurnScore) and self.score.buyers_only:
+            return _of_buyers(chances, signals)
+        return chances
 
     def contributions(self, signals: Float32Array) -> FloatArray:
         """What every signal adds to the log-odds, (n, F); about 5 ms a row."""
@@ -63,10 +74,21 @@ class ChurnScorer:
         return trees if self.score is None else self.score.contributions(signals, trees)
 
     def expectations(self, signals: Float32Array) -> tuple[FloatArray, FloatArray | None] | None:
-        """Expected purchases and revenue (n,) within the horizon; None where the model does not know."""
+        """Expected purchases and revenue (n,) within the horizon, NaN of prospects; None where the model does not know."""
         if not isinstance(self.score, ChurnScore):
             return None
-        return self.score.expected_purchases(signals), self.score.expected_revenue(signals)
+        revenue = self.score.expected_revenue(signals)
+        return (
+            _of_buyers(self.score.expected_purchases(signals), signals),
+            None if revenue is None else _of_buyers(revenue, signals),
+        )
+
+
+def status_of(live: LiveState) -> Status:
+    """Whether they ever bought or had a contract; nothing is guessed there, so it is said of who refused profiling too."""
+    state = live.state
+    is_customer = np.isfinite(state.scalar("last_occasion")[0]) or state.scalar("n_contracts")[0] > 0
+    return "customer" if is_customer else "prospect"
 
 
 def load_churn(card: ModelCard, metadata: Mapping[str, Any], folder: Path, where: str) -> ChurnScorer:
@@ -77,6 +99,11 @@ def load_churn(card: ModelCard, metadata: Mapping[str, Any], folder: Path, where
     score = None if file is None else read_score(file.read_text(encoding="utf-8"))
     more = tuple(_horizon(card, file, where) for file in sorted(folder.rglob("horizon_*.json")))
     return ChurnScorer(card, booster, None if horizon is None else float(horizon), score, more)
+
+
+def _of_buyers(values: FloatArray, signals: Float32Array) -> FloatArray:
+    """Values (n,), NaN of those with signals (n, F) who never bought."""
+    return np.where(prospects(signals), np.nan, values)
 
 
 def _horizon(card: ModelCard, file: Path, where: str) -> ChurnScorer:

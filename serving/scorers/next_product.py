@@ -49,10 +49,13 @@ class Ranked:
         return candidate_pool(scores, self.inputs, self.companions)
 
     def best(self, k: int) -> IntArray:
-        """Columns of the k best, best first; fewer where fewer are allowed."""
+        """Columns of the k best, best first, ties by the smaller column; fewer where fewer are allowed."""
         k = min(k, len(self.scores))
-        columns = np.argpartition(-self.scores, k - 1)[:k] if k < len(self.scores) else np.arange(len(self.scores))
-        columns = columns[np.argsort(-self.scores[columns], kind="stable")]
+        columns = np.arange(len(self.scores))
+        if k < len(columns):
+            border = -np.partition(-self.scores, k - 1)[k - 1]
+            columns = np.flatnonzero(self.scores >= border)  # all who tie on the border: a partition would take any
+        columns = columns[np.argsort(-self.scores[columns], kind="stable")][:k]
         return columns[np.isfinite(self.scores[columns])].astype(np.int64)
 
 

@@ -32,6 +32,9 @@ def test_churn_in_words():
     ]
     alone = {**example(schemas.ChurnAnswer), "win_back": {"uplift": None, "advice": "leave alone"}}
     assert in_words("churn", alone) == lines[:2]
+    prospect = {**alone, "customer_status": "prospect", "churn_probability": None, "reasons": []}
+    assert in_words("churn", prospect) == ["a prospect, who never bought"]
+    assert in_words("churn", {**prospect, "kind": "contract"}) == ["no contract that could end"]
 
 
 def test_channels_in_words_are_ordered_by_worth():

@@ -15,7 +15,7 @@ from features.vocabulary import Task
 from training import tuning
 from training.models.next_product.config import NextProductConfig
 from training.pipeline import load_config
-from training.tuning import SEARCHES, Range, Search, check_space, load_space, tune
+from training.tuning import SEARCHES, Range, Search, check_space, load_space, space_fingerprint, tune
 
 
 class Inner(BaseModel):
@@ -105,6 +105,45 @@ def test_other_settings_are_another_study(study: Study, tmp_path: Any) -> None:
     tune(Task.CHURN, settings(tmp_path), Config(), 2, lambda _: None, seed=3)
     tune(Task.CHURN, settings(tmp_path), Config(size=2), 2, lambda _: None, seed=3)
     assert [one.size for one in study.tried if one.inner.rate == 0.5] == [4, 2]
+
+
+def test_a_changed_space_is_searched_and_said_and_the_study_of_the_old_one_is_kept(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    home = settings(tmp_path)
+    tune(Task.CHURN, home, Config(), 4, said.append, seed=3)
+    assert not any("space" in line for line in said)
+    wide = {**SPACE, "size": Range(low=100, high=200, integer=True)}
+    monkeypatch.setattr(tuning, "load_space", lambda task: wide)
+    study.tried, said[:] = [], []
+    overrides = tune(Task.CHURN, home, Config(), 4, said.append, seed=3)
+    assert len(study.tried) == 4
+    assert all(100 <= config.size <= 200 for config in study.tried)
+    assert 100 <= int(overrides[0].removeprefix("size=")) <= 200
+    expected = "churn: the search space changed in size: a new study begins, the one before is kept (4 trials)"
+    assert said[0] == expected and sum("space" in line for line in said) == 1
+    study.tried, said[:] = [], []
+    monkeypatch.setattr(
+        tuning, "load_space", lambda task: dict(reversed(SPACE.items()))
+    )  # the old one, written otherwise
+    tune(Task.CHURN, home, Config(), 6, said.append, seed=3)
+    assert len(study.tried) == 2
+    assert not any("space" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("change", "other"),
+    [
+        ({"size": Range(low=1, high=64, log=True, integer=True)}, False),
+        ({"size": Range(low=1, high=64, integer=True)}, True),
+        ({"size": Range(among=(4.0, 8.0))}, True),
+        ({"size": Range(low=1, high=65, log=True, integer=True)}, True),
+        ({"more": Range(low=0.0, high=1.0)}, True),
+    ],
+)
+def test_every_part_of_a_range_belongs_to_the_space(change: dict[str, Range], other: bool) -> None:
+    assert (space_fingerprint({**SPACE, **change}) != space_fingerprint(SPACE)) is other
 
 
 def test_settings_outside_the_ranges_are_not_tried(study: Study, tmp_path: Any) -> None:

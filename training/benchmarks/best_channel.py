@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from scipy.stats import rankdata
 
 from features.arrays import FloatArray, IntArray
 from features.vocabulary import Task
@@ -26,7 +25,7 @@ from training.evaluation.off_policy import (
     statistics,
     support,
 )
-from training.evaluation.qini import qini
+from training.evaluation.qini import qini, rank_within
 from training.models.uplift.cross_fitting import fold_numbers
 from training.models.uplift.meta_learners import EffectConfig, reward_model
 from training.models.uplift.policy import BEST_SINGLE_ARM, EffectPolicy, learn_policy
@@ -166,15 +165,6 @@ def _sampled(
         policy, metric = key.split("\n", 1)
         parts.setdefault(policy, {})[metric] = value
     return parts
-
-
-def rank_within(effect: FloatArray, folds: IntArray) -> FloatArray:
-    """Share of its fold's rows below each row, (n,): the levels of models that saw different rows are not compared."""
-    ranks = np.empty(len(effect))
-    for fold in np.unique(folds):
-        mine = folds == fold
-        ranks[mine] = rankdata(effect[mine]) / mine.sum()
-    return ranks
 
 
 def _metric(name: str) -> str:

@@ -1,10 +1,12 @@
 """A table of contracts in, the report out: the blend beside logistic regression and LightGBM's defaults, by repeated folds.
 
-Every figure is the mean over the repeats; in each repeat every row is predicted once, by a model that did not see it.
+Every figure is the mean over the repeats; in each repeat every row is predicted once, by a model that did not see its
+customer.
 """
 
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
 from features.arrays import FloatArray
@@ -32,14 +34,18 @@ LABEL_NAMES: Final = ("churn", "churned", "label", "exited", "attrition", "left"
 _POSITIVE: Final = frozenset({"1", "1.0", "yes", "true", "churned", "y", "t"})
 _NEGATIVE: Final = frozenset({"0", "0.0", "no", "false", "stayed", "n", "f"})
 _N_MAX_LEVELS: Final = 50
-_IDS: Final = ("customerid", "customer_id", "id", "rownumber")
+_CUSTOMER_IDS: Final = (
+    "customerid", "customernumber", "clientid", "clientnum", "userid", "subscriberid", "memberid", "accountid", "id",
+)  # fmt: skip
+"""What the column that names the customer is called, the surest first, whatever the case, blanks and underscores."""
+_ROW_IDS: Final = ("rownumber", "rowid", "unnamed:0")
 OURS: Final = "model"
 PRIMARY: Final = "log_loss"
 
 
 @dataclass(frozen=True)
 class Contracts:
-    """One row per customer: their columns, whether they churned (n,), and who they are (n,)."""
+    """A row per contract: its columns, whether it churned (n,), and whose it is (n,); most customers have one."""
 
     columns: pd.DataFrame
     labels: FloatArray
@@ -57,16 +63,18 @@ def benchmark_contracts(
     seed: int = 0,
     progress: Progress = lambda _: None,
 ) -> BenchmarkReport:
-    """Stratified folds, repeated. Intervals resample customers, the repeats of one customer together.
+    """Stratified folds of customers, repeated. Intervals resample customers, all rows and repeats of each together.
 
-    Raises InputError when the table has no usable churn column or a class has fewer rows than there are folds.
+    Raises InputError when the table has no usable churn column or a class has fewer customers than there are folds.
     """
     config = config or ContractConfig()
     contracts = read_contracts(table, label)
     labels = contracts.labels
-    if min(labels.sum(), (1 - labels).sum()) < n_folds * config.inner_folds:
+    customers = contracts.customers
+    n_customers, n_churners, n_stayers = (len(set(customers[rows])) for rows in (labels >= 0, labels == 1, labels == 0))
+    if min(n_churners, n_stayers) < n_folds * config.inner_folds:
         raise InputError(
-            f"{source} has {int(labels.sum())} churners among {len(labels)} customers.",
+            f"{source} has {n_churners} churners among {n_customers} customers.",
             repair=f"Give at least {n_folds * config.inner_folds} of each.",
         )
     data = encode(contracts.columns)
@@ -76,17 +84,16 @@ def benchmark_contracts(
     seconds = {"fit": 0.0, "predict": 0.0}
     for repeat in range(n_repeats):
         held = {name: np.empty(len(labels)) for name in repeats}
-        folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed + repeat)
-        for fold, (train, test) in enumerate(folds.split(labels, labels)):
+        for fold, (train, test) in enumerate(_folds(labels, customers, n_folds, seed + repeat)):
             started = time.perf_counter()
-            held[OURS][test] = fit_predict(data, labels, train, test, config, seed + repeat)
+            held[OURS][test] = fit_predict(data, labels, train, test, config, seed + repeat, customers)
             seconds["fit"] += time.perf_counter() - started
             held["logistic"][test] = _logistic(data, labels, train, test)
             held["lightgbm_defaults"][test] = _lightgbm(data, labels, train, test)
             progress(f"churn: repeat {repeat + 1} of {n_repeats}, fold {fold + 1} of {n_folds}")
         for name, scores in held.items():
             repeats[name].append(scores)
-    tables, gains = _measure(labels, contracts.customers, repeats, seed)
+    tables, gains = _measure(labels, customers, repeats, seed)
     return BenchmarkReport(
         task=Task.CHURN,
         metrics=tables.pop(OURS),
@@ -94,13 +101,16 @@ def benchmark_contracts(
         gains=gains,
         seconds=seconds,
         protocol={
-            "kind": "contractual: one row per customer",
+            "kind": "contractual: one row per customer"
+            if n_customers == len(labels)
+            else "contractual: rows of customers",
+            "folds_by": "customer",
             "folds": n_folds,
             "repeats": n_repeats,
             "positive": "the churn column says yes",
             "columns": len(data.names),
         },
-        rows={"customers": len(labels), "churned": int(labels.sum())},
+        rows={"customers": n_customers, "rows": len(labels), "churned": int(labels.sum())},
         seed=seed,
     )
 
@@ -122,9 +132,15 @@ def read_contracts(table: pd.DataFrame, label: str | None = None) -> Contracts:
     if unknown or words.isin(_POSITIVE).nunique() < 2:
         what = f"holds {unknown[0]!r}" if unknown else "has one value only"
         raise InputError(f"The churn column {name!r} {what}.", repair="Write yes and no, or 1 and 0, one per customer.")
-    ids = [column for column in table.columns if str(column).lower().replace(" ", "") in _IDS]
-    customers = names_or_rows(table[ids[0]]).to_numpy() if ids else table.index.astype(str).to_numpy()
-    return Contracts(table.drop(columns=[name, *ids]), words.isin(_POSITIVE).to_numpy().astype(np.float64), customers)
+    rest = [column for column in table.columns if column != name]
+    ids = sorted(
+        (column for column in rest if _plain(column) in _CUSTOMER_IDS), key=lambda c: _CUSTOMER_IDS.index(_plain(c))
+    )
+    customers = names_or_rows(table[ids[0]] if ids else pd.Series(None, index=table.index, dtype=object))
+    left_out = [name, *ids, *(column for column in rest if _plain(column) in _ROW_IDS)]
+    return Contracts(
+        table.drop(columns=left_out), words.isin(_POSITIVE).to_numpy().astype(np.float64), customers.to_numpy(object)
+    )
 
 
 def encode(columns: pd.DataFrame) -> Encoded:
@@ -162,14 +178,31 @@ def fit_predict(
     test: NDArray[np.intp],
     config: ContractConfig,
     seed: int,
+    customers: NDArray[np.object_] | None = None,
 ) -> FloatArray:
-    """Probabilities (m,) of the rows `test`, everything learned and chosen on the rows `train`."""
+    """Probabilities (m,) of the rows `test`, everything learned and chosen on the rows `train`.
+
+    `customers` (n,) are whose all rows are; without them every row is a customer.
+    """
     known = labels[train]
+    whose = np.arange(len(train)).astype(object) if customers is None else customers[train]
     folds = np.empty(len(train), dtype=np.int64)
-    splits = StratifiedKFold(config.inner_folds, shuffle=True, random_state=seed).split(train, known)
-    for number, (_, held) in enumerate(splits):
+    for number, (_, held) in enumerate(_folds(known, whose, config.inner_folds, seed)):
         folds[held] = number
     return fit_contracts(data.rows(train), known, folds, config, seed).probability(data.rows(test).flat)
+
+
+def _folds(
+    labels: FloatArray, customers: NDArray[np.object_], n_folds: int, seed: int
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Train and test rows of each fold, with about equal shares of churners; no customer is on both sides."""
+    if len(set(customers)) == len(customers):
+        return StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(labels, labels)
+    return StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(labels, labels, customers.astype(str))
+
+
+def _plain(column: object) -> str:
+    return re.sub(r"[\s_\-.]", "", str(column)).lower()
 
 
 def _measure(

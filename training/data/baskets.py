@@ -16,6 +16,7 @@ from features.errors import InputError, MissingError
 from features.sql import connect_bounded, sql_list
 from features.vocabulary import EventKind
 from training.data.interactions import Interactions
+from training.data.orders import DAY, order_name, with_order_parts
 from training.evaluation.ranking import Targets
 
 
@@ -39,19 +40,24 @@ class NextBaskets:
 def load_purchases(timeline: Path, kinds: Sequence[EventKind] = (EventKind.PURCHASE,)) -> Purchases:
     """Every line of the timeline that takes a product, one per (basket, product).
 
-    A basket is what one customer bought under one session_id, or, where the source has none, on one UTC day. It is dated
-    at its first line. Raises when the timeline is missing or holds no purchase.
+    A basket is an order (see training.data.orders): what one customer bought under one order_id, or in one session without
+    a gap, or, where the source has neither, on one UTC day. It is dated at its first line. Raises when the timeline is
+    missing or holds no purchase.
     """
     if not timeline.exists():
         raise MissingError(f"{timeline} is not there.", repair="Run: omni features build")
     wanted = sql_list([kind.value for kind in kinds])
+    lines = f"""
+        SELECT customer_id, product_id, occurred_at AS moment, {order_name(DAY)}
+        FROM read_parquet($path) WHERE kind IN ({wanted}) AND product_id IS NOT NULL
+    """
+    moments = "SELECT DISTINCT customer_id, name, in_session, moment FROM lines"  # far fewer than lines
     with connect_bounded() as connection:
         table = connection.execute(
             f"""
-            SELECT customer_id, product_id, coalesce(session_id, strftime(occurred_at, '%Y-%m-%d')) AS basket,
-                   epoch_us(min(occurred_at)) / 1e6 AS time
-            FROM read_parquet($path) WHERE kind IN ({wanted}) AND product_id IS NOT NULL
-            GROUP BY ALL
+            WITH lines AS ({lines}), parts AS ({with_order_parts(moments)})
+            SELECT customer_id, product_id, hash(name, part) AS basket, epoch_us(min(moment)) / 1e6 AS time
+            FROM lines JOIN parts USING (customer_id, name, moment) GROUP BY ALL
             """,
             {"path": str(timeline)},
         ).df()

@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import Field
 
 from features.config import Config
-from features.sql import connect_bounded, scan, sql_days, sql_list
+from features.sql import connect_bounded, scan, sql_days, sql_list, sql_refusal
 from features.vocabulary import RESPONSE_KINDS, Columns, EventKind
 from training.data.labels import ARM, as_entities
 from training.evaluation.off_policy import DecisionLog
@@ -54,6 +54,7 @@ def decision_entities(
         "purchase": f"max((r.kind = '{EventKind.PURCHASE}' {ours})::INT)",
         "margin": f"sum(r.value) FILTER (r.kind = '{EventKind.PURCHASE}' {ours}) * {float(reward.margin_share)}",
     }[reward.counts]
+    lost = f"coalesce(max({sql_refusal('r')}::INT), 0)" if reward.unsubscribe_penalty else "0"
     with connect_bounded() as connection:
         rows = connection.execute(
             f"""
@@ -68,7 +69,7 @@ def decision_entities(
             SELECT d.customer_id, d.occurred_at AS as_of, d.arm AS {ARM}, d.pscore AS {PSCORE},
                    coalesce({counted}, 0.0)::DOUBLE AS earned,
                    coalesce(max((r.kind = '{EventKind.SEND}' AND r.decision_id = d.decision_id)::INT), 0) AS {SENT},
-                   coalesce(max((r.kind = '{EventKind.UNSUBSCRIBE}')::INT), 0) AS lost, d.event_id AS key
+                   {lost} AS lost, d.event_id AS key
             FROM d LEFT JOIN {scan(timeline)} r
               ON r.customer_id = d.customer_id AND r.occurred_at >= d.occurred_at
              AND r.occurred_at < d.occurred_at + {sql_days(reward.window_days)} AND r.event_id <> d.event_id

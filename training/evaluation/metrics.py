@@ -10,7 +10,8 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv
+from scipy.optimize import isotonic_regression
+from scipy.special import betaincc
 
 from features.arrays import FloatArray
 
@@ -25,6 +26,8 @@ NEARER_TO_ZERO: Final = frozenset({"revenue_bias"})
 """Metrics that may be missed on either side."""
 CUSTOMER_VALUE, OFFER_COST, CONTACT_COST = 200.0, 10.0, 1.0
 """Money that a kept customer is worth, that an accepted offer costs, and that reaching somebody costs."""
+ACCEPTS: Final = (6.0, 14.0)
+"""The beta distribution of the rate at which churners accept an offer."""
 _EPSILON: Final = 1e-7
 
 
@@ -214,20 +217,26 @@ def max_profit(
     """Expected maximum profit per customer of a retention campaign aimed at the highest scores, in money.
 
     A targeted churner accepts the offer with a probability that is Beta(6, 14) and then stays; the share that is
-    targeted is the best one for each acceptance rate (Verbraken, Verbeke and Baesens 2013; defaults are theirs).
+    targeted is the best one for each acceptance rate (Verbraken, Verbeke and Baesens 2013; defaults are theirs). The
+    integral over rates is exact. Who has the same score is targeted together: of a constant score everybody or nobody.
     """
     y, rank, n_ranks = _ranked(labels, scores)
-    accepts = betaincinv(6.0, 14.0, (np.arange(20) + 0.5) / 20)[:, None]
-    gain = accepts * (customer_value - offer_cost) - contact_cost  # (20, 1) money per targeted churner
-    loss = offer_cost + contact_cost
+    keeps, loss = customer_value - offer_cost, offer_cost + contact_cost
 
     def statistic(w: FloatArray) -> float:
         if w.sum() <= 0:
             return float("nan")
-        churners = np.cumsum(np.bincount(rank, w * y, n_ranks)[::-1])
-        others = np.cumsum(np.bincount(rank, w * (1 - y), n_ranks)[::-1])
-        profit = gain * churners - loss * others
-        return float(np.maximum(profit.max(axis=1), 0.0).mean() / w.sum())
+        size = np.bincount(rank, w, n_ranks)[::-1]
+        churners = np.bincount(rank, w * y, n_ranks)[::-1][size > 0]
+        size = size[size > 0]
+        # Whatever the rate, the best border lies on the convex hull of the ROC curve, whose slopes are this regression's.
+        share = isotonic_regression(churners / size, weights=size, increasing=False).x
+        spent = contact_cost * share + loss * (1 - share)  # per targeted customer of the hull's segment
+        worth = np.minimum(np.divide(spent, keeps * share, out=np.ones_like(share), where=share > 0), 1.0)
+        accepted = (
+            ACCEPTS[0] / sum(ACCEPTS) * betaincc(ACCEPTS[0] + 1, ACCEPTS[1], worth)
+        )  # mean over rates above `worth`
+        return float(size @ (keeps * share * accepted - spent * betaincc(*ACCEPTS, worth)) / w.sum())
 
     return statistic
 
@@ -264,6 +273,15 @@ def binary_metrics(
     statistics = {name: make(labels, probabilities) for name, make in metrics.items()}
     found = resample(statistics, groups, n_bootstrap=n_bootstrap, seed=seed)
     return {name: sampled.metric() for name, sampled in found.items()}
+
+
+def top_share(order: ArrayLike, share: float) -> FloatArray:
+    """How much (n,) of each row belongs to the top `share` by `order`: 1, 0, or a part of who ties on the border."""
+    values = np.asarray(order, dtype=np.float64)
+    _, rank, sizes = np.unique(-values, return_inverse=True, return_counts=True)
+    reached = np.cumsum(sizes)
+    parts = np.clip((share * len(values) - (reached - sizes)) / sizes, 0.0, 1.0)
+    return np.asarray(parts[rank])
 
 
 def macro_mean(statistics: Sequence[Statistic], rows: Sequence[NDArray[np.intp]]) -> Statistic:

@@ -39,10 +39,9 @@ def lift_curve(evaluation: pd.DataFrame) -> Figure:
     """Share of all positives among the rows with the highest scores, a line per part."""
     figure, axes = _figure("share of rows, highest score first", "share of positives found", "Gain on the test period")
     for part, rows in evaluation.groupby("part"):
-        order = np.argsort(-rows["score"].to_numpy(float), kind="stable")
-        found = np.cumsum(rows["label"].to_numpy(float)[order])
+        reached, found = _gains(rows["label"].to_numpy(float), rows["score"].to_numpy(float))
         if found[-1] > 0:
-            axes.plot(np.arange(1, len(found) + 1) / len(found), found / found[-1], label=str(part))
+            axes.plot(reached / reached[-1], found / found[-1], label=str(part))
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="--", label="random")
     axes.legend()
     return figure
@@ -56,10 +55,9 @@ def profit_curve(labels: FloatArray, scores: FloatArray) -> Figure:
     figure, axes = _figure(
         "share of customers reached, highest risk first", "profit per customer", "Profit on the test period"
     )
-    churned = labels[np.argsort(-scores, kind="stable")]
-    reached = np.arange(1, len(labels) + 1)
-    profit = np.cumsum(churned) * (0.3 * (CUSTOMER_VALUE - OFFER_COST) - CONTACT_COST)
-    profit = (profit - np.cumsum(1 - churned) * (OFFER_COST + CONTACT_COST)) / len(labels)
+    reached, churned = _gains(labels, scores)
+    profit = churned * (0.3 * (CUSTOMER_VALUE - OFFER_COST) - CONTACT_COST)
+    profit = (profit - (reached - churned) * (OFFER_COST + CONTACT_COST)) / len(labels)
     axes.plot(reached / len(labels), profit, label="by risk")
     axes.plot([0, 1], [0, profit[-1]], color="grey", linewidth=1, linestyle="--", label="random")
     axes.legend()
@@ -115,3 +113,10 @@ def _figure(x: str, y: str, title: str) -> tuple[Figure, Axes]:
     axes = figure.add_subplot()
     axes.set(xlabel=x, ylabel=y, title=title)
     return figure, axes
+
+
+def _gains(labels: FloatArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """How many are reached and how many positives among them, from nobody on; rows of equal scores are reached together."""
+    _, rank = np.unique(-scores, return_inverse=True)
+    sums = [np.concatenate(([0.0], np.cumsum(np.bincount(rank, weights)))) for weights in (None, labels)]
+    return sums[0], sums[1]

@@ -4,14 +4,16 @@ Stated once: rows are ordered by the predicted effect of the arm against its riv
 phi, g(phi) = phi * (mean reward under the arm - mean reward under the rival), both means over the rows of the top share
 with self-normalised inverse-chance weights. The curve is g over phi from 0 to 1; AUUC is the area under it; the Qini
 coefficient is that area less the area g(1) / 2 under the straight line of random order (Radcliffe 2007, per decision
-instead of in total). Unit: reward per decision.
+instead of in total). Unit: reward per decision. Of equal effects no row comes before another: along them the sums grow
+evenly, so that a constant has the straight line of random order and a coefficient of 0.
 """
 
 from collections.abc import Callable
 
 import numpy as np
+from scipy.stats import rankdata
 
-from features.arrays import FloatArray
+from features.arrays import FloatArray, IntArray
 from training.evaluation.metrics import Statistic
 from training.evaluation.off_policy import DecisionLog
 
@@ -36,22 +38,36 @@ def auuc(gains: FloatArray) -> float:
 
 
 def qini_curve(log: DecisionLog, effect: FloatArray, arm: int, rival: int | None) -> Callable[[FloatArray], FloatArray]:
-    """Row weights (n,) to g at the shares 1 / N_POINTS, …, 1. Equal effects keep the order of the rows' hash."""
-    tie = np.random.default_rng(0).permutation(len(log))
-    order = np.lexsort((tie, -effect))
-    w_arm = (np.where(log.action == arm, 1.0, 0.0) / log.pscore)[order]
+    """Row weights (n,) to g at the shares 1 / N_POINTS, …, 1; rows of equal effects are taken in equal parts."""
+    _, rank = np.unique(-effect, return_inverse=True)
+    n_ranks = int(rank.max(initial=-1)) + 1
+    w_arm = np.where(log.action == arm, 1.0, 0.0) / log.pscore
     other = log.action != arm if rival is None else log.action == rival
-    w_rival = (np.where(other, 1.0, 0.0) / log.pscore)[order]
-    reward = log.reward[order]
+    w_rival = np.where(other, 1.0, 0.0) / log.pscore
+    parts = (w_arm, w_arm * log.reward, w_rival, w_rival * log.reward)
     shares = np.arange(1, N_POINTS + 1) / N_POINTS
 
     def curve(counts: FloatArray) -> FloatArray:
-        c = counts[order]
-        reached = np.cumsum(c)
-        ends = np.minimum(np.searchsorted(reached, shares * reached[-1] * (1 - 1e-12)), len(c) - 1)
-        sums = [np.cumsum(c * part)[ends] for part in (w_arm, w_arm * reward, w_rival, w_rival * reward)]
+        reached = np.cumsum(np.bincount(rank, counts, n_ranks), dtype=np.float64)
+        ends = shares * reached[-1]
+        sums = [_taken(ends, reached, np.cumsum(np.bincount(rank, counts * part, n_ranks))) for part in parts]
         ours = np.divide(sums[1], sums[0], out=np.zeros(N_POINTS), where=sums[0] > 0)
         theirs = np.divide(sums[3], sums[2], out=np.zeros(N_POINTS), where=sums[2] > 0)
         return np.asarray(shares * (ours - theirs))
 
     return curve
+
+
+def rank_within(order: FloatArray, folds: IntArray) -> FloatArray:
+    """Where each row lies among its fold's, (n,) in (0, 1), equal ones in their middle: the levels of models that saw
+    different rows are not compared, and rows that all are equal lie at one half whatever the fold.
+    """
+    ranks = np.empty(len(order))
+    for fold in np.unique(folds):
+        mine = folds == fold
+        ranks[mine] = (rankdata(order[mine]) - 0.5) / mine.sum()
+    return ranks
+
+
+def _taken(ends: FloatArray, reached: FloatArray, total: FloatArray) -> FloatArray:
+    return np.interp(ends, np.concatenate(([0.0], reached)), np.concatenate(([0.0], total)))

@@ -114,6 +114,7 @@ def top_k(scores: NDArray[np.floating], k: int) -> IntArray:
     scores = scores[:, 1:]
     k_found = min(k, scores.shape[1])
     candidates = np.sort(np.argpartition(scores, -k_found, axis=1)[:, -k_found:], axis=1)
+    _settle_ties(scores, candidates)
     values = np.take_along_axis(scores, candidates, axis=1)
     order = np.argsort(-values, axis=1, kind="stable")
     columns = np.take_along_axis(candidates, order, axis=1)
@@ -121,6 +122,15 @@ def top_k(scores: NDArray[np.floating], k: int) -> IntArray:
     top = np.zeros((len(scores), k), dtype=np.int64)
     top[:, :k_found] = np.where(usable, columns + 1, 0)
     return top
+
+
+def _settle_ties(scores: NDArray[np.floating], candidates: NDArray[np.intp]) -> None:
+    """Of columns that tie with the last of the candidates (n, k) take the smallest, where a partition takes any."""
+    border = np.take_along_axis(scores, candidates, axis=1).min(axis=1, keepdims=True)
+    tied = (scores == border).sum(axis=1) > (np.take_along_axis(scores, candidates, axis=1) == border).sum(axis=1)
+    for row in np.flatnonzero(tied & np.isfinite(border[:, 0])):
+        above, level = np.flatnonzero(scores[row] > border[row]), np.flatnonzero(scores[row] == border[row])
+        candidates[row] = np.sort(np.concatenate([above, level[: candidates.shape[1] - len(above)]]))
 
 
 def with_intervals(values: Mapping[str, FloatArray], seed: int = 0) -> dict[str, Metric]:

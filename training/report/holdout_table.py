@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import duckdb
 import pandas as pd
 
-from features.sql import sql_days
+from features.sql import sql_days, sql_refusal
 from features.vocabulary import CUSTOMER_KINDS, DAY_S, RESPONSE_KINDS, EventKind
 from training.report.scan import Period, kind_list
 
@@ -64,7 +64,7 @@ def make_outcomes(connection: duckdb.DuckDBPyConnection, period: Period) -> None
             GROUP BY m.customer_id
         ), acted AS (
             SELECT m.customer_id, coalesce(sum(e.value) FILTER (e.kind = '{EventKind.RETURN}'), 0) AS returned,
-                   bool_or(e.kind = '{EventKind.UNSUBSCRIBE}') AS unsubscribed,
+                   bool_or({sql_refusal("e")}) AS unsubscribed,
                    count(DISTINCT coalesce(e.decision_id, e.campaign_id, e.event_id))
                        FILTER (e.kind IN ({kind_list(RESPONSE_KINDS)})) AS responses
             FROM members m JOIN timeline e ON e.customer_id = m.customer_id

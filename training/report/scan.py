@@ -12,6 +12,7 @@ import duckdb
 
 from features.sql import connect, scan, sql_list
 from features.vocabulary import EventKind
+from training.data.orders import MOMENT, order_name, with_order_parts
 
 MEMORY: Final = "600MB"
 """What DuckDB may take; beyond it, it works on disk."""
@@ -40,8 +41,8 @@ class Period:
 def timeline_connection(timeline: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection that knows `timeline`, `orders` and the macro `bundle(customer_id)`.
 
-    An order is what a customer bought in one session, or where purchases name none, at one moment; it has the session's
-    first purchase's moment and channel, and the money of all of it.
+    An order is what a customer bought under one order_id, or in one session without a gap, or at one moment (see
+    training/data/orders.py); it has its first purchase's moment and channel, and the money of all of it.
     """
     with (
         tempfile.TemporaryDirectory(prefix="omni-report-") as folder,
@@ -49,13 +50,17 @@ def timeline_connection(timeline: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     ):
         connection.execute(f"CREATE TEMP VIEW timeline AS FROM {scan(timeline, numbered=True)}")
         connection.execute(f"CREATE TEMP MACRO bundle(customer) AS (hash(customer) % {N_BUNDLES})::INT")
+        purchases = f"""
+            SELECT customer_id, occurred_at AS moment, arg_min(channel, event_id) AS channel, sum(value) AS value,
+                   {order_name(MOMENT)}
+            FROM timeline WHERE kind = '{EventKind.PURCHASE}' GROUP BY customer_id, occurred_at, name, in_session
+        """
         connection.execute(
             f"""
             CREATE TEMP VIEW orders AS
-            SELECT customer_id, min(occurred_at) AS moment, arg_min(channel, (occurred_at, event_id)) AS channel,
+            SELECT customer_id, min(moment) AS moment, arg_min(channel, moment) AS channel,
                    coalesce(sum(value), 0)::DOUBLE AS value
-            FROM timeline WHERE kind = '{EventKind.PURCHASE}'
-            GROUP BY customer_id, coalesce(session_id, epoch_us(occurred_at)::VARCHAR)
+            FROM ({with_order_parts(purchases)}) GROUP BY customer_id, name, part
             """
         )
         yield connection

@@ -12,7 +12,7 @@ from typing import Final
 import duckdb
 import pandas as pd
 
-from features.sql import sql_days
+from features.sql import sql_days, sql_refusal
 from features.vocabulary import CONTACT_KINDS, CUSTOMER_KINDS, RESPONSE_KINDS, EventKind
 from training.evaluation.metrics import Metric, Sampled
 from training.report.bundles import Ratio, sampled_ratios
@@ -124,7 +124,7 @@ def _sums(connection: duckdb.DuckDBPyConnection, period: Period) -> pd.DataFrame
         CREATE OR REPLACE TEMP TABLE per_customer AS
         WITH acted AS (
             SELECT customer_id, {window.format("occurred_at")} AS w, bool_or(kind IN ({own})) AS active,
-                   bool_or(kind = '{EventKind.UNSUBSCRIBE}') AS unsubscribed,
+                   bool_or({sql_refusal()}) AS unsubscribed,
                    coalesce(sum(value) FILTER (kind = '{EventKind.RETURN}'), 0) AS returned
             FROM timeline WHERE occurred_at >= $earlier AND occurred_at < $end AND kind IN ({own}) GROUP BY ALL
         ), bought AS (

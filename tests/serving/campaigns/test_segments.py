@@ -39,6 +39,49 @@ def test_the_best_tenth_is_decile_ten() -> None:
     assert add_deciles(table)["value_decile"].tolist() == [i // 2 + 1 for i in range(20)]
 
 
+def buyers(revenue: list[float], since: list[float | None]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "expected_revenue": revenue,
+            "usual_gap_days": [10.0] * len(since),
+            "days_since_purchase": since,
+            "n_purchases": [0.0 if days is None else 2.0 for days in since],
+        }
+    )
+
+
+def test_prospects_have_no_decile_and_do_not_move_those_of_buyers() -> None:
+    prospects = 40
+    table = buyers([float(i) for i in range(20)] + [float("nan")] * prospects, [1.0] * 20 + [None] * prospects)
+    answer = add_deciles(table)
+    assert answer["value_decile"][:20].tolist() == [i // 2 + 1 for i in range(20)]
+    assert answer["value_decile"][20:].isna().all()
+    assert Condition.parse("value_decile >= 8").select(answer).sum() == 6
+    assert Condition.parse("value_decile IS NULL AND lifecycle = 'prospect'").select(answer).sum() == prospects
+
+
+@pytest.mark.parametrize(
+    ("revenue", "expected"),
+    [
+        ([5.0] * 10, [6] * 10),  # the middle of all: 5.5 of 10
+        ([1.0] * 5 + [2.0] * 5, [3] * 5 + [8] * 5),
+        ([1.0] * 8 + [2.0, 3.0], [5] * 8 + [9, 10]),
+        ([0.1 + 0.2, 0.3, 1.0], [5, 5, 10]),  # the same money, but for the rounding of sums
+        ([7.0], [10]),
+        ([float("nan"), 0.0], [8, 8]),
+    ],
+)
+def test_equal_values_share_a_decile_in_any_order_of_rows(revenue: list[float], expected: list[int]) -> None:
+    table = buyers(revenue, [1.0] * len(revenue))
+    assert add_deciles(table)["value_decile"].tolist() == expected
+    assert add_deciles(table[::-1].reset_index(drop=True))["value_decile"].tolist() == expected[::-1]
+
+
+def test_who_has_only_a_contract_is_no_prospect() -> None:
+    table = buyers([float("nan")] * 3, [None] * 3).assign(contract_days=[30.0, None, None], n_contracts=[1.0, 1.0, 0.0])
+    assert lifecycle(table, usual_gap_days=20.0).tolist() == ["active", "lapsed", "prospect"]
+
+
 def test_everybody_has_a_row_with_consents_path_and_stage(runtime: Runtime) -> None:
     table = audience_table(runtime, ["ada", "never-seen"])
     assert table["customer_id"].tolist() == ["ada"]

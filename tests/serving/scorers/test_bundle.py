@@ -27,7 +27,7 @@ from serving.scorers.booster import BoosterScorer
 from serving.scorers.bundle import Bundle, load_scorer
 from serving.scorers.churn import ChurnScorer
 from serving.scorers.model_card import ModelCard
-from serving.scorers.next_product import ProductScorer, Scored
+from serving.scorers.next_product import ProductScorer, Ranked, Scored
 from serving.scorers.registry import next_bundle
 
 NAMES = (SIGNAL_NAMES[5], SIGNAL_NAMES[2])
@@ -216,3 +216,9 @@ def lightgbm_constant(rate: float) -> BoosterScorer:
     made = lightgbm.train({"objective": "binary", "verbose": -1, "min_data_in_leaf": 1}, data, 1)
     made.set_leaf_output(0, 0, float(np.log(rate / (1 - rate))))
     return BoosterScorer(made, "a model")
+
+
+def test_products_that_tie_on_the_border_come_by_their_column() -> None:
+    scores = np.array([1.0, 2.0, 1.0, -np.inf, 1.0, 2.0, 1.0] + [1.0] * 40, dtype=np.float32)
+    assert Ranked(scores, {}).best(4).tolist() == [1, 5, 0, 2]
+    assert Ranked(scores[:4], {}).best(9).tolist() == [1, 0, 2]

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 import omni
 from features.errors import InputError
-from training.benchmarks.best_channel import benchmark, cross_fit, judge_decisions, rank_within
+from training.benchmarks.best_channel import benchmark, cross_fit, judge_decisions
 from training.data.decisions import as_decisions, encode, read_decisions, reference_arm
-from training.evaluation.qini import N_POINTS, auuc, qini, qini_curve
+from training.evaluation.qini import N_POINTS, auuc, qini, qini_curve, rank_within
 from training.models.uplift.meta_learners import EffectConfig
 from training.models.uplift.shrinkage import arm_levels
 
@@ -182,4 +182,9 @@ def test_the_qini_curve_equals_its_formula_by_hand() -> None:
 
 
 def test_ranks_are_within_folds() -> None:
-    assert rank_within(np.array([10.0, 11.0, 1.0, 2.0]), np.array([0, 0, 1, 1])).tolist() == [0.5, 1.0, 0.5, 1.0]
+    assert rank_within(np.array([10.0, 11.0, 1.0, 2.0]), np.array([0, 0, 1, 1])).tolist() == [0.25, 0.75, 0.25, 0.75]
+    folds = np.array([0, 0, 0, 1, 1, 2])
+    assert rank_within(np.full(6, 3.0), folds).tolist() == [0.5] * 6  # folds of any size: nobody lies above anybody
+    assert rank_within(np.array([1.0, 1.0, 2.0, 5.0, 4.0, 0.0]), folds) == pytest.approx(
+        [1 / 3, 1 / 3, 5 / 6, 0.75, 0.25, 0.5]
+    )

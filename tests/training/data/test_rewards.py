@@ -41,3 +41,18 @@ def test_forced_nothings_of_a_hold_out_are_left_out(tmp_path: Path) -> None:
     pd.DataFrame(rows).astype({"occurred_at": "datetime64[us, UTC]"}).to_parquet(path)
     found = decision_entities(path, RewardConfig(), {"email": 0.1}, END)
     assert dict(zip(found["customer_id"], found["pscore"], strict=True)) == {"plain": 0.4, "drawn": 0.3, "mailed": 0.7}
+
+
+def test_the_end_of_a_contract_is_no_refusal_of_messages(tmp_path: Path) -> None:
+    def end(customer: str, product: str | None) -> dict[str, Any]:
+        later = datetime(2024, 3, 2, tzinfo=UTC)
+        row = {**decision(customer, "", 1.0), "event_id": f"u-{customer}", "decision_id": None, "kind": "unsubscribe"}
+        return {**row, "occurred_at": later, "product_id": product, "properties": None}
+
+    names = ("refuses", "blank", "cancels")
+    rows = [{**decision(name, NOTHING, 0.5), "product_id": None} for name in names]
+    rows += [end("refuses", None), end("blank", ""), end("cancels", "plan")]
+    path = tmp_path / "timeline.parquet"
+    pd.DataFrame(rows).astype({"occurred_at": "datetime64[us, UTC]"}).to_parquet(path)
+    found = decision_entities(path, RewardConfig(unsubscribe_penalty=2.0, costs=False), {}, END)
+    assert found.set_index("customer_id")["label"].to_dict() == {"refuses": -2.0, "blank": -2.0, "cancels": 0.0}

@@ -35,7 +35,7 @@ class Churn(PythonModel):
         self._linear = None if linear is None else log_linear.LogLinear(**linear)
 
     def predict(self, context, model_input: pd.DataFrame, params=None) -> np.ndarray:  # type: ignore[no-untyped-def]
-        """Calibrated chance (n,) of churn within the horizon; needs the signals of the signature, in any order."""
+        """Calibrated chance (n,) of churn within the horizon, NaN for who never bought; needs the signals of the signature."""
         trees = self._trees.predict(model_input[self._trees.feature_name()].to_numpy(), raw_score=True)
         if self._score.get("kind") == "contract":
             return self._contract(model_input, np.asarray(trees))
@@ -43,7 +43,10 @@ class Churn(PythonModel):
         if self._linear is not None:
             linear = self._linear.score(model_input[list(self._linear.names)].to_numpy(), silence)
         raw = self._log_linear.weighted_sum(self._score["mix"], trees, linear, silence)
-        return np.asarray(expit(self._score["slope"] * raw + self._score["shift"]))
+        chance = np.asarray(expit(self._score["slope"] * raw + self._score["shift"]))
+        if not self._score.get("buyers_only", True):
+            return chance
+        return np.where(np.isfinite(model_input["days_since_occasion"].to_numpy(np.float64)), chance, np.nan)
 
     def _contract(self, signals: pd.DataFrame, trees: np.ndarray) -> np.ndarray:
         """Chance (n,) that the contract is over at the horizon; NaN without one."""

@@ -25,7 +25,7 @@ from features.scoring import additive, bg_nbd, log_linear
 from features.scoring.churn import SCORE_FILE
 from features.scoring.contract import read_score
 from features.scoring.model_files import find_file, find_optional
-from features.vocabulary import Columns, Task
+from features.vocabulary import Columns, EventKind, Task
 from training.data.labels import churn_entities, data_span
 from training.data.splits import shorter
 from training.data.training_set import StateSource, TrainingSet, build_training_set
@@ -193,7 +193,7 @@ def fit(data: ChurnData, config: ChurnConfig, seed: int, progress: Progress = la
 
 def fit_purchases(data: ChurnData, config: ChurnConfig, seed: int, progress: Progress = lambda _: None) -> Blend:
     """The blend for customers who buy when they like."""
-    return fit_blend(
+    blend = fit_blend(
         data.known,
         data.test.features,
         data.cutoff,
@@ -204,6 +204,8 @@ def fit_purchases(data: ChurnData, config: ChurnConfig, seed: int, progress: Pro
         seed,
         progress,
     )
+    buyers_only = set(config.activity_kinds) == {EventKind.PURCHASE}
+    return replace(blend, score=replace(blend.score, buyers_only=buyers_only))
 
 
 def _log(

@@ -23,6 +23,7 @@ from features.config import Config
 from features.errors import InputError
 from features.scoring.win_back import LinearEffect, advice
 from features.vocabulary import NOTHING
+from training.evaluation.qini import rank_within
 
 
 class LearnerConfig(Config):
@@ -100,10 +101,10 @@ class Winback:
         return Winback(*parts, self.effects, self.effect)
 
     def within_folds(self, order: FloatArray) -> FloatArray:
-        """The order (n,) as shares of the fold that lie below: levels differ between folds, and against the truth, since
-        a fold that was held out with good luck was learned from the others without it.
+        """The order (n,) by places within the fold: levels differ between folds, and against the truth, since a fold that
+        was held out with good luck was learned from the others without it.
         """
-        return np.asarray(pd.Series(order).groupby(self.folds).rank(pct=True, method="first").to_numpy(np.float64))
+        return rank_within(order, self.folds)
 
     def advice(self, min_uplift: float) -> NDArray[np.str_]:
         """`contact` or `leave alone` for each moment (n,)."""

@@ -13,7 +13,7 @@ import pandas as pd
 
 from features.arrays import FloatArray
 from features.scoring.win_back import CONTACT
-from training.evaluation.metrics import Metric, Sampled, Statistic, mean, resample
+from training.evaluation.metrics import Metric, Sampled, Statistic, mean, resample, top_share
 from training.evaluation.off_policy import DecisionLog
 from training.evaluation.qini import auuc, qini, qini_curve
 from training.models.win_back.learner import Contacts, Winback
@@ -52,7 +52,7 @@ def measure(
     advised = (found.advice(min_uplift) == CONTACT).astype(np.float64)
     chosen = {
         "uplift": advised,
-        "risk": (ways["risk"] > 1 - advised.mean()).astype(np.float64),
+        "risk": top_share(ways["risk"], advised.mean()),
         "random": np.full(len(advised), advised.mean()),
         "everybody": np.ones(len(advised)),
         "nobody": np.zeros(len(advised)),
@@ -100,7 +100,7 @@ def _slope(found: Winback) -> Statistic:
 
 
 def _among(order: FloatArray, share: float, values: FloatArray) -> Statistic:
-    chosen = (order >= np.quantile(order, 1 - share)).astype(np.float64)
+    chosen = top_share(order, share)
     return lambda w: float((w * chosen) @ values / (w @ chosen)) if w @ chosen > 0 else float("nan")
 
 
