@@ -12,23 +12,28 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features import atomic
+from features.arrays import IntArray
 from features.clock import Clock
 from features.errors import InputError
-from features.events.schema import REJECTED_SCHEMA, validate_table
+from features.events.rules import Problem
+from features.events.schema import REJECTED_SCHEMA, rejected_table, validate_table
 from features.identity.identifiers import Identifiers
 from features.log.engines import open_log
 from features.log.event_log import EventLog
 from features.log.identity import identity_rules
+from features.money.home import HomeCurrency
 from features.settings import Settings
 from features.sources import SOURCES, SourceBatch, load_source
-from features.sources.batch import merge_products
+from features.sources.batch import ProductLines
 from features.sources.mapping import MappingConfig, load_mapped, read_mapping
 from features.sources.plain import load_plain
+from features.sources.product_table import merge_products, newest_values
 from features.vocabulary import Columns
 
 logger = logging.getLogger(__name__)
@@ -55,7 +60,9 @@ class IngestReport:
     rejected_path: str | None
     products: int
     currencies: dict[str, int]
-    """Events with a value, by currency ("" where none is named); sums add values up as they are, whatever their currency."""
+    """Events with a value that were not rejected, by the currency that they came in ("" where none is named)."""
+    currency: str | None
+    """What this home counts in: values of other currencies were converted, and rejected where there was no rate."""
     seconds: float
 
 
@@ -77,40 +84,38 @@ def ingest(
     started = time.perf_counter()
     batches = open_source(source, sample=sample, path=path, mapping=mapping)
     now = max(Clock.from_settings(settings).now(), datetime.now(UTC))  # replayed data may be of our future or past
-    rows = appended = duplicates = erased = products = 0
     log = open_log(settings)
-    identifiers = identity_rules(settings).identifiers
-    currencies: Counter[str] = Counter()
-    rejects = _RejectedFile(settings.rejected_dir / f"{_file_name(source, path)}.parquet", identifiers)
+    rejects = _RejectedFile(
+        settings.rejected_dir / f"{_file_name(source, path)}.parquet", identity_rules(settings).identifiers
+    )
     try:
+        intake = _Intake(log, HomeCurrency(settings, log), rejects, now)
+        rows = 0
         for batch in batches:
-            new, old, gone = _keep(batch, log, rejects, now)
-            currencies.update(_currencies(batch.events))
-            rows, appended, duplicates = rows + batch.rows_total, appended + new, duplicates + old
-            erased += gone
-            if batch.products is not None:
-                products += batch.products.num_rows
-                merge_products(settings.products_path, batch.products)
-            progress(f"{rows:,} rows read, {appended:,} events new")
+            intake.keep(batch)
+            rows += batch.rows_total
+            progress(f"{rows:,} rows read, {intake.appended:,} events new")
+        products = intake.write_products(settings.products_path)
         rejects.finish()
-        _warn_of_currencies(currencies)
-        if mapping is not None and appended and duplicates:
-            _warn_of_equal_rows(read_mapping(mapping), duplicates)
+        intake.warn()
+        if mapping is not None and intake.appended and intake.duplicates:
+            _warn_of_equal_rows(read_mapping(mapping), intake.duplicates)
     finally:
         rejects.discard()
         log.close()
     return IngestReport(
         source=source,
         rows=rows,
-        events=appended + duplicates + erased,
-        appended=appended,
-        duplicates=duplicates,
-        erased=erased,
+        events=intake.appended + intake.duplicates + intake.erased,
+        appended=intake.appended,
+        duplicates=intake.duplicates,
+        erased=intake.erased,
         rejected=rejects.rows,
         rejected_by_field=dict(rejects.fields.most_common()),
         rejected_path=str(rejects.path) if rejects.rows else None,
         products=products,
-        currencies=dict(currencies.most_common()),
+        currencies=dict(intake.currencies.most_common()),
+        currency=intake.currency,
         seconds=round(time.perf_counter() - started, 3),
     )
 
@@ -150,10 +155,12 @@ def note_ingested(settings: Settings, source: str, sample: float | None, path: P
     """Remember that the log holds this source, whole."""
     log = open_log(settings)
     try:
-        notes = {**_read_notes(settings), _key(settings, source, sample, path): log.last_seq()}
+        seq = log.last_seq()
     finally:
         log.close()
-    atomic.write_text(_notes_path(settings), json.dumps(notes, indent=2))
+    with atomic.locked(_notes_path(settings)):
+        notes = {**_read_notes(settings), _key(settings, source, sample, path): seq}
+        atomic.write_text(_notes_path(settings), json.dumps(notes, indent=2))
 
 
 class _RejectedFile:
@@ -202,38 +209,100 @@ class _RejectedFile:
             self._part.unlink(missing_ok=True)
 
 
-def _keep(batch: SourceBatch, log: EventLog, rejects: _RejectedFile, now: datetime) -> tuple[int, int, int]:
-    """Rows appended, rows that were there already, and rows of erased customers."""
-    if batch.rejected is not None:
-        rejects.add(batch.rejected)
-    appended = duplicates = erased = 0
-    for start in range(0, batch.events.num_rows, APPEND_ROWS):
-        good, rejected = validate_table(batch.events.slice(start, APPEND_ROWS), now)
-        if rejected.num_rows:
-            places = rejected.column("index").to_numpy() + start
-            numbers = places if batch.row_numbers is None else batch.row_numbers[places]
-            rejects.add(rejected.set_column(0, "index", pa.array(numbers, pa.int64())))
-        result = log.append(good)
-        appended, duplicates = appended + result.appended, duplicates + result.duplicates
-        erased += result.erased
-    return appended, duplicates, erased
+class _Intake:
+    """Batches as they come: good events into the log, others into the file of rejects, products in hand until the end."""
 
+    def __init__(self, log: EventLog, home: HomeCurrency, rejects: _RejectedFile, now: datetime) -> None:
+        self._log, self._home, self._rejects, self._now = log, home, rejects, now
+        self._products: list[pa.Table] = []
+        self._clear: tuple[str, ...] = ()
+        self.appended = self.duplicates = self.erased = 0
+        self.currencies: Counter[str] = Counter()
+        self.currency: str | None = home.code
 
-def _currencies(events: pa.Table) -> dict[str, int]:
-    valued = events.filter(pc.is_valid(events.column(Columns.VALUE))).column(Columns.CURRENCY)
-    counts = pc.value_counts(pc.fill_null(valued.cast(pa.string()), ""))
-    return {row["values"]: row["counts"] for row in counts.to_pylist()}
+    def keep(self, batch: SourceBatch) -> None:
+        """Take what is good of a batch, and note what is not."""
+        if batch.rejected is not None:
+            self._rejects.add(batch.rejected)
+        bad: set[int] = set()
+        for start in range(0, batch.events.num_rows, APPEND_ROWS):
+            events = batch.events.slice(start, APPEND_ROWS)
+            numbers = np.arange(start, start + events.num_rows)
+            numbers = numbers if batch.row_numbers is None else batch.row_numbers[numbers]
+            bad |= self._append(events, numbers, batch)
+        if batch.products is not None:
+            self._take_products(batch.products, batch.product_lines, bad)
+            self._clear = batch.clear
 
+    def _append(self, events: pa.Table, numbers: IntArray, batch: SourceBatch) -> set[int]:
+        """Append the good rows, numbered (n,) as in the source; returns the numbers of the others."""
+        good, rejected = validate_table(events, self._now)
+        wrong = rejected.column("index").to_numpy()
+        self._rejects.add(rejected.set_column(0, "index", pa.array(numbers[wrong], pa.int64())))
+        left = np.delete(numbers, wrong)
+        came_in = good[Columns.CURRENCY]
+        screened = self._home.screen(good)
+        problems = {**self._price_problems(batch, left), **screened.problems}
+        if problems:
+            places = sorted(problems)
+            rows, reasons = good.take(pa.array(places)), [problems[place] for place in places]
+            self._rejects.add(rejected_table(rows, left[places].tolist(), reasons))
+        kept = np.delete(np.arange(good.num_rows), list(problems))
+        converted = np.delete(np.arange(good.num_rows), list(screened.problems))  # the places of the screened rows
+        table = screened.table.filter(pa.array(np.isin(converted, kept)))
+        self.currencies.update(_count(table[Columns.VALUE], came_in.take(pa.array(kept))))
+        result = self._log.append(table)
+        self.appended, self.duplicates = self.appended + result.appended, self.duplicates + result.duplicates
+        self.erased += result.erased
+        return {*numbers[wrong].tolist(), *left[list(problems)].tolist()}
 
-def _warn_of_currencies(currencies: Counter[str]) -> None:
-    named = sorted(name for name in currencies if name)
-    if len(named) > 1:
-        logger.warning(
-            "The values are in %d currencies (%s) and are added up as they are: convert them to one and ingest that into"
-            " a new OMNI_HOME, or what customers spend is wrong.",
-            len(named),
-            ", ".join(named),
+    def _price_problems(self, batch: SourceBatch, numbers: IntArray) -> dict[int, Problem]:
+        """By place among the rows `numbers`: prices in a currency without a rate."""
+        if batch.products is None or batch.product_lines is None:
+            return {}
+        lines = batch.product_lines
+        of_these = np.isin(lines.numbers, numbers)
+        screened = self._home.screen_prices(
+            batch.products.filter(pa.array(of_these)), lines.moments.filter(pa.array(of_these))
         )
+        places = np.searchsorted(numbers, lines.numbers[of_these])
+        return {int(places[row]): problem for row, problem in screened.problems.items()}
+
+    def _take_products(self, products: pa.Table, lines: ProductLines | None, bad: set[int]) -> None:
+        """Keep what rows without a fault say of products, and all that no row says; prices in the home's currency."""
+        moments = None
+        if lines is not None:
+            usable = pa.array(~np.isin(lines.numbers, list(bad)))
+            products, moments = products.filter(usable), lines.moments.filter(usable)
+        screened = self._home.screen_prices(products, moments)
+        if screened.problems:  # of a source's own table of products
+            problem = next(iter(screened.problems.values()))
+            logger.warning("%d products are left out: the %s %s", len(screened.problems), problem.field, problem.reason)
+        self._products.append(newest_values(screened.table))
+
+    def write_products(self, path: Path) -> int:
+        """Merge what was said of products into the table; returns of how many."""
+        if not self._products:
+            return 0
+        products = newest_values(pa.concat_tables(self._products))
+        merge_products(path, products, self._clear)
+        return int(products.num_rows)
+
+    def warn(self) -> None:
+        """Say of values that name no currency what they count as."""
+        self.currency = self._home.code
+        if self.appended and self.currencies[""]:
+            logger.warning(
+                "%d values name no currency and count as %s.",
+                self.currencies[""],
+                self.currency or "what this home counts in, which no value has named yet: name it in OMNI_CURRENCY",
+            )
+
+
+def _count(values: pa.ChunkedArray, currencies: pa.ChunkedArray) -> dict[str, int]:
+    """How many values there are by currency, "" for none."""
+    valued = currencies.filter(values.is_valid())
+    return {row["values"]: row["counts"] for row in pc.value_counts(pc.fill_null(valued, "")).to_pylist()}
 
 
 def _warn_of_equal_rows(config: MappingConfig, duplicates: int) -> None:

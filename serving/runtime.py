@@ -12,6 +12,7 @@ from features.clock import Clock
 from features.errors import OmniError, StoreError
 from features.log.engines import open_log
 from features.log.event_log import EventLog
+from features.money.home import HomeCurrency
 from features.online.checkpoint import Checkpoint
 from features.online.live import LiveStates
 from features.online.reader import OnlineReader
@@ -46,6 +47,8 @@ class Runtime:
     knowledge: Knowledge = field(default_factory=Knowledge)
     metrics: Metrics = field(default_factory=Metrics)
     eraser: Eraser | None = None
+    currency: HomeCurrency | None = None
+    """What events' values are brought to; None: they are taken as they are."""
     tasks: Sequence[Task] = CORE_TASKS
     """The models that it must have to be ready."""
     asks_servers: bool = False
@@ -81,6 +84,7 @@ def open_runtime(settings: Settings) -> Runtime:
         rules=house_rules(settings),
         knowledge=Knowledge(Bundle(problems=dict.fromkeys(Task, NOT_LOOKED_YET))),
         eraser=Eraser(settings, log),
+        currency=HomeCurrency(settings, log),
         tasks=settings.tasks,
         asks_servers=settings.online_store == "redis" or not settings.event_log_url.startswith("sqlite:"),
     )
