@@ -1,9 +1,7 @@
 """A source comes in; its valid events are in the log, its products in the product table, its bad rows in a file."""
 
-import hashlib
 import json
 import logging
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,19 +13,18 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from features import atomic
 from features.arrays import IntArray
 from features.clock import Clock
 from features.errors import InputError
 from features.events.rules import Problem
-from features.events.schema import REJECTED_SCHEMA, rejected_table, validate_table
-from features.identity.identifiers import Identifiers
+from features.events.schema import rejected_table, validate_table
 from features.log.engines import open_log
 from features.log.event_log import EventLog
 from features.log.identity import identity_rules
 from features.money.home import HomeCurrency
+from features.rejects import RejectedFile, file_name
 from features.settings import Settings
 from features.sources import SOURCES, SourceBatch, load_source
 from features.sources.batch import ProductLines
@@ -85,9 +82,8 @@ def ingest(
     batches = open_source(source, sample=sample, path=path, mapping=mapping)
     now = max(Clock.from_settings(settings).now(), datetime.now(UTC))  # replayed data may be of our future or past
     log = open_log(settings)
-    rejects = _RejectedFile(
-        settings.rejected_dir / f"{_file_name(source, path)}.parquet", identity_rules(settings).identifiers
-    )
+    name = source if source in SOURCES else file_name(source)
+    rejects = RejectedFile(settings.rejected_dir / f"{name}.parquet", identity_rules(settings).identifiers)
     try:
         intake = _Intake(log, HomeCurrency(settings, log), rejects, now)
         rows = 0
@@ -163,56 +159,10 @@ def note_ingested(settings: Settings, source: str, sample: float | None, path: P
         atomic.write_text(_notes_path(settings), json.dumps(notes, indent=2))
 
 
-class _RejectedFile:
-    """Rejected rows as they come, in a file that appears under its name only when it is whole."""
-
-    def __init__(self, path: Path, identifiers: Identifiers) -> None:
-        self.path = path
-        self._identifiers = identifiers
-        self.rows = 0
-        self.fields: Counter[str] = Counter()
-        self._part: Path | None = None
-        self._writer: pq.ParquetWriter | None = None
-
-    def add(self, table: pa.Table) -> None:
-        if table.num_rows == 0:
-            return
-        if self._writer is None:
-            self._part = atomic.part_of(self.path)
-            self._writer = pq.ParquetWriter(self._part, REJECTED_SCHEMA)
-        self._writer.write_table(self._without_secrets(table))
-        self.rows += table.num_rows
-        self.fields.update(table.column("field").to_pylist())
-
-    def finish(self) -> None:
-        """Put the file in its place; with nothing rejected, take the one of an earlier run away."""
-        if self._writer is None or self._part is None:
-            self.path.unlink(missing_ok=True)
-            return
-        self._writer.close()
-        self._writer = None
-        atomic.put_in_place(self._part, self.path)
-        logger.warning("%d rows were rejected; the reasons are in %s", self.rows, self.path)
-
-    def _without_secrets(self, table: pa.Table) -> pa.Table:
-        """Where addresses are only kept as hashes, so they are here, and the row as it came is not kept."""
-        if not self._identifiers.key:
-            return table
-        place = table.schema.get_field_index("source_row")
-        hidden = pa.nulls(table.num_rows, pa.string())
-        return self._identifiers.kept_table(table).set_column(place, table.schema.field(place), hidden)
-
-    def discard(self) -> None:
-        """Leave nothing half written behind."""
-        if self._writer is not None and self._part is not None:
-            self._writer.close()
-            self._part.unlink(missing_ok=True)
-
-
 class _Intake:
     """Batches as they come: good events into the log, others into the file of rejects, products in hand until the end."""
 
-    def __init__(self, log: EventLog, home: HomeCurrency, rejects: _RejectedFile, now: datetime) -> None:
+    def __init__(self, log: EventLog, home: HomeCurrency, rejects: RejectedFile, now: datetime) -> None:
         self._log, self._home, self._rejects, self._now = log, home, rejects, now
         self._products: list[pa.Table] = []
         self._clear: tuple[str, ...] = ()
@@ -313,14 +263,6 @@ def _warn_of_equal_rows(config: MappingConfig, duplicates: int) -> None:
             ' own, name what tells them apart in event_id_from, or set duplicates = "keep", and ingest into a new OMNI_HOME.',
             duplicates,
         )
-
-
-def _file_name(source: str, path: Path | None) -> str:
-    """A name for this source's rejected rows: readable, and different for files of one name in two folders."""
-    if source in SOURCES:
-        return source
-    digest = hashlib.sha256(str(Path(source).resolve()).encode()).hexdigest()[:8]
-    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', Path(source).name)}-{digest}"
 
 
 def _key(settings: Settings, source: str, sample: float | None, path: Path | None) -> str:
