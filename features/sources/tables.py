@@ -1,4 +1,4 @@
-"""A file of products or of stock with our own column names comes in; its rows in their types go out, and those that cannot be read."""
+"""A file of products or of stock under our column names comes in; its typed rows go out, and those that cannot be read."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ _REQUIRED: Final = {
 
 @dataclass(frozen=True)
 class TableRows:
-    """Good rows of a table, their `numbers` (n,) in the file, its rejected rows (REJECTED_SCHEMA), and how many rows there were."""
+    """Good rows of a table, their `numbers` (n,) in the file, its rejected rows (REJECTED_SCHEMA), and the count of all."""
 
     table: pa.Table
     numbers: IntArray
