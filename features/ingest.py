@@ -232,7 +232,7 @@ class _Intake:
 
     def write_products(self, path: Path) -> int:
         """Merge what was said of products into the table; returns of how many."""
-        if not self._products:
+        if not any(part.num_rows for part in self._products):
             return 0
         products = newest_values(pa.concat_tables(self._products))
         merge_products(path, products, self._clear)

@@ -57,8 +57,9 @@ class HomeCurrency:
 
         Their properties keep what they came as. Those without a rate are not in the table, but among the problems.
         """
-        if events[Columns.CURRENCY].null_count == events.num_rows:
-            return Screened(events, {})
+        named = events[Columns.CURRENCY]
+        if named.null_count == events.num_rows or set(named.unique().to_pylist()) <= {None, self._settled}:
+            return Screened(events, {})  # nearly always, and at once
         valued = events[Columns.VALUE].is_valid()
         currencies = pc.if_else(valued, events[Columns.CURRENCY], None)
         rates, problems = self._rates_of(currencies, events[Columns.OCCURRED_AT])
