@@ -11,7 +11,7 @@ import numpy as np
 
 from features.arrays import BoolArray
 from features.events.payload import PLACED_KINDS
-from features.state.jit import compiled, inlined
+from features.state.jit import in_place, inlined
 from features.state.kernel_contacts import note_consent, note_contact, note_profile
 from features.state.kernel_parts import count_pair, end_contract, note_action, note_contract, note_rating
 from features.state.kernel_products import (
@@ -114,7 +114,7 @@ def new_scratch() -> Scratch:
     return scratch
 
 
-@compiled
+@in_place
 def reset(s: Any) -> None:
     """Forget everything: the state before the first event."""
     for i in range(len(SCALAR_START)):
@@ -136,7 +136,7 @@ def tells_something(kind: int, detail: float) -> bool:
     return tells
 
 
-@compiled
+@in_place
 def tell(e: Any, tells: Any) -> None:
     """Fill `tells` (m,) with `tells_something` of every event."""
     for i in range(len(tells)):
@@ -216,7 +216,7 @@ def apply_moment(s: Any, e: Any, begin: int, start: int, stop: int) -> Any:
     return i, changed, behaved
 
 
-@compiled
+@in_place
 def derive(s: Any) -> None:
     """What is not stored of a state that was read back: ranks of habits, where products of the sequence stand, the unit of time."""
     for i in range(s.cursors[N_HABIT]):
@@ -228,7 +228,7 @@ def derive(s: Any) -> None:
         s.seq_habit[i] = find_habit(s, s.seq_product[i]) if bought else -1
 
 
-@compiled
+@in_place
 def apply_events(s: Any, e: Any, start: int, stop: int) -> None:
     """Fold events `start:stop` of one customer, which are in order and not older than the state.
 

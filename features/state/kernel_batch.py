@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from features.state.jit import compiled, inlined
+from features.state.jit import in_place, inlined
 from features.state.kernel import apply_moment, reset
 from features.state.layout import (
     FIRST_SEEN,
@@ -38,7 +38,7 @@ def _customer_end(customers: Any, i: int) -> int:
     return end
 
 
-@compiled
+@in_place
 def fold_rows(s: Any, e: Any, customers: Any, start: int, b: Any) -> Any:
     """Fold customer-sorted events from `start` until the buffers are full or the events end.
 
@@ -69,7 +69,7 @@ def fold_rows(s: Any, e: Any, customers: Any, start: int, b: Any) -> Any:
     return i, row
 
 
-@compiled
+@in_place
 def fold_newest(s: Any, e: Any, customers: Any, start: int, b: Any) -> Any:
     """`fold_rows` with one row per customer, their newest state; returns (next event, rows written)."""
     row = 0

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from features.state.jit import compiled, inlined
+from features.state.jit import in_place, inlined
 from features.state.kernel_parts import count_pair, drop_pairs
 from features.state.kernel_products import find_habit, note_habit, note_purchase, remember
 from features.state.layout import (
@@ -64,7 +64,7 @@ def _kept(e: Any, i: int) -> float:
     return 1.0 if units <= 0.0 else 1.0 - e.brought_back[i] / units
 
 
-@compiled
+@in_place
 def bring_back(s: Any, e: Any, begin: int, i: int) -> None:
     """Event `i` is a return: mark what it takes from the customer's purchases, which are among events `begin:i`.
 
@@ -92,7 +92,7 @@ def bring_back(s: Any, e: Any, begin: int, i: int) -> None:
             left -= taken
 
 
-@compiled
+@in_place
 def settle(s: Any, e: Any, begin: int, end: int) -> None:
     """Count the purchases among the customer's events `begin:end`, which are all so far, anew, without what went back."""
     s.cursors[N_BROUGHT_BACK] = 0

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from features.state.jit import compiled, inlined
+from features.state.jit import in_place, inlined
 from features.state.kernel_products import micros
 from features.state.layout import (
     CART_CHANNEL,
@@ -244,7 +244,7 @@ def _put_products(s: Any, b: Any, at: int) -> int:
     return at
 
 
-@compiled
+@in_place
 def write_row(s: Any, b: Any, row: int, customer: int, t: float, products_changed: bool) -> None:
     """Encode the scratch state as row `row` of the buffers."""
     state = b.state_end[row - 1] if row > 0 else 0
@@ -295,7 +295,7 @@ def _single(b: Any, at: int) -> Any:
     return np.uint32(_bits(b, at, 4)).view(np.float32)
 
 
-@compiled
+@in_place
 def measure(b: Any, starts: Any, ends: Any, counts: Any) -> int:
     """Fill `counts` (n, lists) with the lengths of the lists of parts `b[starts[i]:ends[i]]`; an empty part has none.
 
@@ -322,7 +322,7 @@ def _after_lengths(b: Any, at: int, n_lists: int) -> int:
     return at
 
 
-@compiled
+@in_place
 def read_state_parts(b: Any, starts: Any, ends: Any, counts: Any, out: Any) -> None:
     """Fill the arrays of `out` (a batch.StateLists of the lengths that `measure` found), one row after the other."""
     pair = contact = hour = line = 0
@@ -382,7 +382,7 @@ def read_state_parts(b: Any, starts: Any, ends: Any, counts: Any, out: Any) -> N
             line += 1
 
 
-@compiled
+@in_place
 def read_product_parts(b: Any, starts: Any, ends: Any, counts: Any, out: Any) -> None:
     """Fill the arrays of `out` (a batch.ProductLists of the lengths that `measure` found), one row after the other."""
     habit = entry = 0
