@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.errors import InputError
 from features.events.rules import Problem
 from features.events.values import shorten
 from features.ids import INEXACT, id_column, inexact
@@ -25,6 +26,13 @@ def note_inexact(name: str, column: pa.ChunkedArray, problems: Problems) -> None
     """Make an id of which digits were lost, before it came here, a problem of its row."""
     for place in np.flatnonzero(inexact(column)).tolist():
         problems.setdefault(place, Problem(name, INEXACT.format(value=shorten(column[place].as_py()))))
+
+
+def refuse(problems: Problems) -> None:
+    """Raises InputError for the first problem of a table that is used whole."""
+    if problems:
+        row, problem = min(problems.items())
+        raise InputError(f"row {row}: {problem.field} {problem.reason}")
 
 
 def parse_moments(

@@ -47,11 +47,13 @@ def _to_events(raw: RawRows, sample: float | None) -> SourceBatch:
         for name in raw.table.column_names
         if name != Columns.VALUE
     }
+    events = as_event_schema(pa.table(columns))
     if Columns.VALUE in raw.table.column_names:
-        column = raw.table.column(Columns.VALUE)
-        money = parse_money(Columns.VALUE, column, columns.get(Columns.CURRENCY), problems)
-        columns |= {Columns.VALUE: money.amounts, Columns.CURRENCY: money.currencies}
-    return to_batch(as_event_schema(pa.table(columns)), raw, problems)
+        money = parse_money(Columns.VALUE, raw.table.column(Columns.VALUE), events[Columns.CURRENCY], problems)
+        for name, column in ((Columns.VALUE, money.amounts), (Columns.CURRENCY, money.currencies)):
+            place = EVENT_SCHEMA.get_field_index(name)
+            events = events.set_column(place, EVENT_SCHEMA.field(place), column)
+    return to_batch(events, raw, problems)
 
 
 def _type_column(name: str, column: pa.ChunkedArray, problems: Problems) -> pa.ChunkedArray | pa.Array:

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 
 from features import atomic
 from features.errors import InputError
-from features.events.rules import Problem
 from features.ids import id_column, read_ids
 from features.sources.amounts import parse_numbers
 from features.sources.batch import PRODUCT_SCHEMA
+from features.sources.parsing import Problems, parse_moments, refuse
 from features.vocabulary import Columns
 
 
@@ -115,16 +115,18 @@ def _typed(table: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:
             raise InputError(f"it has no column {Columns.PRODUCT_ID}")
         return pa.nulls(table.num_rows, field.type)
     column = table[field.name]
+    problems: Problems = {}
     if field.name == Columns.PRICE:
-        problems: dict[int, Problem] = {}
         numbers = parse_numbers(Columns.PRICE, column, problems)
-        if problems:
-            row, problem = next(iter(sorted(problems.items())))
-            raise InputError(f"row {row}: {problem.field} {problem.reason}")
+        refuse(problems)
         return numbers
+    if field.name == Columns.AVAILABLE_FROM:
+        moments = parse_moments(field.name, column, problems, "UTC")  # a cast would take any number for microseconds
+        refuse(problems)
+        return moments
     if field.name == Columns.PRODUCT_ID:
         return read_ids(column, field.name)
-    return id_column(column) if pa.types.is_string(field.type) else column.cast(field.type)
+    return id_column(column)
 
 
 def _unusable(path: Path, why: str) -> InputError:

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from features import atomic
 from features.errors import InputError
 from features.ids import read_ids
+from features.sources.parsing import Problems, parse_moments, refuse
 from features.sources.tables import STOCK_SCHEMA
 from features.vocabulary import Columns
 
@@ -33,15 +34,21 @@ def _read(path: Path) -> pa.Table:
         return STOCK_SCHEMA.empty_table()
     try:
         table = pq.read_table(path)
-        columns = [
-            read_ids(table[field.name], field.name)
-            if pa.types.is_string(field.type)
-            else table[field.name].cast(field.type)
-            for field in STOCK_SCHEMA
-        ]
+        columns = [_typed(table[field.name], field) for field in STOCK_SCHEMA]
     except (OSError, KeyError, pa.ArrowException, InputError) as error:
-        why = str(error).strip("'").splitlines()[0].rstrip(".")
+        why = error.message if isinstance(error, InputError) else str(error).strip("'").splitlines()[0]
         raise InputError(
-            f"{path} cannot be merged with: {why}.", repair="Mend it or move it away, and ingest again."
+            f"{path} cannot be merged with: {why.rstrip('.')}.", repair="Mend it or move it away, and ingest again."
         ) from error
     return pa.Table.from_arrays(columns, schema=STOCK_SCHEMA)
+
+
+def _typed(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray | pa.Array:
+    if pa.types.is_string(field.type):
+        return read_ids(column, field.name)
+    if field.name != Columns.AS_OF:
+        return column.cast(field.type)
+    problems: Problems = {}
+    moments = parse_moments(field.name, column, problems, "UTC")  # a cast would take any number for microseconds
+    refuse(problems)
+    return moments

@@ -160,6 +160,39 @@ def test_an_id_that_lost_its_digits_is_a_rejected_row(settings: Settings) -> Non
     assert pq.read_table(settings.stock_path)["store_id"].to_pylist() == ["1"]
 
 
+NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
+MOMENTS: dict[str, pa.Array] = {
+    "seconds": pa.array([int(NOON.timestamp())]),
+    "milliseconds": pa.array([NOON.timestamp() * 1000]),
+    "text": pa.array(["2024-05-06T14:00:00+02:00"]),
+    "without a zone": pa.array([NOON.replace(tzinfo=None)], pa.timestamp("ns")),
+    "nanoseconds in UTC": pa.array([NOON], pa.timestamp("ns", "UTC")),
+}
+
+
+@pytest.mark.parametrize("kind", MOMENTS)
+def test_moments_of_a_table_that_somebody_wrote_are_read_as_those_of_a_file(settings: Settings, kind: str) -> None:
+    settings.stock_path.parent.mkdir(parents=True)
+    pq.write_table(
+        pa.table({"product_id": ["a"], "store_id": ["s"], "units": [1], "as_of": MOMENTS[kind]}), settings.stock_path
+    )
+    pq.write_table(pa.table({"product_id": ["a"], "available_from": MOMENTS[kind]}), settings.products_path)
+    bring(settings, STOCK, "product_id,store_id,units,as_of\na,s,2,2024-05-06T12:00:00Z\n")
+    bring(settings, PRODUCTS, "product_id,name\na,Tea\n")
+    [stock] = pq.read_table(settings.stock_path).to_pylist()
+    [product] = pq.read_table(settings.products_path).to_pylist()
+    assert (stock["units"], stock["as_of"], product["available_from"], product["name"]) == (2.0, NOON, NOON, "Tea")
+
+
+def test_a_table_whose_moments_are_none_is_named_and_left(settings: Settings) -> None:
+    settings.products_path.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"product_id": ["a"], "available_from": [20240501]}), settings.products_path)
+    before = settings.products_path.read_bytes()
+    with pytest.raises(InputError, match="row 0: available_from is 20240501, which is no number of seconds"):
+        bring(settings, PRODUCTS, "product_id,name\na,Tea\n")
+    assert settings.products_path.read_bytes() == before
+
+
 @pytest.mark.parametrize("name", [PRODUCTS, STOCK])
 def test_a_table_whose_ids_lost_their_digits_is_named_and_left(settings: Settings, name: TableName) -> None:
     path = settings.products_path if name == PRODUCTS else settings.stock_path

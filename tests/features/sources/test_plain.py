@@ -94,3 +94,14 @@ def test_a_plain_parquet_may_keep_ids_as_numbers_and_words_as_categories(tmp_pat
     (batch,) = load_plain(tmp_path / "events.parquet")
     rows = batch.events.select(["event_id", "customer_id", "product_id", "quantity", "value"]).to_pylist()
     assert [tuple(row.values()) for row in rows] == [("1", "17850", "7", 1.0, 1.25), ("2", "17851", "8", 2.0, None)]
+
+
+@pytest.mark.parametrize("currency", [pa.array([{"code": "EUR"}]), pa.array([["EUR"]])])
+def test_a_currency_of_another_type_is_named(tmp_path: Path, currency: pa.Array) -> None:
+    moment = pa.array([datetime(2024, 5, 1, tzinfo=UTC)], pa.timestamp("us", "UTC"))
+    base = {"event_id": ["e1"], "occurred_at": moment, "kind": ["purchase"], "channel": ["web"], "customer_id": ["c1"]}
+    pq.write_table(
+        pa.table({**base, "product_id": ["p"], "value": [1.0], "currency": currency}), tmp_path / "e.parquet"
+    )
+    with pytest.raises(InputError, match=r"Column 'currency' is of type (struct|list)<"):
+        list(load_plain(tmp_path / "e.parquet"))
