@@ -167,7 +167,7 @@ def test_a_new_product_that_the_model_does_not_know_can_be_explored() -> None:
         for product in rank_products(
             SCORER,
             SCORES,
-            StateBatch.empty(1),
+            NOBODY,
             NOW,
             request=NextProductsRequest(customer_id="ada", k=1, explore_share=0.5, new_days=3),
             seed=str(seed),
