@@ -16,7 +16,7 @@ from features.state import layout
 from features.state.batch import StateBatch
 from features.state.encoding import decode
 from features.state.event_arrays import product_code
-from features.state.fold import customer_arrays, fold_customer, fold_timeline
+from features.state.fold import fold_customer, fold_timeline
 from features.state.order import KINDS_IN_ORDER
 from features.vocabulary import CHANNEL_CODES, KINDS, Task
 
@@ -72,7 +72,10 @@ def test_of_a_yes_and_a_no_at_one_moment_the_no_counts(rows: list) -> None:
 
 
 def test_two_answers_that_each_refuse_something_refuse_both() -> None:
-    one, other = '{"consent": {"email": true, "sms": false}}', '{"consent": {"email": false, "sms": true}, "profiling": true}'
+    one, other = (
+        '{"consent": {"email": true, "sms": false}}',
+        '{"consent": {"email": false, "sms": true}, "profiling": true}',
+    )
     state = either_way(
         ("profile", "web", None, one), ("profile", "web", None, other), ("profile", "web", None, '{"profiling": false}')
     )
@@ -134,9 +137,8 @@ def test_a_timeline_folds_alike_however_its_ties_are_sorted(rows: list, shuffled
     table = pa.concat_tables(
         [timeline(*rows, customer=name).sort_by("occurred_at") for name in ("c1", "c2")]  # stable: by seq
     )
-    order = sorted(
-        range(table.num_rows), key=lambda i: (table["customer_id"][i].as_py(), table["occurred_at"][i].as_py(), shuffled.random())
-    )  # fmt: skip
+    names, moments = table["customer_id"].to_pylist(), table["occurred_at"].to_pylist()
+    order = sorted(range(table.num_rows), key=lambda i: (names[i], moments[i], shuffled.random()))
     for mine, theirs in zip(fold_timeline(table), fold_timeline(table.take(order)), strict=True):
         assert mine[0].equals(theirs[0])
         assert mine[1].equals(theirs[1])
@@ -147,9 +149,7 @@ def test_a_timeline_folds_alike_however_its_ties_are_sorted(rows: list, shuffled
 
 
 @pytest.mark.parametrize("n_asked", [1, 63, 64, 5_000])
-def test_there_is_one_row_for_a_customer_and_a_moment_however_many_are_asked(
-    n_asked: int, tmp_path: Path, kit
-) -> None:
+def test_there_is_one_row_for_a_customer_and_a_moment_however_many_are_asked(n_asked: int, tmp_path: Path, kit) -> None:
     def ties(customer: str) -> list:
         kinds = ("view", "purchase", "send", "add_to_cart", "open")
         return [kit.Happening(customer, day, kind, product="p") for day in (1, 2, 3) for kind in kinds * 3]
