@@ -1,8 +1,9 @@
 """TOML files as checked configs: a file and a pydantic model come in, the model's values or one line of complaint go out.
 
 A config is a pydantic model, best a `Config`, in the file of what it configures; nested models are the file's sections.
-Four callers' needs are met here: a file that must be there (`load_toml`), one of the user's own that may replace defaults
-(`load_own`), content that is in hand already (`check`), and `key=value` texts from a command line (`parse_overrides`).
+Five callers' needs are met here: a file that must be there (`load_toml`), one of the user's own that may replace defaults
+(`load_own`), content that is in hand already (`check`), the words for a key that nobody knows (`known_keys`), and
+`key=value` texts from a command line (`parse_overrides`).
 """
 
 import difflib
@@ -68,7 +69,7 @@ def load_toml(
     content = read_toml(file)
     if section is not None:
         if not isinstance(content.get(section), dict):
-            raise InputError(f"{file}: there is no section {section}.", repair=_known(section, list(content)))
+            raise InputError(f"{file}: there is no section {section}.", repair=known_keys(section, list(content)))
         content = content[section]
     for key, value in (overrides or {}).items():
         _replace(content, key, value)
@@ -121,6 +122,14 @@ def check(
         raise _complaint(model, worst, file, inside, overrides or {}) from error
 
 
+def known_keys(key: str, known: Sequence[str]) -> str:
+    """The keys that there are, after the one that was probably meant."""
+    longer = [each for each in known if len(key) > 3 and key in each]  # max_age is max_age_days before it is max_value
+    nearest = difflib.get_close_matches(key, longer, n=1, cutoff=0.0) or difflib.get_close_matches(key, known, n=1)
+    guess = f"Did you mean {nearest[0]}? " if nearest else ""
+    return f"{guess}Known keys: {', '.join(known)}."
+
+
 def _complaint(
     model: type[BaseModel], error: ErrorDetails, file: Path, inside: Place, overrides: Mapping[str, Any]
 ) -> InputError:
@@ -140,7 +149,7 @@ def _complaint(
     if key in renamed:
         new = _dotted((*inside, *place[:-1], renamed[key]))
         return InputError(f"{source}: {name} is now {new}.", repair="Use the new name.")
-    return InputError(f"{source}: there is no key {name}.", repair=_known(key, _keys(section)))
+    return InputError(f"{source}: there is no key {name}.", repair=known_keys(key, _keys(section)))
 
 
 def _is_wrong_key(error: ErrorDetails) -> bool:
@@ -148,14 +157,6 @@ def _is_wrong_key(error: ErrorDetails) -> bool:
     if error["loc"][-1:] == (_BAD_KEY,):
         return error["type"] in ("literal_error", "enum")
     return error["type"] == "extra_forbidden"
-
-
-def _known(key: str, known: Sequence[str]) -> str:
-    """The keys that there are, after the one that was probably meant."""
-    longer = [each for each in known if len(key) > 3 and key in each]  # max_age is max_age_days before it is max_value
-    nearest = difflib.get_close_matches(key, longer, n=1, cutoff=0.0) or difflib.get_close_matches(key, known, n=1)
-    guess = f"Did you mean {nearest[0]}? " if nearest else ""
-    return f"{guess}Known keys: {', '.join(known)}."
 
 
 def _keys(section: Any) -> list[str]:
