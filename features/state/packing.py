@@ -186,7 +186,7 @@ def _put_state(s: Any, b: Any, at: int) -> int:
 
 
 @inlined
-def _ticks(t: float, unit: int) -> int:
+def _ticks(t: float, unit: int) -> Any:
     """A moment in whole units; the divisors are constants, so that none is divided by."""
     us = micros(t)
     if unit == 0:
