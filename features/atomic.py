@@ -4,15 +4,28 @@ Whoever reads `path` finds the old file or the new one, never a part of either, 
 When `replacing` or `put_in_place` has returned, the new file survives a power cut: its content is on the disk before it
 gets its name, and the name is on the disk before the function returns. A power cut earlier leaves the old file, or the
 new one whole. (On a file system that cannot wait, as some network ones, that much is not promised.) What is cut short
-leaves at most a file that ends in `.part` beside `path`.
+leaves at most a file that ends in `.part` beside `path`. Who reads a file to write it changed does so in `locked`.
 """
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keeps other threads and processes that ask for it out of reading, changing and replacing `path`; waits for them first.
+
+    Makes the folder, and an empty file beside `path` that stays. A process that dies lets go of it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

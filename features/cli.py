@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from features.console import JsonOption, emit, step
+from features.errors import InputError
 from features.settings import Settings
+from features.vocabulary import TableName
 
 
 def register(app: typer.Typer) -> None:
@@ -49,11 +51,30 @@ def ingest(
         float | None,
         typer.Option(min=0.0, max=1.0, help="Take this share of the customers, the same ones every time."),
     ] = None,
+    table: Annotated[
+        TableName | None,
+        typer.Option(
+            help="The file is one of products or of stock: merge its rows into that table, under our column names."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring events into the log, each once; rows that cannot be used go to a file with the reason."""
-    from features.ingest import ingest as run
+    """Bring events into the log, each once; rows that cannot be used go to a file with the reason.
 
+    Values are counted in one currency (OMNI_CURRENCY, or that of the first value); others are converted by
+    OMNI_HOME/rates.csv (date,currency,rate), or rejected.
+    """
+    from features.ingest import ingest as run
+    from features.ingest_table import ingest_table
+
+    if table is not None:
+        if (path, mapping, sample) != (None, None, None):
+            raise InputError(
+                "--table takes no --path, --mapping or --sample.", repair="Name the columns of the file as the table's."
+            )
+        with step(f"Merging {source} into {table}") as progress:
+            emit(ingest_table(source, table, Settings.from_env(os.environ), progress), as_json)
+        return
     with step(f"Ingesting {source}") as progress:
         report = run(
             source,

@@ -1,9 +1,7 @@
 """A source comes in; its valid events are in the log, its products in the product table, its bad rows in a file."""
 
-import hashlib
 import json
 import logging
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,24 +10,28 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from features import atomic
+from features.arrays import IntArray
 from features.clock import Clock
 from features.errors import InputError
 from features.events.placeholders import Placeholders
-from features.events.schema import REJECTED_SCHEMA, validate_table
-from features.identity.identifiers import Identifiers
+from features.events.rules import Problem
+from features.events.schema import rejected_table, validate_table
 from features.log.engines import open_log
 from features.log.event_log import EventLog
 from features.log.identity import identity_rules
+from features.money.home import HomeCurrency
+from features.rejects import RejectedFile, file_name
 from features.settings import Settings
 from features.sources import SOURCES, SourceBatch, load_source
-from features.sources.batch import merge_products
+from features.sources.batch import ProductLines
 from features.sources.mapping import MappingConfig, load_mapped, read_mapping
 from features.sources.plain import load_plain
+from features.sources.product_table import merge_products, newest_values
 from features.vocabulary import Columns
 
 logger = logging.getLogger(__name__)
@@ -56,7 +58,9 @@ class IngestReport:
     rejected_path: str | None
     products: int
     currencies: dict[str, int]
-    """Events with a value, by currency ("" where none is named); sums add values up as they are, whatever their currency."""
+    """Events with a value that were not rejected, by the currency that they came in ("" where none is named)."""
+    currency: str | None
+    """What this home counts in: values of other currencies were converted, and rejected where there was no rate."""
     seconds: float
 
 
@@ -78,40 +82,38 @@ def ingest(
     started = time.perf_counter()
     batches = open_source(source, sample=sample, path=path, mapping=mapping)
     now = max(Clock.from_settings(settings).now(), datetime.now(UTC))  # replayed data may be of our future or past
-    rows = appended = duplicates = erased = products = 0
     log = open_log(settings)
     identity = identity_rules(settings)
-    currencies: Counter[str] = Counter()
-    rejects = _RejectedFile(settings.rejected_dir / f"{_file_name(source, path)}.parquet", identity.identifiers)
+    name = source if source in SOURCES else file_name(source)
+    rejects = RejectedFile(settings.rejected_dir / f"{name}.parquet", identity.identifiers)
     try:
+        intake = _Intake(log, HomeCurrency(settings, log), rejects, now, identity.config.nobody)
+        rows = 0
         for batch in batches:
-            new, old, gone = _keep(batch, log, rejects, now, identity.config.nobody)
-            currencies.update(_currencies(batch.events))
-            rows, appended, duplicates = rows + batch.rows_total, appended + new, duplicates + old
-            erased += gone
-            if batch.products is not None:
-                products += batch.products.num_rows
-                merge_products(settings.products_path, batch.products)
-            progress(f"{rows:,} rows read, {appended:,} events new")
+            intake.keep(batch)
+            rows += batch.rows_total
+            progress(f"{rows:,} rows read, {intake.appended:,} events new")
+        products = intake.write_products(settings.products_path)
         rejects.finish()
-        _warn_of_currencies(currencies)
-        if mapping is not None and appended and duplicates:
-            _warn_of_equal_rows(read_mapping(mapping), duplicates)
+        intake.warn()
+        if mapping is not None and intake.appended and intake.duplicates:
+            _warn_of_equal_rows(read_mapping(mapping), intake.duplicates)
     finally:
         rejects.discard()
         log.close()
     return IngestReport(
         source=source,
         rows=rows,
-        events=appended + duplicates + erased,
-        appended=appended,
-        duplicates=duplicates,
-        erased=erased,
+        events=intake.appended + intake.duplicates + intake.erased,
+        appended=intake.appended,
+        duplicates=intake.duplicates,
+        erased=intake.erased,
         rejected=rejects.rows,
         rejected_by_field=dict(rejects.fields.most_common()),
         rejected_path=str(rejects.path) if rejects.rows else None,
         products=products,
-        currencies=dict(currencies.most_common()),
+        currencies=dict(intake.currencies.most_common()),
+        currency=intake.currency,
         seconds=round(time.perf_counter() - started, 3),
     )
 
@@ -151,92 +153,110 @@ def note_ingested(settings: Settings, source: str, sample: float | None, path: P
     """Remember that the log holds this source, whole."""
     log = open_log(settings)
     try:
-        notes = {**_read_notes(settings), _key(settings, source, sample, path): log.last_seq()}
+        seq = log.last_seq()
     finally:
         log.close()
-    atomic.write_text(_notes_path(settings), json.dumps(notes, indent=2))
+    with atomic.locked(_notes_path(settings)):
+        notes = {**_read_notes(settings), _key(settings, source, sample, path): seq}
+        atomic.write_text(_notes_path(settings), json.dumps(notes, indent=2))
 
 
-class _RejectedFile:
-    """Rejected rows as they come, in a file that appears under its name only when it is whole."""
+class _Intake:
+    """Batches as they come: good events into the log, others into the file of rejects, products in hand until the end."""
 
-    def __init__(self, path: Path, identifiers: Identifiers) -> None:
-        self.path = path
-        self._identifiers = identifiers
-        self.rows = 0
-        self.fields: Counter[str] = Counter()
-        self._part: Path | None = None
-        self._writer: pq.ParquetWriter | None = None
+    def __init__(
+        self, log: EventLog, home: HomeCurrency, rejects: RejectedFile, now: datetime, nobody: Placeholders
+    ) -> None:
+        self._log, self._home, self._rejects, self._now, self._nobody = log, home, rejects, now, nobody
+        self._products: list[pa.Table] = []
+        self._clear: tuple[str, ...] = ()
+        self.appended = self.duplicates = self.erased = 0
+        self.currencies: Counter[str] = Counter()
+        self.currency: str | None = home.code
 
-    def add(self, table: pa.Table) -> None:
-        if table.num_rows == 0:
-            return
-        if self._writer is None:
-            self._part = atomic.part_of(self.path)
-            self._writer = pq.ParquetWriter(self._part, REJECTED_SCHEMA)
-        self._writer.write_table(self._without_secrets(table))
-        self.rows += table.num_rows
-        self.fields.update(table.column("field").to_pylist())
+    def keep(self, batch: SourceBatch) -> None:
+        """Take what is good of a batch, and note what is not."""
+        if batch.rejected is not None:
+            self._rejects.add(batch.rejected)
+        bad: set[int] = set()
+        for start in range(0, batch.events.num_rows, APPEND_ROWS):
+            events = batch.events.slice(start, APPEND_ROWS)
+            numbers = np.arange(start, start + events.num_rows)
+            numbers = numbers if batch.row_numbers is None else batch.row_numbers[numbers]
+            bad |= self._append(events, numbers, batch)
+        if batch.products is not None:
+            self._take_products(batch.products, batch.product_lines, bad)
+            self._clear = batch.clear
 
-    def finish(self) -> None:
-        """Put the file in its place; with nothing rejected, take the one of an earlier run away."""
-        if self._writer is None or self._part is None:
-            self.path.unlink(missing_ok=True)
-            return
-        self._writer.close()
-        self._writer = None
-        atomic.put_in_place(self._part, self.path)
-        logger.warning("%d rows were rejected; the reasons are in %s", self.rows, self.path)
+    def _append(self, events: pa.Table, numbers: IntArray, batch: SourceBatch) -> set[int]:
+        """Append the good rows, numbered (n,) as in the source; returns the numbers of the others."""
+        good, rejected = validate_table(events, self._now, self._nobody)
+        wrong = rejected.column("index").to_numpy()
+        self._rejects.add(rejected.set_column(0, "index", pa.array(numbers[wrong], pa.int64())))
+        left = np.delete(numbers, wrong)
+        came_in = good[Columns.CURRENCY]
+        screened = self._home.screen(good)
+        problems = {**self._price_problems(batch, left), **screened.problems}
+        if problems:
+            places = sorted(problems)
+            rows, reasons = good.take(pa.array(places)), [problems[place] for place in places]
+            self._rejects.add(rejected_table(rows, left[places].tolist(), reasons))
+        kept = np.delete(np.arange(good.num_rows), list(problems))
+        converted = np.delete(np.arange(good.num_rows), list(screened.problems))  # the places of the screened rows
+        table = screened.table.filter(pa.array(np.isin(converted, kept)))
+        self.currencies.update(_count(table[Columns.VALUE], came_in.take(pa.array(kept))))
+        result = self._log.append(table)
+        self.appended, self.duplicates = self.appended + result.appended, self.duplicates + result.duplicates
+        self.erased += result.erased
+        return {*numbers[wrong].tolist(), *left[list(problems)].tolist()}
 
-    def _without_secrets(self, table: pa.Table) -> pa.Table:
-        """Where addresses are only kept as hashes, so they are here, and the row as it came is not kept."""
-        if not self._identifiers.key:
-            return table
-        place = table.schema.get_field_index("source_row")
-        hidden = pa.nulls(table.num_rows, pa.string())
-        return self._identifiers.kept_table(table).set_column(place, table.schema.field(place), hidden)
-
-    def discard(self) -> None:
-        """Leave nothing half written behind."""
-        if self._writer is not None and self._part is not None:
-            self._writer.close()
-            self._part.unlink(missing_ok=True)
-
-
-def _keep(
-    batch: SourceBatch, log: EventLog, rejects: _RejectedFile, now: datetime, nobody: Placeholders
-) -> tuple[int, int, int]:
-    """Rows appended, rows that were there already, and rows of erased customers."""
-    if batch.rejected is not None:
-        rejects.add(batch.rejected)
-    appended = duplicates = erased = 0
-    for start in range(0, batch.events.num_rows, APPEND_ROWS):
-        good, rejected = validate_table(batch.events.slice(start, APPEND_ROWS), now, nobody)
-        if rejected.num_rows:
-            places = rejected.column("index").to_numpy() + start
-            numbers = places if batch.row_numbers is None else batch.row_numbers[places]
-            rejects.add(rejected.set_column(0, "index", pa.array(numbers, pa.int64())))
-        result = log.append(good)
-        appended, duplicates = appended + result.appended, duplicates + result.duplicates
-        erased += result.erased
-    return appended, duplicates, erased
-
-
-def _currencies(events: pa.Table) -> dict[str, int]:
-    valued = events.filter(pc.is_valid(events.column(Columns.VALUE))).column(Columns.CURRENCY)
-    counts = pc.value_counts(pc.fill_null(valued.cast(pa.string()), ""))
-    return {row["values"]: row["counts"] for row in counts.to_pylist()}
-
-
-def _warn_of_currencies(currencies: Counter[str]) -> None:
-    named = sorted(name for name in currencies if name)
-    if len(named) > 1:
-        logger.warning(
-            "The values are in %d currencies (%s) and are added up as they are: convert them to one and ingest that into"
-            " a new OMNI_HOME, or what customers spend is wrong.",
-            len(named),
-            ", ".join(named),
+    def _price_problems(self, batch: SourceBatch, numbers: IntArray) -> dict[int, Problem]:
+        """By place among the rows `numbers`: prices in a currency without a rate."""
+        if batch.products is None or batch.product_lines is None:
+            return {}
+        lines = batch.product_lines
+        of_these = np.isin(lines.numbers, numbers)
+        screened = self._home.screen_prices(
+            batch.products.filter(pa.array(of_these)), lines.moments.filter(pa.array(of_these))
         )
+        places = np.searchsorted(numbers, lines.numbers[of_these])
+        return {int(places[row]): problem for row, problem in screened.problems.items()}
+
+    def _take_products(self, products: pa.Table, lines: ProductLines | None, bad: set[int]) -> None:
+        """Keep what rows without a fault say of products, and all that no row says; prices in the home's currency."""
+        moments = None
+        if lines is not None:
+            usable = pa.array(~np.isin(lines.numbers, list(bad)))
+            products, moments = products.filter(usable), lines.moments.filter(usable)
+        screened = self._home.screen_prices(products, moments)
+        if screened.problems:  # of a source's own table of products
+            problem = next(iter(screened.problems.values()))
+            logger.warning("%d products are left out: the %s %s", len(screened.problems), problem.field, problem.reason)
+        self._products.append(newest_values(screened.table))
+
+    def write_products(self, path: Path) -> int:
+        """Merge what was said of products into the table; returns of how many."""
+        if not any(part.num_rows for part in self._products):
+            return 0
+        products = newest_values(pa.concat_tables(self._products))
+        merge_products(path, products, self._clear)
+        return int(products.num_rows)
+
+    def warn(self) -> None:
+        """Say of values that name no currency what they count as."""
+        self.currency = self._home.code
+        if self.appended and self.currencies[""]:
+            logger.warning(
+                "%d values name no currency and count as %s.",
+                self.currencies[""],
+                self.currency or "what this home counts in, which no value has named yet: name it in OMNI_CURRENCY",
+            )
+
+
+def _count(values: pa.ChunkedArray, currencies: pa.ChunkedArray) -> dict[str, int]:
+    """How many values there are by currency, "" for none."""
+    valued = currencies.filter(values.is_valid())
+    return {row["values"]: row["counts"] for row in pc.value_counts(pc.fill_null(valued, "")).to_pylist()}
 
 
 def _warn_of_equal_rows(config: MappingConfig, duplicates: int) -> None:
@@ -247,14 +267,6 @@ def _warn_of_equal_rows(config: MappingConfig, duplicates: int) -> None:
             ' own, name what tells them apart in event_id_from, or set duplicates = "keep", and ingest into a new OMNI_HOME.',
             duplicates,
         )
-
-
-def _file_name(source: str, path: Path | None) -> str:
-    """A name for this source's rejected rows: readable, and different for files of one name in two folders."""
-    if source in SOURCES:
-        return source
-    digest = hashlib.sha256(str(Path(source).resolve()).encode()).hexdigest()[:8]
-    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', Path(source).name)}-{digest}"
 
 
 def _key(settings: Settings, source: str, sample: float | None, path: Path | None) -> str:

@@ -27,6 +27,7 @@ _VARIABLES: Final = {
     "spark_master": "OMNI_SPARK_MASTER",
     "identifier_key": "OMNI_IDENTIFIER_KEY",
     "tasks": "OMNI_TASKS",
+    "currency": "OMNI_CURRENCY",
     "clock_start": "OMNI_CLOCK_START",
     "mlflow_tracking_uri": "MLFLOW_TRACKING_URI",
 }
@@ -48,11 +49,14 @@ class Settings:
     identifier_key: str = field(default="", repr=False)
     tasks: tuple[Task, ...] = CORE_TASKS
     """The models that this shop needs: the service is ready without the others, and answers with them where they are."""
+    currency: str = ""
+    """What this home counts in, ISO 4217; empty: the currency of the first value that names one."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
         """Read `OMNI_HOME`, `OMNI_EVENT_LOG`, `OMNI_ONLINE_STORE`, `OMNI_REDIS`, `OMNI_OFFLINE_STORE`,
-        `OMNI_SPARK_MASTER`, `OMNI_CLOCK_START`, `OMNI_IDENTIFIER_KEY`, `OMNI_TASKS`, `MLFLOW_TRACKING_URI`.
+        `OMNI_SPARK_MASTER`, `OMNI_CLOCK_START`, `OMNI_IDENTIFIER_KEY`, `OMNI_TASKS`, `OMNI_CURRENCY`,
+        `MLFLOW_TRACKING_URI`.
 
         Of what the mapping does not have, the settings file's value counts. Raises SettingsError when a value cannot be
         used.
@@ -80,6 +84,7 @@ class Settings:
             spark_master=env.get("OMNI_SPARK_MASTER", "local[2]"),
             identifier_key=env.get("OMNI_IDENTIFIER_KEY", ""),
             tasks=_parse_tasks(env.get("OMNI_TASKS", "")),
+            currency=_parse_currency(env.get("OMNI_CURRENCY", "")),
         )
 
     @property
@@ -177,6 +182,14 @@ def _parse_tasks(text: str) -> tuple[Task, ...]:
             f"OMNI_TASKS names {unknown[0]!r}.", repair=f"Name some of {', '.join(Task)}, with commas, or leave it out."
         )
     return tuple(task for task in Task if task in named) or CORE_TASKS
+
+
+def _parse_currency(text: str) -> str:
+    if text and not re.fullmatch("[A-Z]{3}", text):
+        raise SettingsError(
+            f"OMNI_CURRENCY is {text!r}.", repair="Write three capital letters of ISO 4217, like EUR, or leave it out."
+        )
+    return text
 
 
 def _parse_clock_start(text: str) -> datetime | None:

@@ -65,6 +65,13 @@ CORE_TASKS: Final[tuple[Task, ...]] = (Task.NEXT_PRODUCT, Task.CHURN, Task.BEST_
 """The models that every shop has unless it says otherwise; the others need more of a log than most have."""
 
 
+class TableName(StrEnum):
+    """Tables of a home beside its events."""
+
+    PRODUCTS = "products"
+    STOCK = "stock"
+
+
 class IdType(StrEnum):
     """Kinds of identifier that a source may know a customer by; other names are allowed in data."""
 

@@ -26,6 +26,7 @@ from features.events.schema import Rejection, events_to_table, parse_table
 from features.events.values import printable
 from features.log.event_log import AppendResult
 from features.log.group_commit import GroupCommitter
+from features.money.incoming import parse_valued
 from serving import problems, schemas
 from serving.admission import Turns
 from serving.erasure import Eraser
@@ -316,11 +317,15 @@ def _lenient_json(body: bytes) -> Any:
 
 
 async def _sort_out(request: Request, items: list[Any], runtime: Runtime) -> tuple[pa.Table, list[Rejection]]:
-    """The good ones of `items`, and what is wrong with the others."""
+    """The good ones of `items`, with values in the home's currency, and what is wrong with the others."""
     now = runtime.clock.now()
-    if len(items) <= MAX_EVENTS_AT_ONCE:
-        return parse_table(items, now, runtime.nobody)
-    return await _in_background(request, lambda: parse_table(items, now, runtime.nobody))
+
+    def sort_out() -> tuple[pa.Table, list[Rejection]]:
+        if runtime.currency is None:
+            return parse_table(items, now, runtime.nobody)
+        return parse_valued(items, now, runtime.currency, runtime.nobody)
+
+    return sort_out() if len(items) <= MAX_EVENTS_AT_ONCE else await _in_background(request, sort_out)
 
 
 async def _append(request: Request, table: pa.Table) -> AppendResult:

@@ -39,7 +39,7 @@ def build_profile(live: LiveState, as_of_s: float, catalogue: Catalogue, with_si
 
 
 def _purchases(live: LiveState, as_of_s: float) -> dict[str, float | None]:
-    """The lifecycle in a few numbers; money is in the currency of the events."""
+    """The lifecycle in a few numbers; money is in the home's currency."""
     last = _scalar(live, "last_occasion")
     first = _scalar(live, "first_purchase")
     return {

@@ -15,6 +15,7 @@ from features.events.rules import NOBODY
 from features.identity.resolution import load_identity_config
 from features.log.engines import open_log
 from features.log.event_log import EventLog
+from features.money.home import HomeCurrency
 from features.online.checkpoint import Checkpoint
 from features.online.live import LiveStates
 from features.online.reader import OnlineReader
@@ -51,6 +52,8 @@ class Runtime:
     eraser: Eraser | None = None
     nobody: Placeholders = NOBODY
     """Values that name nobody, by identity.toml."""
+    currency: HomeCurrency | None = None
+    """What events' values are brought to; None: they are taken as they are."""
     tasks: Sequence[Task] = CORE_TASKS
     """The models that it must have to be ready."""
     asks_servers: bool = False
@@ -87,6 +90,7 @@ def open_runtime(settings: Settings) -> Runtime:
         knowledge=Knowledge(Bundle(problems=dict.fromkeys(Task, NOT_LOOKED_YET))),
         eraser=Eraser(settings, log),
         nobody=load_identity_config(settings.home).nobody,
+        currency=HomeCurrency(settings, log),
         tasks=settings.tasks,
         asks_servers=settings.online_store == "redis" or not settings.event_log_url.startswith("sqlite:"),
     )

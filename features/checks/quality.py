@@ -41,7 +41,7 @@ class QualityConfig(Config):
     earliest: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     """No event is from before this moment: older ones are usually a lost date."""
     max_value: float = Field(100_000.0, gt=0)
-    """The most money that one event is about, in its own currency."""
+    """The most money that one event is about, in the home's currency."""
     max_quantity: float = Field(10_000.0, gt=0)
     """The most units of one event."""
     max_gap_days: float = Field(3.0, gt=0)

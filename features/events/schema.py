@@ -290,8 +290,12 @@ def _cast(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
             f"Column {field.name!r} holds moments without a time zone.",
             repair="Store them in UTC with their zone, or name the zone in a mapping.toml and pass --mapping.",
         )
+    # a cast would take any number for microseconds since 1970, and true for 1
+    is_odd = pa.types.is_boolean(given) or (
+        pa.types.is_timestamp(field.type) and (pa.types.is_integer(given) or pa.types.is_floating(given))
+    )
     try:
-        if pa.types.is_null(given) or wants_text == is_text:
+        if not is_odd and (pa.types.is_null(given) or wants_text == is_text):
             return column.cast(field.type, safe=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass  # told below, in words

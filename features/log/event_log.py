@@ -68,6 +68,14 @@ class EventLog(Protocol):
         """What was erased from this log, and the means to erase."""
         ...
 
+    def currency(self) -> str | None:
+        """The currency in which values are counted; None as long as no value named one."""
+        ...
+
+    def settle_currency(self, code: str) -> str:
+        """Count in this currency from now on, unless there is one already; returns the one that it is."""
+        ...
+
     def last_seq(self) -> int:
         """The seq of the newest event, 0 for an empty log."""
         ...

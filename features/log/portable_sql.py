@@ -1,6 +1,7 @@
 """SQL of the event log that SQLite and PostgreSQL both understand: a connection in, counts, notes and rows out."""
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, Protocol
@@ -10,9 +11,14 @@ import pyarrow as pa
 from features.errors import StoreError
 from features.log.tables import COLUMNS, hash_rows, rows_to_table
 
+logger = logging.getLogger(__name__)
+
 LAYOUT: Final = "layout"
 CURRENT_LAYOUT: Final = "2"
 """Of the log's tables; raised where an older log cannot be read any more."""
+CURRENCY: Final = "currency"
+"""Note of the currency that values are counted in; empty as long as no value named one."""
+NOT_LOOKED: Final = "?"
 _LOOKUPS: Final = (512, 64, 8, 1)
 """Values per statement: few sizes, so that each is prepared once."""
 
@@ -60,6 +66,27 @@ def note_appended(connection: Connection, table: pa.Table, before: int, appended
         table = rows_to_table(connection.execute(query, (before,)).fetchall())
     put_meta(connection, "content", (int(get_meta(connection, "content", "0")) + hash_rows(table)) % 2**64)
     put_meta(connection, "count", count(connection) + appended)
+
+
+def note_currency(connection: Connection) -> str:
+    """The currency that values are counted in, "" without any; of a log without this note the one that most values have."""
+    noted = get_meta(connection, CURRENCY, NOT_LOOKED)
+    if noted != NOT_LOOKED:
+        return noted
+    query = (
+        "SELECT currency FROM events WHERE value IS NOT NULL AND currency IS NOT NULL"
+        " GROUP BY currency ORDER BY count(*) DESC, currency"
+    )
+    currencies = [str(row[0]) for row in connection.execute(query).fetchall()]
+    if len(currencies) > 1:
+        logger.warning(
+            "The event log holds values in %s, added up as they are. From now on %s counts and others are converted or"
+            " refused; to mend what is there, ingest the sources into a new OMNI_HOME.",
+            ", ".join(currencies),
+            currencies[0],
+        )
+    put_meta(connection, CURRENCY, currencies[0] if currencies else "")
+    return currencies[0] if currencies else ""
 
 
 def check_layout(connection: Connection, place: str) -> None:

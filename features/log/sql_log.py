@@ -81,6 +81,21 @@ class SqlEventLog(ABC, Generic[C]):
     def identity(self) -> IdentityBook:
         return self._rules.book(self._connection())
 
+    def currency(self) -> str | None:
+        with self._in_words():
+            noted = portable_sql.get_meta(self._connection(), portable_sql.CURRENCY, portable_sql.NOT_LOOKED)
+        if noted == portable_sql.NOT_LOOKED:  # a log from before currencies were noted
+            with self._writing() as connection:
+                noted = portable_sql.note_currency(connection)
+        return noted or None
+
+    def settle_currency(self, code: str) -> str:
+        with self._writing() as connection:
+            noted = portable_sql.note_currency(connection)
+            if not noted:
+                portable_sql.put_meta(connection, portable_sql.CURRENCY, code)
+        return noted or code
+
     def last_seq(self) -> int:
         with self._in_words():
             return portable_sql.last_seq(self._connection())

@@ -2,17 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pandas.util import hash_array
 
-from features import atomic
 from features.arrays import IntArray
 from features.events.rules import TEXT_COLUMNS
 from features.events.schema import EVENT_SCHEMA
@@ -28,11 +25,20 @@ PRODUCT_SCHEMA: Final = pa.schema(
         (Columns.ATTRIBUTES, pa.string()),
         (Columns.AVAILABLE_FROM, pa.timestamp("us", "UTC")),
         (Columns.NAME, pa.string()),
+        (Columns.CURRENCY, pa.string()),
     ]
 )
-"""The product table; `attributes` is JSON text."""
+"""The product table; `attributes` is JSON text, `currency` is of the price, and null means the home's."""
 ID_COLUMNS: Final = (Columns.EVENT_ID, *TEXT_COLUMNS)
 """Columns of an event that hold an id."""
+
+
+@dataclass(frozen=True)
+class ProductLines:
+    """Of products that are rows of a file: `numbers` (n,) of the rows, and `moments` (n,) at which they were true."""
+
+    numbers: IntArray
+    moments: pa.Array
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,9 @@ class SourceBatch:
     """Some of a source: `events` still to be validated, `rejected` rows that cannot become events, and their count.
 
     `rows_total` counts the source's own rows behind this batch, rejected ones included. `row_numbers` (n_events,)
-    says which row of the source each event came from; None where events are not rows.
+    says which row of the source each event came from; None where events are not rows. A product may have several rows:
+    of each of its fields the last value counts, and what is null says nothing; `product_lines` says which rows these are,
+    where they are rows. `clear` names the fields that become empty for products of this source that hold none.
     """
 
     events: pa.Table
@@ -48,6 +56,8 @@ class SourceBatch:
     rejected: pa.Table | None = None
     rows_total: int = 0
     row_numbers: IntArray | None = None
+    product_lines: ProductLines | None = None
+    clear: tuple[str, ...] = ()
 
 
 def read_query(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
@@ -78,20 +88,18 @@ def to_event_table(columns: dict[str, pa.Array | pa.ChunkedArray | str | None], 
     return pa.Table.from_arrays(arrays, schema=EVENT_SCHEMA)
 
 
-def to_product_table(columns: dict[str, pa.Array | pa.ChunkedArray], n_rows: int) -> pa.Table:
-    """A table of PRODUCT_SCHEMA from some of its columns."""
+def to_product_table(
+    columns: dict[str, pa.Array | pa.ChunkedArray], n_rows: int, currency: str | None = None
+) -> pa.Table:
+    """A table of PRODUCT_SCHEMA from some of its columns; `currency` is that of every price."""
+    if currency is not None:
+        columns = {**columns, Columns.CURRENCY: pa.repeat(pa.scalar(currency, pa.string()), n_rows)}
     given = with_text_ids(pa.table(columns), (Columns.PRODUCT_ID,))
     arrays = [
         given.column(field.name).cast(field.type) if field.name in columns else pa.nulls(n_rows, field.type)
         for field in PRODUCT_SCHEMA
     ]
     return pa.Table.from_arrays(arrays, schema=PRODUCT_SCHEMA)
-
-
-def read_products(path: Path) -> pa.Table:
-    """The product table (PRODUCT_SCHEMA) in a file, whatever type its ids have; InputError for ids that lost digits."""
-    table = pq.read_table(path)
-    return to_product_table({name: table.column(name) for name in table.column_names}, table.num_rows)
 
 
 def sampled(customer_ids: pa.Array | pa.ChunkedArray, share: float | None) -> pa.Array:
@@ -101,14 +109,3 @@ def sampled(customer_ids: pa.Array | pa.ChunkedArray, share: float | None) -> pa
     texts = pd.Series(pc.fill_null(id_column(customer_ids), "").to_pandas(), dtype=object)
     places = hash_array(texts.to_numpy()) / 2.0**64  # in [0, 1), the same on every machine
     return pa.array((places < share) | texts.eq("").to_numpy())
-
-
-def merge_products(path: Path, products: pa.Table) -> None:
-    """Put products into the product table at `path`: a product that is there already is replaced."""
-    old = read_products(path) if path.exists() else PRODUCT_SCHEMA.empty_table()
-    kept = old.filter(
-        pc.invert(pc.is_in(old.column(Columns.PRODUCT_ID), value_set=products.column(Columns.PRODUCT_ID)))
-    )
-    merged = pa.concat_tables([kept, products]).sort_by(Columns.PRODUCT_ID)
-    with atomic.replacing(path) as part:
-        pq.write_table(merged, part)

@@ -202,7 +202,7 @@ def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
 
 def _products(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     table = read_query(connection, _PRODUCTS)
-    return to_product_table({name: table.column(name) for name in table.column_names}, table.num_rows)
+    return to_product_table({name: table.column(name) for name in table.column_names}, table.num_rows, "USD")
 
 
 def _purchases(connection: duckdb.DuckDBPyConnection) -> Iterator[SourceBatch]:

@@ -8,21 +8,31 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.errors import InputError
 from features.events.rules import NUMBER_COLUMNS, Problem
 from features.events.schema import EVENT_SCHEMA
-from features.events.values import shorten
+from features.events.values import MAX_NUMBER, shorten
 from features.ids import id_column, joined_ids
-from features.sources.batch import ID_COLUMNS, SourceBatch, sampled, to_event_table, to_product_table
+from features.sources.amounts import Money, parse_money, parse_numbers
+from features.sources.batch import (
+    ID_COLUMNS,
+    ProductLines,
+    SourceBatch,
+    sampled,
+    to_event_table,
+    to_product_table,
+)
 from features.sources.files import RawRows, mentions, read_rows, select, text_ending, to_batch
 from features.sources.mapping_config import MappingConfig, read_mapping
 from features.sources.nested import flattened
-from features.sources.parsing import Problems, note_inexact, parse_moments, parse_numbers
+from features.sources.parsing import Problems, note_inexact, parse_moments
 from features.vocabulary import CHANNEL_CODES, KIND_CODES, Columns, EventKind
 
 __all__ = ["MappingConfig", "load_mapped", "read_mapping"]
@@ -90,15 +100,17 @@ def _map_rows(
             columns[name] = _translate(name, columns[name], {key: word.value for key, word in words.items()}, problems)
     for name, constant in config.constants.items():
         columns[name] = pc.fill_null(columns[name], constant) if name in columns else pa.repeat(constant, n_rows)
-    columns[Columns.OCCURRED_AT] = _moments(table, config, problems)
+    columns[Columns.OCCURRED_AT] = moments = _moments(table, config, problems)
     _fill_numbers(columns, table, config, problems)
+    price = _prices(columns, table, config, problems)
     columns[Columns.IDENTIFIERS] = _identifiers(table, config)
     columns[Columns.PROPERTIES] = _properties(table, config)
     if Columns.EVENT_ID in columns:
         columns[Columns.EVENT_ID] = pc.binary_join_element_wise(config.event_id_prefix, columns[Columns.EVENT_ID], "")
     else:
         columns[Columns.EVENT_ID] = _event_ids(table, file_columns, config, seen)
-    return _with_products(to_batch(to_event_table(columns, n_rows), raw, problems), table, config)
+    batch = to_batch(to_event_table(columns, n_rows), raw, problems)
+    return _with_products(batch, moments, price, table, raw, problems, config)
 
 
 def _note_lost_digits(table: pa.Table, config: MappingConfig, problems: Problems) -> None:
@@ -145,13 +157,14 @@ def _fill_numbers(
 ) -> None:
     """Put quantity and value into `columns`, and turn purchases of a negative quantity into returns."""
     numbers: dict[str, pa.Array] = {}
-    for name in (*NUMBER_COLUMNS, UNIT_PRICE):
+    if Columns.QUANTITY in config.columns:
+        column = _raw_numbers(table, config.columns["quantity"], config)
+        numbers[Columns.QUANTITY] = parse_numbers(Columns.QUANTITY, column, problems, config.decimal, config.thousands)
+    for name in (Columns.VALUE, UNIT_PRICE):
         source = config.columns.get(name)  # type: ignore[call-overload]
         if source is not None:
-            column = table.column(source)
-            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-                column = _clean(column, config)
-            numbers[name] = parse_numbers(name, column, problems, config.decimal, config.thousands)
+            money = _money(name, source, columns, table, config, problems)
+            numbers[name], columns[Columns.CURRENCY] = money
     if UNIT_PRICE in numbers:
         units = pc.fill_null(numbers[Columns.QUANTITY], 1.0) if Columns.QUANTITY in numbers else 1.0
         numbers[Columns.VALUE] = pc.round(pc.multiply(numbers.pop(UNIT_PRICE), units), 6)
@@ -164,6 +177,47 @@ def _fill_numbers(
             if name in numbers:
                 numbers[name] = pc.if_else(back, pc.abs(numbers[name]), numbers[name])
     columns.update(numbers)
+
+
+def _raw_numbers(table: pa.Table, source: str, config: MappingConfig) -> pa.ChunkedArray:
+    """A column of numbers without what stands for no value."""
+    column = table.column(source)
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    return _clean(column, config) if is_text or pa.types.is_dictionary(column.type) else column
+
+
+def _money(
+    name: str,
+    source: str,
+    columns: dict[str, pa.Array | pa.ChunkedArray | str | None],
+    table: pa.Table,
+    config: MappingConfig,
+    problems: Problems,
+) -> Money:
+    column, currencies = _raw_numbers(table, source, config), columns.get(Columns.CURRENCY)
+    return parse_money(name, column, currencies, problems, config.decimal, config.thousands)
+
+
+def _prices(
+    columns: dict[str, pa.Array | pa.ChunkedArray | str | None],
+    table: pa.Table,
+    config: MappingConfig,
+    problems: Problems,
+) -> Money | None:
+    """What the rows say their products cost; a price that cannot be one is a problem. None where they say nothing."""
+    source = config.products.get(Columns.PRICE)
+    if source is None:
+        return None
+    price = _money(Columns.PRICE, source, columns, table, config, problems)
+    amounts = price.amounts.to_numpy(zero_copy_only=False)
+    given = price.amounts.is_valid().to_numpy(zero_copy_only=False) & ~np.isnan(
+        amounts
+    )  # pandas writes NaN for nothing
+    for place in np.flatnonzero(given & ~((amounts >= 0) & (amounts <= MAX_NUMBER))).tolist():
+        problems.setdefault(
+            place, Problem(Columns.PRICE, f"is {amounts[place]}: a price is from 0 to {MAX_NUMBER:.0e}.")
+        )
+    return Money(pa.array(amounts, pa.float64(), mask=~given), price.currencies)
 
 
 def _identifiers(table: pa.Table, config: MappingConfig) -> pa.Array | None:
@@ -204,18 +258,33 @@ def _event_ids(table: pa.Table, file_columns: list[str], config: MappingConfig, 
     return pa.array(ids, pa.string())
 
 
-def _with_products(batch: SourceBatch, table: pa.Table, config: MappingConfig) -> SourceBatch:
-    if not config.products or "product_id" not in config.columns:
+def _with_products(
+    batch: SourceBatch,
+    moments: pa.Array,
+    price: Money | None,
+    table: pa.Table,
+    raw: RawRows,
+    problems: Problems,
+    config: MappingConfig,
+) -> SourceBatch:
+    """The batch with what its rows say of products; rows that have a problem say nothing."""
+    if not (config.products or config.clear) or "product_id" not in config.columns:
         return batch
     ids = _clean(table.column(config.columns["product_id"]), config)
-    rows = {product: row for row, product in enumerate(ids.to_pylist()) if product is not None}  # the last one counts
-    places = pa.array(rows.values(), pa.int64())
-    columns: dict[str, pa.Array | pa.ChunkedArray] = {Columns.PRODUCT_ID: ids.take(places)}
-    for target, source in config.products.items():
-        column = _clean(table.column(source), config)
-        if target == Columns.PRICE:
-            column = pa.chunked_array([parse_numbers(target, column, {}, config.decimal, config.thousands)])
-        columns[target] = column.take(places)
-    return SourceBatch(
-        batch.events, to_product_table(columns, len(rows)), batch.rejected, batch.rows_total, batch.row_numbers
+    usable = np.ones(table.num_rows, np.bool_)
+    usable[list(problems)] = False
+    places = pa.array(np.flatnonzero(usable & ids.is_valid().to_numpy()))
+    said: dict[str, pa.Array | pa.ChunkedArray] = {
+        target: _clean(table.column(source), config)
+        for target, source in config.products.items()
+        if target != Columns.PRICE
+    }
+    if price is not None:
+        said |= {Columns.PRICE: price.amounts, Columns.CURRENCY: price.currencies}
+    said = {target: column.take(places) for target, column in {Columns.PRODUCT_ID: ids, **said}.items()}
+    return replace(
+        batch,
+        products=to_product_table(said, len(places)),
+        product_lines=ProductLines(raw.numbers[places.to_numpy()], moments.take(places)),
+        clear=config.clear,
     )

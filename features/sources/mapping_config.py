@@ -15,6 +15,7 @@ _Target = Literal[
 ]  # fmt: skip
 _Constant = Literal["kind", "channel", "currency", "store_id", "campaign_id"]
 _ProductTarget = Literal["name", "category", "brand", "price"]
+_Clearable = Literal["name", "category", "brand", "price", "attributes", "available_from"]
 
 
 class MappingConfig(Config):
@@ -29,7 +30,10 @@ class MappingConfig(Config):
     properties: dict[str, str] = Field(default_factory=dict)
     """Name of a property -> your column; anything else that is worth keeping."""
     products: dict[_ProductTarget, str] = Field(default_factory=dict)
-    """Product column (name, category, brand, price) -> your column; the last row of a product counts."""
+    """Product column (name, category, brand, price) -> your column; of a product's rows the last that says it counts."""
+    clear: tuple[_Clearable, ...] = ()
+    """Fields of the product table that become empty for every product of the file that the file says nothing of; others
+    stay as they are. `attributes` holds the mark `withdrawn`."""
     kinds: dict[str, EventKind] = Field(default_factory=dict)
     """Your word for what happened -> ours; words that are not listed must be ours already."""
     channels: dict[str, Channel] = Field(default_factory=dict)
@@ -45,7 +49,8 @@ class MappingConfig(Config):
     time_zone: str | None = None
     """Zone of times without an offset, like Europe/Berlin."""
     time_format: str | None = None
-    """strptime pattern like "%d.%m.%Y %H:%M", or "epoch_s" or "epoch_ms"; left out: ISO 8601."""
+    """strptime pattern like "%d.%m.%Y %H:%M", or "epoch_s", "epoch_ms", "epoch_us" or "epoch_ns"; left out: ISO 8601, and
+    numbers since 1970 whose size tells their unit."""
     ambiguous: Literal["first", "reject"] = "first"
     """A local time that happened twice as the clocks went back: the first of the two, or refused."""
     encoding: str = "utf-8"
@@ -72,6 +77,8 @@ class MappingConfig(Config):
             raise ValueError("columns.value and columns.unit_price exclude each other: keep one")
         if "event_id" in self.columns and self.event_id_from:
             raise ValueError("columns.event_id and event_id_from exclude each other: keep one")
+        if self.clear and "product_id" not in self.columns:
+            raise ValueError("clear is of products: name columns.product_id")
         if self.decimal == self.thousands:
             raise ValueError(f"decimal and thousands are both {self.decimal!r}: they must differ")
         for name, words in (("kind", EventKind), ("channel", Channel)):

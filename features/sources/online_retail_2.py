@@ -94,7 +94,7 @@ FROM lines WHERE {_IS_PRODUCT} GROUP BY ALL ORDER BY product_id"""
 
 def _products(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     table = read_query(connection, _PRODUCTS)
-    return to_product_table({name: table.column(name) for name in table.column_names}, table.num_rows)
+    return to_product_table({name: table.column(name) for name in table.column_names}, table.num_rows, "GBP")
 
 
 def _batch(part: pa.Table) -> SourceBatch:

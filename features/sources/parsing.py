@@ -1,6 +1,5 @@
-"""Columns of text as people write them come in; numbers and UTC moments go out, and a problem for each bad value."""
+"""Columns of text or numbers as people write them come in; ids and UTC moments go out, and a problem for each bad value."""
 
-import re
 from typing import Final, Literal
 
 import numpy as np
@@ -10,37 +9,16 @@ import pyarrow.compute as pc
 
 from features.events.rules import Problem
 from features.events.values import shorten
-from features.ids import INEXACT, inexact
+from features.ids import INEXACT, id_column, inexact
+from features.sources.epochs import EPOCHS, is_number, read_epochs
 
 Problems = dict[int, Problem]
 """The first problem of each row that has one, by its place in the table."""
 MOMENT: Final = pa.timestamp("us", "UTC")
 HAS_OFFSET: Final = r"\d\d:?\d\d.*(Z|z|[+-]\d\d(:?\d\d)?)$"
 _ISO: Final = "ISO8601"
-
-
-def parse_numbers(
-    name: str, column: pa.ChunkedArray, problems: Problems, decimal: str = ".", thousands: str = ""
-) -> pa.Array:
-    """Numbers (n,) from text like "1.234,50", "€ 12.50" or "-3", or from a number column; null where it is missing.
-
-    Groups of thousands must be whole: with thousands "." the text "12.50" is refused, not read as 1250.
-    """
-    if not _is_text(column):
-        return _combine(column.cast(pa.float64(), safe=False))
-    bare = pc.utf8_trim(pc.utf8_trim_whitespace(column), "€$£¥ \u00a0")
-    bare = pc.if_else(pc.equal(bare, ""), None, bare)
-    point, group = re.escape(decimal), re.escape(thousands)
-    grouped = rf"|\d{{1,3}}({group}\d{{3}})+" if thousands else ""
-    fits = pc.match_substring_regex(bare, rf"^[+-]?(\d+{grouped})({point}\d+)?([eE][+-]?\d+)?$")
-    plain = bare if not thousands else pc.replace_substring(bare, thousands, "")
-    plain = plain if decimal == "." else pc.replace_substring(plain, decimal, ".")
-    numbers = pc.if_else(fits, plain, None).cast(pa.float64())
-    style = f'decimal = "{decimal}"' + (f' and thousands = "{thousands}"' if thousands else " and no thousands mark")
-    for place in _places(pc.invert(fits)):
-        value = shorten(column[place].as_py())
-        problems.setdefault(place, Problem(name, f"is {value}, which is not a number written with {style}."))
-    return _combine(numbers)
+_EPOCH_TEXT: Final = r"^\s*\d{9,19}(\.\d+)?\s*$"
+"""Text that is a number and no date of ISO 8601, which has eight digits: 20240501."""
 
 
 def note_inexact(name: str, column: pa.ChunkedArray, problems: Problems) -> None:
@@ -59,21 +37,28 @@ def parse_moments(
 ) -> pa.Array:
     """UTC moments (n,) from text, timestamps or dates; what has no offset of its own is local time of `time_zone`.
 
-    `time_format` is strptime's, or "epoch_s" or "epoch_ms"; without it text is ISO 8601. When the clocks go back an
-    hour happens twice: "first" takes the first of the two (still summer time), as shops' systems do that only know
-    local time; "reject" refuses it. When they go forward an hour does not happen: such a time is refused.
+    `time_format` is strptime's, or one of EPOCHS; without it text is ISO 8601, and numbers are seconds, milli-, micro- or
+    nanoseconds since 1970 by their size. When the clocks go back an hour happens twice: "first" takes the first of the two
+    (still summer time), as shops' systems do that only know local time; "reject" refuses it. When they go forward an hour
+    does not happen: such a time is refused.
     """
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if time_format in EPOCHS and (is_number(column.type) or _is_text(column)):
+        return read_epochs(name, column, problems, time_format)
+    if time_format is None and is_number(column.type):
+        return read_epochs(name, column, problems)
+    if is_number(column.type):
+        column = id_column(column)  # a date that is written as a number, like 20240501
     texts = _is_text(column)
     moments = pd.Series(pd.NaT, index=range(len(column)), dtype="datetime64[us, UTC]")
     given = ~column.is_null().to_numpy()
-    if time_format in ("epoch_s", "epoch_ms"):
-        numbers = pd.Series(parse_numbers(name, column, problems).to_numpy(zero_copy_only=False))
-        factor = 1_000_000 if time_format == "epoch_s" else 1_000
-        in_range = numbers.abs() * factor < 2**62
-        _say(name, column, np.flatnonzero(numbers.notna() & ~in_range), f"is no moment as {time_format}", problems)
-        return _to_arrow(
-            pd.to_datetime((numbers.where(in_range) * factor).round().astype("Int64"), unit="us", utc=True)
-        )
+    if texts and time_format is None:
+        numbers = pc.fill_null(pc.match_substring_regex(column, _EPOCH_TEXT), False)
+        if pc.any(numbers).as_py():
+            epochs = read_epochs(name, pc.if_else(numbers, column, None), problems)
+            moments = pd.Series(epochs.to_pandas(), dtype=moments.dtype)
+            given &= ~numbers.to_numpy()
     if texts:
         aware = given & pc.fill_null(pc.match_substring_regex(column, HAS_OFFSET), False).to_numpy()
         words = column.to_pandas().str.strip()
@@ -88,6 +73,9 @@ def parse_moments(
     else:
         if pa.types.is_timestamp(column.type) and column.type.tz is not None:
             return _combine(column.cast(MOMENT, safe=False))
+        if not (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
+            _say(name, column, np.flatnonzero(given), "is no moment: write it as ISO 8601 text", problems)
+            return pa.nulls(len(column), MOMENT)
         local = column.cast(pa.timestamp("us"), safe=False).to_pandas()
         naive = given
     if naive.any():
@@ -127,11 +115,6 @@ def _say(name: str, column: pa.ChunkedArray, places: np.ndarray, what: str, prob
 
 def _is_text(column: pa.ChunkedArray) -> bool:
     return bool(pa.types.is_string(column.type) or pa.types.is_large_string(column.type))
-
-
-def _places(mask: pa.ChunkedArray) -> list[int]:
-    places: list[int] = pc.indices_nonzero(pc.fill_null(mask, False)).to_pylist()
-    return places
 
 
 def _combine(column: pa.ChunkedArray) -> pa.Array:

@@ -9,13 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.errors import InputError
-from features.events.rules import EVENT_COLUMNS, NUMBER_COLUMNS, Problem
+from features.events.rules import EVENT_COLUMNS, Problem
 from features.events.schema import EVENT_SCHEMA, as_event_schema
 from features.events.values import shorten
 from features.ids import INEXACT, id_column, id_text, is_inexact
+from features.sources.amounts import parse_money, parse_numbers
 from features.sources.batch import ID_COLUMNS, SourceBatch, sampled
+from features.sources.epochs import is_number
 from features.sources.files import RawRows, read_rows, select, to_batch
-from features.sources.parsing import Problems, note_inexact, parse_moments, parse_numbers
+from features.sources.parsing import Problems, note_inexact, parse_moments
 from features.vocabulary import Columns
 
 
@@ -23,7 +25,8 @@ def load_plain(file: Path, sample: float | None = None) -> Iterator[SourceBatch]
     """Batches of a Parquet, CSV or JSONL file in the event schema; `sample` keeps a share of the customers.
 
     CSV holds `identifiers` and `properties` as JSON text, JSONL may hold them as objects; moments are ISO 8601 with
-    their offset. A row that cannot be typed is rejected with the reason. Raises InputError for any other file.
+    their offset, or numbers since 1970 whose size tells their unit. A row that cannot be typed is rejected with the
+    reason. Raises InputError for any other file.
     """
     for raw in read_rows(file):
         yield _to_events(raw, sample)
@@ -39,7 +42,15 @@ def _to_events(raw: RawRows, sample: float | None) -> SourceBatch:
     if sample is not None and Columns.CUSTOMER_ID in raw.table.column_names:
         raw = select(raw, sampled(raw.table.column(Columns.CUSTOMER_ID), sample))
     problems: Problems = {}
-    columns = {name: _type_column(name, raw.table.column(name), problems) for name in raw.table.column_names}
+    columns = {
+        name: _type_column(name, raw.table.column(name), problems)
+        for name in raw.table.column_names
+        if name != Columns.VALUE
+    }
+    if Columns.VALUE in raw.table.column_names:
+        column = raw.table.column(Columns.VALUE)
+        money = parse_money(Columns.VALUE, column, columns.get(Columns.CURRENCY), problems)
+        columns |= {Columns.VALUE: money.amounts, Columns.CURRENCY: money.currencies}
     return to_batch(as_event_schema(pa.table(columns)), raw, problems)
 
 
@@ -47,20 +58,20 @@ def _type_column(name: str, column: pa.ChunkedArray, problems: Problems) -> pa.C
     """The column in (nearly) its type of EVENT_SCHEMA; what cannot be typed becomes null and a problem."""
     if name in (Columns.IDENTIFIERS, Columns.PROPERTIES):
         return _parse_objects(name, column, problems)
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        if name in NUMBER_COLUMNS:
-            return parse_numbers(name, column, problems)
-        if name == Columns.OCCURRED_AT or pa.types.is_nested(column.type):
-            return column
-        if name in ID_COLUMNS:
-            note_inexact(name, column, problems)
-        return id_column(column)
-    column = pc.if_else(pc.equal(column, ""), None, column)  # an empty CSV field is a missing one
-    if name == Columns.OCCURRED_AT:
-        return parse_moments(name, column, problems)
-    if name in NUMBER_COLUMNS:
+    if name == Columns.QUANTITY:
         return parse_numbers(name, column, problems)
-    return column
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if is_text:
+        column = pc.if_else(pc.equal(column, ""), None, column)  # an empty CSV field is a missing one
+    if name == Columns.OCCURRED_AT:
+        # moments of a file that knows their type are taken as they are
+        wants_reading = is_text or is_number(column.type) or pa.types.is_dictionary(column.type)
+        return parse_moments(name, column, problems) if wants_reading else column
+    if is_text or pa.types.is_nested(column.type):
+        return column
+    if name in ID_COLUMNS:
+        note_inexact(name, column, problems)
+    return id_column(column)
 
 
 def _parse_objects(name: str, column: pa.ChunkedArray, problems: Problems) -> pa.Array | pa.ChunkedArray:

@@ -122,6 +122,8 @@ def load_stock(path: Path) -> dict[str | None, dict[str, float]]:
         table = with_text_ids(table, (Columns.PRODUCT_ID, Columns.STORE_ID))
         rows = (table[name].to_pylist() for name in (Columns.STORE_ID, Columns.PRODUCT_ID, "units"))
         for store_id, product_id, units in zip(*rows, strict=True):
+            if not isfinite(float(units)):
+                raise ValueError(f"{product_id} has {units} units")
             found.setdefault(store_id, {})[product_id] = float(units)
     return found
 
@@ -131,7 +133,8 @@ def _in_words(path: Path) -> Iterator[None]:
     """Turn what a file may be into one error: no Parquet, half of it, without a column, with nothing where a number belongs."""
     try:
         yield
-    except (OSError, KeyError, TypeError, ValueError, InputError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, InputError) as error:
+        # AttributeError: a number for a moment
         said = next(iter(str(error).splitlines()), type(error).__name__)  # Arrow goes on with all it knows of the file
         raise StoreError(
             f"{path} cannot be used ({said}).",

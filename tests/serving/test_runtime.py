@@ -12,7 +12,7 @@ from features.errors import StoreError
 from features.online.checkpoint import Checkpoint
 from features.settings import Settings
 from serving.answers import Knowledge
-from serving.products.catalogue import load_stock
+from serving.products.catalogue import load_catalogue, load_stock
 from serving.runtime import Runtime, Watcher
 
 NOW = datetime(2024, 3, 1, tzinfo=UTC)
@@ -84,6 +84,13 @@ def test_nobody_is_answered_before_the_stock_could_be_read(
     assert runtime.not_ready() == []
 
 
+@pytest.mark.parametrize(("column", "value"), [("price", "12.50 EUR"), ("available_from", 1_714_566_615)])
+def test_products_with_other_types_are_said_in_words(tmp_path: Path, column: str, value: object) -> None:
+    pq.write_table(pa.table({"product_id": ["tea"], column: [value]}), tmp_path / "products.parquet")
+    with pytest.raises(StoreError, match=r"products\.parquet cannot be used"):
+        load_catalogue(tmp_path / "products.parquet")
+
+
 @pytest.mark.parametrize("column", ["product_id", "store_id", "units", "as_of"])
 def test_a_stock_without_a_column_is_said_in_words(tmp_path: Path, column: str) -> None:
     write_stock(tmp_path / "stock.parquet", 1.0)
@@ -93,7 +100,8 @@ def test_a_stock_without_a_column_is_said_in_words(tmp_path: Path, column: str) 
         load_stock(tmp_path / "stock.parquet")
 
 
-def test_a_stock_without_a_number_is_said_in_words(tmp_path: Path) -> None:
-    write_stock(tmp_path / "stock.parquet", None)
+@pytest.mark.parametrize("units", [None, float("nan"), float("inf")])
+def test_a_stock_without_a_number_is_said_in_words(tmp_path: Path, units: float | None) -> None:
+    write_stock(tmp_path / "stock.parquet", units)
     with pytest.raises(StoreError, match=r"stock\.parquet cannot be used"):
         load_stock(tmp_path / "stock.parquet")

@@ -130,7 +130,7 @@ def timeline_of(table: pd.DataFrame, path: Path) -> pa.Table:
     A file without `kind` holds purchases in a store (returns, where the quantity or the value is negative), and times
     without a zone are UTC. Left out are rows without a customer or a moment, and all but the first of one event_id.
     user_id and timestamp are other names of the first two columns. Raises InputError for a file that lacks a column or
-    a value that cannot be read.
+    a value that cannot be read, or values in several currencies.
     """
     table = called(table, _OTHER_NAMES)
     missing = [name for name in _MIN_COLUMNS if name not in table.columns]
@@ -146,6 +146,7 @@ def as_timeline(table: pd.DataFrame) -> pa.Table:
     named = {name: table.get(name, pd.Series(fill, index=table.index)) for name, fill in _FILL.items()}
     ids = table.get(Columns.EVENT_ID, pd.Series(table.index.astype(str), index=table.index))
     units, money = (numbers(named[name], name) for name in (Columns.QUANTITY, Columns.VALUE))
+    _check_currencies(table, money)
     kind = named[Columns.KIND]
     if Columns.KIND not in table.columns:
         kind = kind.where(~((units < 0) | (money < 0)), EventKind.RETURN.value)
@@ -171,6 +172,18 @@ def as_timeline(table: pd.DataFrame) -> pa.Table:
         for name in frame.columns
     }
     return pa.table(columns)
+
+
+def _check_currencies(table: pd.DataFrame, money: pd.Series) -> None:
+    """Raises InputError where values are in several currencies: their sums would be of nothing."""
+    if Columns.CURRENCY not in table.columns:
+        return
+    several = sorted(set(table[Columns.CURRENCY][money.notna()].dropna().astype(str)))
+    if len(several) > 1:
+        raise InputError(
+            f"The values are in {len(several)} currencies ({', '.join(several[:5])}).",
+            repair="Convert them to one; `omni ingest` does so by rates.csv.",
+        )
 
 
 class parquet:  # noqa: N801 - used like a function

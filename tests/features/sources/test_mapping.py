@@ -290,19 +290,6 @@ def test_half_a_gzip_file_is_refused_in_a_line(tmp_path: Path) -> None:
         load_lines(file, MINIMAL)
 
 
-def test_values_in_several_currencies_are_counted_and_warned_of(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    file, toml = tmp_path / "rows.csv", tmp_path / "mapping.toml"
-    moment = "2024-05-01T00:00:00Z"
-    file.write_text(f"when,who,what,n,paid,cur\n{moment},a,b,1,1,EUR\n{moment},b,b,1,150,JPY\n{moment},c,b,1,,USD\n")
-    toml.write_text(MINIMAL.replace("[constants]", 'currency = "cur"\n[constants]'))
-    with caplog.at_level("WARNING"):
-        report = ingest(str(file), settings_in(tmp_path), mapping=toml)
-    assert report.currencies == {"EUR": 1, "JPY": 1}
-    assert "2 currencies (EUR, JPY)" in caplog.text
-
-
 def test_equal_rows_that_count_once_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file, toml = tmp_path / "rows.csv", tmp_path / "mapping.toml"
     row = "2024-05-01T00:00:00Z,a,b,1,1\n"

@@ -77,6 +77,15 @@ def test_without_a_kind_what_is_negative_came_back() -> None:
         report.as_timeline(table.assign(kind="order"))
 
 
+def test_values_in_several_currencies_are_refused() -> None:
+    table = pd.DataFrame(
+        {"customer_id": "a", "occurred_at": "2024-05-01", "value": [5, 6, None], "currency": ["EUR", None, "USD"]}
+    )
+    assert report.as_timeline(table)["value"].to_pylist() == [5.0, 6.0, None]
+    with pytest.raises(InputError, match=r"The values are in 2 currencies \(EUR, USD\)"):
+        report.as_timeline(table.assign(value=1.0))
+
+
 @pytest.mark.parametrize("name", ["rows.tsv", "rows.csv", "rows.csv.gz", "rows.jsonl"])
 def test_interactions_are_read_from_any_text_file_and_by_either_name(tmp_path: Path, name: str) -> None:
     table = pd.DataFrame(

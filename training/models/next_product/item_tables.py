@@ -13,6 +13,7 @@ from pydantic import Field
 from scipy import sparse
 
 from features.config import Config
+from features.errors import StoreError
 from features.events.payload import store_code
 from features.ids import with_text_ids
 from features.scoring.item_tables import Companions, Favourites, Neighbours
@@ -112,14 +113,20 @@ class CompanionBuilder:
 
 
 def product_facts(path: Path | None) -> ProductFacts:
-    """What the product table says; of no product where there is none."""
+    """What the product table says; of no product where there is none. Raises StoreError for a price that is no number."""
     names = [Columns.PRODUCT_ID, Columns.CATEGORY, Columns.BRAND, Columns.PRICE]
     if path is None or not path.exists():
         return ProductFacts((), (), (), np.zeros(0))
     given = with_text_ids(pq.read_table(path, columns=names), names[:1])
     table = given.to_pandas().drop_duplicates(Columns.PRODUCT_ID)
     ids, category, brand = (table[name].astype(object).where(table[name].notna(), None).tolist() for name in names[:3])
-    return ProductFacts(ids, category, brand, table[Columns.PRICE].to_numpy(np.float64, na_value=np.nan))
+    try:
+        price = table[Columns.PRICE].to_numpy(np.float64, na_value=np.nan)
+    except (ValueError, TypeError) as error:
+        raise StoreError(
+            f"{path} holds a price that is no number ({error}).", repair="Write prices as numbers."
+        ) from error
+    return ProductFacts(ids, category, brand, price)
 
 
 def _places(timeline: Path | None, product_ids: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,0 +1,188 @@
+"""Events and prices in any currency come in; they go out in the home's, by dated rates, or are refused with the reason.
+
+Money of two currencies is never added up. A home counts in one: the setting `currency`, or else the one of the first value
+that names any; the log keeps it. What names no currency is in the home's.
+"""
+
+import json
+from collections import Counter
+from typing import Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.errors import InputError, SettingsError
+from features.events.rules import Problem
+from features.log.event_log import EventLog
+from features.money.rates import RATES_FILE, Rates, read_rates
+from features.settings import Settings
+from features.vocabulary import DAY_US, Columns
+
+CONVERTED_FROM: Final = "converted_from"
+"""Key of an event's properties under which the amount is kept as it came, with its currency and the rate."""
+_DECIMALS: Final = 6
+_LATEST_DAY: Final = np.iinfo(np.int64).max
+
+
+class Screened(NamedTuple):
+    """Rows in the home's currency, and the problem of each row that could not be brought there, by its place in the input."""
+
+    table: pa.Table
+    problems: dict[int, Problem]
+
+
+class HomeCurrency:
+    """The one currency in which this home counts; safe to use from several threads."""
+
+    def __init__(self, settings: Settings, log: EventLog) -> None:
+        """Raises SettingsError where the setting names another currency than the one that the log counts in."""
+        self._file = settings.home / RATES_FILE
+        self._stated, self._log = settings.currency, log
+        self._settled = logged = log.currency()
+        self._rates: tuple[tuple[int, int] | None, Rates] = None, Rates()
+        if self._stated and logged and logged != self._stated:
+            raise SettingsError(
+                f"OMNI_CURRENCY is {self._stated}, and the values in the event log are in {logged}.",
+                repair=f"Leave it out or set it to {logged}; to count in {self._stated}, ingest into a new OMNI_HOME.",
+            )
+
+    @property
+    def code(self) -> str | None:
+        """The home's currency; None as long as nothing says which."""
+        return self._settled or self._log.currency() or self._stated or None
+
+    def screen(self, events: pa.Table) -> Screened:
+        """Valid events (EVENT_SCHEMA): those with a value in another currency are converted by the rate of their day (UTC).
+
+        Their properties keep what they came as. Those without a rate are not in the table, but among the problems.
+        """
+        named = events[Columns.CURRENCY]
+        if named.null_count == events.num_rows or set(named.unique().to_pylist()) <= {None, self._settled}:
+            return Screened(events, {})  # nearly always, and at once
+        valued = events[Columns.VALUE].is_valid()
+        currencies = pc.if_else(valued, events[Columns.CURRENCY], None)
+        rates, problems = self._rates_of(currencies, events[Columns.OCCURRED_AT])
+        if rates is None:
+            return Screened(events, {})
+        foreign = np.flatnonzero(~np.isnan(rates))
+        values = events[Columns.VALUE].to_numpy().copy()
+        texts, names = events[Columns.PROPERTIES].to_pylist(), events[Columns.CURRENCY].to_pylist()
+        for row in foreign.tolist():
+            came = {"value": values[row], "currency": names[row], "rate": rates[row]}
+            known = json.loads(texts[row]) if texts[row] else {}
+            texts[row] = json.dumps({**known, CONVERTED_FROM: came}, ensure_ascii=False, separators=(",", ":"))
+            values[row] = round(values[row] * rates[row], _DECIMALS)
+            names[row] = self.code
+        converted = {
+            Columns.VALUE: pa.array(values, pa.float64(), mask=events[Columns.VALUE].is_null().to_numpy()),
+            Columns.CURRENCY: pa.array(names, pa.string()),
+            Columns.PROPERTIES: pa.array(texts, pa.string()),
+        }
+        return Screened(_without(_with(events, converted), problems), problems)
+
+    def screen_prices(self, products: pa.Table, moments: pa.Array | None = None) -> Screened:
+        """Products (PRODUCT_SCHEMA) with prices in the home's currency, by the rates of `moments` (n,) or else the newest.
+
+        Products whose price has no rate are not in the table, but among the problems.
+        """
+        priced = products[Columns.PRICE].is_valid()
+        rates, problems = self._rates_of(pc.if_else(priced, products[Columns.CURRENCY], None), moments, Columns.PRICE)
+        if rates is None:
+            return Screened(products, {})
+        foreign = ~np.isnan(rates)
+        prices = products[Columns.PRICE].to_numpy()
+        names = pc.if_else(pa.array(foreign), self.code, products[Columns.CURRENCY])
+        prices = np.where(foreign, np.round(prices * rates, _DECIMALS), prices)
+        missing = products[Columns.PRICE].is_null().to_numpy()
+        converted = {Columns.PRICE: pa.array(prices, pa.float64(), mask=missing), Columns.CURRENCY: names}
+        return Screened(_without(_with(products, converted), problems), problems)
+
+    def _rates_of(
+        self, currencies: pa.ChunkedArray, moments: pa.ChunkedArray | pa.Array | None, of: str = Columns.CURRENCY
+    ) -> tuple[np.ndarray | None, dict[int, Problem]]:
+        """The rate (n,) of every row of another currency, NaN of others, and the rows without; None: all are the home's."""
+        counts: Counter[str] = Counter()
+        for row in pc.value_counts(currencies.drop_null()).to_pylist():
+            counts[row["values"]] += row["counts"]
+        if not counts or set(counts) == {self._settled}:
+            return None, {}
+        home = self._settle(counts)
+        if home is None:
+            return np.full(len(currencies), np.nan), _undecided(currencies, of)
+        if set(counts) == {home}:
+            return None, {}
+        rates = np.full(len(currencies), np.nan)
+        problems: dict[int, Problem] = {}
+        days = np.full(len(currencies), _LATEST_DAY) if moments is None else _days(moments)
+        for name in sorted(set(counts) - {home}):
+            rows = np.flatnonzero(pc.fill_null(pc.equal(currencies, name), False).to_numpy(zero_copy_only=False))
+            try:
+                rates[rows] = self._read_rates(home).on(name, days[rows])
+            except InputError as error:
+                problems |= dict.fromkeys(rows.tolist(), Problem(of, f"is {name}, which has no rate: {error}"))
+                continue
+            for row in rows[np.isnan(rates[rows])].tolist():
+                since = "" if moments is None else f" for {np.datetime64(int(days[row]), 'D')} or before"
+                reason = (
+                    f"{_of(of)} {name}, and this home counts in {home}: put a rate of {name}{since} into {RATES_FILE} in"
+                    " OMNI_HOME (date,currency,rate) and bring it again, or convert it."
+                )
+                problems[row] = Problem(of, reason)
+        return rates, problems
+
+    def _settle(self, counts: Counter[str]) -> str | None:
+        """The home's currency, which from now on is this one; None where several come before there is any."""
+        if self._settled is None:
+            first = self._stated or (next(iter(counts)) if len(counts) == 1 else None)
+            self._settled = self._log.currency() if first is None else self._log.settle_currency(first)
+        return self._settled
+
+    def _read_rates(self, home: str) -> Rates:
+        """The rates as they are in the file now."""
+        stamp = None
+        if self._file.exists():
+            facts = self._file.stat()
+            stamp = facts.st_mtime_ns, facts.st_size
+        if self._rates[0] != stamp or stamp is None:
+            self._rates = stamp, read_rates(self._file, home)
+        return self._rates[1]
+
+
+def _undecided(currencies: pa.ChunkedArray, of: str) -> dict[int, Problem]:
+    names = currencies.to_pylist()
+    several = ", ".join(sorted({name for name in names if name is not None}))
+    return {
+        row: Problem(
+            of,
+            f"{_of(of)} {name}, and there are several ({several}) before it is known in which this home counts: set"
+            f" OMNI_CURRENCY (or currency in settings.toml), put rates of the others into {RATES_FILE}, and bring it again.",
+        )
+        for row, name in enumerate(names)
+        if name is not None
+    }
+
+
+def _of(field: str) -> str:
+    return "is" if field == Columns.CURRENCY else "is in"
+
+
+def _days(moments: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """Days since 1970, UTC."""
+    us: np.ndarray = pc.fill_null(moments.cast(pa.int64()), 0).to_numpy()
+    return us // DAY_US
+
+
+def _with(table: pa.Table, columns: dict[str, pa.Array | pa.ChunkedArray]) -> pa.Table:
+    for name, column in columns.items():
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, table.schema.field(place), column)
+    return table
+
+
+def _without(table: pa.Table, problems: dict[int, Problem]) -> pa.Table:
+    if not problems:
+        return table
+    good = np.ones(table.num_rows, np.bool_)
+    good[list(problems)] = False
+    return table.filter(pa.array(good))
