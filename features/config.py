@@ -1,8 +1,9 @@
 """TOML files as checked configs: a file and a pydantic model come in, the model's values or one line of complaint go out.
 
 A config is a pydantic model, best a `Config`, in the file of what it configures; nested models are the file's sections.
-Four callers' needs are met here: a file that must be there (`load_toml`), one of the user's own that may replace defaults
-(`load_own`), content that is in hand already (`check`), and `key=value` texts from a command line (`parse_overrides`).
+Five callers' needs are met here: a file that must be there (`load_toml`), one of the user's own that may replace defaults
+(`load_own`), content that is in hand already (`check`), the words for a key that nobody knows (`known_keys`), and
+`key=value` texts from a command line (`parse_overrides`).
 """
 
 import difflib
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import EllipsisType, NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from features.errors import InputError
@@ -22,17 +23,40 @@ Model = TypeVar("Model", bound=BaseModel)
 Place = tuple[int | str, ...]
 """Where in a file a value lies: names of sections and keys, indices of lists."""
 
+MIN_DAYS, MAX_DAYS = 1 / 1440, 100_000
+"""The shortest and the longest time that a key of a config may name, if it is not 0; for ever is 99,999 days."""
 _BAD_KEY = "[key]"
 """pydantic's last step of a place where not the value but the key of a table is wrong."""
 
 
 class Config(BaseModel):
-    """A file or section of which every key is known: others are refused, old names with the new ones."""
+    """A file or section of which every key is known: others are refused, old names with the new ones.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    A number is finite, and no switch: pydantic would take true for 1. What ends in `days` is a length of time that can be
+    added to a date.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     RENAMED: ClassVar[Mapping[str, str]] = {}
     """Old name -> new name of keys of this section, such as {"lambda_l2": "l2"}; any pydantic model may have one."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        kinds = _alternatives(cls.model_fields[str(info.field_name)].annotation)
+        if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
+            raise ValueError("Input should be a number, not true or false")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _days_that_a_calendar_holds(cls, value: Any, info: ValidationInfo) -> Any:
+        for days in value if isinstance(value, tuple) else (value,):
+            is_length = str(info.field_name).endswith("days") and isinstance(days, int | float)
+            if is_length and days > 0 and not MIN_DAYS <= days <= MAX_DAYS:
+                raise ValueError(f"Input should be from a minute to {MAX_DAYS:,} days")
+        return value
 
 
 def load_toml(
@@ -45,7 +69,7 @@ def load_toml(
     content = read_toml(file)
     if section is not None:
         if not isinstance(content.get(section), dict):
-            raise InputError(f"{file}: there is no section {section}.", repair=_known(section, list(content)))
+            raise InputError(f"{file}: there is no section {section}.", repair=known_keys(section, list(content)))
         content = content[section]
     for key, value in (overrides or {}).items():
         _replace(content, key, value)
@@ -76,6 +100,8 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
         key, separator, value = text.partition("=")
         if not separator:
             raise InputError(f"--set {text!r} has no value.", repair="Write it as key=value.")
+        if not key.strip():
+            raise InputError(f"--set {text!r} has no key.", repair="Write it as key=value.")
         overrides[key.strip()] = _parse_value(value.strip())
     return overrides
 
@@ -96,12 +122,22 @@ def check(
         raise _complaint(model, worst, file, inside, overrides or {}) from error
 
 
+def known_keys(key: str, known: Sequence[str]) -> str:
+    """The keys that there are, after the one that was probably meant."""
+    longer = [each for each in known if len(key) > 3 and key in each]  # max_age is max_age_days before it is max_value
+    nearest = difflib.get_close_matches(key, longer, n=1, cutoff=0.0) or difflib.get_close_matches(key, known, n=1)
+    guess = f"Did you mean {nearest[0]}? " if nearest else ""
+    return f"{guess}Known keys: {', '.join(known)}."
+
+
 def _complaint(
     model: type[BaseModel], error: ErrorDetails, file: Path, inside: Place, overrides: Mapping[str, Any]
 ) -> InputError:
     place = tuple(part for part in error["loc"] if part != _BAD_KEY)
     above = [_dotted(place[:end]) for end in range(1, len(place) + 1)]
-    source = next((f"--set {key}" for key in above if key in overrides), str(file))
+    below = [key for key in overrides if key.startswith(f"{_dotted(place)}.")]  # a section that only they name
+    named = [*(key for key in above if key in overrides), *(below if error["type"] == "extra_forbidden" else ())]
+    source = f"--set {named[0]}" if named else str(file)
     name = _dotted((*inside, *place))
     if not _is_wrong_key(error):
         is_section = error["type"] in ("model_type", "dict_type")
@@ -113,7 +149,7 @@ def _complaint(
     if key in renamed:
         new = _dotted((*inside, *place[:-1], renamed[key]))
         return InputError(f"{source}: {name} is now {new}.", repair="Use the new name.")
-    return InputError(f"{source}: there is no key {name}.", repair=_known(key, _keys(section)))
+    return InputError(f"{source}: there is no key {name}.", repair=known_keys(key, _keys(section)))
 
 
 def _is_wrong_key(error: ErrorDetails) -> bool:
@@ -121,14 +157,6 @@ def _is_wrong_key(error: ErrorDetails) -> bool:
     if error["loc"][-1:] == (_BAD_KEY,):
         return error["type"] in ("literal_error", "enum")
     return error["type"] == "extra_forbidden"
-
-
-def _known(key: str, known: Sequence[str]) -> str:
-    """The keys that there are, after the one that was probably meant."""
-    longer = [each for each in known if len(key) > 3 and key in each]  # max_age is max_age_days before it is max_value
-    nearest = difflib.get_close_matches(key, longer, n=1, cutoff=0.0) or difflib.get_close_matches(key, known, n=1)
-    guess = f"Did you mean {nearest[0]}? " if nearest else ""
-    return f"{guess}Known keys: {', '.join(known)}."
 
 
 def _keys(section: Any) -> list[str]:
@@ -163,6 +191,11 @@ def _plain(kind: Any) -> Any:
     if get_origin(kind) in (Union, UnionType):
         return _plain(next(each for each in get_args(kind) if each is not NoneType))
     return kind
+
+
+def _alternatives(kind: Any) -> set[Any]:
+    """The types that a value may have: {int, NoneType} of int | None."""
+    return set(get_args(kind)) if get_origin(kind) in (Union, UnionType) else {kind}
 
 
 def _dotted(place: Place) -> str:

@@ -10,14 +10,21 @@ FOLD_CODE: Final = (
     "events/values.py",
     "events/payload.py",
     "state/layout.py",
+    "state/jit.py",
     "state/kernel_parts.py",
+    "state/kernel_contacts.py",
+    "state/kernel_products.py",
+    "state/kernel_returns.py",
     "state/kernel.py",
+    "state/packing.py",
+    "state/unpacking.py",
     "state/kernel_batch.py",
 )
 """The files under `features/` that are compiled into the fold."""
 FEATURE_CODE: Final = (
     *FOLD_CODE,
     "state/event_arrays.py",
+    "state/order.py",
     "state/fold.py",
     "state/batch.py",
     "state/moment.py",

@@ -4,13 +4,13 @@ What the environment leaves out may stand in OMNI_HOME/settings.toml, so that on
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from features.config import known_keys, read_toml
 from features.errors import InputError, SettingsError
 from features.moments import utc
 from features.vocabulary import CORE_TASKS, Task
@@ -163,14 +163,14 @@ def _read_file(file: Path) -> dict[str, str]:
     if not file.exists():
         return {}
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{file}: {error}.", repair="Give a readable TOML file.") from error
+        content = read_toml(file)
+    except InputError as error:
+        raise SettingsError(error.message, repair=error.repair) from error
     for key, value in content.items():
-        if key not in _VARIABLES or not isinstance(value, str):
-            raise SettingsError(
-                f"{file}: {key} is no setting with a text.", repair=f"Known keys: {', '.join(_VARIABLES)}."
-            )
+        if key not in _VARIABLES:
+            raise SettingsError(f"{file}: there is no key {key}.", repair=known_keys(key, list(_VARIABLES)))
+        if not isinstance(value, str):
+            raise SettingsError(f"{file}: {key}: Input should be a text.", repair=f'Write it like {key} = "…".')
     return {_VARIABLES[key]: value for key, value in content.items()}
 
 

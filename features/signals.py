@@ -131,7 +131,7 @@ def _rhythm(m: Moment) -> list[FloatArray]:
 
 
 def _money(m: Moment) -> list[FloatArray]:
-    spent = m.values[:, :, KIND_CODES[EventKind.PURCHASE]].sum(axis=1)  # (n, H)
+    spent = m.values[:, :, KIND_CODES[EventKind.PURCHASE]].sum(axis=1)  # (n, H), without what went back
     returned = m.values[:, :, KIND_CODES[EventKind.RETURN]].sum(axis=1)
     lines = m.counts[:, :, KIND_CODES[EventKind.PURCHASE]].sum(axis=1)
     return [
@@ -141,7 +141,7 @@ def _money(m: Moment) -> list[FloatArray]:
         _ratio(lines[:, _DAY90], m.occasions[:, _DAY90]),
         m.scalar("occasion_value"),
         m.scalar("previous_occasion_value"),
-        _ratio(returned[:, _DAY365], spent[:, _DAY365]),
+        _ratio(returned[:, _DAY365], spent[:, _DAY365] + returned[:, _DAY365]),
     ]
 
 

@@ -68,12 +68,12 @@ TASK_VIEWS: Final[dict[Task, tuple[View, ...]]] = {
 }
 """The views behind each task's feature service."""
 
-SERVICE_VERSION: Final = 1
+SERVICE_VERSION: Final = 2
 """Raised whenever the fields of a view change their meaning, so that an older model is not fed newer features."""
 
 
 def feature_service_name(task: Task) -> str:
-    """The name of a task's Feast FeatureService, for example `churn_v1`."""
+    """The name of a task's Feast FeatureService, for example `churn_v2`."""
     return f"{task.value.replace('-', '_')}_v{SERVICE_VERSION}"
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from local_servers import postgres_server, redis_server
 
 from features.settings import Settings
@@ -18,6 +20,10 @@ os.environ.update(
         "MPLBACKEND": "Agg",
     }
 )
+
+# No property fails because the machine is busy.
+hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("untimed")
 
 SAMPLE = 0.02
 """Share of the Complete Journey households that the tests which need real data take."""

@@ -318,6 +318,13 @@ def test_what_changed_states_the_layouts_as_they_are():
     assert contracts["HTTP under `/v1`"].startswith(openapi.VERSION)
 
 
+def test_the_new_names_of_modules_that_moved_exist():
+    for wing, moves in table(read("CHANGELOG.md"), "| wing | before → now |"):
+        folder = ROOT / wing.strip("`")
+        for new in re.findall(r"`([\w.]+)`", ", ".join(move.partition("→")[2] for move in moves.split(", `"))):
+            assert (folder / f"{new}.py").exists() or new == "open_log", f"{wing}: {new}"
+
+
 def test_the_map_of_the_code_shows_every_wing():
     page = read("docs/architecture.md")
     wings = {

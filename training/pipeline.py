@@ -24,7 +24,7 @@ from training.evaluation import plots
 from training.evaluation.metrics import Metric, bootstrap_mean
 from training.gates import PolicyGain
 from training.task import PolicyEvidence, Progress, TrainContext, TrainedModel
-from training.tracking import CHAMPION, EVALUATION_FILE, FIGURES_FILE, ModelVersion, Run
+from training.tracking import CHAMPION, CONFIG_FILE, EVALUATION_FILE, FIGURES_FILE, ModelVersion, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,7 +112,7 @@ def train(
     fit: Callable[[TrainContext], TrainedModel] = getattr(importlib.import_module(module.module), module.train)
     with tracking.start_run(task, settings) as run:
         run.log_params({**config.model_dump(), "seed": seed})
-        run.log_json(config.model_dump(mode="json"), "config.json")
+        run.log_json(config.model_dump(mode="json"), CONFIG_FILE)
         trained = fit(TrainContext(settings, store, config, run, seed, progress))
         progress(f"{task.value}: writing the run and the model to MLflow")
         version = _record(run, trained, settings, config, seed)

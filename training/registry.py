@@ -14,7 +14,7 @@ from features.settings import Settings
 from features.vocabulary import Task
 from training import tracking
 from training.gates import PolicyGain, Verdict, judge_against, judge_first, load_gates
-from training.tracking import CHALLENGER, CHAMPION, EVALUATION_FILE, ModelVersion
+from training.tracking import CHALLENGER, CHAMPION, CONFIG_FILE, EVALUATION_FILE, ModelVersion
 
 logger = logging.getLogger(__name__)
 
@@ -102,12 +102,23 @@ def judge(challenger: ModelVersion, champion: ModelVersion | None, settings: Set
     policy = None if compared is None else PolicyGain(**compared)
     if champion is None:
         return judge_first(gates, found, policy)
+    kinds = [_kind(version, settings) for version in (challenger, champion)]
+    if kinds[0] != kinds[1]:
+        return Verdict(
+            False,
+            (f"it answers another question than the champion (kind {kinds[0]}, not {kinds[1]}): no figure compares",),
+        )
     ours = tracking.run_table(settings, challenger.run_id, EVALUATION_FILE)
     theirs = _champion_scores(challenger, champion, settings)
     if ours is None or theirs is None:
         return Verdict(False, ("no test rows were kept to compare the two in pairs",))
     newer = _knows_newer_data(challenger, champion)
     return judge_against(gates, found, ours, theirs, policy, champion.version, newer)
+
+
+def _kind(version: ModelVersion, settings: Settings) -> str:
+    """Which of a task's questions a version answers: `kind` of churn's config, which those before contracts lack."""
+    return str((tracking.run_json(settings, version.run_id, CONFIG_FILE) or {}).get("kind", "non-contractual"))
 
 
 def _knows_newer_data(challenger: ModelVersion, champion: ModelVersion) -> bool:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CHALLENGER: Final = "challenger"
+CONFIG_FILE: Final = "config.json"
+"""Where a training run keeps its resolved config."""
 EVALUATION_FILE: Final = "evaluation.parquet"
 FIGURES_FILE: Final = "figures.json"
 _FORBIDDEN_IN_KEYS = re.compile(r"[^\w\-. :/]")

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from features.arrays import ByteArray, Float32Array, FloatArray, IntArray
 from features.errors import StoreError
-from features.state import kernel, layout, packing
+from features.state import kernel, layout, packing, unpacking
 from features.state.layout import RowBuffers
 from features.vocabulary import DAY_S
+
 
 @dataclass(frozen=True)
 class Ragged:
@@ -159,8 +160,10 @@ def read_parts(
     of_state = np.zeros((n, packing.N_STATE_LISTS), np.int64)
     of_products = np.zeros((n, packing.N_PRODUCT_LISTS), np.int64)
     for part, (starts, ends), counts in ((states, states_at, of_state), (products, products_at, of_products)):
-        if packing.measure(part, starts, ends, counts) >= 0:
-            raise StoreError("The states are of another version of the fold.", repair="Run: omni features build --force")
+        if unpacking.measure(part, starts, ends, counts) >= 0:
+            raise StoreError(
+                "The states are of another version of the fold.", repair="Run: omni features build --force"
+            )
     _, pairs, contacts, hours, lines = of_state.sum(axis=0).tolist()
     habits, entries = of_products.sum(axis=0).tolist()
     a = StateLists(
@@ -174,7 +177,7 @@ def read_parts(
         cart_product=np.empty(lines, np.int64),
         cart_stats=np.empty((lines, layout.CART_WIDTH)),
     )
-    packing.read_state_parts(states, *states_at, of_state, a)
+    unpacking.read_state_parts(states, states_at[0], states_at[1], of_state, a)
     b = ProductLists(
         habit_product=np.empty(habits, np.int64),
         habit_stats=np.empty((habits, layout.HABIT_WIDTH)),
@@ -183,7 +186,7 @@ def read_parts(
         seq_time=np.empty(entries),
         seq_value=np.empty(entries, np.float32),
     )
-    packing.read_product_parts(products, *products_at, of_products, b)
+    unpacking.read_product_parts(products, products_at[0], products_at[1], of_products, b)
     _, of_pair, of_contact, of_hour, of_line = (_offsets(lengths) for lengths in of_state.T)
     of_habit, of_entry = (_offsets(lengths) for lengths in of_products.T)
     return StateBatch(

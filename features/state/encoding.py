@@ -12,8 +12,8 @@ import pyarrow as pa
 from features.arrays import ByteArray, IntArray
 from features.state import layout
 from features.state.batch import StateBatch, read_parts
-from features.state.kernel_batch import write_row
 from features.state.layout import RowBuffers
+from features.state.packing import write_row
 from features.state.scratch import to_scratch
 from features.vocabulary import Columns
 
@@ -41,11 +41,9 @@ def decode(states: pa.Table | None, products: pa.Table | None) -> StateBatch:
     last_seq = np.zeros(n, dtype=np.int64)
     if states is not None:
         last_seq = states["last_seq"].fill_null(0).to_numpy().astype(np.int64)
-    parts = [
-        (_NOTHING, np.zeros((2, n), np.int64)) if table is None else _bytes(table[name])
-        for table, name in ((states, "state"), (products, "products"))
-    ]
-    return read_parts(*parts[0], *parts[1], last_seq)
+    of_state, states_at = _bytes(None if states is None else states["state"], n)
+    of_products, products_at = _bytes(None if products is None else products["products"], n)
+    return read_parts(of_state, states_at, of_products, products_at, last_seq)
 
 
 def decode_one(values: Mapping[str, Any]) -> StateBatch:
@@ -53,11 +51,9 @@ def decode_one(values: Mapping[str, Any]) -> StateBatch:
 
     The hot path's `decode`: no Arrow. Raises StoreError for a state of another layout.
     """
-    parts = []
-    for name in ("state", "products"):
-        part = np.frombuffer(values.get(name) or b"", np.uint8)
-        parts += [part, np.array([[0], [len(part)]])]
-    return read_parts(*parts, np.array([values.get("last_seq", 0)], dtype=np.int64))
+    state, products = (np.frombuffer(values.get(name) or b"", np.uint8) for name in ("state", "products"))
+    last_seq = np.array([values.get("last_seq", 0)], dtype=np.int64)
+    return read_parts(state, np.array([[0], [len(state)]]), products, np.array([[0], [len(products)]]), last_seq)
 
 
 def encode(batch: StateBatch, customer_ids: Sequence[str]) -> tuple[pa.Table, pa.Table]:
@@ -74,7 +70,9 @@ def encode_buffers(buffers: RowBuffers, n: int, customers: pa.Array) -> tuple[pa
     micros = pa.array(np.round(buffers.time[:n] * 1e6).astype(np.int64)).cast(pa.timestamp("us", tz="UTC"))
     keys = [customers.take(pa.array(buffers.customer[:n])), micros, pa.array(buffers.last_seq[:n].copy())]
     states = pa.Table.from_arrays([*keys, _binary(buffers.state, buffers.state_end[:n])], schema=STATE_SCHEMA)
-    products = pa.Table.from_arrays([*keys, _binary(buffers.products, buffers.products_end[:n])], schema=PRODUCTS_SCHEMA)
+    products = pa.Table.from_arrays(
+        [*keys, _binary(buffers.products, buffers.products_end[:n])], schema=PRODUCTS_SCHEMA
+    )
     return states, products.filter(pa.array(buffers.products_changed[:n]))
 
 
@@ -85,13 +83,13 @@ def _binary(parts: ByteArray, ends: IntArray) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(), len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(values)])
 
 
-def _bytes(column: pa.ChunkedArray | pa.Array) -> tuple[ByteArray, IntArray]:
-    """A column of bytes as one array, and where each row's part begins and ends (2, n); a null is an empty one."""
+def _bytes(column: pa.ChunkedArray | pa.Array | None, n: int) -> tuple[ByteArray, IntArray]:
+    """A column of bytes as one array, and where each of the n rows' parts begins and ends (2, n); a null is an empty one."""
+    if column is None or n == 0:
+        return _NOTHING, np.zeros((2, n), np.int64)
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
-    if not len(array):
-        return _NOTHING, np.zeros((2, 0), np.int64)
     array = array.cast(pa.binary())
     _, offsets_buffer, values = array.buffers()
     offsets = np.frombuffer(offsets_buffer, np.int32)[array.offset : array.offset + len(array) + 1].astype(np.int64)

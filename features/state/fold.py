@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.arrays import BoolArray
-from features.state import kernel, kernel_batch, layout
+from features.state import kernel, kernel_batch, layout, packing
 from features.state.batch import StateBatch, rows_in_buffers
 from features.state.encoding import encode_buffers
 from features.state.event_arrays import event_arrays
@@ -91,5 +91,5 @@ def fold_arrays(state: StateBatch, events: EventArrays) -> StateBatch:
     scratch = to_scratch(state)
     kernel.apply_events(scratch, events, 0, len(events.time))
     buffers = layout.new_buffers(1)
-    kernel_batch.write_row(scratch, buffers, 0, 0, scratch.scalars[layout.LAST_EVENT], True)
+    packing.write_row(scratch, buffers, 0, 0, scratch.scalars[layout.LAST_EVENT], True)
     return rows_in_buffers(buffers, 1)

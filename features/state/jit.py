@@ -9,6 +9,7 @@ from numba import njit
 
 from features.fingerprint import fold_code
 
+_njit: Any = njit  # whose stubs leave `_nrt` out
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 # numba itself looks only at the date of a function's own file: a channel that is added to the vocabulary must not meet
@@ -27,9 +28,9 @@ def in_place(function: _Function) -> _Function:
     Without numba's counts of who holds an array, which a tuple of forty arrays has to keep at every call: the fold takes a
     quarter of the time (numba 0.68.1). numba knows this switch as `_nrt`, and refuses to compile what does make an array.
     """
-    return cast(_Function, njit(cache=True, _nrt=False)(function))
+    return cast(_Function, _njit(cache=True, _nrt=False)(function))
 
 
 def inlined(function: _Function) -> _Function:
     """`in_place`, compiled into the callers: a call hands over dozens of pointers, and costs more than most parts' work."""
-    return cast(_Function, njit(cache=True, forceinline=True, _nrt=False)(function))
+    return cast(_Function, _njit(cache=True, forceinline=True, _nrt=False)(function))

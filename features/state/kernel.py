@@ -170,7 +170,7 @@ def apply_event(s: Any, e: Any, begin: int, i: int) -> bool:
         note_contract(s, t, value, detail)
     elif kind == _UNSUBSCRIBE and product != 0:
         end_contract(s, t)
-    elif kind == _SUBSCRIBE or kind == _UNSUBSCRIBE:
+    elif kind in (_SUBSCRIBE, _UNSUBSCRIBE):
         note_consent(s, t, channel, kind == _SUBSCRIBE)
     elif kind == _PURCHASE:
         e.brought_back[i] = 0.0
@@ -218,7 +218,7 @@ def apply_moment(s: Any, e: Any, begin: int, start: int, stop: int) -> Any:
 
 @in_place
 def derive(s: Any) -> None:
-    """What is not stored of a state that was read back: ranks of habits, where products of the sequence stand, the unit of time."""
+    """What is not stored of a state: ranks of habits, where products of the sequence stand, the unit of time."""
     for i in range(s.cursors[N_HABIT]):
         rank_habit(s, i)
         note_unit(s, s.habits[i, HABIT_LAST])

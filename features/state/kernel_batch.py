@@ -22,10 +22,9 @@ def _has_room(b: Any, row: int) -> bool:
         return False
     if row == 0:
         return True
-    room: bool = (
-        b.state_end[row - 1] + MAX_STATE_BYTES <= len(b.state)
-        and b.products_end[row - 1] + MAX_PRODUCTS_BYTES <= len(b.products)
-    )
+    room: bool = b.state_end[row - 1] + MAX_STATE_BYTES <= len(b.state) and b.products_end[
+        row - 1
+    ] + MAX_PRODUCTS_BYTES <= len(b.products)
     return room
 
 

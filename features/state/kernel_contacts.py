@@ -52,7 +52,7 @@ def note_profile(s: Any, t: float, detail: float) -> None:
     answers = np.int64(detail)
     for channel in range(N_CHANNELS):
         answer = answers >> BITS_PER_ANSWER * channel & 3
-        if answer == YES or answer == NO:
+        if answer in (YES, NO):
             note_consent(s, t, channel, answer == YES)
     answer = answers >> PROFILING_SHIFT & 3
     if answer == NO:

@@ -1,4 +1,4 @@
-"""What was done with products in; the rhythm of buying, habits, the sequence and the cart afterwards out. Compiled into the kernel."""
+"""What was done with products in; the rhythm of buying, habits, sequence and cart afterwards out. Compiled into the kernel."""
 
 import math
 from typing import Any, Final
@@ -86,7 +86,7 @@ def rank_habit(s: Any, i: int) -> None:
 
 
 @inlined
-def find_habit(s: Any, product: int) -> int:
+def find_habit(s: Any, product: int) -> Any:
     """Where a product stands in the table of habits, -1 where it does not."""
     for i in range(s.cursors[N_HABIT]):
         if s.habit_codes[i] == product:
@@ -95,7 +95,7 @@ def find_habit(s: Any, product: int) -> int:
 
 
 @inlined
-def note_habit(s: Any, t: float, product: int) -> int:
+def note_habit(s: Any, t: float, product: int) -> Any:
     """A product was bought: how often, since when and how regularly; returns where it stands in the table."""
     slot = find_habit(s, product)
     if slot >= 0:
@@ -139,7 +139,7 @@ def remember(s: Any, t: float, kind: int, channel: int, product: int, value: flo
 
 
 @inlined
-def micros(t: float) -> int:
+def micros(t: float) -> Any:
     """Seconds as whole microseconds."""
     return np.int64(math.floor(t * 1e6 + 0.5))
 

@@ -1,4 +1,4 @@
-"""A return and what the customer did before in; their state as if they had not bought what went back out. Compiled into the kernel.
+"""A return and all events before it in; the state as if what went back had not been bought out. Compiled into the kernel.
 
 A return with an order takes from that order's purchases of the product, or from those that name no order; one without takes
 from the newest. What is left of a purchase counts with its share of the value; one that went back whole did not happen: not
@@ -39,7 +39,7 @@ from features.state.layout import (
 from features.vocabulary import KIND_CODES, PRODUCT_KINDS, EventKind
 
 _PURCHASE: Final = KIND_CODES[EventKind.PURCHASE]
-_PRODUCT_CODES: Final = np.array([KIND_CODES[kind] for kind in PRODUCT_KINDS])
+_IS_PRODUCT: Final = np.isin(np.arange(len(KIND_CODES)), [KIND_CODES[kind] for kind in PRODUCT_KINDS])
 _OF_PURCHASES: Final = np.array(
     [
         *(FIRST_PURCHASE, LAST_PURCHASE, LAST_OCCASION, N_OCCASIONS, GAP_MEAN, GAP_M2, N_GAPS, LAST_GAP),
@@ -141,7 +141,4 @@ def _is_in_sequence(e: Any, i: int) -> bool:
     kind = e.kind[i]
     if kind == _PURCHASE:
         return _kept(e, i) > 0.0
-    for k in range(len(_PRODUCT_CODES)):
-        if _PRODUCT_CODES[k] == kind:
-            return True
-    return False
+    return bool(_IS_PRODUCT[kind])

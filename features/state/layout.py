@@ -141,7 +141,9 @@ class Scratch(NamedTuple):
     seq_event: NDArray[np.int32]
     seq_time: FloatArray
     seq_value: Float32Array
-    seq_habit: IntArray  # (SEQUENCE_LENGTH,) where the product stood in the table of habits, if at all; derived, not stored
+    seq_habit: (
+        IntArray  # (SEQUENCE_LENGTH,) where the product stood in the table of habits, if at all; derived, not stored
+    )
     habit_codes: IntArray  # (N_HABITS,)
     habits: FloatArray  # (N_HABITS, HABIT_WIDTH)
     habit_ranks: FloatArray  # (N_HABITS,) log2 of the weight, moved to a common moment; derived, not stored
@@ -163,7 +165,9 @@ class EventArrays(NamedTuple):
     detail: FloatArray  # what the properties or the store say, see events/payload.py; NaN where there is nothing
     written: NDArray[np.int8]  # whether the moment gets a state row: UNWRITTEN, WRITTEN or REWRITTEN
     order: IntArray  # the order that a purchase or return is of, see events/payload.py; 0 where it does not say
-    brought_back: FloatArray  # units of a purchase that were brought back so far: written by the fold, whatever is in it
+    brought_back: (
+        FloatArray  # units of a purchase that were brought back so far: written by the fold, whatever is in it
+    )
 
 
 class RowBuffers(NamedTuple):

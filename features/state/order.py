@@ -45,7 +45,5 @@ def in_order(events: EventArrays, customers: IntArray | None = None) -> EventArr
     moment = np.concatenate([[0], np.cumsum(~same)])
     out_of_order = np.flatnonzero(np.isin(moment, moment[1:][same & later]))
     place = np.arange(len(moment))
-    place[out_of_order] = out_of_order[
-        np.lexsort((events.seq[out_of_order], rank[out_of_order], moment[out_of_order]))
-    ]
+    place[out_of_order] = out_of_order[np.lexsort((events.seq[out_of_order], rank[out_of_order], moment[out_of_order]))]
     return EventArrays._make(column[place] for column in events)

@@ -1,4 +1,4 @@
-"""A state of a batch in, the kernel's dense arrays of it out: the inverse of packing.py's `write_row` and batch.py's `read_parts`."""
+"""A state of a batch in, the kernel's dense arrays of it out, to be folded on or written."""
 
 import numpy as np
 

@@ -94,7 +94,7 @@ class Store:
         return product_states_as_of(self._settings, moments)
 
     def feature_service_name(self, task: Task) -> str:
-        """The FeatureService that a task's model is trained on and served from, for example `churn_v1`."""
+        """The FeatureService that a task's model is trained on and served from, for example `churn_v2`."""
         return views.feature_service_name(task)
 
     def materialize(

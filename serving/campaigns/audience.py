@@ -57,7 +57,7 @@ def export_audience(
     runtime = Runtime(log=open_log(settings), clock=Clock.from_settings(settings), rules=house_rules(settings))
     try:
         Watcher(settings, runtime).refresh()
-        _check(condition, runtime.knowledge.bundle)
+        _check(condition, runtime.knowledge.bundle, ids[:1] + ids[-1:] or ["nobody"])
         table = audience_table(runtime, ids, progress)
     finally:
         runtime.log.close()
@@ -77,16 +77,20 @@ def export_audience(
     )
 
 
-def _check(condition: Condition, bundle: Bundle) -> None:
-    """Try the condition on somebody of whom nothing is known, before everybody is scored."""
-    if bundle.churn is None and set(CHURN_COLUMNS) & set(condition.columns):
+def _check(condition: Condition, bundle: Bundle, ids: list[str]) -> None:
+    """Try the condition on the customers `ids`, of whom nothing else is known, before everybody is scored.
+
+    The ids are real ones: whether `customer_id = 1` can be asked depends on their form.
+    """
+    names = {column.lower() for column in condition.columns}  # as SQL compares them
+    if bundle.churn is None and names.intersection(CHURN_COLUMNS):
         bundle.need_churn()  # raises, with the reason
-    if bundle.win_back is None and set(WIN_BACK_COLUMNS) & set(condition.columns):
+    if bundle.win_back is None and names.intersection(WIN_BACK_COLUMNS):
         bundle.need_win_back()  # raises, with the reason
-    nobody = StateBatch.empty(1)
-    live = LiveState("nobody", nobody, None, 0, state_version(nobody))
-    signals = compute_signals(live.scored, np.zeros(1))
-    condition.select(add_deciles(segment_table([live], signals, bundle.churn, bundle.win_back)))
+    nothing = StateBatch.empty(1)
+    lives = [LiveState(customer_id, nothing, None, 0, state_version(nothing)) for customer_id in ids]
+    signals = compute_signals(StateBatch.concat([live.scored for live in lives]), np.zeros(len(lives)))
+    condition.select(add_deciles(segment_table(lives, signals, bundle.churn, bundle.win_back)))
 
 
 def audience_table(runtime: Runtime, ids: list[str], progress: Callable[[str], None] = lambda _: None) -> pd.DataFrame:

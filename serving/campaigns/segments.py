@@ -126,5 +126,7 @@ def lifecycle(table: pd.DataFrame, usual_gap_days: float) -> NDArray[np.object_]
 
 def purchase_path(state: StateBatch) -> str:
     """Channels that a customer (n = 1) bought on, in the order of their first purchases; '' without any."""
-    channels = [code // layout.N_KINDS for code in state.pair_codes.values.tolist() if code % layout.N_KINDS == _PURCHASE]
+    channels = [
+        code // layout.N_KINDS for code in state.pair_codes.values.tolist() if code % layout.N_KINDS == _PURCHASE
+    ]
     return ">".join(CHANNELS[code].value for code in channels)

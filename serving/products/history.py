@@ -45,7 +45,7 @@ class PurchaseHistory:
         return self.all if self.forgotten_days < days else self.remembered
 
     def lately(self, code: int, days: float) -> ProductHistory | None:
-        """A product's whole history where it was bought in the last `days` days; else what the state says of it, if anything."""
+        """A product's whole history where it was bought in the last `days` days; else what the state says of it."""
         own = self.remembered.get(code)
         if own is None:
             return self.within(days).get(code)

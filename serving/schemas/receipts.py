@@ -84,7 +84,7 @@ class ModelsAnswer(BaseModel):
                     "ready": True,
                     "version": "2",
                     "alias": "champion",
-                    "feature_service": "churn_v1",
+                    "feature_service": "churn_v2",
                     "trained_at": "2018-01-01T00:00:00Z",
                     "run_id": "4be1…",
                     "problem": None,

@@ -91,7 +91,7 @@ def made_scorer(n: int, rng: np.random.Generator) -> ProductScorer:
     assert isinstance(config, NextProductConfig)
     ids = tuple(f"p{i}" for i in range(n))
     net = new_network(config, ProductVocabulary(ids, np.arange(1, n + 1), n), torch.zeros(n + 1))
-    scorer = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), ProductFiles(ids, NoSession()))
+    scorer = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v2"), ProductFiles(ids, NoSession()))
     example = as_tensors(scorer_inputs(scorer, busy_state(n, rng)))
     with TemporaryDirectory():
         graph = export_onnx(net, tuple(part.repeat(2, 1) for part in example))

@@ -144,6 +144,13 @@ def test_an_old_key_is_answered_with_the_new_name(file: Path, text: str, words: 
     [
         ("horizon_days = 'x'", "shop.toml: horizon_days: Input should be a valid integer"),
         ("horizon_days = 1\n[trees]\nl2 = -1", "shop.toml: trees.l2: Input should be greater than or equal to 0. Mend"),
+        (
+            "horizon_days = 1\n[trees]\nl2 = true",
+            "shop.toml: trees.l2: Input should be a number, not true or false. Mend",
+        ),
+        ("horizon_days = true", "shop.toml: horizon_days: Input should be a number, not true or false. Mend"),
+        ("horizon_days = 1\n[trees]\nl2 = inf", "shop.toml: trees.l2: Input should be a finite number. Mend"),
+        ("horizon_days = 100_001", "shop.toml: horizon_days: Input should be from a minute to 100,000 days. Mend"),
         ("horizon_days = 13", "shop.toml: 13 days bring bad luck. Mend the value."),
         ("horizon_days = 1\n[words]\nA = 'a'", "shop.toml: words.A: String should match pattern"),
         ("[trees]", "shop.toml: horizon_days: Field required."),
@@ -160,10 +167,25 @@ def test_what_was_wrong_on_the_command_line_is_not_said_of_the_file(file: Path) 
     assert complaint(file, "horizon_days = 1", "horizon_days=x").startswith("--set horizon_days: horizon_days: Input")
     said = complaint(file, "horizon_days = 1", "arms=[{leaves = 3}]")
     assert said.startswith("--set arms: there is no key arms.0.leaves. Did you mean num_leaves?")
+    said = complaint(file, "horizon_days = 1", "horizon_days=1", "booster.num_leaves=3")
+    assert said.startswith("--set booster.num_leaves: there is no key booster. Known keys: horizon_days, trees")
+    assert complaint(file, "horizon_days = 1", "=3") == "--set '=3' has no key. Write it as key=value."
     assert complaint(file, "horizon_days = 1", "horizon_days.a=3").startswith(
         "--set horizon_days.a: horizon_days is not a section."
     )
     assert complaint(file, "horizon_days = 1", "trees") == "--set 'trees' has no value. Write it as key=value."
+
+
+def test_a_length_of_time_is_one_that_a_calendar_holds() -> None:
+    class Pauses(Config):
+        rest_days: float = 0
+        more_days: tuple[float, ...] = ()
+
+    kept = Pauses(rest_days=99_999, more_days=(0, 1 / 1440))
+    assert (kept.rest_days, kept.more_days) == (99_999, (0, 1 / 1440))
+    for wrong in ({"rest_days": 1e8}, {"rest_days": 1e-9}, {"more_days": (1, 1e8)}):
+        with pytest.raises(ValidationError, match=r"from a minute to 100,000 days"):
+            Pauses.model_validate(wrong)
 
 
 def test_a_section_of_a_file(file: Path) -> None:

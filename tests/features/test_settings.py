@@ -44,13 +44,18 @@ def test_a_shop_may_have_only_some_of_the_models(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("online = 'redis'", r"settings.toml: online is no setting.*Known keys: event_log, online_store"),
-        ("redis = 6379", "redis is no setting with a text"),
-        ("redis =", "Give a readable TOML file"),
+        (
+            "onlin_store = 'redis'",
+            r"settings.toml: there is no key onlin_store. Did you mean online_store\? Known keys: ev",
+        ),
+        ("redis = 6379", r'settings.toml: redis: Input should be a text. Write it like redis = "…"\.'),
+        ("tasks = ['churn']", r'settings.toml: tasks: Input should be a text. Write it like tasks = "…"\.'),
+        ("redis =", "settings.toml is not TOML: Invalid value"),
+        ("redis = '\udcff'", "settings.toml is not TOML: .*can't decode byte 0xff"),
         ("online_store = 'memcached'", "OMNI_ONLINE_STORE is 'memcached'"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_so(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "settings.toml").write_text(text)
+    (tmp_path / "settings.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(SettingsError, match=message):
         Settings.from_env({"OMNI_HOME": str(tmp_path)})

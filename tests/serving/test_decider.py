@@ -85,7 +85,7 @@ def test_a_decision_is_logged_once_with_its_chance_and_what_the_models_saw(
     assert properties["pscore"] == decision.answer.pscore
     assert properties["arm"] == decision.answer.arm
     assert properties["asked_by"] == "app"
-    assert properties["feature_service"] == "best_channel_v1"
+    assert properties["feature_service"] == "best_channel_v2"
     assert properties["models"] == {"next-product": "3", "churn": "2", "best-channel": "1"}
     states = runtime.knowledge.states
     assert states is not None

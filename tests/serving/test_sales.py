@@ -75,7 +75,7 @@ def sales(shop: Shop, tmp_path: Any) -> Sales:
 @pytest.fixture
 def known(runtime: Runtime) -> Knowledge:
     files = ProductFiles(("milk", "tea"), Popular(), made_companions(2), popularity_days=7.0, n_spare=1)
-    product = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), files)
+    product = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v2"), files)
     return replace(runtime.knowledge, bundle=Bundle(product=product), catalogue=SHELF)
 
 

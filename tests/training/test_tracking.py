@@ -159,6 +159,22 @@ def test_the_same_again_replaces_a_champion_only_where_its_data_is_newer(first, 
     registry.rollback(Task.CHURN, settings)
 
 
+def test_churn_of_contracts_is_not_compared_with_churn_of_purchases(first, settings, monkeypatch) -> None:
+    worse = pipeline.train(Task.CHURN, settings, [*SMALL, "booster.max_rounds=1"])
+    read = tracking.run_json
+    monkeypatch.setattr(
+        tracking,
+        "run_json",
+        lambda given, run, path: (
+            {"kind": "contract"} if (run, path) == (worse.run_id, "config.json") else read(given, run, path)
+        ),
+    )
+    with pytest.raises(registry.GateError, match=r"another question than the champion \(kind contract, not non-contr"):
+        registry.promote(Task.CHURN, settings)
+    assert registry.promote(Task.CHURN, settings, force=True).forced
+    registry.rollback(Task.CHURN, settings)
+
+
 def test_a_champion_is_scored_again_only_on_rows_that_it_was_not_measured_on(first, settings) -> None:
     same = pipeline.train(Task.CHURN, settings, [*SMALL, "booster.max_rounds=2"])
     assert tracking.run_table(settings, same.run_id, registry.rescored_file(1)) is None

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from features.config import Config
 from features.vocabulary import CONTACT_KINDS, EventKind
 
 OWN_CONFIG: Final = "report.toml"
@@ -16,10 +17,8 @@ TOUCH_KINDS: Final = (
 )
 
 
-class ReportConfig(BaseModel):
+class ReportConfig(Config):
     """Write the keys that should differ into OMNI_HOME/report.toml."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     period_days: int = Field(28, ge=1)
     """Length of the period where `--from` or `--to` is left out."""
@@ -37,7 +36,7 @@ class ReportConfig(BaseModel):
     """A message is answered by what the customer does on its channel within this many days."""
     arms: Path | None = None
     """The file of best-channel arms that says what a contact costs; left out: training/configs/best-channel.toml."""
-    costs: dict[str, Annotated[float, Field(ge=0)]] = {}
+    costs: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """Money that one contact costs, by the arm's name or, for contacts that are of no arm, by channel."""
     margin_share: float | None = Field(None, gt=0, le=1)
     """Margin as a share of revenue; with it the return on spend is told in margin too."""

@@ -268,8 +268,8 @@ def test_a_damaged_row_is_its_own_customers_matter(tmp_path, kit, damaged):
 def test_states_of_another_version_are_refused(tmp_path, kit, engines):
     store, settings = kit.make_store(tmp_path / "home", kit.WORLD[:1], engines())
     states, products = encode(StateBatch.empty(1), ["anna"])
-    short = pa.array([[1.0]], pa.list_(pa.float64()))
-    store.write_online(states.set_column(states.column_names.index("scalars"), "scalars", short), products)
+    other = pa.array([b"\x00" + states["state"][0].as_py()], pa.binary())
+    store.write_online(states.set_column(states.column_names.index("state"), "state", other), products)
     clock = Clock(start=kit.START - timedelta(days=17_000), origin_s=_now_s())
 
     with pytest.raises(StoreError, match="another version"):
@@ -284,6 +284,8 @@ def test_states_of_another_version_are_refused(tmp_path, kit, engines):
         ("float64", "double_val", -1.5e300),
         ("string", "string_val", "日本"),
         ("string", "string_val", ""),
+        ("bytes", "bytes_val", b"\x00\xff" * 100),
+        ("bytes", "bytes_val", b""),
         ("int64[]", "int64_list_val", [0, 1, -1, 127, 128, 2**63 - 1, -(2**63)]),
         ("int32[]", "int32_list_val", [0, -1, 2**31 - 1, -(2**31)]),
         ("float64[]", "double_list_val", [0.0, float("inf"), 1e-300]),

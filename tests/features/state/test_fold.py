@@ -106,7 +106,13 @@ def test_a_return_takes_back_the_last_purchase_of_a_habit() -> None:
     back = [(day, "return", "store", product, 1, 1.0) for day, product in ((31, "a"), (32, "b"), (33, "never bought"))]
     state = fold_customer(timeline(*bought, again, *back))
     assert state.habit_product.values.tolist() == product_code(["a"]).tolist()
-    assert state.habit_stats.values[0].tolist() == [1.0, START.timestamp(), START.timestamp(), 1.0, 0.0]  # as bought on the first day
+    assert state.habit_stats.values[0].tolist() == [
+        1.0,
+        START.timestamp(),
+        START.timestamp(),
+        1.0,
+        0.0,
+    ]  # as bought on the first day
     assert len(fold_customer(timeline(*bought, back[0], back[1])).habit_product.values) == 0
 
 
@@ -144,7 +150,9 @@ def test_habits_keep_the_products_bought_most_and_latest() -> None:
     assert len(held) == n
     assert product_code(["twice"])[0] in held
     assert product_code(["once0"])[0] not in held  # the one that had decayed most made room
-    weight, last, first, count, _ = state.habit_stats.values[state.habit_product.values == product_code(["twice"])[0]][0]
+    weight, last, first, count, _ = state.habit_stats.values[state.habit_product.values == product_code(["twice"])[0]][
+        0
+    ]
     assert ((last - first) / 86_400, count) == (4.0, 2)
     assert weight == pytest.approx(1 + 2 ** (-4 / layout.HABIT_HALF_LIFE_DAYS))
 
@@ -168,7 +176,9 @@ def test_hours_decay_to_the_last_action_over_any_time() -> None:
         hours = state.hours()[0]
         # hour 0 on the first day, and hour 1 of whatever weekday the last one is
         assert hours[0] == pytest.approx(2 ** (-(days + 1.5 / 24) / layout.HOUR_HALF_LIFE_DAYS), rel=1e-6, abs=1e-30)
-        assert hours[24] == pytest.approx(2 ** (-(days - 1 + 1.5 / 24) / layout.HOUR_HALF_LIFE_DAYS), rel=1e-6, abs=1e-30)
+        assert hours[24] == pytest.approx(
+            2 ** (-(days - 1 + 1.5 / 24) / layout.HOUR_HALF_LIFE_DAYS), rel=1e-6, abs=1e-30
+        )
         assert hours[int(days) % 7 * 24 + 1] == pytest.approx(1.0)
     assert state.scalar("hours_from")[0] > START.timestamp()
     assert StateBatch.empty(2).hours().sum() == 0

@@ -41,7 +41,12 @@ def habit(state: StateBatch, product: str) -> dict[str, float] | None:
     if not len(at):
         return None
     weight, last, first, count, _ = state.habit_stats.values[at[0]]
-    return {"weight": weight, "last": (last - START.timestamp()) / 86_400, "span": (last - first) / 86_400, "count": count}
+    return {
+        "weight": weight,
+        "last": (last - START.timestamp()) / 86_400,
+        "span": (last - first) / 86_400,
+        "count": count,
+    }
 
 
 def spent(state: StateBatch) -> tuple[float, float]:
@@ -92,7 +97,9 @@ def test_who_returned_everything_is_no_buyer_and_nothing_goes_below_zero() -> No
     assert spent(state) == (0.0, 0.0)
     assert state.scalar("n_occasions")[0] == 0
     assert np.isnan([state.scalar(name)[0] for name in ("first_purchase", "last_purchase", "last_occasion")]).all()
-    again = fold_customer(timeline((0, "purchase", "a", 2, 8.0), (1, "return", "a", 5, 20.0), (2, "purchase", "a", 1, 4.0)))
+    again = fold_customer(
+        timeline((0, "purchase", "a", 2, 8.0), (1, "return", "a", 5, 20.0), (2, "purchase", "a", 1, 4.0))
+    )
     assert habit(again, "a") == {"weight": 1, "last": 2, "span": 0, "count": 1}
 
 
@@ -142,7 +149,9 @@ def kept_by_hand(rows: list[tuple]) -> list[tuple]:
                 taken = min(left, line[2])
                 line[2] -= taken
                 left -= taken
-    return [(day, product, units, value * units / all_units) for day, product, units, all_units, value, _ in bought if units]
+    return [
+        (day, product, units, value * units / all_units) for day, product, units, all_units, value, _ in bought if units
+    ]
 
 
 @settings(max_examples=200, deadline=None)
@@ -162,7 +171,7 @@ def test_a_history_with_returns_folds_like_one_without_what_went_back(rows: list
     of_purchases = state.seq_event.values // layout.EVENT_CODE_BASE == PURCHASE
     assert state.seq_product.values[of_purchases].tolist() == wanted.seq_product.values.tolist()
     bought = bought_products(customer_arrays(timeline(*rows)))
-    held = {code: (count, last) for code, (_, last, _, count, _) in zip(
-        wanted.habit_product.values.tolist(), wanted.habit_stats.values.tolist(), strict=True
-    )}  # fmt: skip
-    assert dict(zip(bought.code.tolist(), zip(bought.count.tolist(), bought.last_s.tolist()), strict=True)) == held
+    rows = zip(wanted.habit_product.values.tolist(), wanted.habit_stats.values.tolist(), strict=True)
+    held = {code: (count, last) for code, (_, last, _, count, _) in rows}
+    pairs = zip(bought.count.tolist(), bought.last_s.tolist(), strict=True)
+    assert dict(zip(bought.code.tolist(), pairs, strict=True)) == held

@@ -164,12 +164,12 @@ def test_applying_again_does_nothing(world):
 
     assert Store(settings).apply() is False
     assert sorted(service.name for service in store._feast.list_feature_services()) == [
-        "best_channel_v1",
-        "churn_v1",
-        "next_product_v1",
-        "win_back_v1",
+        "best_channel_v2",
+        "churn_v2",
+        "next_product_v2",
+        "win_back_v2",
     ]
-    assert store.feature_service_name(Task.BEST_CHANNEL) == "best_channel_v1"
+    assert store.feature_service_name(Task.BEST_CHANNEL) == "best_channel_v2"
 
 
 def test_feasts_own_command_finds_the_definitions(world, monkeypatch):
@@ -181,7 +181,7 @@ def test_feasts_own_command_finds_the_definitions(world, monkeypatch):
     exec((settings.feast_dir / "definitions.py").read_text(), namespace)
 
     names = {getattr(thing, "name", None) for key, thing in namespace.items() if key.startswith("object_")}
-    assert {"customer", "product_block", "customer_state", "product_sales", "churn_v1"} <= names
+    assert {"customer", "product_block", "customer_state", "product_sales", "churn_v2"} <= names
 
 
 def test_missing_features_are_named_with_the_command_that_makes_them(tmp_path, settings, entity_rows):

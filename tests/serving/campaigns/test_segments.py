@@ -1,5 +1,6 @@
 """Segments and audiences: stages by the customer's own rhythm, deciles over everybody, a file for campaign tools."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,11 +9,13 @@ import pytest
 
 from features.errors import InputError, MissingError
 from features.settings import Settings
+from features.vocabulary import Task
 from serving.campaigns import audience
 from serving.campaigns.audience import audience_table, export_audience, write
 from serving.campaigns.condition import Condition
 from serving.campaigns.segments import add_deciles, lifecycle
 from serving.runtime import Runtime
+from serving.scorers.bundle import Bundle
 
 
 def test_stages_follow_the_own_rhythm() -> None:
@@ -134,3 +137,30 @@ def test_a_wrong_condition_is_told_before_anybody_is_scored(
     with pytest.raises(InputError, match=says):
         export_audience(settings, where, tmp_path / "a.csv")
     assert not (tmp_path / "a.csv").exists()
+
+
+def test_numbers_as_customer_ids_can_be_compared_as_numbers(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = Settings.from_env({"OMNI_HOME": str(tmp_path)})
+    table = pd.DataFrame({"customer_id": ["7", "12", "30"], "lifecycle": ["due", "new", "due"]})
+    monkeypatch.setattr(audience, "customer_ids", lambda _: ["7", "12", "30"])
+    monkeypatch.setattr(audience, "Runtime", lambda **_: runtime)
+    monkeypatch.setattr(audience, "Watcher", lambda *_: SimpleNamespace(refresh=lambda: None))
+    monkeypatch.setattr(audience, "audience_table", lambda *_: table)
+    export_audience(settings, "CAST(customer_id AS INTEGER) > 10 AND customer_id != 30", tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text() == "customer_id,lifecycle\n12,new\n"
+
+
+@pytest.mark.parametrize("where", ["CHURN_PROBABILITY > 0.6", "Win_Back_Advice = 'contact'"])
+def test_a_model_that_is_not_there_is_named_however_its_column_is_spelt(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str
+) -> None:
+    settings = Settings.from_env({"OMNI_HOME": str(tmp_path)})
+    unserved = replace(runtime.knowledge, bundle=Bundle(problems=dict.fromkeys(Task, "no champion yet")))
+    monkeypatch.setattr(runtime, "knowledge", unserved)
+    monkeypatch.setattr(audience, "customer_ids", lambda _: ["ada"])
+    monkeypatch.setattr(audience, "Runtime", lambda **_: runtime)
+    monkeypatch.setattr(audience, "Watcher", lambda *_: SimpleNamespace(refresh=lambda: None))
+    with pytest.raises(MissingError, match="no champion yet"):
+        export_audience(settings, where, tmp_path / "a.csv")

@@ -60,7 +60,7 @@ class NoSession:
         raise AssertionError
 
 
-SCORER = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), ProductFiles(IDS, NoSession()))
+SCORER = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v2"), ProductFiles(IDS, NoSession()))
 SCORES = Scored(np.array([[-np.inf, 6, 5, 4, 3, 9, 8]], np.float32))
 EVERYTHING = np.arange(len(IDS) + 1, dtype=np.int32)
 PUSHED = made_companions(
@@ -130,9 +130,7 @@ def test_no_path_leaks_what_the_rules_forbid(wanted: dict[str, Any]) -> None:
     fine = {name for name, ok in zip(CATALOGUE.product_ids, mask, strict=True) if ok}
     for scorer, scored in ((SCORER, SCORES), (WITH_TREES, replace(SCORES, inputs=LATEST))):
         assert {product.product_id for product in ask(scorer, scored, **wanted)} <= fine
-        offered = product_to_offer(
-            scorer, scored, NOBODY, NOW, wanted=request, catalogue=CATALOGUE, rules=Rules()
-        )
+        offered = product_to_offer(scorer, scored, NOBODY, NOW, wanted=request, catalogue=CATALOGUE, rules=Rules())
         assert offered is None or offered.product_id in fine
 
 

@@ -51,7 +51,7 @@ def inputs() -> Inputs:
 def reasons(product: str, **counted: float) -> list[str]:
     trees = ProductTrees(lambda rows: np.zeros(len(rows)), lambda rows: contributions(**counted))
     scorer = ProductScorer(
-        ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), ProductFiles(IDS, NoSession(), COMPANIONS, trees)
+        ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v2"), ProductFiles(IDS, NoSession(), COMPANIONS, trees)
     )
     ranked = scorer.rank(Scored(np.array([[-np.inf, 4, 3, 2, 1]], np.float32), inputs()))
     return evidence_reasons(scorer, ranked, IDS.index(product), name_of=str.upper, category="Coffee things", brand=None)
@@ -80,7 +80,7 @@ def test_what_counted_without_anything_to_point_to_stays_unsaid() -> None:
 
 def test_beside_a_network_alone_the_facts_come_in_a_fixed_order() -> None:
     scorer = ProductScorer(
-        ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), ProductFiles(IDS, NoSession(), COMPANIONS)
+        ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v2"), ProductFiles(IDS, NoSession(), COMPANIONS)
     )
     ranked = scorer.rank(Scored(np.array([[-np.inf, 4, 3, 2, 1]], np.float32), inputs()))
     told = evidence_reasons(scorer, ranked, 1, name_of=str.upper, category=None, brand=None)
@@ -96,7 +96,7 @@ def test_beside_a_network_alone_the_candidates_are_made_once_for_all_products(mo
 
     monkeypatch.setattr(next_product, "candidate_pool", counted)
     scorer = ProductScorer(
-        ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), ProductFiles(IDS, NoSession(), COMPANIONS)
+        ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v2"), ProductFiles(IDS, NoSession(), COMPANIONS)
     )
     ranked = scorer.rank(Scored(np.array([[-np.inf, 4, 3, 2, 1]], np.float32), inputs()))
     assert not made
@@ -106,6 +106,6 @@ def test_beside_a_network_alone_the_candidates_are_made_once_for_all_products(mo
 
 
 def test_a_model_without_companions_gives_no_such_reasons() -> None:
-    scorer = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v1"), ProductFiles(IDS, NoSession()))
+    scorer = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "1", "next_product_v2"), ProductFiles(IDS, NoSession()))
     ranked = Ranked(np.ones(4, np.float32), inputs())
     assert evidence_reasons(scorer, ranked, 0, name_of=str, category=None, brand=None) == []

@@ -145,7 +145,7 @@ def test_a_champion_of_another_feature_service_is_refused() -> None:
         return (card(task, service="churn_v9"), write_churn) if task is Task.CHURN else None
 
     bundle = next_bundle(Bundle(), fetch)
-    with pytest.raises(MissingError, match="wants the feature service 'churn_v9'; this version computes 'churn_v1'"):
+    with pytest.raises(MissingError, match="wants the feature service 'churn_v9'; this version computes 'churn_v2'"):
         bundle.need_churn()
 
 

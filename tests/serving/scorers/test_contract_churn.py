@@ -38,7 +38,7 @@ def load(folder: Path) -> ChurnScorer:
         str(folder / "model.lgb")
     )
     (folder / SCORE_FILE).write_text(SCORE.to_json(), encoding="utf-8")
-    scorer = load_scorer(ModelCard(Task.CHURN, "5", "churn_v1"), {"horizon_days": 28}, folder)
+    scorer = load_scorer(ModelCard(Task.CHURN, "5", "churn_v2"), {"horizon_days": 28}, folder)
     assert isinstance(scorer, ChurnScorer)
     return scorer
 

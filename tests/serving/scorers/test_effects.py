@@ -63,7 +63,7 @@ def test_what_is_not_known_of_an_arm_is_valued_by_its_response() -> None:
     assert arm_value(POST, 0.2, rules) == pytest.approx(0.5)
     assert arm_value(POST, 0.2, rules, 1.25) == 1.25
     assert arm_value(NOTHING_ARM, 0.9, rules, 7.0) == 0.0
-    channel = ChannelScorer(ModelCard(Task.BEST_CHANNEL, "1", "best_channel_v1"), (EMAIL, POST), (), scorer())
+    channel = ChannelScorer(ModelCard(Task.BEST_CHANNEL, "1", "best_channel_v2"), (EMAIL, POST), (), scorer())
     gains = channel.gains(signals(0.0, 0.0))[0]
     assert gains[0] == 0.5
     assert math.isnan(gains[1])

@@ -24,7 +24,7 @@ from serving.scorers.registry import next_bundle
 from serving.scorers.win_back import WinBackScorer
 
 EFFECT = LinearEffect(np.zeros(1), np.zeros(1), 0.25)
-CARD = ModelCard(Task.WIN_BACK, "4", "win_back_v1")
+CARD = ModelCard(Task.WIN_BACK, "4", "win_back_v2")
 
 
 def score(after: float) -> WinBackScore:

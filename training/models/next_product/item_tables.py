@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy import sparse
 
+from features.config import Config
 from features.errors import StoreError
 from features.events.payload import store_code
 from features.ids import with_text_ids
@@ -33,25 +34,27 @@ _LOCAL_HALF_LIFE_DAYS: Final = 28.0
 Settings = Mapping[str, Any]
 
 
-class TablesConfig(BaseModel):
+class TablesConfig(Config):
     """How products point to each other; where a setting has several values, the validation period chooses."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    rules: dict[str, list[Any]] = {
-        "max_distance": [2],
-        "normalisation": [0.5],
-        "shrinkage": [20.0],
-        "window_days": [120.0],
-        "half_life_days": [21.0],
-    }
+    rules: dict[str, list[Any]] = Field(
+        {
+            "max_distance": [2],
+            "normalisation": [0.5],
+            "shrinkage": [20.0],
+            "window_days": [120.0],
+            "half_life_days": [21.0],
+        }
+    )
     """What follows a product: settings of `SequenceRules.fit`."""
-    item_knn: dict[str, list[Any]] = {
-        "shrinkage": [20.0],
-        "min_count": [3.0],
-        "window_days": [120.0],
-        "half_life_days": [21.0],
-    }
+    item_knn: dict[str, list[Any]] = Field(
+        {
+            "shrinkage": [20.0],
+            "min_count": [3.0],
+            "window_days": [120.0],
+            "half_life_days": [21.0],
+        }
+    )
     """What goes with a product: settings of `ItemKnn.fit`."""
     n_neighbors: int = Field(30, ge=1)
     """Strongest neighbours of each product that are kept."""

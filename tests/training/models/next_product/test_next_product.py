@@ -124,7 +124,7 @@ class StatesFromTimeline:
         return found
 
     def feature_service_name(self, task: Task) -> str:
-        return "next_product_v1"
+        return "next_product_v2"
 
 
 class SilentRun:
@@ -195,7 +195,7 @@ def test_training_finds_the_habits_and_its_files_score_alone(
     assert trained.rows["test"] == 12
     assert trained.metrics["recall@5"].value == 1.0
     assert trained.baselines["popularity"]["recall@5"].value < 0.8
-    assert trained.metadata["feature_service"] == "next_product_v1"
+    assert trained.metadata["feature_service"] == "next_product_v2"
     assert trained.log_model(run) == "models:/made"  # type: ignore[arg-type]
     assert json.loads((tmp_path / "vocabulary.json").read_text()) == [f"p{i}" for i in (*range(8), 9)]
     assert run.logged["example"]["item"].shape == (2, 128)
