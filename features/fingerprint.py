@@ -10,14 +10,12 @@ FOLD_CODE: Final = (
     "events/values.py",
     "events/payload.py",
     "state/layout.py",
-    "state/jit.py",
     "state/kernel_parts.py",
     "state/kernel_contacts.py",
     "state/kernel_products.py",
     "state/kernel_returns.py",
     "state/kernel.py",
     "state/packing.py",
-    "state/unpacking.py",
     "state/kernel_batch.py",
 )
 """The files under `features/` that are compiled into the fold."""
@@ -27,6 +25,8 @@ FEATURE_CODE: Final = (
     "state/order.py",
     "state/fold.py",
     "state/batch.py",
+    "state/scratch.py",
+    "state/unpacking.py",
     "state/moment.py",
     "signals.py",
 )

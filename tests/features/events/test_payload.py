@@ -84,6 +84,7 @@ def test_what_was_returned_is_a_share_of_what_was_spent() -> None:
     table = history(("purchase", None), ("return", None))
     table = table.set_column(table.column_names.index("value"), "value", pa.array([40.0, 10.0]))
     table = table.set_column(table.column_names.index("product_id"), "product_id", pa.array(["p", "p"]))
+    table = table.set_column(table.column_names.index("quantity"), "quantity", pa.array([4.0, 1.0]))
     signals = dict(zip(SIGNAL_NAMES, compute_signals(fold_customer(table), np.array([1.8e9]))[0], strict=True))
     assert signals["returned_share_365d"] == pytest.approx(0.25, rel=1e-4)
 
