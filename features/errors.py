@@ -26,6 +26,10 @@ class StoreError(OmniError):
     """The event log or a feature store holds something that cannot be used."""
 
 
+class UnreadableError(StoreError):
+    """A value in a feature store is damaged, or was written by another version."""
+
+
 class UnknownCustomerError(OmniError):
     """Nobody by that name is in the event log."""
 

@@ -12,7 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from features.arrays import IntArray
-from features.errors import StoreError
+from features.errors import UnreadableError
 
 _STRING: Final = 2
 """`ValueType.STRING`, the type of every join key and of its value."""
@@ -70,10 +70,6 @@ def decode_varints(message: bytes) -> dict[int, int]:
         value, at = _varint(message, at)
         fields[tag >> 3] = value - (1 << 64) if value >= 1 << 63 else value
     return fields
-
-
-class UnreadableError(StoreError):
-    """A value in the online store is damaged, or was written by another version."""
 
 
 def decode_value(message: bytes, dtype: str) -> Any:

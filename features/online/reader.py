@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from features.clock import Clock
-from features.online.feast_codec import UnreadableError
+from features.errors import UnreadableError
 from features.online.source import OnlineSource, StoredRow
 from features.settings import Settings
 from features.state.batch import StateBatch
@@ -59,14 +59,14 @@ class OnlineReader:
                 time.sleep(0.001)
             try:
                 state_row, products_row = self._read_rows(customer_id, products)
+                if state_row is None:
+                    return None
+                # Both rows are written with the same seq, the products first, in two transactions.
+                if products_row is None or products_row.fields["products_seq"] == state_row.fields["last_seq"]:
+                    return self._online_state(state_row, products_row)
             except UnreadableError as error:  # of one customer: the stream writes a new row at their next event
                 logger.warning("A customer is folded from the log instead: %s", error)
                 return None
-            if state_row is None:
-                return None
-            # Both rows are written with the same seq, the products first, in two transactions.
-            if products_row is None or products_row.fields["products_seq"] == state_row.fields["last_seq"]:
-                return self._online_state(state_row, products_row)
         return None
 
     def read_states(self, customer_ids: Sequence[str], products: bool = True) -> dict[str, OnlineState]:

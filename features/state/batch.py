@@ -1,6 +1,6 @@
 """Customer states in memory: arrays of many customers at once, whose lists of any length lie end to end."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.arrays import ByteArray, Float32Array, FloatArray, IntArray
-from features.errors import StoreError
+from features.errors import StoreError, UnreadableError
 from features.state import kernel, layout, packing, unpacking
 from features.state.layout import RowBuffers
 from features.vocabulary import DAY_S
@@ -154,13 +154,16 @@ def read_parts(
 ) -> StateBatch:
     """Both parts of n customers as packing.py writes them: bytes of all, and where each part begins and ends (2, n).
 
-    Raises StoreError for parts of another layout.
+    Raises StoreError for parts of another layout, UnreadableError for damaged ones.
     """
     n = len(last_seq)
     of_state = np.zeros((n, packing.N_STATE_LISTS), np.int64)
     of_products = np.zeros((n, packing.N_PRODUCT_LISTS), np.int64)
     for part, (starts, ends), counts in ((states, states_at, of_state), (products, products_at, of_products)):
-        if unpacking.measure(part, starts, ends, counts) >= 0:
+        wrong = _in_words(unpacking.measure, part, starts, ends, counts)
+        if wrong is not None and wrong >= 0:
+            if part[starts[wrong] : starts[wrong] + 2].tobytes() == packing.LAYOUT_CODE.to_bytes(2, "little"):
+                raise _damaged()
             raise StoreError(
                 "The states are of another version of the fold.", repair="Run: omni features build --force"
             )
@@ -177,7 +180,7 @@ def read_parts(
         cart_product=np.empty(lines, np.int64),
         cart_stats=np.empty((lines, layout.CART_WIDTH)),
     )
-    unpacking.read_state_parts(states, states_at[0], states_at[1], of_state, a)
+    _in_words(unpacking.read_state_parts, states, states_at[0], states_at[1], of_state, a)
     b = ProductLists(
         habit_product=np.empty(habits, np.int64),
         habit_stats=np.empty((habits, layout.HABIT_WIDTH)),
@@ -186,7 +189,7 @@ def read_parts(
         seq_time=np.empty(entries),
         seq_value=np.empty(entries, np.float32),
     )
-    unpacking.read_product_parts(products, products_at[0], products_at[1], of_products, b)
+    _in_words(unpacking.read_product_parts, products, products_at[0], products_at[1], of_products, b)
     _, of_pair, of_contact, of_hour, of_line = (_offsets(lengths) for lengths in of_state.T)
     of_habit, of_entry = (_offsets(lengths) for lengths in of_products.T)
     return StateBatch(
@@ -218,6 +221,17 @@ def rows_in_buffers(buffers: RowBuffers, n: int) -> StateBatch:
         _spans(buffers.products_end[:n]),
         buffers.last_seq[:n].copy(),
     )
+
+
+def _in_words(read: Callable[..., int | None], *arguments: object) -> int | None:
+    try:
+        return read(*arguments)
+    except IndexError as error:
+        raise _damaged() from error
+
+
+def _damaged() -> UnreadableError:
+    return UnreadableError("A stored state is damaged.", repair="Run: omni features build --force")
 
 
 def _offsets(lengths: IntArray) -> IntArray:

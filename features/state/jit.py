@@ -34,3 +34,13 @@ def in_place(function: _Function) -> _Function:
 def inlined(function: _Function) -> _Function:
     """`in_place`, compiled into the callers: a call hands over dozens of pointers, and costs more than most parts' work."""
     return cast(_Function, _njit(cache=True, forceinline=True, _nrt=False)(function))
+
+
+def bounded(function: _Function) -> _Function:
+    """`in_place`, of a function that reads what may be damaged: an index beyond its array raises IndexError."""
+    return cast(_Function, _njit(cache=True, boundscheck=True, _nrt=False)(function))
+
+
+def bounded_inlined(function: _Function) -> _Function:
+    """`bounded`, compiled into the callers."""
+    return cast(_Function, _njit(cache=True, boundscheck=True, forceinline=True, _nrt=False)(function))

@@ -1,6 +1,6 @@
 """A state in the kernel's arrays in, the bytes that are stored out; unpacking.py reads them.
 
-Both parts begin with a code of the layout and the lengths of their lists. Whole numbers are varints (seven bits a byte, low
+Both parts begin with a code of the layout, their own length and the lengths of their lists. Whole numbers are varints (seven bits a byte, low
 ones first), sums are single precision, moments doubles; what still has its first value is left out. A product is six bytes,
 one byte where the sequence names a habit; times of products are differences in the coarsest unit that holds them exactly.
 """
@@ -49,10 +49,10 @@ from features.state.layout import (
 )
 from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KINDS
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _LAYOUT_PARTS: Final = (_FORMAT, SCALARS, CHANNELS, KINDS, HALF_LIVES_DAYS)
 LAYOUT_CODE: Final = zlib.crc32(repr(_LAYOUT_PARTS).encode()) & 0xFFFF
-"""What both parts begin with, in two bytes: another one is of another version of the fold."""
+"""What both parts begin with, in two bytes, before their own length in two: another code is of another version of the fold."""
 N_STATE_LISTS: Final = 5
 """Lists of the state part: channels that have anything, pairs, contacts, hours, lines of the cart."""
 N_PRODUCT_LISTS: Final = 2
@@ -129,7 +129,8 @@ def _put_state(s: Any, b: Any, at: int) -> int:
     for channel in range(N_CHANNELS):
         n_channels += 1 if _has_anything(s.channels[channel]) else 0
         n_contacts += min(s.n_contacts[channel], N_CONTACTS)
-    at = _put_bytes(b, at, LAYOUT_CODE, 2)
+    start = at
+    at = _put_bytes(b, at, LAYOUT_CODE, 2) + 2
     at = _put_varint(b, at, n_channels)
     at = _put_varint(b, at, s.cursors[N_PAIRS])
     at = _put_varint(b, at, n_contacts)
@@ -182,6 +183,7 @@ def _put_state(s: Any, b: Any, at: int) -> int:
         b[at] = np.int64(s.cart[i, CART_CHANNEL])
         at = _put_double(b, at + 1, s.cart[i, CART_QUANTITY])
         at = _put_double(b, at, s.cart[i, CART_TIME])
+    _put_bytes(b, start + 2, at - start, 2)
     return at
 
 
@@ -198,7 +200,8 @@ def _ticks(t: float, unit: int) -> Any:
 def _put_products(s: Any, b: Any, at: int) -> int:
     """Write the product part at `at`; returns where it ends."""
     unit, n_habits, n_seq = s.cursors[TIME_UNIT], s.cursors[N_HABIT], s.cursors[N_SEQ]
-    at = _put_bytes(b, at, LAYOUT_CODE, 2)
+    start = at
+    at = _put_bytes(b, at, LAYOUT_CODE, 2) + 2
     at = _put_varint(b, at, n_habits)
     at = _put_varint(b, at, n_seq)
     b[at] = unit
@@ -241,6 +244,7 @@ def _put_products(s: Any, b: Any, at: int) -> int:
         before = ticks
     for k in range(max(0, n_seq - N_SEQ_VALUES), n_seq):
         at = _put_single(b, at, s.seq_value[(first + k) % SEQUENCE_LENGTH])
+    _put_bytes(b, start + 2, at - start, 2)
     return at
 
 

@@ -1,10 +1,10 @@
-"""Bytes of many customers as packing.py writes them in, flat lists of their numbers out."""
+"""Bytes of many customers as packing.py writes them in, flat lists of their numbers out; damaged ones raise IndexError."""
 
 from typing import Any, Final
 
 import numpy as np
 
-from features.state.jit import in_place, inlined
+from features.state.jit import bounded, bounded_inlined
 from features.state.layout import (
     CART_CHANNEL,
     CART_QUANTITY,
@@ -32,7 +32,7 @@ from features.state.packing import EARLIER, LAYOUT_CODE, N_PRODUCT_LISTS, N_STAT
 _N_SCALARS: Final = len(SCALARS)
 
 
-@inlined
+@bounded_inlined
 def _varint(b: Any, at: int) -> Any:
     """(value, where it ends)."""
     value = np.uint64(0)
@@ -45,13 +45,13 @@ def _varint(b: Any, at: int) -> Any:
     return np.int64(value), at + 1
 
 
-@inlined
+@bounded_inlined
 def _signed(b: Any, at: int) -> Any:
     value, at = _varint(b, at)
     return (value >> 1) ^ -(value & 1), at
 
 
-@inlined
+@bounded_inlined
 def _bits(b: Any, at: int, n: int) -> Any:
     value = np.uint64(0)
     for k in range(n):
@@ -59,45 +59,50 @@ def _bits(b: Any, at: int, n: int) -> Any:
     return value
 
 
-@inlined
+@bounded_inlined
 def _double(b: Any, at: int) -> float:
     value: float = np.uint64(_bits(b, at, 8)).view(np.float64)
     return value
 
 
-@inlined
+@bounded_inlined
 def _single(b: Any, at: int) -> Any:
     return np.uint32(_bits(b, at, 4)).view(np.float32)
 
 
-@in_place
+@bounded
 def measure(b: Any, starts: Any, ends: Any, counts: Any) -> int:
     """Fill `counts` (n, lists) with the lengths of the lists of parts `b[starts[i]:ends[i]]`; an empty part has none.
 
-    Returns the first part that has another layout, -1 where all have this one.
+    Returns the first part that has another layout or is damaged, -1 where there is none.
     """
     for row in range(len(starts)):
         counts[row, :] = 0
         at = starts[row]
         if at == ends[row]:
             continue
-        if ends[row] - at < 2 + counts.shape[1] or np.int64(_bits(b, at, 2)) != LAYOUT_CODE:
+        length = ends[row] - at
+        if length < 4 + counts.shape[1] or np.int64(_bits(b, at, 2)) != LAYOUT_CODE:
             return row
-        at += 2
+        if np.int64(_bits(b, at + 2, 2)) != length:
+            return row
+        at += 4
         for k in range(counts.shape[1]):
             counts[row, k], at = _varint(b, at)
+            if not 0 <= counts[row, k] <= length:
+                return row
     return -1
 
 
-@inlined
+@bounded_inlined
 def _after_lengths(b: Any, at: int, n_lists: int) -> int:
-    at += 2
+    at += 4
     for _ in range(n_lists):
         _, at = _varint(b, at)
     return at
 
 
-@in_place
+@bounded
 def read_state_parts(b: Any, starts: Any, ends: Any, counts: Any, out: Any) -> None:
     """Fill the arrays of `out` (a batch.StateLists of the lengths that `measure` found), one row after the other."""
     pair = contact = hour = line = 0
@@ -157,7 +162,7 @@ def read_state_parts(b: Any, starts: Any, ends: Any, counts: Any, out: Any) -> N
             line += 1
 
 
-@in_place
+@bounded
 def read_product_parts(b: Any, starts: Any, ends: Any, counts: Any, out: Any) -> None:
     """Fill the arrays of `out` (a batch.ProductLists of the lengths that `measure` found), one row after the other."""
     habit = entry = 0
