@@ -1,8 +1,9 @@
 """A state in the kernel's arrays in, the bytes that are stored out; unpacking.py reads them.
 
-Both parts begin with a code of the layout, their own length and the lengths of their lists. Whole numbers are varints (seven bits a byte, low
-ones first), sums are single precision, moments doubles; what still has its first value is left out. A product is six bytes,
-one byte where the sequence names a habit; times of products are differences in the coarsest unit that holds them exactly.
+Both parts begin with a code of the layout, their own length and the lengths of their lists. Whole numbers are varints (seven
+bits a byte, low ones first), sums are single precision, moments doubles; what still has its first value is left out. A product
+is six bytes, one byte where the sequence names a habit; times of products are differences in the coarsest unit that holds
+them exactly.
 """
 
 import math
