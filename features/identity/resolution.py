@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 from pydantic import Field
 
 from features.config import Config, load_own
-from features.vocabulary import IdType
+from features.vocabulary import Channel, IdType
 
 CUSTOMER: Final = "customer_id"
 """The type of a source's own customer id."""
@@ -40,7 +40,15 @@ _STRENGTH: Final[Mapping[str, int]] = {
     },
 }
 """Who is believed first: what a person carries before what a machine carries; types that are not listed come last."""
-_PERSONAL: Final = (IdType.LOYALTY_CARD.value, IdType.EMAIL.value, IdType.PHONE.value)
+PERSONAL: Final = (IdType.LOYALTY_CARD.value, IdType.EMAIL.value, IdType.PHONE.value)
+"""What a person is known by, rather than a machine."""
+_ADDRESSES: Final[Mapping[str, tuple[str, ...]]] = {
+    Channel.EMAIL.value: (IdType.EMAIL.value,),
+    Channel.SMS.value: (IdType.PHONE.value,),
+    Channel.CALL_CENTER.value: (IdType.PHONE.value,),
+    Channel.PUSH.value: (IdType.DEVICE.value,),
+}
+"""Where a channel reaches people, as far as identity.toml does not say otherwise."""
 
 
 class Node(NamedTuple):
@@ -71,6 +79,13 @@ class IdentityConfig(Limits):
     """Limits of one type of identifier, for example [types.email]; they replace both of the general ones."""
     hashed: tuple[str, ...] = (IdType.EMAIL.value, IdType.PHONE.value)
     """Types that are kept as keyed hashes where OMNI_IDENTIFIER_KEY is set."""
+    addresses: dict[Channel, tuple[str, ...]] = Field(default_factory=dict)
+    """Types of identifier at which a channel reaches people; they replace those that the channel has by default."""
+
+    def address_types(self, channel: str) -> tuple[str, ...]:
+        """Types of identifier that are a channel's addresses: who refuses the channel refuses for those."""
+        own = {name.value: id_types for name, id_types in self.addresses.items()}
+        return own.get(channel, _ADDRESSES.get(channel, ()))
 
     def limits(self, id_type: str) -> Limits:
         """The limits of one type."""
@@ -242,7 +257,7 @@ def _exceeds(node: Node, others: Mapping[Node, int], limits: Limits) -> int | No
         limit = limits.max_identifiers
         if node.id_type != CUSTOMER and id_type == CUSTOMER:
             limit = limits.max_customers
-        elif node.id_type != CUSTOMER and id_type in _PERSONAL:
+        elif node.id_type != CUSTOMER and id_type in PERSONAL:
             limit = limits.max_contacts
         if len(times) > limit:
             moments.append(sorted(times)[limit])
