@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from features.build import build_features, fold_to_parquet
-from features.checks.parity import check_parity
+from features.build import fold_to_parquet
 from features.errors import InputError
 from features.events.schema import events_to_table, parse_events
 from features.identity.addresses import spoken_for
@@ -23,7 +21,6 @@ from features.log.engines import open_log
 from features.log.event_log import EventLog
 from features.offline.timeline import build_timeline
 from features.online.live import LiveStates
-from features.online.reader import OnlineReader
 from features.settings import Settings
 from features.state.batch import StateBatch
 from features.state.encoding import decode
@@ -172,9 +169,7 @@ def expected_consents(story: Sequence[Said], owners: Sequence[str]) -> dict[tupl
                 governed = governed.union(*(holders[pair] for pair in speaks_for))
             for name in governed:
                 said.setdefault((name, about), []).append((day, float(yes)))
-    return {
-        key: {yes for day, yes in listed if day == max(day for day, _ in listed)} for key, listed in said.items()
-    }
+    return {key: {yes for day, yes in listed if day == max(day for day, _ in listed)} for key, listed in said.items()}
 
 
 def owners_of(log: EventLog, story: Sequence[Said]) -> list[str]:
