@@ -63,11 +63,15 @@ def _column(name: str) -> str:
 
 OF_OTHERS: Final = (
     f"SELECT DISTINCT k.seq, c.customer_id, k.customer_key, {', '.join(map(_column, EVENT_SCHEMA.names))}"
-    f" FROM customers c CROSS JOIN seen_in s CROSS JOIN {_BY_WHOM}"
-    " WHERE c.customer_id = ? AND s.customer_key = c.customer_key AND k.id_type = s.id_type AND k.id_value = s.id_value"
-    " AND k.seq > ? AND o.customer_key = k.customer_key AND o.customer_id <> c.customer_id"
+    f" FROM regrouped g CROSS JOIN customers c CROSS JOIN seen_in s CROSS JOIN {_BY_WHOM}"
+    " WHERE g.customer_id = ? AND c.customer_id = g.customer_id AND s.customer_key = c.customer_key"
+    " AND k.id_type = s.id_type AND k.id_value = s.id_value AND k.seq > ?"
+    " AND o.customer_key = k.customer_key AND o.customer_id <> c.customer_id"
 )
-"""A customer's events, as `tables.COLUMNS` selects them, that are others' and count for them by a common address."""
+"""A customer's events, as `tables.COLUMNS` selects them, that are others' and count for them by a common address.
+
+Whom an address governs was noted as regrouped when that came about: for everybody else it ends after one look there.
+"""
 
 
 class ConsentBook:

@@ -12,15 +12,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from features.build import fold_to_parquet
+from features.build import build_features, fold_to_parquet
+from features.checks.parity import check_parity
 from features.errors import InputError
 from features.events.schema import events_to_table, parse_events
 from features.identity.addresses import spoken_for
 from features.identity.resolution import IdentityConfig, load_identity_config, sighting_nodes
 from features.log.engines import open_log
 from features.log.event_log import EventLog
-from features.offline.timeline import build_timeline
+from features.offline.timeline import build_timeline, count_events, read_timeline
 from features.online.live import LiveStates
+from features.online.reader import OnlineReader
 from features.settings import Settings
 from features.state.batch import StateBatch
 from features.state.encoding import decode
@@ -104,6 +106,7 @@ def to_events(story: Sequence[Said], kit: Any, first: int = 0) -> pa.Table:
             "customer_id": customer,
             "identifiers": dict(identifiers) or None,
             "properties": properties,
+            "decision_id": "d" if kind == "decision" else None,
         }
         for number, (day, customer, identifiers, kind, channel, properties) in enumerate(story)
     ]
@@ -236,16 +239,17 @@ def test_the_build_knows_at_every_moment_what_a_log_of_then_knows(
     home = Settings.from_env({"OMNI_HOME": str(tmp_path_factory.mktemp("home"))})
     log, events = open_log(home), to_events(story, kit)
     log.append(events)
-    rows, names = fold_only(home, log), set(owners_of(log, story))
+    rows = fold_only(home, log)
+    now = dict(zip(events["event_id"].to_pylist(), owners_of(log, story), strict=True))
     log.close()
     moments = events["occurred_at"].to_pylist()
     for upto in sorted(set(moments)):
         prefix = open_log(Settings.from_env({"OMNI_HOME": str(tmp_path_factory.mktemp("prefix"))}))
         prefix.append(events.filter(pa.array([moment <= upto for moment in moments])))
-        for name in names:
+        for name in set(now.values()):
             theirs = prefix.customer_events(name)
-            if prefix.resolve(name, {}) != name or not theirs.num_rows:
-                continue  # known by another name then, or belonging to somebody else
+            if prefix.resolve(name, {}) != name or name not in map(now.get, theirs["event_id"].to_pylist()):
+                continue  # known by another name then, or the name was somebody else's
             mask = zip(rows["customer_id"].to_pylist(), rows["event_timestamp"].to_pylist(), strict=True)
             known = rows.filter(pa.array([row == name and moment <= upto for row, moment in mask], pa.bool_()))
             stored, whole = decode(known.slice(known.num_rows - 1), None), fold_customer(theirs)
@@ -259,3 +263,60 @@ def fold_only(home: Settings, log: EventLog) -> pa.Table:
     """The state rows of a build, in order of time."""
     fold_to_parquet(home, build_timeline(log, home, lambda _: None), lambda _: None)
     return pq.read_table(home.customer_state_path).sort_by("event_timestamp")
+
+
+FAMILY: list[Said] = [
+    (1, "ana", {"email": "f"}, "subscribe", "email", None),
+    (2, "bob", {"email": "f"}, "subscribe", "email", None),
+    (3, "cyd", {}, "subscribe", "email", None),
+    (4, None, {"email": "f"}, "unsubscribe", "email", None),
+    (6, "cyd", {"email": "f"}, "visit", "web", None),
+    (7, "bob", {}, "subscribe", "email", None),
+]
+
+
+def test_a_build_an_answer_and_parity_agree_about_a_family(tmp_path: Path, kit: Any) -> None:
+    home = Settings.from_env({"OMNI_HOME": str(tmp_path), "OMNI_CLOCK_START": kit.at(100).isoformat()})
+    log, reader = open_log(home), OnlineReader(home)
+    log.append(to_events(FAMILY[:4], kit))
+    assert build_features(home, lambda _: None).events == 4
+    live = LiveStates(reader, log)
+    assert [consent(live.get(name).state) for name in ("ana", "bob", "cyd")] == [0, 0, 1]
+    assert live.get("ana").fresh_events == 0
+    log.append(to_events(FAMILY[4:], kit, first=4))
+    assert [consent(live.get(name).state) for name in ("ana", "bob", "cyd")] == [0, 1, 0]
+
+    assert build_features(home, lambda _: None).rebuilt
+    assert not build_features(home, lambda _: None).rebuilt
+    timeline = read_timeline(home, ["customer_id", "event_id"]).to_pylist()
+    others = sorted(row["customer_id"] for row in timeline if row["event_id"] == "consent:4")
+    assert others == ["ana", "bob", "cyd"]
+    assert (len(timeline), count_events(home.timeline_path)) == (9, 6)
+    rows = pq.read_table(home.customer_state_path).sort_by("event_timestamp").to_pylist()
+    assert [row["event_timestamp"] for row in rows if row["customer_id"] == "cyd"] == [kit.at(3), kit.at(6)]
+    decision = [(8, "bob", {}, "decision", "web", None)]
+    log.append(to_events(decision, kit, first=6))
+    level = build_features(home, lambda _: None)  # the decision alone is put into the timeline
+    assert (level.rebuilt, level.events) == (False, 7)
+    for name in ("ana", "bob", "cyd"):
+        stored = live.get(name)
+        assert stored.fresh_events == 0
+        kit.assert_same_states(stored.state, fold_customer(log.customer_events(name)))
+    log.close()
+    parity = check_parity(home, customers=8, seed=0, progress=lambda _: None)
+    assert (parity.customers, parity.put_together, parity.different) == (4, 1, 0)
+
+
+def test_what_was_said_later_or_found_out_later_changes_no_state_of_before(tmp_path: Path, kit: Any) -> None:
+    before = _states(tmp_path / "before", FAMILY[:3], kit)
+    after = _states(tmp_path / "after", FAMILY, kit)
+    assert before == {key: row for key, row in after.items() if key[1] <= kit.at(3)}
+
+
+def _states(folder: Path, story: Sequence[Said], kit: Any) -> dict[Any, str]:
+    home = Settings.from_env({"OMNI_HOME": str(folder)})
+    log = open_log(home)
+    log.append(to_events(story, kit))
+    rows = fold_only(home, log).to_pylist()
+    log.close()
+    return {(row["customer_id"], row["event_timestamp"]): str(row) for row in rows}  # NaN is like NaN as a text
