@@ -12,6 +12,7 @@ Mail goes to an address and not to a name, so what an address refuses holds for 
 What was consented to or refused counts by the moment at which it was said, whenever a customer turned out to have the address.
 """
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +30,7 @@ _PROFILING: Final = "profiling"
 
 
 EVENT_ID: Final = "consent:"
-"""Before its place in the log, the event id of what somebody else said for a customer's address."""
+"""How the event id begins under which a customer has what somebody else said for their address."""
 
 
 class Consent(NamedTuple):
@@ -64,6 +65,12 @@ def spoken_for(
     if product_id or (is_named and kind == EventKind.SUBSCRIBE):
         return {}
     return dict.fromkeys(_addresses(pairs, is_named, config.address_types(channel)))
+
+
+def event_id_for_others(event_id: str, seq: int) -> str:
+    """The id under which others have an event: it gives away nothing of its own, and sorts the same in every log."""
+    digest = hashlib.blake2b(event_id.encode(), digest_size=8, person=b"consent").hexdigest()
+    return f"{EVENT_ID}{digest}:{seq}"
 
 
 def by_node(consents: Iterable[Consent]) -> dict[Node, list[Consent]]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.events.schema import EVENT_SCHEMA
-from features.identity.addresses import CONSENT_KINDS, EVENT_ID, Consent, spoken_for
+from features.identity.addresses import CONSENT_KINDS, Consent, event_id_for_others, spoken_for
 from features.identity.resolution import CUSTOMER, IdentityConfig, Node, unpack
 from features.log.portable_sql import Connection, get_meta, in_parts, last_seq, note_regrouped, put_meta, select_in
 from features.vocabulary import Channel, Columns
@@ -29,7 +29,7 @@ _COLUMNS: Final = "id_type, id_value, seq, event_id, occurred_us, customer_key, 
 _ADDRESSES: Final = "consent_addresses"
 _KINDS: Final = ", ".join(f"'{kind}'" for kind in CONSENT_KINDS)
 _SAID: Final = (
-    "SELECT seq, occurred_us, e.customer_key, kind, channel, product_id, properties, nodes"
+    "SELECT seq, event_id, occurred_us, e.customer_key, kind, channel, product_id, properties, nodes"
     " FROM events e CROSS JOIN customers c WHERE c.customer_key = e.customer_key AND seq > ?"
     f" AND identifiers IS NOT NULL AND kind IN ({_KINDS})"
 )
@@ -141,8 +141,8 @@ class ConsentBook:
     def _put(self, after_seq: int) -> set[Node]:
         """Keep what the log's events after a row say; returns the addresses that they speak for."""
         consents = [
-            Consent(node, seq, f"{EVENT_ID}{seq}", at_us, key, kind, channel, answers)
-            for seq, at_us, key, kind, channel, product_id, properties, nodes in self._connection.execute(
+            Consent(node, seq, event_id_for_others(event_id, seq), at_us, key, kind, channel, answers)
+            for seq, event_id, at_us, key, kind, channel, product_id, properties, nodes in self._connection.execute(
                 _SAID, (after_seq,)
             ).fetchall()
             for node, answers in spoken_for(kind, channel, product_id, unpack(nodes), properties, self._config).items()

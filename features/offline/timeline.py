@@ -144,9 +144,11 @@ def read_timeline(settings: Settings, columns: list[str] | None = None) -> pa.Ta
 
 def count_events(timeline: Path) -> int:
     """How many of the log's events a timeline file holds: what counts for others by a common address is no further one."""
-    own = f"{Columns.EVENT_ID} <> {sql_text(EVENT_ID)} || {Columns.SEQ}"
+    others = (
+        f"starts_with({Columns.EVENT_ID}, {sql_text(EVENT_ID)}) AND ends_with({Columns.EVENT_ID}, ':' || {Columns.SEQ})"
+    )
     with connect("1GB") as connection:
-        (row,) = connection.execute(f"SELECT count(*) FROM {scan(timeline)} WHERE {own}").fetchall()
+        (row,) = connection.execute(f"SELECT count(*) FROM {scan(timeline)} WHERE NOT ({others})").fetchall()
     return int(row[0])
 
 
