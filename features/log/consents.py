@@ -72,6 +72,12 @@ OF_OTHERS: Final = (
 
 Whom an address governs was noted as regrouped when that came about: for everybody else it ends after one look there.
 """
+OF_ADDRESS: Final = (
+    f"SELECT k.seq, CAST(? AS TEXT), k.customer_key, {', '.join(map(_column, EVENT_SCHEMA.names))}"
+    " FROM identifiers i CROSS JOIN consents k WHERE i.id_type = ? AND i.id_value = ? AND i.shared = 1"
+    " AND k.id_type = i.id_type AND k.id_value = i.id_value ORDER BY occurred_us, event_id"
+)
+"""What a shared address itself consented to or refused, under a name: for who is asked about by nothing else."""
 
 
 class ConsentBook:

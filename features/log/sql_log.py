@@ -7,8 +7,9 @@ from typing import Any, Final, Generic, TypeVar
 
 import pyarrow as pa
 
+from features.identity.resolution import ANONYMOUS, named_node
 from features.log import portable_sql
-from features.log.consents import OF_OTHERS
+from features.log.consents import OF_ADDRESS, OF_OTHERS
 from features.log.event_log import AppendResult
 from features.log.group_commit import append_together
 from features.log.identity import IdentityBook, IdentityRules, Owners
@@ -66,7 +67,10 @@ class SqlEventLog(ABC, Generic[C]):
         return append_together(self, self._writing, tables)
 
     def customer_events(self, customer_id: str, after_seq: int = 0) -> pa.Table:
-        return rows_to_table(self._query(_OF_CUSTOMER, (customer_id, after_seq) * 2))
+        rows = self._query(_OF_CUSTOMER, (customer_id, after_seq) * 2)
+        if not rows and not after_seq and customer_id.startswith(ANONYMOUS):
+            rows = self._query(OF_ADDRESS, (customer_id, *named_node(customer_id)))
+        return rows_to_table(rows)
 
     def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
         with self._in_words():

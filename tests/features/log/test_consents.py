@@ -128,6 +128,18 @@ def test_a_chain_that_was_cut_still_hands_the_refusal_on(log: EventLog) -> None:
     assert consents(log, "ana", "bob") == [NO, NO]
 
 
+def test_who_is_asked_about_by_a_shared_address_alone_is_governed_by_it(log: EventLog) -> None:
+    """Nobody was ever seen with nothing but the address, so that there is no customer of its name."""
+    log.append(table(*FAMILY))
+    name = log.resolve(None, {"email": "f@x"})
+    assert name == "anon:email:f@x"
+    assert log.customer_events(name).num_rows == 0
+    log.append(table(event(3, "unsubscribe", "ana", email="f@x"), event(4, "visit", "cyd", "web", cookie="c")))
+    assert consents(log, name) == [NO]
+    assert log.customer_events(name)["resolved_customer_id"].to_pylist() == [name]
+    assert log.customer_events("anon:cookie:c").num_rows == log.customer_events("anon:email:other").num_rows == 0
+
+
 def test_all_who_are_governed_are_noted_and_nobody_else(log: EventLog) -> None:
     log.append(table(*FAMILY, event(3, "visit", "cyd", "web", email="c@x")))
     before = log.last_seq()
