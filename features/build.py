@@ -25,7 +25,7 @@ from features.offline.state_files import (
     fold_to_files,
     whole_customers,
 )
-from features.offline.timeline import build_timeline, count_customers, extend_timeline
+from features.offline.timeline import build_timeline, count_customers, count_events, extend_timeline
 from features.settings import Settings
 from features.vocabulary import Columns
 
@@ -81,7 +81,7 @@ def _level(settings: Settings, log: EventLog, note: BuildNote, progress: Progres
             note,
             log_fingerprint=fingerprint,
             last_seq=last_seq,
-            events=pq.read_metadata(settings.timeline_path).num_rows,
+            events=count_events(settings.timeline_path),
             customers=count_customers(settings.timeline_path),
             last_event_at=max(note.last_event_at, newest.isoformat() if newest else ""),
         )

@@ -58,10 +58,18 @@ def _of_all_around(log: EventLog, customer_id: str) -> pa.Table:
     for part in connected(kept.sighting for kept in stored.values()):
         names = {stored[sighting.key].customer_id for sighting in part}
         if customer_id in names:
-            tables = [log.customer_events(name).select(EVENT_SCHEMA.names) for name in sorted(names)]
-            order = [(Columns.OCCURRED_AT, "ascending"), (Columns.EVENT_ID, "ascending")]
-            return pa.concat_tables(tables).combine_chunks().sort_by(order)
+            tables = [_own_events(log, name) for name in sorted(names)]
+            order = [(Columns.OCCURRED_AT, "ascending"), (Columns.SEQ, "ascending")]
+            events = pa.concat_tables(tables).combine_chunks().sort_by(order)
+            return events.select(EVENT_SCHEMA.names)
     return EVENT_SCHEMA.empty_table()
+
+
+def _own_events(log: EventLog, name: str) -> pa.Table:
+    """A customer's events without what counts for them by an address of others."""
+    events, (keys, _) = log.customer_events(name), log.identity().possessions(name)
+    own = pc.is_in(events[Columns.CUSTOMER_KEY], value_set=pa.array(keys, pa.int64()))
+    return events.filter(own).select([*EVENT_SCHEMA.names, Columns.SEQ])
 
 
 def _name_then(settings: Settings, customer_id: str, stop_us: int, scratch: EventLog) -> str:

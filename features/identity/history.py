@@ -6,13 +6,14 @@ joined or taken away, and the state is that of other events.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
 
 import pandas as pd
 
+from features.identity.addresses import Consent, by_node
 from features.identity.resolution import Groups, IdentityConfig, Node, Sighting, in_order, shared_since
 from features.vocabulary import Columns
 
@@ -30,14 +31,21 @@ class Epoch:
     keys: set[int] = field(default_factory=set)
     names: list[str] = field(default_factory=list)
     until_us: int = _EVER
+    nodes: set[Node] = field(default_factory=set)
+    """Identifiers of those sightings by its end, where addresses have consented or refused."""
+    consents: list[Consent] = field(default_factory=list)
+    """What those addresses consented to or refused by way of others before its end."""
 
 
 @dataclass(frozen=True)
 class History:
-    """Whose each sighting is now; and the epochs, oldest first, of those customers who were put together."""
+    """Whose each sighting is now; the epochs, oldest first, of those customers who were put together; and of every
+    customer what their addresses consented to or refused by way of others (identity/addresses.py).
+    """
 
     names: dict[int, str]
     epochs: dict[str, list[Epoch]]
+    consents: dict[str, list[Consent]]
 
     def frame(self) -> pd.DataFrame:
         """One row per epoch and sighting, whose events count until the epoch ends; moments in microseconds since 1970."""
@@ -50,19 +58,23 @@ class History:
         return pd.DataFrame(rows, columns=[Columns.CUSTOMER_ID, Columns.EPOCH, Columns.CUSTOMER_KEY, *_SPAN])
 
 
-def trace(sightings: Iterable[Sighting], config: IdentityConfig) -> History:
+def trace(sightings: Iterable[Sighting], config: IdentityConfig, consents: Iterable[Consent] = ()) -> History:
     """How customers came about. What is true at a moment follows from what had happened by then, and nothing later."""
-    names: dict[int, str] = {}
-    put_together: dict[str, list[Epoch]] = {}
+    history, said = History({}, {}, {}), by_node(consents)
     for part in connected(sightings):
-        epochs = _replay(part, config)
+        said_here = {node: said[node] for sighting in part for node in sighting.nodes if node in said}
+        epochs = _replay(part, config, said_here)
         for epoch in epochs:
+            epoch.consents = _governing(epoch, said_here)
             if epoch.until_us == _EVER:
-                names |= dict.fromkeys(epoch.keys, epoch.names[-1])
+                name = epoch.names[-1]
+                history.names.update(dict.fromkeys(epoch.keys, name))
                 chain = _chain(epoch, epochs)
                 if len(chain) > 1 or epoch.regrouped:
-                    put_together[epoch.names[-1]] = chain
-    return History(names, put_together)
+                    history.epochs[name] = chain
+                if epoch.consents:
+                    history.consents[name] = epoch.consents
+    return history
 
 
 def connected(sightings: Iterable[Sighting]) -> list[list[Sighting]]:
@@ -89,9 +101,10 @@ def connected(sightings: Iterable[Sighting]) -> list[list[Sighting]]:
     return parts
 
 
-def _replay(part: list[Sighting], config: IdentityConfig) -> list[Epoch]:
+def _replay(part: list[Sighting], config: IdentityConfig, consents: Mapping[Node, Sequence[Consent]]) -> list[Epoch]:
     """Every epoch of every customer in a connected part; those without an end are of today."""
     listed = in_order(part)
+    nodes_of = {sighting.key: sighting.nodes for sighting in part} if consents else {}
     becomes_shared: dict[int, list[Node]] = defaultdict(list)
     for node, since_us in shared_since(listed, config).items():
         becomes_shared[since_us].append(node)
@@ -110,16 +123,41 @@ def _replay(part: list[Sighting], config: IdentityConfig) -> list[Epoch]:
         for group in {id(group): group for group in map(groups.whose, batch)}.values():
             before = {current[key] for key in group.keys if key in current}
             went_on = len(before) == 1 and next(iter(before)).keys <= group.keys
-            epoch = before.pop() if went_on else Epoch(at_us, regrouped=bool(before))
+            epoch = next(iter(before)) if went_on else Epoch(at_us, regrouped=bool(before))
+            nodes = {node for key in group.keys - epoch.keys for node in nodes_of.get(key, ())}
+            if _takes_over(nodes - epoch.nodes, group.keys, consents, at_us):
+                went_on, epoch = False, Epoch(at_us, regrouped=True)
+                nodes = {node for key in group.keys for node in nodes_of[key]}
             if not went_on:
                 epochs.append(epoch)
-            for ended in before:
-                ended.until_us = at_us
+                for ended in before:
+                    ended.until_us = at_us
             epoch.keys |= group.keys
+            epoch.nodes |= nodes
             current |= dict.fromkeys(group.keys, epoch)
             if epoch.names[-1:] != [group.name]:
                 epoch.names.append(group.name)
     return epochs
+
+
+def _takes_over(nodes: set[Node], keys: set[int], consents: Mapping[Node, Sequence[Consent]], at_us: int) -> bool:
+    """Whether an address that becomes a customer's at a moment had consented or refused by way of others before."""
+    return any(
+        consent.at_us < at_us and consent.key not in keys
+        for node in nodes & consents.keys()
+        for consent in consents[node]
+    )
+
+
+def _governing(epoch: Epoch, consents: Mapping[Node, Sequence[Consent]]) -> list[Consent]:
+    """What addresses of an epoch consented to or refused by way of others, in order, each thing once."""
+    foreign = {
+        (consent.seq, consent.properties): consent
+        for node in sorted(epoch.nodes & consents.keys())
+        for consent in consents[node]
+        if consent.at_us < epoch.until_us and consent.key not in epoch.keys
+    }
+    return sorted(foreign.values(), key=lambda consent: (consent.at_us, consent.seq, consent.node))
 
 
 def _chain(last: Epoch, epochs: list[Epoch]) -> list[Epoch]:

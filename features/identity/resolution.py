@@ -26,7 +26,7 @@ from pydantic import Field
 
 from features.config import Config, load_own
 from features.events.placeholders import PLACEHOLDERS, Placeholders
-from features.vocabulary import IdType
+from features.vocabulary import Channel, IdType
 
 CUSTOMER: Final = "customer_id"
 """The type of a source's own customer id."""
@@ -43,7 +43,15 @@ _STRENGTH: Final[Mapping[str, int]] = {
     },
 }
 """Who is believed first: what a person carries before what a machine carries; types that are not listed come last."""
-_PERSONAL: Final = (IdType.LOYALTY_CARD.value, IdType.EMAIL.value, IdType.PHONE.value)
+PERSONAL: Final = (IdType.LOYALTY_CARD.value, IdType.EMAIL.value, IdType.PHONE.value)
+"""What a person is known by, rather than a machine."""
+_ADDRESSES: Final[Mapping[str, tuple[str, ...]]] = {
+    Channel.EMAIL.value: (IdType.EMAIL.value,),
+    Channel.SMS.value: (IdType.PHONE.value,),
+    Channel.CALL_CENTER.value: (IdType.PHONE.value,),
+    Channel.PUSH.value: (IdType.DEVICE.value,),
+}
+"""Where a channel reaches people, as far as identity.toml does not say otherwise."""
 
 
 class Node(NamedTuple):
@@ -80,6 +88,13 @@ class IdentityConfig(Limits):
     """Values that name nobody beside those."""
     no_placeholders: tuple[str, ...] = ()
     """Values of the list that are ids here: somebody's customer may be number 0."""
+    addresses: dict[Channel, tuple[str, ...]] = Field(default_factory=dict)
+    """Types of identifier at which a channel reaches people; they replace those that the channel has by default."""
+
+    def address_types(self, channel: str) -> tuple[str, ...]:
+        """Types of identifier that are a channel's addresses: who refuses the channel refuses for those."""
+        own = {name.value: id_types for name, id_types in self.addresses.items()}
+        return own.get(channel, _ADDRESSES.get(channel, ()))
 
     def limits(self, id_type: str) -> Limits:
         """The limits of one type."""
@@ -262,7 +277,7 @@ def _exceeds(node: Node, others: Mapping[Node, int], limits: Limits) -> int | No
         limit = limits.max_identifiers
         if node.id_type != CUSTOMER and id_type == CUSTOMER:
             limit = limits.max_customers
-        elif node.id_type != CUSTOMER and id_type in _PERSONAL:
+        elif node.id_type != CUSTOMER and id_type in PERSONAL:
             limit = limits.max_contacts
         if len(times) > limit:
             moments.append(sorted(times)[limit])

@@ -31,7 +31,8 @@ from features.identity.resolution import (
     sighting_nodes,
     unpack,
 )
-from features.log.portable_sql import Connection, count, get_meta, put_meta, select_in
+from features.log.consents import ConsentBook
+from features.log.portable_sql import Connection, count, get_meta, note_regrouped, put_meta, select_in
 from features.settings import Settings
 from features.vocabulary import Columns
 
@@ -44,9 +45,6 @@ _FEW: Final = 32
 _INSERT: Final = "INSERT INTO customers (nodes, customer_id, first_us) VALUES (?, ?, ?)"
 _IDENTIFY: Final = "INSERT INTO identifiers (id_type, id_value, customer_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _SEE: Final = "INSERT INTO seen_in (id_type, id_value, customer_key) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-_NOTE: Final = (
-    "INSERT INTO regrouped (customer_id, seq) VALUES (?, ?) ON CONFLICT (customer_id) DO UPDATE SET seq = excluded.seq"
-)
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,10 @@ class IdentityRules:
     def book(self, connection: Connection) -> "IdentityBook":
         """The book of the log behind a connection."""
         return IdentityBook(connection, self.config, self.identifiers)
+
+    def consents(self, connection: Connection) -> ConsentBook:
+        """What addresses consented to and refused in the log behind a connection."""
+        return ConsentBook(connection, self.config)
 
     def check_key(self, connection: Connection, place: str) -> None:
         """Note the key's mark in a log that is new; raises SettingsError where the log was written with another one."""
@@ -107,6 +109,7 @@ class IdentityBook:
 
     def __init__(self, connection: Connection, config: IdentityConfig, identifiers: Identifiers) -> None:
         self.config = config
+        self._consents = ConsentBook(connection, config)
         self._connection = connection
         self._identifiers = identifiers
 
@@ -176,7 +179,7 @@ class IdentityBook:
 
     def history(self) -> History:
         """How customers came about, and who is whom now."""
-        return trace((stored.sighting for stored in self.sightings()), self.config)
+        return trace((stored.sighting for stored in self.sightings()), self.config, self._consents.all())
 
     def around(self, nodes: Iterable[Node]) -> tuple[dict[int, Stored], set[Node]]:
         """Sightings by key that are connected to `nodes`, and the shared identifiers at which the search stopped."""
@@ -208,6 +211,7 @@ class IdentityBook:
             self._connection, "SELECT id_type, id_value, customer_key FROM seen_in WHERE customer_key", keys
         )
         nodes = {Node(*row[:2]) for row in rows}
+        spoken_for = self._consents.take_out(keys)
         for table in ("seen_in", "customers"):
             select_in(self._connection, f"DELETE FROM {table} WHERE customer_key", keys)
         left = select_in(self._connection, "SELECT id_type, id_value FROM seen_in WHERE (id_type, id_value)", nodes)
@@ -215,6 +219,7 @@ class IdentityBook:
         select_in(self._connection, "DELETE FROM identifiers WHERE (id_type, id_value)", nodes - still_seen)
         select_in(self._connection, "UPDATE identifiers SET shared = 0 WHERE (id_type, id_value)", still_seen)
         self._regroup(still_seen, seq, frozenset())
+        note_regrouped(self._connection, self._consents.holders(spoken_for), seq)
 
     def _owner(self, node: Node) -> tuple[str | None, bool]:
         query = "SELECT customer_id, shared FROM identifiers WHERE id_type = ? AND id_value = ?"
@@ -252,6 +257,8 @@ class IdentityBook:
             new_keys = frozenset(stored[rows.texts[place]].sighting.key for place in new)
             self._regroup({node for sighting in linked for node in sighting.nodes}, seq, new_keys)
             stored = self._read(nodes)
+            seen = (stored[rows.texts[place]] for place in new)
+            self._consents.meet(((row.sighting.nodes, row.customer_id) for row in seen), seq)
         return stored
 
     def _link(self, sightings: Sequence[Sighting]) -> list[Sighting]:
@@ -291,12 +298,11 @@ class IdentityBook:
                 " AND (customer_id <> ? OR shared <> ?)"
             )
             self._connection.execute(update, (name, int(node in shared), *node, name, int(node in shared)))
-        for name in sorted(regrouped):
-            self._connection.execute(_NOTE, (name, seq))
+        note_regrouped(self._connection, regrouped, seq)
 
     def _follow_limits(self, seq: int) -> None:
         """Where the limits or lists are not those that the log was written with, everybody is found out anew."""
-        limits = self.config.model_dump_json(exclude={"hashed", *_LISTS})
+        limits = self.config.model_dump_json(exclude={"hashed", "addresses", *_LISTS})
         words = json.dumps(self.config.nobody.words)
         known, known_words = get_meta(self._connection, _LIMITS, ""), get_meta(self._connection, _PLACEHOLDERS, "[]")
         if (known, known_words) == (limits, words):

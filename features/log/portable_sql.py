@@ -110,6 +110,16 @@ def put_meta(connection: Connection, name: str, value: object) -> None:
     connection.execute(statement, (name, str(value)))
 
 
+def note_regrouped(connection: Connection, names: Iterable[str], seq: int) -> None:
+    """Keep for customers that their state from before a log row is of other events than they have now."""
+    statement = (
+        "INSERT INTO regrouped (customer_id, seq) VALUES (?, ?)"
+        " ON CONFLICT (customer_id) DO UPDATE SET seq = excluded.seq"
+    )
+    for name in sorted(names):
+        connection.execute(statement, (name, seq))
+
+
 def select_in(connection: Connection, statement: str, values: Iterable[Any]) -> list[Any]:
     """Run `statement IN (values)`, a few hundred at a time; values are scalars, or tuples for several columns."""
     rows: list[Any] = []

@@ -17,6 +17,7 @@ from pyarrow import csv
 from features.connections import ThreadConnections
 from features.errors import SettingsError, StoreError
 from features.log import portable_sql, sql_log
+from features.log.consents import CREATE as CREATE_CONSENTS
 from features.log.erasure import LogErasureBook
 from features.log.identity import DEFAULT_RULES, IdentityRules, Owners
 from features.log.sql_log import SqlEventLog
@@ -98,14 +99,17 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
             f"The event log {self._place}", self._open, lambda connection: connection.closed
         )
         # the question comes first: a service may be allowed to write to the tables and not to make any
-        if self._query("SELECT to_regclass(?)", (f"{SCHEMA}.events",)) == [(None,)]:
+        if not self._has("events"):
             with self._writing() as connection:
-                for statement in (*_CREATE, *CREATE_TOMBSTONES):
-                    connection.execute(statement.format(bytes="bytea"))
+                self._create(connection, (*_CREATE, *CREATE_TOMBSTONES))
                 portable_sql.put_meta(connection, portable_sql.LAYOUT, portable_sql.CURRENT_LAYOUT)
         with self._in_words():
             portable_sql.check_layout(self._connection(), self._place)
             rules.check_key(self._connection(), self._place)
+        if not self._has("consents") or not rules.consents(self._connection()).is_level():
+            with self._writing() as connection:
+                self._create(connection, CREATE_CONSENTS)
+                rules.consents(connection).follow_addresses()
 
     def read(self, after_seq: int = 0, batch_rows: int = 200_000) -> Iterator[pa.Table]:
         # short queries, one a batch: a reader that rests between batches holds nothing up
@@ -154,6 +158,13 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
                 " ON CONFLICT (event_id) DO NOTHING"
             )
             return cursor.rowcount
+
+    def _has(self, table: str) -> bool:
+        return self._query("SELECT to_regclass(?)", (f"{SCHEMA}.{table}",)) != [(None,)]
+
+    def _create(self, connection: "_Portable", statements: Sequence[str]) -> None:
+        for statement in statements:
+            connection.execute(statement.format(bytes="bytea", text='text COLLATE "C"'))
 
     def _open(self) -> psycopg.Connection[Any]:
         connection = psycopg.connect(**self._parameters, autocommit=True)

@@ -7,7 +7,9 @@ from typing import Any, Final, Generic, TypeVar
 
 import pyarrow as pa
 
+from features.identity.resolution import ANONYMOUS, named_node
 from features.log import portable_sql
+from features.log.consents import OF_ADDRESS, OF_OTHERS
 from features.log.event_log import AppendResult
 from features.log.group_commit import append_together
 from features.log.identity import IdentityBook, IdentityRules, Owners
@@ -18,8 +20,8 @@ from features.log.tombstones import Tombstones
 BUSY_TIMEOUT_S: Final = 60.0
 """How long a writer waits for another one before it gives up."""
 _OF_CUSTOMER: Final = (
-    f"SELECT {COLUMNS} FROM customers c JOIN events e USING (customer_key)"
-    " WHERE c.customer_id = ? AND seq > ? ORDER BY occurred_us, event_id"
+    f"SELECT * FROM (SELECT {COLUMNS} FROM customers c JOIN events e USING (customer_key)"
+    f" WHERE c.customer_id = ? AND seq > ? UNION ALL {OF_OTHERS}) AS counting ORDER BY occurred_us, event_id"
 )
 
 C = TypeVar("C", bound=Connection)
@@ -57,6 +59,7 @@ class SqlEventLog(ABC, Generic[C]):
             appended = self._insert(connection, table, owners)
             if appended:
                 portable_sql.note_appended(connection, table, before, appended)
+                self._rules.consents(connection).learn(table, before)
             last = portable_sql.last_seq(connection)
         return AppendResult(appended, table.num_rows - appended, last, erased)
 
@@ -64,7 +67,10 @@ class SqlEventLog(ABC, Generic[C]):
         return append_together(self, self._writing, tables)
 
     def customer_events(self, customer_id: str, after_seq: int = 0) -> pa.Table:
-        return rows_to_table(self._query(_OF_CUSTOMER, (customer_id, after_seq)))
+        rows = self._query(_OF_CUSTOMER, (customer_id, after_seq) * 2)
+        if not rows and not after_seq and customer_id.startswith(ANONYMOUS):
+            rows = self._query(OF_ADDRESS, (customer_id, *named_node(customer_id)))
+        return rows_to_table(rows)
 
     def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
         with self._in_words():

@@ -14,6 +14,7 @@ import pyarrow as pa
 from features.connections import ThreadConnections
 from features.errors import StoreError
 from features.log import portable_sql, sql_log
+from features.log.consents import CREATE as CREATE_CONSENTS
 from features.log.erasure import SqliteErasureBook
 from features.log.identity import DEFAULT_RULES, IdentityRules, Owners
 from features.log.sql_log import SqlEventLog
@@ -75,10 +76,11 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
                 known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone() is not None
                 if known:
                     portable_sql.check_layout(connection, str(path))
-                for statement in (*CREATE, *CREATE_TOMBSTONES):
-                    connection.execute(statement.format(bytes="BLOB"))
+                for statement in (*CREATE, *CREATE_TOMBSTONES, *CREATE_CONSENTS):
+                    connection.execute(statement.format(bytes="BLOB", text="TEXT"))
                 portable_sql.put_meta(connection, portable_sql.LAYOUT, portable_sql.CURRENT_LAYOUT)
                 rules.check_key(connection, str(path))
+                rules.consents(connection).follow_addresses()
         except OSError as error:
             raise StoreError(f"The event log {path} cannot be opened: {error}.", repair=_WRITABLE) from error
 

@@ -14,6 +14,7 @@ from features import atomic
 from features.log.engines import open_log
 from features.log.event_log import EventLog
 from features.offline.files import part_files
+from features.offline.timeline import count_events
 from features.settings import Settings
 from features.state import layout as fold_layout
 from features.state.encoding import PRODUCTS_FIELDS, STATE_FIELDS
@@ -71,10 +72,8 @@ def fit_note_to_files(settings: Settings) -> None:
     if note is None or not timeline.exists() or not states.exists():
         return
     customers = pc.count_distinct(pq.read_table(timeline, columns=[Columns.CUSTOMER_ID])[Columns.CUSTOMER_ID])
-    events, state_rows = (
-        sum(pq.read_metadata(file).num_rows for file in part_files(path)) for path in (timeline, states)
-    )
-    note = replace(note, events=events, customers=customers.as_py(), state_rows=state_rows)
+    state_rows = sum(pq.read_metadata(file).num_rows for file in part_files(states))
+    note = replace(note, events=count_events(timeline), customers=customers.as_py(), state_rows=state_rows)
     log = open_log(settings)
     try:
         if events_since(note, log) == 0:

@@ -18,8 +18,11 @@ from features import atomic
 from features.console import Progress
 from features.errors import MissingError
 from features.events.payload import detail_column, order_column
+from features.identity.addresses import EVENT_ID
+from features.identity.history import History
 from features.log.event_log import EventLog
 from features.log.tables import rename_customers
+from features.offline.governed import SPAN, current_rows, epoch_rows
 from features.settings import Settings
 from features.sql import connect, scan, sql_text
 from features.state.event_arrays import product_code
@@ -68,13 +71,15 @@ def build_timeline(log: EventLog, settings: Settings, progress: Progress) -> int
             writer.write_table(rows.append_column(_ARRIVED_SCHEMA.field(-1), batch[Columns.CUSTOMER_KEY]))
             n_events += batch.num_rows
             progress(f"{n_events:,} of {total:,} events read from the log")
+        others = current_rows(history)
+        writer.write_table(timeline_rows(others).append_column(_ARRIVED_SCHEMA.field(-1), others[Columns.CUSTOMER_KEY]))
     progress(f"sorting {n_events:,} events into timelines")
     _write_sorted(path, f"SELECT * EXCLUDE ({Columns.CUSTOMER_KEY}) FROM {scan(arrived)}", ORDER)
     settings.epochs_path.unlink(missing_ok=True)
     if history.epochs:
         query = _EPOCHS.format(arrived=scan(arrived))
         order = Columns.CUSTOMER_ID, Columns.EPOCH, Columns.OCCURRED_AT, Columns.EVENT_ID
-        _write_sorted(settings.epochs_path, query, order, epochs=history.frame())
+        _write_sorted(settings.epochs_path, query, order, epochs=history.frame(), others=_epochs_of_others(history))
     arrived.unlink()
     return n_events
 
@@ -96,11 +101,15 @@ def extend_timeline(log: EventLog, settings: Settings, after_seq: int, until_seq
     return newest
 
 
+_IS_WRITTEN: Final = f"""
+    (CASE WHEN NOT e.regrouped OR epoch_us({{row}}.occurred_at) > e.from_us THEN {WRITTEN}
+          WHEN epoch_us({{row}}.occurred_at) = e.from_us THEN {REWRITTEN} ELSE {UNWRITTEN} END)::TINYINT AS written
+"""
 _EPOCHS: Final = f"""
-    SELECT e.customer_id, e.epoch, a.* EXCLUDE (customer_id, customer_key),
-           (CASE WHEN NOT e.regrouped OR epoch_us(a.occurred_at) > e.from_us THEN {WRITTEN}
-                 WHEN epoch_us(a.occurred_at) = e.from_us THEN {REWRITTEN} ELSE {UNWRITTEN} END)::TINYINT AS written
+    SELECT e.customer_id, e.epoch, a.* EXCLUDE (customer_id, customer_key), {_IS_WRITTEN.format(row="a")}
     FROM {{arrived}} a JOIN epochs e USING (customer_key) WHERE epoch_us(a.occurred_at) < e.until_us
+    UNION ALL BY NAME
+    SELECT e.* EXCLUDE (regrouped, from_us), {_IS_WRITTEN.format(row="e")} FROM others e
     UNION ALL BY NAME
     SELECT DISTINCT customer_id, epoch, make_timestamptz(from_us) AS occurred_at, '' AS event_id, 0::BIGINT AS seq,
            '{EventKind.IDENTIFY}' AS kind, '{Channel.WEB}' AS channel, 0::BIGINT AS product_code,
@@ -108,6 +117,15 @@ _EPOCHS: Final = f"""
     FROM epochs WHERE regrouped
 """
 """The events of every epoch, and one that tells nothing at its beginning: what took somebody's past may not be theirs."""
+
+
+def _epochs_of_others(history: History) -> pa.Table:
+    """What counts in epochs though it is others', in the timeline's columns and those that tell the epoch."""
+    events = epoch_rows(history)
+    rows = timeline_rows(events)
+    for name in (Columns.EPOCH, *SPAN):
+        rows = rows.append_column(name, events[name])
+    return rows
 
 
 def timeline_rows(events: pa.Table) -> pa.Table:
@@ -125,6 +143,16 @@ def read_timeline(settings: Settings, columns: list[str] | None = None) -> pa.Ta
     if not settings.timeline_path.exists():
         raise MissingError(f"There is no timeline at {settings.timeline_path}.", repair="Run: omni features build")
     return pq.read_table(settings.timeline_path, columns=columns)
+
+
+def count_events(timeline: Path) -> int:
+    """How many of the log's events a timeline file holds: what counts for others by a common address is no further one."""
+    others = (
+        f"starts_with({Columns.EVENT_ID}, {sql_text(EVENT_ID)}) AND ends_with({Columns.EVENT_ID}, ':' || {Columns.SEQ})"
+    )
+    with connect("1GB") as connection:
+        (row,) = connection.execute(f"SELECT count(*) FROM {scan(timeline)} WHERE NOT ({others})").fetchall()
+    return int(row[0])
 
 
 def count_customers(timeline: Path) -> int:

@@ -98,11 +98,15 @@ class LiveStates:
         joined with another one is of other events: then the customer is folded afresh.
         """
         stored = self._reader.read_state(customer_id)
-        if stored is None or stored.last_seq < self._log.regrouped_seq(customer_id):
+        events = self._log.customer_events(customer_id, 0 if stored is None else stored.last_seq)
+        fresh = customer_arrays(events)
+        # asked after the events: a regrouping in between must not leave those that it gave or took unseen
+        if stored is None:
+            state = fold_arrays(StateBatch.empty(1), fresh)
+        elif stored.last_seq < self._log.regrouped_seq(customer_id):
             fresh = customer_arrays(self._log.customer_events(customer_id))
             state = fold_arrays(StateBatch.empty(1), fresh)
         else:
-            fresh = customer_arrays(self._log.customer_events(customer_id, stored.last_seq))
             newer = fold_newer(stored.state, fresh)
             if newer is None:
                 newer = fold_customer(self._log.customer_events(customer_id))

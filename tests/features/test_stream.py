@@ -13,12 +13,15 @@ import pyarrow as pa
 import pytest
 
 from features.errors import StoreError
+from features.events.schema import events_to_table, parse_events
 from features.log.engines import open_log
 from features.online.checkpoint import Checkpoint
 from features.online.reader import OnlineReader
 from features.settings import PARENT
 from features.state.fold import fold_customer
+from features.state.layout import CONSENT
 from features.stream import Applier
+from features.vocabulary import CHANNEL_CODES
 
 
 @pytest.fixture(params=["files", "servers"])
@@ -290,3 +293,32 @@ def _wait_until(condition, timeout_s: float = 20) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
+
+
+def test_everybody_whom_an_address_governs_is_renewed(stream, kit):
+    """The refusal, and later the address, are somebody else's event; a customer who has the address gets a new row."""
+    log, store, reader, settings = stream
+    applier = Applier(log, store, reader, settings)
+
+    def tell(number: int, kind: str, customer: str | None = None, email: str | None = None) -> None:
+        event = {"event_id": f"e{number}", "kind": kind, "channel": "email", "customer_id": customer}
+        event |= {"occurred_at": kit.at(number).isoformat(), "identifiers": email and {"email": email}}
+        log.append(events_to_table(parse_events([event], kit.at(100))[0]))
+        applier.run_once()
+
+    def consents() -> list[float]:
+        states = [reader.read_state(name).state for name in ("ana", "bob", "cyd")]
+        return [float(state.channels[0, CHANNEL_CODES["email"], CONSENT]) for state in states]
+
+    for number, name in enumerate(("ana", "bob", "cyd")):
+        tell(number, "subscribe", name, None if name == "cyd" else "f@x")
+    assert consents() == [1, 1, 1]
+    tell(3, "unsubscribe", email="f@x")
+    assert consents() == [0, 0, 1]
+    tell(4, "visit", "cyd", "f@x")
+    assert consents() == [0, 0, 0]
+    tell(5, "subscribe", "bob", "f@x")
+    tell(6, "visit", "cyd")
+    assert consents() == [0, 1, 0]
+    for name in ("ana", "bob", "cyd"):
+        kit.assert_same_states(reader.read_state(name).state, fold_customer(log.customer_events(name)))

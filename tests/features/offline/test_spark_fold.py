@@ -15,12 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.build import fold_to_parquet
+from features.log.engines import open_log
 from features.offline.files import newest_rows
+from features.offline.timeline import build_timeline
 from features.state.encoding import decode
-from features.state.layout import UNWRITTEN, WRITTEN
+from features.state.layout import CONSENT, UNWRITTEN, WRITTEN
 from features.store.feature_store import Store
 from features.views import CUSTOMER_STATE, CUSTOMER_TTL, CUSTOMER_VIEWS
-from features.vocabulary import Task
+from features.vocabulary import CHANNEL_CODES, Task
 
 pytestmark = [
     pytest.mark.spark,
@@ -148,3 +150,34 @@ def test_switching_back_needs_no_new_build(folded, entity_rows, kit):
     found = Store(replace(on_spark, offline_store="duckdb")).training_states(rows, Task.CHURN)
 
     kit.assert_same_states(found, Store(embedded).training_states(rows, Task.CHURN))
+
+
+def test_what_a_common_address_refuses_is_folded_alike(kit, tmp_path):
+    """Four customers have an address, one of them later than it refused: rows of others stand in timeline and epochs."""
+    _, embedded = kit.make_store(tmp_path / "embedded", [])
+    on_spark = replace(embedded, home=tmp_path / "spark", offline_store="spark")
+    events = kit.to_events([kit.Happening(name, day, "visit") for day, name in enumerate("abcdabcd")])
+    pairs = [[("email", "f@x")] if day in (0, 1, 2, 7) else None for day in range(8)]
+    refusal = kit.to_events([kit.Happening(None, 5, "unsubscribe", "email")], prefix="refusal")
+    tables = (events, pairs), (refusal, [[("email", "f@x")]])
+    place = events.schema.get_field_index("identifiers")
+    field = events.schema.field(place)
+    log = open_log(embedded)
+    log.append(pa.concat_tables(t.set_column(place, field, pa.array(p, field.type)) for t, p in tables))
+    n_events = build_timeline(log, embedded, quiet)
+    log.close()
+    on_spark.timeline_path.parent.mkdir(parents=True)
+    for name in ("timeline_path", "epochs_path"):
+        shutil.copy(getattr(embedded, name), getattr(on_spark, name))
+
+    counts = [fold_to_parquet(settings, n_events, quiet) for settings in (embedded, on_spark)]
+
+    assert counts[0] == counts[1]
+    order = [("customer_id", "ascending"), ("event_timestamp", "ascending")]
+    here, there = (pq.read_table(CUSTOMER_STATE.path(s)).sort_by(order) for s in (embedded, on_spark))
+    kit.assert_same_states(decode(there, None), decode(here, None))
+    newest = newest_rows(CUSTOMER_STATE, CUSTOMER_STATE.path(on_spark)).sort_by("customer_id")
+    consents = decode(newest, None).channels[:, CHANNEL_CODES["email"], CONSENT]
+    assert dict(zip(newest["customer_id"].to_pylist(), consents.tolist(), strict=True)) == {
+        "a": 0.0, "anon:email:f@x": 0.0, "b": 0.0, "c": 0.0, "d": 0.0,
+    }  # fmt: skip
