@@ -16,6 +16,7 @@ from features.log.sqlite import SqliteEventLog
 from features.online.live import LiveStates
 from features.scoring.next_product import ProductFiles
 from features.signals import SIGNAL_NAMES
+from features.views import feature_service_name
 from features.vocabulary import Channel, Task
 from serving.answers import Knowledge
 from serving.decision.rules import Arm, Rules
@@ -68,7 +69,7 @@ def booster(rate: float, names: tuple[str, ...] = SIGNAL_NAMES[:3]) -> lightgbm.
 
 
 def card(task: Task, version: str = "1") -> ModelCard:
-    return ModelCard(task, version, f"{task.value.replace('-', '_')}_v1")
+    return ModelCard(task, version, feature_service_name(task))
 
 
 def make_bundle() -> Bundle:

@@ -20,6 +20,7 @@ from features.scoring.rerank import FEATURES
 from features.signals import SIGNAL_NAMES
 from features.state.batch import StateBatch
 from features.state.event_arrays import product_code
+from features.views import feature_service_name
 from features.vocabulary import Channel, Task
 from serving.decision.rules import Arm
 from serving.runtime import NOT_LOOKED_YET
@@ -41,7 +42,7 @@ def booster(names: tuple[str, ...] = NAMES) -> lightgbm.Booster:
 
 
 def card(task: Task, version: str = "1", service: str | None = None) -> ModelCard:
-    return ModelCard(task, version, service or f"{task.value.replace('-', '_')}_v1")
+    return ModelCard(task, version, service or feature_service_name(task))
 
 
 def write_churn(folder: Path) -> Path:
