@@ -54,6 +54,7 @@ def to_timeline(happenings: list[Happening]) -> pa.Table:
             "quantity": pa.array([1.0 for _ in happenings], pa.float64()),
             "value": pa.array([h.value for h in happenings], pa.float64()),
             "detail": pa.nulls(len(happenings), pa.float64()),
+            "order_code": pa.array([0] * len(happenings), pa.int64()),
             "seq": pa.array(range(1, len(happenings) + 1), pa.int64()),
         }
     )
