@@ -27,6 +27,11 @@ def bought_products(events: EventArrays) -> BoughtProducts:
     units = np.nan_to_num(events.quantity, nan=1.0)
     kept = (events.kind == KIND_CODES[EventKind.PURCHASE]) & (events.product != 0)
     kept &= (units <= 0) | (events.brought_back < units)
-    moments = np.unique(np.stack([events.product[kept].astype(np.float64), events.time[kept]], axis=1), axis=0)
-    codes, first, count = np.unique(moments[:, 0].astype(np.int64), return_index=True, return_counts=True)
-    return BoughtProducts(codes, count, moments[first, 1], moments[first + count - 1, 1])
+    product, time = events.product[kept], events.time[kept]
+    order = np.lexsort((time, product))
+    product, time = product[order], time[order]
+    is_moment = np.ones(len(order), np.bool_)
+    is_moment[1:] = (product[1:] != product[:-1]) | (time[1:] != time[:-1])
+    product, time = product[is_moment], time[is_moment]
+    codes, first, count = np.unique(product, return_index=True, return_counts=True)
+    return BoughtProducts(codes, count, time[first], time[first + count - 1])

@@ -114,7 +114,7 @@ def _times(history: ProductHistory) -> list[str]:
 
 
 def _timeliness(history: ProductHistory, rules: Rules) -> str:
-    if history.earlier or not is_due(history, rules) or history.gap_days is None:
+    if not is_due(history, rules) or history.gap_days is None:
         return ""
     return ": due" if history.last_days <= _LAPSED_GAPS * history.gap_days else ": lapsed, worth a reminder"
 
