@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from features.arrays import FloatArray, IntArray
 from features.events.values import MAX_NUMBER
+from features.ids import id_text, is_inexact
 from features.vocabulary import CHANNEL_CODES, CUSTOMER_KINDS, Columns, EventKind
 
 BITS_PER_ANSWER: Final = 2
@@ -91,8 +92,10 @@ def order_column(events: pa.Table) -> IntArray:
     rows = np.flatnonzero(pc.and_(of_kind, named).to_numpy())
     for row, text in zip(rows, properties.take(pa.array(rows)).to_pylist(), strict=True):
         order = json.loads(text).get(ORDER_ID)
-        if isinstance(order, str | int) and not isinstance(order, bool) and str(order).strip():
-            codes[row] = int(store_code(str(order).strip())) or 1
+        if isinstance(order, bool) or not isinstance(order, str | int | float) or is_inexact(order):
+            continue
+        name = (id_text(order) or "").strip()  # a gap in a column of numbers makes 17 a 17.0
+        codes[row] = (int(store_code(name)) or 1) if name else 0
     return codes
 
 
