@@ -31,8 +31,10 @@ _SCANS: Final = {
     **dict.fromkeys((".parquet", ".pq"), _PARQUET),
 }
 CUSTOMER_IDS: Final = (
-    "customerid", "customernumber", "clientid", "clientnum", "userid", "subscriberid", "memberid", "accountid", "id",
-)  # fmt: skip
+    *("customerid", "customernumber", "customerno", "customernum", "customercode", "customer", "custid", "clientid"),
+    *("clientnumber", "clientnum", "userid", "subscriberid", "memberid", "accountid", "accountnumber", "accountno"),
+    *("msisdn", "phonenumber", "id"),
+)
 """What the column that names the customer is called, the surest first, as `plain_name` writes it."""
 _IDS: Final = frozenset(
     {*CUSTOMER_IDS, *(f"{of}id" for of in ("product", "item", "store", "session", "event", "decision"))}

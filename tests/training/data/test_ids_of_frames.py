@@ -136,7 +136,7 @@ def test_a_latin_1_file_with_ids_and_one_with_decimal_commas(tmp_path: Path) -> 
     assert (table["customer id"].tolist(), table["value"].tolist()) == (["007", "7"], [12.5, 1.25])
 
 
-@pytest.mark.parametrize("column", ["account_id", "CLIENTNUM", "Member ID", "customer-number"])
+@pytest.mark.parametrize("column", ["account_id", "CLIENTNUM", "Member ID", "customer-number", "phone number"])
 def test_twenty_digits_of_any_name_for_a_customer_stay_apart(tmp_path: Path, column: str) -> None:
     file = tmp_path / "contracts.csv"
     file.write_text(
