@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from features.arrays import BoolArray
-from features.events.payload import PLACED_KINDS
+from features.events.payload import OF_OTHERS, PLACED_KINDS
 from features.state.jit import in_place, inlined
 from features.state.kernel_contacts import note_consent, note_contact, note_profile
 from features.state.kernel_parts import count_pair, end_contract, note_action, note_contract, note_rating
@@ -153,11 +153,12 @@ def apply_event(s: Any, e: Any, begin: int, i: int, marked: bool) -> bool:
     s.cursors[LAST_SEQ] = max(s.cursors[LAST_SEQ], e.seq[i])
     if not tells_something(kind, detail):
         return False
-    if math.isnan(s.scalars[FIRST_SEEN]):
+    of_others = kind in (_SUBSCRIBE, _UNSUBSCRIBE) and detail == OF_OTHERS
+    if math.isnan(s.scalars[FIRST_SEEN]) and not of_others:
         s.scalars[FIRST_SEEN] = t
     s.scalars[LAST_EVENT] = t
     count_pair(s, channel * N_KINDS + kind, t, value)
-    if _IS_ACTION[kind]:
+    if _IS_ACTION[kind] and not of_others:
         note_action(s, t)
         if _IS_PLACED[kind] and not math.isnan(detail):
             s.scalars[LAST_STORE] = detail

@@ -6,7 +6,6 @@ from typing import Any
 from features.state.jit import in_place, inlined
 from features.state.kernel import apply_events, apply_moment, reset
 from features.state.layout import (
-    FIRST_SEEN,
     LAST_EVENT,
     MAX_PRODUCTS_BYTES,
     MAX_STATE_BYTES,
@@ -61,7 +60,7 @@ def fold_rows(s: Any, e: Any, customers: Any, start: int, b: Any) -> Any:
         # All events of one moment are folded before a row is written, so a break never splits a moment.
         at = i
         i, changed, behaved = apply_moment(s, e, begin, at, end, False)
-        anew = e.written[at] == REWRITTEN and not math.isnan(s.scalars[FIRST_SEEN])
+        anew = e.written[at] == REWRITTEN and not math.isnan(s.scalars[LAST_EVENT])
         if anew or (behaved and e.written[at] != UNWRITTEN):
             write_row(s, b, row, customers[at], e.time[at], changed or anew)
             row += 1
