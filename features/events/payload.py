@@ -36,7 +36,16 @@ PLACED_KINDS: Final = tuple(kind for kind in CUSTOMER_KINDS if kind.value not in
 """Kinds of which the fold takes the store."""
 ORDER_ID: Final = "order_id"
 """The property by which a return finds what it takes back."""
+OTHERS_ID: Final = "consent:"
+"""How the event id begins under which a customer has what somebody else said for their address (identity/addresses.py)."""
+OF_OTHERS: Final = -1.0
+"""The number of such an event: it consents or refuses, and is nothing that this customer did."""
+OTHERS_PATTERN: Final = rf"^{OTHERS_ID}[0-9a-f]{{16}}:[0-9]+$"
+"""How all of it looks."""
+_CONSENT_KINDS: Final = (EventKind.SUBSCRIBE.value, EventKind.UNSUBSCRIBE.value)
 _ORDER_KINDS: Final = (EventKind.PURCHASE.value, EventKind.RETURN.value)
+_EXACT: Final = 2.0**53
+"""From here on a fraction number stands for several whole ones, and so for no order."""
 _HASH_BITS_DROPPED: Final = 11
 """Of 64: what is left is a whole number that a float holds exactly."""
 
@@ -66,6 +75,7 @@ def store_code(store_id: str) -> float:
 def detail_column(events: pa.Table) -> FloatArray:
     """The number of every row of a table with kind, properties (JSON text) and, where there are some, stores, shape (n,)."""
     details = _stores(events)
+    _mark_others(events, details)
     if Columns.PROPERTIES not in events.column_names:
         return details
     properties = events[Columns.PROPERTIES]
@@ -91,8 +101,10 @@ def order_column(events: pa.Table) -> IntArray:
     rows = np.flatnonzero(pc.and_(of_kind, named).to_numpy())
     for row, text in zip(rows, properties.take(pa.array(rows)).to_pylist(), strict=True):
         order = json.loads(text).get(ORDER_ID)
-        if isinstance(order, str | int) and not isinstance(order, bool) and str(order).strip():
-            codes[row] = int(store_code(str(order).strip())) or 1
+        name = "" if isinstance(order, bool) or not isinstance(order, str | int | float) else str(order).strip()
+        if isinstance(order, float) and order.is_integer():  # a gap in a column of numbers makes 17 a 17.0
+            name = str(int(order)) if abs(order) < _EXACT else ""
+        codes[row] = (int(store_code(name)) or 1) if name else 0
     return codes
 
 
@@ -103,6 +115,20 @@ def _read_moment(written: object) -> float | str:
     except ValueError:
         return 'holds an ends_at that is no moment: write it like {"ends_at": "2025-06-30"}.'
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _mark_others(events: pa.Table, details: FloatArray) -> None:
+    """Put OF_OTHERS into `details` (n,) where somebody else said it."""
+    if Columns.EVENT_ID not in events.column_names:
+        return
+    ids = events[Columns.EVENT_ID]
+    rows = np.flatnonzero(pc.fill_null(pc.starts_with(ids, OTHERS_ID), False).to_numpy())
+    if len(rows):
+        some = events.select([Columns.EVENT_ID, Columns.KIND]).take(pa.array(rows))
+        of_kind = pc.is_in(some[Columns.KIND].cast(pa.string()), value_set=pa.array(_CONSENT_KINDS))
+        details[rows[pc.and_(of_kind, pc.match_substring_regex(some[Columns.EVENT_ID], OTHERS_PATTERN)).to_numpy()]] = (
+            OF_OTHERS
+        )
 
 
 def _stores(events: pa.Table) -> FloatArray:

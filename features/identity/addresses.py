@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from features.events.payload import OTHERS_ID
 from features.identity.resolution import CUSTOMER, PERSONAL, IdentityConfig, Node
 from features.vocabulary import EventKind, IdType
 
@@ -27,10 +28,6 @@ _MACHINES: Final = (IdType.COOKIE.value, IdType.DEVICE.value)
 """From the one that fewest share."""
 _CONSENT: Final = "consent"
 _PROFILING: Final = "profiling"
-
-
-EVENT_ID: Final = "consent:"
-"""How the event id begins under which a customer has what somebody else said for their address."""
 
 
 class Consent(NamedTuple):
@@ -70,7 +67,7 @@ def spoken_for(
 def event_id_for_others(event_id: str, seq: int) -> str:
     """The id under which others have an event: it gives away nothing of its own, and sorts the same in every log."""
     digest = hashlib.blake2b(event_id.encode(), digest_size=8, person=b"consent").hexdigest()
-    return f"{EVENT_ID}{digest}:{seq}"
+    return f"{OTHERS_ID}{digest}:{seq}"
 
 
 def by_node(consents: Iterable[Consent]) -> dict[Node, list[Consent]]:

@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 from features import atomic
 from features.console import Progress
 from features.errors import MissingError
-from features.events.payload import detail_column, order_column
-from features.identity.addresses import EVENT_ID
+from features.events.payload import OTHERS_ID, detail_column, order_column
 from features.identity.history import History
 from features.log.event_log import EventLog
 from features.log.tables import rename_customers
@@ -147,9 +146,7 @@ def read_timeline(settings: Settings, columns: list[str] | None = None) -> pa.Ta
 
 def count_events(timeline: Path) -> int:
     """How many of the log's events a timeline file holds: what counts for others by a common address is no further one."""
-    others = (
-        f"starts_with({Columns.EVENT_ID}, {sql_text(EVENT_ID)}) AND ends_with({Columns.EVENT_ID}, ':' || {Columns.SEQ})"
-    )
+    others = f"starts_with({Columns.EVENT_ID}, {sql_text(OTHERS_ID)}) AND ends_with({Columns.EVENT_ID}, ':' || {Columns.SEQ})"
     with connect("1GB") as connection:
         (row,) = connection.execute(f"SELECT count(*) FROM {scan(timeline)} WHERE NOT ({others})").fetchall()
     return int(row[0])

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from features.arrays import BoolArray
-from features.events.payload import PLACED_KINDS
+from features.events.payload import OF_OTHERS, PLACED_KINDS
 from features.state.jit import in_place, inlined
 from features.state.kernel_contacts import note_consent, note_contact, note_profile
 from features.state.kernel_parts import count_pair, end_contract, note_action, note_contract, note_rating
@@ -25,7 +25,7 @@ from features.state.kernel_products import (
     remember,
     take_from_cart,
 )
-from features.state.kernel_returns import bring_back, settle
+from features.state.kernel_returns import bring_back, mark_returns, settle
 from features.state.layout import (
     CART_WIDTH,
     CHANNEL_WIDTH,
@@ -144,20 +144,21 @@ def tell(e: Any, tells: Any) -> None:
 
 
 @inlined
-def apply_event(s: Any, e: Any, begin: int, i: int) -> bool:
+def apply_event(s: Any, e: Any, begin: int, i: int, marked: bool) -> bool:
     """Fold event `i`, not older than the state, into `s`; returns whether the product part changed.
 
-    `begin` is the customer's first event. What a return takes is only marked: `settle` counts it.
+    `begin` is the customer's first event. What a return takes is only marked (`marked`: it is already): `settle` counts it.
     """
     t, kind, channel, product, value, detail = e.time[i], e.kind[i], e.channel[i], e.product[i], e.value[i], e.detail[i]
     s.cursors[LAST_SEQ] = max(s.cursors[LAST_SEQ], e.seq[i])
     if not tells_something(kind, detail):
         return False
-    if math.isnan(s.scalars[FIRST_SEEN]):
+    of_others = kind in (_SUBSCRIBE, _UNSUBSCRIBE) and detail == OF_OTHERS
+    if math.isnan(s.scalars[FIRST_SEEN]) and not of_others:
         s.scalars[FIRST_SEEN] = t
     s.scalars[LAST_EVENT] = t
     count_pair(s, channel * N_KINDS + kind, t, value)
-    if _IS_ACTION[kind]:
+    if _IS_ACTION[kind] and not of_others:
         note_action(s, t)
         if _IS_PLACED[kind] and not math.isnan(detail):
             s.scalars[LAST_STORE] = detail
@@ -173,7 +174,8 @@ def apply_event(s: Any, e: Any, begin: int, i: int) -> bool:
     elif kind in (_SUBSCRIBE, _UNSUBSCRIBE):
         note_consent(s, t, channel, kind == _SUBSCRIBE)
     elif kind == _PURCHASE:
-        e.brought_back[i] = 0.0
+        if not marked:
+            e.brought_back[i] = 0.0
         note_purchase(s, t, value)
     elif kind == _PROFILE:
         note_profile(s, t, detail)
@@ -190,15 +192,15 @@ def apply_event(s: Any, e: Any, begin: int, i: int) -> bool:
         put_in_cart(s, t, channel, product, e.quantity[i])
     elif kind == _REMOVE:
         take_from_cart(s, product, e.quantity[i])
-    elif kind == _RETURN:
+    elif kind == _RETURN and not marked:
         bring_back(s, e, begin, i)
     remember(s, t, kind, channel, product, value, habit)
     return True
 
 
 @inlined
-def apply_moment(s: Any, e: Any, begin: int, start: int, stop: int) -> Any:
-    """Fold the events of the moment of event `start`, all of which come before event `stop`.
+def apply_moment(s: Any, e: Any, begin: int, start: int, stop: int, marked: bool) -> Any:
+    """Fold the events of the moment of event `start`, all of which come before event `stop`; of `marked` see `apply_event`.
 
     Returns (the event after them, whether the product part changed, whether any was about the customer).
     """
@@ -206,7 +208,7 @@ def apply_moment(s: Any, e: Any, begin: int, start: int, stop: int) -> Any:
     behaved = False
     i = start
     while i < stop and e.time[i] == e.time[start]:
-        if apply_event(s, e, begin, i):
+        if apply_event(s, e, begin, i, marked):
             changed = True
         if tells_something(e.kind[i], e.detail[i]):
             behaved = True
@@ -232,8 +234,13 @@ def derive(s: Any) -> None:
 def apply_events(s: Any, e: Any, start: int, stop: int) -> None:
     """Fold events `start:stop` of one customer, which are in order and not older than the state.
 
-    What returns among them take is looked for among them.
+    What returns among them take is looked for among them, and counted once, at the last that takes something: the state is
+    the one that counting at each of them ends in, and a customer with thousands of returns is folded in no time.
     """
+    last = mark_returns(s, e, start, stop)
     i = start
     while i < stop:
-        i, _, _ = apply_moment(s, e, start, i, stop)
+        i, _, _ = apply_moment(s, e, start, i, stop, True)
+        if 0 <= last < i:
+            settle(s, e, start, i)
+            last = -1

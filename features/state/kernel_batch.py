@@ -4,9 +4,8 @@ import math
 from typing import Any
 
 from features.state.jit import in_place, inlined
-from features.state.kernel import apply_moment, reset
+from features.state.kernel import apply_events, apply_moment, reset
 from features.state.layout import (
-    FIRST_SEEN,
     LAST_EVENT,
     MAX_PRODUCTS_BYTES,
     MAX_STATE_BYTES,
@@ -60,8 +59,8 @@ def fold_rows(s: Any, e: Any, customers: Any, start: int, b: Any) -> Any:
             break
         # All events of one moment are folded before a row is written, so a break never splits a moment.
         at = i
-        i, changed, behaved = apply_moment(s, e, begin, at, end)
-        anew = e.written[at] == REWRITTEN and not math.isnan(s.scalars[FIRST_SEEN])
+        i, changed, behaved = apply_moment(s, e, begin, at, end, False)
+        anew = e.written[at] == REWRITTEN and not math.isnan(s.scalars[LAST_EVENT])
         if anew or (behaved and e.written[at] != UNWRITTEN):
             write_row(s, b, row, customers[at], e.time[at], changed or anew)
             row += 1
@@ -76,8 +75,8 @@ def fold_newest(s: Any, e: Any, customers: Any, start: int, b: Any) -> Any:
     while i < len(customers) and _has_room(b, row):
         reset(s)
         begin, end = i, _customer_end(customers, i)
-        while i < end:
-            i, _, _ = apply_moment(s, e, begin, i, end)
+        apply_events(s, e, begin, end)
+        i = end
         if not math.isnan(s.scalars[LAST_EVENT]):
             write_row(s, b, row, customers[begin], s.scalars[LAST_EVENT], True)
             row += 1

@@ -39,6 +39,7 @@ from features.state.layout import (
 from features.vocabulary import KIND_CODES, PRODUCT_KINDS, EventKind
 
 _PURCHASE: Final = KIND_CODES[EventKind.PURCHASE]
+_RETURN: Final = KIND_CODES[EventKind.RETURN]
 _IS_PRODUCT: Final = np.isin(np.arange(len(KIND_CODES)), [KIND_CODES[kind] for kind in PRODUCT_KINDS])
 _OF_PURCHASES: Final = np.array(
     [
@@ -90,6 +91,21 @@ def bring_back(s: Any, e: Any, begin: int, i: int) -> None:
             if math.isnan(left):
                 return
             left -= taken
+
+
+@in_place
+def mark_returns(s: Any, e: Any, begin: int, end: int) -> Any:
+    """Mark what all returns among the customer's events `begin:end` take; the last that takes something, or -1."""
+    last = -1
+    for i in range(begin, end):
+        if e.kind[i] == _PURCHASE:
+            e.brought_back[i] = 0.0
+        elif e.kind[i] == _RETURN and e.product[i] != 0:
+            bring_back(s, e, begin, i)
+            if s.cursors[N_BROUGHT_BACK] > 0:
+                last = i
+                s.cursors[N_BROUGHT_BACK] = 0
+    return last
 
 
 @in_place

@@ -65,14 +65,13 @@ def main() -> None:
     rows_s = cpu_seconds(lambda: with_rows(scratch, events, rows, buffers))
     n_rows = with_rows(scratch, events, rows, buffers)
 
-    told = events[: events._fields.index("written")]  # what says where rows are written is no matter of one event
-
     def plain() -> None:
-        fresh = kernel.new_scratch()
+        fresh, first = kernel.new_scratch(), 0
         for i in range(PLAIN_EVENTS):
             if i == 0 or rows[i] != rows[i - 1]:
                 kernel.reset.py_func(fresh)
-            kernel.apply_event.py_func(fresh, *(column[i].item() for column in told))
+                first = i
+            kernel.apply_event.py_func(fresh, few, first, i, False)
 
     plain_rate = PLAIN_EVENTS / cpu_seconds(plain)
     print(

@@ -4,7 +4,6 @@ Every figure is the mean over the repeats; in each repeat every row is predicted
 customer.
 """
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from features.arrays import FloatArray
 from features.errors import InputError
 from features.vocabulary import Task
 from training.benchmarks.report import BenchmarkReport
-from training.data.frames import names_or_rows
+from training.data.frames import CUSTOMER_IDS, customers_or_rows, plain_name
 from training.evaluation.metrics import CHURN, Metric, average, resample
 from training.models.churn.contract import ContractConfig, Encoded, fit_contracts
 from training.task import Progress
@@ -34,10 +33,6 @@ LABEL_NAMES: Final = ("churn", "churned", "label", "exited", "attrition", "left"
 _POSITIVE: Final = frozenset({"1", "1.0", "yes", "true", "churned", "y", "t"})
 _NEGATIVE: Final = frozenset({"0", "0.0", "no", "false", "stayed", "n", "f"})
 _N_MAX_LEVELS: Final = 50
-_CUSTOMER_IDS: Final = (
-    "customerid", "customernumber", "clientid", "clientnum", "userid", "subscriberid", "memberid", "accountid", "id",
-)  # fmt: skip
-"""What the column that names the customer is called, the surest first, whatever the case, blanks and underscores."""
 _ROW_IDS: Final = ("rownumber", "rowid", "unnamed:0")
 OURS: Final = "model"
 PRIMARY: Final = "log_loss"
@@ -134,10 +129,11 @@ def read_contracts(table: pd.DataFrame, label: str | None = None) -> Contracts:
         raise InputError(f"The churn column {name!r} {what}.", repair="Write yes and no, or 1 and 0, one per customer.")
     rest = [column for column in table.columns if column != name]
     ids = sorted(
-        (column for column in rest if _plain(column) in _CUSTOMER_IDS), key=lambda c: _CUSTOMER_IDS.index(_plain(c))
+        (column for column in rest if plain_name(column) in CUSTOMER_IDS),
+        key=lambda c: CUSTOMER_IDS.index(plain_name(c)),
     )
-    customers = names_or_rows(table[ids[0]] if ids else pd.Series(None, index=table.index, dtype=object))
-    left_out = [name, *ids, *(column for column in rest if _plain(column) in _ROW_IDS)]
+    customers = customers_or_rows(table[ids[0]] if ids else pd.Series(None, index=table.index, dtype=object))
+    left_out = [name, *ids, *(column for column in rest if plain_name(column) in _ROW_IDS)]
     return Contracts(
         table.drop(columns=left_out), words.isin(_POSITIVE).to_numpy().astype(np.float64), customers.to_numpy(object)
     )
@@ -199,10 +195,6 @@ def _folds(
     if len(set(customers)) == len(customers):
         return StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(labels, labels)
     return StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(labels, labels, customers.astype(str))
-
-
-def _plain(column: object) -> str:
-    return re.sub(r"[\s_\-.]", "", str(column)).lower()
 
 
 def _measure(

@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from features.arrays import IntArray
 from features.errors import InputError
+from features.events.values import parse_properties
 from features.vocabulary import CHANNEL_CODES, KIND_CODES, Channel, Columns, EventKind, Task
-from training.data.frames import called, moments, names, names_or_rows, numbers, words
+from training.data.frames import called, customer_names, moments, names, names_or_rows, numbers, words
 from training.data.training_set import epoch_seconds
 from training.evaluation.metrics import Metric
 
@@ -153,7 +154,7 @@ def as_timeline(table: pd.DataFrame) -> pa.Table:
         units, money = units.abs(), money.abs()
     frame = pd.DataFrame(
         {
-            Columns.CUSTOMER_ID: names(table[Columns.CUSTOMER_ID]),
+            Columns.CUSTOMER_ID: customer_names(table[Columns.CUSTOMER_ID]),
             Columns.OCCURRED_AT: moments(table[Columns.OCCURRED_AT], Columns.OCCURRED_AT),
             Columns.EVENT_ID: names_or_rows(ids),
             Columns.KIND: words(kind, Columns.KIND, KIND_CODES),
@@ -163,15 +164,27 @@ def as_timeline(table: pd.DataFrame) -> pa.Table:
             Columns.VALUE: money,
         }
     )
+    if Columns.PROPERTIES in table.columns:
+        frame[Columns.PROPERTIES] = _json_texts(table[Columns.PROPERTIES])
+    frame[Columns.SEQ] = np.arange(1, len(frame) + 1)  # of one moment, events count as they come in the file
     frame = frame.dropna(subset=list(_MIN_COLUMNS)).drop_duplicates(Columns.EVENT_ID)
     frame = frame.sort_values([Columns.CUSTOMER_ID, Columns.OCCURRED_AT, Columns.EVENT_ID], kind="stable")
-    frame[Columns.SEQ] = np.arange(1, len(frame) + 1)
-    schema = pa.schema([(Columns.OCCURRED_AT, pa.timestamp("us", tz="UTC")), (Columns.PRODUCT_ID, pa.string())])
+    types = {Columns.OCCURRED_AT: pa.timestamp("us", tz="UTC"), Columns.PRODUCT_ID: pa.string()}
+    schema = pa.schema([*types.items(), (Columns.PROPERTIES, pa.string())])
     columns = {
         name: pa.array(frame[name], type=schema.field(name).type if name in schema.names else None, from_pandas=True)
         for name in frame.columns
     }
     return pa.table(columns)
+
+
+def _json_texts(column: pd.Series) -> pd.Series:
+    """Properties as JSON text, None for what is no object: such as the orders that returns name."""
+    texts = []
+    for value in column:
+        text = json.dumps(value, default=str) if isinstance(value, dict) else value
+        texts.append(text if isinstance(text, str) and isinstance(parse_properties(text), dict) else None)
+    return pd.Series(texts, index=column.index, dtype=object)
 
 
 def _check_currencies(table: pd.DataFrame, money: pd.Series) -> None:

@@ -17,7 +17,7 @@ from features.scoring.win_back import CONTACT, LEAVE_ALONE
 from features.vocabulary import CUSTOMER_KINDS, DAY_US, NOTHING, Columns, EventKind, Task
 from training.benchmarks.report import BenchmarkReport
 from training.data.decisions import ELIGIBLE_PREFIX
-from training.data.frames import moments, names, numbers, read_frame
+from training.data.frames import customer_names, moments, numbers, read_frame
 from training.models.win_back.learner import Contacts, LearnerConfig, assemble, feature_matrix, fit_winback
 from training.models.win_back.measure import SLOPE, measure
 from training.task import Progress
@@ -113,13 +113,15 @@ def kept(log: pd.DataFrame, events: pd.DataFrame, config: LearnerConfig) -> Floa
     actions = actions.dropna(subset=[Columns.CUSTOMER_ID, Columns.OCCURRED_AT])
     times = {
         customer: np.sort(rows.to_numpy())
-        for customer, rows in _micros(actions[Columns.OCCURRED_AT]).groupby(names(actions[Columns.CUSTOMER_ID]))
+        for customer, rows in _micros(actions[Columns.OCCURRED_AT]).groupby(
+            customer_names(actions[Columns.CUSTOMER_ID])
+        )
     }
     begin = _micros(log[Columns.AS_OF]).to_numpy() + round(config.wait_days * DAY_US)
     end = begin + round(config.horizon_days * DAY_US)
     nobody = np.zeros(0, dtype=np.int64)
     returned = np.zeros(len(log))
-    for i, customer in enumerate(names(log[Columns.CUSTOMER_ID])):
+    for i, customer in enumerate(customer_names(log[Columns.CUSTOMER_ID])):
         first, last = np.searchsorted(times.get(customer, nobody), [begin[i], end[i]])
         returned[i] = float(last > first)
     return returned
@@ -146,7 +148,7 @@ def contacts_of(log: pd.DataFrame, outcome: FloatArray, config: LearnerConfig, s
         log["action"].astype(str).to_numpy(object),
         can,
         outcome,
-        names(log[Columns.CUSTOMER_ID]).to_numpy(object),
+        customer_names(log[Columns.CUSTOMER_ID]).to_numpy(object),
         config,
         seed,
         pscore=log["pscore"].to_numpy(np.float64) if "pscore" in log.columns else None,
@@ -157,7 +159,7 @@ def _read(path: Path) -> pd.DataFrame:
     log = read_frame(path)
     _need(log, path, (Columns.CUSTOMER_ID, Columns.AS_OF, "action"), "customer_id, as_of, action, x_*, pscore")
     decisions = log.assign(
-        customer_id=names(log[Columns.CUSTOMER_ID]), as_of=moments(log[Columns.AS_OF], f"{path}: as_of")
+        customer_id=customer_names(log[Columns.CUSTOMER_ID]), as_of=moments(log[Columns.AS_OF], f"{path}: as_of")
     )
     blank = decisions[[Columns.CUSTOMER_ID, Columns.AS_OF, "action"]].isna().any(axis=1)
     if blank.any():
@@ -183,7 +185,7 @@ def _actions(path: Path) -> pd.DataFrame:
     _need(events, path, (Columns.CUSTOMER_ID, Columns.OCCURRED_AT), "customer_id, occurred_at, kind")
     return pd.DataFrame(
         {
-            Columns.CUSTOMER_ID: names(events[Columns.CUSTOMER_ID]),
+            Columns.CUSTOMER_ID: customer_names(events[Columns.CUSTOMER_ID]),
             Columns.OCCURRED_AT: moments(events[Columns.OCCURRED_AT], f"{path}: occurred_at"),
             Columns.KIND: events.get(Columns.KIND, pd.Series(EventKind.PURCHASE.value, index=events.index)),
         }

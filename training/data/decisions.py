@@ -16,7 +16,7 @@ import pandas as pd
 from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from features.errors import InputError
 from features.vocabulary import Columns
-from training.data.frames import moments, names_or_rows, numbers, read_frame
+from training.data.frames import customers_or_rows, moments, numbers, read_frame
 from training.evaluation.off_policy import DecisionLog
 
 ACTION: Final = "action"
@@ -74,7 +74,7 @@ def as_decisions(table: pd.DataFrame, where: str = "the table") -> Decisions:
             repair="Log decisions that explore at least two actions.",
         )
     codes = text.map({name: code for code, name in enumerate(arms)}).to_numpy(np.int64)
-    groups = names_or_rows(table[Columns.CUSTOMER_ID]).to_numpy() if Columns.CUSTOMER_ID in table.columns else None
+    groups = customers_or_rows(table[Columns.CUSTOMER_ID]).to_numpy() if Columns.CUSTOMER_ID in table.columns else None
     log = DecisionLog(codes, _numbers(table, PSCORE, where), _numbers(table, REWARD, where), len(arms), groups)
     x, names = encode(table[[name for name in table.columns if str(name).startswith(FEATURE_PREFIX)]])
     hours = None

@@ -16,7 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.errors import InputError
+from features.events.placeholders import Placeholders
+from features.events.rules import Problem
 from features.ids import id_series, read_ids
+from features.sources.epochs import read_epochs
 from features.sql import connect, sql_text
 
 _CSV: Final = "read_csv(?, sample_size = -1)"
@@ -27,14 +30,19 @@ _SCANS: Final = {
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), _JSON),
     **dict.fromkeys((".parquet", ".pq"), _PARQUET),
 }
-_IDS: Final = frozenset(
-    {"id", *(f"{of}id" for of in ("customer", "user", "product", "item", "store", "session", "event", "decision"))}
+CUSTOMER_IDS: Final = (
+    *("customerid", "customernumber", "customerno", "customernum", "customercode", "customer", "custid", "clientid"),
+    *("clientnumber", "clientnum", "userid", "subscriberid", "memberid", "accountid", "accountnumber", "accountno"),
+    *("msisdn", "phonenumber", "id"),
 )
-"""Names of columns that hold ids, in small letters and without blanks and underscores."""
+"""What the column that names the customer is called, the surest first, as `plain_name` writes it."""
+_IDS: Final = frozenset(
+    {*CUSTOMER_IDS, *(f"{of}id" for of in ("product", "item", "store", "session", "event", "decision"))}
+)
+"""Names of columns that hold ids, as `plain_name` writes them."""
 _DECIMAL_COMMA: Final = re.compile(rb'[;\t]"?[+-]?\d+,\d+"?\s*([;\t]|$)', re.MULTILINE)
 _EPOCH: Final = re.compile(r"-?\d{9,}(\.\d+)?")
-_EPOCH_UNITS: Final = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (np.inf, 1e9))
-"""Numbers below the first are moments in seconds, milliseconds, microseconds, nanoseconds: units per second."""
+_NOBODY: Final = Placeholders().without(["0"])
 _BLANK: Final = ("", "nan", "na", "n/a", "null", "none", "-")
 
 
@@ -72,7 +80,7 @@ def read_frame(path: Path) -> pd.DataFrame:
 
 def _read(connection: duckdb.DuckDBPyConnection, scan: str, path: Path) -> pd.DataFrame:
     columns = connection.execute(f"DESCRIBE SELECT * FROM {scan}", [str(path)]).fetchall()
-    ids = [name for name, *_ in columns if re.sub("[ _]", "", name.lower()) in _IDS]
+    ids = [name for name, *_ in columns if plain_name(name) in _IDS]
     if not ids:
         return connection.execute(f"SELECT * FROM {scan}", [str(path)]).df()
     if scan.startswith("read_csv"):
@@ -108,6 +116,11 @@ def _has_decimal_commas(path: Path) -> bool:
         raise InputError(f"{path} cannot be read ({error}).", repair="Bring the file over again.") from error
 
 
+def plain_name(column: object) -> str:
+    """A column's name in small letters, without blanks and the marks that stand for them."""
+    return re.sub(r"[\s_\-.]", "", str(column)).lower()
+
+
 def called(table: pd.DataFrame, names_for: Mapping[str, str]) -> pd.DataFrame:
     """The table with other names of columns (keys) turned into ours (values), where it does not have ours."""
     return table.rename(columns={other: ours for other, ours in names_for.items() if ours not in table.columns})
@@ -116,16 +129,14 @@ def called(table: pd.DataFrame, names_for: Mapping[str, str]) -> pd.DataFrame:
 def moments(column: pd.Series, name: str) -> pd.Series:
     """UTC moments (n,) in whole microseconds, NaT where missing, from timestamps, dates, ISO 8601 text or epochs.
 
-    Times without a zone are UTC; numbers are seconds, milliseconds, microseconds or nanoseconds since 1970, told from
-    their size. Raises InputError for other text.
+    Times without a zone are UTC; numbers are seconds, milliseconds, microseconds or nanoseconds since 1970, each told from
+    its size as in `omni ingest`. Raises InputError for other text and for numbers that are no such moment, as 20240501.
     """
     if column.dtype == object and column.dropna().map(_is_epoch).all():
         column = pd.to_numeric(column)
     try:
         if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-            size = float(column.abs().median())
-            per_second = next(units for limit, units in _EPOCH_UNITS if not size >= limit)
-            found = pd.to_datetime((column * (1e6 / per_second)).round().astype("Int64"), unit="us", utc=True)
+            found = _since_1970(column, name)
         else:
             found = pd.to_datetime(column, utc=True, format="ISO8601" if column.dtype == object else None)
     except (ValueError, TypeError, OverflowError) as error:
@@ -133,6 +144,18 @@ def moments(column: pd.Series, name: str) -> pd.Series:
         what = f"holds {str(wrong.iloc[0])!r}" if len(wrong) else f"cannot be read ({error})"
         raise InputError(f"{name} {what}.", repair="Write moments as ISO 8601, or as seconds since 1970.") from error
     return found.dt.floor("us").astype("datetime64[us, UTC]")
+
+
+def _since_1970(column: pd.Series, name: str) -> pd.Series:
+    problems: dict[int, Problem] = {}
+    read = read_epochs(name, pa.chunked_array([pa.Array.from_pandas(column)]), problems)
+    if problems:
+        row, problem = min(problems.items())
+        what = problem.reason.partition(": ")[0]  # what follows is about mappings
+        raise InputError(
+            f"{name}: row {row + 1} {what}.", repair="Write moments as ISO 8601, or as seconds since 1970."
+        )
+    return pd.Series(read.to_pandas().array, index=column.index)
 
 
 def numbers(column: pd.Series, name: str) -> pd.Series:
@@ -158,10 +181,28 @@ def names(ids: pd.Series) -> pd.Series:
     return pd.Series([text or None for text in texts], index=ids.index, dtype=object)
 
 
-def names_or_rows(ids: pd.Series) -> pd.Series:
-    """The same with a name of its own for each row that has none: strangers are not one customer."""
-    rows = pd.Series([f"row {row}" for row in range(len(ids))], index=ids.index, dtype=object)
+def customer_names(ids: pd.Series) -> pd.Series:
+    """`names` of customers, None also for what names nobody ("null", "guest", see features/events/placeholders.py).
+
+    0 stays: files for benchmarks often count their customers from there.
+    """
     texts = names(ids)
+    nobody = {name for name in texts.dropna().unique() if name in _NOBODY}
+    return pd.Series([None if name in nobody else name for name in texts], index=ids.index, dtype=object)
+
+
+def customers_or_rows(ids: pd.Series) -> pd.Series:
+    """The same with a name of its own for each row that has none: strangers are not one customer."""
+    return _or_rows(customer_names(ids))
+
+
+def names_or_rows(ids: pd.Series) -> pd.Series:
+    """`names` with one of its own for each row that has none."""
+    return _or_rows(names(ids))
+
+
+def _or_rows(texts: pd.Series) -> pd.Series:
+    rows = pd.Series([f"row {row}" for row in range(len(texts))], index=texts.index, dtype=object)
     return texts.where(texts.notna(), rows)
 
 

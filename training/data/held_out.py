@@ -15,7 +15,7 @@ from features.arrays import BoolArray, FloatArray, IntArray
 from features.errors import InputError
 from features.ids import numbering
 from features.vocabulary import Columns
-from training.data.frames import called, moments, names, read_frame
+from training.data.frames import called, customer_names, moments, names, read_frame
 from training.data.interactions import SECONDS_PER_DAY, Interactions, Side
 from training.evaluation.ranking import Targets
 
@@ -103,7 +103,7 @@ def read_held_out(path: Path, protocol: str) -> HeldOut:
             f"{path} has the columns {', '.join(map(str, table.columns))}.",
             repair="It needs user_id, item_id, and position or timestamp.",
         )
-    table = table.assign(user_id=names(table["user_id"]), item_id=names(table["item_id"]))
+    table = table.assign(user_id=customer_names(table["user_id"]), item_id=names(table["item_id"]))
     empty = table[["user_id", "item_id", order]].isna().any(axis=1)
     if empty.any():
         raise InputError(

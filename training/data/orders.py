@@ -13,7 +13,10 @@ MOMENT = "epoch_us(occurred_at)"
 """Lines without order and session are one order if they came at one moment."""
 DAY = "strftime(occurred_at, '%Y-%m-%d')"
 """Lines without order and session are one basket if they came on one UTC day."""
-_ORDER_ID = """CASE WHEN contains(properties, '"order_id"') THEN json_extract_string(properties, '$.order_id') END"""
+_ORDER_ID = r"""CASE WHEN contains(properties, '"order_id"') THEN trim(regexp_replace(
+    json_extract_string(properties, '$.order_id'),
+    CASE WHEN json_type(properties, '$.order_id') = 'DOUBLE' THEN '\.0+$' ELSE '$^' END, '')) END"""
+"""The order's number as the fold reads it (features/events/payload.py): 17, 17.0 and " 17" are one, the text "17.0" another."""
 
 
 def order_name(loose: str) -> str:

@@ -12,13 +12,20 @@ from typing import Final
 import duckdb
 import pandas as pd
 
-from features.sql import sql_days, sql_refusal
+from features.events.payload import OTHERS_PATTERN
+from features.sql import sql_days, sql_refusal, sql_text
 from features.vocabulary import CONTACT_KINDS, CUSTOMER_KINDS, RESPONSE_KINDS, EventKind
 from training.evaluation.metrics import Metric, Sampled
 from training.report.bundles import Ratio, sampled_ratios
 from training.report.config import ReportConfig
 from training.report.costs import contact_cost
 from training.report.scan import Period, kind_list
+
+_OF_OTHERS: Final = (
+    f"(kind IN ('{EventKind.SUBSCRIBE}', '{EventKind.UNSUBSCRIBE}')"
+    f" AND regexp_matches(event_id, {sql_text(OTHERS_PATTERN)}))"
+)
+"""What somebody else said for an address of the customer: no activity of theirs."""
 
 MEASURES: Final[dict[str, tuple[Ratio, str]]] = {
     "retention": (
@@ -123,7 +130,8 @@ def _sums(connection: duckdb.DuckDBPyConnection, period: Period) -> pd.DataFrame
         f"""
         CREATE OR REPLACE TEMP TABLE per_customer AS
         WITH acted AS (
-            SELECT customer_id, {window.format("occurred_at")} AS w, bool_or(kind IN ({own})) AS active,
+            SELECT customer_id, {window.format("occurred_at")} AS w,
+                   bool_or(kind IN ({own}) AND NOT {_OF_OTHERS}) AS active,
                    bool_or({sql_refusal()}) AS unsubscribed,
                    coalesce(sum(value) FILTER (kind = '{EventKind.RETURN}'), 0) AS returned
             FROM timeline WHERE occurred_at >= $earlier AND occurred_at < $end AND kind IN ({own}) GROUP BY ALL
@@ -140,6 +148,7 @@ def _sums(connection: duckdb.DuckDBPyConnection, period: Period) -> pd.DataFrame
                coalesce(spent, 0) - coalesce(returned, 0) AS revenue, coalesce(contacts, 0) AS contacts, cost,
                coalesce(cost_unknown, 0) AS cost_unknown
         FROM acted FULL JOIN bought USING (customer_id, w) FULL JOIN reached USING (customer_id, w)
+        WHERE coalesce(active, false) OR orders IS NOT NULL OR contacts IS NOT NULL
         """,
         {"now": period.start, "before": before.start, "earlier": earlier.start, "end": period.end},
     )

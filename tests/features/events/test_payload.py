@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from features.events.payload import detail_column, read_detail, store_code
+from features.events.payload import detail_column, order_column, read_detail, store_code
 from features.events.schema import EVENT_SCHEMA, parse_events, validate_table
 from features.signals import SIGNAL_NAMES, compute_signals
 from features.state import layout
@@ -156,3 +156,12 @@ def test_an_end_that_is_no_moment_is_refused_with_the_way_to_write_it(written: s
     said = read_detail("subscribe", {"ends_at": written})
     assert said == 'holds an ends_at that is no moment: write it like {"ends_at": "2025-06-30"}.'
     assert math.isnan(read_detail("unsubscribe", {"ends_at": written}))  # type: ignore[arg-type]
+
+
+def test_an_order_is_the_same_however_its_number_is_written() -> None:
+    orders = [17, 17.0, "17", " 17 ", "17.0", 1.5, 2.0**60, True, None, "", []]
+    events = history(*(("purchase", {"order_id": order}) for order in orders), ("view", {"order_id": 17}))
+    codes = order_column(events).tolist()
+    assert codes[:4] == [int(store_code("17"))] * 4
+    assert codes[4:6] == [int(store_code("17.0")), int(store_code("1.5"))]
+    assert codes[6:] == [0] * 6

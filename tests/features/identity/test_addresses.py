@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -328,3 +329,27 @@ def _states(folder: Path, story: Sequence[Said], kit: Any) -> dict[Any, str]:
     rows = fold_only(home, log).to_pylist()
     log.close()
     return {(row["customer_id"], row["event_timestamp"]): str(row) for row in rows}  # NaN is like NaN as a text
+
+
+def test_what_others_said_is_nothing_that_the_customer_did(tmp_path: Path, kit: Any) -> None:
+    story = [
+        (1, "ana", {"email": "f"}, "visit", "web", None),
+        (2, "bob", {}, "visit", "web", None),
+        (1.5, None, {"email": "f"}, "unsubscribe", "email", None),
+        (3, "bob", {"email": "f"}, "visit", "web", None),
+        (4, None, {"email": "f"}, "unsubscribe", "email", None),
+    ]
+    home = Settings.from_env({"OMNI_HOME": str(tmp_path), "OMNI_CLOCK_START": kit.at(100).isoformat()})
+    log = open_log(home)
+    log.append(to_events(story, kit))
+    bob = fold_customer(log.customer_events("bob"))
+    assert consent(bob) == 0
+    assert bob.scalar("first_seen").tolist() == [kit.at(2).timestamp()]
+    assert bob.scalar("last_action").tolist() == [kit.at(3).timestamp()]
+    assert bob.scalar("n_action_occasions").tolist() == [2]
+    assert np.isnan(bob.scalar("last_store")).all()
+    rows = fold_only(home, log)
+    built = decode(rows.filter(pc.equal(rows["customer_id"], "bob")), None)
+    assert built.scalar("n_action_occasions").tolist() == [1, 2, 2]
+    assert built.scalar("first_seen").tolist() == [kit.at(2).timestamp()] * 3
+    log.close()

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from features.state import layout
 from features.state.batch import StateBatch
 from features.state.bought import bought_products
+from features.state.encoding import encode
 from features.state.event_arrays import product_code
-from features.state.fold import customer_arrays, fold_customer, fold_newer
+from features.state.fold import customer_arrays, fold_customer, fold_newer, fold_timeline
 from features.vocabulary import CHANNEL_CODES, KIND_CODES, KINDS
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -175,3 +177,19 @@ def test_a_history_with_returns_folds_like_one_without_what_went_back(rows: list
     held = {code: (count, last) for code, (_, last, _, count, _) in rows}
     pairs = zip(bought.count.tolist(), bought.last_s.tolist(), strict=True)
     assert dict(zip(bought.code.tolist(), pairs, strict=True)) == held
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=STORIES)
+def test_returns_that_are_counted_at_the_end_end_in_the_state_that_counting_at_each_does(rows: list) -> None:
+    """Bit for bit: answers fold a customer to the newest state, builds to the state of every moment."""
+    events = timeline(*rows)
+    events = events.take(pc.sort_indices(events["occurred_at"])).append_column(
+        "customer_id", pa.repeat("ada", len(rows))
+    )
+    states = [row for part, _ in fold_timeline(events) for row in part["state"].to_pylist()]
+    products = [row for _, part in fold_timeline(events) for row in part["products"].to_pylist()]
+    newest, of_products = encode(fold_customer(events), ["ada"])
+    if rows:
+        assert newest["state"].to_pylist() == states[-1:]
+        assert of_products["products"].to_pylist() == products[-1:]

@@ -38,6 +38,17 @@ def test_text_that_is_no_moment_is_shown() -> None:
         frames.moments(pd.Series(["2024-05-01", "01.05.2024"]), "t")
 
 
+@pytest.mark.parametrize("number", [20240501, 45413.0, 1, -1714564800])
+def test_a_number_that_is_no_moment_is_refused_and_not_one_of_1970(number: float) -> None:
+    with pytest.raises(InputError, match=rf"t: row 2 is {number}, which is no number of seconds"):
+        frames.moments(pd.Series([1714564800, number]), "t")
+
+
+def test_each_number_has_its_own_unit() -> None:
+    column = pd.Series([1714564800, 1714564800000, None], index=[7, 8, 9])
+    assert frames.moments(column, "t").dropna().to_dict() == {7: NOON, 8: NOON}
+
+
 def test_text_that_is_no_number_is_shown() -> None:
     assert frames.numbers(pd.Series(["12.50", " 3 "]), "v").tolist() == [12.5, 3.0]
     assert frames.numbers(pd.Series(["n/a", None, "1"]), "v").isna().tolist() == [True, True, False]

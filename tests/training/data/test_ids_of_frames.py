@@ -12,10 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.errors import InputError
+from features.state.event_arrays import product_code
+from features.state.fold import fold_customer
 from training.benchmarks.contracts import read_contracts
 from training.benchmarks.report import timeline_of
 from training.data.decisions import as_decisions
-from training.data.frames import names, names_or_rows, read_frame
+from training.data.frames import customers_or_rows, names, names_or_rows, read_frame
 from training.data.held_out import read_held_out
 
 LONG = [str(12345678901234567890 + user) for user in range(50)]
@@ -132,3 +134,46 @@ def test_a_latin_1_file_with_ids_and_one_with_decimal_commas(tmp_path: Path) -> 
     (tmp_path / "c.csv").write_text("customer id;value\n007;12,50\n7;1,25\n")
     table = read_frame(tmp_path / "c.csv")
     assert (table["customer id"].tolist(), table["value"].tolist()) == (["007", "7"], [12.5, 1.25])
+
+
+@pytest.mark.parametrize("column", ["account_id", "CLIENTNUM", "Member ID", "customer-number", "phone number"])
+def test_twenty_digits_of_any_name_for_a_customer_stay_apart(tmp_path: Path, column: str) -> None:
+    file = tmp_path / "contracts.csv"
+    file.write_text(
+        f"{column},fee,churn\n" + "".join(f"{name},1,{'yes' if name > LONG[9] else 'no'}\n" for name in LONG)
+    )
+    contracts = read_contracts(read_frame(file))
+    assert contracts.customers.tolist() == LONG
+    assert contracts.columns.columns.tolist() == ["fee"]
+
+
+def test_who_is_nobody_is_no_customer_of_a_benchmark(tmp_path: Path) -> None:
+    file = tmp_path / "events.csv"
+    who = ["null", "Guest", "undefined", "NaN", "-1", "[object Object]", "0", "ada"]
+    file.write_text("customer_id,occurred_at\n" + "".join(f"{name},2024-05-01\n" for name in who))
+    assert timeline_of(read_frame(file), file)["customer_id"].to_pylist() == ["0", "ada"]
+    names_of_rows = [f"row {row}" for row in range(6)]
+    assert customers_or_rows(pd.Series(who)).tolist() == [*names_of_rows, "0", "ada"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_return_of_a_benchmark_takes_from_the_order_that_it_names(tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"events.{ending}"
+    orders = [("2024-05-01", "purchase", "A"), ("2024-05-11", "purchase", "B"), ("2024-05-12", "return", "A")]
+    rows = [
+        {"customer_id": "ada", "occurred_at": f"{day}T00:00:00Z", "kind": kind, "product_id": "tea", "quantity": 1}
+        | {"value": 4, "properties": {"order_id": order} if ending == "jsonl" else f'{{"order_id": "{order}"}}'}
+        for day, kind, order in orders
+    ]
+    frame = pd.DataFrame(rows)
+    frame.to_csv(file, index=False) if ending == "csv" else frame.to_json(file, orient="records", lines=True)
+    state = fold_customer(timeline_of(read_frame(file), file))
+    assert state.scalar("n_occasions").tolist() == [1]
+    assert state.scalar("last_occasion").tolist() == [pd.Timestamp("2024-05-11", tz="UTC").timestamp()]
+
+
+def test_events_of_one_moment_count_as_they_come_in_the_file() -> None:
+    table = pd.DataFrame({"customer_id": ["ada"] * 12, "occurred_at": ["2024-05-01"] * 12, "kind": ["view"] * 12})
+    timeline = timeline_of(table.assign(product_id=[f"p{row}" for row in range(12)]), Path("f.csv"))
+    codes = product_code([f"p{row}" for row in range(12)])
+    assert fold_customer(timeline).seq_product.values.tolist() == codes.tolist()

@@ -61,6 +61,11 @@ CASES = {
         [1, 2],
         None,
     ),
+    "a number with a fraction of nothing, and blanks": (
+        [line(0, "tea", None, 7), line(1, "milk", None, 7.0), line(2, "soap", None, " 7"), line(3, "tea", None, "7.0")],
+        [3, 1],
+        [["milk", "soap", "tea"], ["tea"]],
+    ),
     "blank ids are none": ([line(0, "tea", "", ""), line(0, "milk", "", ""), line(2, "soap", "", "")], [2, 1], None),
     "one session of two customers": (
         [line(0, "tea", "s"), line(0, "tea", "s", customer="bob")],

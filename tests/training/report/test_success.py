@@ -91,6 +91,20 @@ def test_every_measure_now_and_before(write: Callable[..., Path], rows: list[dic
     assert (success.counts["customers"], success.counts["orders"], success.counts["revenue"]) == (3, 2, 20)
 
 
+def test_what_others_said_for_a_common_address_makes_nobody_active(
+    write: Callable[..., Path], rows: list[dict[str, Any]], happened: Event
+) -> None:
+    start = rows[0]["occurred_at"] + timedelta(days=20)
+    others = [
+        happened(customer, 4, "unsubscribe", "email", event_id=f"consent:0123456789abcdef:{seq}")
+        for seq, customer in enumerate(("dan", "bob"))
+    ]
+    success, found = measured(write([*rows, *others]), start, rows[0]["occurred_at"])
+    assert success.counts["customers"] == 3
+    assert found["orders_per_active"].now.value == pytest.approx(2 / 3)
+    assert found["unsubscribe_rate"].now.value == pytest.approx(2 / 3)  # bob is written to no more
+
+
 def test_what_the_log_does_not_reach_is_not_told(write: Callable[..., Path], rows: list[dict[str, Any]]) -> None:
     start = rows[0]["occurred_at"] + timedelta(days=20)
     _, some = measured(write(rows), start, start - timedelta(days=10))
