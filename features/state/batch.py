@@ -76,6 +76,9 @@ class StateBatch:
     seq_value: Ragged  # NaN beyond the newest 20
     habit_product: Ragged  # at most 128
     habit_stats: Ragged  # (m, HABIT_WIDTH): weight at last, last, first, count, may have been bought before
+    forgotten: (
+        ByteArray  # (n, FORGOTTEN_BITS / 8) filter of products that the habits had no room for, see kernel_products.py
+    )
     cart_product: Ragged  # at most 128
     cart_stats: Ragged  # (m, CART_WIDTH): channel, units, time
 
@@ -139,8 +142,9 @@ class StateLists(NamedTuple):
 
 
 class ProductLists(NamedTuple):
-    """What the product parts of n customers hold: lists end to end."""
+    """What the product parts of n customers hold: one dense array, and lists end to end."""
 
+    forgotten: ByteArray
     habit_product: IntArray
     habit_stats: FloatArray
     seq_product: IntArray
@@ -182,6 +186,7 @@ def read_parts(
     )
     _in_words(unpacking.read_state_parts, states, states_at[0], states_at[1], of_state, a)
     b = ProductLists(
+        forgotten=np.zeros((n, layout.FORGOTTEN_BITS // 8), np.uint8),
         habit_product=np.empty(habits, np.int64),
         habit_stats=np.empty((habits, layout.HABIT_WIDTH)),
         seq_product=np.empty(entries, np.int64),
@@ -207,6 +212,7 @@ def read_parts(
         seq_value=Ragged(of_entry, b.seq_value),
         habit_product=Ragged(of_habit, b.habit_product),
         habit_stats=Ragged(of_habit, b.habit_stats),
+        forgotten=b.forgotten,
         cart_product=Ragged(of_line, a.cart_product),
         cart_stats=Ragged(of_line, a.cart_stats),
     )

@@ -33,6 +33,7 @@ from features.state.layout import (
     CURSOR_WIDTH,
     EVENT_CODE_BASE,
     FIRST_SEEN,
+    FORGOTTEN_BITS,
     HABIT_LAST,
     HABIT_WIDTH,
     LAST_EVENT,
@@ -105,6 +106,7 @@ def new_scratch() -> Scratch:
         seq_habit=np.empty(SEQUENCE_LENGTH, dtype=np.int64),
         habit_codes=np.empty(N_HABITS, dtype=np.int64),
         habits=np.empty((N_HABITS, HABIT_WIDTH)),
+        forgotten=np.zeros(FORGOTTEN_BITS // 8, dtype=np.uint8),
         habit_ranks=np.empty(N_HABITS),
         cart_codes=np.empty(N_CART, dtype=np.int64),
         cart=np.empty((N_CART, CART_WIDTH)),
@@ -125,6 +127,7 @@ def reset(s: Any) -> None:
         for k in range(CHANNEL_WIDTH):
             s.channels[channel, k] = CHANNEL_START[k]
     s.refused_at[:] = np.nan
+    s.forgotten[:] = 0
     s.n_contacts[:] = 0
     s.cursors[:] = 0
 

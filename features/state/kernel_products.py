@@ -14,6 +14,7 @@ from features.state.layout import (
     CART_WIDTH,
     EVENT_CODE_BASE,
     FIRST_PURCHASE,
+    FORGOTTEN_BITS,
     FORGOTTEN_UNTIL,
     GAP_M2,
     GAP_MEAN,
@@ -46,6 +47,8 @@ from features.state.layout import (
 from features.vocabulary import DAY_S, HALF_LIVES_DAYS
 
 _PER_HALF_LIFE: Final = 1.0 / (np.array(HALF_LIVES_DAYS) * DAY_S)
+_N_PLACES: Final = 3
+_PLACE_BITS: Final = FORGOTTEN_BITS.bit_length() - 1
 _PER_HABIT_HALF_LIFE: Final = 1.0 / (HABIT_HALF_LIFE_DAYS * DAY_S)
 
 
@@ -95,6 +98,24 @@ def find_habit(s: Any, product: int) -> Any:
 
 
 @inlined
+def note_forgotten(bits: Any, product: int) -> None:
+    """Put a product into the filter. Its code is a hash already: three pieces of it are three places."""
+    for k in range(_N_PLACES):
+        place = product >> _PLACE_BITS * k & FORGOTTEN_BITS - 1
+        bits[place >> 3] |= 1 << (place & 7)
+
+
+@inlined
+def may_be_forgotten(bits: Any, product: int) -> bool:
+    """Whether a product may be in the filter; False is certain."""
+    for k in range(_N_PLACES):
+        place = product >> _PLACE_BITS * k & FORGOTTEN_BITS - 1
+        if not bits[place >> 3] >> (place & 7) & 1:
+            return False
+    return True
+
+
+@inlined
 def note_habit(s: Any, t: float, product: int) -> Any:
     """A product was bought: how often, since when and how regularly; returns where it stands in the table."""
     slot = find_habit(s, product)
@@ -115,12 +136,13 @@ def note_habit(s: Any, t: float, product: int) -> Any:
         forgotten = s.habits[slot, HABIT_LAST]
         if not s.scalars[FORGOTTEN_UNTIL] >= forgotten:
             s.scalars[FORGOTTEN_UNTIL] = forgotten
+        note_forgotten(s.forgotten, s.habit_codes[slot])
     s.habit_codes[slot] = product
     s.habits[slot, HABIT_WEIGHT] = 1.0
     s.habits[slot, HABIT_LAST] = t
     s.habits[slot, HABIT_FIRST] = t
     s.habits[slot, HABIT_COUNT] = 1.0
-    s.habits[slot, HABIT_EARLIER] = 0.0 if math.isnan(s.scalars[FORGOTTEN_UNTIL]) else 1.0
+    s.habits[slot, HABIT_EARLIER] = 1.0 if may_be_forgotten(s.forgotten, product) else 0.0
     rank_habit(s, slot)
     return slot
 

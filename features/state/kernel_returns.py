@@ -116,6 +116,7 @@ def settle(s: Any, e: Any, begin: int, end: int) -> None:
         s.scalars[_OF_PURCHASES[k]] = _BEFORE_THEM[k]
     drop_pairs(s, _PURCHASE)
     s.cursors[N_HABIT] = 0
+    s.forgotten[:] = 0
     for i in range(begin, end):
         if e.kind[i] != _PURCHASE:
             continue

@@ -20,6 +20,8 @@ from features.state.layout import (
     CART_TIME,
     CONSENT,
     COUNTERS,
+    FORGOTTEN_BITS,
+    FORGOTTEN_UNTIL,
     HABIT_COUNT,
     HABIT_EARLIER,
     HABIT_FIRST,
@@ -50,7 +52,7 @@ from features.state.layout import (
 )
 from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KINDS
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _LAYOUT_PARTS: Final = (_FORMAT, SCALARS, CHANNELS, KINDS, HALF_LIVES_DAYS)
 LAYOUT_CODE: Final = zlib.crc32(repr(_LAYOUT_PARTS).encode()) & 0xFFFF
 """What both parts begin with, in two bytes, before their own length in two: another code is of another version of the fold."""
@@ -61,6 +63,8 @@ N_PRODUCT_LISTS: Final = 2
 _N_SCALARS: Final = len(SCALARS)
 _STARTS_AT_ZERO: Final = np.array([name in COUNTERS for name in SCALARS])
 PRODUCT_BYTES: Final = 6
+FORGOT: Final = 4
+"""Mark beside the unit of time: a filter of forgotten products follows."""
 PLAIN, EARLIER = 1, 2
 """Marks of a habit: bought at one moment, as one line; it may have been bought before."""
 
@@ -205,8 +209,13 @@ def _put_products(s: Any, b: Any, at: int) -> int:
     at = _put_bytes(b, at, LAYOUT_CODE, 2) + 2
     at = _put_varint(b, at, n_habits)
     at = _put_varint(b, at, n_seq)
-    b[at] = unit
+    forgot = not math.isnan(s.scalars[FORGOTTEN_UNTIL])
+    b[at] = unit | (FORGOT if forgot else 0)
     at += 1
+    if forgot:
+        for k in range(FORGOTTEN_BITS // 8):
+            b[at + k] = s.forgotten[k]
+        at += FORGOTTEN_BITS // 8
     before = 0
     time = 0.0  # of `before`: most products are of the same moment as the one before
     for i in range(n_habits):

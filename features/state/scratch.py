@@ -29,6 +29,7 @@ def to_scratch(state: StateBatch, row: int = 0) -> Scratch:
     s.seq_value[:n_seq] = state.seq_value[row]
     s.habit_codes[:n_habits] = state.habit_product[row]
     s.habits[:n_habits] = state.habit_stats[row]
+    s.forgotten[:] = state.forgotten[row]
     s.cart_codes[:n_cart] = state.cart_product[row]
     s.cart[:n_cart] = state.cart_stats[row]
     cursors = s.cursors

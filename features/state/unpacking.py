@@ -10,6 +10,7 @@ from features.state.layout import (
     CART_QUANTITY,
     CART_TIME,
     CONSENT,
+    FORGOTTEN_BITS,
     HABIT_COUNT,
     HABIT_EARLIER,
     HABIT_FIRST,
@@ -27,7 +28,7 @@ from features.state.layout import (
     TIME_UNITS_US,
     UNANSWERED,
 )
-from features.state.packing import EARLIER, LAYOUT_CODE, N_PRODUCT_LISTS, N_STATE_LISTS, PLAIN, PRODUCT_BYTES
+from features.state.packing import EARLIER, FORGOT, LAYOUT_CODE, N_PRODUCT_LISTS, N_STATE_LISTS, PLAIN, PRODUCT_BYTES
 
 _N_SCALARS: Final = len(SCALARS)
 
@@ -171,8 +172,13 @@ def read_product_parts(b: Any, starts: Any, ends: Any, counts: Any, out: Any) ->
         if at == ends[row]:
             continue
         at = _after_lengths(b, at, N_PRODUCT_LISTS)
-        unit_us = TIME_UNITS_US[b[at]]
+        unit_us = TIME_UNITS_US[b[at] & 3]
+        forgot = b[at] & FORGOT
         at += 1
+        if forgot:
+            for k in range(FORGOTTEN_BITS // 8):
+                out.forgotten[row, k] = b[at + k]
+            at += FORGOTTEN_BITS // 8
         ticks = 0
         time = 0.0
         first = habit

@@ -7,11 +7,12 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from features.arrays import BoolArray, FloatArray, IntArray
+from features.arrays import BoolArray, ByteArray, FloatArray, IntArray
 from features.online.live import LiveState
 from features.state import layout
 from features.state.batch import StateBatch
 from features.state.bought import BoughtProducts
+from features.state.kernel_products import may_be_forgotten
 from features.vocabulary import DAY_S, KIND_CODES, EventKind
 from serving.decision.rules import ProductHistory, Rules, is_due
 from serving.words import days
@@ -32,6 +33,8 @@ class PurchaseHistory:
     """What their state holds."""
     forgotten_days: float = math.inf
     """Days since the latest purchase of a product that the state has forgotten; infinite where it holds them all."""
+    forgotten: ByteArray | None = None
+    """The state's filter of those products."""
     ask: Callable[[], Mapping[int, ProductHistory]] | None = None
     """Everything, from the log."""
 
@@ -48,12 +51,16 @@ class PurchaseHistory:
         """A product's whole history where it was bought in the last `days` days; else what the state says of it."""
         own = self.remembered.get(code)
         if own is None:
-            return self.within(days).get(code)
+            return None if self.is_new(code) else self.within(days).get(code)
         return self.all.get(code, own) if own.earlier and own.last_days < days else own
 
     def is_new(self, code: int) -> bool:
         """Whether the customer surely never bought a product."""
-        return code not in self.remembered and math.isinf(self.forgotten_days)
+        if code in self.remembered:
+            return False
+        return math.isinf(self.forgotten_days) or (
+            self.forgotten is not None and not may_be_forgotten.py_func(self.forgotten, code)
+        )
 
 
 def purchase_history(live: LiveState, as_of_s: float) -> PurchaseHistory:
@@ -71,6 +78,7 @@ def purchase_history(live: LiveState, as_of_s: float) -> PurchaseHistory:
             stats[:, layout.HABIT_EARLIER] > 0,
         ),
         math.inf if math.isnan(forgotten_s) else (as_of_s - forgotten_s) / DAY_S,
+        state.forgotten[0],
         None if live.bought is None else partial(_ask, live.bought, as_of_s),
     )
 

@@ -116,6 +116,18 @@ def test_a_product_that_comes_back_after_it_was_forgotten_keeps_its_rhythm() -> 
     assert (found.count, found.gap_days) == (4, pytest.approx(last / 3))
 
 
+def test_a_product_that_was_never_bought_is_rarely_taken_for_a_forgotten_one() -> None:
+    bought = [f"b{i}" for i in range(layout.N_HABITS + 300)]
+    live = live_of([(i / 10, "purchase", "store", name, 1.0) for i, name in enumerate(bought)])
+    history = purchase_history(live, START.timestamp() + 50 * DAY_S)
+    codes = product_code([f"never{i}" for i in range(5_000)]).tolist()
+    assert np.mean([history.is_new(code) for code in codes]) == pytest.approx(1 - 0.045, abs=0.015)
+    assert not any(history.is_new(code) for code in product_code(bought).tolist())
+    again = live_of([(i / 10, "purchase", "store", name, 1.0) for i, name in enumerate([*bought, "never0", "b0"])])
+    remembered = purchase_history(again, START.timestamp() + 50 * DAY_S).remembered
+    assert [remembered[int(product_code([name])[0])].earlier for name in ("never0", "b0")] == [False, True]
+
+
 def random_rows(seed: int, n: int, n_products: int, days: float) -> list[Row]:
     rng = np.random.default_rng(seed)
     kinds = np.array(["purchase", "return", "view", "send", "open", "subscribe", "unsubscribe", "add_to_cart"])
