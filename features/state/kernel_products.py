@@ -105,14 +105,16 @@ def note_forgotten(bits: Any, product: int) -> None:
         bits[place >> 3] |= 1 << (place & 7)
 
 
-@inlined
-def may_be_forgotten(bits: Any, product: int) -> bool:
+def in_filter(bits: Any, product: int) -> bool:
     """Whether a product may be in the filter; False is certain."""
     for k in range(_N_PLACES):
         place = product >> _PLACE_BITS * k & FORGOTTEN_BITS - 1
         if not bits[place >> 3] >> (place & 7) & 1:
             return False
     return True
+
+
+may_be_forgotten = inlined(in_filter)
 
 
 @inlined

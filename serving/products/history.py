@@ -12,7 +12,7 @@ from features.online.live import LiveState
 from features.state import layout
 from features.state.batch import StateBatch
 from features.state.bought import BoughtProducts
-from features.state.kernel_products import may_be_forgotten
+from features.state.kernel_products import in_filter
 from features.vocabulary import DAY_S, KIND_CODES, EventKind
 from serving.decision.rules import ProductHistory, Rules, is_due
 from serving.words import days
@@ -59,7 +59,7 @@ class PurchaseHistory:
         if code in self.remembered:
             return False
         return math.isinf(self.forgotten_days) or (
-            self.forgotten is not None and not may_be_forgotten.py_func(self.forgotten, code)
+            self.forgotten is not None and not in_filter(self.forgotten, code)
         )
 
 
