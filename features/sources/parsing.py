@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.arrays import BoolArray
 from features.errors import InputError
 from features.events.rules import Problem
 from features.events.values import shorten
@@ -17,6 +18,8 @@ Problems = dict[int, Problem]
 """The first problem of each row that has one, by its place in the table."""
 MOMENT: Final = pa.timestamp("us", "UTC")
 HAS_OFFSET: Final = r"\d\d:?\d\d.*(Z|z|[+-]\d\d(:?\d\d)?)$"
+_DATE: Final = r"^\s*\d{4}-\d\d(-\d\d)?\s*$"
+"""Whose last two digits look like an offset."""
 _ISO: Final = "ISO8601"
 _EPOCH_TEXT: Final = r"^\s*\d{9,19}(\.\d+)?\s*$"
 """Text that is a number and no date of ISO 8601, which has eight digits: 20240501."""
@@ -68,7 +71,7 @@ def parse_moments(
             moments = pd.Series(epochs.to_pandas(), dtype=moments.dtype)
             given &= ~numbers.to_numpy()
     if texts:
-        aware = given & pc.fill_null(pc.match_substring_regex(column, HAS_OFFSET), False).to_numpy()
+        aware = given & _has_offset(column, time_zone, time_format)
         words = column.to_pandas().str.strip()
         pattern = time_format or _ISO
         if aware.any():
@@ -98,6 +101,19 @@ def parse_moments(
         else:
             moments[naive] = _localize(name, column, local[naive], time_zone, ambiguous, problems)
     return _to_arrow(moments)
+
+
+def _has_offset(column: pa.ChunkedArray, time_zone: str | None, time_format: str | None) -> BoolArray:
+    """Which texts (n,) tell how far they are from UTC; a date alone is midnight of `time_zone`, or of UTC without one."""
+    is_date = pc.match_substring_regex(column, _DATE)
+    if time_format is None or "%z" in time_format or time_format.endswith(("Z", "z")):
+        told = pc.and_(pc.match_substring_regex(column, HAS_OFFSET), pc.invert(is_date))
+    else:
+        told = pc.and_(is_date, False)
+    if time_zone is None:
+        told = pc.or_(told, is_date)
+    rows: BoolArray = pc.fill_null(told, False).to_numpy()
+    return rows
 
 
 def _localize(

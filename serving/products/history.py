@@ -1,4 +1,4 @@
-"""Numbers behind an answer in, short sentences that a marketer can read out."""
+"""A customer's state (and, where it has forgotten, the log) in; what they bought, for rules, and reasons in words out."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -9,8 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.errors import InputError
+from features.events.rules import Problem
 from features.events.schema import validate_table
 from features.sources.mapping import load_mapped
+from features.sources.parsing import parse_moments
 from features.sources.plain import load_plain
 
 MOMENT = datetime(2024, 5, 1, 12, 30, 15, tzinfo=UTC)
@@ -128,3 +130,26 @@ def test_a_table_in_hand_with_numbers_for_moments_is_refused_in_words() -> None:
     table = pa.table({"event_id": ["e"], "occurred_at": [SECONDS], "kind": ["visit"], "channel": ["web"]})
     with pytest.raises(InputError, match="'occurred_at' is of type int64"):
         validate_table(table)
+
+
+@pytest.mark.parametrize(
+    ("text", "time_format", "in_new_york", "without_zone"),
+    [
+        ("2024-01-22", None, "2024-01-22T05:00:00Z", "2024-01-22T00:00:00Z"),
+        ("2024-01-22", "%Y-%m-%d", "2024-01-22T05:00:00Z", "2024-01-22T00:00:00Z"),
+        ("2024-07", None, "2024-07-01T04:00:00Z", "2024-07-01T00:00:00Z"),
+        ("22-01-2024", "%d-%m-%Y", "2024-01-22T05:00:00Z", None),
+        ("01/22/2024 10-05", "%m/%d/%Y %H-%M", "2024-01-22T15:05:00Z", None),
+        ("2024-01-22T10:00-05", None, "2024-01-22T15:00:00Z", "2024-01-22T15:00:00Z"),
+        ("22.01.2024 10:00 +0100", "%d.%m.%Y %H:%M %z", "2024-01-22T09:00:00Z", "2024-01-22T09:00:00Z"),
+        ("2024-01-22 10:00Z", "%Y-%m-%d %H:%MZ", "2024-01-22T10:00:00Z", "2024-01-22T10:00:00Z"),
+    ],
+)
+def test_the_end_of_a_date_is_no_offset(
+    text: str, time_format: str | None, in_new_york: str, without_zone: str | None
+) -> None:
+    for zone, expected in (("America/New_York", in_new_york), (None, without_zone)):
+        problems: dict[int, Problem] = {}
+        read = parse_moments("t", pa.chunked_array([[text]]), problems, zone, time_format)
+        assert read.to_pylist() == [None if expected is None else datetime.fromisoformat(expected)]
+        assert bool(problems) == (expected is None)
