@@ -18,6 +18,7 @@ from features.offline.timeline import count_events
 from features.settings import Settings
 from features.state import layout as fold_layout
 from features.state.encoding import PRODUCTS_FIELDS, STATE_FIELDS
+from features.state.packing import LAYOUT_CODE
 from features.state.product_blocks import BLOCK_FIELDS
 from features.state.products import POPULARITY_DAYS
 from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KINDS, Columns, EventKind
@@ -87,6 +88,7 @@ def layout() -> str:
     """Changes when the same events would be stored as other states."""
     parts = (
         LAYOUT_VERSION,
+        LAYOUT_CODE,
         STATE_FIELDS,
         PRODUCTS_FIELDS,
         BLOCK_FIELDS,

@@ -18,8 +18,8 @@ N_CART: Final = 128
 N_CONTACTS: Final = 16
 """Contacts of each channel whose times are kept: no cap can be higher."""
 FORGOTTEN_BITS: Final = 2_048
-"""Size of the Bloom filter (Bloom 1970) of products that the table of habits had no room for. With 128 of them forgotten it takes
-0.5 % of those that were never bought for one of them, with 300 4.5 %, with 600 20 %."""
+"""Size of the Bloom filter (Bloom 1970) of products that the table of habits had no room for. With 128 of them forgotten it
+takes 0.5 % of those that were never bought for one of them, with 300 4.5 %, with 600 20 %."""
 N_SEQ_VALUES: Final = 20
 """The newest interactions of the sequence that keep their value."""
 OCCASION_GAP_S: Final = 3_600.0

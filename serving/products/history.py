@@ -58,9 +58,7 @@ class PurchaseHistory:
         """Whether the customer surely never bought a product."""
         if code in self.remembered:
             return False
-        return math.isinf(self.forgotten_days) or (
-            self.forgotten is not None and not in_filter(self.forgotten, code)
-        )
+        return math.isinf(self.forgotten_days) or (self.forgotten is not None and not in_filter(self.forgotten, code))
 
 
 def purchase_history(live: LiveState, as_of_s: float) -> PurchaseHistory:
