@@ -46,6 +46,8 @@ def as_log(events: pd.DataFrame) -> tuple[pa.Table, MemoryStates]:
     said = events.set_index("event_id")["properties"] if "properties" in events else pd.Series(dtype=object)
     texts = [said.get(event_id) for event_id in timeline["event_id"].to_pylist()]
     plain = pa.array([text if isinstance(text, str) else None for text in texts], pa.string())
+    if "properties" in timeline.column_names:
+        timeline = timeline.drop_columns("properties")
     timeline = timeline.append_column("properties", plain)
     timeline = timeline.append_column("detail", pa.array(detail_column(timeline), from_pandas=True))
     return timeline, MemoryStates(timeline)
