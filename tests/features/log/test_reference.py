@@ -4,7 +4,7 @@ The reference below is all that a customer's history may depend on. People are n
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
