@@ -134,11 +134,12 @@ async def best_channel(request: Request, runtime: Runtime) -> Response:
 
 
 async def decide(request: Request, runtime: Runtime) -> Response:
-    """One decision, in the log before it is answered."""
+    """One decision, in the log before it is answered, unless it is only looked at."""
     wanted = await _parse(request, schemas.DecideRequest)
     decision = await _turns(request).ask(lambda: runtime.answers.decide(wanted))
-    await _append(request, events_to_table([decision.event]))
-    runtime.metrics.decisions.labels(decision.answer.arm).inc()
+    if wanted.log:  # what is only looked at is nobody's contact
+        await _append(request, events_to_table([decision.event]))
+        runtime.metrics.decisions.labels(decision.answer.arm).inc()
     return _noted(runtime, decision.answer)
 
 

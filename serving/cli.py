@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,13 @@ ReplayOption = Annotated[
     bool,
     typer.Option("--replay", help="For data that ends in the past: start the clock just after its last event."),
 ]
+
+
+class When(StrEnum):
+    """When a decision is to be sent."""
+
+    NOW = "now"
+    BEST = "best"
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +60,9 @@ def decide(
     keep: Annotated[
         bool, typer.Option("--log/--no-log", help="Put the decisions into the event log, to learn from their outcomes.")
     ] = True,
+    when: Annotated[
+        When, typer.Option(help="Send at everybody's likeliest hour, or only what may be sent at once.")
+    ] = When.BEST,
     replay: ReplayOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,7 +72,7 @@ def decide(
     from serving.campaigns.bulk import decide_all
 
     with step("Deciding for every customer") as progress:
-        report = decide_all(_settings(replay), out, keep=keep, progress=progress)
+        report = decide_all(_settings(replay), out, keep=keep, when=when.value, progress=progress)
     emit(report, as_json)
 
 
@@ -71,6 +82,9 @@ def audience(
         typer.Option(help="A condition on the columns, in SQL, for example: churn_probability > 0.6 AND consent_email"),
     ],
     out: Annotated[Path, typer.Option(help="The file to write, Parquet or CSV by its ending.")],
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Write the text of a CSV as it is, not guarded against spreadsheets.")
+    ] = False,
     replay: ReplayOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -78,7 +92,7 @@ def audience(
     from serving.campaigns.audience import export_audience
 
     with step("Choosing the audience") as progress:
-        report = export_audience(_settings(replay), where, out, progress=progress)
+        report = export_audience(_settings(replay), where, out, raw=raw, progress=progress)
     emit(report, as_json)
 
 

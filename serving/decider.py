@@ -23,7 +23,8 @@ from serving.decision.arm_weighing import WeighedArms, weigh_arms
 from serving.decision.holdout import holdout_flag, holdout_reason, is_held_out
 from serving.decision.policy import Choice
 from serving.decision.rules import Arm, Rules, not_personal
-from serving.decision.send_time import earliest_moment
+from serving.decision.send_time import earliest_moment, step_start
+from serving.decision.send_window import SendWindow, send_window
 from serving.products.catalogue import Catalogue
 from serving.products.ranking import product_to_offer
 from serving.schemas import (
@@ -63,6 +64,24 @@ class _Scores:
 
 
 @dataclass(frozen=True)
+class _Moments:
+    """What time it is for one decision, in seconds since the epoch; `now_s` alone differs within a step of the stretch."""
+
+    as_of_s: float
+    now_s: float
+    step_s: float
+    """Where the step that is asked in begins."""
+    earliest_s: float
+    """Where it ends: the first moment that all who ask in it could send at."""
+
+    @classmethod
+    def of(cls, now_s: float, as_of_s: float, bucket_s: float) -> "_Moments":
+        """The moments of a customer whose state is of `as_of_s`, asked about at `now_s`."""
+        earliest_s = max(earliest_moment(now_s, bucket_s), as_of_s)
+        return cls(as_of_s, max(now_s, as_of_s), step_start(now_s, bucket_s), earliest_s)
+
+
+@dataclass(frozen=True)
 class Decider:
     """Everything a decision needs beside the customer."""
 
@@ -77,9 +96,9 @@ class Decider:
             return []
         as_of = np.array([self._as_of_s(live, now) for live in lives])
         scores = self._score(lives, as_of, request)
-        earliest_s = earliest_moment(now.timestamp(), self.rules.bucket_minutes * 60)
+        now_s, bucket_s = now.timestamp(), self.rules.bucket_minutes * 60.0
         return [
-            self._decide_one(live, float(at), max(earliest_s, float(at)), found, request)
+            self._decide_one(live, _Moments.of(now_s, float(at), bucket_s), found, request)
             for live, at, found in zip(lives, as_of, scores, strict=True)
         ]
 
@@ -117,11 +136,19 @@ class Decider:
             for i, live in enumerate(lives)
         ]
 
-    def _decide_one(
-        self, live: LiveState, as_of_s: float, earliest_s: float, scores: _Scores, request: DecideRequest
-    ) -> Decision:
-        channel = self.bundle.need_channel()
+    def _decide_one(self, live: LiveState, at: _Moments, scores: _Scores, request: DecideRequest) -> Decision:
+        channel, as_of_s = self.bundle.need_channel(), at.as_of_s
         held_out = is_held_out(live.customer_id, self.rules)
+        window = send_window(
+            request.when,
+            request.not_before,
+            request.not_after,
+            live.scored,
+            self.rules,
+            now_s=at.now_s,
+            step_s=at.step_s,
+            earliest_s=at.earliest_s,
+        )
         weighed = weigh_arms(
             live,
             as_of_s,
@@ -132,10 +159,11 @@ class Decider:
             self.rules,
             channels=request.channels,
             held_out=held_out,
-            not_before_s=earliest_s,
+            not_before_s=at.earliest_s,
+            window=window,
         )
         models = self._versions()
-        decision_id = self._decision_id(live, as_of_s, models, request)
+        decision_id = self._decision_id(live, as_of_s, models, request, weighed, window)
         choice = weighed.draw(decision_id)
         arm, number = weighed.chosen(choice)
         sends = number is not None
@@ -153,6 +181,7 @@ class Decider:
             channel=arm.channel,
             pscore=choice.pscore,
             send_at=None if send_at_s is None else datetime.fromtimestamp(send_at_s, UTC),
+            when="now" if window is not None and window.at_once else "best",
             product=scores.product if sends else None,
             response_probability=probability,
             customer_status=status,
@@ -162,7 +191,7 @@ class Decider:
                 *(
                     [holdout_reason(self.rules)]
                     if held_out
-                    else self._reasons(choice, arm, weighed, scores, send_at_s, status)
+                    else self._reasons(choice, arm, weighed, scores, send_at_s, status, window)
                 ),
             ],
             arms=weighed.scores(),
@@ -172,11 +201,21 @@ class Decider:
     def _versions(self) -> dict[str, str]:
         return {task.value: card.version for task in CORE_TASKS if (card := self.bundle.card(task)) is not None}
 
-    def _decision_id(self, live: LiveState, as_of_s: float, models: dict[str, str], request: DecideRequest) -> str:
+    def _decision_id(
+        self,
+        live: LiveState,
+        as_of_s: float,
+        models: dict[str, str],
+        request: DecideRequest,
+        weighed: WeighedArms,
+        window: SendWindow | None,
+    ) -> str:
         question = request.model_dump_json(
             include={*ProductFilter.model_fields, "channels"} - set(CustomerRef.model_fields)
         )
         parts = [live.customer_id, f"{as_of_s:.6f}", live.version, str(sorted(models.items())), question]
+        if window is not None:  # what may be sent in it can change within the stretch of time: then it is another draw
+            parts += [str(window.at_once), f"{request.not_before}", f"{request.not_after}", *sorted(weighed.values)]
         digest = hashlib.blake2b("\x1f".join([*parts, self.rules.model_dump_json()]).encode(), digest_size=12)
         return f"d-{digest.hexdigest()}"
 
@@ -188,6 +227,7 @@ class Decider:
         scores: _Scores,
         send_at_s: float | None,
         status: Status,
+        window: SendWindow | None,
     ) -> list[str]:
         """The decision in sentences: why this way, this product and this hour, and what was ruled out."""
         values = weighed.values
@@ -204,7 +244,9 @@ class Decider:
             if scores.product is not None:
                 name = scores.product.name or scores.product.product_id
                 reasons.append(f"{name}: {', '.join(scores.product.reasons)}")
-            if send_at_s is not None:
+            if window is not None and window.at_once:
+                reasons.append(f"to be sent at once: {window.why}")
+            elif send_at_s is not None:
                 reasons.append(f"likely active around {self.rules.local(send_at_s):%H}:00 ({self.rules.time_zone})")
         if scores.churn is not None:
             reasons.append(f"churn probability {scores.churn:.0%}")
@@ -232,6 +274,7 @@ class Decider:
             "models": answer.models,
             "feature_service": card.feature_service,
             "state_version": live.version,
+            "when": answer.when,
             "signals_float32_base64": base64.b64encode(scores.signals.astype("<f4").tobytes()).decode(),
             **holdout_flag(live.customer_id, self.rules),
         }

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from features.log.engines import open_log
 from features.online.live import LiveState, state_version
 from features.settings import Settings
 from features.signals import compute_signals
+from features.spreadsheet import guarded
 from features.state.batch import StateBatch
 from features.vocabulary import Columns
-from serving.campaigns.bulk import customer_ids, parts
 from serving.campaigns.condition import Condition
+from serving.campaigns.customers import customer_ids, everybody, parts
 from serving.campaigns.segments import CHURN_COLUMNS, WIN_BACK_COLUMNS, add_deciles, segment_table
 from serving.decision.holdout import is_held_out
 from serving.decision.rules import house_rules
@@ -38,14 +39,24 @@ class AudienceReport:
     held_out: int
     seconds: float
     lifecycle: dict[str, int] = field(default_factory=dict)
+    n_newer_customers: int = 0
+    """Who came since the last build, among `customers`; the log told of them."""
+    n_refreshed: int = 0
+    """Who is of the last build and has newer events; they were looked at as of now."""
 
 
 def export_audience(
-    settings: Settings, where: str, out: Path, *, progress: Callable[[str], None] = lambda _: None
+    settings: Settings,
+    where: str,
+    out: Path,
+    *,
+    raw: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> AudienceReport:
-    """Write everybody of the timeline who fulfils `where` and is in no hold-out to `out`, Parquet or CSV by its ending.
+    """Write everybody of the timeline and the log who fulfils `where` and is in no hold-out to `out`.
 
-    Raises InputError for a condition or a path that cannot be used, MissingError where timeline or store is missing.
+    It is Parquet or CSV by its ending; text of a CSV is guarded against spreadsheets (features/spreadsheet.py) unless it
+    is asked for `raw`. Raises InputError for a condition or a path that cannot be used, MissingError where timeline or store is missing.
     """
     started = time.perf_counter()
     if out.suffix.lower() not in (".parquet", ".csv"):
@@ -58,14 +69,17 @@ def export_audience(
     try:
         Watcher(settings, runtime).refresh()
         _check(condition, runtime.knowledge.bundle, ids[:1] + ids[-1:] or ["nobody"])
-        table = audience_table(runtime, ids, progress)
+        progress("reading what is newer than the last build")
+        who = everybody(ids, settings, runtime.log)
+        table = audience_table(runtime, who.ids, progress)
     finally:
         runtime.log.close()
     matching = table[condition.select(table)]
     held_out = [is_held_out(customer_id, runtime.rules) for customer_id in matching[Columns.CUSTOMER_ID]]
     kept_back = np.array(held_out, dtype=np.bool_)
     chosen = matching[~kept_back]
-    write(chosen, out)
+    write(chosen, out, raw=raw)
+    newer, refreshed = who.count(table[Columns.CUSTOMER_ID])
     return AudienceReport(
         path=out,
         where=where,
@@ -74,6 +88,8 @@ def export_audience(
         held_out=int(kept_back.sum()),
         seconds=round(time.perf_counter() - started, 3),
         lifecycle=dict(Counter(chosen["lifecycle"]).most_common()),
+        n_newer_customers=newer,
+        n_refreshed=refreshed,
     )
 
 
@@ -93,7 +109,9 @@ def _check(condition: Condition, bundle: Bundle, ids: list[str]) -> None:
     condition.select(add_deciles(segment_table(lives, signals, bundle.churn, bundle.win_back)))
 
 
-def audience_table(runtime: Runtime, ids: list[str], progress: Callable[[str], None] = lambda _: None) -> pd.DataFrame:
+def audience_table(
+    runtime: Runtime, ids: Sequence[str], progress: Callable[[str], None] = lambda _: None
+) -> pd.DataFrame:
     """Everybody's columns now; see serving/campaigns/segments.py for what they mean."""
     known, tables = runtime.knowledge, []
     if known.states is None:
@@ -113,10 +131,10 @@ def audience_table(runtime: Runtime, ids: list[str], progress: Callable[[str], N
     return add_deciles(pd.concat(tables, ignore_index=True))
 
 
-def write(table: pd.DataFrame, out: Path) -> None:
-    """Put a table where `out` says, whole or not at all."""
+def write(table: pd.DataFrame, out: Path, *, raw: bool = False) -> None:
+    """Put a table where `out` says, whole or not at all; `raw`: a CSV's text as it is, for machines."""
     with atomic.replacing(out) as part:
         if out.suffix.lower() == ".csv":
-            table.to_csv(part, index=False)
+            (table if raw else guarded(table)).to_csv(part, index=False)
         else:
             table.to_parquet(part, index=False)

@@ -3,13 +3,12 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features import atomic
@@ -18,13 +17,13 @@ from features.errors import InputError, MissingError
 from features.log.engines import open_log
 from features.settings import Settings
 from features.vocabulary import Columns, Task
+from serving.campaigns.customers import Everybody, customer_ids, everybody, parts
 from serving.decider import Decider, Decision
 from serving.decision.rules import house_rules
+from serving.decision.send_window import When
 from serving.runtime import Runtime, Watcher
 from serving.schemas import DecideRequest
 
-BATCH: Final = 256
-"""Customers that are scored together."""
 REASONS_TOLD: Final = 5
 """How many reasons against an arm the report names."""
 _MOMENT: Final = pa.timestamp("us", "UTC")
@@ -63,14 +62,23 @@ class BulkReport:
     arms: dict[str, int] = field(default_factory=dict)
     not_allowed: dict[str, int] = field(default_factory=dict)
     """The most frequent first reasons why an arm was not allowed, as "arm: reason"."""
+    n_newer_customers: int = 0
+    """Who came since the last build, among `customers`; the log told of them."""
+    n_refreshed: int = 0
+    """Who is of the last build and has newer events; they were decided for as of now."""
 
 
 def decide_all(
-    settings: Settings, out: Path, *, keep: bool = True, progress: Callable[[str], None] = lambda _: None
+    settings: Settings,
+    out: Path,
+    *,
+    keep: bool = True,
+    when: When = "best",
+    progress: Callable[[str], None] = lambda _: None,
 ) -> BulkReport:
-    """Decide for every customer of the timeline and write DECISION_SCHEMA to `out` (Parquet).
+    """Decide for every customer of the timeline and the log and write DECISION_SCHEMA to `out` (Parquet).
 
-    With `keep` the decisions go into the event log, so that outcomes can be traced back to them. Raises MissingError where
+    `when` is "best" for everybody's likeliest hour or "now" for what may be sent at once. With `keep` the decisions go into the event log, so that outcomes can be traced back to them. Raises MissingError where
     a model, the timeline or the online store is missing, InputError where `out` cannot be written.
     """
     started = time.perf_counter()
@@ -82,25 +90,26 @@ def decide_all(
         Watcher(settings, runtime).refresh()
         if runtime.not_ready():
             raise MissingError(runtime.not_ready()[0])
-        return _decide(runtime, customer_ids(settings), out, keep, progress, started)
+        ids = customer_ids(settings)
+        progress("reading what is newer than the last build")
+        who = everybody(ids, settings, runtime.log)
+        return _decide(runtime, who.ids, out, keep, progress, started, when, who)
     finally:
         runtime.log.close()
 
 
-def customer_ids(settings: Settings) -> list[str]:
-    """Every customer of the timeline, in order. Raises MissingError where it is not built."""
-    if not settings.timeline_path.exists():
-        raise MissingError(f"There is no timeline at {settings.timeline_path}.", repair="Run `omni features build`.")
-    found: set[str] = set()
-    for batch in pq.ParquetFile(settings.timeline_path).iter_batches(columns=[Columns.CUSTOMER_ID]):
-        found.update(pc.unique(batch[0]).to_pylist())
-    return sorted(found)
-
-
 def _decide(
-    runtime: Runtime, ids: Sequence[str], out: Path, keep: bool, progress: Callable[[str], None], started: float
+    runtime: Runtime,
+    ids: Sequence[str],
+    out: Path,
+    keep: bool,
+    progress: Callable[[str], None],
+    started: float,
+    when: When = "best",
+    who: Everybody = Everybody(),
 ) -> BulkReport:
-    request, now = DecideRequest(customer_id="*"), runtime.clock.now()
+    request, now = DecideRequest(customer_id="*", when=when), runtime.clock.now()
+    n_newer = n_refreshed = 0
     known = runtime.knowledge
     decider = Decider(known.bundle, known.catalogue, runtime.rules, known.population_hours)
     arms: Counter[str] = Counter()
@@ -116,6 +125,8 @@ def _decide(
                 runtime.answers.record([decision.event for decision in decisions])
             writer.write_table(decisions_table(decisions))
             arms.update(decision.answer.arm for decision in decisions)
+            newer, refreshed = who.count(live.customer_id for live in lives)
+            n_newer, n_refreshed = n_newer + newer, n_refreshed + refreshed
             for arm in (arm for decision in decisions for arm in decision.answer.arms if not arm.eligible):
                 refused.update(f"{arm.arm}: {reason}" for reason in arm.reasons[:1])
             progress(f"{arms.total():,} of {len(ids):,} customers")
@@ -126,6 +137,8 @@ def _decide(
         seconds=round(time.perf_counter() - started, 3),
         arms=dict(arms.most_common()),
         not_allowed=dict(refused.most_common(REASONS_TOLD)),
+        n_newer_customers=n_newer,
+        n_refreshed=n_refreshed,
     )
 
 
@@ -153,9 +166,3 @@ def decisions_table(decisions: Sequence[Decision]) -> pa.Table:
             }
         )
     return pa.Table.from_pylist(rows, schema=DECISION_SCHEMA)
-
-
-def parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Customers in groups that are scored together."""
-    for start in range(0, len(ids), BATCH):
-        yield ids[start : start + BATCH]

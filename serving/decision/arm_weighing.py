@@ -15,6 +15,7 @@ from serving.decision.holdout import hold_back
 from serving.decision.policy import Choice, choice_chances, draw
 from serving.decision.rules import Arm, Eligibility, Rules
 from serving.decision.send_time import customer_hours
+from serving.decision.send_window import SendWindow
 from serving.schemas import ArmScore
 
 
@@ -59,15 +60,18 @@ def weigh_arms(
     channels: Collection[Channel] | None = None,
     held_out: bool = False,
     not_before_s: float | None = None,
+    window: SendWindow | None = None,
 ) -> WeighedArms:
     """Weigh the arms (n,) of one customer, of whom models say `probabilities` and `gains` (n,).
 
     `channels` are the only ones asked for; who is `held_out` gets nothing. `population_hours` (168,) stand for a customer
-    whose hours are not known. Nothing is sent before `not_before_s`, in seconds.
+    whose hours are not known. Nothing is sent before `not_before_s`, in seconds, nor outside the `window`.
     """
     facts = contact_facts(live.state)
     hours = customer_hours(live.scored, population_hours)
-    checked, moments = check_arms(arms, facts, hours, rules, as_of_s, channels=channels, not_before_s=not_before_s)
+    checked, moments = check_arms(
+        arms, facts, hours, rules, as_of_s, channels=channels, not_before_s=not_before_s, window=window
+    )
     if held_out:
         checked = hold_back(checked, rules)
     gains = known_gains(arms, gains, facts)

@@ -10,7 +10,8 @@ from features.state import layout
 from features.state.batch import StateBatch
 from features.vocabulary import CHANNELS, NOTHING, Channel
 from serving.decision.rules import Arm, ContactFacts, Eligibility, Rules, check_arm
-from serving.decision.send_time import Plan
+from serving.decision.send_time import Plan, is_open
+from serving.decision.send_window import SendWindow
 from serving.schemas import ArmScore
 
 NOTHING_ARM = Arm(NOTHING, None)
@@ -41,14 +42,18 @@ def check_arms(
     *,
     channels: Collection[Channel] | None = None,
     not_before_s: float | None = None,
+    window: SendWindow | None = None,
 ) -> tuple[list[Eligibility], list[float | None]]:
     """Whether each arm is allowed at its best moment from `as_of_s` on, and when to send it; see `check_arm`.
 
     `hours` (168,) is how likely the customer is active. An arm that is silent in all of its own hours is refused. Where the
     best moment lies before `not_before_s`, in seconds, the best one from then on is answered: whether an arm is allowed
-    hangs on `as_of_s` alone.
+    hangs on `as_of_s` alone. With a `window` an arm is allowed at a moment within it or not at all.
     """
     plan = Plan(hours, rules)
+    if window is not None:
+        pairs = [_within(arm, facts, plan, as_of_s, channels, window) for arm in arms]
+        return [item for item, _ in pairs], [at_s for _, at_s in pairs]
     moments = [plan.moment(arm, as_of_s) for arm in arms]
     checked = []
     for arm, at_s in zip(arms, moments, strict=True):
@@ -136,6 +141,46 @@ def best_arm_reasons(best: ArmScore, n_allowed: int, *, personal: bool = True) -
             "the value rests on how likely an answer is, not on an effect: no drawn decisions have been learned from yet"
         )
     return reasons
+
+
+def _within(
+    arm: Arm,
+    facts: ContactFacts,
+    plan: Plan,
+    as_of_s: float,
+    channels: Collection[Channel] | None,
+    window: SendWindow,
+) -> tuple[Eligibility, float | None]:
+    """Whether an arm is allowed at some moment of the window, and at which."""
+    rules = plan.rules
+    if arm.channel is None:
+        return Eligibility(arm, True), None
+    at_s = None if window.refusal else _moment_within(arm, arm.channel, plan, window)
+    start_s = as_of_s if window.refusal else window.start_s
+    found = check_arm(arm, facts, rules, as_of_s, send_at_s=start_s if at_s is None else at_s, channels=channels)
+    if at_s is not None:
+        return found, at_s
+    return Eligibility(arm, False, (*found.reasons, *_missed(arm, found, rules, window))), None
+
+
+def _moment_within(arm: Arm, channel: Channel, plan: Plan, window: SendWindow) -> float | None:
+    if not window.at_once:
+        return plan.moment(arm, window.start_s, window.end_s)
+    return window.start_s if is_open(channel, plan.rules, plan.rules.local(window.start_s), arm.hours) else None
+
+
+def _missed(arm: Arm, found: Eligibility, rules: Rules, window: SendWindow) -> list[str]:
+    """Why an arm has no moment in the window; for one that is quiet just then `found` says it already."""
+    if window.refusal:
+        return [window.refusal]
+    if not window.at_once and math.isinf(window.end_s):
+        return [f"{arm.channel} is silent in all hours that it may be used in"]
+    if not window.at_once:
+        return [f"no moment before the offer's end, {rules.local(window.end_s):%Y-%m-%d %H:%M} ({rules.time_zone})"]
+    local = rules.local(window.start_s)
+    if arm.hours is not None and not arm.hours[0] <= local.hour < arm.hours[1]:
+        return [f"sent from {arm.hours[0]} to {arm.hours[1]} o'clock, and it is {local:%H:%M} ({rules.time_zone})"]
+    return []
 
 
 def _arm_score(item: Eligibility, probability: float | None, gain: float, rules: Rules) -> ArmScore:

@@ -63,6 +63,8 @@ class Rules(Config):
     """How sharply the rest follow the expected value, in money: smaller is sharper."""
     bucket_minutes: int = Field(10, ge=1, le=1440)
     """Within one such stretch of time every channel gets the same decision."""
+    now_minutes: float = Field(15, ge=0)
+    """A visit, a view or a change of the cart that is so recent is answered at once; 0: nothing is, unless it is asked for."""
     holdout_share: float = Field(0.0, ge=0, lt=1)
     """Share of the customers who are never contacted, drawn by chance, to measure against; see serving/decision/holdout.py."""
     holdout_name: str = Field("holdout", pattern=r"^[ -~]{1,64}$")

@@ -1,5 +1,6 @@
 """When a customer is active, hour by hour of the week, in; the moment to reach them out."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
@@ -73,17 +74,26 @@ def coming_hours(hours: FloatArray, rules: Rules, as_of_s: float) -> list[tuple[
 
 
 def best_moment(
-    coming: Sequence[tuple[float, datetime]], channel: Channel, rules: Rules, within: tuple[int, int] | None = None
+    coming: Sequence[tuple[float, datetime]],
+    channel: Channel,
+    rules: Rules,
+    within: tuple[int, int] | None = None,
+    before_s: float = math.inf,
 ) -> float | None:
     """The first allowed moment in the likeliest of the `coming_hours` that has any, in seconds.
 
-    `within` narrows to local hours [from, to). None where the channel is silent in all of them.
+    `within` narrows to local hours [from, to). None where the channel is silent in all of them, up to `before_s`.
     """
     for at_s, _ in coming:
         for moment_s, clock in _moments(at_s, rules.zone, rules.quiet_hours.end):
-            if (within is None or within[0] <= clock.hour < within[1]) and not is_quiet(channel, rules, clock):
+            if moment_s < before_s and is_open(channel, rules, clock, within):
                 return moment_s
     return None
+
+
+def is_open(channel: Channel, rules: Rules, local: datetime, within: tuple[int, int] | None) -> bool:
+    """Whether a channel may be used at that local time: not in its quiet hours, and in the hours [from, to) of `within`."""
+    return (within is None or within[0] <= local.hour < within[1]) and not is_quiet(channel, rules, local)
 
 
 @dataclass(frozen=True)
@@ -94,8 +104,8 @@ class Plan:
     rules: Rules
     _days: dict[float, list[tuple[float, datetime]]] = field(default_factory=dict)
 
-    def moment(self, arm: Arm, from_s: float) -> float | None:
-        """The best moment for an arm from `from_s` on, in seconds; a second day counts where the first has none.
+    def moment(self, arm: Arm, from_s: float, before_s: float = math.inf) -> float | None:
+        """The best moment for an arm in [from_s, before_s), in seconds; a second day counts where the first has none.
 
         That is so where the clocks leave out the only hour, or it has begun. None for no channel, and where the channel is
         silent in all of the arm's hours.
@@ -103,9 +113,11 @@ class Plan:
         if arm.channel is None:
             return None
         for start_s in (from_s, from_s // HOUR_S * HOUR_S + DAY_S):  # the hours after those of the first day
+            if start_s >= before_s:
+                return None
             if start_s not in self._days:
                 self._days[start_s] = coming_hours(self.hours, self.rules, start_s)
-            moment_s = best_moment(self._days[start_s], arm.channel, self.rules, arm.hours)
+            moment_s = best_moment(self._days[start_s], arm.channel, self.rules, arm.hours, before_s)
             if moment_s is not None:
                 return moment_s
         return None
@@ -117,8 +129,13 @@ def earliest_moment(now_s: float, bucket_s: float) -> float:
     So two channels get the same answer, and neither gets a moment that is over. A step is the stretch, or STEP_S of it.
     """
     start = now_s // bucket_s * bucket_s
-    step = min(bucket_s, STEP_S)
-    return min(start + ((now_s - start) // step + 1) * step, start + bucket_s)
+    return min(step_start(now_s, bucket_s) + min(bucket_s, STEP_S), start + bucket_s)
+
+
+def step_start(now_s: float, bucket_s: float) -> float:
+    """Where the step begins that `now_s` lies in."""
+    start, step = now_s // bucket_s * bucket_s, min(bucket_s, STEP_S)
+    return start + (now_s - start) // step * step
 
 
 @lru_cache(maxsize=4_096)

@@ -218,6 +218,7 @@ class DecisionAnswer(Answer):
             "channel": "post",
             "pscore": 0.63,
             "send_at": "2018-01-01T17:00:00Z",
+            "when": "best",
             "product": {"product_id": "1082185", "name": "BANANAS", "score": 4.21, "reasons": ["bought 23 times"]},
             "response_probability": 0.21,
             "customer_status": "customer",
@@ -233,6 +234,9 @@ class DecisionAnswer(Answer):
     channel: str | None
     pscore: Probability = Field(description="The chance with which the policy chose this arm.")
     send_at: datetime | None
+    when: Literal["now", "best"] = Field(
+        "best", description="Whether it is to be sent at once or at the customer's likeliest hour."
+    )
     product: Product | None
     response_probability: Probability | None
     customer_status: Status = Field(description=_STATUS_WORDS)

@@ -1,8 +1,9 @@
 """What is asked, as JSON bodies: about a customer, about products, and what happened."""
 
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from features.vocabulary import Channel
 from serving.schemas.base import Name, described
@@ -79,6 +80,20 @@ class BestChannelRequest(CustomerRef):
     model_config = described({"customer_id": "1"}, request=True)
 
 
+_FIRST_MOMENT: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MOMENT: Final = datetime(3000, 1, 1, tzinfo=UTC)
+
+
+def _on_the_calendar(moment: datetime) -> datetime:
+    """Refuse what no clock of every zone can show."""
+    if not _FIRST_MOMENT <= moment < _LAST_MOMENT:
+        raise ValueError("the moment must be between 1970 and 2999")
+    return moment
+
+
+_Moment = Annotated[AwareDatetime, AfterValidator(_on_the_calendar)]
+
+
 class DecideRequest(ProductFilter):
     """Which product, through which channel, when, or nothing at all?"""
 
@@ -90,6 +105,26 @@ class DecideRequest(ProductFilter):
     asked_by: Channel | None = Field(
         None, description="The channel that asks. It is logged and never changes the answer."
     )
+    when: Literal["now", "best"] | None = Field(
+        None,
+        description="`now`: at once or not at all. `best`: at the customer's likeliest hour. Left out: now for who is there "
+        "(their newest event is a visit, view, search, cart change, call or chat of the last minutes), else best.",
+    )
+    not_before: _Moment | None = Field(
+        None, description="The offer begins then: nothing is sent earlier. With a zone, for example 2018-01-01T10:00:00Z."
+    )
+    not_after: _Moment | None = Field(
+        None, description="The offer ends then: nothing is sent from then on. With a zone."
+    )
+    log: bool = Field(
+        True, description="False: only looked at. It is not logged, so it is never learned from; do not send it."
+    )
+
+    @model_validator(mode="after")
+    def _offer_has_a_time(self) -> "DecideRequest":
+        if self.not_before is not None and self.not_after is not None and self.not_after <= self.not_before:
+            raise ValueError("not_after must be later than not_before")
+        return self
 
 
 class EventsRequest(BaseModel):

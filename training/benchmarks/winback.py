@@ -14,6 +14,7 @@ import pandas as pd
 from features.arrays import FloatArray
 from features.errors import InputError
 from features.scoring.win_back import CONTACT, LEAVE_ALONE
+from features.spreadsheet import guarded
 from features.vocabulary import CUSTOMER_KINDS, DAY_US, NOTHING, Columns, EventKind, Task
 from training.benchmarks.report import BenchmarkReport
 from training.data.decisions import ELIGIBLE_PREFIX
@@ -79,7 +80,7 @@ def benchmark(
         table = log[[Columns.CUSTOMER_ID, Columns.AS_OF]].assign(
             uplift=effects.uplift, risk=effects.risk, advice=advice
         )
-        table.to_csv(out, index=False) if out.suffix.lower() == ".csv" else table.to_parquet(out, index=False)
+        guarded(table).to_csv(out, index=False) if out.suffix.lower() == ".csv" else table.to_parquet(out, index=False)
     return BenchmarkReport(
         task=Task.WIN_BACK,
         metrics=report.metrics,

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from features.errors import InputError
+from features.spreadsheet import guarded
 from training.evaluation import plots
 from training.evaluation.metrics import Metric
 from training.report.build import Report
@@ -36,7 +37,7 @@ def write_report(report: Report, folder: Path, kind: str = "csv") -> list[Path]:
         written = []
         for name, table in plain_tables(report).items():
             path = folder / f"{name}.{kind}"
-            table.to_parquet(path, index=False) if kind == "parquet" else table.to_csv(path, index=False)
+            table.to_parquet(path, index=False) if kind == "parquet" else guarded(table).to_csv(path, index=False)
             written.append(path)
         page = folder / PAGE
         page.write_text(as_html(report), encoding="utf-8")
