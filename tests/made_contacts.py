@@ -28,7 +28,10 @@ def lapsing_customers(n: int = 1500, effect: float = 0.4, seed: int = 0) -> pd.D
         sent = rng.random() < 0.5
         arm = "email" if sent else "nothing"
         properties = json.dumps({"arm": arm, "pscore": 0.5, "chances": {"email": 0.5, "nothing": 0.5}})
-        rows.append(event(f"d{i}", name, first + 50, "decision", "email" if sent else "web", properties=properties))
+        named = {"properties": properties, "decision_id": f"d{i}"}
+        rows.append(event(f"d{i}", name, first + 50, "decision", "email" if sent else "web", **named))
+        if sent:
+            rows.append(event(f"s{i}", name, first + 50.1, "send", "email", decision_id=f"d{i}"))
         chance = 0.5 + (effect if in_app else -effect) * sent
         if rng.random() < chance:
             rows.append(event(f"v{i}", name, first + 50 + 20, "visit", channel))

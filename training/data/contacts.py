@@ -15,6 +15,7 @@ from features.errors import MissingError
 from features.sql import connect_bounded, scan, sql_days, sql_list
 from features.vocabulary import NOTHING, EventKind
 from training.data.labels import ARM, as_entities
+from training.data.named import ANSWERED, ASKER, CONTACTED, sql_asker, sql_named
 from training.data.rewards import PSCORE
 
 CHANCE: Final = "chance"
@@ -32,11 +33,11 @@ def contact_moments(
     n_max: int,
     seed: int,
 ) -> pd.DataFrame:
-    """customer_id, as_of, arm, channel, pscore, chance, held_out, label, key: a row per decision.
+    """customer_id, as_of, arm, channel, pscore, chance, held_out, label, key, asker, contacted, answered: a row per decision.
 
     Decisions are events of that kind whose properties hold `arm` and `pscore`; taken are those whose window ends by
     `data_end`. Those of the service also hold the `chances` of all arms, so that the chance of any contact is known;
-    else `chance` is NaN. Of more than `n_max` decisions a fixed pseudo-random sample is taken. Raises MissingError where
+    else `chance` is NaN. Which of them anybody sent says training.data.delivery. Of more than `n_max` decisions a fixed pseudo-random sample is taken. Raises MissingError where
     the timeline is not there.
     """
     if not timeline.exists():
@@ -46,7 +47,8 @@ def contact_moments(
         rows = connection.execute(
             f"""
             WITH d AS (
-                SELECT customer_id, occurred_at AS as_of, event_id AS key, channel::VARCHAR AS channel,
+                SELECT customer_id, occurred_at AS as_of, event_id AS key, channel::VARCHAR AS channel, decision_id,
+                       {sql_asker("properties")} AS {ASKER},
                        json_extract_string(properties, '$.arm') AS {ARM},
                        try_cast(json_extract_string(properties, '$.pscore') AS DOUBLE) AS {PSCORE},
                        1 - try_cast(json_extract_string(properties, '$.chances.{NOTHING}') AS DOUBLE) AS {CHANCE},
@@ -56,11 +58,14 @@ def contact_moments(
             ), chosen AS (
                 SELECT * FROM d WHERE {ARM} IS NOT NULL AND {PSCORE} > 0 AND {PSCORE} <= 1
                 ORDER BY hash({int(seed)}, key) LIMIT {int(n_max)}
-            ), own AS (
+            ), named AS ({sql_named(scan(timeline))}), own AS (
                 SELECT customer_id, occurred_at FROM {scan(timeline)} WHERE kind IN ({sql_list(return_kinds)})
             )
-            SELECT c.*, (count(a.occurred_at) > 0)::DOUBLE AS label
-            FROM chosen c LEFT JOIN own a ON a.customer_id = c.customer_id
+            SELECT c.* EXCLUDE (decision_id), (count(a.occurred_at) > 0)::DOUBLE AS label,
+                   coalesce(any_value(n.{CONTACTED}), false) AS {CONTACTED},
+                   coalesce(any_value(n.{ANSWERED}), false) AS {ANSWERED}
+            FROM chosen c LEFT JOIN named n ON n.customer_id = c.customer_id AND n.decision_id = c.decision_id
+            LEFT JOIN own a ON a.customer_id = c.customer_id
              AND a.occurred_at >= c.as_of + {begin} AND a.occurred_at < c.as_of + {end}
             GROUP BY ALL ORDER BY as_of, key
             """,

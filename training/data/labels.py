@@ -18,6 +18,7 @@ from features.errors import InputError, MissingError
 from features.ids import id_series
 from features.sql import connect_bounded, scan, sql_contact, sql_days, sql_list, sql_name, sql_text
 from features.vocabulary import DAY_US, Columns, EventKind
+from training.data.named import sql_delivered
 
 ARM: Final = "arm"
 REVENUE: Final = "revenue"
@@ -37,7 +38,7 @@ class Arm:
     """One way of contacting a customer, and what counts as an answer to it.
 
     A contact of the arm is an event of this channel and kind whose properties hold one of the listed values for every
-    key of `properties`. It is answered when, within `response_days`, the customer has an event of one of the
+    key of `properties`; a decision is one only where somebody sent it (training/data/delivery.py). It is answered when, within `response_days`, the customer has an event of one of the
     `response_kinds` that agrees with the contact in every column of `response_match`.
     """
 
@@ -150,11 +151,13 @@ def _contacts(
     columns = ", ".join(
         sql_name(column) for column in dict.fromkeys(["customer_id", "occurred_at", *arm.response_match])
     )
+    table = scan(timeline)
+    delivered = f"AND (customer_id, decision_id) IN ({sql_delivered(table)})" if arm.kind == EventKind.DECISION else ""
     return connection.execute(
         f"""
         WITH c AS (
             SELECT {columns}, event_id FROM {scan(timeline)}
-            WHERE {sql_contact(arm.channel, arm.kind, arm.properties)}
+            WHERE {sql_contact(arm.channel, arm.kind, arm.properties)} {delivered}
               AND occurred_at + {sql_days(arm.response_days)} <= $end
             ORDER BY hash({int(seed)}, event_id) LIMIT {int(n_max)}
         ), r AS (

@@ -15,6 +15,7 @@ from features.config import Config
 from features.sql import connect_bounded, scan, sql_days, sql_list, sql_refusal
 from features.vocabulary import RESPONSE_KINDS, Columns, EventKind
 from training.data.labels import ARM, as_entities
+from training.data.named import ANSWERED, ASKER, CONTACTED, sql_asker, sql_named
 from training.evaluation.off_policy import DecisionLog
 
 PSCORE = "pscore"
@@ -41,7 +42,9 @@ class RewardConfig(Config):
 def decision_entities(
     timeline: Path, reward: RewardConfig, costs: dict[str, float], data_end: datetime
 ) -> pd.DataFrame:
-    """customer_id, as_of, arm, pscore, label (the reward), sent, key: a row per decision whose window ends by `data_end`.
+    """customer_id, as_of, arm, pscore, label (the reward), sent, key, asker, contacted, answered: a row per decision.
+
+    Taken are decisions whose window ends by `data_end`; which of them anybody sent says training.data.delivery.
 
     Decisions are events of that kind whose properties hold `arm` and `pscore`; others are left out, and so are those of
     customers in a hold-out: nothing was all that could happen to them, so they are no draw between the arms, and their
@@ -59,22 +62,24 @@ def decision_entities(
         rows = connection.execute(
             f"""
             WITH d AS (
-                SELECT customer_id, occurred_at, event_id, decision_id,
+                SELECT customer_id, occurred_at, event_id, decision_id, {sql_asker("properties")} AS {ASKER},
                        json_extract_string(properties, '$.arm') AS arm,
                        try_cast(json_extract_string(properties, '$.pscore') AS DOUBLE) AS pscore
                 FROM {scan(timeline)}
                 WHERE kind = '{EventKind.DECISION}' AND occurred_at + {sql_days(reward.window_days)} <= $end
                   AND coalesce(json_extract_string(properties, '$.holdout.held_out'), 'false') <> 'true'
-            )
+            ), named AS ({sql_named(scan(timeline))})
             SELECT d.customer_id, d.occurred_at AS as_of, d.arm AS {ARM}, d.pscore AS {PSCORE},
                    coalesce({counted}, 0.0)::DOUBLE AS earned,
                    coalesce(max((r.kind = '{EventKind.SEND}' AND r.decision_id = d.decision_id)::INT), 0) AS {SENT},
-                   {lost} AS lost, d.event_id AS key
-            FROM d LEFT JOIN {scan(timeline)} r
+                   {lost} AS lost, d.event_id AS key, d.{ASKER}, coalesce(any_value(n.{CONTACTED}), false) AS {CONTACTED},
+                   coalesce(any_value(n.{ANSWERED}), false) AS {ANSWERED}
+            FROM d LEFT JOIN named n ON n.customer_id = d.customer_id AND n.decision_id = d.decision_id
+            LEFT JOIN {scan(timeline)} r
               ON r.customer_id = d.customer_id AND r.occurred_at >= d.occurred_at
              AND r.occurred_at < d.occurred_at + {sql_days(reward.window_days)} AND r.event_id <> d.event_id
             WHERE d.arm IS NOT NULL AND d.pscore IS NOT NULL
-            GROUP BY d.customer_id, d.occurred_at, d.arm, d.pscore, d.event_id
+            GROUP BY d.customer_id, d.occurred_at, d.arm, d.pscore, d.event_id, d.{ASKER}
             ORDER BY as_of, key
             """,
             {"end": data_end},

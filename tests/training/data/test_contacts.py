@@ -22,6 +22,7 @@ def happened(customer: str, days: float, kind: str, **properties: Any) -> dict[s
         "event_id": f"{kind}-{customer}-{days}",
         "kind": kind,
         "channel": "web",
+        "decision_id": f"d-{customer}-{days}" if kind == "decision" else None,
         "properties": json.dumps(properties) if properties else None,
     }
 

@@ -176,7 +176,8 @@ def _check_periods(entities: pd.DataFrame, config: BestChannelConfig) -> None:
         if missing:
             raise InputError(
                 f"The arm {arm.name} has no contact whose answer could be awaited in: {', '.join(missing)}.",
-                repair="Take the arm out of best-channel.toml, or set a shorter response_days or period_days.",
+                repair="Take the arm out of best-channel.toml, or set a shorter response_days or period_days."
+                + (" A decision counts where a send names its decision_id." if arm.kind is EventKind.DECISION else ""),
             )
 
 

@@ -12,6 +12,7 @@ from types import NoneType
 from typing import ClassVar, Final
 
 import numpy as np
+import pandas as pd
 from pydantic import Field
 
 from features.arrays import BoolArray, FloatArray
@@ -21,6 +22,7 @@ from features.scoring.effects import EffectScorer, LinearEffects, TreeEffects
 from features.scoring.two_part import TwoPart
 from features.signals import signal_index
 from features.vocabulary import DAY_S, NOTHING, Channel, Columns, Task
+from training.data.delivery import delivery
 from training.data.rewards import ARM, RewardConfig, decision_entities, decision_log
 from training.data.splits import TimeSplit
 from training.data.training_set import TrainingSet, build_training_set
@@ -72,6 +74,8 @@ class Effects:
     gains: dict[str, Metric]
     rows: dict[str, int]
     seen: tuple[bool, ...]
+    left_out: str
+    """Of decisions that nobody sent, in a sentence; empty where all were."""
     evidence: PolicyEvidence
 
     def scorer(self) -> EffectScorer:
@@ -112,11 +116,19 @@ def learn_effects(
     days = config.reward.window_days
     early = (rows[Columns.AS_OF] + np.timedelta64(round(days * DAY_S), "s") <= split.valid_end).to_numpy()
     late = (rows[Columns.AS_OF] >= split.valid_end).to_numpy()
-    if early.sum() < config.min_decisions or not late.any() or rows.loc[early, ARM].nunique() < 2:
+    if _too_few(rows, early, late, config):
         logger.info("%d decisions with a pscore before the test period: no effects are learned.", early.sum())
         return None
-    ctx.progress(f"best-channel: learning effects from {int(early.sum()):,} decisions")
+    ctx.progress(f"best-channel: learning effects from up to {int(early.sum()):,} decisions")
     whole = build_training_set(rows, Task.BEST_CHANNEL, ctx.store, "decisions", progress=ctx.progress)
+    found = delivery(rows, taken_eligible(eligible_arms(whole, arms, channels), rows, arms))
+    if found.words():
+        logger.warning("best-channel: %s", found.words())
+    rows, whole = rows[found.kept].reset_index(drop=True), whole.select(found.kept)
+    early, late = early[found.kept], late[found.kept]
+    if _too_few(rows, early, late, config):
+        logger.warning("Of the decisions before the test period %d were delivered: no effects are learned.", early.sum())
+        return None
     names = tuple(name for name in whole.feature_names if name.startswith(config.signals))
     if not names:
         raise InputError("No signal begins with a name in effects.signals.", repair="See features/signals.py.")
@@ -143,7 +155,8 @@ def learn_effects(
         metrics=metrics,
         baselines=baselines,
         gains=gains,
-        rows={"train/decisions": int(early.sum()), "test/decisions": int(late.sum())},
+        rows={"train/decisions": int(early.sum()), "test/decisions": int(late.sum()), **found.counts()},
+        left_out=found.words(),
         seen=tuple(known_arms(log.select(early)).tolist()),
         evidence=evidence(log.select(late), taken, expected(x[late]), whole.select(late), eligible[late], arms),
     )
@@ -163,10 +176,25 @@ def eligible_arms(rows: TrainingSet, arms: tuple[str, ...], channels: dict[str, 
     )
 
 
+def taken_eligible(eligible: BoolArray, rows: pd.DataFrame, arms: tuple[str, ...]) -> BoolArray:
+    """Whether the arm that was decided for could reach the customer, (n,), where `eligible` (n, arms) says it of all."""
+    numbers = rows[ARM].map({name: number for number, name in enumerate(arms)}).to_numpy(np.int64)
+    return np.asarray(eligible[np.arange(len(rows)), numbers])
+
+
+def _too_few(rows: pd.DataFrame, early: BoolArray, late: BoolArray, config: EffectsConfig) -> bool:
+    return bool(early.sum() < config.min_decisions or not late.any() or rows.loc[early, ARM].nunique() < 2)
+
+
 def summary(effects: Effects | None) -> str:
     """What the effects can and cannot claim, in a sentence."""
     if effects is None:
         return "No effects: the log holds too few decisions with a pscore."
+    told = _proven(effects)
+    return f"{told} {effects.left_out}" if effects.left_out else told
+
+
+def _proven(effects: Effects) -> str:
     over = effects.gains.get(f"{BEST_SINGLE_ARM}/policy_value_dr")
     if not effects.policy.personal:
         return "Customers are not proven to differ in what the arms do to them: everybody gets the best single arm."

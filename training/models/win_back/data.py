@@ -1,5 +1,6 @@
 """The log's decisions in, moments at which a contact was possible out, with signals of that moment and what came of it."""
 
+import logging
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,11 +13,14 @@ from features.errors import InputError
 from features.scoring.win_back import Lapsing, effect_inputs
 from features.vocabulary import CUSTOMER_KINDS, NOTHING, Columns, EventKind, Task
 from training.data.contacts import CHANCE, HELD_OUT, contact_moments
+from training.data.delivery import Delivery, delivery
 from training.data.labels import ARM, data_span
 from training.data.rewards import PSCORE
 from training.data.training_set import TrainingSet, build_training_set
 from training.models.win_back.learner import Contacts, LearnerConfig, assemble
 from training.task import TrainContext
+
+logger = logging.getLogger(__name__)
 
 SIGNALS: Final = (
     *("actions_", "purchases_", "response_rate_", "consent_", "contacts_30_days", "occasions_30d", "occasions_90d"),
@@ -59,6 +63,7 @@ class Moments:
     rows: TrainingSet
     signals: tuple[str, ...]
     end: pd.Timestamp
+    delivery: Delivery
 
 
 def load_moments(ctx: TrainContext) -> Moments:
@@ -81,7 +86,8 @@ def load_moments(ctx: TrainContext) -> Moments:
     pscore = whole.entities[PSCORE].to_numpy(np.float64)
     # Where nothing else could have happened there is nothing to compare with, but for hold-outs, who were drawn.
     certain = ((chance <= 0) | (chance >= 1) | (pscore >= 1)) & ~held_out
-    usable = reachable.any(axis=1).to_numpy(bool) & ~certain
+    sent = _delivered(whole, reachable)
+    usable = reachable.any(axis=1).to_numpy(bool) & ~certain & sent.kept
     rows, reachable = whole.select(usable), reachable[usable].reset_index(drop=True)
     names = tuple(name for name in rows.feature_names if name.startswith(config.signals))
     if not names:
@@ -98,7 +104,18 @@ def load_moments(ctx: TrainContext) -> Moments:
         chance=chance[usable],
         held_out=held_out[usable],
     )
-    return Moments(contacts, config.lapsing.rows(rows.features), rows, names, pd.Timestamp(span.end))
+    return Moments(contacts, config.lapsing.rows(rows.features), rows, names, pd.Timestamp(span.end), sent)
+
+
+def _delivered(whole: TrainingSet, reachable: pd.DataFrame) -> Delivery:
+    """Which decisions came about; an action that could not reach the customer left them alone."""
+    reached = np.ones(len(whole.entities), bool)
+    for arm in reachable.columns:
+        reached &= reachable[arm].to_numpy(bool) | (whole.entities[ARM] != arm).to_numpy(bool)
+    found = delivery(whole.entities, reached)
+    if found.words():
+        logger.warning("win-back: %s", found.words())
+    return found
 
 
 def reachable_arms(rows: TrainingSet) -> pd.DataFrame:

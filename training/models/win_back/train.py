@@ -65,6 +65,7 @@ def train_win_back(ctx: TrainContext) -> TrainedModel:
         "as_of_end": moments.end.isoformat(),
         "horizon_days": config.horizon_days,
         "proven": report.proven,
+        "not_delivered": moments.delivery.words(),
         "training_set": moments.rows.fingerprint,
     }
     return TrainedModel(
@@ -79,6 +80,7 @@ def train_win_back(ctx: TrainContext) -> TrainedModel:
             "left_alone": int((1 - treated).sum()),
             "lapsing": len(test),
             "advice_contact": int(advised.sum()),
+            **moments.delivery.counts(),
         },
         metadata=metadata,
         log_model=lambda run: _log(run, score, moments, metadata),
