@@ -46,11 +46,12 @@ def event(event_id: str, customer: str, day: float, kind: str, channel: str, **m
 def as_log(events: pd.DataFrame) -> tuple[pa.Table, MemoryStates]:
     """The timeline with the events' properties and what they say to the fold, and the states of it."""
     timeline = as_timeline(events)
-    said = events.set_index("event_id")["properties"] if "properties" in events else pd.Series(dtype=object)
-    texts = [said.get(event_id) for event_id in timeline["event_id"].to_pylist()]
-    plain = pa.array([text if isinstance(text, str) else None for text in texts], pa.string())
-    if "properties" in timeline.column_names:
-        timeline = timeline.drop_columns("properties")
-    timeline = timeline.append_column("properties", plain)
+    for name in ("properties", "decision_id"):
+        said = events.set_index("event_id")[name] if name in events else pd.Series(dtype=object)
+        texts = [said.get(event_id) for event_id in timeline["event_id"].to_pylist()]
+        plain = pa.array([text if isinstance(text, str) else None for text in texts], pa.string())
+        if name in timeline.column_names:
+            timeline = timeline.drop_columns(name)
+        timeline = timeline.append_column(name, plain)
     timeline = timeline.append_column("detail", pa.array(detail_column(timeline), from_pandas=True))
     return timeline, MemoryStates(timeline)
