@@ -50,6 +50,6 @@ def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFram
     changed = table.copy()
     for place, dtype in enumerate(table.dtypes):
         if pd.api.types.is_object_dtype(dtype) or isinstance(dtype, (pd.StringDtype, pd.CategoricalDtype)):
-            changed.isetitem(place, table.iloc[:, place].astype(object).map(cell))
+            changed.isetitem(place, table.iloc[:, place].astype(object).map(cell).to_numpy(dtype=object))
     changed.columns = pd.Index([cell(name) for name in table.columns])
     return changed

@@ -111,7 +111,8 @@ class DecideRequest(ProductFilter):
         "(their newest event is a visit, view, search, cart change, call or chat of the last minutes), else best.",
     )
     not_before: _Moment | None = Field(
-        None, description="The offer begins then: nothing is sent earlier. With a zone, for example 2018-01-01T10:00:00Z."
+        None,
+        description="The offer begins then: nothing is sent earlier. With a zone, for example 2018-01-01T10:00:00Z.",
     )
     not_after: _Moment | None = Field(
         None, description="The offer ends then: nothing is sent from then on. With a zone."

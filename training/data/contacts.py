@@ -37,8 +37,8 @@ def contact_moments(
 
     Decisions are events of that kind whose properties hold `arm` and `pscore`; taken are those whose window ends by
     `data_end`. Those of the service also hold the `chances` of all arms, so that the chance of any contact is known;
-    else `chance` is NaN. Which of them anybody sent says training.data.delivery. Of more than `n_max` decisions a fixed pseudo-random sample is taken. Raises MissingError where
-    the timeline is not there.
+    else `chance` is NaN. Which of them anybody sent says training.data.delivery. Of more than `n_max` decisions a fixed
+    pseudo-random sample is taken. Raises MissingError where the timeline is not there.
     """
     if not timeline.exists():
         raise MissingError(f"{timeline} is not there.", repair="Run: omni features build")

@@ -38,8 +38,9 @@ class Arm:
     """One way of contacting a customer, and what counts as an answer to it.
 
     A contact of the arm is an event of this channel and kind whose properties hold one of the listed values for every
-    key of `properties`; a decision is one only where somebody sent it (training/data/delivery.py). It is answered when, within `response_days`, the customer has an event of one of the
-    `response_kinds` that agrees with the contact in every column of `response_match`.
+    key of `properties`; a decision is one only where somebody sent it (training/data/delivery.py). It is answered when,
+    within `response_days`, the customer has an event of one of the `response_kinds` that agrees with the contact in every
+    column of `response_match`.
     """
 
     name: str

@@ -28,7 +28,7 @@ def sql_named(table: str) -> str:
 
 def sql_delivered(table: str) -> str:
     """The same, of decisions to send that came about."""
-    named, arms = sql_named(table), f"json_extract_string(d.properties, '$.arm')"
+    named, arms = sql_named(table), "json_extract_string(d.properties, '$.arm')"
     return (
         f"SELECT d.customer_id, d.decision_id FROM {table} d JOIN ({named}) n USING (customer_id, decision_id) "
         f"WHERE d.kind = '{EventKind.DECISION}' "

@@ -12,6 +12,7 @@ from features.log.engines import open_log
 from features.offline.build_note import read_note
 from features.settings import Settings
 from training.report.config import ReportConfig
+from training.report.deliveries import not_delivered
 from training.report.holdout import NO_HOLDOUT, HoldoutReport, compare_with_holdout
 from training.report.journeys import JourneyAudit, audit_journeys, default_period
 from training.report.scan import Period, timeline_connection
@@ -137,6 +138,9 @@ def _notes(
             f"{unknown:,.0f} of {contacts:,.0f} contacts have no known cost and count as free: write [costs] into "
             "report.toml, by arm or channel."
         )
+    unsent = not_delivered(success.decisions)
+    if unsent:
+        notes.append(unsent)
     return (*notes, NO_HOLDOUT) if holdout is None else (*notes, *holdout.cautions)
 
 

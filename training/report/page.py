@@ -5,6 +5,7 @@ import html
 import io
 import math
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -62,6 +63,8 @@ def plain_tables(report: Report) -> dict[str, pd.DataFrame]:
         "funnel": journeys.funnel,
         "customer_value": pd.DataFrame(value),
     }
+    if report.success.decisions:
+        tables["decisions"] = pd.DataFrame([asdict(one) for one in report.success.decisions])
     if report.holdout is not None:
         compared = [
             {

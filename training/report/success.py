@@ -19,6 +19,7 @@ from training.evaluation.metrics import Metric, Sampled
 from training.report.bundles import Ratio, sampled_ratios
 from training.report.config import ReportConfig
 from training.report.costs import contact_cost
+from training.report.deliveries import DecidedArm, decided_arms
 from training.report.scan import Period, kind_list
 
 _OF_OTHERS: Final = (
@@ -69,6 +70,8 @@ class Success:
     measures: tuple[Measure, ...]
     counts: Mapping[str, float]
     """Of the period: customers, active ones, orders, revenue, contacts, their cost, and contacts without a known cost."""
+    decisions: tuple[DecidedArm, ...] = ()
+    """Per arm, how many decisions to send were delivered."""
 
 
 def default_success_period(start: datetime | None, end: datetime | None, log_end: datetime, days: int) -> Period:
@@ -98,7 +101,7 @@ def measure_success(
     measures = [
         _measure(name, meanings.get(name, engagement), found[f"{name}@0"], found[f"{name}@1"], reach) for name in ratios
     ]
-    return Success(period, tuple(measures), counts)
+    return Success(period, tuple(measures), counts, decided_arms(connection, period, log.end))
 
 
 def make_contacts(connection: duckdb.DuckDBPyConnection, config: ReportConfig, start: datetime, end: datetime) -> None:

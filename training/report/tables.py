@@ -29,6 +29,8 @@ class Shown(NamedTuple):
 def shown_tables(report: "Report") -> Iterator[Shown]:
     """The tables in the order in which they are shown; those without a row are left out."""
     yield _success(report.success)
+    if report.success.decisions:
+        yield _decisions(report.success)
     if report.holdout is not None:
         yield _holdout(report.holdout)
     yield from (table for table in _journeys(report.journeys) if table.rows)
@@ -83,6 +85,13 @@ def _success(success: "Success") -> Shown:
         rows.append([m.name, *told, _interval(m.change, change)])
     title = f"Measured success, {success.period}, beside the period before"
     return Shown(title, ["measure", "value", "95 %", "before", "change", "95 %"], rows)
+
+
+def _decisions(success: "Success") -> Shown:
+    rows = [
+        [one.arm, f"{one.decisions:,}", f"{one.delivered:,}", f"{one.not_delivered:,}"] for one in success.decisions
+    ]
+    return Shown("Decisions to send of the period", ["arm", "decisions", "delivered", "not delivered"], rows)
 
 
 def _holdout(told: "HoldoutReport") -> Shown:

@@ -162,7 +162,10 @@ def test_a_csv_is_guarded_unless_it_is_raw(log: EventLog, settings: Settings, tm
     assert table["days_since_purchase"].isna().all() and table["customer_for_days"].dtype == float
     export_audience(settings, "consent_email", tmp_path / "raw.csv", raw=True)
     export_audience(settings, "consent_email", tmp_path / "a.parquet")
-    for found in (pd.read_csv(tmp_path / "raw.csv", dtype={"customer_id": str}), pd.read_parquet(tmp_path / "a.parquet")):
+    for found in (
+        pd.read_csv(tmp_path / "raw.csv", dtype={"customer_id": str}),
+        pd.read_parquet(tmp_path / "a.parquet"),
+    ):
         assert set(evil) < set(found["customer_id"])
 
 

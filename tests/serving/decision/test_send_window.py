@@ -24,6 +24,7 @@ from serving.runtime import Runtime
 from serving.schemas import DecideRequest, DecisionAnswer
 
 NOW = datetime(2024, 3, 1, 14, 3, tzinfo=UTC)
+START = datetime(2024, 1, 1, tzinfo=UTC)
 YES = ContactFacts(consents=dict.fromkeys(CHANNELS, True))
 Ask = Callable[..., DecisionAnswer]
 
@@ -116,9 +117,7 @@ def test_channels_that_ask_in_the_same_minutes_get_the_same_answer_to_be_sent_as
 
 
 @pytest.mark.parametrize("hour", [22, 3])
-def test_in_quiet_hours_now_is_another_way_or_nothing_and_never_tomorrow(
-    ask: Ask, runtime: Runtime, hour: int
-) -> None:
+def test_in_quiet_hours_now_is_another_way_or_nothing_and_never_tomorrow(ask: Ask, runtime: Runtime, hour: int) -> None:
     at = NOW.replace(hour=hour)
     runtime.rules = Rules(exploration=1.0, quiet_hours=QuietHours(channels=(Channel.EMAIL,)))
     answers = [ask(at, exclude=[f"p{i}"], when="now") for i in range(40)]
@@ -179,7 +178,7 @@ def test_the_newest_event_counts_and_not_what_was_done_to_the_customer(log: Sqli
 
 
 @given(
-    now=st.datetimes(datetime(2024, 1, 1), datetime(2026, 1, 1), timezones=st.just(UTC)),
+    now=st.integers(0, 730 * 86_400).map(lambda seconds: START + timedelta(seconds=seconds)),
     zone=st.sampled_from(["UTC", "Asia/Kathmandu", "America/St_Johns", "Australia/Lord_Howe", "Pacific/Apia"]),
     bucket_minutes=st.sampled_from([1, 10, 15, 60, 1440]),
     when=st.sampled_from(["now", "best", None]),

@@ -127,7 +127,9 @@ def learn_effects(
     rows, whole = rows[found.kept].reset_index(drop=True), whole.select(found.kept)
     early, late = early[found.kept], late[found.kept]
     if _too_few(rows, early, late, config):
-        logger.warning("Of the decisions before the test period %d were delivered: no effects are learned.", early.sum())
+        logger.warning(
+            "Of the decisions before the test period %d were delivered: no effects are learned.", early.sum()
+        )
         return None
     names = tuple(name for name in whole.feature_names if name.startswith(config.signals))
     if not names:
