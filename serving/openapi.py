@@ -40,8 +40,9 @@ POSTS: Final[dict[str, tuple[str, str, type[BaseModel], type[BaseModel]]]] = {
     ),
     "/v1/decide": (
         "Which product, through which channel, when, or nothing at all?",
-        "The same answer for every channel that asks within the same few minutes. It is logged before it is answered, "
-        "with the probability with which it was chosen.",
+        "The same answer for every channel that asks within the same few minutes: to be sent at once to who is there, else at "
+        "their best hour, within the offer's time. It is logged before it is answered, with the probability with which it "
+        "was chosen, unless it is only looked at (`log` false).",
         schemas.DecideRequest,
         schemas.DecisionAnswer,
     ),

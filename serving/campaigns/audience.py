@@ -56,7 +56,8 @@ def export_audience(
     """Write everybody of the timeline and the log who fulfils `where` and is in no hold-out to `out`.
 
     It is Parquet or CSV by its ending; text of a CSV is guarded against spreadsheets (features/spreadsheet.py) unless it
-    is asked for `raw`. Raises InputError for a condition or a path that cannot be used, MissingError where timeline or store is missing.
+    is asked for `raw`. Raises InputError for a condition or a path that cannot be used, MissingError where timeline or
+    store is missing.
     """
     started = time.perf_counter()
     if out.suffix.lower() not in (".parquet", ".csv"):

@@ -78,8 +78,9 @@ def decide_all(
 ) -> BulkReport:
     """Decide for every customer of the timeline and the log and write DECISION_SCHEMA to `out` (Parquet).
 
-    `when` is "best" for everybody's likeliest hour or "now" for what may be sent at once. With `keep` the decisions go into the event log, so that outcomes can be traced back to them. Raises MissingError where
-    a model, the timeline or the online store is missing, InputError where `out` cannot be written.
+    `when` is "best" for everybody's likeliest hour or "now" for what may be sent at once. With `keep` the decisions go
+    into the event log, so that outcomes can be traced back to them. Raises MissingError where a model, the timeline or the
+    online store is missing, InputError where `out` cannot be written.
     """
     started = time.perf_counter()
     if not out.parent.is_dir():
@@ -106,8 +107,9 @@ def _decide(
     progress: Callable[[str], None],
     started: float,
     when: When = "best",
-    who: Everybody = Everybody(),
+    who: Everybody | None = None,
 ) -> BulkReport:
+    who = who or Everybody()
     request, now = DecideRequest(customer_id="*", when=when), runtime.clock.now()
     n_newer = n_refreshed = 0
     known = runtime.knowledge

@@ -91,7 +91,11 @@ def judge_decisions(
         gains=gains,
         seconds={"fit": judged.fit_s, "predict": judged.predict_s, "total": time.perf_counter() - started},
         protocol=_protocol(decisions, judged, supports, gains),
-        rows={"decisions": len(log), **{f"action/{arm}": _count(log, i) for i, arm in enumerate(decisions.arms)}},
+        rows={
+            "decisions": len(log),
+            **{f"action/{arm}": _count(log, i) for i, arm in enumerate(decisions.arms)},
+            **{f"not_delivered/{arm}": n for arm, n in decisions.not_delivered.items()},
+        },
         seed=seed,
     )
 

@@ -2,11 +2,12 @@
 
 Columns: `action` (any value), `pscore`, `reward`, features `x_*` (numbers, booleans, categories, moments), and where
 there `timestamp` (adds the hour and the day of the week), `customer_id` (rows of one customer stay together) and
-`eligible_<action>` (true where the customer could be reached so: consent, stock; learned policies choose among those).
+`eligible_<action>` (true where the customer could be reached so: consent, stock; learned policies choose among those) and
+`delivered` (false where nobody sent it: such a row is left out, and the arm that does nothing thinned alike; see delivery.py).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +16,11 @@ import pandas as pd
 
 from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from features.errors import InputError
-from features.vocabulary import Columns
+from features.vocabulary import NOTHING, Columns
+from training.data.delivery import Delivery, delivery
 from training.data.frames import customers_or_rows, moments, numbers, read_frame
+from training.data.labels import ARM
+from training.data.named import ANSWERED, ASKER, CONTACTED
 from training.evaluation.off_policy import DecisionLog
 
 ACTION: Final = "action"
@@ -25,6 +29,7 @@ REWARD: Final = "reward"
 TIMESTAMP: Final = "timestamp"
 FEATURE_PREFIX: Final = "x_"
 ELIGIBLE_PREFIX: Final = "eligible_"
+DELIVERED: Final = "delivered"
 MAX_LEVELS: Final = 12
 """A category's most frequent values get a column each; the others share the zeros."""
 REFERENCE_WORDS: Final = ("nothing", "none", "no", "control", "holdout", "hold_out", "placebo")
@@ -43,6 +48,8 @@ class Decisions:
     """Hour of the week of every decision, 0 to 167, where the file has a timestamp."""
     eligible: BoolArray | None = None
     """(n, arms), where the file says it of any arm; arms that it says nothing of always are."""
+    not_delivered: Mapping[str, int] = field(default_factory=dict)
+    """Rows that were left out because nobody sent them, by arm."""
 
     def reference_arm(self) -> int | None:
         """The arm that does nothing, told by its name."""
@@ -67,6 +74,13 @@ def as_decisions(table: pd.DataFrame, where: str = "the table") -> Decisions:
     if table[ACTION].isna().any():
         raise InputError(f"{where}: action is missing in {int(table[ACTION].isna().sum())} rows.", repair="Fill it.")
     text = table[ACTION].map(_arm_name)
+    left_out: Mapping[str, int] = {}
+    if DELIVERED in table.columns:
+        came = _came_about(table, text, where)
+        left_out = {arm: n for arm, one in came.arms.items() if (n := one.not_delivered)}
+        table, text = table[came.kept].reset_index(drop=True), text[came.kept].reset_index(drop=True)
+        if not len(table):
+            raise InputError(f"{where} holds no decision that was delivered.", repair="Give a file of what was sent.")
     arms = tuple(sorted(text.unique(), key=_natural))
     if len(arms) < 2:
         raise InputError(
@@ -82,7 +96,7 @@ def as_decisions(table: pd.DataFrame, where: str = "the table") -> Decisions:
         hours = _hours_of_week(table[TIMESTAMP], where)
         x = np.column_stack([x, hours % 24, hours // 24]).astype(np.float32)
         names = (*names, "hour of day", "day of week")
-    return Decisions(x, names, log, arms, hours, _eligible(table, arms))
+    return Decisions(x, names, log, arms, hours, _eligible(table, arms), left_out)
 
 
 def encode(table: pd.DataFrame) -> tuple[Float32Array, tuple[str, ...]]:
@@ -118,6 +132,37 @@ def reference_arm(arms: Sequence[str]) -> int | None:
         if plain in REFERENCE_WORDS or first in REFERENCE_WORDS:
             return i
     return None
+
+
+def _came_about(table: pd.DataFrame, actions: "pd.Series[str]", where: str) -> Delivery:
+    """Which rows to learn from, where the file says of each whether it was delivered."""
+    said = _numbers(table, DELIVERED, where)
+    if not np.isin(said, (0.0, 1.0)).all():
+        raise InputError(
+            f"{where}: {DELIVERED} is neither true nor false in some rows.", repair="Write one of the two."
+        )
+    names = sorted(actions.unique(), key=_natural)
+    nothing = reference_arm(names)
+    reference = None if nothing is None else names[nothing]
+    can = [f"{ELIGIBLE_PREFIX}{arm}" for arm in names]
+    reachable = np.ones(len(table), bool)
+    for arm, column in zip(names, can, strict=True):
+        if column in table.columns:
+            reachable &= (actions != arm).to_numpy(bool) | table[column].fillna(False).to_numpy(bool)
+    days = (
+        moments(table[TIMESTAMP], f"{where}: {TIMESTAMP}") if TIMESTAMP in table.columns else pd.Timestamp(0, tz="UTC")
+    )
+    rows = pd.DataFrame(
+        {
+            "key": table.index.astype(str),
+            Columns.AS_OF: days,
+            ARM: actions.where(actions != reference, NOTHING).to_numpy(object),
+            ASKER: "",
+            CONTACTED: said == 1.0,
+            ANSWERED: False,
+        }
+    )
+    return delivery(rows, reachable)
 
 
 def _eligible(table: pd.DataFrame, arms: Sequence[str]) -> BoolArray | None:

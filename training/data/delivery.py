@@ -65,7 +65,7 @@ class Delivery:
 def delivery(rows: pd.DataFrame, reachable: BoolArray | None = None) -> Delivery:
     """Which of the decisions `rows` (n) to learn from: key, as_of, arm, asker, contacted, answered.
 
-    Where the arm could not reach the customer (`reachable`, n, false) nothing was to be sent: these rows stay as they are.
+    Where the arm could not reach the customer (`reachable`, n, false) nothing was to be sent: these rows are as `nothing`.
     """
     sends = (rows[ARM] != NOTHING).to_numpy(bool)
     could = sends if reachable is None else sends & reachable
@@ -74,7 +74,7 @@ def delivery(rows: pd.DataFrame, reachable: BoolArray | None = None) -> Delivery
     answered = rows[ANSWERED].to_numpy(bool)
     delivered = contacted | (answered & logged)
     share = _share(rows, could, could & logged, delivered)
-    kept = np.where(could, delivered, np.where(sends, True, _uniform(rows["key"]) < share))
+    kept = np.where(could, delivered, _uniform(rows["key"]) < share)
     arms = {
         str(arm): ArmDelivery(int((mine & could).sum()), int((mine & could & delivered).sum()))
         for arm in sorted(rows.loc[sends, ARM].unique())

@@ -12,6 +12,7 @@ from features.events.schema import events_to_table, parse_events
 from features.log.sqlite import SqliteEventLog
 from features.settings import Settings
 from serving.campaigns import bulk
+from serving.decision.rules import Rules
 from serving.runtime import Runtime
 from serving.schemas import ChurnRequest, DecideRequest
 
@@ -55,6 +56,23 @@ def test_everybody_gets_the_row_that_one_by_one_gives(ready: Runtime, settings: 
     ]
     assert sum(report.not_allowed.values()) == sum(not arm.eligible for arm in refused) > 0
     assert list(out.parent.glob("*.part")) == []
+
+
+def test_bulk_waits_for_the_best_hour_unless_it_is_to_be_now(
+    ready: Runtime, settings: Settings, tmp_path: Path, log: SqliteEventLog
+) -> None:
+    item = {"event_id": "z2", "occurred_at": ready.clock.now(), "kind": "visit", "channel": "store"}
+    events, _ = parse_events([{**item, "customer_id": "zoe"}], ready.clock.now())
+    log.append(events_to_table(events))
+    ready.rules = Rules(exploration=1.0, opt_in_channels=())
+    now, out = ready.clock.now(), tmp_path / "d.parquet"
+    for when, fits in (("best", lambda at: at > now), ("now", lambda at: at == now)):
+        moments = []
+        for name in range(20):  # every hold-out of nobody is a draw of its own
+            ready.rules = ready.rules.model_copy(update={"holdout_name": f"h{name}"})
+            bulk._decide(ready, bulk.customer_ids(settings), out, False, lambda _: None, 0.0, when)
+            moments += [row["send_at"] for row in pq.read_table(out).to_pylist() if row["action"] == "send"]
+        assert moments and all(fits(at) for at in moments)
 
 
 def test_decisions_are_logged_once_or_not_at_all(

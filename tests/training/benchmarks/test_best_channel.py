@@ -49,6 +49,30 @@ def test_personalisation_is_found_where_customers_differ() -> None:
     assert "beats the best single arm" in report.protocol["conclusion"]
 
 
+@pytest.mark.parametrize("words", [(True, False), ("true", "false"), (1, 0)])
+def test_what_nobody_sent_is_left_out_and_counted(tmp_path: Path, words: tuple[object, object]) -> None:
+    table = experiment(3_000, 0.15)
+    lost = np.arange(len(table)) % 3 == 0
+    plain = as_decisions(table)
+    table["delivered"] = np.where(lost & (table["action"] != "nothing"), words[1], words[0])
+    table.loc[lost, "reward"] = 0
+    table.to_csv(tmp_path / "log.csv", index=False)
+    found = read_decisions(tmp_path / "log.csv")
+    counts = np.bincount(found.log.action, minlength=3) / np.bincount(plain.log.action, minlength=3)
+    assert counts == pytest.approx([2 / 3] * 3, abs=0.05)  # nothing is thinned as the others are
+    assert found.not_delivered == {arm: int((lost & (table["action"] == arm)).sum()) for arm in ("mail", "text")}
+    mailed = found.log.reward[found.log.action == found.arms.index("mail")]
+    assert mailed.mean() == pytest.approx(table.loc[~lost & (table["action"] == "mail"), "reward"].mean())
+
+
+def test_a_word_that_is_neither_delivered_nor_not_is_refused() -> None:
+    table = experiment(100, 0.1).assign(delivered=2)
+    with pytest.raises(InputError, match="delivered is neither true nor false"):
+        as_decisions(table, "the file")
+    with pytest.raises(InputError, match="holds no decision that was delivered"):
+        as_decisions(table.query("action != 'nothing'").assign(delivered=False))
+
+
 def test_nothing_is_claimed_where_nobody_differs() -> None:
     report = judge_decisions(as_decisions(experiment(4_000, 0.0)))
     assert report.metrics["policy_value_dr"] == report.baselines["best_single_arm"]["policy_value_dr"]

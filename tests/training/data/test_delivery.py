@@ -125,11 +125,13 @@ def test_looks_among_the_days_of_real_decisions_thin_both_sides_alike(tmp_path: 
     assert found.kept.sum() == pytest.approx(4000, rel=0.03)
 
 
-def test_who_could_not_be_reached_stays_as_they_are(tmp_path: Path) -> None:
-    table, _ = read(tmp_path, [decision(0, "email"), decision(1, "email"), event(0, "send")])
-    found = delivery(table, reachable=(table["customer_id"] != "c1").to_numpy())
-    assert found.kept.tolist() == [True, True]
-    assert found.words() == ""
+def test_who_could_not_be_reached_is_kept_as_nothing_is(tmp_path: Path) -> None:
+    rows = [decision(0, "email"), decision(1, "email"), event(0, "send")]
+    rows += [decision(2, "email", 5.0, asked_by="web"), decision(3, "email", 5.0, asked_by="web")]  # looked at
+    table, _ = read(tmp_path, rows)
+    found = delivery(table, reachable=~table["customer_id"].isin(["c1", "c3"]).to_numpy())
+    assert found.kept.tolist() == [True, True, False, False]
+    assert found.arms["email"].not_delivered == 1
 
 
 def test_a_log_of_nothing_alone_is_kept(tmp_path: Path) -> None:
