@@ -141,6 +141,8 @@ def contact_entities(
     event and all at the same moment are not part of its features, because those are strictly before `as_of`.
     """
     with connect_bounded() as connection:
+        if any(arm.kind == EventKind.DECISION for arm in arms):
+            connection.execute(f"CREATE TEMP TABLE delivered AS {sql_delivered(scan(timeline))}")
         parts = [_contacts(connection, timeline, arm, data_end, n_max_contacts, seed) for arm in arms]
     return as_entities(pd.concat(parts, ignore_index=True))
 
@@ -152,13 +154,12 @@ def _contacts(
     columns = ", ".join(
         sql_name(column) for column in dict.fromkeys(["customer_id", "occurred_at", *arm.response_match])
     )
-    table = scan(timeline)
-    delivered = f"AND (customer_id, decision_id) IN ({sql_delivered(table)})" if arm.kind == EventKind.DECISION else ""
+    sent = "AND (customer_id, decision_id) IN (FROM delivered)" if arm.kind == EventKind.DECISION else ""
     return connection.execute(
         f"""
         WITH c AS (
             SELECT {columns}, event_id FROM {scan(timeline)}
-            WHERE {sql_contact(arm.channel, arm.kind, arm.properties)} {delivered}
+            WHERE {sql_contact(arm.channel, arm.kind, arm.properties)} {sent}
               AND occurred_at + {sql_days(arm.response_days)} <= $end
             ORDER BY hash({int(seed)}, event_id) LIMIT {int(n_max)}
         ), r AS (

@@ -46,6 +46,5 @@ def not_delivered(arms: tuple[DecidedArm, ...]) -> str:
         return ""
     return (
         f"{missing:,} of {total:,} decisions to send were not delivered: no send, deliver or impression names their "
-        "decision_id, so they are contacts to nobody and are learned from as none. Log what is sent; ask with log = false where "
-        "you only look."
+        "decision_id, so they count as contacts nowhere. Log what is sent; ask with log = false where you only look."
     )

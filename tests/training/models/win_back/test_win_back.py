@@ -130,6 +130,29 @@ def test_who_refused_the_channel_was_left_alone_and_who_no_arm_reaches_is_not_co
     assert set(moments.contacts.chance) == {0.5}
 
 
+def test_what_was_only_looked_at_is_no_moment(tmp_path, monkeypatch) -> None:
+    from training.models.win_back.data import load_moments
+
+    def moments_of(events: pd.DataFrame, name: str):
+        settings = home_of(events, tmp_path / name, monkeypatch)
+        config = pipeline.load_config(Task.WIN_BACK, None, [*CONFIG, "min_data_in_leaf=20"])
+        return load_moments(TrainContext(settings, pipeline.open_store(settings), config, None, 0, lambda _: None))  # type: ignore[arg-type]
+
+    events = lapsing_customers(400)
+    decided = events.query("kind == 'decision'").head(150)
+    looked_at = decided.assign(
+        event_id="look-" + decided["event_id"],
+        decision_id="look-" + decided["event_id"],
+        occurred_at=decided["occurred_at"] + pd.Timedelta(days=1),
+        properties=[text.replace("{", '{"asked_by": "web", ', 1) for text in decided["properties"]],
+    )
+    plain, with_looks = moments_of(events, "plain"), moments_of(pd.concat([events, looked_at]), "looks")
+    assert with_looks.rows.entities["key"].tolist() == plain.rows.entities["key"].tolist()
+    assert with_looks.contacts.treated.tolist() == plain.contacts.treated.tolist()
+    n_sends = int((looked_at["channel"] == "email").sum())
+    assert (plain.delivery.counts(), with_looks.delivery.counts()) == ({}, {"not_delivered/email": n_sends})
+
+
 def test_a_hold_out_counts_as_left_alone_with_the_chance_of_its_draw() -> None:
     rng = np.random.default_rng(1)
     n = 4000
