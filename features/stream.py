@@ -24,6 +24,7 @@ from features.log.event_log import EventLog
 from features.online.checkpoint import Checkpoint
 from features.online.live import LiveStates
 from features.online.products import LiveProducts
+from features.online.reach import Reach
 from features.online.reader import OnlineReader
 from features.settings import PARENT, Settings
 from features.state.batch import StateBatch
@@ -58,6 +59,7 @@ class Applier:
         self._store = store
         self._reader = reader
         self._states = LiveStates(reader, log)
+        self._reach = Reach(settings)
         self._checkpoint = Checkpoint(settings)
         self.products = LiveProducts(log, store, reader, settings)
 
@@ -65,8 +67,11 @@ class Applier:
         """Bring the online store up to the log as it is now; returns the number of events that are done with.
 
         The checkpoint moves after the states are written, batch by batch. Once `stop` is set it returns after the write
-        that is under way, and the rest of that batch is looked at again by the next run.
+        that is under way, and the rest of that batch is looked at again by the next run. A store that is not of this log
+        is emptied first, and what is popular, which nobody can read from the log in time, is written before the customers.
         """
+        if self._reach.make_of(self._log):
+            self.products.run_once()
         n_events, done_seq = 0, self._checkpoint.read()
         for events in self._log.read(done_seq, _BATCH_EVENTS):
             if not self._apply(events, done_seq, stop or threading.Event()):
@@ -121,6 +126,7 @@ class Applier:
         batch = StateBatch.concat([state for _, state in states])
         # Events about our own records change no state, but they are done with as well.
         seqs = np.maximum(batch.last_seq, [newest[key] for key, _ in states])
+        self._reach.extend(self._log)
         self._store.write_online(*encode(replace(batch, last_seq=seqs), [key for key, _ in states]))
 
 

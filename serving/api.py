@@ -197,9 +197,9 @@ async def livez(request: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """Ready, or what it waits for."""
-    reasons = request.app.state.runtime.not_ready()
+    reasons, warnings = request.app.state.runtime.not_ready(), request.app.state.runtime.warnings()
     if not reasons:
-        return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "ready"} | ({"warnings": warnings} if warnings else {}))
     return _error(problems.not_ready(reasons))
 
 

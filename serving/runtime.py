@@ -19,6 +19,7 @@ from features.money.home import HomeCurrency
 from features.online.checkpoint import Checkpoint
 from features.online.live import LiveStates
 from features.online.reader import OnlineReader
+from features.online.trust import StoreTrust
 from features.settings import Settings
 from features.vocabulary import CORE_TASKS, Task
 from serving.answers import Answers, Knowledge
@@ -58,6 +59,8 @@ class Runtime:
     """The models that it must have to be ready."""
     asks_servers: bool = False
     """Whether the log or the online store is a server, so that an answer may have to wait for one."""
+    store_problem: Callable[[], str] = str
+    """Why answers do without the online store at present, and come from the log alone; empty where they do not."""
     close: Callable[[], None] = lambda: None
     draining: Callable[[], bool] = lambda: False
 
@@ -65,6 +68,11 @@ class Runtime:
     def answers(self) -> Answers:
         """What answers questions with the knowledge of the moment."""
         return Answers(self.log, self.clock, self.rules, lambda: self.knowledge, self.nobody)
+
+    def warnings(self) -> list[str]:
+        """What its operator should know though every answer is right; empty as a rule."""
+        problem = self.store_problem() if self.knowledge.states is not None else ""
+        return [problem] if problem else []
 
     def not_ready(self) -> list[str]:
         """Why the service cannot answer everything of `tasks` yet; empty when it can."""
@@ -121,7 +129,9 @@ class Watcher:
         self._told = ""
         self._fetch = mlflow_fetch(settings)
         self._checkpoint = Checkpoint(settings)
-        self._sales = Sales(settings, runtime.clock)
+        self._trust = StoreTrust(settings, runtime.log)
+        self._sales = Sales(settings, runtime.clock, problem=self._trust.problem)
+        runtime.store_problem = self._trust.problem
 
     def start(self) -> None:
         """Begin to watch."""
@@ -156,7 +166,9 @@ class Watcher:
         self._runtime.metrics.note_models(bundle.infos())
         done_seq = self._checkpoint.read()
         if done_seq:  # 0 where the stream runs on another machine, or never ran
-            self._runtime.metrics.note_stream(max(0, self._runtime.log.last_seq() - done_seq))
+            log = self._runtime.log
+            level = not self._runtime.warnings()
+            self._runtime.metrics.note_stream(max(0, log.last_seq() - done_seq) if level else log.count())
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -205,7 +217,8 @@ class Watcher:
             reader.read_state("")  # nobody: only asks whether the store is there
         except OmniError as error:
             return known if known.store_problem == str(error) else replace(known, store_problem=str(error))
-        return replace(known, states=LiveStates(reader, self._runtime.log), store_problem="")
+        states = LiveStates(reader, self._runtime.log, self._trust.problem)
+        return replace(known, states=states, store_problem="")
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

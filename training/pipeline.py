@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,8 @@ from pydantic import BaseModel
 from features.config import load_toml, parse_overrides
 from features.errors import MissingError, StoreError
 from features.fingerprint import FEATURE_CODE_TAG, feature_code
-from features.offline.build_note import read_note
+from features.log.engines import open_log
+from features.offline.build_note import check_of_log, read_note
 from features.settings import Settings
 from features.vocabulary import Task
 from training import registry, tracking
@@ -282,10 +284,15 @@ def _identity(settings: Settings, config: BaseModel, seed: int) -> dict[str, str
 
 
 def data_fingerprint(settings: Settings) -> str:
-    """Fingerprint of the events that the features were built from. Raises MissingError before the first build."""
+    """Fingerprint of the events that the features were built from.
+
+    Raises MissingError before the first build, and StoreError where the log does not hold what they were built from.
+    """
     note = read_note(settings)
     if note is None:
         raise MissingError("There are no features to train on.", repair="Run: omni features build")
+    with closing(open_log(settings)) as log:
+        check_of_log(settings, log)
     return note.log_fingerprint
 
 

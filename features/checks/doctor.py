@@ -8,6 +8,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -147,12 +148,11 @@ def check_home(settings: Settings) -> Check:
 
 def check_log(settings: Settings) -> Check:
     """The event log opens and holds something."""
-    from features.log.engines import open_log
+    from features.log.engines import has_log, open_log, sqlite_path
 
-    if settings.event_log_url.startswith("sqlite:///"):
-        path = Path(settings.event_log_url.removeprefix("sqlite:///"))
-        if not path.exists():
-            return Check("event log", Status.WARN, f"{path} is not there yet.", "Run omni ingest complete-journey.")
+    if not has_log(settings):
+        missing = f"{sqlite_path(settings)} is not there yet."
+        return Check("event log", Status.WARN, missing, "Run omni ingest complete-journey.")
     place = "PostgreSQL" if settings.event_log_url.startswith("postgres") else "SQLite"
     log = open_log(settings)
     try:
@@ -167,32 +167,40 @@ def check_log(settings: Settings) -> Check:
 def check_online(settings: Settings) -> Check:
     """The online store answers, and holds something once the features are built."""
     from features.offline.build_note import read_note
+    from features.online.reach import REDIS_KEY
 
     if settings.online_store != "redis":
         if settings.online_db_path.exists():
-            return Check("online store", Status.OK, f"SQLite, {settings.online_db_path}.")
+            return _store_of_log(settings, f"SQLite, {settings.online_db_path}.")
         return Check("online store", Status.WARN, "SQLite, not there yet.", "Run omni features build.")
     from features.online.redis import connect, saying_where
 
     with saying_where(settings), connect(settings) as client:
-        version, n_keys = client.info("server")["redis_version"], client.dbsize()
+        version = client.info("server")["redis_version"]
+        n_keys = client.dbsize() - client.exists(REDIS_KEY)
     place = f"Redis {version} at {settings.redis_place}, {n_keys:,} keys."
     if n_keys == 0 and read_note(settings) is not None:
         return Check(
             "online store", Status.FAIL, f"{place} What was built is gone.", "Run omni features build --force."
         )
-    return Check("online store", Status.OK, place)
+    return _store_of_log(settings, place) if n_keys else Check("online store", Status.OK, place)
 
 
 def check_built(settings: Settings) -> Check:
     """The feature stores are there and hold what the log holds."""
-    from features.offline.build_note import events_since_build, read_note
+    from features.log.engines import open_log
+    from features.offline.build_note import NOT_OF_THE_LOG, events_since_build, is_of_log, read_note
 
     repair = "Run omni features build."
+    note = read_note(settings)
+    if note is not None:
+        with closing(open_log(settings)) as log:
+            if not is_of_log(note, log):
+                return Check("features", Status.FAIL, f"they {NOT_OF_THE_LOG}.", repair)
     lag = events_since_build(settings)
     if lag is None:
         other = "built from another log, or by another version of the fold."
-        reason = "not built from this log yet." if read_note(settings) is None else other
+        reason = "not built from this log yet." if note is None else other
         return Check("features", Status.WARN, reason, repair)
     if lag > 0:
         behind = f"{lag:,} events came after the build; the service counts them, training does not yet."
@@ -252,6 +260,22 @@ def _feature_looks(settings: Settings) -> list[tuple[str, Callable[[], Check]]]:
         ("online store", lambda: check_online(settings)),
         ("features", lambda: check_built(settings)),
     ]
+
+
+def _store_of_log(settings: Settings, place: str) -> Check:
+    """Whether the store's rows are folds of the log as it is; one that nothing was written to yet is as good."""
+    from features.log.engines import has_log, open_log
+    from features.online.reach import Reach
+    from features.online.trust import store_problem
+
+    reach = Reach(settings)
+    if not reach.is_noted() and not has_log(settings):
+        return Check("online store", Status.OK, place)
+    with closing(open_log(settings)) as log:
+        problem = store_problem(reach, log)
+    if not problem:
+        return Check("online store", Status.OK, place)
+    return Check("online store", Status.FAIL if reach.is_noted() else Status.WARN, place, problem)
 
 
 def _built_files(settings: Settings) -> list[Path]:

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from features.log.erasure import ErasureBook
 from features.log.identity import IdentityBook
+from features.log.marks import Anchor
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,14 @@ class EventLog(Protocol):
 
     def settle_currency(self, code: str) -> str:
         """Count in this currency from now on, unless there is one already; returns the one that it is."""
+        ...
+
+    def anchor(self) -> Anchor:
+        """The end of the log as it is now, to be kept with what is computed from it; see marks.py."""
+        ...
+
+    def holds(self, anchor: Anchor) -> bool:
+        """Whether this still is the log with that end in it, and not one restored from an older copy."""
         ...
 
     def last_seq(self) -> int:

@@ -16,7 +16,7 @@ from pyarrow import csv
 
 from features.connections import ThreadConnections
 from features.errors import SettingsError, StoreError
-from features.log import portable_sql, sql_log
+from features.log import marks, portable_sql, sql_log
 from features.log.consents import CREATE as CREATE_CONSENTS
 from features.log.erasure import LogErasureBook
 from features.log.identity import DEFAULT_RULES, IdentityRules, Owners
@@ -33,6 +33,7 @@ WRITER_LOCK: Final = 0x6F6D6E69
 BULK_MIN_ROWS: Final = 2_000
 """Appends of at least this many rows go through COPY."""
 _CONNECTING: Final = {
+    "fallback_application_name": "omni",
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -106,6 +107,10 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
         with self._in_words():
             portable_sql.check_layout(self._connection(), self._place)
             rules.check_key(self._connection(), self._place)
+        if not self._has("marks") or not marks.is_marked(self._connection()):
+            with self._writing() as connection:
+                self._create(connection, marks.CREATE)
+                marks.begin_marks(connection)
         if not self._has("consents") or not rules.consents(self._connection()).is_level():
             with self._writing() as connection:
                 self._create(connection, CREATE_CONSENTS)

@@ -8,11 +8,12 @@ from typing import Any, Final, Generic, TypeVar
 import pyarrow as pa
 
 from features.identity.resolution import ANONYMOUS, named_node
-from features.log import portable_sql
+from features.log import marks, portable_sql
 from features.log.consents import OF_ADDRESS, OF_OTHERS
 from features.log.event_log import AppendResult
 from features.log.group_commit import append_together
 from features.log.identity import IdentityBook, IdentityRules, Owners
+from features.log.marks import Anchor
 from features.log.portable_sql import Connection
 from features.log.tables import COLUMNS, rows_to_table
 from features.log.tombstones import Tombstones
@@ -61,6 +62,8 @@ class SqlEventLog(ABC, Generic[C]):
                 portable_sql.note_appended(connection, table, before, appended)
                 self._rules.consents(connection).learn(table, before)
             last = portable_sql.last_seq(connection)
+            if appended:
+                marks.put_mark(connection, last)
         return AppendResult(appended, table.num_rows - appended, last, erased)
 
     def append_many(self, tables: Sequence[pa.Table]) -> list[AppendResult | Exception]:
@@ -101,6 +104,14 @@ class SqlEventLog(ABC, Generic[C]):
             if not noted:
                 portable_sql.put_meta(connection, portable_sql.CURRENCY, code)
         return noted or code
+
+    def anchor(self) -> Anchor:
+        with self._in_words():
+            return marks.newest(self._connection())
+
+    def holds(self, anchor: Anchor) -> bool:
+        with self._in_words():
+            return marks.holds(self._connection(), anchor)
 
     def last_seq(self) -> int:
         with self._in_words():

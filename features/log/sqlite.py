@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from features.connections import ThreadConnections
 from features.errors import StoreError
-from features.log import portable_sql, sql_log
+from features.log import marks, portable_sql, sql_log
 from features.log.consents import CREATE as CREATE_CONSENTS
 from features.log.erasure import SqliteErasureBook
 from features.log.identity import DEFAULT_RULES, IdentityRules, Owners
@@ -47,7 +47,10 @@ _INSERT_MANY: Final = {n: f"{_INSERT_INTO}VALUES {', '.join([_ROW] * n)}{_ON_CON
 _PRIMARY_CODE: Final = 0xFF
 """The bits of SQLite's error codes that tell the kind; the others tell it in detail."""
 _WRITABLE: Final = "Check that the file and its folder can be written to."
-_RESTORE: Final = "Stop everything that uses it and restore a backup, or ingest the sources into a new one."
+_RESTORE: Final = (
+    "Stop everything that uses it and run: omni restore BACKUP (`omni backup` made it). Without a backup, ingest the"
+    " sources into a new one."
+)
 _REPAIRS: Final = {
     sqlite3.SQLITE_BUSY: "Let the other process that writes to it (an ingest, a service) finish, then try again.",
     sqlite3.SQLITE_FULL: "Make room on the disk that it lies on: nothing of what was refused is kept, send it again then.",
@@ -69,18 +72,14 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
         self._rules = rules
         self._local = threading.local()
         self._write_lock = threading.Lock()
-        self._connections = ThreadConnections(f"The event log {path}", self._open)
+        self._prepared = 0  # the file whose tables were looked at
+        self._connections = ThreadConnections(
+            f"The event log {path}", self._open, lambda connection: connection.file != self._file()
+        )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with self._writing() as connection:
-                known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone() is not None
-                if known:
-                    portable_sql.check_layout(connection, str(path))
-                for statement in (*CREATE, *CREATE_TOMBSTONES, *CREATE_CONSENTS):
-                    connection.execute(statement.format(bytes="BLOB", text="TEXT"))
-                portable_sql.put_meta(connection, portable_sql.LAYOUT, portable_sql.CURRENT_LAYOUT)
-                rules.check_key(connection, str(path))
-                rules.consents(connection).follow_addresses()
+            with self._in_words():
+                self._connection()
         except OSError as error:
             raise StoreError(f"The event log {path} cannot be opened: {error}.", repair=_WRITABLE) from error
 
@@ -122,7 +121,37 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
         self._connections.close()
 
     def _connection(self) -> sqlite3.Connection:
-        return self._connections.mine()
+        """This thread's own; a new one where another file has the name by now, as after a backup was restored."""
+        if getattr(self._local, "writes_to", None) is not None:
+            connection: sqlite3.Connection = (
+                self._local.writes_to
+            )  # whatever became of the file: a transaction is of one
+            return connection
+        opened = self._connections.mine()
+        if opened.file != self._prepared:
+            self._prepare()
+            self._prepared = opened.file
+        return opened
+
+    def _prepare(self) -> None:
+        """Make what the file lacks of the log's tables, and look whether it is a log that we can use."""
+        with self._transaction(self._connections.mine()) as connection:
+            known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone() is not None
+            if known:
+                portable_sql.check_layout(connection, str(self._path))
+            for statement in (*CREATE, *CREATE_TOMBSTONES, *CREATE_CONSENTS, *marks.CREATE_SQLITE):
+                connection.execute(statement.format(bytes="BLOB", text="TEXT"))
+            portable_sql.put_meta(connection, portable_sql.LAYOUT, portable_sql.CURRENT_LAYOUT)
+            marks.begin_marks(connection)
+            self._rules.check_key(connection, str(self._path))
+            self._rules.consents(connection).follow_addresses()
+
+    def _file(self) -> int:
+        """What file it is, whatever its name; 0 where there is none."""
+        try:
+            return self._path.stat().st_ino
+        except FileNotFoundError:
+            return 0
 
     def _insert(self, connection: sqlite3.Connection, table: pa.Table, owners: Owners) -> int:
         before = connection.total_changes
@@ -136,9 +165,12 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
             connection.execute("INSERT INTO segments VALUES (?, ?, ?)", (first, last, body))
         return appended
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> "_Opened":
+        if self._prepared and not self._path.exists():  # SQLite would begin an empty one
+            raise StoreError(f"The event log {self._path} is gone.", repair=_RESTORE)
         connection = sqlite3.connect(
             self._path,
+            factory=_Opened,
             timeout=sql_log.BUSY_TIMEOUT_S,
             isolation_level=None,
             check_same_thread=False,
@@ -149,6 +181,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
         connection.execute("PRAGMA synchronous = FULL")  # an acknowledged event survives a power cut
         connection.execute("PRAGMA wal_autocheckpoint = 4096")  # at 64 MiB: copies index pages back less often
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.file = self._file()
         return connection
 
     @contextmanager
@@ -156,13 +189,18 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
         """One write transaction, or within one a part of it: all of it, or after an error nothing."""
         with self._in_words():
             connection = self._connection()
-        if getattr(self._local, "is_writing", False):
+        if getattr(self._local, "writes_to", None) is not None:
             with self._in_words(), _savepoint(connection):
                 yield connection
             return
+        with self._transaction(connection):
+            yield connection
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         with self._write_lock, self._in_words():  # threads queue here; other processes wait in SQLite's busy handler
             connection.execute("BEGIN IMMEDIATE")
-            self._local.is_writing = True
+            self._local.writes_to = connection
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -171,7 +209,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
                     connection.execute("ROLLBACK")
                 raise
             finally:
-                self._local.is_writing = False
+                self._local.writes_to = None
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
@@ -189,6 +227,12 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
             raise StoreError(
                 f"The event log {self._path} {said}: {error}.", repair=_REPAIRS[code & _PRIMARY_CODE]
             ) from error
+
+
+class _Opened(sqlite3.Connection):
+    """A connection that knows which file it was opened on."""
+
+    file: int = 0
 
 
 @contextmanager

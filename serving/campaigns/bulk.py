@@ -15,6 +15,7 @@ from features import atomic
 from features.clock import Clock
 from features.errors import InputError, MissingError
 from features.log.engines import open_log
+from features.offline.build_note import check_of_log
 from features.settings import Settings
 from features.vocabulary import Columns, Task
 from serving.campaigns.customers import Everybody, customer_ids, everybody, parts

@@ -9,7 +9,7 @@ import pandas as pd
 
 from features.errors import InputError, MissingError
 from features.log.engines import open_log
-from features.offline.build_note import read_note
+from features.offline.build_note import check_of_log, read_note
 from features.settings import Settings
 from training.report.config import ReportConfig
 from training.report.deliveries import not_delivered
@@ -94,6 +94,7 @@ def _behind(settings: Settings) -> tuple[str, ...]:
         return ()
     log = open_log(settings)
     try:
+        check_of_log(settings, log)
         newer = log.last_seq() - note.last_seq
     finally:
         log.close()
