@@ -32,6 +32,7 @@ from features.log.tables import (
     table_to_rows,
 )
 from features.log.tombstones import CREATE as CREATE_TOMBSTONES
+from features.log.wal import LIMIT_BYTES, WalKeeper
 from features.vocabulary import Columns
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
         self._rules = rules
         self._local = threading.local()
         self._write_lock = threading.Lock()
+        self._wal = WalKeeper(path, self._write_lock)
         self._prepared = 0  # the file whose tables were looked at
         self._connections = ThreadConnections(
             f"The event log {path}", self._open, lambda connection: connection.file != self._file()
@@ -118,6 +120,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
         return SqliteErasureBook(self._writing, self._connection(), self._rules)
 
     def close(self) -> None:
+        self._wal.close()
         self._connections.close()
 
     def _connection(self) -> sqlite3.Connection:
@@ -179,7 +182,8 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
         connection.execute("PRAGMA page_size = 16384")  # a quarter faster to load than the default of 4096
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # an acknowledged event survives a power cut
-        connection.execute("PRAGMA wal_autocheckpoint = 4096")  # at 64 MiB: copies index pages back less often
+        connection.execute("PRAGMA wal_autocheckpoint = 4096")  # at 64 MiB, should the keeper not come to it
+        connection.execute(f"PRAGMA journal_size_limit = {LIMIT_BYTES}")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         connection.file = self._file()
         return connection
@@ -210,6 +214,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
                 raise
             finally:
                 self._local.writes_to = None
+        self._wal.note_commit()
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
