@@ -18,6 +18,9 @@ from features.vocabulary import CORE_TASKS, Task
 PARENT: Final = "OMNI_PARENT"
 """Environment variable with the process id of whoever starts the stream and wants it to end with them."""
 
+SCHEMA: Final = "omni"
+"""The schema of a PostgreSQL database in which the event log's tables lie."""
+
 SETTINGS_FILE: Final = "settings.toml"
 _VARIABLES: Final = {
     "event_log": "OMNI_EVENT_LOG",
@@ -51,6 +54,9 @@ class Settings:
     """The models that this shop needs: the service is ready without the others, and answers with them where they are."""
     currency: str = ""
     """What this home counts in, ISO 4217; empty: the currency of the first value that names one."""
+
+    event_log_schema: str = SCHEMA
+    """Another one while a backup is restored beside the log."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":

@@ -33,7 +33,7 @@ def open_log(settings: Settings) -> EventLog:
                 "OMNI_EVENT_LOG names a PostgreSQL server, and psycopg is not installed.",
                 repair="Install it: pip install -e '.[postgres]' -c constraints.txt",
             ) from error
-        return PostgresEventLog(settings.event_log_url, rules)
+        return PostgresEventLog(settings.event_log_url, rules, settings.event_log_schema)
     path = sqlite_path(settings)
     if path is None:
         raise SettingsError(

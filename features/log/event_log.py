@@ -85,6 +85,10 @@ class EventLog(Protocol):
         """Whether this still is the log with that end in it, and not one restored from an older copy."""
         ...
 
+    def renew_id(self) -> str:
+        """Make it another log, as after a backup was restored: no anchor from before holds. Returns the new id."""
+        ...
+
     def last_seq(self) -> int:
         """The seq of the newest event, 0 for an empty log."""
         ...

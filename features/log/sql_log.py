@@ -113,6 +113,10 @@ class SqlEventLog(ABC, Generic[C]):
         with self._in_words():
             return marks.holds(self._connection(), anchor)
 
+    def renew_id(self) -> str:
+        with self._writing() as connection:
+            return marks.renew_log_id(connection)
+
     def last_seq(self) -> int:
         with self._in_words():
             return portable_sql.last_seq(self._connection())

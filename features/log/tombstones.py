@@ -31,6 +31,14 @@ _PUT: Final = (
 
 
 @dataclass(frozen=True)
+class Stone:
+    """The hash of one name, and the moment (microseconds) before which events that carry it are gone."""
+
+    digest: bytes
+    until_us: int
+
+
+@dataclass(frozen=True)
 class Hasher:
     """Keyed hashes (BLAKE2b, 16 bytes) of what a customer is known by; a name of one sort never equals one of another."""
 
@@ -71,6 +79,19 @@ class Tombstones:
             key = secrets.token_hex(32)
             put_meta(self._connection, _KEY, key)
         return Hasher(bytes.fromhex(key))
+
+    def adopt(self, key: bytes) -> bool:
+        """Take another log's key where this one has none; returns whether this log's key is that one now."""
+        mine = self.hasher()
+        if mine is None:
+            put_meta(self._connection, _KEY, key.hex())
+        return mine is None or mine.key == key
+
+    def of(self, erasure: str) -> tuple[Stone, ...]:
+        """Those of one erasure."""
+        query = "SELECT digest, until_us FROM tombstones WHERE erasure = ? ORDER BY digest"
+        rows = self._connection.execute(query, (erasure,)).fetchall()
+        return tuple(Stone(bytes(digest), int(until_us)) for digest, until_us in rows)
 
     def put(self, digests: Iterable[bytes], until_us: int, erasure: str) -> None:
         """Keep digests; of one that is there already, the later moment and the later erasure hold."""
