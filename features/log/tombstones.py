@@ -1,6 +1,7 @@
 """Tombstones: names of erased customers in, kept as keyed hashes only; events without those that come back out.
 
-A hash is keyed with a random number that lies in the log and nowhere else, so a receipt names nobody to who lacks the log.
+A hash is keyed with a random number that lies in the log and in the private records beside it (carried.py), so a receipt
+names nobody to who lacks both.
 """
 
 import hashlib

@@ -190,6 +190,7 @@ class Store:
             connection = online_store._get_conn(self._feast.config)
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("PRAGMA wal_autocheckpoint=10000")  # at 40 MB: a state is some 30 pages
+            connection.execute("PRAGMA journal_size_limit=16777216")  # what a build needed is given back
         return provider
 
     @cached_property

@@ -81,13 +81,14 @@ def decide_all(
 
     `when` is "best" for everybody's likeliest hour or "now" for what may be sent at once. With `keep` the decisions go
     into the event log, so that outcomes can be traced back to them. Raises MissingError where a model, the timeline or the
-    online store is missing, InputError where `out` cannot be written.
+    online store is missing, StoreError where the timeline is of another log, InputError where `out` cannot be written.
     """
     started = time.perf_counter()
     if not out.parent.is_dir():
         raise InputError(f"The folder {out.parent} does not exist.", repair="Make it, or choose another --out.")
     runtime = Runtime(log=open_log(settings), clock=Clock.from_settings(settings), rules=house_rules(settings))
     try:
+        check_of_log(settings, runtime.log)
         progress("loading the models")
         Watcher(settings, runtime).refresh()
         if runtime.not_ready():

@@ -1,6 +1,7 @@
 """Settings and a period in, the whole report out: journeys, measured success, and the hold-out, with what it cannot tell."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -52,10 +53,13 @@ def build_report(
 ) -> Report:
     """The report over [start, end); left out, success is of the last whole `period_days` and journeys of all of the log.
 
-    Raises MissingError where the timeline is not built, InputError for a period without an event.
+    Raises MissingError where the timeline is not built, StoreError where it is of another log, and InputError for a period
+    without an event.
     """
     if not settings.timeline_path.exists():
         raise MissingError(f"There is no timeline at {settings.timeline_path}.", repair="Run: omni features build")
+    with closing(open_log(settings)) as log:
+        check_of_log(settings, log)
     with timeline_connection(settings.timeline_path) as connection:
         first, last = connection.execute("SELECT min(occurred_at), max(occurred_at) FROM timeline").fetchall()[0]
         if first is None:
@@ -94,7 +98,6 @@ def _behind(settings: Settings) -> tuple[str, ...]:
         return ()
     log = open_log(settings)
     try:
-        check_of_log(settings, log)
         newer = log.last_seq() - note.last_seq
     finally:
         log.close()
