@@ -200,7 +200,7 @@ async def readyz(request: Request) -> Response:
     reasons, warnings = request.app.state.runtime.not_ready(), request.app.state.runtime.warnings()
     if not reasons:
         return JSONResponse({"status": "ready"} | ({"warnings": warnings} if warnings else {}))
-    return _error(problems.not_ready(reasons))
+    return _error(problems.not_ready([*reasons, *warnings]))
 
 
 async def metrics(request: Request) -> Response:
