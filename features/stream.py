@@ -4,6 +4,7 @@ Run by `omni serve` as a child process: `python -m features.stream`. An event ma
 twice in its effect: a customer's state is their online row plus the log's rows after it, whatever was written before.
 """
 
+import fcntl
 import logging
 import os
 import signal
@@ -11,6 +12,8 @@ import sqlite3
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
 from typing import Final, Protocol
@@ -25,6 +28,7 @@ from features.online.checkpoint import Checkpoint
 from features.online.live import LiveStates
 from features.online.products import LiveProducts
 from features.online.reader import OnlineReader
+from features.processes.lifeline import hang_on
 from features.settings import PARENT, Settings
 from features.state.batch import StateBatch
 from features.state.encoding import encode
@@ -36,6 +40,7 @@ logger = logging.getLogger(__name__)
 _BATCH_EVENTS: Final = 5_000
 _CUSTOMERS_PER_WRITE: Final = 200
 _PARENT_CHECK_S: Final = 1.0
+_TURN_CHECK_S: Final = 0.5
 _LOOK_BACK_EVENTS: Final = 100_000
 """More events than come in while an operating system keeps what is written from the disk: half a minute."""
 
@@ -145,6 +150,12 @@ def main() -> int:
     # A parent that says who it is may end before this line: then another process is our parent by now.
     parent = int(os.environ.get(PARENT, os.getppid()))
     threading.Thread(target=_stop_with_parent, args=(stop, parent), daemon=True).start()
+    hang_on(os.environ)
+    with _alone(settings, stop):
+        return 0 if stop.is_set() else _follow(settings, stop)
+
+
+def _follow(settings: Settings, stop: threading.Event) -> int:
     try:
         store = Store(settings)
         store.apply()
@@ -161,6 +172,29 @@ def main() -> int:
     finally:
         log.close()
     return 0
+
+
+@contextmanager
+def _alone(settings: Settings, stop: threading.Event) -> Iterator[None]:
+    """Wait until no other stream follows this home's log, or `stop` is set; nobody else does in the block.
+
+    Two would write each customer twice and move one checkpoint: no harm, but double the work. The one that waits takes
+    over when the other ends, however that ends.
+    """
+    path = settings.home / "run" / "stream.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        told = False
+        while not stop.is_set():
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    logger.info("another stream follows the log of %s: this one waits until it ends", settings.home)
+                told = True
+                stop.wait(_TURN_CHECK_S)
+        yield
 
 
 def _stop_with_parent(stop: threading.Event, parent: int) -> None:
