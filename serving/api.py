@@ -176,8 +176,8 @@ def _customer(request: Request) -> str:
 
 
 async def get_models(request: Request, runtime: Runtime) -> Response:
-    """The models in use."""
-    return _answer(schemas.ModelsAnswer(models=runtime.knowledge.bundle.infos()))
+    """The models in use, and the rules."""
+    return _answer(schemas.ModelsAnswer(models=runtime.knowledge.bundle.infos(), rules=runtime.rules_info()))
 
 
 async def console(request: Request) -> Response:
@@ -197,9 +197,11 @@ async def livez(request: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """Ready, or what it waits for."""
-    reasons = request.app.state.runtime.not_ready()
+    found: Runtime = request.app.state.runtime
+    reasons = found.not_ready()
     if not reasons:
-        return JSONResponse({"status": "ready"})
+        problem = found.rules_info().problem
+        return JSONResponse({"status": "ready"} | ({"warnings": [problem]} if problem else {}))
     return _error(problems.not_ready(reasons))
 
 

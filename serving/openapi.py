@@ -137,7 +137,10 @@ def _gets() -> dict[str, Any]:
                 "operationId": "models",
                 "tags": ["models"],
                 "responses": {
-                    "200": {"description": "One line per task.", "content": _json(schemas.ModelsAnswer)},
+                    "200": {
+                        "description": "One line per task, and which rules are in force.",
+                        "content": _json(schemas.ModelsAnswer),
+                    },
                     **_errors("429"),
                 },
             }
@@ -162,7 +165,13 @@ def _plain(summary: str, operation: str, content: dict[str, Any], *errors: str) 
 
 
 def _status(word: str) -> dict[str, Any]:
-    schema = {"type": "object", "required": ["status"], "properties": {"status": {"const": word}}}
+    warnings = {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "What is wrong and does not keep it from answering.",
+    }
+    properties = {"status": {"const": word}} | ({"warnings": warnings} if word == "ready" else {})
+    schema = {"type": "object", "required": ["status"], "properties": properties}
     return {"application/json": {"schema": schema}}
 
 

@@ -22,12 +22,14 @@ from features.online.reader import OnlineReader
 from features.settings import Settings
 from features.vocabulary import CORE_TASKS, Task
 from serving.answers import Answers, Knowledge
-from serving.decision.rules import Rules, house_rules
+from serving.decision.rules import Rules
 from serving.decision.send_time import population_hours
 from serving.erasure import Eraser
+from serving.house_rules import HouseRules
 from serving.metrics import Metrics
 from serving.products.catalogue import load_catalogue
 from serving.sales import Sales
+from serving.schemas import RulesInfo
 from serving.scorers.bundle import Bundle
 from serving.scorers.registry import mlflow_fetch, next_bundle
 from serving.warm_up import rehearse
@@ -47,6 +49,7 @@ class Runtime:
     log: EventLog
     clock: Clock
     rules: Rules = field(default_factory=Rules)
+    """What answers follow where there is no `house`."""
     knowledge: Knowledge = field(default_factory=Knowledge)
     metrics: Metrics = field(default_factory=Metrics)
     eraser: Eraser | None = None
@@ -56,6 +59,8 @@ class Runtime:
     """What events' values are brought to; None: they are taken as they are."""
     tasks: Sequence[Task] = CORE_TASKS
     """The models that it must have to be ready."""
+    house: HouseRules | None = None
+    """The rules in force in this home, which may change from one question to the next."""
     asks_servers: bool = False
     """Whether the log or the online store is a server, so that an answer may have to wait for one."""
     close: Callable[[], None] = lambda: None
@@ -64,7 +69,18 @@ class Runtime:
     @property
     def answers(self) -> Answers:
         """What answers questions with the knowledge of the moment."""
-        return Answers(self.log, self.clock, self.rules, lambda: self.knowledge, self.nobody)
+        return Answers(self.log, self.clock, self.rules_now(), lambda: self.knowledge, self.nobody)
+
+    def rules_now(self) -> Rules:
+        """The rules that a question which is asked now is answered by."""
+        return self.rules if self.house is None else self.house.current().rules
+
+    def rules_info(self) -> RulesInfo:
+        """Which rules those are, and what is wrong with the file that should replace them."""
+        if self.house is None:
+            return RulesInfo(version=self.rules.version)
+        known = self.house.current()
+        return RulesInfo(version=known.version, since=known.since, problem=known.problem or None)
 
     def not_ready(self) -> list[str]:
         """Why the service cannot answer everything of `tasks` yet; empty when it can."""
@@ -83,10 +99,12 @@ def open_runtime(settings: Settings) -> Runtime:
     Nothing that is missing stops it: the service lives and says what it waits for.
     """
     log = open_log(settings)
+    house = HouseRules(settings)
     runtime = Runtime(
         log=log,
         clock=Clock.from_settings(settings),
-        rules=house_rules(settings),
+        rules=house.current().rules,
+        house=house,
         knowledge=Knowledge(Bundle(problems=dict.fromkeys(Task, NOT_LOOKED_YET))),
         eraser=Eraser(settings, log),
         nobody=load_identity_config(settings.home).nobody,
@@ -99,8 +117,10 @@ def open_runtime(settings: Settings) -> Runtime:
         runtime.draining = Path(drain_file).exists
     watcher = Watcher(settings, runtime)
     watcher.start()
+    stop_looking = house.watch()
 
     def close() -> None:
+        stop_looking()
         watcher.stop()
         runtime.log.close()
 
@@ -154,6 +174,7 @@ class Watcher:
         elif now.bundle is not bundle:
             self._runtime.knowledge = now  # other numbers of the same products: nothing to do for the first time
         self._runtime.metrics.note_models(bundle.infos())
+        self._runtime.metrics.note_rules(self._runtime.rules_info())
         done_seq = self._checkpoint.read()
         if done_seq:  # 0 where the stream runs on another machine, or never ran
             self._runtime.metrics.note_stream(max(0, self._runtime.log.last_seq() - done_seq))
@@ -171,7 +192,7 @@ class Watcher:
     def _publish(self, known: Knowledge) -> None:
         """Have everybody answered from `known`, once nothing in it is done for the first time any more."""
         if known.states is not None:  # before that, nobody is answered
-            rehearse(known, self._runtime.clock, self._runtime.rules)
+            rehearse(known, self._runtime.clock, self._runtime.rules_now())
         self._runtime.knowledge = known
 
     def _champions(self, current: Bundle) -> Bundle:

@@ -22,7 +22,7 @@ from features.log.engines import open_log
 from features.processes.lifeline import Lifeline
 from features.processes.running import TOKEN, Noted, RunFolder, end_carriers, in_words, listeners
 from features.settings import PARENT, Settings
-from serving.decision.rules import house_rules
+from serving.house_rules import HouseRules
 
 logger = logging.getLogger(__name__)
 
@@ -198,7 +198,7 @@ def _prepare(settings: Settings, folder: RunFolder, port: int, workers: int) -> 
 
 def _try_what_workers_need(settings: Settings) -> None:
     """A worker that cannot start is started again and again; what is wrong is rather said here, once."""
-    house_rules(settings)
+    HouseRules(settings).begin()
     open_log(settings).close()
 
 
