@@ -5,7 +5,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -87,8 +87,7 @@ class Rules(Config):
     @property
     def version(self) -> str:
         """Twelve hexadecimal digits that are others whenever the rules are, however their file is written."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.blake2b(content.encode(), digest_size=6).hexdigest()
+        return _digest(self.model_dump_json())
 
     @cached_property
     def zone(self) -> ZoneInfo:
@@ -217,6 +216,13 @@ def product_refusal(history: ProductHistory | None, rules: Rules, units_in_stock
 def is_due(history: ProductHistory, rules: Rules) -> bool:
     """Whether a product that the customer rebuys is due again."""
     return history.gap_days is not None and history.last_days >= rules.due_after * history.gap_days
+
+
+@lru_cache(maxsize=64)
+def _digest(content: str) -> str:
+    """The digest of what JSON says, in whatever order."""
+    sorted_content = json.dumps(json.loads(content), sort_keys=True)
+    return hashlib.blake2b(sorted_content.encode(), digest_size=6).hexdigest()
 
 
 def _consent_reasons(channel: Channel, facts: ContactFacts, rules: Rules) -> list[str]:
