@@ -107,7 +107,7 @@ def open_runtime(settings: Settings) -> Runtime:
         house=house,
         knowledge=Knowledge(Bundle(problems=dict.fromkeys(Task, NOT_LOOKED_YET))),
         eraser=Eraser(settings, log),
-        nobody=load_identity_config(settings.home).nobody,
+        nobody=load_identity_config(settings.files_home).nobody,
         currency=HomeCurrency(settings, log),
         tasks=settings.tasks,
         asks_servers=settings.online_store == "redis" or not settings.event_log_url.startswith("sqlite:"),

@@ -5,6 +5,7 @@ import errno
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,15 +14,16 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from features.errors import InputError, OmniError
+from features.identity.resolution import OWN_CONFIG
 from features.log.engines import open_log
 from features.processes.lifeline import Lifeline
 from features.processes.running import TOKEN, Noted, RunFolder, end_carriers, in_words, listeners
-from features.settings import PARENT, Settings
+from features.settings import PARENT, SETTINGS_FILE, STARTED_WITH, Settings
 from serving.house_rules import HouseRules
 
 logger = logging.getLogger(__name__)
@@ -117,6 +119,7 @@ class Service:
         self.lifeline.let_go()
         end_carriers(self.folder.token)  # the workers of a server that was killed
         self.drain_file.unlink(missing_ok=True)
+        shutil.rmtree(self.env[STARTED_WITH], ignore_errors=True)
         self.folder.leave()
 
     def note(self) -> None:
@@ -187,19 +190,28 @@ def run_until_stopped(service: Service, drain_s: float) -> int:
 
 def _prepare(settings: Settings, folder: RunFolder, port: int, workers: int) -> tuple[dict[str, str], Lifeline]:
     """Make what the children work with, and try what they could not start without."""
-    _try_what_workers_need(settings)
+    HouseRules(settings).begin()
+    started_with = folder.path / "started-with"
+    _copy_files(settings.home, started_with)
+    # A worker that cannot start is started again and again; what is wrong is rather said here, once.
+    open_log(replace(settings, started_with=started_with)).close()
     lifeline = Lifeline()
-    env = child_environment(settings, port, workers, {TOKEN: folder.token, **lifeline.environment()})
+    mark = {TOKEN: folder.token, STARTED_WITH: str(started_with), **lifeline.environment()}
+    env = child_environment(settings, port, workers, mark)
+    Settings.from_env(env)
     Path(env["BENTOML_HOME"]).mkdir(parents=True, exist_ok=True)
     Path(env["OMNI_DRAIN_FILE"]).unlink(missing_ok=True)
     folder.note([])  # the token first: a process that nobody knows could not be found again
     return env, lifeline
 
 
-def _try_what_workers_need(settings: Settings) -> None:
-    """A worker that cannot start is started again and again; what is wrong is rather said here, once."""
-    HouseRules(settings).begin()
-    open_log(settings).close()
+def _copy_files(home: Path, copies: Path) -> None:
+    """Copy what is read once: a worker that is started anew must do as the others do, and as it did before it crashed."""
+    shutil.rmtree(copies, ignore_errors=True)
+    copies.mkdir(mode=0o700)
+    for name in (SETTINGS_FILE, OWN_CONFIG):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy2(home / name, copies / name)  # with its mode: it may hold a key
 
 
 def _run_dir(settings: Settings, port: int) -> Path:

@@ -8,170 +8,91 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
-import psutil
 import pytest
+from chaos.harness import WITHIN_S, Serving, free_port, wait_until
 
+from features.checks.doctor import check_service
 from features.errors import InputError
-from features.processes.running import TOKEN, RunFolder, carriers, end_all
+from features.processes.running import TOKEN, RunFolder
 from features.settings import Settings
 from serving.supervisor import start_service
-
-GONE_S = 60.0
-"""How long what is left may take to end; much more than it takes on a machine that is not busy."""
-
-
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = GONE_S) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain until {what}"
-        time.sleep(0.1)
-
-
-def answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=2) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass
-class Serving:
-    """`omni serve` in a process of its own, on one home and port."""
-
-    home: Path
-    port: int
-    process: subprocess.Popen[bytes]
-    started: ClassVar[list[subprocess.Popen[bytes]]] = []
-
-    @classmethod
-    def start(cls, home: Path, port: int) -> "Serving":
-        command = [sys.executable, "omni.py", "serve", "--port", str(port), "--workers", "2"]
-        with (home / "serve.log").open("ab") as log:
-            env = {**os.environ, "OMNI_HOME": str(home)}
-            cls.started.append(subprocess.Popen(command, env=env, stdout=log, stderr=log))
-        return cls(home, port, cls.started[-1])
-
-    def until_up(self) -> "Serving":
-        wait_until(lambda: self.ended() or (answers(self.port) and len(self.roles()["worker"]) == 2), "it answers")
-        assert not self.ended(), self.log()
-        return self
-
-    def ended(self) -> bool:
-        return self.process.poll() is not None
-
-    def log(self) -> str:
-        return (self.home / "serve.log").read_text()
-
-    def roles(self) -> dict[str, list[psutil.Process]]:
-        note = RunFolder(self.home / "run" / str(self.port)).read()
-        noted = {process.role: process.pid for process in note.processes} if note else {}
-        below = carriers(note.token) if note and noted.get("supervisor") == self.process.pid else []
-        return {
-            "supervisor": [psutil.Process(self.process.pid)],
-            "server": [process for process in below if process.pid == noted.get("server")],
-            "stream": [process for process in below if process.pid == noted.get("stream")],
-            "worker": [process for process in below if process.pid not in noted.values()],
-        }
-
-    def end(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(GONE_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
 
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Serving]:
-    service = Serving.start(tmp_path, free_port())
+    service = Serving(tmp_path, free_port())
     try:
-        yield service.until_up()
-    finally:
+        service.start().until_whole()
+        yield service
         service.end()
-        for process in Serving.started:  # those that a test that failed left
-            process.kill()
-            process.wait()
-        folders = [RunFolder(path) for path in tmp_path.glob("run/*/")]
-        end_all([process for folder in folders for process in folder.left_over()], wait_s=1)
+        assert service.process.returncode == 0
+    finally:
+        service.clean_up()
 
 
 def test_processes_that_are_killed_leave_nothing_that_keeps_the_next_start_from_succeeding(serving: Serving) -> None:
     """One service after the other on the same port: what can be started anew is, all else ends. tests/chaos tries more."""
     lose_what_can_be_started_anew(serving)
-    second = lose_what_cannot(serving, lambda service: service.roles()["server"])
-    third = lose_what_cannot(second, lambda service: service.roles()["supervisor"])
-    last = lose_the_supervisor_of_what_does_not_move(third)
-    last.end()
-    assert last.process.returncode == 0
+    lose_what_cannot(serving, "server")
+    lose_what_cannot(serving, "supervisor")
+    lose_the_supervisor_of_what_does_not_move(serving)
 
 
 def lose_what_can_be_started_anew(service: Serving) -> None:
     before = service.roles()
     lost = [*before["stream"], *before["worker"]]
+    bad = [service.home / name for name in ("rules.toml", "identity.toml", "settings.toml")]
+    for file in bad:  # what somebody breaks while a service runs must not keep a worker from starting anew
+        file.write_text("= no TOML")
     for process in lost:
         process.kill()
-
-    def is_whole() -> bool:
-        now = service.roles()
-        new = {process.pid for processes in now.values() for process in processes} - {process.pid for process in lost}
-        return len(new) == 5 and len(now["stream"]) == 1 and len(now["worker"]) == 2 and answers(service.port)
-
-    wait_until(is_whole, "every process is there again")
+    wait_until(lambda: service.is_whole() and not {*lost} & {*service.everybody()}, "every process is there again")
     assert not service.ended()
+    for file in bad:
+        file.unlink()
 
 
-def lose_what_cannot(service: Serving, chosen: Callable[[Serving], list[psutil.Process]]) -> Serving:
-    everybody = [process for processes in service.roles().values() for process in processes]
+def lose_what_cannot(service: Serving, role: str) -> None:
+    everybody = service.everybody()
     assert len(everybody) == 5
-    for process in chosen(service):
+    for process in service.roles()[role]:
         process.kill()
-    service.process.wait(GONE_S)
-    again = Serving.start(service.home, service.port).until_up()  # at once: it need not wait for what is left
+    service.process.wait(WITHIN_S)
+    service.start().until_whole()  # at once: it need not wait for what is left
     assert [process for process in everybody if process.is_running()] == []
-    assert "Address already in use" not in again.log()
-    return again
+    assert "Address already in use" not in service.log()
 
 
-def lose_the_supervisor_of_what_does_not_move(service: Serving) -> Serving:
+def lose_the_supervisor_of_what_does_not_move(service: Serving) -> None:
     before = service.roles()
     stopped = [*before["server"], *before["worker"], *before["stream"]]
     for process in stopped:
         process.send_signal(signal.SIGSTOP)
     service.process.kill()
     service.process.wait()
-    again = Serving.start(service.home, service.port).until_up()
+    service.start().until_whole()
     assert [process for process in stopped if process.is_running()] == []
-    assert f"process {before['server'][0].pid} " in again.log()
-    return again
+    assert f"process {before['server'][0].pid} " in service.log()
 
 
-def test_a_second_one_on_the_same_port_is_refused_and_on_another_its_stream_waits(serving: Serving) -> None:
-    refused = Serving.start(serving.home, serving.port)
-    assert refused.process.wait(GONE_S) == 2
+def test_a_second_one_on_the_same_port_is_refused_and_on_another_its_stream_waits(
+    serving: Serving, tmp_path: Path
+) -> None:
+    refused = Serving(serving.home, serving.port).start()
+    assert refused.process.wait(WITHIN_S) == 2
     said = f"A service of this home runs on port {serving.port} already (process {serving.process.pid})"
-    assert said in refused.log() and "--port" in refused.log()
-    second = Serving.start(serving.home, free_port())
+    assert said in serving.log() and "--port" in serving.log()
+    second = Serving(serving.home, free_port()).start()
     try:
-        second.until_up()
+        second.until_whole()
         wait_until(lambda: "this one waits until it ends" in second.log(), "the second stream waits")
         assert second.log().count("following the log") == 1
-        serving.end()
+        first = check_service(Settings.from_env({"OMNI_HOME": str(serving.home)}))
+        assert (first.status, first.found.count(str(serving.port)), first.found.count(str(second.port))) == ("ok", 1, 1)
+        serving.roles()["stream"][0].kill()
         wait_until(lambda: second.log().count("following the log") == 2, "the second stream takes over")
     finally:
         second.end()
@@ -217,3 +138,28 @@ def test_a_note_that_is_damaged_keeps_nobody_from_starting(tmp_path: Path, note:
         RunFolder(tmp_path / "1").take()
     folder.leave()
     assert not RunFolder(tmp_path / "1").is_held()
+
+
+def test_the_doctor_tells_what_is_left_and_which_rules_are_bad(tmp_path: Path) -> None:
+    settings = Settings.from_env({"OMNI_HOME": str(tmp_path)})
+    assert check_service(settings).found == "none is running."
+    folder = RunFolder(tmp_path / "run" / "3000")
+    folder.take()
+    folder.note([])
+    assert check_service(settings).found == "running on port 3000."
+    (tmp_path / "run" / "rules.json").write_text('{"problem": "rules.toml is not TOML."}')
+    assert (check_service(settings).status, "is not TOML" in check_service(settings).found) == ("warn", True)
+    note = (folder.path / "service.json").read_text()
+    folder.leave()
+    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={TOKEN: folder.token})
+    try:
+        (folder.path / "service.json").write_text(note)
+        found = check_service(settings)
+        assert (found.status, f"process {left.pid}" in found.found, "--port 3000" in found.repair) == (
+            "warn",
+            True,
+            True,
+        )
+    finally:
+        left.kill()
+        left.wait()
