@@ -15,13 +15,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
-from typing import Final, Protocol
+from typing import IO, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from features.errors import OmniError
+from features.errors import OmniError, StoreError
 from features.log.engines import open_log
 from features.log.event_log import EventLog
 from features.online.checkpoint import Checkpoint
@@ -151,8 +152,12 @@ def main() -> int:
     parent = int(os.environ.get(PARENT, os.getppid()))
     threading.Thread(target=_stop_with_parent, args=(stop, parent), daemon=True).start()
     hang_on(os.environ)
-    with _alone(settings, stop):
-        return 0 if stop.is_set() else _follow(settings, stop)
+    try:
+        with _alone(settings, stop):
+            return 0 if stop.is_set() else _follow(settings, stop)
+    except StoreError as error:
+        logger.error("%s", error)
+        return 2
 
 
 def _follow(settings: Settings, stop: threading.Event) -> int:
@@ -181,9 +186,7 @@ def _alone(settings: Settings, stop: threading.Event) -> Iterator[None]:
     Two would write each customer twice and move one checkpoint: no harm, but double the work. The one that waits takes
     over when the other ends, however that ends.
     """
-    path = settings.home / "run" / "stream.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as lock:
+    with _open_lock(settings.home / "run" / "stream.lock") as lock:
         told = False
         while not stop.is_set():
             try:
@@ -195,6 +198,16 @@ def _alone(settings: Settings, stop: threading.Event) -> Iterator[None]:
                 told = True
                 stop.wait(_TURN_CHECK_S)
         yield
+
+
+def _open_lock(path: Path) -> IO[str]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a")
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written ({error.strerror}).", repair="Give the folder to the user who serves."
+        ) from error
 
 
 def _stop_with_parent(stop: threading.Event, parent: int) -> None:

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 LOOK_S: Final = 1.0
 """How often rules.toml is looked at."""
 _MAX_BYTES: Final = 1024 * 1024
+_NEVER: Final = InputError("")
+"""What no look has seen."""
 _Stamp = tuple[int, int, int]
 
 
@@ -55,8 +57,8 @@ class HouseRules:
         self._own = settings.home / RULES_FILE
         self._path = settings.home / "run" / "rules.json"
         self._stop = threading.Event()
-        self._looked: bytes | InputError | None = InputError("")  # what no look has seen
-        self._settled: bytes | InputError | None = self._looked
+        self._looked: bytes | InputError | None = _NEVER
+        self._settled: bytes | InputError | None = _NEVER
         self._told = ""
         stamp, known = _stamp(self._path), _load(self._path)
         if known is None:
@@ -72,9 +74,11 @@ class HouseRules:
         stamp = _stamp(self._path)
         if stamp == before or stamp is None:
             return known
-        known = _load(self._path) or known
-        self._current = stamp, known
-        return known
+        loaded = _load(self._path)
+        if loaded is None:
+            self._settled = _NEVER  # damaged: the next look writes it anew
+        self._current = stamp, loaded or known
+        return loaded or known
 
     def begin(self) -> None:
         """Put rules.toml in force as it is now, as a start does."""
@@ -118,16 +122,16 @@ class HouseRules:
 
     def _settle(self, content: bytes | InputError | None) -> None:
         """Put what rules.toml says in force, or note what is wrong with it; whoever calls holds the lock."""
-        known = self.current()
+        known, is_lost = self.current(), _load(self._path) is None
         try:
             rules = self._parse(content)
         except InputError as error:
-            if known.problem != str(error) or not self._path.exists():
+            if known.problem != str(error) or is_lost:
                 known = replace(known, problem=str(error))
                 self._put(known)
                 logger.error("%s", _said(known))
         else:
-            if known.version != rules.version or known.problem or not self._path.exists():
+            if known.version != rules.version or known.problem or is_lost:
                 known = InForce.from_now_on(rules)
                 self._put(known)
                 logger.warning("The rules in force are version %s from now on", known.version)

@@ -111,7 +111,8 @@ class Service:
     def stop(self, drain_s: float = 0.0) -> None:
         """Say "not ready", let traffic go elsewhere for `drain_s`, answer what is in flight, end both children and theirs."""
         if self.server.poll() is None and drain_s > 0:
-            self.drain_file.touch()
+            with contextlib.suppress(OSError):  # a full disk must not keep the children from being ended
+                self.drain_file.touch()
             time.sleep(drain_s)
         _end(self.server)
         if self.applier is not None:
@@ -123,9 +124,15 @@ class Service:
         self.folder.leave()
 
     def note(self) -> None:
-        """Write down which processes this service consists of, for the next start to know what is left over of it."""
+        """Write down which processes this service consists of, for the next start to know what is left over of it.
+
+        Where the disk is full the note before it stays: its token tells them all the same.
+        """
         children = {"server": self.server, "stream": self.applier}
-        self.folder.note([Noted.now(role, child.pid) for role, child in children.items() if child is not None])
+        try:
+            self.folder.note([Noted.now(role, child.pid) for role, child in children.items() if child is not None])
+        except OSError as error:
+            logger.warning("The processes of this service could not be written down: %s", error)
 
     def _see_log(self) -> str:
         return f"See {self.log_file}." if self.log_file else "See its messages above."
@@ -179,6 +186,7 @@ def run_until_stopped(service: Service, drain_s: float) -> int:
         while not asked:
             status = service.tend()
             if status is not None:
+                logger.error("The server ended with status %s: the service ends. Start it again.", status)
                 return status or 1
             time.sleep(0.2)
         return 0
@@ -224,8 +232,9 @@ def _free_port(host: str, port: int) -> int:
         try:
             return _bind(host, port)
         except OSError as error:
-            users = listeners(port) if port else []
-            if port and not users and time.monotonic() < deadline and error.errno == errno.EADDRINUSE:
+            is_taken = bool(port) and error.errno == errno.EADDRINUSE
+            users = listeners(port) if is_taken else []
+            if is_taken and not users and time.monotonic() < deadline:
                 time.sleep(0.1)  # whoever had it is gone, or about to go
                 continue
             by = f" (by {in_words(users)})" if users else ""

@@ -29,6 +29,7 @@ TOKEN: Final = "OMNI_SERVICE"
 """Environment variable by which a process knows, and shows, which service it is part of."""
 _NOTE: Final = "service.json"
 _LOCK: Final = "service.lock"
+_LOOKED_AT_S: Final = 0.5
 _SAME_START_S: Final = 2.0
 """How far apart a start time may be read twice: it is reckoned from the time the machine was started."""
 
@@ -73,14 +74,12 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = (self.path / _LOCK).open("a")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _locked(lock):
             lock.close()
             raise InputError(
                 f"A service of this home runs on port {self.path.name} already{self._who()}.",
                 repair="Stop it first. Choose another one with --port to have a second.",
-            ) from error
+            )
         self._lock = lock
         left = self.left_over()
         if left:
@@ -106,7 +105,7 @@ class RunFolder:
         if self._lock is not None:
             return True
         try:
-            with (self.path / _LOCK).open("a") as lock:
+            with (self.path / _LOCK).open() as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
@@ -188,6 +187,19 @@ def in_words(processes: Sequence[psutil.Process]) -> str:
         except psutil.Error:
             words.append(f"process {process.pid}")
     return ", ".join(words)
+
+
+def _locked(file: IO[str]) -> bool:
+    """Whether the lock could be had; for as long as somebody may only look whether it is held, it is tried again."""
+    deadline = time.monotonic() + _LOOKED_AT_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
 
 
 def _carries(process: psutil.Process, token: str, began_s: float) -> bool:

@@ -157,6 +157,8 @@ def test_what_was_in_force_may_be_damaged(settings: Settings, home: Path, damage
     else:
         in_force.write_text(damage)
     assert house.current().rules.holdout_share == 0.5  # who has it in hand keeps it
+    house.look()
+    assert json.loads(in_force.read_text())["rules"]["holdout_share"] == 0.5  # and writes it anew
     (home / "rules.toml").write_text(LOOSE)
     assert looked(house) == looked(HouseRules(settings)) == 0.25
     assert json.loads(in_force.read_text())["rules"]["holdout_share"] == 0.25

@@ -16,9 +16,10 @@ from chaos.harness import WITHIN_S, Serving, free_port, wait_until
 
 from features.checks.doctor import check_service
 from features.errors import InputError
+from features.processes.lifeline import Lifeline
 from features.processes.running import TOKEN, RunFolder
 from features.settings import Settings
-from serving.supervisor import start_service
+from serving.supervisor import Service, start_service
 
 
 @pytest.fixture
@@ -163,3 +164,21 @@ def test_the_doctor_tells_what_is_left_and_which_rules_are_bad(tmp_path: Path) -
     finally:
         left.kill()
         left.wait()
+
+
+def test_a_note_that_cannot_be_written_ends_no_service(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    folder = RunFolder(tmp_path / "run" / "1")
+    folder.take()
+    folder.note([])
+    env = {"OMNI_STARTED_WITH": str(folder.path / "started-with")}
+    service = Service("http://127.0.0.1:1", env, child, None, tmp_path / "no" / "folder", folder, Lifeline())
+    (folder.path / "service.json").unlink()
+    (folder.path / "service.json").mkdir()  # where a file should go: writing fails as on a full disk
+    try:
+        service.note()
+        assert "could not be written down" in caplog.text
+        (folder.path / "service.json").rmdir()
+    finally:
+        service.stop(drain_s=0.01)
+    assert child.returncode is not None and not folder.is_held()
