@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import psutil
 
@@ -65,7 +65,9 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.token = secrets.token_hex(16)
-        self._lock: IO[str] | None = None
+        self._lock: int | None = (
+            None  # a bare descriptor: held until this process ends, also where nobody keeps this object
+        )
 
     def take(self) -> None:
         """Become the service of this folder, until `leave` or the end of this process; end what is left of the one before.
@@ -73,9 +75,9 @@ class RunFolder:
         Raises InputError where another one runs.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = (self.path / _LOCK).open("a")
+        lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         if not _locked(lock):
-            lock.close()
+            os.close(lock)
             raise InputError(
                 f"A service of this home runs on port {self.path.name} already{self._who()}.",
                 repair="Stop it first. Choose another one with --port to have a second.",
@@ -97,7 +99,7 @@ class RunFolder:
         if self._lock is None:
             return
         (self.path / _NOTE).unlink(missing_ok=True)
-        self._lock.close()
+        os.close(self._lock)
         self._lock = None
 
     def is_held(self) -> bool:
@@ -189,7 +191,7 @@ def in_words(processes: Sequence[psutil.Process]) -> str:
     return ", ".join(words)
 
 
-def _locked(file: IO[str]) -> bool:
+def _locked(file: int) -> bool:
     """Whether the lock could be had; for as long as somebody may only look whether it is held, it is tried again."""
     deadline = time.monotonic() + _LOOKED_AT_S
     while True:

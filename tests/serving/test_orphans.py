@@ -17,7 +17,7 @@ from chaos.harness import WITHIN_S, Serving, free_port, wait_until
 from features.checks.doctor import check_service
 from features.errors import InputError
 from features.processes.lifeline import Lifeline
-from features.processes.running import TOKEN, RunFolder
+from features.processes.running import RunFolder
 from features.settings import Settings
 from serving.supervisor import Service, start_service
 
@@ -108,62 +108,6 @@ def test_somebody_else_on_the_port_is_named_and_left_alone(tmp_path: Path) -> No
         with pytest.raises(InputError, match=rf"Address already in use \(by process {os.getpid()} \(.+\)\)\. Choose"):
             start_service(settings, port=port)
     assert not RunFolder(tmp_path / "run" / str(port)).is_held()
-
-
-def test_a_process_that_has_the_id_of_one_that_was_noted_is_left_alone(tmp_path: Path) -> None:
-    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={TOKEN: "another's"})
-    try:
-        folder = RunFolder(tmp_path / "1")
-        folder.take()
-        folder.path.joinpath("service.json").write_text(
-            f'{{"token": "{folder.token}", "processes": [{{"role": "server", "pid": {stranger.pid}, "started_s": 1.0}}]}}'
-        )
-        assert folder.left_over() == []
-        folder.leave()
-        folder.take()
-        folder.leave()
-        assert stranger.poll() is None
-    finally:
-        stranger.kill()
-        stranger.wait()
-
-
-@pytest.mark.parametrize("note", ["", "{", "[]", "null", '{"token": 3}', '{"token": "x", "processes": [{}]}', "\x00"])
-def test_a_note_that_is_damaged_keeps_nobody_from_starting(tmp_path: Path, note: str) -> None:
-    folder = RunFolder(tmp_path / "1")
-    folder.path.mkdir()
-    (folder.path / "service.json").write_text(note)
-    folder.take()
-    assert folder.is_held() and RunFolder(tmp_path / "1").is_held()
-    with pytest.raises(InputError, match="runs on port 1 already"):
-        RunFolder(tmp_path / "1").take()
-    folder.leave()
-    assert not RunFolder(tmp_path / "1").is_held()
-
-
-def test_the_doctor_tells_what_is_left_and_which_rules_are_bad(tmp_path: Path) -> None:
-    settings = Settings.from_env({"OMNI_HOME": str(tmp_path)})
-    assert check_service(settings).found == "none is running."
-    folder = RunFolder(tmp_path / "run" / "3000")
-    folder.take()
-    folder.note([])
-    assert check_service(settings).found == "running on port 3000."
-    (tmp_path / "run" / "rules.json").write_text('{"problem": "rules.toml is not TOML."}')
-    assert (check_service(settings).status, "is not TOML" in check_service(settings).found) == ("warn", True)
-    note = (folder.path / "service.json").read_text()
-    folder.leave()
-    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={TOKEN: folder.token})
-    try:
-        (folder.path / "service.json").write_text(note)
-        found = check_service(settings)
-        assert (found.status, f"process {left.pid}" in found.found, "--port 3000" in found.repair) == (
-            "warn",
-            True,
-            True,
-        )
-    finally:
-        left.kill()
-        left.wait()
 
 
 def test_a_note_that_cannot_be_written_ends_no_service(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
