@@ -8,9 +8,11 @@ import json
 import os
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from chaos.harness import (
+    CUSTOMERS,
     WITHIN_S,
     Load,
     Serving,
@@ -103,16 +105,23 @@ def test_nothing_is_lost_when_processes_are_killed_over_and_over(serving: Servin
 
 
 def test_workers_answer_by_the_same_rules_through_a_bad_file_and_a_crash(serving: Serving, home: Settings) -> None:
+    def decisions() -> list[dict[str, Any]]:
+        """Of a score of questions, each over a connection of its own, so that both workers are asked, those answered.
+
+        A worker that is started anew answers 503 until it has loaded the models.
+        """
+        asked = [ask(serving.port, "POST", "/v1/decide", {"customer_id": name}) for name in CUSTOMERS[:20]]
+        assert {status for status, _ in asked} <= {200, 503}
+        return [decision for status, decision in asked if status == 200]
+
     def versions() -> set[str]:
-        """Of a score of answers, each over a connection of its own, so that both workers are asked."""
-        return {
-            ask(serving.port, "POST", "/v1/decide", {"customer_id": f"c{n}"})[1]["rules_version"] for n in range(20)
-        }
+        return {decision["rules_version"] for decision in decisions()}
 
     def is_said() -> bool:
         return bool(ask(serving.port, "GET", "/readyz")[1].get("warnings"))
 
     own = home.home / "rules.toml"
+    wait_until(lambda: len(decisions()) == 20, "both workers answer")
     (before,) = versions()
     own.write_text("max_unanswered = 3\n")
     wait_until(lambda: before not in versions(), "the new rules are in force")
@@ -121,6 +130,8 @@ def test_workers_answer_by_the_same_rules_through_a_bad_file_and_a_crash(serving
     wait_until(is_said, "the bad file is told")
     kill(serving, ["a worker"], random.Random(1))
     serving.until_whole("/readyz")
+    assert versions() <= {good}
+    wait_until(lambda: len(decisions()) == 20, "the new worker answers, too")
     assert versions() == {good}
     assert ask(serving.port, "GET", "/v1/models")[1]["rules"]["version"] == good
     said = [line for line in serving.log().splitlines() if "ERROR" in line.upper() and "max_unanswered" in line]
