@@ -91,6 +91,7 @@ class Answers:
             as_of=_moment(as_of_s),
             feature_age_s=_age_s(live, as_of_s),
             models={Task.NEXT_PRODUCT.value: scorer.card.version},
+            rules_version=self.rules.version,
             products=products,
         )
         if request.explore_share <= 0 or not live.customer_id:
@@ -156,6 +157,7 @@ class Answers:
             as_of=_moment(as_of_s),
             feature_age_s=_age_s(live, as_of_s),
             models={Task.BEST_CHANNEL.value: scorer.card.version},
+            rules_version=self.rules.version,
             best=arms[0].arm,
             reasons=[*not_personal(live), *best_arm_reasons(arms[0], len(weighed.values), personal=scorer.personal)],
             arms=arms,

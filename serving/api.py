@@ -176,8 +176,8 @@ def _customer(request: Request) -> str:
 
 
 async def get_models(request: Request, runtime: Runtime) -> Response:
-    """The models in use."""
-    return _answer(schemas.ModelsAnswer(models=runtime.knowledge.bundle.infos()))
+    """The models in use, and the rules."""
+    return _answer(schemas.ModelsAnswer(models=runtime.knowledge.bundle.infos(), rules=runtime.rules_info()))
 
 
 async def console(request: Request) -> Response:

@@ -16,7 +16,7 @@ from prometheus_client import (
 )
 
 from features.vocabulary import DAY_S
-from serving.schemas import ModelInfo
+from serving.schemas import ModelInfo, RulesInfo
 from serving.supervisor import is_alive
 
 _LATENCY_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -24,7 +24,7 @@ _AGE_S = (1.0, 60.0, 3600.0, 21_600.0, DAY_S, 7 * DAY_S, 30 * DAY_S, 90 * DAY_S)
 
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-_KINDS = ("counter", "histogram", "gauge_livemin")
+_KINDS = ("counter", "histogram", "gauge_livemin", "gauge_livemax")
 """What prometheus_client's files are named by, before the process id."""
 _FILE_BYTES = 256 * 1024
 """Several times what all series take."""
@@ -88,6 +88,17 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemin",
         )
+
+        self.rules_problem = Gauge(
+            "omni_rules_problem",
+            "1 where rules.toml is bad and the rules before it stay in force.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+
+    def note_rules(self, rules: RulesInfo) -> None:
+        """Set whether the file that should be in force is bad."""
+        self.rules_problem.set(rules.problem is not None)
 
     def note_stream(self, lag: int) -> None:
         """Set how many rows of the log the online store does not hold yet."""

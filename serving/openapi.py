@@ -137,7 +137,10 @@ def _gets() -> dict[str, Any]:
                 "operationId": "models",
                 "tags": ["models"],
                 "responses": {
-                    "200": {"description": "One line per task.", "content": _json(schemas.ModelsAnswer)},
+                    "200": {
+                        "description": "One line per task, and which rules are in force.",
+                        "content": _json(schemas.ModelsAnswer),
+                    },
                     **_errors("429"),
                 },
             }

@@ -23,12 +23,14 @@ from features.online.trust import StoreTrust
 from features.settings import Settings
 from features.vocabulary import CORE_TASKS, Task
 from serving.answers import Answers, Knowledge
-from serving.decision.rules import Rules, house_rules
+from serving.decision.rules import Rules
 from serving.decision.send_time import population_hours
 from serving.erasure import Eraser
+from serving.house_rules import HouseRules
 from serving.metrics import Metrics
 from serving.products.catalogue import load_catalogue
 from serving.sales import Sales
+from serving.schemas import RulesInfo
 from serving.scorers.bundle import Bundle
 from serving.scorers.registry import mlflow_fetch, next_bundle
 from serving.warm_up import rehearse
@@ -48,6 +50,7 @@ class Runtime:
     log: EventLog
     clock: Clock
     rules: Rules = field(default_factory=Rules)
+    """What answers follow where there is no `house`."""
     knowledge: Knowledge = field(default_factory=Knowledge)
     metrics: Metrics = field(default_factory=Metrics)
     eraser: Eraser | None = None
@@ -57,6 +60,8 @@ class Runtime:
     """What events' values are brought to; None: they are taken as they are."""
     tasks: Sequence[Task] = CORE_TASKS
     """The models that it must have to be ready."""
+    house: HouseRules | None = None
+    """The rules in force in this home, which may change from one question to the next."""
     asks_servers: bool = False
     """Whether the log or the online store is a server, so that an answer may have to wait for one."""
     store_problem: Callable[[], str] = str
@@ -67,12 +72,23 @@ class Runtime:
     @property
     def answers(self) -> Answers:
         """What answers questions with the knowledge of the moment."""
-        return Answers(self.log, self.clock, self.rules, lambda: self.knowledge, self.nobody)
+        return Answers(self.log, self.clock, self.rules_now(), lambda: self.knowledge, self.nobody)
+
+    def rules_now(self) -> Rules:
+        """The rules that a question which is asked now is answered by."""
+        return self.rules if self.house is None else self.house.current().rules
+
+    def rules_info(self) -> RulesInfo:
+        """Which rules those are, and what is wrong with the file that should replace them."""
+        if self.house is None:
+            return RulesInfo(version=self.rules.version)
+        known = self.house.current()
+        return RulesInfo(version=known.version, since=known.since, problem=known.problem or None)
 
     def warnings(self) -> list[str]:
         """What its operator should know though every answer is right; empty as a rule."""
-        problem = self.store_problem() if self.knowledge.states is not None else ""
-        return [problem] if problem else []
+        store = self.store_problem() if self.knowledge.states is not None else ""
+        return [problem for problem in (store, self.rules_info().problem) if problem]
 
     def not_ready(self) -> list[str]:
         """Why the service cannot answer everything of `tasks` yet; empty when it can."""
@@ -91,13 +107,15 @@ def open_runtime(settings: Settings) -> Runtime:
     Nothing that is missing stops it: the service lives and says what it waits for.
     """
     log = open_log(settings)
+    house = HouseRules(settings)
     runtime = Runtime(
         log=log,
         clock=Clock.from_settings(settings),
-        rules=house_rules(settings),
+        rules=house.current().rules,
+        house=house,
         knowledge=Knowledge(Bundle(problems=dict.fromkeys(Task, NOT_LOOKED_YET))),
         eraser=Eraser(settings, log),
-        nobody=load_identity_config(settings.home).nobody,
+        nobody=load_identity_config(settings.files_home).nobody,
         currency=HomeCurrency(settings, log),
         tasks=settings.tasks,
         asks_servers=settings.online_store == "redis" or not settings.event_log_url.startswith("sqlite:"),
@@ -107,8 +125,10 @@ def open_runtime(settings: Settings) -> Runtime:
         runtime.draining = Path(drain_file).exists
     watcher = Watcher(settings, runtime)
     watcher.start()
+    stop_looking = house.watch()
 
     def close() -> None:
+        stop_looking()
         watcher.stop()
         runtime.log.close()
 
@@ -164,10 +184,11 @@ class Watcher:
         elif now.bundle is not bundle:
             self._runtime.knowledge = now  # other numbers of the same products: nothing to do for the first time
         self._runtime.metrics.note_models(bundle.infos())
+        self._runtime.metrics.note_rules(self._runtime.rules_info())
         done_seq = self._checkpoint.read()
         if done_seq:  # 0 where the stream runs on another machine, or never ran
             log = self._runtime.log
-            level = not self._runtime.warnings()
+            level = not self._runtime.store_problem()
             self._runtime.metrics.note_stream(max(0, log.last_seq() - done_seq) if level else log.count())
 
     def _run(self) -> None:
@@ -183,7 +204,7 @@ class Watcher:
     def _publish(self, known: Knowledge) -> None:
         """Have everybody answered from `known`, once nothing in it is done for the first time any more."""
         if known.states is not None:  # before that, nobody is answered
-            rehearse(known, self._runtime.clock, self._runtime.rules)
+            rehearse(known, self._runtime.clock, self._runtime.rules_now())
         self._runtime.knowledge = known
 
     def _champions(self, current: Bundle) -> Bundle:

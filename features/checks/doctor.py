@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import json
 import re
 import shutil
 import socket
@@ -80,6 +81,7 @@ def examine(settings: Settings, port: int = SERVICE_PORT) -> Examination:
         ("home", lambda: check_home(settings)),
         *_feature_looks(settings),
         *((f"model {task}", _champion(settings, task)) for task in Task),
+        ("service", lambda: check_service(settings)),
         ("port", lambda: check_port(port)),
     ]
     return Examination.of(_look(name, look) for name, look in looks)
@@ -243,6 +245,30 @@ def check_port(port: int) -> Check:
     if taken:
         return Check("port", Status.WARN, f"{port} is in use.", "If that is not Omni: omni serve --port N.")
     return Check("port", Status.OK, f"{port} is free.")
+
+
+def check_service(settings: Settings) -> Check:
+    """Which services run from this home, what is left of one that was killed, and whether its rules are as they should be."""
+    from features.processes.running import RunFolder, in_words
+
+    folders = [RunFolder(path) for path in sorted((settings.home / "run").glob("[0-9]*/"))]
+    ports = [folder.path.name for folder in folders if folder.is_held()]
+    for folder in folders:
+        left = [] if folder.path.name in ports else folder.left_over()
+        if left:
+            repair = f"omni serve --port {folder.path.name} ends it first."
+            return Check("service", Status.WARN, f"a service that was killed left {in_words(left)}.", repair)
+    problem = _rules_problem(settings.home / "run" / "rules.json") if ports else ""
+    if problem:
+        return Check("service", Status.WARN, f"{problem} The rules before it stay in force.")
+    return Check("service", Status.OK, f"running on port {', '.join(ports)}." if ports else "none is running.")
+
+
+def _rules_problem(file: Path) -> str:
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["problem"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _look(name: str, look: Callable[[], Check]) -> Check:

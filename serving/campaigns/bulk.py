@@ -47,6 +47,7 @@ DECISION_SCHEMA: Final = pa.schema(
         ("win_back_advice", pa.string()),
         ("reasons", pa.list_(pa.string())),
         ("models", pa.string()),
+        ("rules_version", pa.string()),
     ]
 )
 """One row per customer; `models` is JSON, task to version. The columns win_back_… are null where no such model serves."""
@@ -60,6 +61,7 @@ class BulkReport:
     customers: int
     logged: int
     seconds: float
+    rules_version: str
     arms: dict[str, int] = field(default_factory=dict)
     not_allowed: dict[str, int] = field(default_factory=dict)
     """The most frequent first reasons why an arm was not allowed, as "arm: reason"."""
@@ -139,6 +141,7 @@ def _decide(
         customers=arms.total(),
         logged=arms.total() if keep else 0,
         seconds=round(time.perf_counter() - started, 3),
+        rules_version=runtime.rules.version,
         arms=dict(arms.most_common()),
         not_allowed=dict(refused.most_common(REASONS_TOLD)),
         n_newer_customers=n_newer,
@@ -165,6 +168,7 @@ def decisions_table(decisions: Sequence[Decision]) -> pa.Table:
                     include={
                         *(Columns.DECISION_ID, Columns.AS_OF, "action", "arm", Columns.CHANNEL, "send_at", "pscore"),
                         *("response_probability", "customer_status", "churn_probability", "reasons"),
+                        "rules_version",
                     }
                 ),
             }

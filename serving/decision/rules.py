@@ -1,21 +1,26 @@
 """Facts about a customer and the house rules in, which arms and products are allowed out; pure."""
 
+import hashlib
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator
 
-from features.config import Config, load_toml
+from features.config import Config, check, load_toml, parse_toml
 from features.online.live import LiveState
 from features.settings import Settings
 from features.state.layout import N_CONTACTS
 from features.vocabulary import DAY_S, Channel
 from serving.words import days
 
+RULES_FILE: Final = "rules.toml"
+"""The retailer's own rules, in OMNI_HOME."""
 REMEMBERED_CONTACTS = N_CONTACTS
 """A state keeps the times of the last 16 contacts on each channel, so no cap can be higher."""
 
@@ -75,9 +80,14 @@ class Rules(Config):
     def _is_a_zone(cls, name: str) -> str:
         try:
             ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # a folder of zones is none
             raise ValueError(f"{name!r} is no IANA time zone, such as Europe/Paris") from error
         return name
+
+    @property
+    def version(self) -> str:
+        """Twelve hexadecimal digits that are others whenever the rules are, however their file is written."""
+        return _digest(self.model_dump_json())
 
     @cached_property
     def zone(self) -> ZoneInfo:
@@ -136,8 +146,18 @@ def load_rules(path: Path) -> Rules:
 
 def house_rules(settings: Settings) -> Rules:
     """The retailer's own rules under `settings.home`, or those that come with the package."""
-    own = settings.home / "rules.toml"
-    return load_rules(own if own.exists() else Path(__file__).with_name("rules.toml"))
+    own = settings.home / RULES_FILE
+    return load_rules(own) if own.exists() else package_rules()
+
+
+def package_rules() -> Rules:
+    """The rules that come with the package."""
+    return load_rules(Path(__file__).with_name(RULES_FILE))
+
+
+def parse_rules(content: bytes, file: Path) -> Rules:
+    """The rules that TOML which was read from `file` states; raises InputError as `load_rules` does."""
+    return check(Rules, parse_toml(content, file), file)
 
 
 def not_personal(live: LiveState) -> list[str]:
@@ -196,6 +216,13 @@ def product_refusal(history: ProductHistory | None, rules: Rules, units_in_stock
 def is_due(history: ProductHistory, rules: Rules) -> bool:
     """Whether a product that the customer rebuys is due again."""
     return history.gap_days is not None and history.last_days >= rules.due_after * history.gap_days
+
+
+@lru_cache(maxsize=64)
+def _digest(content: str) -> str:
+    """The digest of what JSON says, in whatever order."""
+    sorted_content = json.dumps(json.loads(content), sort_keys=True)
+    return hashlib.blake2b(sorted_content.encode(), digest_size=6).hexdigest()
 
 
 def _consent_reasons(channel: Channel, facts: ContactFacts, rules: Rules) -> list[str]:

@@ -26,6 +26,7 @@ from serving.schemas.receipts import (
     ModelsAnswer,
     Problem,
     RejectedEvent,
+    RulesInfo,
 )
 from serving.schemas.requests import (
     BestChannelRequest,
@@ -66,6 +67,7 @@ __all__ = [
     "ProfileAnswer",
     "Reason",
     "RejectedEvent",
+    "RulesInfo",
     "Status",
     "Touch",
     "WinBack",

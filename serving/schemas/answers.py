@@ -29,6 +29,12 @@ class Answer(BaseModel):
     models: dict[str, str] = Field(description="Version of each model that was used.")
 
 
+class RuledAnswer(Answer):
+    """An answer that the house rules have a say in."""
+
+    rules_version: str | None = Field(None, description="Version of the rules that it follows.")
+
+
 class Product(BaseModel):
     """A product with its score and why it is there."""
 
@@ -47,7 +53,7 @@ Status = Literal["customer", "prospect"]
 _STATUS_WORDS = "`prospect`: they never bought and never had a contract; churn and expectations are then null."
 
 
-class NextProductsAnswer(Answer):
+class NextProductsAnswer(RuledAnswer):
     """Products, best first."""
 
     model_config = described(
@@ -56,6 +62,7 @@ class NextProductsAnswer(Answer):
             "as_of": "2018-01-01T10:15:00Z",
             "feature_age_s": 52310.0,
             "models": {"next-product": "3"},
+            "rules_version": "5f0c8a3b1e9d",
             "products": [
                 {
                     "product_id": "1082185",
@@ -165,7 +172,7 @@ class ArmScore(BaseModel):
     chance: Probability | None = Field(None, description="The policy's chance (pscore) of choosing it now.")
 
 
-class BestChannelAnswer(Answer):
+class BestChannelAnswer(RuledAnswer):
     """Ways of reaching the customer, best first."""
 
     model_config = described(
@@ -174,6 +181,7 @@ class BestChannelAnswer(Answer):
             "as_of": "2018-01-01T10:15:00Z",
             "feature_age_s": 52310.0,
             "models": {"best-channel": "1"},
+            "rules_version": "5f0c8a3b1e9d",
             "best": "post_a",
             "arms": [
                 {
@@ -203,7 +211,7 @@ class BestChannelAnswer(Answer):
     arms: list[ArmScore]
 
 
-class DecisionAnswer(Answer):
+class DecisionAnswer(RuledAnswer):
     """One decision, the same for every channel that asks within the same few minutes."""
 
     model_config = described(
@@ -212,6 +220,7 @@ class DecisionAnswer(Answer):
             "as_of": "2018-01-01T10:15:00Z",
             "feature_age_s": 52310.0,
             "models": {"next-product": "3", "churn": "2", "best-channel": "1"},
+            "rules_version": "5f0c8a3b1e9d",
             "decision_id": "d-5f0c8a3b1e9d4c7fa1b2",
             "action": "send",
             "arm": "post_a",
