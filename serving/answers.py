@@ -9,7 +9,7 @@ import numpy as np
 
 from features.arrays import FloatArray
 from features.clock import Clock
-from features.errors import InputError, MissingError, UnknownCustomerError
+from features.errors import MissingError, RequestError, UnknownCustomerError
 from features.events.placeholders import Placeholders
 from features.events.rules import NOBODY, placeholder_reason
 from features.events.schema import Event, events_to_table
@@ -192,7 +192,7 @@ class Answers:
         asked = who.customer_id
         if asked is not None and asked in self.nobody:
             if not allow_unknown:
-                raise InputError(f"customer_id {placeholder_reason(asked)}")
+                raise RequestError(f"customer_id {placeholder_reason(asked)}")
             asked = None
         customer_id = self.log.resolve(asked, who.identifiers)
         live = None if customer_id is None else known.states.get(customer_id)

@@ -15,7 +15,7 @@ from features.arrays import Float32Array, FloatArray
 from features.online.live import LiveState
 from features.scoring.churn import SCORE_FILE, ChurnScore, prospects, spread
 from features.scoring.contract import ContractScore, read_score
-from features.scoring.model_files import find_file, find_optional
+from features.scoring.model_files import find_all, find_file, find_optional
 from serving.schemas import Status
 from serving.scorers.booster import BoosterScorer
 from serving.scorers.model_card import ModelCard
@@ -97,7 +97,7 @@ def load_churn(card: ModelCard, metadata: Mapping[str, Any], folder: Path, where
     horizon = metadata.get("horizon_days", dict(metadata.get("config") or {}).get("horizon_days"))
     file = find_optional(folder, SCORE_FILE)
     score = None if file is None else read_score(file.read_text(encoding="utf-8"))
-    more = tuple(_horizon(card, file, where) for file in sorted(folder.rglob("horizon_*.json")))
+    more = tuple(_horizon(card, file, where) for file in find_all(folder, "horizon_*.json"))
     return ChurnScorer(card, booster, None if horizon is None else float(horizon), score, more)
 
 
