@@ -50,7 +50,7 @@ def trees(names: Sequence[str] = NAMES, objective: str = "binary", seed: int = 0
 def churn_score(horizon_days: float = 28.0, slope: float = 1.0) -> ChurnScore:
     """Trees and BG/NBD, half each."""
     rates = Rates(0.5, 10.0, 0.8, 2.5)
-    return ChurnScore(horizon_days, rates, Rates(0.5, 10.0, 0.8, 2.5, True), None, (0.5, 0.0, 0.5), slope, 0.0)
+    return ChurnScore(horizon_days, rates, Rates(0.5, 11.0, 0.8, 2.5, True), None, (0.5, 0.0, 0.5), slope, 0.0)
 
 
 def graph(n_products: int, weight: float = 1.0) -> onnx.ModelProto:
@@ -60,7 +60,8 @@ def graph(n_products: int, weight: float = 1.0) -> onnx.ModelProto:
         helper.make_tensor_value_info(name, TensorProto.INT64 if name in ints else TensorProto.FLOAT, ["n", 128])
         for name in INPUT_NAMES
     ]
-    table = np.tile(np.arange(n_products + 1, dtype=np.float32), (128, 1)) * np.float32(weight)
+    with np.errstate(all="ignore"):  # a weight may be no number
+        table = np.tile(np.arange(n_products + 1, dtype=np.float32), (128, 1)) * np.float32(weight)
     made = helper.make_graph(
         [helper.make_node("MatMul", ["habit_weight", "table"], [OUTPUT_NAME])],
         "habits",

@@ -18,6 +18,7 @@ from features import atomic
 from features.errors import ModelError
 from features.fingerprint import feature_code
 from features.scoring.model_digests import (
+    DIGESTS_FILE,
     Digests,
     differing_file,
     digest_files,
@@ -35,7 +36,9 @@ KEPT: Final = 3
 _NOTE: Final = "kept.json"
 _LAST_GOOD: Final = "last_good.json"
 _FILES: Final = "files"
-_LEFT_OUT: Final = frozenset({"input_example.json", "serving_input_example.json", "registered_model_meta"})
+_LEFT_OUT: Final = frozenset(
+    {DIGESTS_FILE, "input_example.json", "serving_input_example.json", "registered_model_meta"}
+)
 _READ_WITH: Final = ("lightgbm", "onnxruntime", "numpy")
 
 
@@ -117,7 +120,7 @@ class KeptModels:
         try:
             plain = json.loads((self._home / task.value / _LAST_GOOD).read_text(encoding="utf-8"))
             return str(plain["version"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return ""
 
     def _place(self, card: ModelCard) -> Path:
