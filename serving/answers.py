@@ -106,7 +106,7 @@ class Answers:
         as_of_s = self._as_of_s(live)
         signals = compute_signals(live.scored, np.array([as_of_s]))
         reasons: list[Reason] = []
-        probability = float(scorer.probability(signals)[0])
+        probability = float(scorer.chances(signals)[0])
         at_risk = not math.isnan(probability)  # nobody is asked who never bought, or, of contracts, who has none
         if request.explain and live.may_profile and at_risk:
             log_odds = math.log(probability / (1 - probability)) if 0 < probability < 1 else 0.0

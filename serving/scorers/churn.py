@@ -11,10 +11,11 @@ from typing import Any
 import lightgbm
 import numpy as np
 
-from features.arrays import Float32Array, FloatArray
+from features.arrays import BoolArray, Float32Array, FloatArray
+from features.errors import ModelError
 from features.online.live import LiveState
 from features.scoring.churn import SCORE_FILE, ChurnScore, prospects, spread
-from features.scoring.contract import ContractScore, read_score
+from features.scoring.contract import ContractScore, read_score, under_contract
 from features.scoring.model_files import find_all, find_file, find_optional
 from serving.schemas import Status
 from serving.scorers.booster import BoosterScorer
@@ -66,6 +67,24 @@ class ChurnScorer:
         chances = self.score.probability(signals, self.booster.raw(signals))
         if isinstance(self.score, ChurnScore) and self.score.buyers_only:
             return _of_buyers(chances, signals)
+        return chances
+
+    def asked(self, signals: Float32Array) -> BoolArray:
+        """Of which customers with signals (n, F) there is a chance at all (n,); of the others it is NaN."""
+        if isinstance(self.score, ContractScore):
+            return under_contract(signals)
+        if self.score is not None and not self.score.buyers_only:
+            return np.ones(len(signals), np.bool_)
+        return ~prospects(signals)
+
+    def chances(self, signals: Float32Array) -> FloatArray:
+        """Signals (n, F) to (n,), like `probability`. Raises ModelError where it gives no number and should."""
+        chances = self.probability(signals)
+        if np.isnan(chances[self.asked(signals)]).any():
+            raise ModelError(
+                f"{self.card.name} gives a chance that is no number.",
+                repair="Go back: omni rollback churn, or train again.",
+            )
         return chances
 
     def contributions(self, signals: Float32Array) -> FloatArray:

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from features.arrays import BoolArray, Float32Array, FloatArray
 from features.errors import ModelError
-from features.scoring.churn import ChurnScore, prospects
-from features.scoring.contract import ContractScore, under_contract
+from features.scoring.churn import prospects
 from features.scoring.effects import TreeEffects
 from features.scoring.forest import Forest
 from features.scoring.item_tables import Companions
@@ -54,8 +53,8 @@ def _churn(scorer: ChurnScorer, signals: Float32Array) -> None:
             _need(
                 math.isfinite(part.horizon_days) and part.horizon_days > 0, f"Its horizon is {part.horizon_days} days"
             )
-        _chances("Its chance of leaving", part.probability(signals), _never_asked(part, signals))
-    asked = ~_never_asked(scorer, signals)
+        _chances("Its chance of leaving", part.probability(signals), ~part.asked(signals))
+    asked = scorer.asked(signals)
     served = scorer.probability(signals)
     for row in np.flatnonzero(asked):
         horizons = scorer.horizons(signals[row : row + 1], float(served[row]))
@@ -65,14 +64,6 @@ def _churn(scorer: ChurnScorer, signals: Float32Array) -> None:
         if values is not None:
             _finite(f"Its expected {name}", values[~prospects(signals)])
             _need(bool((values[~prospects(signals)] >= 0).all()), f"Its expected {name} are below 0")
-
-
-def _never_asked(scorer: ChurnScorer, signals: Float32Array) -> BoolArray:
-    if isinstance(scorer.score, ContractScore):
-        return ~under_contract(signals)
-    if isinstance(scorer.score, ChurnScore) and not scorer.score.buyers_only:
-        return np.zeros(len(signals), np.bool_)
-    return prospects(signals)
 
 
 def _channels(scorer: ChannelScorer, signals: Float32Array) -> None:

@@ -113,6 +113,16 @@ def test_scores_of_products_that_are_no_numbers_are_never_answered(
         assert all(np.isfinite(product["score"]) for product in answer.json()["products"])
 
 
+@pytest.mark.parametrize("path", ["/v1/churn", "/v1/decide"])
+def test_a_chance_of_leaving_that_is_no_number_is_not_told_as_unknown(
+    client: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    with_chance(float("nan"))(monkeypatch, runtime)
+    answer = client.post(path, ADA)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+    assert "Model churn version 2 gives a chance that is no number" in answer.json()["error"]["message"]
+
+
 def failure_of(shape: type[Any]) -> ValidationError:
     with pytest.raises(ValidationError) as failure:
         shape.model_validate({"no": "such shape"}) if shape.model_fields else shape.model_validate(3)
