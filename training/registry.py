@@ -56,9 +56,11 @@ def promote(task: Task, settings: Settings, *, version: int | None = None, force
     """
     champion = tracking.by_alias(settings, task, CHAMPION)
     if version is None and champion is not None and tracking.by_alias(settings, task, CHALLENGER) is None:
+        _lift_if_good(champion, settings)
         return Promotion(task, champion.version, champion.version, False, (ALREADY,))
     challenger = _candidate(task, settings, version)
     if champion is not None and champion.version == challenger.version:
+        _lift_if_good(champion, settings)
         raise GateError(f"Version {challenger.version} of {task.value} is the champion already.")
     verdict = judge(challenger, champion, settings)
     if not verdict.passed and not force:
@@ -128,6 +130,12 @@ def _need_good(version: ModelVersion, settings: Settings) -> None:
             repair=f"Train it again: omni train {version.task.value}",
         ) from error
     Quarantine(settings.home).lift(version.task, str(version.version))
+
+
+def _lift_if_good(champion: ModelVersion, settings: Settings) -> None:
+    """Try a champion again that is in quarantine. Raises GateError where it is there with reason."""
+    if Quarantine(settings.home).entry(champion.task, str(champion.version), champion.run_id) is not None:
+        _need_good(champion, settings)
 
 
 def _kind(version: ModelVersion, settings: Settings) -> str:

@@ -29,7 +29,8 @@ from features.scoring.model_digests import (
     need_plain_files,
     write_digests,
 )
-from features.scoring.trial import Verdict, try_model
+from features.scoring.passed import Passed
+from features.scoring.trial import try_model
 from features.settings import Settings
 from features.vocabulary import Task
 from training.evaluation.metrics import Metric
@@ -259,10 +260,13 @@ def local_model(settings: Settings, version: ModelVersion) -> Path:
 
 def tried_model(settings: Settings, version: ModelVersion) -> Path:
     """The same, of a model that was loaded and asked in a process of its own. Raises ModelError where it failed."""
-    folder = local_model(settings, version)
-    verdict: Verdict = try_model(version.task, str(version.version), folder)
-    if verdict.reason:
-        raise ModelError(f"Model {version.task.value} version {version.version} must not serve: {verdict.reason}")
+    folder, where = local_model(settings, version), f"Model {version.task.value} version {version.version}"
+    digest, passed = digest_of(digest_files(folder, where)), Passed(settings.home)
+    if not passed.knows(version.task, digest):
+        verdict = try_model(version.task, str(version.version), folder)
+        if verdict.reason:
+            raise ModelError(f"{where} must not serve: {verdict.reason}")
+        passed.note(version.task, digest)
     return folder
 
 

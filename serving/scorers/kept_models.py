@@ -10,13 +10,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 from features import atomic
 from features.errors import ModelError
-from features.fingerprint import feature_code
 from features.scoring.model_digests import (
     DIGESTS_FILE,
     Digests,
@@ -26,6 +24,7 @@ from features.scoring.model_digests import (
     of_plain,
     plain_digests,
 )
+from features.scoring.passed import tried_with
 from features.vocabulary import Task
 from serving.scorers.model_card import ModelCard
 
@@ -39,7 +38,6 @@ _FILES: Final = "files"
 _LEFT_OUT: Final = frozenset(
     {DIGESTS_FILE, "input_example.json", "serving_input_example.json", "registered_model_meta"}
 )
-_READ_WITH: Final = ("lightgbm", "onnxruntime", "numpy")
 
 
 @dataclass(frozen=True)
@@ -138,11 +136,6 @@ class KeptModels:
                 "The copy of a model at %s has no note that can be read, and counts for nothing (%s)", place, error
             )
             return None
-
-
-def tried_with() -> str:
-    """What a trial is good for: the libraries that read the files, and the code that makes what they are asked with."""
-    return " ".join([*(f"{name} {version(name)}" for name in _READ_WITH), f"features {feature_code()}"])
 
 
 def _card(plain: Mapping[str, Any]) -> ModelCard:

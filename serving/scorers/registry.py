@@ -218,8 +218,8 @@ def _first_good(found: Iterable[Found]) -> Scorer | None:
     for card, download in found:
         try:
             scorer = _load(card, download)
-        except OmniError as error:
-            logger.warning("%s", error)
+        except OmniError as error:  # asked for every few seconds: what is told is what is wrong with the champion
+            logger.debug("%s", error)
             continue
         logger.warning("%s version %s answers, instead of the champion", card.task.value, card.version)
         return scorer

@@ -14,6 +14,7 @@ from typing import Final
 
 from features.errors import ModelError
 from features.scoring.model_digests import check_files, digest_files, digest_of
+from features.scoring.passed import Passed
 from features.scoring.quarantine import Quarantine, Quarantined
 from features.scoring.trial import Verdict, try_model
 from features.vocabulary import Task
@@ -36,6 +37,7 @@ class Vetting:
     def __init__(self, home: Path, trial: Trial = try_model, look_again_s: float = LOOK_AGAIN_S) -> None:
         self.kept = KeptModels(home)
         self.quarantine = Quarantine(home)
+        self._passed = Passed(home)
         self._trial = trial
         self._look_again_s = look_again_s
         self._looked_at_s: dict[ModelCard, float] = {}
@@ -103,11 +105,12 @@ class Vetting:
             if entry is None or entry.digest != digest:
                 self._hold(card, digest, Verdict(str(error)))
             raise
-        verdict = self._trial(card.task, card.version, files)
-        if verdict.reason:
-            self._hold(card, digest, verdict)
-            raise ModelError(f"{card.name} is not loaded: {verdict.reason}", repair=_repair(card))
-        self._lift(card)
+        if not self._passed.knows(card.task, digest):
+            verdict = self._trial(card.task, card.version, files)
+            if verdict.reason:
+                self._hold(card, digest, verdict)
+                raise ModelError(f"{card.name} is not loaded: {verdict.reason}", repair=_repair(card))
+        self._note_passed(card, digest)
         try:
             return self.kept.keep(card, files).files()
         except OSError as error:  # what is good answers all the same
@@ -128,11 +131,12 @@ class Vetting:
         except OSError as error:
             logger.warning("%s cannot be put into quarantine, and is tried again and again (%s)", card.name, error)
 
-    def _lift(self, card: ModelCard) -> None:
+    def _note_passed(self, card: ModelCard, digest: str) -> None:
         try:
+            self._passed.note(card.task, digest)
             self.quarantine.lift(card.task, card.version)
         except OSError as error:
-            logger.warning("What is held against %s cannot be lifted (%s)", card.name, error)
+            logger.warning("That %s passed cannot be noted (%s)", card.name, error)
 
     @contextmanager
     def _alone(self, task: Task) -> Iterator[None]:

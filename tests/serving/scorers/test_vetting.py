@@ -165,7 +165,8 @@ def test_an_entry_or_a_note_that_cannot_be_read_counts_for_nothing(home: Home, t
     (home.path / "quarantine" / "win-back-1.json").write_text(text)
     files = home.ask(home.worker(), card, tmp_path)
     (files.parent / "kept.json").write_text(text)
-    (home.path / "models" / "win-back" / "last_good.json").write_text(text)
+    for name in ("last_good.json", "passed.json"):
+        (home.path / "models" / "win-back" / name).write_text(text)
     assert list(home.worker().last_good(TASK)) == []
     assert home.ask(home.worker(), card, tmp_path) == files
     assert home.trial.versions == ["1", "1"]
@@ -184,7 +185,7 @@ def test_a_copy_is_good_for_the_libraries_that_it_was_tried_with(
 ) -> None:
     card = card_of(home.model())
     home.ask(home.worker(), card, tmp_path)
-    monkeypatch.setattr("serving.scorers.kept_models.version", lambda name: "9.9")
+    monkeypatch.setattr("features.scoring.passed.version", lambda name: "9.9")
     home.ask(home.worker(), card, tmp_path)
     assert home.trial.versions == ["1", "1"]
 
