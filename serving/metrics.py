@@ -25,7 +25,7 @@ _AGE_S = (1.0, 60.0, 3600.0, 21_600.0, DAY_S, 7 * DAY_S, 30 * DAY_S, 90 * DAY_S)
 
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-_KINDS = ("counter", "histogram", "gauge_livemin", "gauge_livemax")
+_KINDS = ("counter", "histogram", "gauge_livemin")
 """What prometheus_client's files are named by, before the process id."""
 _FILE_BYTES = 256 * 1024
 """Several times what all series take."""
@@ -88,7 +88,7 @@ class Metrics:
             "Versions of models that must not serve, because they failed: see OMNI_HOME/quarantine.",
             ["task"],
             registry=registry,
-            multiprocess_mode="livemax",
+            multiprocess_mode="livemin",
         )
         self.stream_lag = Gauge(
             "omni_stream_lag_rows",
