@@ -9,7 +9,7 @@ import numpy as np
 
 from features.arrays import FloatArray
 from features.clock import Clock
-from features.errors import InputError, MissingError, UnknownCustomerError
+from features.errors import MissingError, RequestError, UnknownCustomerError
 from features.events.placeholders import Placeholders
 from features.events.rules import NOBODY, placeholder_reason
 from features.events.schema import Event, events_to_table
@@ -107,7 +107,7 @@ class Answers:
         as_of_s = self._as_of_s(live)
         signals = compute_signals(live.scored, np.array([as_of_s]))
         reasons: list[Reason] = []
-        probability = float(scorer.probability(signals)[0])
+        probability = float(scorer.chances(signals)[0])
         at_risk = not math.isnan(probability)  # nobody is asked who never bought, or, of contracts, who has none
         if request.explain and live.may_profile and at_risk:
             log_odds = math.log(probability / (1 - probability)) if 0 < probability < 1 else 0.0
@@ -194,7 +194,7 @@ class Answers:
         asked = who.customer_id
         if asked is not None and asked in self.nobody:
             if not allow_unknown:
-                raise InputError(f"customer_id {placeholder_reason(asked)}")
+                raise RequestError(f"customer_id {placeholder_reason(asked)}")
             asked = None
         customer_id = self.log.resolve(asked, who.identifiers)
         live = None if customer_id is None else known.states.get(customer_id)

@@ -172,7 +172,8 @@ async def delete_customer(request: Request, runtime: Runtime) -> Response:
 
 def _customer(request: Request) -> str:
     """Whom the path names; the router's own parameter would leave out a line break at its end."""
-    return _CUSTOMER_ID.validate_python(request.scope["path"].partition("/v1/customers/")[2])
+    with problems.parse_request():
+        return _CUSTOMER_ID.validate_python(request.scope["path"].partition("/v1/customers/")[2])
 
 
 async def get_models(request: Request, runtime: Runtime) -> Response:
@@ -242,9 +243,9 @@ async def _try(handler: Handler, request: Request) -> Response:
             return await handler(request, request.app.state.runtime)
     except Exception as error:  # every error is answered in the one shape; what is our own fault is logged
         problem = problems.too_slow(ANSWER_WITHIN_S) if limit.expired() else problems.to_api_error(error)
-        if problem is None:
+        if problem is None or problem.status == 500:
             logger.exception("%s %s failed", request.method, _route(request))  # a path can hold an e-mail address
-            problem = problems.internal()
+            problem = problem or problems.internal()
         return _error(problem)
 
 
@@ -267,7 +268,9 @@ def _route(request: Request) -> str:
 
 
 async def _parse(request: Request, model: type[RequestT]) -> RequestT:
-    return model.model_validate_json(await _body(request, MAX_BODY_BYTES))
+    body = await _body(request, MAX_BODY_BYTES)
+    with problems.parse_request():
+        return model.model_validate_json(body)
 
 
 async def _body(request: Request, limit: int) -> bytes:

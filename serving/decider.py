@@ -113,7 +113,7 @@ class Decider:
         states = StateBatch.concat([live.scored for live in lives]) if len(lives) > 1 else lives[0].scored
         signals = compute_signals(states, as_of)
         arms, gains = channel.probabilities(signals), channel.gains(signals)
-        churn = None if self.bundle.churn is None else self.bundle.churn.probability(signals)
+        churn = None if self.bundle.churn is None else self.bundle.churn.chances(signals)
         win_back = [None] * len(lives) if self.bundle.win_back is None else self.bundle.win_back.answers(signals)
         scored = product.score(states, as_of)
         return [

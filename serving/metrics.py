@@ -1,6 +1,7 @@
 """What happens in the service in, Prometheus text out; one registry per app, so that two apps never clash."""
 
 import os
+from collections import Counter as Counts
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from prometheus_client import (
     values,
 )
 
-from features.vocabulary import DAY_S
+from features.vocabulary import DAY_S, Task
 from serving.schemas import ModelInfo, RulesInfo
 from serving.supervisor import is_alive
 
@@ -82,6 +83,13 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemin",
         )
+        self.quarantined = Gauge(
+            "omni_models_quarantined",
+            "Versions of models that must not serve, because they failed: see OMNI_HOME/quarantine.",
+            ["task"],
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
         self.stream_lag = Gauge(
             "omni_stream_lag_rows",
             "Rows of the log that the online store does not hold yet; answers read them from the log, which is slower.",
@@ -103,6 +111,12 @@ class Metrics:
     def note_stream(self, lag: int) -> None:
         """Set how many rows of the log the online store does not hold yet."""
         self.stream_lag.set(lag)
+
+    def note_quarantine(self, tasks: Iterable[str]) -> None:
+        """Set how many versions of each task are in quarantine; `tasks` names each one's."""
+        counts = Counts(tasks)
+        for task in Task:
+            self.quarantined.labels(task.value).set(counts[task.value])
 
     def note_models(self, models: Iterable[ModelInfo]) -> None:
         """Set the versions in use."""

@@ -32,7 +32,8 @@ from serving.products.catalogue import load_catalogue
 from serving.sales import Sales
 from serving.schemas import RulesInfo
 from serving.scorers.bundle import Bundle
-from serving.scorers.registry import mlflow_fetch, next_bundle
+from serving.scorers.registry import mlflow_fall_back, mlflow_fetch, next_bundle
+from serving.scorers.vetting import Vetting
 from serving.warm_up import rehearse
 
 logger = logging.getLogger(__name__)
@@ -147,7 +148,9 @@ class Watcher:
         self._thread = threading.Thread(target=self._run, name="omni-watcher", daemon=True)
         self._seen: dict[Path, tuple[int, int]] = {}
         self._told = ""
-        self._fetch = mlflow_fetch(settings)
+        self._vetting = Vetting(settings.home)
+        self._fetch = mlflow_fetch(settings, self._vetting)
+        self._fall_back = mlflow_fall_back(settings, self._vetting)
         self._checkpoint = Checkpoint(settings)
         self._trust = StoreTrust(settings, runtime.log)
         self._sales = Sales(settings, runtime.clock, problem=self._trust.problem)
@@ -185,6 +188,7 @@ class Watcher:
             self._runtime.knowledge = now  # other numbers of the same products: nothing to do for the first time
         self._runtime.metrics.note_models(bundle.infos())
         self._runtime.metrics.note_rules(self._runtime.rules_info())
+        self._runtime.metrics.note_quarantine(entry.task for entry in self._vetting.quarantine.entries())
         done_seq = self._checkpoint.read()
         if done_seq:  # 0 where the stream runs on another machine, or never ran
             log = self._runtime.log
@@ -208,7 +212,7 @@ class Watcher:
         self._runtime.knowledge = known
 
     def _champions(self, current: Bundle) -> Bundle:
-        return next_bundle(current, self._fetch)
+        return next_bundle(current, self._fetch, self._fall_back)
 
     def _with_files(self, known: Knowledge) -> Knowledge:
         """Raises StoreError for a file that cannot be used; it is tried again until it can.

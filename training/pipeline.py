@@ -231,8 +231,10 @@ def _rescore_champion(run: Run, trained: TrainedModel, settings: Settings) -> No
     if measured is not None and _rows(measured) == _rows(trained.evaluation):
         return
     try:
-        scores = trained.rescore(tracking.local_model(settings, champion))
-    except StoreError as error:  # of another version of Omni: it cannot serve either, and what was trained is not lost
+        scores = trained.rescore(tracking.tried_model(settings, champion))
+    except (
+        StoreError
+    ) as error:  # damaged, or of another version of Omni: it cannot serve either; what was trained is kept
         logger.warning("The champion cannot be compared with: %s", error)
         return
     run.log_table(trained.evaluation.assign(score=scores), registry.rescored_file(champion.version))
@@ -245,7 +247,11 @@ def _rows(evaluation: "pd.DataFrame") -> set[tuple[str, str]]:
 def _compare_policies(run: Run, policy: PolicyEvidence, task: Task, settings: Settings) -> None:
     """Keep how the policy compares with the champion's on the same decisions, where either of them has one."""
     champion = tracking.by_alias(settings, task, CHAMPION)
-    theirs = None if champion is None else policy.rival(tracking.local_model(settings, champion))
+    try:
+        theirs = None if champion is None else policy.rival(tracking.tried_model(settings, champion))
+    except StoreError as error:
+        logger.warning("The champion's choices cannot be compared with: %s", error)
+        theirs = None
     if not policy.learned and theirs is None:
         return
     version = None if champion is None else champion.version

@@ -17,6 +17,8 @@ from typing import Any
 
 from features.errors import OmniError
 from features.scoring.mlflow_home import CHAMPION, has_registry
+from features.scoring.model_digests import DIGEST_TAG
+from features.scoring.quarantine import Quarantine
 from features.settings import Settings
 from features.vocabulary import Task
 
@@ -231,9 +233,16 @@ def check_champion(settings: Settings, task: Task) -> Check:
         if not needed:
             return Check(name, Status.OK, "no champion; this shop does not need one (OMNI_TASKS).")
         return Check(name, Status.WARN, "no champion yet.", repair)
+    entry = Quarantine(settings.home).entry(task, str(version.version), version.run_id or "")
+    if entry is not None:
+        bad = f"version {version.version} is champion and must not serve: {entry}"
+        return Check(name, Status.FAIL, bad, f"Run omni train {task}, or omni rollback {task}.")
     if version.tags.get(FEATURE_CODE_TAG, feature_code()) != feature_code():
         stale = f"version {version.version} is champion, but learned from signals of other code than answers now."
         return Check(name, Status.WARN, stale, repair)
+    if not version.tags.get(DIGEST_TAG):
+        old = f"version {version.version} is champion; its files have no digests, which training keeps by now."
+        return Check(name, Status.OK, old)
     return Check(name, Status.OK, f"version {version.version} is champion.")
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.arrays import IntArray
-from features.errors import InputError
+from features.errors import RequestError
 from features.identity.resolution import ANONYMOUS, CUSTOMER, Node
 from features.log.identity import IdentityRules
 from features.log.portable_sql import Connection, count, get_meta, last_seq, put_meta, select_in
@@ -123,7 +123,7 @@ class LogErasureBook:
         book = self._rules.book(connection)
         owners = book.owners(name)
         if len(owners) > 1:
-            raise InputError(
+            raise RequestError(
                 f"The identifier that was given belongs to {len(owners)} customers.",
                 repair="Name the customer by id, or write the identifier as type:value, for example"
                 " email:ada@example.org.",

@@ -15,6 +15,8 @@ EXPERIMENT: Final = "omni"
 """The experiment of all runs."""
 CHAMPION: Final = "champion"
 """The alias of the version that serves."""
+HISTORY_TAG: Final = "champion_history"
+"""The tag of a registered model that keeps its champions' versions in order, as a JSON list."""
 _SQLITE: Final = "sqlite:///"
 _VARIABLE: Final = "MLFLOW_TRACKING_URI"
 _PLACES: Final = (

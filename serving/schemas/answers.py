@@ -3,12 +3,12 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from serving.schemas.base import Probability, described
+from serving.schemas.base import Finite, Probability, described
 
 
-class CustomerInfo(BaseModel):
+class CustomerInfo(Finite):
     """The customer that the answer is about."""
 
     customer_id: str
@@ -18,7 +18,7 @@ class CustomerInfo(BaseModel):
     )
 
 
-class Answer(BaseModel):
+class Answer(Finite):
     """What every answer carries."""
 
     customer: CustomerInfo
@@ -35,7 +35,7 @@ class RuledAnswer(Answer):
     rules_version: str | None = Field(None, description="Version of the rules that it follows.")
 
 
-class Product(BaseModel):
+class Product(Finite):
     """A product with its score and why it is there."""
 
     product_id: str
@@ -43,7 +43,7 @@ class Product(BaseModel):
     category: str | None = None
     price: float | None = None
     score: float
-    reasons: list[str] = []
+    reasons: list[str] = Field([])
     pscore: Probability = 1.0
     """The chance with which this product was put in this place; below 1 only where new products are explored."""
 
@@ -82,7 +82,7 @@ class NextProductsAnswer(RuledAnswer):
     )
 
 
-class Reason(BaseModel):
+class Reason(Finite):
     """One cause of a prediction, in words; `effect` is its share of the log-odds."""
 
     text: str
@@ -91,14 +91,14 @@ class Reason(BaseModel):
     value: float | None
 
 
-class HorizonProbability(BaseModel):
+class HorizonProbability(Finite):
     """The chance of no purchase, or of a contract that is over, within one horizon."""
 
     horizon_days: float
     churn_probability: Probability
 
 
-class WinBack(BaseModel):
+class WinBack(Finite):
     """What a contact does to a lapsing customer's return, learned from logged contacts."""
 
     uplift: float | None = Field(
@@ -150,11 +150,11 @@ class ChurnAnswer(Answer):
     expected_revenue: float | None = Field(
         None, description="Money expected from them: a mean, most spend less; null for a prospect."
     )
-    reasons: list[Reason] = []
+    reasons: list[Reason] = Field([])
     win_back: WinBack | None = Field(None, description="Null where no win-back model serves.")
 
 
-class ArmScore(BaseModel):
+class ArmScore(Finite):
     """One way of reaching the customer; `nothing` is one of them."""
 
     arm: str
@@ -168,7 +168,7 @@ class ArmScore(BaseModel):
         description="Expected value: the effect where it is known; else response probability times its value, less cost."
     )
     eligible: bool
-    reasons: list[str] = []
+    reasons: list[str] = Field([])
     chance: Probability | None = Field(None, description="The policy's chance (pscore) of choosing it now.")
 
 
@@ -254,7 +254,7 @@ class DecisionAnswer(RuledAnswer):
     arms: list[ArmScore]
 
 
-class Touch(BaseModel):
+class Touch(Finite):
     """One interaction with a product."""
 
     at: datetime
@@ -265,7 +265,7 @@ class Touch(BaseModel):
     value: float | None
 
 
-class CartLine(BaseModel):
+class CartLine(Finite):
     """A product left in the cart."""
 
     product_id: str | None

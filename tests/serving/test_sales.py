@@ -171,7 +171,7 @@ def watched(
     (tmp_path / "offline").mkdir(exist_ok=True)
     published: list[Knowledge] = []
     monkeypatch.setattr("serving.runtime.rehearse", lambda knowledge, *_: published.append(knowledge))
-    monkeypatch.setattr("serving.runtime.next_bundle", lambda current, _: current)
+    monkeypatch.setattr("serving.runtime.next_bundle", lambda current, *_: current)
     runtime.knowledge, runtime.clock = known, clock_at(NOW + timedelta(days=28))
     settings = Settings(tmp_path, f"sqlite:///{tmp_path}/events.db", f"sqlite:///{tmp_path}/mlflow.db")
     Reach(settings).make_of(runtime.log)
