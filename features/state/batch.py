@@ -75,7 +75,7 @@ class StateBatch:
     seq_time: Ragged
     seq_value: Ragged  # NaN beyond the newest 20
     habit_product: Ragged  # at most 128
-    habit_stats: Ragged  # (m, HABIT_WIDTH): weight at last, last, first, count, may have been bought before
+    habit_stats: Ragged  # (m, HABIT_WIDTH), see layout.py
     forgotten: (
         ByteArray  # (n, FORGOTTEN_BITS / 8) filter of products that the habits had no room for, see kernel_products.py
     )

@@ -34,6 +34,8 @@ from features.state.layout import (
     EVENT_CODE_BASE,
     FIRST_SEEN,
     FORGOTTEN_BITS,
+    HABIT_BEGAN,
+    HABIT_FIRST,
     HABIT_LAST,
     HABIT_WIDTH,
     LAST_EVENT,
@@ -226,7 +228,8 @@ def derive(s: Any) -> None:
     """What is not stored of a state: ranks of habits, where products of the sequence stand, the unit of time."""
     for i in range(s.cursors[N_HABIT]):
         rank_habit(s, i)
-        note_unit(s, s.habits[i, HABIT_LAST])
+        for column in (HABIT_LAST, HABIT_FIRST, HABIT_BEGAN):
+            note_unit(s, s.habits[i, column])
     for i in range(s.cursors[N_SEQ]):
         note_unit(s, s.seq_time[i])
         bought = s.seq_event[i] // EVENT_CODE_BASE == _PURCHASE

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.arrays import BoolArray, ByteArray, Float32Array, FloatArray, IntArray
-from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KINDS
+from features.vocabulary import CHANNELS, DAY_S, HALF_LIVES_DAYS, KINDS
 
 N_CHANNELS: Final = len(CHANNELS)
 N_KINDS: Final = len(KINDS)
@@ -24,6 +24,8 @@ N_SEQ_VALUES: Final = 20
 """The newest interactions of the sequence that keep their value."""
 OCCASION_GAP_S: Final = 3_600.0
 """Purchases (or actions) closer together than this are one occasion: lines of a basket, clicks of a visit."""
+HABIT_GAP_S: Final = DAY_S
+"""Purchases of one product that follow each other sooner than this, on whatever channels, are one occasion of its habit."""
 HABIT_HALF_LIFE_DAYS: Final = 60.0
 """Half-life of a product's weight in the table of habitual products."""
 HOUR_HALF_LIFE_DAYS: Final = 90.0
@@ -98,10 +100,10 @@ PAIR_WIDTH: Final = PAIR_VALUES + N_HALF_LIVES
 """Columns of a (channel, kind) pair: last time, total, then a decayed count and a decayed value per half-life."""
 CONSENT, UNANSWERED, LAST_CONTACT, LAST_RESPONSE = range(4)
 CHANNEL_WIDTH: Final = 4
-HABIT_WEIGHT, HABIT_LAST, HABIT_FIRST, HABIT_COUNT, HABIT_EARLIER = range(5)
-HABIT_WIDTH: Final = 5
-"""Columns of a habit: weight at its last purchase, that moment, the moment of its first, at how many it was bought, and 1
-where it may have been bought before those, and was forgotten since."""
+HABIT_WEIGHT, HABIT_LAST, HABIT_FIRST, HABIT_COUNT, HABIT_EARLIER, HABIT_OCCASIONS, HABIT_BEGAN = range(7)
+HABIT_WIDTH: Final = 7
+"""Columns of a habit: weight at its last purchase, that moment, the moment of its first, at how many it was bought, 1
+where it may have been bought before those, and was forgotten since, on how many occasions, and when the last of them began."""
 CART_CHANNEL, CART_QUANTITY, CART_TIME = range(3)
 CART_WIDTH: Final = 3
 N_PAIRS, N_SEQ, SEQ_HEAD, N_HABIT, N_IN_CART, LAST_SEQ, N_HOURS_USED, TIME_UNIT, N_BROUGHT_BACK = range(9)
@@ -123,7 +125,7 @@ MAX_STATE_BYTES: Final = (
 )
 """No state part is longer."""
 MAX_PRODUCTS_BYTES: Final = (
-    FORGOTTEN_BITS // 8 + 8 * _VARINT + N_HABITS * (6 + 3 * _VARINT + 4) + SEQUENCE_LENGTH * (7 + 3 * _VARINT + 4)
+    FORGOTTEN_BITS // 8 + 8 * _VARINT + N_HABITS * (6 + 5 * _VARINT + 4) + SEQUENCE_LENGTH * (7 + 3 * _VARINT + 4)
 )
 """No product part is longer."""
 

@@ -22,10 +22,12 @@ from features.state.layout import (
     COUNTERS,
     FORGOTTEN_BITS,
     FORGOTTEN_UNTIL,
+    HABIT_BEGAN,
     HABIT_COUNT,
     HABIT_EARLIER,
     HABIT_FIRST,
     HABIT_LAST,
+    HABIT_OCCASIONS,
     HABIT_WEIGHT,
     LAST_CONTACT,
     LAST_RESPONSE,
@@ -52,7 +54,7 @@ from features.state.layout import (
 )
 from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KINDS
 
-_FORMAT: Final = 3
+_FORMAT: Final = 4
 _LAYOUT_PARTS: Final = (_FORMAT, SCALARS, CHANNELS, KINDS, HALF_LIVES_DAYS)
 LAYOUT_CODE: Final = zlib.crc32(repr(_LAYOUT_PARTS).encode()) & 0xFFFF
 """What both parts begin with, in two bytes, before their own length in two: another code is of another version of the fold."""
@@ -65,8 +67,9 @@ _STARTS_AT_ZERO: Final = np.array([name in COUNTERS for name in SCALARS])
 PRODUCT_BYTES: Final = 6
 FORGOT: Final = 4
 """Mark beside the unit of time: a filter of forgotten products follows."""
-PLAIN, EARLIER = 1, 2
-"""Marks of a habit: bought at one moment, as one line; it may have been bought before."""
+PLAIN, EARLIER, CLOSE = 1, 2, 4
+"""Marks of a habit: bought at one moment, as one line; it may have been bought before; some occasion was of several moments."""
+MARK_BITS: Final = 3
 
 
 @inlined
@@ -221,9 +224,10 @@ def _put_products(s: Any, b: Any, at: int) -> int:
     for i in range(n_habits):
         row = s.habits[i]
         plain = row[HABIT_COUNT] == 1.0 and row[HABIT_WEIGHT] == 1.0
-        marks = (PLAIN if plain else 0) | (EARLIER if row[HABIT_EARLIER] > 0.0 else 0)
+        close = row[HABIT_OCCASIONS] != row[HABIT_COUNT]
+        marks = (PLAIN if plain else 0) | (EARLIER if row[HABIT_EARLIER] > 0.0 else 0) | (CLOSE if close else 0)
         at = _put_bytes(b, at, s.habit_codes[i], PRODUCT_BYTES)
-        at = _put_varint(b, at, np.int64(row[HABIT_COUNT]) << 2 | marks)
+        at = _put_varint(b, at, np.int64(row[HABIT_COUNT]) << MARK_BITS | marks)
         if not plain:
             at = _put_single(b, at, row[HABIT_WEIGHT])
         step = 0
@@ -235,6 +239,9 @@ def _put_products(s: Any, b: Any, at: int) -> int:
         at = _put_signed(b, at, step)
         if not plain:
             at = _put_varint(b, at, before - _ticks(row[HABIT_FIRST], unit))
+        if close:
+            at = _put_varint(b, at, np.int64(row[HABIT_OCCASIONS]))
+            at = _put_varint(b, at, before - _ticks(row[HABIT_BEGAN], unit))
     first = (s.cursors[SEQ_HEAD] - n_seq) % SEQUENCE_LENGTH
     for k in range(n_seq):
         i = (first + k) % SEQUENCE_LENGTH

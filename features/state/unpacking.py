@@ -11,10 +11,12 @@ from features.state.layout import (
     CART_TIME,
     CONSENT,
     FORGOTTEN_BITS,
+    HABIT_BEGAN,
     HABIT_COUNT,
     HABIT_EARLIER,
     HABIT_FIRST,
     HABIT_LAST,
+    HABIT_OCCASIONS,
     HABIT_WEIGHT,
     LAST_CONTACT,
     LAST_RESPONSE,
@@ -28,7 +30,17 @@ from features.state.layout import (
     TIME_UNITS_US,
     UNANSWERED,
 )
-from features.state.packing import EARLIER, FORGOT, LAYOUT_CODE, N_PRODUCT_LISTS, N_STATE_LISTS, PLAIN, PRODUCT_BYTES
+from features.state.packing import (
+    CLOSE,
+    EARLIER,
+    FORGOT,
+    LAYOUT_CODE,
+    MARK_BITS,
+    N_PRODUCT_LISTS,
+    N_STATE_LISTS,
+    PLAIN,
+    PRODUCT_BYTES,
+)
 
 _N_SCALARS: Final = len(SCALARS)
 
@@ -186,7 +198,7 @@ def read_product_parts(b: Any, starts: Any, ends: Any, counts: Any, out: Any) ->
             stats = out.habit_stats[habit]
             out.habit_product[habit] = np.int64(_bits(b, at, PRODUCT_BYTES))
             marks, at = _varint(b, at + PRODUCT_BYTES)
-            stats[HABIT_COUNT] = marks >> 2
+            stats[HABIT_COUNT] = marks >> MARK_BITS
             stats[HABIT_EARLIER] = 1.0 if marks & EARLIER else 0.0
             stats[HABIT_WEIGHT] = 1.0
             if not marks & PLAIN:
@@ -201,6 +213,12 @@ def read_product_parts(b: Any, starts: Any, ends: Any, counts: Any, out: Any) ->
             if not marks & PLAIN:
                 before, at = _varint(b, at)
                 stats[HABIT_FIRST] = (ticks - before) * unit_us / 1e6
+            stats[HABIT_OCCASIONS] = stats[HABIT_COUNT]
+            stats[HABIT_BEGAN] = time
+            if marks & CLOSE:
+                stats[HABIT_OCCASIONS], at = _varint(b, at)
+                before, at = _varint(b, at)
+                stats[HABIT_BEGAN] = (ticks - before) * unit_us / 1e6
             habit += 1
         n = counts[row, 1]
         for _ in range(n):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator
@@ -18,6 +19,8 @@ from serving.words import days
 
 REMEMBERED_CONTACTS = N_CONTACTS
 """A state keeps the times of the last 16 contacts on each channel, so no cap can be higher."""
+RHYTHM_OCCASIONS: Final = 3
+"""Occasions, and so two gaps, from which on a product has a usual gap, and can be due."""
 
 
 class Cap(Config):
@@ -120,11 +123,17 @@ class Eligibility:
 
 @dataclass(frozen=True)
 class ProductHistory:
-    """A customer's purchases of one product: how often, how far apart, how long ago."""
+    """A customer's purchases of one product: how often, how far apart, how long ago.
+
+    Those that follow each other within a day, on whatever channels, are one occasion.
+    """
 
     count: int
+    """Occasions on which it was bought."""
     gap_days: float | None
+    """Mean days from one occasion to the next; None where there was only one."""
     last_days: float
+    """Days since the last purchase."""
     earlier: bool = False
     """Whether there may have been earlier ones, which the state has forgotten: count and gap are of the latest."""
 
@@ -194,8 +203,10 @@ def product_refusal(history: ProductHistory | None, rules: Rules, units_in_stock
 
 
 def is_due(history: ProductHistory, rules: Rules) -> bool:
-    """Whether a product that the customer rebuys is due again."""
-    return history.gap_days is not None and history.last_days >= rules.due_after * history.gap_days
+    """Whether a product that the customer rebuys is due again: with one gap alone nobody has a habit yet."""
+    if history.gap_days is None or history.count < RHYTHM_OCCASIONS:
+        return False
+    return history.last_days >= rules.due_after * history.gap_days
 
 
 def _consent_reasons(channel: Channel, facts: ContactFacts, rules: Rules) -> list[str]:

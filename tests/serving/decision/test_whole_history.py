@@ -3,6 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -186,10 +187,11 @@ def histories_by_hand(rows: list[Row], as_of_s: float) -> dict[str, ProductHisto
                 left -= taken
     found = {}
     for product, lines in bought.items():
-        moments = sorted({START.timestamp() + round(at * DAY_S) for at, _ in lines})
-        if moments:
-            gap = (moments[-1] - moments[0]) / DAY_S / (len(moments) - 1) if len(moments) > 1 else None
-            found[product] = ProductHistory(len(moments), gap, (as_of_s - moments[-1]) / DAY_S)
+        moments = sorted(START.timestamp() + round(at * DAY_S) for at, _ in lines)
+        begun = [at for before, at in pairwise([-np.inf, *moments]) if at - before >= DAY_S]
+        if begun:
+            gap = (begun[-1] - begun[0]) / DAY_S / (len(begun) - 1) if len(begun) > 1 else None
+            found[product] = ProductHistory(len(begun), gap, (as_of_s - moments[-1]) / DAY_S)
     return found
 
 
