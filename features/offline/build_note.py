@@ -23,7 +23,7 @@ from features.state.product_blocks import BLOCK_FIELDS
 from features.state.products import POPULARITY_DAYS
 from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KINDS, Columns, EventKind
 
-LAYOUT_VERSION: Final = 4
+LAYOUT_VERSION: Final = 5
 """Raised by hand when the same events fold to other states: a build with another version is done anew."""
 
 

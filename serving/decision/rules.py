@@ -58,6 +58,16 @@ class Rules(Config):
     """A product bought within this many days is not offered, unless the customer rebuys it and it is due."""
     due_after: float = Field(0.8, gt=0)
     """A habitual product is due after this share of the customer's usual gap."""
+    product_rest_days: float = Field(7, ge=0)
+    """How long a product rests after a contact about it, on whatever channel; 0: not at all."""
+    product_rest_growth: float = Field(2.0, ge=1, le=10)
+    """It rests so many times as long after each further contact in a row that the customer did not react to."""
+    campaign_rest_days: float = Field(7, ge=0)
+    """How long a campaign rests, likewise."""
+    campaign_rest_growth: float = Field(2.0, ge=1, le=10)
+    """How its rest grows."""
+    rest_max_days: float = Field(180, ge=0)
+    """No rest of a product or campaign grows longer."""
     response_value: float = Field(5.0, gt=0)
     """What one response is worth, in money; weighed against the cost of an arm."""
     exploration: float = Field(0.1, ge=0, le=1)
@@ -180,6 +190,13 @@ def check_arm(
         quiet = rules.quiet_hours
         reasons.append(f"quiet hours on {channel} from {quiet.start:%H:%M} to {quiet.end:%H:%M} ({rules.time_zone})")
     return Eligibility(arm, not reasons, tuple(reasons))
+
+
+def refuse_all(checked: Sequence[Eligibility], reason: str) -> list[Eligibility]:
+    """The same arms, none of which may be used for one reason more; only nothing is left to choose."""
+    return [
+        item if item.arm.channel is None else Eligibility(item.arm, False, (*item.reasons, reason)) for item in checked
+    ]
 
 
 def is_quiet(channel: Channel, rules: Rules, local: datetime) -> bool:

@@ -111,7 +111,9 @@ def product_reasons(
         reasons += _times(history)
         if history.gap_days is not None:
             usual = history.count >= RHYTHM_OCCASIONS
-            reasons.append(f"bought about every {days(history.gap_days)}" if usual else f"{days(history.gap_days)} apart")
+            reasons.append(
+                f"bought about every {days(history.gap_days)}" if usual else f"{days(history.gap_days)} apart"
+            )
         reasons.append(f"last bought {days(history.last_days)} ago{_timeliness(history, rules)}")
     if code in state.cart_product.values:
         reasons.append("in the open cart")

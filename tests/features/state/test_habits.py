@@ -114,7 +114,8 @@ def test_habits_count_occasions_however_the_events_come_in(steps: list, shuffled
         rows.append(Row(at_ms, *told))
     expected = by_hand(rows)
     arrived = list(rows)
-    if shuffled is not None and "return" not in {row.kind for row in rows}:  # of one moment, arrival says what comes first
+    kinds = {row.kind for row in rows}
+    if shuffled is not None and "return" not in kinds:  # which purchase of a moment goes back hangs on who came first
         shuffled.shuffle(arrived)
     whole = timeline(arrived)
     state = fold_customer(whole)
