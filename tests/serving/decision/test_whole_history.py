@@ -27,7 +27,9 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 PRODUCTS = tuple(f"p{i}" for i in range(400))
 TABLE = product_table(PRODUCTS, Catalogue())
 CAMPAIGNS = tuple(f"c{i}" for i in range(30))
-Row = tuple[float, str, str, str | None, float | None]  # days, kind, channel, product, quantity; and a campaign, where one is
+Row = tuple[
+    float, str, str, str | None, float | None
+]  # days, kind, channel, product, quantity; and a campaign, where one is
 
 
 @dataclass(frozen=True)
@@ -288,8 +290,13 @@ def random_contacts(seed: int, n: int, n_products: int, days: float) -> list[tup
         )
         for i in range(n)
     ]
-    order = {kind: i for i, kind in enumerate(["decision", "send", "impression", "deliver", "open", "click", "visit", "view"])}
-    order |= {kind: i for i, kind in enumerate(["add_to_cart", "remove_from_cart", "purchase", "return", "outcome"], 20)}
+    order = {
+        kind: i
+        for i, kind in enumerate(["decision", "send", "impression", "deliver", "open", "click", "visit", "view"])
+    }
+    order |= {
+        kind: i for i, kind in enumerate(["add_to_cart", "remove_from_cart", "purchase", "return", "outcome"], 20)
+    }
     return sorted(rows, key=lambda row: (row[0], order[row[1]]))
 
 
@@ -325,7 +332,9 @@ def exposures_by_hand(rows: list[tuple], as_of_s: float) -> dict[str, Exposure]:
     n=st.sampled_from([5, 40, 400, 2_000]),
     n_products=st.sampled_from([2, 40, 400]),
     days=st.sampled_from([2.0, 40.0, 700.0]),
-    rest=st.tuples(st.sampled_from([0.0, 0.5, 7.0, 400.0]), st.sampled_from([1.0, 2.0, 3.5]), st.sampled_from([0.0, 30.0, 365.0])),
+    rest=st.tuples(
+        st.sampled_from([0.0, 0.5, 7.0, 400.0]), st.sampled_from([1.0, 2.0, 3.5]), st.sampled_from([0.0, 30.0, 365.0])
+    ),
 )
 @example(seed=1, n=2_000, n_products=400, days=40.0, rest=(7.0, 2.0, 180.0))
 def test_rests_are_as_from_the_whole_log(
