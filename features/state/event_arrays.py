@@ -87,13 +87,10 @@ def event_arrays(events: pa.Table) -> EventArrays:
 def named_by_decisions(events: EventArrays, customers: IntArray | None = None) -> EventArrays:
     """`events`, sorted by customer, with the product and campaign of the decision that contacts and their answers name.
 
-    That is where they name no product of their own, and the decision was in the log, and meant for a moment, before them.
+    That is where they name no product of their own, and the decision is not of a later moment.
     `customers` (m,) are numbers of each event's customer, and may be left out where there is one.
     """
-    wanting = np.flatnonzero(nameless(events))
-    decided = np.flatnonzero(
-        (events.kind == _DECISION) & (events.decision != 0) & ((events.product != 0) | (events.campaign != 0))
-    )
+    wanting, decided = np.flatnonzero(nameless(events)), np.flatnonzero(decides(events))
     if not len(wanting) or not len(decided):
         return events
     names, place = np.unique(events.decision, return_inverse=True)
@@ -102,12 +99,17 @@ def named_by_decisions(events: EventArrays, customers: IntArray | None = None) -
     at = np.minimum(np.searchsorted(keys[decided], keys[wanting]), len(decided) - 1)
     decision = decided[at]
     fits = (keys[decision] == keys[wanting]) & (events.time[decision] <= events.time[wanting])
-    fits &= events.seq[decision] < events.seq[wanting]
     rows, decision = wanting[fits], decision[fits]
     product, campaign = events.product.copy(), events.campaign.copy()
     product[rows] = events.product[decision]
     campaign[rows] = np.where(campaign[rows] == 0, events.campaign[decision], campaign[rows])
     return events._replace(product=product, campaign=campaign)
+
+
+def decides(events: EventArrays) -> BoolArray:
+    """Which events are decisions about a product or campaign, under a name that a message may have (m,)."""
+    about_something = (events.product != 0) | (events.campaign != 0)
+    return np.asarray((events.kind == _DECISION) & (events.decision != 0) & about_something)
 
 
 def nameless(events: EventArrays) -> BoolArray:

@@ -13,7 +13,7 @@ from features.arrays import BoolArray
 from features.state import kernel, kernel_batch, layout, packing
 from features.state.batch import StateBatch, rows_in_buffers
 from features.state.encoding import encode_buffers
-from features.state.event_arrays import event_arrays, named_by_decisions, nameless
+from features.state.event_arrays import decides, event_arrays, named_by_decisions, nameless
 from features.state.layout import EventArrays
 from features.state.order import in_order
 from features.state.scratch import to_scratch
@@ -62,12 +62,14 @@ def customer_arrays(events: pa.Table) -> EventArrays:
 def fold_newer(state: StateBatch, events: EventArrays) -> StateBatch | None:
     """`fold_arrays`, or None where the customer has to be folded again from all of their events.
 
-    That is where an event that changes a state is not newer than this one, where something was brought back, which may have
-    been bought at any time, and where a message names a decision from before, which tells what it was about.
+    That is where an event that changes a state is not newer than this one; where something was brought back, which may have
+    been bought at any time; and where a message names a decision, or a decision was made, of before the state: decisions tell
+    what messages were about.
     """
-    if (events.time[changes_state(events)] <= state.scalar("last_event")[0]).any() or has_returns(events):
+    last_event_s = state.scalar("last_event")[0]
+    if (events.time[changes_state(events)] <= last_event_s).any() or has_returns(events):
         return None
-    if nameless(events).any():
+    if nameless(events).any() or (events.time[decides(events)] < last_event_s).any():
         return None
     return fold_arrays(state, events)
 
