@@ -255,7 +255,7 @@ def test_what_was_offered_longest_ago_is_forgotten_first_and_rests_all_the_same(
 
 def test_a_product_that_comes_back_after_it_was_forgotten_keeps_its_row_of_ignored_contacts() -> None:
     often = [(float(day), "send", "email", "p0", None) for day in range(3)]
-    others = [(3 + i / 100, "send", "push", name, None) for i, name in enumerate(PRODUCTS[1:100])]
+    others = [(3 + i / 100, "send", "push", name, None) for i, name in enumerate(PRODUCTS[1 : layout.N_EXPOSURES + 10])]
     live = live_of([*often, *others, (5.0, "send", "sms", "p0", None)])
     history = exposure_history(live, START.timestamp() + 60 * DAY_S)
     code = int(product_code(["p0"])[0])
