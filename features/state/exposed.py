@@ -4,7 +4,6 @@ The rule is the fold's (kernel_contacts.py), over as many of them as there are.
 """
 
 import math
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,19 +39,18 @@ class _Exposure:
 def all_exposures(events: EventArrays) -> Exposures:
     """The exposures after all events of one customer, which are in order."""
     states: dict[int, _Exposure] = {}
-    sent_s: dict[int, float] = defaultdict(lambda: -math.inf)
+    newest_s: dict[int, float] = {}
     rows = np.flatnonzero(_MATTERS[events.kind])
     columns = (events.time, events.kind, events.channel, events.product, events.campaign)
     for t, kind, channel, product, campaign in zip(*(column[rows].tolist() for column in columns), strict=True):
         subjects = [code for code in (product, campaign and campaign + CAMPAIGN_MARK) if code]
         if kind in _CONTACTS:
-            if kind == _SEND:
-                sent_s[channel] = t
+            newest_s[channel] = t
             for code in subjects:
                 _contact(states, code, t, channel, sent=kind == _SEND)
         else:
             if not subjects and kind in _ANSWERS:
-                subjects = _newest_on(states, channel, sent_s[channel])
+                subjects = _of_moment(states, channel, newest_s.get(channel))
             for code in subjects:
                 if code in states:
                     states[code].ignored = 0
@@ -71,8 +69,6 @@ def _contact(states: dict[int, _Exposure], code: int, t: float, channel: int, *,
     state.last_s, state.channel = t, channel
 
 
-def _newest_on(states: dict[int, _Exposure], channel: int, sent_s: float) -> list[int]:
-    """What the newest contact on a channel was about, whose last message was at `sent_s`; nothing where it does not say."""
-    here = {code: state.last_s for code, state in states.items() if state.channel == channel}
-    newest = max([sent_s, *here.values()])
-    return [code for code, last_s in here.items() if last_s == newest]
+def _of_moment(states: dict[int, _Exposure], channel: int, at_s: float | None) -> list[int]:
+    """What the contact on a channel at that moment was about; nothing where it does not say."""
+    return [code for code, state in states.items() if state.channel == channel and state.last_s == at_s]

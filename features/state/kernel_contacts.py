@@ -6,7 +6,7 @@ looks at a page ten times did not refuse ten offers. Of a yes and a no at the sa
 """
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -32,11 +32,15 @@ from features.state.layout import (
     N_CONTACTS,
     N_EXPOSED,
     N_EXPOSURES,
+    N_KINDS,
+    PAIR_LAST,
     PREFERRED_CHANNEL,
     PROFILING,
     UNANSWERED,
 )
-from features.vocabulary import DAY_S
+from features.vocabulary import DAY_S, KIND_CODES, EventKind
+
+_IMPRESSION: Final = KIND_CODES[EventKind.IMPRESSION]
 
 
 @inlined
@@ -100,9 +104,9 @@ def note_reaction(s: Any, channel: int, product: int, campaign: int, answers: bo
     if not answers:
         return
     newest = s.channels[channel, LAST_CONTACT]
-    for i in range(n):
-        if s.exposures[i, EXPOSURE_CHANNEL] == channel and not s.exposures[i, EXPOSURE_LAST] <= newest:
-            newest = s.exposures[i, EXPOSURE_LAST]
+    slot = s.pair_slots[channel * N_KINDS + _IMPRESSION]
+    if slot >= 0 and not s.pairs[slot, PAIR_LAST] <= newest:
+        newest = s.pairs[slot, PAIR_LAST]
     for i in range(n):
         if s.exposures[i, EXPOSURE_CHANNEL] == channel and s.exposures[i, EXPOSURE_LAST] == newest:
             s.exposures[i, EXPOSURE_IGNORED] = 0.0

@@ -83,6 +83,16 @@ MAIL, PUSH, WEB, SHOP = "email", "push", "web", "store"
         # an answer that names nothing is to the newest contact on its channel
         ([(0, "send", MAIL, "a"), (1, "send", MAIL, "b"), (2, "click", MAIL)], {"a": (0, 1, MAIL), "b": (1, 0, MAIL)}),
         ([(0, "send", MAIL, "a"), (1, "send", MAIL), (2, "click", MAIL)], {"a": (0, 1, MAIL)}),
+        (
+            [
+                (0, "impression", MAIL, "a"),
+                (1, "impression", MAIL, "b"),
+                (2, "impression", WEB, "b"),
+                (3, "click", MAIL),
+            ],
+            {"a": (0, 1, MAIL), "b": (2, 2, WEB)},
+        ),  # to b's, which has been seen elsewhere since
+        ([(0, "impression", WEB, "a"), (1, "impression", WEB), (2, "click", WEB)], {"a": (0, 1, WEB)}),
         ([(0, "send", MAIL, "a"), (1, "click", PUSH), (2, "visit", MAIL)], {"a": (0, 1, MAIL)}),
         ([(0, "send", MAIL, "a"), (0, "click", MAIL, "a")], {"a": (0, 0, MAIL)}),  # the contact before its answer
         ([(0, "click", MAIL, "a"), (0, "send", MAIL, "a")], {"a": (0, 0, MAIL)}),

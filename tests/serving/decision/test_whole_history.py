@@ -312,8 +312,7 @@ def exposures_by_hand(rows: list[tuple], as_of_s: float) -> dict[str, Exposure]:
                 again = streaks.get(name, 0) and kind == "impression" and round((day - last[name][0]) * DAY_S) < DAY_S
                 streaks[name] = streaks.get(name, 0) + (0 if again else 1)
                 last[name] = (day, channel)
-            if names or kind == "send":
-                newest_on[channel] = day
+            newest_on[channel] = day
         elif kind in REACTIONS:
             if not names and kind in ("click", "outcome"):
                 names = [name for name, at in last.items() if at == (newest_on.get(channel), channel)]
@@ -337,6 +336,7 @@ def exposures_by_hand(rows: list[tuple], as_of_s: float) -> dict[str, Exposure]:
     ),
 )
 @example(seed=1, n=2_000, n_products=400, days=40.0, rest=(7.0, 2.0, 180.0))
+@example(seed=706, n=2_000, n_products=40, days=40.0, rest=(0.5, 2.0, 30.0))
 def test_rests_are_as_from_the_whole_log(
     seed: int, n: int, n_products: int, days: float, rest: tuple[float, float, float]
 ) -> None:
