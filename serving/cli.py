@@ -75,9 +75,7 @@ def decide(
     from serving.campaigns.bulk import decide_all
 
     with step("Deciding for every customer") as progress:
-        report = decide_all(
-            _settings(replay), out, keep=keep, when=when.value, campaign_id=campaign, progress=progress
-        )
+        report = decide_all(_settings(replay), out, keep=keep, when=when.value, campaign_id=campaign, progress=progress)
     emit(report, as_json)
 
 

@@ -96,7 +96,7 @@ def decide_all(
         ids = customer_ids(settings)
         progress("reading what is newer than the last build")
         who = everybody(ids, settings, runtime.log)
-        return _decide(runtime, who.ids, out, keep, progress, started, campaign_id, when=when, who=who)
+        return _decide(runtime, who.ids, out, keep, progress, started, when, who, campaign_id)
     finally:
         runtime.log.close()
 
@@ -108,10 +108,9 @@ def _decide(
     keep: bool,
     progress: Callable[[str], None],
     started: float,
-    campaign_id: str | None = None,
-    *,
     when: When = "best",
     who: Everybody | None = None,
+    campaign_id: str | None = None,
 ) -> BulkReport:
     who = who or Everybody()
     request, now = _request(campaign_id, when), runtime.clock.now()
