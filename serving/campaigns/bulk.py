@@ -10,6 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from features import atomic
 from features.clock import Clock
@@ -77,13 +78,15 @@ def decide_all(
     *,
     keep: bool = True,
     when: When = "best",
+    campaign_id: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> BulkReport:
     """Decide for every customer of the timeline and the log and write DECISION_SCHEMA to `out` (Parquet).
 
     `when` is "best" for everybody's likeliest hour or "now" for what may be sent at once. With `keep` the decisions go
-    into the event log, so that outcomes can be traced back to them. Raises MissingError where a model, the timeline or the
-    online store is missing, StoreError where the timeline is of another log, InputError where `out` cannot be written.
+    into the event log, so that outcomes can be traced back to them; `campaign_id` names the campaign that they are for.
+    Raises MissingError where a model, the timeline or the online store is missing, StoreError where the timeline is of
+    another log, InputError where `out` cannot be written.
     """
     started = time.perf_counter()
     if not out.parent.is_dir():
@@ -98,7 +101,7 @@ def decide_all(
         ids = customer_ids(settings)
         progress("reading what is newer than the last build")
         who = everybody(ids, settings, runtime.log)
-        return _decide(runtime, who.ids, out, keep, progress, started, when, who)
+        return _decide(runtime, who.ids, out, keep, progress, started, when, who, campaign_id)
     finally:
         runtime.log.close()
 
@@ -112,9 +115,10 @@ def _decide(
     started: float,
     when: When = "best",
     who: Everybody | None = None,
+    campaign_id: str | None = None,
 ) -> BulkReport:
     who = who or Everybody()
-    request, now = DecideRequest(customer_id="*", when=when), runtime.clock.now()
+    request, now = _request(campaign_id, when), runtime.clock.now()
     n_newer = n_refreshed = 0
     known = runtime.knowledge
     decider = Decider(known.bundle, known.catalogue, runtime.rules, known.population_hours)
@@ -147,6 +151,16 @@ def _decide(
         n_newer_customers=n_newer,
         n_refreshed=n_refreshed,
     )
+
+
+def _request(campaign_id: str | None, when: When) -> DecideRequest:
+    """The question that everybody is decided by. Raises InputError for a name that no campaign can have."""
+    try:
+        return DecideRequest(customer_id="*", campaign_id=campaign_id, when=when)
+    except ValidationError as error:
+        raise InputError(
+            f"{campaign_id!r} is no campaign's name: {error.errors()[0]['msg']}.", repair="Name it as your sends do."
+        ) from error
 
 
 def decisions_table(decisions: Sequence[Decision]) -> pa.Table:

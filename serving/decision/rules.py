@@ -23,6 +23,8 @@ RULES_FILE: Final = "rules.toml"
 """The retailer's own rules, in OMNI_HOME."""
 REMEMBERED_CONTACTS = N_CONTACTS
 """A state keeps the times of the last 16 contacts on each channel, so no cap can be higher."""
+RHYTHM_OCCASIONS: Final = 3
+"""Occasions, and so two gaps, from which on a product has a usual gap, and can be due."""
 
 
 class Cap(Config):
@@ -60,6 +62,16 @@ class Rules(Config):
     """A product bought within this many days is not offered, unless the customer rebuys it and it is due."""
     due_after: float = Field(0.8, gt=0)
     """A habitual product is due after this share of the customer's usual gap."""
+    product_rest_days: float = Field(7, ge=0)
+    """How long a product rests after a contact about it, on whatever channel; 0: not at all."""
+    product_rest_growth: float = Field(2.0, ge=1, le=10)
+    """It rests so many times as long after each further contact in a row that the customer did not react to."""
+    campaign_rest_days: float = Field(7, ge=0)
+    """How long a campaign rests, likewise."""
+    campaign_rest_growth: float = Field(2.0, ge=1, le=10)
+    """How its rest grows."""
+    rest_max_days: float = Field(180, ge=0)
+    """No rest of a product or campaign grows longer."""
     response_value: float = Field(5.0, gt=0)
     """What one response is worth, in money; weighed against the cost of an arm."""
     exploration: float = Field(0.1, ge=0, le=1)
@@ -130,11 +142,17 @@ class Eligibility:
 
 @dataclass(frozen=True)
 class ProductHistory:
-    """A customer's purchases of one product: how often, how far apart, how long ago."""
+    """A customer's purchases of one product: how often, how far apart, how long ago.
+
+    Those that follow each other within a day, on whatever channels, are one occasion.
+    """
 
     count: int
+    """Occasions on which it was bought."""
     gap_days: float | None
+    """Mean days from one occasion to the next; None where there was only one."""
     last_days: float
+    """Days since the last purchase."""
     earlier: bool = False
     """Whether there may have been earlier ones, which the state has forgotten: count and gap are of the latest."""
 
@@ -193,6 +211,13 @@ def check_arm(
     return Eligibility(arm, not reasons, tuple(reasons))
 
 
+def refuse_all(checked: Sequence[Eligibility], reason: str) -> list[Eligibility]:
+    """The same arms, none of which may be used for one reason more; only nothing is left to choose."""
+    return [
+        item if item.arm.channel is None else Eligibility(item.arm, False, (*item.reasons, reason)) for item in checked
+    ]
+
+
 def is_quiet(channel: Channel, rules: Rules, local: datetime) -> bool:
     """Whether `channel` must be silent at that local time."""
     quiet = rules.quiet_hours
@@ -214,8 +239,10 @@ def product_refusal(history: ProductHistory | None, rules: Rules, units_in_stock
 
 
 def is_due(history: ProductHistory, rules: Rules) -> bool:
-    """Whether a product that the customer rebuys is due again."""
-    return history.gap_days is not None and history.last_days >= rules.due_after * history.gap_days
+    """Whether a product that the customer rebuys is due again: with one gap alone nobody has a habit yet."""
+    if history.gap_days is None or history.count < RHYTHM_OCCASIONS:
+        return False
+    return history.last_days >= rules.due_after * history.gap_days
 
 
 @lru_cache(maxsize=64)
