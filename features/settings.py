@@ -19,6 +19,8 @@ PARENT: Final = "OMNI_PARENT"
 """Environment variable with the process id of whoever starts the stream and wants it to end with them."""
 
 SETTINGS_FILE: Final = "settings.toml"
+MAX_TIMEOUT_MS: Final = 25_000
+"""The longest that anybody may wait for an answer of the service."""
 _VARIABLES: Final = {
     "event_log": "OMNI_EVENT_LOG",
     "online_store": "OMNI_ONLINE_STORE",
@@ -29,6 +31,7 @@ _VARIABLES: Final = {
     "tasks": "OMNI_TASKS",
     "currency": "OMNI_CURRENCY",
     "clock_start": "OMNI_CLOCK_START",
+    "timeout_ms": "OMNI_TIMEOUT_MS",
     "mlflow_tracking_uri": "MLFLOW_TRACKING_URI",
 }
 """Keys of the settings file, and the variables that they stand for."""
@@ -51,12 +54,14 @@ class Settings:
     """The models that this shop needs: the service is ready without the others, and answers with them where they are."""
     currency: str = ""
     """What this home counts in, ISO 4217; empty: the currency of the first value that names one."""
+    timeout_ms: int = 200
+    """How long one answer of the service waits for the online store, and for the event log, where they are servers."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
         """Read `OMNI_HOME`, `OMNI_EVENT_LOG`, `OMNI_ONLINE_STORE`, `OMNI_REDIS`, `OMNI_OFFLINE_STORE`,
         `OMNI_SPARK_MASTER`, `OMNI_CLOCK_START`, `OMNI_IDENTIFIER_KEY`, `OMNI_TASKS`, `OMNI_CURRENCY`,
-        `MLFLOW_TRACKING_URI`.
+        `OMNI_TIMEOUT_MS`, `MLFLOW_TRACKING_URI`.
 
         Of what the mapping does not have, the settings file's value counts. Raises SettingsError when a value cannot be
         used.
@@ -85,6 +90,7 @@ class Settings:
             identifier_key=env.get("OMNI_IDENTIFIER_KEY", ""),
             tasks=_parse_tasks(env.get("OMNI_TASKS", "")),
             currency=_parse_currency(env.get("OMNI_CURRENCY", "")),
+            timeout_ms=_parse_timeout(env.get("OMNI_TIMEOUT_MS", "")),
         )
 
     @property
@@ -190,6 +196,17 @@ def _parse_currency(text: str) -> str:
             f"OMNI_CURRENCY is {text!r}.", repair="Write three capital letters of ISO 4217, like EUR, or leave it out."
         )
     return text
+
+
+def _parse_timeout(text: str) -> int:
+    if not text:
+        return Settings.timeout_ms
+    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= MAX_TIMEOUT_MS:
+        raise SettingsError(
+            f"OMNI_TIMEOUT_MS is {text!r}.",
+            repair=f"Write whole milliseconds from 1 to {MAX_TIMEOUT_MS}, or leave it out for {Settings.timeout_ms}.",
+        )
+    return int(text)
 
 
 def _parse_clock_start(text: str) -> datetime | None:

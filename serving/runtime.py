@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from features.clock import Clock
-from features.errors import OmniError, StoreError
+from features.errors import OmniError, StoreError, UnavailableError
 from features.events.placeholders import Placeholders
 from features.events.rules import NOBODY
 from features.identity.resolution import load_identity_config
@@ -25,6 +25,7 @@ from serving.answers import Answers, Knowledge
 from serving.decision.rules import Rules, house_rules
 from serving.decision.send_time import population_hours
 from serving.erasure import Eraser
+from serving.guard.reliance import WRITE_WAIT_S, Reliance
 from serving.metrics import Metrics
 from serving.products.catalogue import load_catalogue
 from serving.sales import Sales
@@ -58,13 +59,20 @@ class Runtime:
     """The models that it must have to be ready."""
     asks_servers: bool = False
     """Whether the log or the online store is a server, so that an answer may have to wait for one."""
+    reliance: Reliance | None = None
+    """What it does without where it does not answer; None: then nobody is answered without it."""
+    timeout_s: float = 0.2
+    """How long one answer waits for the log, where that is a server."""
     close: Callable[[], None] = lambda: None
     draining: Callable[[], bool] = lambda: False
 
     @property
     def answers(self) -> Answers:
         """What answers questions with the knowledge of the moment."""
-        return Answers(self.log, self.clock, self.rules, lambda: self.knowledge, self.nobody)
+        if self.reliance is None:
+            return Answers(self.log, self.clock, self.rules, lambda: self.knowledge, self.nobody)
+        log = self.reliance.log
+        return Answers(log, self.clock, self.rules, lambda: self.knowledge, self.nobody, log.breaker.unheard_s)
 
     def not_ready(self) -> list[str]:
         """Why the service cannot answer everything of `tasks` yet; empty when it can."""
@@ -82,16 +90,18 @@ def open_runtime(settings: Settings) -> Runtime:
 
     Nothing that is missing stops it: the service lives and says what it waits for.
     """
-    log = open_log(settings)
+    log, clock = open_log(settings, WRITE_WAIT_S), Clock.from_settings(settings)
     runtime = Runtime(
         log=log,
-        clock=Clock.from_settings(settings),
+        clock=clock,
         rules=house_rules(settings),
         knowledge=Knowledge(Bundle(problems=dict.fromkeys(Task, NOT_LOOKED_YET))),
         eraser=Eraser(settings, log),
         nobody=load_identity_config(settings.home).nobody,
         currency=HomeCurrency(settings, log),
         tasks=settings.tasks,
+        reliance=Reliance.on(settings, clock, log),
+        timeout_s=settings.timeout_ms / 1000,
         asks_servers=settings.online_store == "redis" or not settings.event_log_url.startswith("sqlite:"),
     )
     drain_file = os.environ.get("OMNI_DRAIN_FILE")
@@ -102,6 +112,8 @@ def open_runtime(settings: Settings) -> Runtime:
 
     def close() -> None:
         watcher.stop()
+        if runtime.reliance is not None:
+            runtime.reliance.close()
         runtime.log.close()
 
     runtime.close = close
@@ -154,6 +166,9 @@ class Watcher:
         elif now.bundle is not bundle:
             self._runtime.knowledge = now  # other numbers of the same products: nothing to do for the first time
         self._runtime.metrics.note_models(bundle.infos())
+        if self._runtime.reliance is not None:
+            for name, breaker in self._runtime.reliance.breakers().items():
+                self._runtime.metrics.note_dependency(name, not breaker.is_open)
         done_seq = self._checkpoint.read()
         if done_seq:  # 0 where the stream runs on another machine, or never ran
             self._runtime.metrics.note_stream(max(0, self._runtime.log.last_seq() - done_seq))
@@ -200,12 +215,16 @@ class Watcher:
     def _with_store(self, known: Knowledge) -> Knowledge:
         if known.states is not None:
             return known
-        reader = OnlineReader(self._settings, self._runtime.clock)
+        reliance = self._runtime.reliance
+        reader = OnlineReader(self._settings, self._runtime.clock) if reliance is None else reliance.reader
         try:
             reader.read_state("")  # nobody: only asks whether the store is there
         except OmniError as error:
-            return known if known.store_problem == str(error) else replace(known, store_problem=str(error))
-        return replace(known, states=LiveStates(reader, self._runtime.log), store_problem="")
+            if reliance is None or not isinstance(error, UnavailableError):
+                return known if known.store_problem == str(error) else replace(known, store_problem=str(error))
+            logger.warning("Customers are folded from the log until the online store answers: %s", error)
+        states = LiveStates(reader, self._runtime.log) if reliance is None else reliance.states()
+        return replace(known, states=states, store_problem="")
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

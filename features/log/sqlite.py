@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from features.connections import ThreadConnections
-from features.errors import StoreError
+from features.errors import StoreError, UnavailableError
 from features.log import portable_sql, sql_log
 from features.log.consents import CREATE as CREATE_CONSENTS
 from features.log.erasure import SqliteErasureBook
@@ -59,14 +59,18 @@ _REPAIRS: Final = {
     sqlite3.SQLITE_NOTADB: _RESTORE,
 }
 """What to do about each kind of error that is not the caller's mistake."""
+_LASTING: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+"""What does not pass by itself."""
 
 
 class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
     """The log in one SQLite file (WAL): many readers, one writer at a time, over threads and processes."""
 
-    def __init__(self, path: Path, rules: IdentityRules = DEFAULT_RULES) -> None:
+    def __init__(self, path: Path, rules: IdentityRules = DEFAULT_RULES, wait_s: float | None = None) -> None:
+        """`wait_s` is how long a statement waits for other processes; None: `BUSY_TIMEOUT_S`."""
         self._path = path
         self._rules = rules
+        self._wait_s = wait_s
         self._local = threading.local()
         self._write_lock = threading.Lock()
         self._connections = ThreadConnections(f"The event log {path}", self._open)
@@ -136,10 +140,14 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
             connection.execute("INSERT INTO segments VALUES (?, ?, ?)", (first, last, body))
         return appended
 
+    @property
+    def _busy_s(self) -> float:
+        return sql_log.BUSY_TIMEOUT_S if self._wait_s is None else self._wait_s
+
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self._path,
-            timeout=sql_log.BUSY_TIMEOUT_S,
+            timeout=self._busy_s,
             isolation_level=None,
             check_same_thread=False,
             cached_statements=32,
@@ -183,12 +191,11 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
             if code is None or code & _PRIMARY_CODE not in _REPAIRS:
                 raise
             if code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY:
-                said = f"has been busy for {sql_log.BUSY_TIMEOUT_S:.0f} s"
+                said = f"has been busy for {self._busy_s:.0f} s"
             else:
                 said = "cannot be used"
-            raise StoreError(
-                f"The event log {self._path} {said}: {error}.", repair=_REPAIRS[code & _PRIMARY_CODE]
-            ) from error
+            kind = StoreError if code & _PRIMARY_CODE in _LASTING else UnavailableError
+            raise kind(f"The event log {self._path} {said}: {error}.", repair=_REPAIRS[code & _PRIMARY_CODE]) from error
 
 
 @contextmanager
