@@ -43,7 +43,9 @@ _CONNECTING: Final = {
 }
 """A server that the network no longer reaches is known as such within half a minute; the URL's own options win."""
 _CONNECT_S: Final = 2
-"""How long whoever has little patience waits for a connection: the least that the driver can be told."""
+"""How long whoever has no patience of their own waits for a connection, where statements may not wait either."""
+_CONNECT_LEAST_S: Final = 0.5
+"""What a connection is given at least: it takes several ways to the server and back, and is made for many questions."""
 
 # COLLATE "C": texts are told apart and ordered by their bytes, as everywhere else, whatever the database's language is
 _CREATE: Final = (
@@ -181,18 +183,18 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
             connection.execute(statement.format(bytes="bytea", text='text COLLATE "C"'))
 
     def _open(self) -> psycopg.Connection[Any]:
-        with patience.waiting():
+        with patience.at_least(_CONNECT_LEAST_S):
             connection = _PatientConnection.connect(**self._parameters, autocommit=True)
-        connection.wait_s = self._wait_s
-        # a statement sees what was committed before it, so the first one after the lock sees all
-        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-        connection.execute(f"SET search_path TO {SCHEMA}")
-        connection.execute("SET jit TO off")  # compiling takes longer than any of these queries
-        connection.execute("SET work_mem TO '64MB'")  # a batch is put in order in memory
-        connection.execute(f"SET lock_timeout TO '{sql_log.BUSY_TIMEOUT_S * 1000:.0f}ms'")
-        connection.execute(_DURABLE)
-        if self._wait_s is not None:  # nor does the server go on with what nobody waits for any more
-            connection.execute(f"SET statement_timeout TO '{self._wait_s * 1000:.0f}ms'")
+            connection.wait_s = self._wait_s
+            # a statement sees what was committed before it, so the first one after the lock sees all
+            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+            connection.execute(f"SET search_path TO {SCHEMA}")
+            connection.execute("SET jit TO off")  # compiling takes longer than any of these queries
+            connection.execute("SET work_mem TO '64MB'")  # a batch is put in order in memory
+            connection.execute(f"SET lock_timeout TO '{sql_log.BUSY_TIMEOUT_S * 1000:.0f}ms'")
+            connection.execute(_DURABLE)
+            if self._wait_s is not None:  # nor does the server go on with what nobody waits for any more
+                connection.execute(f"SET statement_timeout TO '{self._wait_s * 1000:.0f}ms'")
         return connection
 
     @contextmanager
@@ -222,6 +224,12 @@ class _PatientConnection(psycopg.Connection[Any]):
 
     wait_s: float | None = None
     """How long one wait may take, where this thread has no patience of its own."""
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Any]:
+        # the driver's own least is two seconds
+        gen, left_s = super()._connect_gen(conninfo), patience.left_s()
+        return gen if left_s is None else _until(gen, left_s)
 
     def wait(self, gen: Generator[Any, Any, Any], interval: float = 0.1, timeout: float | None = None) -> Any:
         left_s = patience.left_s()

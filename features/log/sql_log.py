@@ -1,6 +1,5 @@
 """The event log over SQL that SQLite and PostgreSQL both understand; each engine adds how it connects, writes and reads."""
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -114,10 +113,6 @@ class SqlEventLog(ABC, Generic[C]):
     def fingerprint(self) -> str:
         with self._in_words():
             return portable_sql.fingerprint(self._connection())
-
-    def try_write(self) -> None:
-        with self._writing() as connection:
-            portable_sql.put_meta(connection, portable_sql.TRIED, time.time_ns())
 
     def _query(self, query: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         with self._in_words():

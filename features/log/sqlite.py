@@ -44,6 +44,7 @@ _INSERT_INTO, _, _INSERT_REST = INSERT.partition("VALUES")
 _ON_CONFLICT: Final = _INSERT_REST.partition(")")[2]
 _ROW: Final = f"({', '.join('?' * len(STORED))})"
 _INSERT_MANY: Final = {n: f"{_INSERT_INTO}VALUES {', '.join([_ROW] * n)}{_ON_CONFLICT}" for n in _INSERTS}
+_TRIED_CHARS: Final = 65_536
 _PRIMARY_CODE: Final = 0xFF
 """The bits of SQLite's error codes that tell the kind; the others tell it in detail."""
 _WRITABLE: Final = "Check that the file and its folder can be written to."
@@ -121,6 +122,14 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
     def erasures(self) -> SqliteErasureBook:
         """What was erased from this log, and the means to erase."""
         return SqliteErasureBook(self._writing, self._connection(), self._rules)
+
+    def try_write(self) -> None:
+        # As large as some events: the last page of a table often has room for a note when the disk has none for a row.
+        # What it took is given back, and so kept for appends.
+        with self._writing() as connection:
+            portable_sql.put_meta(connection, portable_sql.TRIED, "-" * _TRIED_CHARS)
+        with self._writing() as connection:
+            connection.execute("DELETE FROM meta WHERE name = ?", (portable_sql.TRIED,))
 
     def close(self) -> None:
         self._connections.close()

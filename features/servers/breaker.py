@@ -26,7 +26,7 @@ SLOW_FAILURE_S: Final = 1.0
 PAUSE_S: Final = 0.5
 """Between two trials."""
 TRIAL_S: Final = 0.5
-"""How long a trial waits for the server."""
+"""How long a trial waits for the server, unless another time is said."""
 T = TypeVar("T")
 
 
@@ -38,12 +38,13 @@ class Breaker:
         name: str,
         trial: Callable[[], object],
         *,
+        trial_s: float = TRIAL_S,
         now: Callable[[], float] = monotonic,
         spawn: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         """`trial` asks the dependency for little; `spawn` runs a function beside the caller (a thread)."""
         self.name = name
-        self._trial, self._now = trial, now
+        self._trial, self._trial_s, self._now = trial, trial_s, now
         self._spawn = spawn or self._submit
         # one thread for all trials: connections belong to a thread, and each would open another one
         self._beside = ThreadPoolExecutor(1, f"omni-trial-{name.replace(' ', '-')}")
@@ -121,7 +122,7 @@ class Breaker:
 
     def _run_trial(self) -> None:
         try:
-            with waiting_at_most(TRIAL_S):
+            with waiting_at_most(self._trial_s):
                 self._trial()
         except Exception as error:  # noqa: BLE001 - whatever it says, it did not answer
             said = error if isinstance(error, UnavailableError) else UnavailableError(f"{self.name}: {error}")

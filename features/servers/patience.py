@@ -40,6 +40,18 @@ def left_s() -> float | None:
 
 
 @contextmanager
+def at_least(budget_s: float) -> Iterator[None]:
+    """Within the block this thread has this much or what is left of its budget, if that is more; it costs nothing of it."""
+    before = _budget.left_s
+    if before is not None:
+        _budget.left_s = max(budget_s, before)
+    try:
+        yield
+    finally:
+        _budget.left_s = before
+
+
+@contextmanager
 def waiting() -> Iterator[None]:
     """The time of the block counts as waited."""
     started = monotonic()

@@ -19,6 +19,8 @@ from serving.guard.reliance import EVENT_LOG, ONLINE_STORE, Reliance
 
 KEPT_S: Final = 1.0
 """How long an answer is given again."""
+FAILED_FOR_S: Final = 3.0
+"""How long an append that failed counts, whatever is asked then: a small write may succeed where events do not."""
 WITHIN_S: Final = 1.0
 """How long a question to the store or the log may take."""
 APPENDS: Final = "event_log_appends"
@@ -94,7 +96,8 @@ class ReadinessProbe:
         log, reliance = self._service.log, self._service.reliance
         questions: dict[str, Callable[[], object]] = {EVENT_LOG: log.last_seq, APPENDS: log.try_write}
         commit = self._committer.last_commit
-        if time.monotonic() - commit.at_s < KEPT_S:  # somebody's events have just shown it
+        # somebody's events have just shown it
+        if time.monotonic() - commit.at_s < (KEPT_S if commit.error is None else FAILED_FOR_S):
             questions[APPENDS] = lambda: _raise(commit.error)
         if reliance is not None:
             questions[ONLINE_STORE] = lambda: reliance.reader.read_state("")

@@ -14,7 +14,7 @@ from features.log.event_log import AppendResult, EventLog
 from features.log.group_commit import GroupCommitter
 from features.online.live import LiveStates, StateReader, StoredState
 from features.online.reader import OnlineReader
-from features.servers.breaker import Breaker
+from features.servers.breaker import TRIAL_S, Breaker
 from features.settings import Settings
 
 ONLINE_STORE: Final = "online_store"
@@ -92,9 +92,11 @@ class Reliance:
     @classmethod
     def on(cls, settings: Settings, clock: Clock, log: EventLog) -> "Reliance":
         """The online store that the settings name, and that log."""
-        reader = OnlineReader(settings, clock, timeout_s=settings.timeout_ms / 1000)
-        online = Breaker("The online store", lambda: reader.read_state(""))
-        guarded = GuardedLog(log, Breaker("The event log", log.last_seq))
+        timeout_s = settings.timeout_ms / 1000
+        trial_s = max(timeout_s, TRIAL_S)
+        reader = OnlineReader(settings, clock, timeout_s=timeout_s)
+        online = Breaker("The online store", lambda: reader.read_state(""), trial_s=trial_s)
+        guarded = GuardedLog(log, Breaker("The event log", log.last_seq, trial_s=trial_s))
         guarded.breaker.suspect()  # so that the thread that tries has its connection before there is trouble
         return cls(reader, online, guarded)
 
