@@ -30,7 +30,7 @@ from serving.admission import Turns
 from serving.erasure import Eraser
 from serving.guard.bodies import Bodies
 from serving.guard.readiness import ReadinessProbe
-from serving.guard.reliance import append
+from serving.guard.reliance import append, while_log_answers
 from serving.incoming import event_items
 from serving.openapi import openapi_document
 from serving.problems import ApiError
@@ -168,7 +168,7 @@ async def delete_customer(request: Request, runtime: Runtime) -> Response:
     if eraser is None:
         raise problems.cannot_erase()
     _need_log(runtime)
-    receipt = await _in_background(request, lambda: eraser.begin(name))
+    receipt = await while_log_answers(_in_background(request, lambda: eraser.begin(name)), runtime.reliance)
     if receipt is None:
         raise UnknownCustomerError(None)
     answer = schemas.ErasureAnswer.model_validate(receipt.model_dump())
@@ -343,9 +343,9 @@ def _turns(request: Request) -> Turns:
     return found
 
 
-async def _in_background(request: Request, work: Callable[[], T]) -> T:
+def _in_background(request: Request, work: Callable[[], T]) -> asyncio.Future[T]:
     """Do long work on the one working thread, so that answering others goes on meanwhile."""
-    return await asyncio.get_running_loop().run_in_executor(request.app.state.worker, work)
+    return asyncio.get_running_loop().run_in_executor(request.app.state.worker, work)
 
 
 def _noted(runtime: Runtime, answer: schemas.Answer) -> Response:

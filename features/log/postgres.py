@@ -185,17 +185,24 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
     def _open(self) -> psycopg.Connection[Any]:
         with patience.at_least(_CONNECT_LEAST_S):
             connection = _PatientConnection.connect(**self._parameters, autocommit=True)
-            connection.wait_s = self._wait_s
-            # a statement sees what was committed before it, so the first one after the lock sees all
-            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-            connection.execute(f"SET search_path TO {SCHEMA}")
-            connection.execute("SET jit TO off")  # compiling takes longer than any of these queries
-            connection.execute("SET work_mem TO '64MB'")  # a batch is put in order in memory
-            connection.execute(f"SET lock_timeout TO '{sql_log.BUSY_TIMEOUT_S * 1000:.0f}ms'")
-            connection.execute(_DURABLE)
-            if self._wait_s is not None:  # nor does the server go on with what nobody waits for any more
-                connection.execute(f"SET statement_timeout TO '{self._wait_s * 1000:.0f}ms'")
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
         return connection
+
+    def _prepare(self, connection: "_PatientConnection") -> None:
+        connection.wait_s = self._wait_s
+        # a statement sees what was committed before it, so the first one after the lock sees all
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        connection.execute(f"SET search_path TO {SCHEMA}")
+        connection.execute("SET jit TO off")  # compiling takes longer than any of these queries
+        connection.execute("SET work_mem TO '64MB'")  # a batch is put in order in memory
+        connection.execute(f"SET lock_timeout TO '{sql_log.BUSY_TIMEOUT_S * 1000:.0f}ms'")
+        connection.execute(_DURABLE)
+        if self._wait_s is not None:  # nor does the server go on with what nobody waits for any more
+            connection.execute(f"SET statement_timeout TO '{self._wait_s * 1000:.0f}ms'")
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
@@ -211,6 +218,16 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
             raise StoreError(
                 f"The event log {self._place} refuses: {_first_line(error)}.",
                 repair=f"Let the user create the schema {SCHEMA}, or read and write its tables.",
+            ) from error
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            raise UnavailableError(
+                f"The event log {self._place} cannot be written to: {_first_line(error)}.",
+                repair="It may be a replica, or a server that is being replaced: set OMNI_EVENT_LOG to the one that writes.",
+            ) from error
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+            raise UnavailableError(
+                f"The event log {self._place} has lost its tables: {_first_line(error)}.",
+                repair=f"Restore the schema {SCHEMA}, or start everything anew to have empty ones made.",
             ) from error
         except psycopg.OperationalError as error:
             raise UnavailableError(

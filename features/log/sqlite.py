@@ -200,7 +200,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
             if code is None or code & _PRIMARY_CODE not in _REPAIRS:
                 raise
             if code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY:
-                said = f"has been busy for {self._busy_s:.0f} s"
+                said = f"has been busy for {self._busy_s:g} s"
             else:
                 said = "cannot be used"
             kind = StoreError if code & _PRIMARY_CODE in _LASTING else UnavailableError

@@ -126,13 +126,18 @@ async def append(committer: GroupCommitter, reliance: Reliance | None, table: pa
     """
     if reliance is not None:
         reliance.need_log()
-    waiting = asyncio.wrap_future(committer.submit(table))
+    return await while_log_answers(asyncio.wrap_future(committer.submit(table)), reliance)
+
+
+async def while_log_answers(writing: "asyncio.Future[T]", reliance: Reliance | None) -> T:
+    """Wait for what writes to the log, however long others keep it busy, but not where it has gone."""
     if reliance is None:
-        return await waiting
+        return await writing
     try:
-        while not (await asyncio.wait({waiting}, timeout=SUSPECT_S))[0]:
+        while not (await asyncio.wait({writing}, timeout=SUSPECT_S))[0]:
             reliance.log.breaker.suspect()
             reliance.need_log()
-        return waiting.result()
+        return writing.result()
     finally:
-        waiting.cancel()  # what nobody waits for any more, and is not begun, is not written
+        if not writing.cancel():  # what nobody waits for any more, and is not begun, is not written
+            writing.exception()

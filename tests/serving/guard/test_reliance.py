@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from local_servers import paused, postgres_server, processes_at, redis_server
 
@@ -26,6 +27,7 @@ from features.stream import Applier
 from serving.answers import Knowledge
 from serving.api import create_app
 from serving.decision.rules import Rules
+from serving.erasure import Eraser
 from serving.guard.reliance import WRITE_WAIT_S, Reliance
 from serving.runtime import Runtime
 
@@ -196,6 +198,51 @@ def test_a_postgres_that_hangs_is_found_out_by_writes_alone(on_servers: Runtime,
             await until_whole(http)
             again = (await http.post("/v1/events", json=happening("w"))).json()
             assert again["accepted"] + again["duplicates"] == 1  # the first may have been kept: once
+
+    asyncio.run(ask())
+
+
+def test_an_erasure_does_not_wait_for_a_postgres_that_hangs(on_servers: Runtime, postgres: str, tmp_path: Path) -> None:
+    env = {"OMNI_HOME": str(tmp_path / "home"), "OMNI_EVENT_LOG": postgres}
+    on_servers.eraser = Eraser(Settings.from_env(env), on_servers.log)
+
+    async def ask() -> None:
+        async with asking(on_servers) as http:
+            with paused(postgres):
+                started = time.monotonic()
+                refused = await http.delete("/v1/customers/nobody")
+                assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+                assert time.monotonic() - started < 3.0
+                started = time.monotonic()
+                assert (await http.delete("/v1/customers/nobody")).status_code == 503
+                assert time.monotonic() - started < 0.2
+            await until_whole(http)
+            assert (await http.delete("/v1/customers/nobody")).status_code == 404
+
+    asyncio.run(ask())
+
+
+def test_a_postgres_that_only_reads_is_503_for_writes(on_servers: Runtime, postgres: str) -> None:
+    def set_read_only(change: str) -> None:
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute("SET default_transaction_read_only TO off")
+            connection.execute(f"ALTER SYSTEM {change}")
+            connection.execute("SELECT pg_reload_conf()")
+
+    async def ask() -> None:
+        async with asking(on_servers) as http:
+            set_read_only("SET default_transaction_read_only TO on")
+            try:
+                await asyncio.sleep(0.3)
+                refused = await http.post("/v1/events", json=happening("ro"))
+                assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+                assert "cannot be written to" in refused.json()["error"]["message"]
+                assert (await http.get("/readyz")).status_code == 503
+                churn = await http.post("/v1/churn", json=ADA)
+                assert (churn.status_code, churn.json()["stale"]) == (200, False)
+            finally:
+                set_read_only("RESET default_transaction_read_only")
+            await until_whole(http)
 
     asyncio.run(ask())
 
