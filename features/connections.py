@@ -32,15 +32,16 @@ class ThreadConnections(Generic[Connection]):
 
     def mine(self) -> Connection:
         """This thread's own connection. Raises StoreError after `close`."""
-        if self._closed:
-            raise self._closed_error()
+        self._need_open()
         connection: Connection | None = getattr(self._local, "connection", None)
         if connection is None or self._is_stale(connection):
             connection = self._connect()
             with self._lock:
-                if self._closed:  # meanwhile, by another thread
+                try:
+                    self._need_open()
+                except StoreError:  # closed meanwhile, by another thread
                     connection.close()
-                    raise self._closed_error()
+                    raise
                 self._all = [*(other for other in self._all if not self._is_stale(other)), connection]
             self._local.connection = connection
         return connection
@@ -63,5 +64,6 @@ class ThreadConnections(Generic[Connection]):
                 connection.close()
             self._all.clear()
 
-    def _closed_error(self) -> StoreError:
-        return StoreError(f"{self._place} is closed.", repair="Open it again.")
+    def _need_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"{self._place} is closed.", repair="Open it again.")
