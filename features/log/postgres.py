@@ -46,6 +46,10 @@ _CONNECT_S: Final = 2
 """How long whoever has no patience of their own waits for a connection, where statements may not wait either."""
 _CONNECT_LEAST_S: Final = 0.5
 """What a connection is given at least: it takes several ways to the server and back, and is made for many questions."""
+_SLICES: Final = 10
+"""How often, while it waits, this side looks whether it has waited for too long."""
+_DRIVER_SLICE_S: Final = 0.1
+"""How often the driver does, while it connects."""
 
 # COLLATE "C": texts are told apart and ordered by their bytes, as everywhere else, whatever the database's language is
 _CREATE: Final = (
@@ -246,7 +250,7 @@ class _PatientConnection(psycopg.Connection[Any]):
     def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Any]:
         # the driver's own least is two seconds
         gen, left_s = super()._connect_gen(conninfo), patience.left_s()
-        return gen if left_s is None else _until(gen, left_s)
+        return gen if left_s is None else _until(gen, left_s, _DRIVER_SLICE_S)
 
     def wait(self, gen: Generator[Any, Any, Any], interval: float = 0.1, timeout: float | None = None) -> Any:
         left_s = patience.left_s()
@@ -254,9 +258,9 @@ class _PatientConnection(psycopg.Connection[Any]):
         options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}  # drivers before 3.3 do not know it
         if limit_s is None:
             return super().wait(gen, interval, **options)
+        slice_s = min(interval, max(limit_s / _SLICES, 0.001))
         try:
-            with patience.waiting():
-                return super().wait(_until(gen, limit_s), min(interval, max(limit_s, 0.001)), **options)
+            return super().wait(_until(gen, limit_s, slice_s), slice_s, **options)
         except _NoAnswerError:
             self.close()  # the answer may still come, and would be taken for that to the next statement
             raise
@@ -266,16 +270,23 @@ class _NoAnswerError(psycopg.OperationalError):
     """The server did not answer in time."""
 
 
-def _until(gen: Generator[Any, Any, Any], limit_s: float) -> Generator[Any, Any, Any]:
-    """What the driver waits with, until it has waited for too long; what has come by then is still taken."""
-    deadline = time.monotonic() + limit_s
+def _until(gen: Generator[Any, Any, Any], limit_s: float, slice_s: float) -> Generator[Any, Any, Any]:
+    """What the driver waits with, until it has waited for too long; `slice_s` is how long it looks for an answer at a time.
+
+    What counts are slices in which nothing came, and not the clock: where this process is not let run for a while, the
+    answer is there when it is, and the server is no slower for that.
+    """
+    waited_s = 0.0
     try:
         state = next(gen)
         while True:
             ready = yield state
             state = gen.send(ready)
-            if not ready and time.monotonic() >= deadline:
-                raise _NoAnswerError(f"no answer within {limit_s * 1000:.0f} ms")
+            if not ready:
+                waited_s += slice_s
+                patience.spend(slice_s)
+                if waited_s >= limit_s:
+                    raise _NoAnswerError("no answer in time")
     except StopIteration as stop:
         return stop.value
 

@@ -1,13 +1,12 @@
 """How long this thread may wait for servers: a budget in seconds comes in, what is left of it goes out.
 
-Only waiting counts, not what is computed between two answers: on a busy machine a question takes longer, and its servers
-are no slower for that.
+Only what was spent on waiting counts, as whoever waits notes it, and not what is computed between two answers: on a busy
+machine a question takes longer, and its servers are no slower for that.
 """
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic
 
 
 class _Budget(threading.local):
@@ -51,12 +50,7 @@ def at_least(budget_s: float) -> Iterator[None]:
         _budget.left_s = before
 
 
-@contextmanager
-def waiting() -> Iterator[None]:
-    """The time of the block counts as waited."""
-    started = monotonic()
-    try:
-        yield
-    finally:
-        if _budget.left_s is not None:
-            _budget.left_s = max(0.0, _budget.left_s - (monotonic() - started))
+def spend(waited_s: float) -> None:
+    """Note that this thread has waited."""
+    if _budget.left_s is not None:
+        _budget.left_s = max(0.0, _budget.left_s - waited_s)

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
-from features.errors import OmniError
+from features.errors import OmniError, UnavailableError
 from features.log.event_log import EventLog
 from features.log.group_commit import GroupCommitter
 from features.servers.patience import waiting_at_most
@@ -55,16 +56,20 @@ class ReadinessProbe:
         self._running: dict[str, Future[None]] = {}
         self._asked: asyncio.Task[dict[str, str]] | None = None
         self._asked_at = 0.0
+        self._open: set[str] = set()
 
     async def ask(self) -> Readiness:
         """The answer of this second."""
         waits_for = self._service.not_ready()
-        if self._asked is None or (self._asked.done() and time.monotonic() - self._asked_at >= KEPT_S):
-            self._asked_at = time.monotonic()
+        reliance = self._service.reliance
+        open_now = set() if reliance is None else {name for name, each in reliance.breakers().items() if each.is_open}
+        is_old = time.monotonic() - self._asked_at >= KEPT_S or open_now != self._open
+        if self._asked is None or (self._asked.done() and is_old):
+            self._asked_at, self._open = time.monotonic(), open_now
             self._asked = asyncio.create_task(self._problems())
         troubles = dict(await asyncio.shield(self._asked))
         degraded: dict[str, str] = {}
-        if self._service.reliance is not None and EVENT_LOG not in troubles and ONLINE_STORE in troubles:
+        if reliance is not None and EVENT_LOG not in troubles and ONLINE_STORE in troubles:
             degraded[ONLINE_STORE] = troubles.pop(ONLINE_STORE)
         reasons = [*(("service", reason) for reason in waits_for), *troubles.items()]
         return Readiness(tuple(reasons), tuple(degraded.items()))
@@ -101,6 +106,9 @@ class ReadinessProbe:
             questions[APPENDS] = lambda: _raise(commit.error)
         if reliance is not None:
             questions[ONLINE_STORE] = lambda: reliance.reader.read_state("")
+            for name in self._open:  # it is being tried as it is
+                known = partial(_raise, UnavailableError(reliance.breakers()[name].trouble() or "It is being tried."))
+                questions |= {name: known} if name != EVENT_LOG else {name: known, APPENDS: known}
         return questions
 
 

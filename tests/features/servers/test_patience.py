@@ -1,20 +1,23 @@
-"""Budgets of waiting: what is waited counts, what is computed does not, and threads keep apart."""
+"""Budgets of waiting: what is spent counts, what is computed does not, and threads keep apart."""
 
 import threading
 import time
 
 import pytest
 
-from features.servers.patience import at_least, left_s, waiting, waiting_at_most
+from features.servers.patience import at_least, left_s, spend, waiting_at_most
 
 
 def test_only_waiting_counts() -> None:
     with waiting_at_most(1.0):
-        time.sleep(0.05)  # computing
+        time.sleep(0.02)  # computing
         assert left_s() == 1.0
-        with waiting():
-            time.sleep(0.1)
-        assert left_s() == pytest.approx(0.9, abs=0.09) and left_s() < 0.91
+        spend(0.25)
+        assert left_s() == 0.75
+        spend(2.0)
+        assert left_s() == 0.0
+    assert left_s() is None
+    spend(1.0)
     assert left_s() is None
 
 
@@ -23,22 +26,22 @@ def test_the_smaller_budget_counts_and_the_outer_one_pays() -> None:
         with waiting_at_most(5.0):
             assert left_s() == 1.0
         with waiting_at_most(0.5):
-            with waiting():
-                time.sleep(0.05)
-            assert left_s() < 0.46
-        assert 0.5 < left_s() < 0.96
-    with waiting_at_most(0.01):
-        with waiting():
-            time.sleep(0.03)
-        assert left_s() == 0.0
+            spend(0.125)
+            assert left_s() == 0.375
+        assert left_s() == 0.875
+        with waiting_at_most(0.5):
+            spend(9.0)
+        assert left_s() == 0.375
 
 
 def test_a_connection_has_time_of_its_own() -> None:
-    with waiting_at_most(0.2):
-        with at_least(0.5), waiting():
+    with waiting_at_most(0.25):
+        with at_least(0.5):
             assert left_s() == 0.5
-            time.sleep(0.05)
-        assert left_s() == 0.2
+            spend(0.5)
+        assert left_s() == 0.25
+        with at_least(0.125):
+            assert left_s() == 0.25
     with at_least(0.5):
         assert left_s() is None
 

@@ -239,3 +239,21 @@ def test_a_service_that_cannot_do_without_is_not_ready(runtime: Runtime, monkeyp
     said = asyncio.run(ask())
     assert said.status_code == 503
     assert say("event_log", said) == ["The event log does not answer."]
+
+
+def test_what_questions_have_found_out_is_said_at_once(
+    relying: Runtime, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "KEPT_S", 60.0)
+
+    async def ask() -> None:
+        async with asking(relying) as http:
+            assert (await http.get("/readyz")).json() == {"status": "ready"}
+            store.error = UnavailableError("Redis does not answer.")
+            assert (await http.get("/readyz")).json() == {"status": "ready"}  # kept
+            for _ in range(3):
+                await http.post("/v1/churn", json=ADA)
+            degraded = (await http.get("/readyz")).json()["degraded"]
+            assert degraded == [{"dependency": "online_store", "reason": "Redis does not answer."}]
+
+    asyncio.run(ask())
