@@ -32,14 +32,18 @@ class ThreadConnections(Generic[Connection]):
 
     def mine(self) -> Connection:
         """This thread's own connection. Raises StoreError after `close`."""
-        if self._closed:
-            raise StoreError(f"{self._place} is closed.", repair="Open it again.")
+        self._need_open()
         connection: Connection | None = getattr(self._local, "connection", None)
         if connection is None or self._is_stale(connection):
             connection = self._connect()
-            self._local.connection = connection
             with self._lock:
+                try:
+                    self._need_open()
+                except StoreError:  # closed meanwhile, by another thread
+                    connection.close()
+                    raise
                 self._all = [*(other for other in self._all if not self._is_stale(other)), connection]
+            self._local.connection = connection
         return connection
 
     def drop(self) -> None:
@@ -59,3 +63,7 @@ class ThreadConnections(Generic[Connection]):
             for connection in self._all:
                 connection.close()
             self._all.clear()
+
+    def _need_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"{self._place} is closed.", repair="Open it again.")

@@ -26,6 +26,10 @@ class StoreError(OmniError):
     """The event log or a feature store holds something that cannot be used."""
 
 
+class UnavailableError(StoreError):
+    """A server, a disk or another process does not let this be done now: later it may work without anything being mended."""
+
+
 class UnreadableError(StoreError):
     """A value in a feature store is damaged, or was written by another version."""
 

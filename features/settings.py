@@ -25,6 +25,8 @@ SCHEMA: Final = "omni"
 STARTED_WITH: Final = "OMNI_STARTED_WITH"
 """Environment variable with the folder of the files that a service was started with: see `Settings.files_home`."""
 SETTINGS_FILE: Final = "settings.toml"
+MAX_TIMEOUT_MS: Final = 25_000
+"""The longest that anybody may wait for an answer of the service."""
 _VARIABLES: Final = {
     "event_log": "OMNI_EVENT_LOG",
     "online_store": "OMNI_ONLINE_STORE",
@@ -35,6 +37,7 @@ _VARIABLES: Final = {
     "tasks": "OMNI_TASKS",
     "currency": "OMNI_CURRENCY",
     "clock_start": "OMNI_CLOCK_START",
+    "timeout_ms": "OMNI_TIMEOUT_MS",
     "mlflow_tracking_uri": "MLFLOW_TRACKING_URI",
 }
 """Keys of the settings file, and the variables that they stand for."""
@@ -62,12 +65,14 @@ class Settings:
 
     event_log_schema: str = SCHEMA
     """Another one while a backup is restored beside the log."""
+    timeout_ms: int = 200
+    """How long one answer of the service waits for the online store, and for the event log, where they are servers."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
         """Read `OMNI_HOME`, `OMNI_EVENT_LOG`, `OMNI_ONLINE_STORE`, `OMNI_REDIS`, `OMNI_OFFLINE_STORE`,
         `OMNI_SPARK_MASTER`, `OMNI_CLOCK_START`, `OMNI_IDENTIFIER_KEY`, `OMNI_TASKS`, `OMNI_CURRENCY`,
-        `MLFLOW_TRACKING_URI`.
+        `OMNI_TIMEOUT_MS`, `MLFLOW_TRACKING_URI`.
 
         Of what the mapping does not have, the settings file's value counts. Raises SettingsError when a value cannot be
         used.
@@ -99,6 +104,7 @@ class Settings:
             tasks=_parse_tasks(env.get("OMNI_TASKS", "")),
             currency=_parse_currency(env.get("OMNI_CURRENCY", "")),
             started_with=started_with,
+            timeout_ms=_parse_timeout(env.get("OMNI_TIMEOUT_MS", "")),
         )
 
     @property
@@ -209,6 +215,17 @@ def _parse_currency(text: str) -> str:
             f"OMNI_CURRENCY is {text!r}.", repair="Write three capital letters of ISO 4217, like EUR, or leave it out."
         )
     return text
+
+
+def _parse_timeout(text: str) -> int:
+    if not text:
+        return Settings.timeout_ms
+    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= MAX_TIMEOUT_MS:
+        raise SettingsError(
+            f"OMNI_TIMEOUT_MS is {text!r}.",
+            repair=f"Write whole milliseconds from 1 to {MAX_TIMEOUT_MS}, or leave it out for {Settings.timeout_ms}.",
+        )
+    return int(text)
 
 
 def _parse_clock_start(text: str) -> datetime | None:

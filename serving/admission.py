@@ -28,10 +28,13 @@ class Turns:
         self._turn = asyncio.Lock()
         self._readers = ThreadPoolExecutor(READERS, "omni-reader") if asks_servers else None
 
-    def begin(self) -> None:
-        """Count a request in."""
-        self.in_flight += 1
+    def arrive(self) -> None:
+        """Note that a request is at the door, its body perhaps still on its way."""
         self._begun += 1
+
+    def begin(self) -> None:
+        """Count a request in: all of it is here."""
+        self.in_flight += 1
 
     def end(self) -> None:
         """Count it out."""

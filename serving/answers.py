@@ -2,18 +2,18 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
 from features.arrays import FloatArray
 from features.clock import Clock
-from features.errors import MissingError, RequestError, UnknownCustomerError
+from features.errors import MissingError, RequestError, StoreError, UnavailableError, UnknownCustomerError
 from features.events.placeholders import Placeholders
 from features.events.rules import NOBODY, placeholder_reason
 from features.events.schema import Event, events_to_table
-from features.log.event_log import EventLog
 from features.online.live import LiveState, LiveStates, state_version
 from features.signals import compute_signals
 from features.state.batch import StateBatch
@@ -24,6 +24,7 @@ from serving.decision.arm_weighing import weigh_arms
 from serving.decision.contacts import best_arm_reasons
 from serving.decision.rules import Rules, not_personal
 from serving.decision.send_time import uniform_hours
+from serving.guard.reliance import EVENT_LOG, Named
 from serving.products.catalogue import Catalogue
 from serving.products.exploration import shelf_event
 from serving.products.ranking import rank_products
@@ -61,18 +62,21 @@ class Knowledge:
 class Answers:
     """Answers every question of the HTTP contract; `knowledge()` is asked once per question."""
 
-    log: EventLog
+    log: Named
     clock: Clock
     rules: Rules
     knowledge: Callable[[], Knowledge]
     nobody: Placeholders = NOBODY
     """What no customer is asked about by."""
+    unheard_s: Callable[[], float] | None = None
+    """How long the log has not answered; None: then nobody is answered without it."""
 
     def next_products(self, request: NextProductsRequest) -> tuple[NextProductsAnswer, Event | None]:
         """The products that a customer buys next, and, where new ones are explored, the event that keeps their chances."""
         known = self.knowledge()
         scorer = known.bundle.need_product()
-        live = self._find(request, known, allow_unknown=request.allow_unknown)
+        explores = request.explore_share > 0
+        live = self._find(request, known, allow_unknown=request.allow_unknown, acts=explores)
         as_of_s = self._as_of_s(live)
         scored = scorer.score(live.scored, np.array([as_of_s]))
         seed = f"{live.customer_id}\x1f{int(as_of_s // DAY_S)}"
@@ -93,8 +97,9 @@ class Answers:
             models={Task.NEXT_PRODUCT.value: scorer.card.version},
             rules_version=self.rules.version,
             products=products,
+            **self._marks(live),
         )
-        if request.explore_share <= 0 or not live.customer_id:
+        if not explores or not live.customer_id:
             return answer, None
         event = shelf_event(answer, request, live.version, seed)
         return answer.model_copy(update={"decision_id": event.decision_id}), event
@@ -133,6 +138,7 @@ class Answers:
             expected_revenue=_known(revenue),
             reasons=reasons,
             win_back=win_back,
+            **self._marks(live),
         )
 
     def best_channel(self, request: BestChannelRequest) -> BestChannelAnswer:
@@ -161,15 +167,17 @@ class Answers:
             best=arms[0].arm,
             reasons=[*not_personal(live), *best_arm_reasons(arms[0], len(weighed.values), personal=scorer.personal)],
             arms=arms,
+            **self._marks(live),
         )
 
     def decide(self, request: DecideRequest) -> Decision:
         """One decision. The caller logs its event before it answers."""
         known = self.knowledge()
         known.bundle.need_channel()
-        live = self._find(request, known)
+        live = self._find(request, known, acts=True)
         decider = Decider(known.bundle, known.catalogue, self.rules, known.population_hours)
-        return decider.decide([live], request, self.clock.now())[0]
+        decision = decider.decide([live], request, self.clock.now())[0]
+        return replace(decision, answer=decision.answer.model_copy(update=self._marks(live)))
 
     def record(self, events: list[Event]) -> None:
         """Keep decisions in the log; one that is there already stays as it was."""
@@ -186,9 +194,12 @@ class Answers:
                 raise
             live = self._find(CustomerRef(identifiers={id_type: value}), known)
         as_of_s = self._as_of_s(live)
-        return build_profile(live, as_of_s, known.catalogue, with_signals)
+        return build_profile(live, as_of_s, known.catalogue, with_signals).model_copy(update=self._marks(live))
 
-    def _find(self, who: CustomerRef, known: Knowledge, *, allow_unknown: bool = False) -> LiveState:
+    def _find(
+        self, who: CustomerRef, known: Knowledge, *, allow_unknown: bool = False, acts: bool = False
+    ) -> LiveState:
+        """The state of whom the question is about. Who `acts` on the answer is given none without the log."""
         if known.states is None:
             raise MissingError(known.store_problem or "The online store is not open yet.", repair="Try again shortly.")
         asked = who.customer_id
@@ -196,18 +207,50 @@ class Answers:
             if not allow_unknown:
                 raise RequestError(f"customer_id {placeholder_reason(asked)}")
             asked = None
-        customer_id = self.log.resolve(asked, who.identifiers)
-        live = None if customer_id is None else known.states.get(customer_id)
+        try:
+            customer_id = self.log.resolve(asked, who.identifiers)
+            live = None if customer_id is None else known.states.get(customer_id)
+        except StoreError:
+            if self.unheard_s is None or acts:
+                raise
+            customer_id, live = asked, self._without_log(asked, known, allow_unknown=allow_unknown)
+        if acts and live is not None and live.without == EVENT_LOG:
+            raise UnavailableError("The event log does not answer.", repair="Ask again in a moment.")
         if live is not None:
             return live
         if not allow_unknown:
             raise UnknownCustomerError(who.customer_id)
-        nobody = StateBatch.empty(1)
-        return LiveState(customer_id or asked or "", nobody, None, 0, state_version(nobody))
+        return _unknown(customer_id or asked or "")
+
+    def _without_log(self, customer_id: str | None, known: Knowledge, *, allow_unknown: bool) -> LiveState:
+        """What the online store holds under the very id that was given: who else that may be only the log knows."""
+        assert known.states is not None
+        live = None if customer_id is None else known.states.stored(customer_id)
+        if live is not None:
+            return live
+        if allow_unknown:
+            return replace(_unknown(customer_id or ""), without=EVENT_LOG)
+        who = "whom these identifiers name" if customer_id is None else "whether the customer is known"
+        raise UnavailableError(
+            f"The event log does not answer, and only it knows {who}.", repair="Ask again in a moment."
+        )
+
+    def _marks(self, live: LiveState) -> dict[str, Any]:
+        """What the answer says of what did not answer."""
+        if live.without is None:
+            return {}
+        if live.without != EVENT_LOG or self.unheard_s is None:
+            return {"degraded": [live.without]}
+        return {"degraded": [live.without], "stale": True, "stale_for_s": round(self.unheard_s(), 3)}
 
     def _as_of_s(self, live: LiveState) -> float:
         now_s = self.clock.now().timestamp()
         return now_s if math.isnan(live.last_event_s) else max(now_s, live.last_event_s)
+
+
+def _unknown(customer_id: str) -> LiveState:
+    nobody = StateBatch.empty(1)
+    return LiveState(customer_id, nobody, None, 0, state_version(nobody))
 
 
 def _known(values: FloatArray | None) -> float | None:

@@ -1,7 +1,6 @@
 """HTTP requests in, JSON answers out: the routes of the service as a Starlette app, with one shape for every error."""
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,23 +12,26 @@ from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 from pydantic import BaseModel, TypeAdapter
-from pydantic_core import from_json
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from features.errors import OmniError, UnknownCustomerError
 from features.events.schema import Rejection, events_to_table, parse_table
-from features.events.values import printable
 from features.log.event_log import AppendResult
 from features.log.group_commit import GroupCommitter
 from features.money.incoming import parse_valued
+from features.servers.patience import waiting_at_most
 from serving import problems, schemas
 from serving.admission import Turns
 from serving.erasure import Eraser
+from serving.guard.bodies import Bodies
+from serving.guard.readiness import ReadinessProbe
+from serving.guard.reliance import append, while_log_answers
+from serving.incoming import event_items
 from serving.openapi import openapi_document
 from serving.problems import ApiError
 from serving.runtime import Runtime
@@ -42,14 +44,15 @@ MAX_EVENTS: Final = 10_000
 MAX_EVENTS_AT_ONCE: Final = 200
 """A larger batch is checked on another thread, so that other answers need not wait for it."""
 ANSWER_WITHIN_S: Final = 25.0
-"""How long a request may take, its body's way here included; BentoML would end it a little later, in words of its own."""
+"""How long a request may take once all of it is here; BentoML would end it later, in words of its own."""
 MAX_IN_FLIGHT: Final = 256
 """Requests that one worker holds at a time; more are answered 429."""
 CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
 _CUSTOMER_ID: Final[TypeAdapter[str]] = TypeAdapter(schemas.Name)
 
 Handler = Callable[[Request, Runtime], Awaitable[Response]]
-RequestT = TypeVar("RequestT", bound=BaseModel)
+QuestionT = TypeVar("QuestionT", bound=schemas.CustomerRef)
+T = TypeVar("T")
 
 
 def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
@@ -61,20 +64,24 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
         app.state.committer = GroupCommitter(app.state.runtime.log)
         app.state.worker = ThreadPoolExecutor(1, thread_name_prefix="omni-worker")
         app.state.turns = Turns(asks_servers=app.state.runtime.asks_servers)
+        app.state.bodies = Bodies()
+        note = app.state.runtime.metrics.note_dependency
+        app.state.probe = ReadinessProbe(app.state.runtime, app.state.committer, note)
         try:
             yield
         finally:
+            app.state.probe.close()
             app.state.worker.shutdown()
             app.state.turns.close()
             await asyncio.to_thread(app.state.committer.close)
             await asyncio.to_thread(app.state.runtime.close)
 
     routes = [
-        Route("/v1/events", _guard(post_events), methods=["POST"]),
-        Route("/v1/next-products", _guard(next_products), methods=["POST"]),
-        Route("/v1/churn", _guard(churn), methods=["POST"]),
-        Route("/v1/best-channel", _guard(best_channel), methods=["POST"]),
-        Route("/v1/decide", _guard(decide), methods=["POST"]),
+        Route("/v1/events", _guard(post_events, MAX_EVENTS_BODY_BYTES), methods=["POST"]),
+        Route("/v1/next-products", _guard(next_products, MAX_BODY_BYTES), methods=["POST"]),
+        Route("/v1/churn", _guard(churn, MAX_BODY_BYTES), methods=["POST"]),
+        Route("/v1/best-channel", _guard(best_channel, MAX_BODY_BYTES), methods=["POST"]),
+        Route("/v1/decide", _guard(decide, MAX_BODY_BYTES), methods=["POST"]),
         Route("/v1/customers/{customer_id:path}", _guard(get_customer), methods=["GET"]),
         Route("/v1/customers/{customer_id:path}", _guard(delete_customer), methods=["DELETE"]),
         Route("/v1/models", _guard(get_models), methods=["GET"]),
@@ -90,7 +97,8 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
 
 async def post_events(request: Request, runtime: Runtime) -> Response:
     """Keep the good events of a batch, durably, and say what was wrong with the others."""
-    items = _event_items(await _body(request, MAX_EVENTS_BODY_BYTES))
+    _need_log(runtime)
+    items = event_items(request.state.body, MAX_EVENTS)
     table, rejections = await _sort_out(request, items, runtime)
     rejected = [schemas.RejectedEvent(**vars(rejection)) for rejection in rejections]
     runtime.metrics.events.labels("rejected").inc(len(rejected))
@@ -114,8 +122,8 @@ async def post_events(request: Request, runtime: Runtime) -> Response:
 
 async def next_products(request: Request, runtime: Runtime) -> Response:
     """The products that a customer buys next; where new ones are explored, in the log before it is answered."""
-    wanted = await _parse(request, schemas.NextProductsRequest)
-    answer, event = await _turns(request).ask(lambda: runtime.answers.next_products(wanted))
+    wanted = _parse(request, schemas.NextProductsRequest)
+    answer, event = await _ask(request, lambda: runtime.answers.next_products(wanted))
     if event is not None:
         await _append(request, events_to_table([event]))
     return _noted(runtime, answer)
@@ -123,20 +131,20 @@ async def next_products(request: Request, runtime: Runtime) -> Response:
 
 async def churn(request: Request, runtime: Runtime) -> Response:
     """How likely a customer leaves."""
-    wanted = await _parse(request, schemas.ChurnRequest)
-    return _noted(runtime, await _turns(request).ask(lambda: runtime.answers.churn(wanted)))
+    wanted = _parse(request, schemas.ChurnRequest)
+    return _noted(runtime, await _ask(request, lambda: runtime.answers.churn(wanted)))
 
 
 async def best_channel(request: Request, runtime: Runtime) -> Response:
     """Through which channel a customer answers."""
-    wanted = await _parse(request, schemas.BestChannelRequest)
-    return _noted(runtime, await _turns(request).ask(lambda: runtime.answers.best_channel(wanted)))
+    wanted = _parse(request, schemas.BestChannelRequest)
+    return _noted(runtime, await _ask(request, lambda: runtime.answers.best_channel(wanted)))
 
 
 async def decide(request: Request, runtime: Runtime) -> Response:
     """One decision, in the log before it is answered, unless it is only looked at."""
-    wanted = await _parse(request, schemas.DecideRequest)
-    decision = await _turns(request).ask(lambda: runtime.answers.decide(wanted))
+    wanted = _parse(request, schemas.DecideRequest)
+    decision = await _ask(request, lambda: runtime.answers.decide(wanted))
     if wanted.log:  # what is only looked at is nobody's contact
         await _append(request, events_to_table([decision.event]))
         runtime.metrics.decisions.labels(decision.answer.arm).inc()
@@ -150,7 +158,7 @@ async def get_customer(request: Request, runtime: Runtime) -> Response:
     if wanted not in ("true", "false", "1", "0"):
         raise problems.unusable("signals must be true or false.", [{"field": "signals"}])
     with_signals = wanted in ("true", "1")
-    return _noted(runtime, await _turns(request).ask(lambda: runtime.answers.profile(name, with_signals)))
+    return _noted(runtime, await _ask(request, lambda: runtime.answers.profile(name, with_signals)))
 
 
 async def delete_customer(request: Request, runtime: Runtime) -> Response:
@@ -159,7 +167,8 @@ async def delete_customer(request: Request, runtime: Runtime) -> Response:
     eraser = runtime.eraser
     if eraser is None:
         raise problems.cannot_erase()
-    receipt = await _in_background(request, lambda: eraser.begin(name))
+    _need_log(runtime)
+    receipt = await while_log_answers(_in_background(request, lambda: eraser.begin(name)), runtime.reliance)
     if receipt is None:
         raise UnknownCustomerError(None)
     answer = schemas.ErasureAnswer.model_validate(receipt.model_dump())
@@ -197,11 +206,15 @@ async def livez(request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Ready, or what it waits for."""
-    reasons, warnings = request.app.state.runtime.not_ready(), request.app.state.runtime.warnings()
-    if not reasons:
-        return JSONResponse({"status": "ready"} | ({"warnings": warnings} if warnings else {}))
-    return _error(problems.not_ready([*reasons, *warnings]))
+    """Ready, and what is done without meanwhile; or what it waits for. The real paths are asked."""
+    probe: ReadinessProbe = request.app.state.probe
+    readiness = await probe.ask()
+    warnings = await asyncio.to_thread(request.app.state.runtime.warnings)
+    if readiness.reasons:
+        return _error(problems.not_ready([*readiness.reasons, *(("service", warning) for warning in warnings)]))
+    degraded = [{"dependency": name, "reason": why} for name, why in readiness.degraded]
+    more = {"degraded": degraded, "warnings": warnings}
+    return JSONResponse({"status": "ready"} | {name: texts for name, texts in more.items() if texts})
 
 
 async def metrics(request: Request) -> Response:
@@ -210,17 +223,23 @@ async def metrics(request: Request) -> Response:
     return Response(found.metrics.render(), media_type=found.metrics.content_type)
 
 
-def _guard(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    """Count, time and limit the requests of a handler, and give every error its shape."""
+def _guard(handler: Handler, body_bytes: int = 0) -> Callable[[Request], Awaitable[Response]]:
+    """Count, time and limit the requests of a handler, and give every error its shape.
+
+    A body of up to `body_bytes` is read first: a request counts as in hand only when all of it is here.
+    """
 
     async def guarded(request: Request) -> Response:
         state = request.app.state
         started = time.perf_counter()
-        state.turns.begin()
-        try:
-            response = await _try(handler, request)
-        finally:
-            state.turns.end()
+        state.turns.arrive()
+        response = await _receive(request, body_bytes)
+        if response is None:
+            state.turns.begin()
+            try:
+                response = await _try(handler, request)
+            finally:
+                state.turns.end()
         found: Runtime = state.runtime
         if found.draining():  # so that nobody sends the next question into a connection that is about to end
             response.headers["Connection"] = "close"
@@ -232,17 +251,30 @@ def _guard(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     return guarded
 
 
+async def _receive(request: Request, body_bytes: int) -> Response | None:
+    """Read the body, into `request.state.body`; or the answer to who may not ask, or does not send it as they should."""
+    if request.method not in ("GET", "HEAD") and _is_from_another_site(request):
+        return _error(problems.cross_site())
+    bodies: Bodies = request.app.state.bodies
+    try:
+        request.state.body = await bodies.read(request, body_bytes) if body_bytes else b""
+    except ApiError as error:
+        response = _error(error)
+        response.headers["Connection"] = "close"  # what is still on its way would be taken for the next request
+        return response
+    return None
+
+
 async def _try(handler: Handler, request: Request) -> Response:
     if _turns(request).in_flight > MAX_IN_FLIGHT:
         return _error(problems.overloaded())
-    if request.method not in ("GET", "HEAD") and _is_from_another_site(request):
-        return _error(problems.cross_site())
-    limit = asyncio.timeout(ANSWER_WITHIN_S)
+    request.state.within_s = ANSWER_WITHIN_S
+    request.state.limit = limit = asyncio.timeout(ANSWER_WITHIN_S)
     try:
         async with limit:
             return await handler(request, request.app.state.runtime)
     except Exception as error:  # every error is answered in the one shape; what is our own fault is logged
-        problem = problems.too_slow(ANSWER_WITHIN_S) if limit.expired() else problems.to_api_error(error)
+        problem = problems.too_slow(request.state.within_s) if limit.expired() else problems.to_api_error(error)
         if problem is None or problem.status == 500:
             logger.exception("%s %s failed", request.method, _route(request))  # a path can hold an e-mail address
             problem = problem or problems.internal()
@@ -267,57 +299,30 @@ def _route(request: Request) -> str:
     return str(request.scope["route"].path).replace(":path}", "}")
 
 
-async def _parse(request: Request, model: type[RequestT]) -> RequestT:
-    body = await _body(request, MAX_BODY_BYTES)
+def _parse(request: Request, model: type[QuestionT]) -> QuestionT:
     with problems.parse_request():
-        return model.model_validate_json(body)
+        wanted = model.model_validate_json(request.state.body)
+    if wanted.timeout_ms is not None:
+        request.state.within_s = wanted.timeout_ms / 1000
+        request.state.limit.reschedule(asyncio.get_running_loop().time() + request.state.within_s)
+    return wanted
 
 
-async def _body(request: Request, limit: int) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise problems.too_large(limit)
-    parts = bytearray()
-    try:
-        async for part in request.stream():
-            parts += part
-            if len(parts) > limit:
-                raise problems.too_large(limit)
-    except ClientDisconnect as error:
-        raise problems.disconnected() from error
-    return bytes(parts)
+async def _ask(request: Request, question: Callable[[], T]) -> T:
+    """Answer in turn; servers are waited for no longer than the settings or the question say."""
+    runtime: Runtime = request.app.state.runtime
+    patience_s = min(runtime.timeout_s, request.state.within_s)
+
+    def patiently() -> T:
+        with waiting_at_most(patience_s):
+            return question()
+
+    return await _turns(request).ask(patiently)
 
 
-def _event_items(body: bytes) -> list[Any]:
-    """The events of a body: {"events": [...]}, a bare list, or one event."""
-    try:
-        found = _lenient_json(body)
-    except (ValueError, RecursionError) as error:
-        raise problems.invalid_json(error) from error
-    if isinstance(found, dict) and "kind" not in found:
-        extra = [{"field": printable(name), "reason": "is not expected here"} for name in found if name != "events"]
-        if "events" not in found or extra:
-            raise problems.unusable('Send {"events": [...]}, a list of events, or one event.', extra)
-        found = found["events"]
-    items = found if isinstance(found, list) else [found]
-    if not items or not isinstance(found, list | dict):
-        raise problems.unusable('Send at least one event: {"events": [{"event_id": …}]}.')
-    if len(items) > MAX_EVENTS:
-        raise problems.too_many_events(MAX_EVENTS)
-    return items
-
-
-def _lenient_json(body: bytes) -> Any:
-    """The value in `body`; NaN, Infinity and half surrogate pairs are let in, for the rules of events to refuse one by one.
-
-    Common writers of JSON let them out, and one such event must not cost the batch that it came with.
-    """
-    try:
-        return from_json(body, allow_inf_nan=True)
-    except ValueError:
-        if b"\\ud" not in body.lower():
-            raise
-        return json.loads(body)
+def _need_log(runtime: Runtime) -> None:
+    if runtime.reliance is not None:
+        runtime.reliance.need_log()
 
 
 async def _sort_out(request: Request, items: list[Any], runtime: Runtime) -> tuple[pa.Table, list[Rejection]]:
@@ -334,11 +339,7 @@ async def _sort_out(request: Request, items: list[Any], runtime: Runtime) -> tup
 
 async def _append(request: Request, table: pa.Table) -> AppendResult:
     """Have rows appended, in one commit with those of others, and wait until they are durable."""
-    committer: GroupCommitter = request.app.state.committer
-    return await asyncio.wrap_future(committer.submit(table))
-
-
-T = TypeVar("T")
+    return await append(request.app.state.committer, request.app.state.runtime.reliance, table)
 
 
 def _turns(request: Request) -> Turns:
@@ -346,9 +347,9 @@ def _turns(request: Request) -> Turns:
     return found
 
 
-async def _in_background(request: Request, work: Callable[[], T]) -> T:
+def _in_background(request: Request, work: Callable[[], T]) -> asyncio.Future[T]:
     """Do long work on the one working thread, so that answering others goes on meanwhile."""
-    return await asyncio.get_running_loop().run_in_executor(request.app.state.worker, work)
+    return asyncio.get_running_loop().run_in_executor(request.app.state.worker, work)
 
 
 def _noted(runtime: Runtime, answer: schemas.Answer) -> Response:
@@ -369,7 +370,7 @@ async def _finish_erasures(eraser: Eraser) -> None:
 
 
 def _error(error: ApiError) -> Response:
-    headers = {"Retry-After": "1"} if error.status == 429 else None
+    headers = None if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     return Response(error.body(), status_code=error.status, media_type="application/json", headers=headers)
 
 

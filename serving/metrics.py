@@ -90,6 +90,13 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemin",
         )
+        self.dependency_up = Gauge(
+            "omni_dependency_up",
+            "1 where the online store, the event log or an append to it answered when last asked, else 0.",
+            ["dependency"],
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
         self.stream_lag = Gauge(
             "omni_stream_lag_rows",
             "Rows of the log that the online store does not hold yet; answers read them from the log, which is slower.",
@@ -107,6 +114,10 @@ class Metrics:
     def note_rules(self, rules: RulesInfo) -> None:
         """Set whether the file that should be in force is bad."""
         self.rules_problem.set(rules.problem is not None)
+
+    def note_dependency(self, name: str, is_up: bool) -> None:
+        """Set whether the online store or the log answered when last asked."""
+        self.dependency_up.labels(name).set(is_up)
 
     def note_stream(self, lag: int) -> None:
         """Set how many rows of the log the online store does not hold yet."""

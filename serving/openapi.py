@@ -83,7 +83,7 @@ def _post(summary: str, description: str, request: type[BaseModel], answer: type
         "requestBody": {"required": True, "content": _json(request)},
         "responses": {
             "200": {"description": "The answer.", "content": _json(answer)},
-            **_errors("400", "403", "413", "422", "429", "500", "503", "504"),
+            **_errors("400", "403", "408", "413", "422", "429", "500", "503", "504"),
             **({} if request is schemas.EventsRequest else _errors("404")),
         },
     }
@@ -146,11 +146,7 @@ def _gets() -> dict[str, Any]:
             }
         },
         "/livez": {"get": _plain("Is the process alive?", "livez", _status("alive"))},
-        "/readyz": {
-            "get": _plain(
-                "Can it answer everything, and what does it wait for?", "readyz", _status("ready", warns=True), "503"
-            )
-        },
+        "/readyz": {"get": _plain("Can it answer everything, and what does it wait for?", "readyz", _ready(), "503")},
         "/metrics": {
             "get": _plain("Counters for Prometheus", "metrics", {"text/plain": {"schema": {"type": "string"}}})
         },
@@ -175,6 +171,17 @@ def _status(word: str, *, warns: bool = False) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
 
+def _ready() -> dict[str, Any]:
+    content = _status("ready", warns=True)
+    texts = {"type": "object", "properties": {name: {"type": "string"} for name in ("dependency", "reason")}}
+    content["application/json"]["schema"]["properties"]["degraded"] = {
+        "type": "array",
+        "items": texts,
+        "description": "What does not answer and is done without; left out where there is nothing.",
+    }
+    return content
+
+
 def _json(model: type[BaseModel]) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": {"$ref": _REF.format(model=model.__name__)}}
     extra = model.model_config.get("json_schema_extra")
@@ -189,6 +196,7 @@ _MEANING: Final = {
     "400": "The body is not JSON.",
     "403": "A page of another site asks, through a browser.",
     "404": "Nobody by that name is known.",
+    "408": "The body did not arrive in time.",
     "413": "The body is too large.",
     "422": "The request cannot be used; `details` names the fields.",
     "429": "Too many requests at once; try again.",
@@ -198,5 +206,17 @@ _MEANING: Final = {
 }
 
 
+_RETRY_AFTER: Final = {
+    "Retry-After": {"description": "Seconds after which to ask again.", "schema": {"type": "integer", "minimum": 1}}
+}
+
+
 def _errors(*statuses: str) -> dict[str, Any]:
-    return {status: {"description": _MEANING[status], "content": _json(schemas.ErrorAnswer)} for status in statuses}
+    return {
+        status: {
+            "description": _MEANING[status],
+            **({"headers": _RETRY_AFTER} if status in ("429", "503") else {}),
+            "content": _json(schemas.ErrorAnswer),
+        }
+        for status in statuses
+    }

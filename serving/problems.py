@@ -12,13 +12,26 @@ from features.errors import MissingError, OmniError, RequestError, SettingsError
 from serving.schemas import ErrorAnswer, Problem
 from serving.schemas.base import Finite
 
+_RETRY_AFTER_S = {429: 1, 503: 2}
+"""When it is worth while to ask again: a breaker tries every half second whether a server answers again."""
+_NOT_READY_RETRY_S = 10
+"""Somebody has to do something first."""
+
 
 class ApiError(Exception):
     """An error that the caller is told about as it is."""
 
-    def __init__(self, status: int, code: str, message: str, details: Sequence[dict[str, Any]] = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        details: Sequence[dict[str, Any]] = (),
+        retry_after_s: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.retry_after_s = retry_after_s if retry_after_s is not None else _RETRY_AFTER_S.get(status)
         self.problem = Problem(code=code, message=message, details=list(details))
 
     def body(self) -> bytes:
@@ -41,7 +54,7 @@ def to_api_error(error: Exception) -> ApiError | None:
     if isinstance(error, UnknownCustomerError):
         return ApiError(404, "customer_unknown", str(error))
     if isinstance(error, MissingError):
-        return ApiError(503, "not_ready", str(error))
+        return ApiError(503, "not_ready", str(error), retry_after_s=_NOT_READY_RETRY_S)
     if isinstance(error, sqlite3.OperationalError):  # what of the disk and other processes nobody put into our words
         return ApiError(503, "unavailable", f"The disk or another process does not let this be done: {error}.")
     if isinstance(error, OmniError) and not isinstance(error, SettingsError):
@@ -73,10 +86,10 @@ def internal() -> ApiError:
     return ApiError(500, "internal", "This is a defect of the service; the log of the service holds its cause.")
 
 
-def not_ready(reasons: Sequence[str]) -> ApiError:
-    """Some questions cannot be answered yet."""
-    details = [{"reason": reason} for reason in reasons]
-    return ApiError(503, "not_ready", f"Not everything can be answered yet: {reasons[0]}", details)
+def not_ready(reasons: Sequence[tuple[str, str]]) -> ApiError:
+    """Some questions cannot be answered now; `reasons` are the name of what is waited for, and why."""
+    details = [{"reason": why} if name == "service" else {"dependency": name, "reason": why} for name, why in reasons]
+    return ApiError(503, "not_ready", f"Not everything can be answered now: {reasons[0][1]}", details)
 
 
 def cannot_erase() -> ApiError:
@@ -89,9 +102,14 @@ def overloaded() -> ApiError:
     return ApiError(429, "overloaded", "Too many requests at once: try again in a moment.")
 
 
+def slow_body() -> ApiError:
+    """The body did not come in time."""
+    return ApiError(408, "slow_body", "The body did not arrive in time: send it at once, or in smaller parts.")
+
+
 def too_slow(within_s: float) -> ApiError:
     """The request was not done in time."""
-    text = f"This was not done within {within_s:.0f} s. Ask again: an event that is kept meanwhile counts only once."
+    text = f"This was not done within {within_s:g} s. Ask again: an event that is kept meanwhile counts only once."
     return ApiError(504, "timeout", text)
 
 

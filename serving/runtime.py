@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from features.clock import Clock
-from features.errors import OmniError, StoreError
+from features.errors import OmniError, StoreError, UnavailableError
 from features.events.placeholders import Placeholders
 from features.events.rules import NOBODY
 from features.identity.resolution import load_identity_config
@@ -26,6 +26,7 @@ from serving.answers import Answers, Knowledge
 from serving.decision.rules import Rules
 from serving.decision.send_time import population_hours
 from serving.erasure import Eraser
+from serving.guard.reliance import WRITE_WAIT_S, Reliance
 from serving.house_rules import HouseRules
 from serving.metrics import Metrics
 from serving.products.catalogue import load_catalogue
@@ -67,13 +68,20 @@ class Runtime:
     """Whether the log or the online store is a server, so that an answer may have to wait for one."""
     store_problem: Callable[[], str] = str
     """Why answers do without the online store at present, and come from the log alone; empty where they do not."""
+    reliance: Reliance | None = None
+    """What it does without where it does not answer; None: then nobody is answered without it."""
+    timeout_s: float = 0.2
+    """How long one answer waits for the log, where that is a server."""
     close: Callable[[], None] = lambda: None
     draining: Callable[[], bool] = lambda: False
 
     @property
     def answers(self) -> Answers:
         """What answers questions with the knowledge of the moment."""
-        return Answers(self.log, self.clock, self.rules_now(), lambda: self.knowledge, self.nobody)
+        if self.reliance is None:
+            return Answers(self.log, self.clock, self.rules_now(), lambda: self.knowledge, self.nobody)
+        log = self.reliance.log
+        return Answers(log, self.clock, self.rules_now(), lambda: self.knowledge, self.nobody, log.breaker.unheard_s)
 
     def rules_now(self) -> Rules:
         """The rules that a question which is asked now is answered by."""
@@ -107,11 +115,11 @@ def open_runtime(settings: Settings) -> Runtime:
 
     Nothing that is missing stops it: the service lives and says what it waits for.
     """
-    log = open_log(settings)
+    log, clock = open_log(settings, WRITE_WAIT_S), Clock.from_settings(settings)
     house = HouseRules(settings)
     runtime = Runtime(
         log=log,
-        clock=Clock.from_settings(settings),
+        clock=clock,
         rules=house.current().rules,
         house=house,
         knowledge=Knowledge(Bundle(problems=dict.fromkeys(Task, NOT_LOOKED_YET))),
@@ -119,6 +127,8 @@ def open_runtime(settings: Settings) -> Runtime:
         nobody=load_identity_config(settings.files_home).nobody,
         currency=HomeCurrency(settings, log),
         tasks=settings.tasks,
+        reliance=Reliance.on(settings, clock, log),
+        timeout_s=settings.timeout_ms / 1000,
         asks_servers=settings.online_store == "redis" or not settings.event_log_url.startswith("sqlite:"),
     )
     drain_file = os.environ.get("OMNI_DRAIN_FILE")
@@ -131,6 +141,8 @@ def open_runtime(settings: Settings) -> Runtime:
     def close() -> None:
         stop_looking()
         watcher.stop()
+        if runtime.reliance is not None:
+            runtime.reliance.close()
         runtime.log.close()
 
     runtime.close = close
@@ -152,7 +164,8 @@ class Watcher:
         self._fetch = mlflow_fetch(settings, self._vetting)
         self._fall_back = mlflow_fall_back(settings, self._vetting)
         self._checkpoint = Checkpoint(settings)
-        self._trust = StoreTrust(settings, runtime.log)
+        reliance = runtime.reliance
+        self._trust = StoreTrust(settings, runtime.log) if reliance is None else reliance.trust
         self._sales = Sales(settings, runtime.clock, problem=self._trust.problem)
         runtime.store_problem = self._trust.problem
 
@@ -189,6 +202,9 @@ class Watcher:
         self._runtime.metrics.note_models(bundle.infos())
         self._runtime.metrics.note_rules(self._runtime.rules_info())
         self._runtime.metrics.note_quarantine(entry.task for entry in self._vetting.quarantine.entries())
+        if self._runtime.reliance is not None:
+            for name, breaker in self._runtime.reliance.breakers().items():
+                self._runtime.metrics.note_dependency(name, not breaker.is_open)
         done_seq = self._checkpoint.read()
         if done_seq:  # 0 where the stream runs on another machine, or never ran
             log = self._runtime.log
@@ -237,12 +253,15 @@ class Watcher:
     def _with_store(self, known: Knowledge) -> Knowledge:
         if known.states is not None:
             return known
-        reader = OnlineReader(self._settings, self._runtime.clock)
+        reliance = self._runtime.reliance
+        reader = OnlineReader(self._settings, self._runtime.clock) if reliance is None else reliance.reader
         try:
             reader.read_state("")  # nobody: only asks whether the store is there
         except OmniError as error:
-            return known if known.store_problem == str(error) else replace(known, store_problem=str(error))
-        states = LiveStates(reader, self._runtime.log, self._trust.problem)
+            if reliance is None or not isinstance(error, UnavailableError):
+                return known if known.store_problem == str(error) else replace(known, store_problem=str(error))
+            logger.warning("Customers are folded from the log until the online store answers: %s", error)
+        states = LiveStates(reader, self._runtime.log, self._trust.problem) if reliance is None else reliance.states()
         return replace(known, states=states, store_problem="")
 
 

@@ -2,8 +2,9 @@
 
 import logging
 import os
+import resource
 import sys
-from typing import Any
+from typing import Any, Final
 
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -11,7 +12,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from features.processes.lifeline import LIFELINES, hand_on, hang_on
 from features.settings import Settings
 from serving.api import create_app
+from serving.guard import slow_heads
 from serving.runtime import Runtime, open_runtime
+
+MAX_FILES: Final = 65_536
 
 
 class FrontDoor:
@@ -43,6 +47,10 @@ for _package in ("features", "serving"):
     logging.getLogger(_package).setLevel(logging.INFO)  # which model answers since when; BentoML shows warnings only
 # Threads of one worker take turns. At Python's own 5 ms, a commit would wait that long after each of its statements.
 sys.setswitchinterval(0.0005)
+slow_heads.install()
+_, _most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+# the usual limit of 1,024 open files is one careless sender's connections
+resource.setrlimit(resource.RLIMIT_NOFILE, (_most_files if _most_files >= 0 else MAX_FILES, _most_files))
 _app = create_app(_open)
 Omni: Any = bentoml.service(
     name="omni",
@@ -50,7 +58,7 @@ Omni: Any = bentoml.service(
     tracing={"excluded_urls": ".*"},
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
-    traffic={"timeout": 30},
+    traffic={"timeout": 60},  # more than LONGEST_BODY_S and ANSWER_WITHIN_S: ours come first, in our words
 )(OneDecision)
 Omni.mount_asgi_app(_app, path="/")
 Omni.add_asgi_middleware(FrontDoor, ours=_app)

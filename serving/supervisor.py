@@ -49,6 +49,7 @@ def child_environment(settings: Settings, port: int, workers: int, mark: Mapping
         "OMNI_ONLINE_STORE": settings.online_store,
         "OMNI_TASKS": ",".join(settings.tasks),
         "OMNI_REDIS": settings.redis_url,
+        "OMNI_TIMEOUT_MS": str(settings.timeout_ms),
         "OMNI_WORKERS": str(workers),
         PARENT: str(os.getpid()),
         **mark,

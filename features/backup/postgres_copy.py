@@ -59,7 +59,7 @@ def load_tables(url: str, schema: str, tables: tuple[CopiedTable, ...], folder: 
 
 def make_schema(url: str, schema: str, rules: IdentityRules) -> None:
     """Make a log's tables in a schema of their own."""
-    PostgresEventLog(url, rules, schema).close()
+    PostgresEventLog(url, rules, schema=schema).close()
 
 
 def swap_schemas(url: str, staged: str, aside: str, *, discard: bool) -> bool:

@@ -21,8 +21,11 @@ def has_log(settings: Settings) -> bool:
     return path is None or path.exists()
 
 
-def open_log(settings: Settings) -> EventLog:
-    """The log at `settings.event_log_url`, made if it is not there; raises SettingsError for an unknown scheme."""
+def open_log(settings: Settings, wait_s: float | None = None) -> EventLog:
+    """The log at `settings.event_log_url`, made if it is not there; raises SettingsError for an unknown scheme.
+
+    `wait_s` is how long one statement waits for the server or for another process; None: as long as it takes.
+    """
     rules = identity_rules(settings)
     scheme = settings.event_log_url.partition("://")[0]
     if scheme in ("postgresql", "postgres"):
@@ -33,7 +36,7 @@ def open_log(settings: Settings) -> EventLog:
                 "OMNI_EVENT_LOG names a PostgreSQL server, and psycopg is not installed.",
                 repair="Install it: pip install -e '.[postgres]' -c constraints.txt",
             ) from error
-        return PostgresEventLog(settings.event_log_url, rules, settings.event_log_schema)
+        return PostgresEventLog(settings.event_log_url, rules, wait_s, settings.event_log_schema)
     path = sqlite_path(settings)
     if path is None:
         raise SettingsError(
@@ -41,4 +44,4 @@ def open_log(settings: Settings) -> EventLog:
             repair="Write it as sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://host/database,"
             " or leave it out.",
         )
-    return SqliteEventLog(path, rules)
+    return SqliteEventLog(path, rules, wait_s)

@@ -101,6 +101,10 @@ class EventLog(Protocol):
         """16 hexadecimal digits of the content: equal for logs of the same events, and cheap to ask for."""
         ...
 
+    def try_write(self) -> None:
+        """Write a note and wait until it is on disk, as an append would be; raises StoreError where that cannot be done."""
+        ...
+
     def close(self) -> None:
         """Let go of the files. A closed log cannot be used again."""
         ...

@@ -5,7 +5,9 @@ the next one gathers: under load a group is large, alone nobody waits for others
 """
 
 import logging
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -48,6 +50,13 @@ class _Waiting(NamedTuple):
     done: "Future[AppendResult]"
 
 
+class Commit(NamedTuple):
+    """How a group ended, and when (monotonic, seconds)."""
+
+    at_s: float
+    error: OmniError | None = None
+
+
 class GroupCommitter:
     """One thread that appends what waits, in order of arrival; safe to use from several threads."""
 
@@ -57,6 +66,8 @@ class GroupCommitter:
         self._waiting: deque[_Waiting] = deque()
         self._waiting_rows = 0
         self._closed = False
+        self.last_commit = Commit(-math.inf)
+        """How the newest group ended."""
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="omni-committer", daemon=True)
         self._thread.start()
@@ -107,7 +118,9 @@ class GroupCommitter:
             return
         try:
             results = self._log.append_many([waiting.table for waiting in group])
+            self.last_commit = Commit(time.monotonic())
         except OmniError as error:
+            self.last_commit = Commit(time.monotonic(), error)
             logger.warning("A group of %d appends failed: %s", len(group), error)
             results = [error] * len(group)
         except Exception as error:  # whatever it was, those who wait must hear of it

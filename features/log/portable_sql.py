@@ -18,6 +18,8 @@ CURRENT_LAYOUT: Final = "2"
 """Of the log's tables; raised where an older log cannot be read any more."""
 CURRENCY: Final = "currency"
 """Note of the currency that values are counted in; empty as long as no value named one."""
+TRIED: Final = "tried"
+"""Note that is written to see whether the log can be written to."""
 NOT_LOOKED: Final = "?"
 _LOOKUPS: Final = (512, 64, 8, 1)
 """Values per statement: few sizes, so that each is prepared once."""

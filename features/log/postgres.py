@@ -5,7 +5,8 @@ reader that follows the log never passes over an event that a slower writer has 
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pyarrow import csv
 
 from features.connections import ThreadConnections
-from features.errors import SettingsError, StoreError
+from features.errors import SettingsError, StoreError, UnavailableError
 from features.log import marks, portable_sql, sql_log
 from features.log.consents import CREATE as CREATE_CONSENTS
 from features.log.erasure import LogErasureBook
@@ -23,6 +24,7 @@ from features.log.identity import DEFAULT_RULES, IdentityRules, Owners
 from features.log.sql_log import SqlEventLog
 from features.log.tables import COLUMNS, INSERT, READ_SCHEMA, STORED, table_to_rows
 from features.log.tombstones import CREATE as CREATE_TOMBSTONES
+from features.servers import patience
 from features.settings import SCHEMA, without_password
 from features.vocabulary import Columns
 
@@ -39,6 +41,14 @@ _CONNECTING: Final = {
     "tcp_user_timeout": 15_000,
 }
 """A server that the network no longer reaches is known as such within half a minute; the URL's own options win."""
+_CONNECT_S: Final = 2
+"""How long whoever has no patience of their own waits for a connection, where statements may not wait either."""
+_CONNECT_LEAST_S: Final = 0.5
+"""What a connection is given at least: it takes several ways to the server and back, and is made for many questions."""
+_SLICES: Final = 10
+"""How often, while it waits, this side looks whether it has waited for too long."""
+_DRIVER_SLICE_S: Final = 0.1
+"""How often the driver does, while it connects."""
 
 # COLLATE "C": texts are told apart and ordered by their bytes, as everywhere else, whatever the database's language is
 _CREATE: Final = (
@@ -83,12 +93,17 @@ _CSV_TYPES: Final = {
 class PostgresEventLog(SqlEventLog["_Portable"]):
     """The log at a `postgresql://` URL; safe to use from several threads, each of which has its own connection."""
 
-    def __init__(self, url: str, rules: IdentityRules = DEFAULT_RULES, schema: str = SCHEMA) -> None:
+    def __init__(
+        self, url: str, rules: IdentityRules = DEFAULT_RULES, wait_s: float | None = None, schema: str = SCHEMA
+    ) -> None:
+        """`wait_s` is how long a statement may wait for the server, where the thread has no `patience` of its own."""
         self._place = without_password(url)
         self._schema = schema
         self._rules = rules
+        self._wait_s = wait_s
+        connecting = _CONNECTING if wait_s is None else {**_CONNECTING, "connect_timeout": _CONNECT_S}
         try:
-            self._parameters: dict[str, Any] = {**_CONNECTING, **conninfo_to_dict(url)}
+            self._parameters: dict[str, Any] = {**connecting, **conninfo_to_dict(url)}
         except psycopg.ProgrammingError:
             # What the driver says of it can hold the password, and so can its traceback.
             raise SettingsError(
@@ -144,6 +159,13 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
                 connection.execute("SELECT pg_advisory_xact_lock(?)", (WRITER_LOCK,))
                 yield connection
 
+    def try_write(self) -> None:
+        # without the writer's lock: a writer that is busy is no reason to doubt that the server writes
+        with self._in_words():
+            connection = self._connection()
+            with connection.driver.transaction():
+                portable_sql.put_meta(connection, portable_sql.TRIED, time.time_ns())
+
     def _connection(self) -> "_Portable":
         return _Portable(self._connections.mine())
 
@@ -171,7 +193,17 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
             connection.execute(statement.format(schema=self._schema, bytes="bytea", text='text COLLATE "C"'))
 
     def _open(self) -> psycopg.Connection[Any]:
-        connection = psycopg.connect(**self._parameters, autocommit=True)
+        with patience.at_least(_CONNECT_LEAST_S):
+            connection = _PatientConnection.connect(**self._parameters, autocommit=True)
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    def _prepare(self, connection: "_PatientConnection") -> None:
+        connection.wait_s = self._wait_s
         # a statement sees what was committed before it, so the first one after the lock sees all
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.execute(f"SET search_path TO {self._schema}")
@@ -179,7 +211,8 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
         connection.execute("SET work_mem TO '64MB'")  # a batch is put in order in memory
         connection.execute(f"SET lock_timeout TO '{sql_log.BUSY_TIMEOUT_S * 1000:.0f}ms'")
         connection.execute(_DURABLE)
-        return connection
+        if self._wait_s is not None:  # nor does the server go on with what nobody waits for any more
+            connection.execute(f"SET statement_timeout TO '{self._wait_s * 1000:.0f}ms'")
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
@@ -187,7 +220,7 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
         try:
             yield
         except psycopg.errors.LockNotAvailable as error:
-            raise StoreError(
+            raise UnavailableError(
                 f"The event log {self._place} has been busy for {sql_log.BUSY_TIMEOUT_S:.0f} s.",
                 repair="Let the other process that writes to it (an ingest, a service) finish, then try again.",
             ) from error
@@ -196,11 +229,72 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
                 f"The event log {self._place} refuses: {_first_line(error)}.",
                 repair=f"Let the user create the schema {self._schema}, or read and write its tables.",
             ) from error
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            raise UnavailableError(
+                f"The event log {self._place} cannot be written to: {_first_line(error)}.",
+                repair="It may be a replica, or a server that is being replaced: set OMNI_EVENT_LOG to the one that writes.",
+            ) from error
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+            raise UnavailableError(
+                f"The event log {self._place} has lost its tables: {_first_line(error)}.",
+                repair=f"Restore the schema {self._schema}, or start everything anew to have empty ones made.",
+            ) from error
         except psycopg.OperationalError as error:
-            raise StoreError(
+            raise UnavailableError(
                 f"The event log {self._place} does not answer: {_first_line(error)}.",
                 repair="Start the server, or set OMNI_EVENT_LOG to where it is.",
             ) from error
+
+
+class _PatientConnection(psycopg.Connection[Any]):
+    """A connection that gives up, and is closed, where the server does not answer in time; by itself a driver waits on."""
+
+    wait_s: float | None = None
+    """How long one wait may take, where this thread has no patience of its own."""
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Any]:
+        # the driver's own least is two seconds
+        gen, left_s = super()._connect_gen(conninfo), patience.left_s()
+        return gen if left_s is None else _until(gen, left_s, _DRIVER_SLICE_S)
+
+    def wait(self, gen: Generator[Any, Any, Any], interval: float = 0.1, timeout: float | None = None) -> Any:
+        left_s = patience.left_s()
+        limit_s = self.wait_s if left_s is None else left_s
+        options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}  # drivers before 3.3 do not know it
+        if limit_s is None:
+            return super().wait(gen, interval, **options)
+        slice_s = min(interval, max(limit_s / _SLICES, 0.001))
+        try:
+            return super().wait(_until(gen, limit_s, slice_s), slice_s, **options)
+        except _NoAnswerError:
+            self.close()  # the answer may still come, and would be taken for that to the next statement
+            raise
+
+
+class _NoAnswerError(psycopg.OperationalError):
+    """The server did not answer in time."""
+
+
+def _until(gen: Generator[Any, Any, Any], limit_s: float, slice_s: float) -> Generator[Any, Any, Any]:
+    """What the driver waits with, until it has waited for too long; `slice_s` is how long it looks for an answer at a time.
+
+    What counts are slices in which nothing came, and not the clock: where this process is not let run for a while, the
+    answer is there when it is, and the server is no slower for that.
+    """
+    waited_s = 0.0
+    try:
+        state = next(gen)
+        while True:
+            ready = yield state
+            state = gen.send(ready)
+            if not ready:
+                waited_s += slice_s
+                patience.spend(slice_s)
+                if waited_s >= limit_s:
+                    raise _NoAnswerError("no answer in time")
+    except StopIteration as stop:
+        return stop.value
 
 
 class _Portable:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from features.connections import ThreadConnections
-from features.errors import StoreError
+from features.errors import StoreError, UnavailableError
 from features.log import marks, portable_sql, sql_log
 from features.log.consents import CREATE as CREATE_CONSENTS
 from features.log.erasure import SqliteErasureBook
@@ -45,6 +45,7 @@ _INSERT_INTO, _, _INSERT_REST = INSERT.partition("VALUES")
 _ON_CONFLICT: Final = _INSERT_REST.partition(")")[2]
 _ROW: Final = f"({', '.join('?' * len(STORED))})"
 _INSERT_MANY: Final = {n: f"{_INSERT_INTO}VALUES {', '.join([_ROW] * n)}{_ON_CONFLICT}" for n in _INSERTS}
+_TRIED_CHARS: Final = 65_536
 _PRIMARY_CODE: Final = 0xFF
 """The bits of SQLite's error codes that tell the kind; the others tell it in detail."""
 _WRITABLE: Final = "Check that the file and its folder can be written to."
@@ -63,14 +64,18 @@ _REPAIRS: Final = {
     sqlite3.SQLITE_NOTADB: _RESTORE,
 }
 """What to do about each kind of error that is not the caller's mistake."""
+_LASTING: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+"""What does not pass by itself."""
 
 
 class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
     """The log in one SQLite file (WAL): many readers, one writer at a time, over threads and processes."""
 
-    def __init__(self, path: Path, rules: IdentityRules = DEFAULT_RULES) -> None:
+    def __init__(self, path: Path, rules: IdentityRules = DEFAULT_RULES, wait_s: float | None = None) -> None:
+        """`wait_s` is how long a statement waits for other processes; None: `BUSY_TIMEOUT_S`."""
         self._path = path
         self._rules = rules
+        self._wait_s = wait_s
         self._local = threading.local()
         self._write_lock = threading.Lock()
         self._wal = WalKeeper(path, self._write_lock)
@@ -118,6 +123,14 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
     def erasures(self) -> SqliteErasureBook:
         """What was erased from this log, and the means to erase."""
         return SqliteErasureBook(self._writing, self._connection(), self._rules)
+
+    def try_write(self) -> None:
+        # As large as some events: the last page of a table often has room for a note when the disk has none for a row.
+        # What it took is given back, and so kept for appends.
+        with self._writing() as connection:
+            portable_sql.put_meta(connection, portable_sql.TRIED, "-" * _TRIED_CHARS)
+        with self._writing() as connection:
+            connection.execute("DELETE FROM meta WHERE name = ?", (portable_sql.TRIED,))
 
     def close(self) -> None:
         self._wal.close()
@@ -168,13 +181,17 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
             connection.execute("INSERT INTO segments VALUES (?, ?, ?)", (first, last, body))
         return appended
 
+    @property
+    def _busy_s(self) -> float:
+        return sql_log.BUSY_TIMEOUT_S if self._wait_s is None else self._wait_s
+
     def _open(self) -> "_Opened":
         if self._prepared and not self._path.exists():  # SQLite would begin an empty one
-            raise StoreError(f"The event log {self._path} is gone.", repair=_RESTORE)
+            raise UnavailableError(f"The event log {self._path} is gone.", repair=_RESTORE)
         connection = sqlite3.connect(
             self._path,
             factory=_Opened,
-            timeout=sql_log.BUSY_TIMEOUT_S,
+            timeout=self._busy_s,
             isolation_level=None,
             check_same_thread=False,
             cached_statements=32,
@@ -226,12 +243,11 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
             if code is None or code & _PRIMARY_CODE not in _REPAIRS:
                 raise
             if code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY:
-                said = f"has been busy for {sql_log.BUSY_TIMEOUT_S:.0f} s"
+                said = f"has been busy for {self._busy_s:g} s"
             else:
                 said = "cannot be used"
-            raise StoreError(
-                f"The event log {self._path} {said}: {error}.", repair=_REPAIRS[code & _PRIMARY_CODE]
-            ) from error
+            kind = StoreError if code & _PRIMARY_CODE in _LASTING else UnavailableError
+            raise kind(f"The event log {self._path} {said}: {error}.", repair=_REPAIRS[code & _PRIMARY_CODE]) from error
 
 
 class _Opened(sqlite3.Connection):

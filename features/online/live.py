@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
 
+from features.errors import MissingError, StoreError
 from features.state import layout
 from features.state.batch import StateBatch
 from features.state.bought import BoughtProducts, bought_products
@@ -69,6 +70,8 @@ class LiveState:
     """Asks the log for everything that they ever bought: more than the state holds of who bought many products."""
     exposed: Callable[[], Exposures] | None = None
     """Asks the log for everything that they were ever contacted about, likewise."""
+    without: Literal["online_store", "event_log"] | None = None
+    """What did not answer. Without the online store the state is as right as ever; without the log it may be stale."""
 
     @property
     def may_profile(self) -> bool:
@@ -89,11 +92,18 @@ class LiveState:
 class LiveStates:
     """Joins the online store and the log, so that an acknowledged event counts in the very next answer."""
 
-    def __init__(self, reader: StateReader, log: CustomerEvents, problem: Callable[[], str] = str) -> None:
-        """While `problem` answers anything, what is stored does not count, and customers are folded from the log."""
+    def __init__(
+        self, reader: StateReader, log: CustomerEvents, problem: Callable[[], str] = str, *, degrades: bool = False
+    ) -> None:
+        """While `problem` answers anything, what is stored does not count, and customers are folded from the log.
+
+        Where it `degrades`, one of the two that does not answer is done without, and the state says so. Whoever writes
+        states, or acts on what they say, must not have it so: a state may then lack the newest events.
+        """
         self._reader = reader
         self._log = log
         self._problem = problem
+        self._degrades = degrades
         self._bought = lru_cache(maxsize=_KEPT)(self._read_bought)
         self._exposed = lru_cache(maxsize=_KEPT)(self._read_exposed)
 
@@ -103,7 +113,40 @@ class LiveStates:
         An event that is older than the online row cannot be folded on top of it, and a row from before the customer was
         joined with another one is of other events: then the customer is folded afresh.
         """
-        stored = None if self._problem() else self._reader.read_state(customer_id)
+        without: Literal["online_store", "event_log"] | None = None
+        try:
+            stored = None if self._problem() else self._reader.read_state(customer_id)
+        except (StoreError, MissingError):
+            if not self._degrades:
+                raise
+            stored, without = None, "online_store"
+        try:
+            state, n_fresh = self._up_to_date(customer_id, stored)
+        except StoreError:
+            if not self._degrades or stored is None:  # then nothing is known of them: not even that there is nothing
+                raise
+            return _as_stored(customer_id, stored)
+        if np.isnan(state.scalar("last_event")[0]):
+            return None
+        version = state_version(state)
+        return LiveState(
+            customer_id=customer_id,
+            state=state,
+            updated_at=stored.updated_at if stored is not None else None,
+            fresh_events=n_fresh,
+            version=version,
+            bought=partial(self._bought, customer_id, version),
+            exposed=partial(self._exposed, customer_id, version),
+            without=without,
+        )
+
+    def stored(self, customer_id: str) -> LiveState | None:
+        """The state as the online store holds it, without the log; None for somebody of whom it holds none."""
+        stored = self._reader.read_state(customer_id)
+        return None if stored is None else _as_stored(customer_id, stored)
+
+    def _up_to_date(self, customer_id: str, stored: StoredState | None) -> tuple[StateBatch, int]:
+        """The state with every event in the log, and how many of them the online row did not hold."""
         events = self._log.customer_events(customer_id, 0 if stored is None else stored.last_seq)
         fresh = customer_arrays(events)
         # asked after the events: a regrouping in between must not leave those that it gave or took unseen
@@ -117,18 +160,7 @@ class LiveStates:
             if newer is None:
                 newer = fold_customer(self._log.customer_events(customer_id))
             state = newer
-        if np.isnan(state.scalar("last_event")[0]):
-            return None
-        version = state_version(state)
-        return LiveState(
-            customer_id=customer_id,
-            state=state,
-            updated_at=stored.updated_at if stored is not None else None,
-            fresh_events=int(np.count_nonzero(changes_state(fresh))),
-            version=version,
-            bought=partial(self._bought, customer_id, version),
-            exposed=partial(self._exposed, customer_id, version),
-        )
+        return state, int(np.count_nonzero(changes_state(fresh)))
 
     def _read_bought(self, customer_id: str, version: str) -> BoughtProducts:
         """What the customer bought by a version of their state, which names the answer for as long as it is kept."""
@@ -137,6 +169,11 @@ class LiveStates:
     def _read_exposed(self, customer_id: str, version: str) -> Exposures:
         """What the customer was contacted about by a version of their state."""
         return all_exposures(customer_arrays(self._log.customer_events(customer_id)))
+
+
+def _as_stored(customer_id: str, stored: StoredState) -> LiveState:
+    version = state_version(stored.state)
+    return LiveState(customer_id, stored.state, stored.updated_at, 0, version, without="event_log")
 
 
 def state_version(state: StateBatch) -> str:

@@ -34,10 +34,11 @@ class _Note(Protocol):
 class Reach:
     """The note of how far the online store's rows may reach, and in which log."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, wait_s: float | None = None) -> None:
+        """`wait_s` is how long a read waits for Redis; None: as long as its address or its client says."""
         self._settings = settings
         self._here: _Note = _FileNote(settings)
-        self._shared: _Note = _RedisNote(settings) if settings.online_store == "redis" else self._here
+        self._shared: _Note = _RedisNote(settings, wait_s) if settings.online_store == "redis" else self._here
 
     def is_of(self, log: EventLog) -> bool:
         """Whether every row of the store is a fold of events that this log holds, and of all of them up to a place."""
@@ -123,11 +124,11 @@ class _FileNote:
 class _RedisNote:
     """The note in Redis, which lives and dies with the rows."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, wait_s: float | None = None) -> None:
         from features.online.redis import connect
 
         self._settings = settings
-        self._client: Any = connect(settings)
+        self._client: Any = connect(settings, wait_s)
 
     def read(self) -> str:
         from features.online.redis import saying_where

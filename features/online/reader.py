@@ -43,9 +43,10 @@ class OnlineState:
 class OnlineReader:
     """Reads Feast's online store, SQLite or Redis as the settings say; safe to use from several threads."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(self, settings: Settings, clock: Clock | None = None, timeout_s: float | None = None) -> None:
+        """`timeout_s` is how long a read waits for a server; None: as long as the engine's own code says."""
         self._clock = clock or Clock.from_settings(settings)
-        self._source = open_source(settings, self._clock)
+        self._source = open_source(settings, self._clock, timeout_s)
 
     def read_state(self, customer_id: str, products: bool = True) -> OnlineState | None:
         """The stored state, or None where there is none, where it is older than its ttl, or where it is half written.
@@ -113,12 +114,12 @@ class OnlineReader:
         return OnlineState(decode_one(fields), int(state.fields["last_seq"]), state.written_at)
 
 
-def open_source(settings: Settings, clock: Clock) -> OnlineSource:
-    """The online store that `settings` name."""
+def open_source(settings: Settings, clock: Clock, timeout_s: float | None = None) -> OnlineSource:
+    """The online store that `settings` name; `timeout_s` is how long a read waits for a server."""
     if settings.online_store == "redis":
         from features.online.redis import RedisSource
 
-        return RedisSource(settings, clock)
+        return RedisSource(settings, clock, timeout_s)
     from features.online.sqlite import SqliteSource
 
     return SqliteSource(settings)

@@ -16,7 +16,7 @@ from typing import Any, Final
 import mmh3
 
 from features.clock import Clock
-from features.errors import SettingsError, StoreError
+from features.errors import SettingsError, StoreError, UnavailableError
 from features.online.feast_codec import (
     decode_value,
     decode_varints,
@@ -55,6 +55,7 @@ _PATIENCE: Final[dict[str, Any]] = {
     "retry": Retry(NoBackoff(), 1, (RedisConnectionError,)),
 }
 """A server that does not answer must be known as such before whoever asks gives up; one that was restarted is asked again."""
+_TIMEOUTS: Final = ("socket_timeout", "socket_connect_timeout")
 
 
 def online_key(join_key: str, value: str) -> bytes:
@@ -62,8 +63,12 @@ def online_key(join_key: str, value: str) -> bytes:
     return entity_key(join_key, value) + _PROJECT
 
 
-def connect(settings: Settings) -> "Redis":
-    """A client of the server at `settings.redis_url`, written as Feast reads it: `host:port,db=0,password=…`."""
+def connect(settings: Settings, timeout_s: float | None = None) -> "Redis":
+    """A client of the server at `settings.redis_url`, written as Feast reads it: `host:port,db=0,password=…`.
+
+    It waits for an answer for `timeout_s`, or two seconds; timeouts among the options of the address win.
+    """
+    patience = _PATIENCE if timeout_s is None else _PATIENCE | dict.fromkeys(_TIMEOUTS, timeout_s)
     places, options = [], {}
     for part in settings.redis_url.split(","):
         name, equals, value = part.partition("=")
@@ -77,7 +82,7 @@ def connect(settings: Settings) -> "Redis":
             repair="Write it as host:port, with options after it: host:6379,db=0,ssl=true,password=secret",
         )
     try:
-        return Redis(host=places[0][0], port=int(places[0][1]), **{**_PATIENCE, **options})
+        return Redis(host=places[0][0], port=int(places[0][1]), **{**patience, **options})
     except TypeError as error:
         raise SettingsError(
             f"OMNI_REDIS has an option that Redis' client does not know ({error}).",
@@ -97,7 +102,7 @@ def saying_where(settings: Settings) -> Iterator[None]:
             repair="Write them into OMNI_REDIS, for example host:6379,username=omni,password=secret.",
         ) from error
     except (RedisConnectionError, RedisTimeoutError) as error:
-        raise StoreError(
+        raise UnavailableError(
             f"{place} does not answer ({error}).", repair="Start Redis, or set OMNI_REDIS to where it is."
         ) from error
     except RedisError as error:
@@ -147,10 +152,12 @@ class RedisEntities:
 class RedisSource:
     """Shares a pool of connections among threads."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, timeout_s: float | None = None) -> None:
         self._settings = settings
         self._clock = clock
-        self._client: Any = connect(settings)  # its type hints take texts only, where Feast's names are bytes
+        self._client: Any = connect(
+            settings, timeout_s
+        )  # its type hints take texts only, where Feast's names are bytes
 
     def read(self, views: Sequence[View], value: str) -> list[StoredRow | None]:
         names = [name for view in views for name in _names(view)]

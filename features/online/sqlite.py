@@ -59,6 +59,12 @@ class SqliteSource:
             raise MissingError(
                 f"The online store {self._path} cannot be read ({error}).", repair="Run `omni features build`."
             ) from error
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise StoreError(
+                f"The online store {self._path} is damaged ({error}).",
+                repair="Delete it and run `omni features build --force`.",
+            ) from error
 
 
 class SqliteEntities:

@@ -4,48 +4,73 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Final
 
 from features.errors import OmniError
 from features.log.event_log import EventLog
 from features.online.reach import REPAIR, Reach
+from features.servers.patience import waiting_at_most
 from features.settings import Settings
 
 EVERY_S: Final = 1.0
 """How often it is looked at: a log that is replaced under a running service is answered from after that long."""
+_UNREADABLE: Final = "Which log the online store is of cannot be read, so answers come from the log: {error}"
 
 
 class StoreTrust:
     """Looks now and then whether the store is of the log; safe to use from several threads."""
 
-    def __init__(self, settings: Settings, log: EventLog, clock: Callable[[], float] = time.monotonic) -> None:
-        self._reach = Reach(settings)
+    def __init__(
+        self,
+        settings: Settings,
+        log: EventLog,
+        clock: Callable[[], float] = time.monotonic,
+        wait_s: float | None = None,
+    ) -> None:
+        """`wait_s` is how long a look waits for servers; None: as long as they take."""
+        self._reach = Reach(settings, wait_s)
         self._log = log
         self._clock = clock
-        self._problem = ""
+        self._wait_s = wait_s
+        self._problem: str | None = None
         self._next_s = float("-inf")
         self._looking = threading.Lock()
 
     def problem(self) -> str:
-        """Why the store's rows do not count at present; empty where they do. Answers are right either way."""
+        """Why the store's rows do not count at present; empty where they do. Answers are right either way.
+
+        While the store or the log cannot be read, what was last seen holds: who reads them hears of it anyway.
+        """
         if self._clock() < self._next_s:
-            return self._problem
+            return self._problem or ""
         with self._looking:
             if self._clock() >= self._next_s:
-                self._problem = store_problem(self._reach, self._log)
+                self._look()
                 self._next_s = self._clock() + EVERY_S
-        return self._problem
+        return self._problem or ""
+
+    def _look(self) -> None:
+        try:
+            with nullcontext() if self._wait_s is None else waiting_at_most(self._wait_s):
+                self._problem = _difference(self._reach, self._log)
+        except (OmniError, sqlite3.Error) as error:
+            if self._problem is None:
+                self._problem = _UNREADABLE.format(error=error)
 
 
 def store_problem(reach: Reach, log: EventLog) -> str:
     """Why the online store does not count, with what to do; empty where it does."""
     try:
-        if reach.is_of(log):
-            return ""
-        noted = reach.is_noted()
+        return _difference(reach, log)
     except (OmniError, sqlite3.Error) as error:
-        return f"Which log the online store is of cannot be read, so answers come from the log: {error}"
-    if not noted:
+        return _UNREADABLE.format(error=error)
+
+
+def _difference(reach: Reach, log: EventLog) -> str:
+    if reach.is_of(log):
+        return ""
+    if not reach.is_noted():
         return f"The online store does not say which log it is of, so answers come from the log. {REPAIR}"
     return (
         "The online store holds what the event log does not, as after a backup was restored, so answers come from the log."

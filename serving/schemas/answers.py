@@ -27,6 +27,17 @@ class Answer(Finite):
         description="Seconds between the newest behaviour in the features and as_of; null where there is none."
     )
     models: dict[str, str] = Field(description="Version of each model that was used.")
+    degraded: list[Literal["online_store", "event_log"]] = Field(
+        [],
+        description="What did not answer and was done without. Without the online store the answer is right and slower; "
+        "without the event log it may be stale.",
+    )
+    stale: bool = Field(
+        False, description="True where the event log did not answer: the newest behaviour and consents may be missing."
+    )
+    stale_for_s: float | None = Field(
+        None, description="Where it is stale: seconds for which the event log has not answered this worker."
+    )
 
 
 class RuledAnswer(Answer):

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from features.settings import MAX_TIMEOUT_MS
 from features.vocabulary import Channel
 from serving.schemas.base import Name, described
 
@@ -17,6 +18,13 @@ class CustomerRef(BaseModel):
     customer_id: Name | None = Field(None, description="The customer's id.")
     identifiers: dict[Name, Name] = Field(
         default_factory=dict, max_length=16, description="Identifiers: email, phone, cookie, device, loyalty_card, …"
+    )
+
+    timeout_ms: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_TIMEOUT_MS,
+        description="How long the caller waits for the answer: 504 after that. Left out: 25 s.",
     )
 
     @model_validator(mode="after")

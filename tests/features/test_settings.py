@@ -41,6 +41,17 @@ def test_a_shop_may_have_only_some_of_the_models(tmp_path: Path) -> None:
         Settings.from_env({**home, "OMNI_TASKS": "churn,churns"})
 
 
+def test_how_long_servers_are_waited_for(tmp_path: Path) -> None:
+    home = {"OMNI_HOME": str(tmp_path)}
+    assert Settings.from_env(home).timeout_ms == 200
+    assert Settings.from_env({**home, "OMNI_TIMEOUT_MS": "1"}).timeout_ms == 1
+    (tmp_path / "settings.toml").write_text('timeout_ms = "25000"')
+    assert Settings.from_env(home).timeout_ms == 25_000
+    for text in ("0", "25001", "-5", "1.5", "2e3", "fast", "٣٠", "999999"):
+        with pytest.raises(SettingsError, match=r"OMNI_TIMEOUT_MS is .* whole milliseconds from 1 to 25000"):
+            Settings.from_env({**home, "OMNI_TIMEOUT_MS": text})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

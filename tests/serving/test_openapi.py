@@ -58,3 +58,27 @@ def test_an_event_without_a_time_is_as_good_as_the_contract_says() -> None:
     event = openapi_document()["components"]["schemas"]["Event"]
     assert event["required"] == ["event_id", "kind", "channel"]  # over HTTP, without a time it happened now
     assert Event.model_json_schema()["required"] == ["event_id", "occurred_at", "kind", "channel"]
+
+
+def test_whoever_shall_ask_again_is_told_when() -> None:
+    responses = [
+        (path, status, response)
+        for path, methods in openapi_document()["paths"].items()
+        for operation in methods.values()
+        for status, response in operation["responses"].items()
+    ]
+    late = {(path, status) for path, status, response in responses if "Retry-After" in response.get("headers", {})}
+    assert late == {(path, status) for path, status, _ in responses if status in ("429", "503")}
+    assert len(late) > 10
+    assert {path for path, status, _ in responses if status == "408"} == set(POSTS)
+
+
+def test_what_is_marked_is_in_every_answer_about_a_customer() -> None:
+    schemas_of = openapi_document()["components"]["schemas"]
+    for _, _, request, answer in POSTS.values():
+        if issubclass(answer, schemas.Answer):
+            assert {"degraded", "stale", "stale_for_s"} <= schemas_of[answer.__name__]["properties"].keys()
+            assert not {"degraded", "stale"} & set(
+                schemas_of[answer.__name__]["required"]
+            )  # older callers know neither
+            assert schemas_of[request.__name__]["properties"]["timeout_ms"]["anyOf"][0]["maximum"] == 25_000

@@ -1,6 +1,8 @@
 """The real service: BentoML in a process of its own on a free port of this machine, stopped by its own id."""
 
+import contextlib
 import json
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -76,6 +78,21 @@ def test_errors_have_our_shape(service: Service) -> None:
     status, body = call(f"{service.url}/v1/churn", {"customer_id": ""})
     assert (status, json.loads(body)["error"]["code"]) == (422, "invalid_request")
     assert json.loads(call(f"{service.url}/nowhere")[1])["error"]["code"] == "not_found"
+
+
+def test_half_sent_requests_hold_up_nobody(service: Service) -> None:
+    port = int(service.url.rsplit(":", 1)[1])
+    head = b"POST /v1/events HTTP/1.1\r\nHost: t\r\nContent-Length: 500\r\n\r\n{"
+    with contextlib.ExitStack() as stack:
+        silent, *slow = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 20)) for _ in range(301)]
+        for connection in slow:
+            connection.sendall(head)
+        event = {"event_id": "s2", "kind": "view", "channel": "web", "customer_id": "ada", "product_id": "tea"}
+        started = time.monotonic()
+        assert call(f"{service.url}/v1/events", [event])[0] == 200
+        assert time.monotonic() - started < 3.0
+        assert {connection.recv(4096).split()[1] for connection in slow} <= {b"408", b"429"}
+        assert silent.recv(1) == b""  # BentoML's own server would wait for its first line for ever
 
 
 def test_waiting_for_what_does_not_come_says_what_it_was(service: Service) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from features.errors import MissingError, StoreError, UnavailableError
 from features.events.schema import events_to_table, parse_events
 from features.log.sqlite import SqliteEventLog
 from features.offline.timeline import timeline_rows
@@ -147,3 +148,53 @@ def test_a_decision_changes_nothing_and_behaviour_changes_the_version(log: Sqlit
     later = states.get("ada")
     assert before is not None and after is not None and later is not None
     assert before.version == after.version != later.version
+
+
+class Away:
+    """A store or a log that does not answer."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        def refuse(*_: object) -> None:
+            raise self._error
+
+        return refuse
+
+
+ERRORS = [UnavailableError("away"), StoreError("damaged"), MissingError("not there")]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_without_the_store_the_log_gives_the_same_state_and_says_so(log: SqliteEventLog, error: Exception) -> None:
+    append(log, view("e1", 1), view("e2", 2, kind="purchase"))
+    whole = LiveStates(Store(), log).get("ada")
+    found = LiveStates(Away(error), log, degrades=True).get("ada")
+    assert whole is not None and found is not None
+    same(found.state, whole.state)
+    assert (found.without, found.version, whole.without) == ("online_store", whole.version, None)
+    assert LiveStates(Away(error), log, degrades=True).get("nobody") is None  # the log knows all
+
+
+def test_without_the_log_the_row_is_all_there_is_and_it_says_so(log: SqliteEventLog) -> None:
+    append(log, view("e1", 1))
+    row = Row(fold_customer(log.customer_events("ada")), 1)
+    found = LiveStates(Store(row), Away(ERRORS[0]), degrades=True).get("ada")  # type: ignore[arg-type]
+    assert found is not None
+    same(found.state, row.state)
+    assert (found.without, found.fresh_events, found.bought) == ("event_log", 0, None)
+    with pytest.raises(UnavailableError):  # whether there is anybody only the log knows
+        LiveStates(Store(), Away(ERRORS[0]), degrades=True).get("ada")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_who_writes_states_is_never_given_one_that_lacks_something(log: SqliteEventLog, error: Exception) -> None:
+    append(log, view("e1", 1))
+    row = Row(fold_customer(log.customer_events("ada")), 1)
+    with pytest.raises(type(error)):
+        LiveStates(Store(row), Away(error)).get("ada")  # type: ignore[arg-type]
+    with pytest.raises(type(error)):
+        LiveStates(Away(error), log).get("ada")
+    with pytest.raises(type(error)):
+        LiveStates(Away(error), Away(error), degrades=True).get("ada")  # type: ignore[arg-type]

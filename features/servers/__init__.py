@@ -1,0 +1,1 @@
+"""How servers are asked: for how long, and for how long no more."""

@@ -1,0 +1,1 @@
+"""What keeps the service answering in trouble: servers that hang, senders that are slow, disks that are full."""
