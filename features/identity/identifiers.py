@@ -51,8 +51,9 @@ class Identifiers:
         value = normalise(id_type, value)
         if not self.key or id_type not in self.hashed or value.startswith(_HASHED):
             return value
-        secret = hashlib.blake2b(self.key.encode(), digest_size=32).digest()
-        digest = hashlib.blake2b(value.encode(), digest_size=16, key=secret, person=id_type.encode()[:16])
+        secret = hashlib.blake2b(self.key.encode("utf-8", "surrogatepass"), digest_size=32).digest()
+        person, text = (part.encode("utf-8", "surrogatepass") for part in (id_type, value))  # any text may be asked for
+        digest = hashlib.blake2b(text, digest_size=16, key=secret, person=person[:16])
         return _HASHED + digest.hexdigest()
 
     def forms(self, value: str) -> list[str]:
