@@ -17,16 +17,18 @@ _LONGEST_NAME: Final = 256
 _SPAN_TOKENS: Final = 6
 """A name may hold separators itself (`Lovelace, Ada`): so many tokens that follow each other are read as one, too."""
 _KEPT_ANSWERS: Final = 200_000
-_TOKEN: Final = re.compile(r"""[^\s,;|{}\[\]()<>"'=:\ud800-\udfff]+(?::(?=\d)[^\s,;|{}\[\]()<>"'=:\ud800-\udfff]+)*""")
+_APART: Final = r"""\s\x00-\x1f\x7f\ufeff\ufffd,;|{}\[\]()<>"'`=:&?\\\ud800-\udfff"""
+_TOKEN: Final = re.compile(f"[^{_APART}]+(?::(?=\\d)[^{_APART}]+)*")
 """What no separator and no broken byte interrupts; a colon before a digit is one of a time of day or of an address."""
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _REPR_QUOTED: Final = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""", re.DOTALL)
 _ESCAPED_HALF: Final = re.compile(r"\\u(d[89a-f][0-9a-f]{2})", re.IGNORECASE)
 _HALF: Final = re.compile("[\ud800-\udfff]+")
 _MARKS: Final = "\ufeff\x00"
-_OTHER_ENCODINGS: Final = ("cp1252", "latin-1", "utf-16-le", "utf-16-be")
-_FREE_LETTERS: Final = 4
-_FREE_DIGITS: Final = 7
+_ONE_BYTE: Final = ("cp1252", "latin-1")
+_TWO_BYTES: Final = ("utf-16-le", "utf-16-be")
+_DISTINCT: Final = 6
+"""Letters and digits of which a part of a longer text has to have so many to count as a name."""
 
 
 class Mentions:
@@ -40,11 +42,13 @@ class Mentions:
         value, is_json = _parse(text)
         if is_json:
             return any(self.in_value(part) for part in _texts(value))
-        return self.in_value(text) or self._any(_quoted(text)) or self._any(_spans(_with_halves(text)))
+        text = _with_halves(text)
+        readings = [text, *_readings(text)]
+        return self.in_value(text) or any(self._any(_quoted(each)) or self._any(_spans(each)) for each in readings)
 
     def in_value(self, text: str) -> bool:
         """Of one value of a row: the whole of it, or a part of it that can hardly be anything but a name."""
-        for reading in _readings(text):
+        for reading in (text, *_readings(text)):
             if self._any((reading,)) or self._any(span for span in _spans(reading) if _is_distinct(span)):
                 return True
         return bool(_HALF.search(text)) and self._any(_HALF.split(text))
@@ -84,19 +88,24 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _readings(text: str) -> Iterator[str]:
-    """A text as it stands, and as the encodings have it that its bytes may be of."""
-    yield text
-    if "\x00" in text:
-        yield text.replace("\x00", "")
-    if not _HALF.search(text):
+    """A text as the encodings have it that its bytes may be of; nothing where it is plain."""
+    has_nul, has_half = "\x00" in text, bool(_HALF.search(text))
+    if has_nul:
+        plain = text.replace("\x00", "")
+        yield plain
+        yield from _readings(plain)
+    if has_half:
+        yield text.encode("utf-16", "surrogatepass").decode("utf-16", "ignore")  # two halves that belong together
+    if not (has_nul or has_half):
         return
-    yield text.encode("utf-16", "surrogatepass").decode("utf-16", "ignore")  # two halves that belong together
     try:
         raw = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # halves that are not a byte's stand-in
         return
-    for encoding in _OTHER_ENCODINGS:
+    for encoding in _ONE_BYTE if has_half else ():
         yield raw.decode(encoding, "ignore")
+    for encoding in _TWO_BYTES if has_nul else ():
+        yield from (raw[start:].decode(encoding, "ignore") for start in (0, 1))
 
 
 def _spans(text: str) -> Iterator[str]:
@@ -112,7 +121,7 @@ def _quoted(text: str) -> Iterator[str]:
     """What stands in quotes in a line that is not JSON as a whole."""
     for match in _QUOTED.finditer(text):
         value, is_json = _parse(match.group())
-        yield from _readings(value if is_json else match.group(1))
+        yield value if is_json else match.group(1)
 
 
 def _with_halves(text: str) -> str:
@@ -122,5 +131,4 @@ def _with_halves(text: str) -> str:
 
 def _is_distinct(part: str) -> bool:
     """Whether a part of a value is a name where it is one: `7` and `2024` in a date are not customer 7."""
-    letters, digits = sum(map(str.isalpha, part)), sum(map(str.isdigit, part))
-    return letters >= _FREE_LETTERS or (digits >= _FREE_DIGITS and digits + letters >= _FREE_DIGITS) or "@" in part
+    return "@" in part or sum(map(str.isalnum, part)) >= _DISTINCT
