@@ -89,6 +89,24 @@ class Metrics:
             multiprocess_mode="livemin",
         )
 
+        self.erasures_pending = Gauge(
+            "omni_erasures_pending",
+            "Erasures that were begun and are not complete.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.erasure_age = Gauge(
+            "omni_erasure_oldest_seconds",
+            "How long the oldest erasure that is not complete has been under way; 0 where there is none.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+
+    def note_erasures(self, pending: int, oldest_s: float) -> None:
+        """Set how many erasures are not complete, and how long the oldest of them has been under way."""
+        self.erasures_pending.set(pending)
+        self.erasure_age.set(oldest_s)
+
     def note_stream(self, lag: int) -> None:
         """Set how many rows of the log the online store does not hold yet."""
         self.stream_lag.set(lag)

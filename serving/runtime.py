@@ -24,7 +24,7 @@ from features.vocabulary import CORE_TASKS, Task
 from serving.answers import Answers, Knowledge
 from serving.decision.rules import Rules, house_rules
 from serving.decision.send_time import population_hours
-from serving.erasure import Eraser
+from serving.erasure import Eraser, ErasureWorker, oldest_s
 from serving.metrics import Metrics
 from serving.products.catalogue import load_catalogue
 from serving.sales import Sales
@@ -66,6 +66,11 @@ class Runtime:
         """What answers questions with the knowledge of the moment."""
         return Answers(self.log, self.clock, self.rules, lambda: self.knowledge, self.nobody)
 
+    def forget(self) -> None:
+        """Have nothing of any customer in memory that was read before now."""
+        if self.knowledge.states is not None:
+            self.knowledge.states.forget()
+
     def not_ready(self) -> list[str]:
         """Why the service cannot answer everything of `tasks` yet; empty when it can."""
         if self.draining():
@@ -99,8 +104,15 @@ def open_runtime(settings: Settings) -> Runtime:
         runtime.draining = Path(drain_file).exists
     watcher = Watcher(settings, runtime)
     watcher.start()
+    erasures = ErasureWorker(
+        Eraser(settings, log),
+        note=lambda pending: runtime.metrics.note_erasures(len(pending), oldest_s(pending)),
+        forget=runtime.forget,
+    )
+    erasures.start()
 
     def close() -> None:
+        erasures.stop()
         watcher.stop()
         runtime.log.close()
 

@@ -97,7 +97,7 @@ def finish_erasure(
 
 def pending_erasures(log: EventLog) -> list[Receipt]:
     """Erasures with steps left to do, the oldest first."""
-    return [receipt for receipt in log.erasures().receipts() if not receipt.complete]
+    return log.erasures().pending()
 
 
 def erasure_ids(log: EventLog) -> frozenset[str]:

@@ -148,7 +148,7 @@ class _Judge:
 
     def _named(self, column: pa.Array | pa.ChunkedArray) -> BoolArray:
         if not pa.types.is_map(column.type):
-            return np.array([bool(text) and self._mentions.in_row(text) for text in _texts(column)], np.bool_)
+            return np.array([text is not None and self._mentions.in_row(text) for text in _texts(column)], np.bool_)
         return np.array([bool(row) and self._matcher.has_identifier(row) for row in _pairs(column)], np.bool_)
 
     def _mentioned(self, rows: pa.Table | pa.RecordBatch) -> BoolArray:
@@ -165,7 +165,7 @@ class _Judge:
             gone |= np.array([any(map(self._mentions.in_value, row)) for row in values], np.bool_)
         for name, names_one in ways.items():
             if name in rows.schema.names:
-                gone |= np.array([bool(text) and names_one(text) for text in _texts(rows.column(name))], np.bool_)
+                gone |= np.array([text is not None and names_one(text) for text in _texts(rows.column(name))], np.bool_)
         return gone
 
 

@@ -23,7 +23,8 @@ def erase_online(
 ) -> dict[str, int]:
     """Remove customers' rows of every view, and read the store again; without `customer_ids` by a look at all its keys.
 
-    `note` is told of the rows that are about to go and of those that went. Returns the rows removed by place. Raises StoreError where the store does not answer, refuses, or still has a row.
+    `note` is told of the rows that are about to go and of those that went. Returns the rows removed by place. Raises
+    StoreError where the store does not answer, refuses, or still has a row.
     """
     with _saying_how_to_go_on(), _opened(settings) as entities:
         if entities is None:

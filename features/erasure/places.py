@@ -117,7 +117,9 @@ def _artifacts(settings: Settings) -> list[Place]:
     words = "input examples (up to 3 rows of signals) and figures, without ids; tables with ids are among the files"
     return [
         Place(place="mlflow: artifacts", state=State.NAMELESS, detail=words),
-        Place(place="mlflow: models", state=State.NAMELESS, detail="parameters learnt from many: see the models listed"),
+        Place(
+            place="mlflow: models", state=State.NAMELESS, detail="parameters learnt from many: see the models listed"
+        ),
     ]
 
 

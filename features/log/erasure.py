@@ -24,6 +24,8 @@ from features.log.tables import COLUMNS, dump_table, hash_rows, load_segment, ro
 from features.log.tombstones import Hasher, Matcher, Tombstones
 from features.vocabulary import Columns, EventKind
 
+_DONE: Final = '%"pending":[]%'
+"""What the text of a complete one looks like."""
 _EVENTS: Final = f"SELECT {COLUMNS} FROM events e JOIN customers c USING (customer_key) WHERE customer_key"
 
 
@@ -44,6 +46,14 @@ class ErasureBook(Protocol):
 
     def receipts(self) -> list[Receipt]:
         """All erasures, whatever their state."""
+        ...
+
+    def pending(self) -> list[Receipt]:
+        """Those with steps left to do, the oldest first."""
+        ...
+
+    def count(self) -> int:
+        """How many there are, whatever their state."""
         ...
 
     def receipt(self, receipt_id: str) -> Receipt:
@@ -83,6 +93,14 @@ class LogErasureBook:
     def receipts(self) -> list[Receipt]:
         rows = self._reading.execute("SELECT body FROM erasures ORDER BY erasure").fetchall()
         return [read_erasure(body) for (body,) in rows]
+
+    def pending(self) -> list[Receipt]:
+        query = "SELECT body FROM erasures WHERE body NOT LIKE ? ORDER BY erasure"
+        rows = self._reading.execute(query, (_DONE,)).fetchall()  # so that a long list of those done costs nothing
+        return [receipt for (body,) in rows if not (receipt := read_erasure(body)).complete]
+
+    def count(self) -> int:
+        return int(self._reading.execute("SELECT count(*) FROM erasures").fetchone()[0])
 
     def receipt(self, receipt_id: str) -> Receipt:
         return _load(self._reading, receipt_id)

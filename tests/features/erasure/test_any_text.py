@@ -102,7 +102,7 @@ def test_a_name_that_is_no_text_is_nobodys(any_engine: Settings, any_log: EventL
 
 
 NAMED = [
-    "ada-1815".encode(),
+    b"ada-1815",
     EMAIL.encode(),
     EMAIL.upper().encode(),
     COOKIE.encode(),
@@ -117,8 +117,6 @@ NOISE = st.one_of(
     st.binary(max_size=30),
     st.sampled_from([b'{"a": ', b'["', b"\xef\xbb\xbf", b"\\ud800", b"\x00", b"\\", b"'", b"\xf0\x9f\x98"]),
 ).map(lambda noise: noise.replace(b"\r", b"").replace(b"\n", b""))
-
-
 
 
 @st.composite
