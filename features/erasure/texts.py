@@ -20,6 +20,7 @@ _KEPT_ANSWERS: Final = 200_000
 _APART: Final = r"""\s\x00-\x1f\x7f\ufeff\ufffd,;|{}\[\]()<>"'`=:&?\\\ud800-\udfff"""
 _TOKEN: Final = re.compile(f"[^{_APART}]+(?::(?=\\d)[^{_APART}]+)*")
 """What no separator and no broken byte interrupts; a colon before a digit is one of a time of day or of an address."""
+_CELL: Final = re.compile(r"[,;\t]")
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _REPR_QUOTED: Final = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""", re.DOTALL)
 _ESCAPED_HALF: Final = re.compile(r"\\u(d[89a-f][0-9a-f]{2})", re.IGNORECASE)
@@ -52,6 +53,14 @@ class Mentions:
             if self._any((reading,)) or self._any(span for span in _spans(reading) if _is_distinct(span)):
                 return True
         return bool(_HALF.search(text)) and self._any(_HALF.split(text))
+
+    def in_line(self, text: str) -> bool:
+        """Of a line of an export or of a program's log: a cell, or one word that can hardly be anything but a name.
+
+        There may be millions of them, so they are not read as closely as rejected rows are.
+        """
+        words = {match.group() for match in _TOKEN.finditer(text)}
+        return self._any(cell.strip(' "') for cell in _CELL.split(text)) or self._any(filter(_is_distinct, words))
 
     def in_reason(self, text: str) -> bool:
         """Of the reason why a row was refused, which quotes the value that was wrong."""

@@ -58,7 +58,8 @@ class Identifiers:
 
     def forms(self, value: str) -> list[str]:
         """The forms in which a value of unknown type may be kept."""
-        return sorted({value, *(self.kept(id_type, value) for id_type in {*self.hashed, *IdType})})
+        special = {*self.hashed, IdType.EMAIL, IdType.PHONE}  # every other type is kept without blanks around it
+        return sorted({value, value.strip(), *(self.kept(id_type, value) for id_type in special)})
 
     def kept_pairs(self, identifiers: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:
         """All identifiers of one event as they are kept."""
