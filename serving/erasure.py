@@ -103,7 +103,7 @@ class ErasureWorker:
         self._stop.set()
         self._wanted.set()
         for thread in self._threads:
-            thread.join(timeout=10)
+            thread.join(timeout=5)
 
     def look(self) -> None:
         """Look once."""

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features import atomic
@@ -77,13 +78,15 @@ def place_of(settings: Settings, path: Path) -> str:
 
 def _count(path: Path, matcher: Matcher) -> int:
     with pq.ParquetFile(path) as file:
-        return _count_in(file, _columns(file.schema_arrow), _Judge(matcher))
+        return int(_gone_in(file, _columns(file.schema_arrow), _Judge(matcher)).sum())
 
 
-def _count_in(file: pq.ParquetFile, columns: list[str], judge: "_Judge") -> int:
+def _gone_in(file: pq.ParquetFile, columns: list[str], judge: "_Judge") -> BoolArray:
+    """Which rows (n,) of a file are of erased customers; none of a file without such columns."""
     if not columns:
-        return 0
-    return sum(int(judge.gone(batch).sum()) for batch in file.iter_batches(_READ_ROWS, columns=columns))
+        return np.zeros(0, np.bool_)
+    parts = [judge.gone(batch) for batch in file.iter_batches(_READ_ROWS, columns=columns)]
+    return np.concatenate(parts) if parts else np.zeros(0, np.bool_)
 
 
 def _columns(schema: pa.Schema) -> list[str]:
@@ -101,10 +104,11 @@ def _rewrite(path: Path, place: str, matcher: Matcher, note: Note) -> bool:
     judge = _Judge(matcher)
     try:
         with pq.ParquetFile(path) as file:
-            n_gone = _count_in(file, _columns(file.schema_arrow), judge)
+            gone = _gone_in(file, _columns(file.schema_arrow), judge)
     except (OSError, pa.ArrowException) as error:
         logger.warning("%s cannot be read, and nothing is erased from it: %s", path, error)
         return False
+    n_gone, start = int(gone.sum()), 0
     note.begin(place, n_gone)
     if n_gone == 0:
         return False
@@ -117,7 +121,8 @@ def _rewrite(path: Path, place: str, matcher: Matcher, note: Note) -> bool:
             pq.ParquetWriter(part, schema, compression=compression, use_dictionary=_dictionaries(file)) as writer,
         ):
             for group in groups:
-                kept = group.filter(pa.array(~judge.gone(group)))
+                kept = group.filter(pa.array(~gone[start : start + group.num_rows]))
+                start += group.num_rows
                 if kept.num_rows:
                     writer.write_table(kept)
     note.done(place, n_gone)
@@ -136,14 +141,22 @@ class _Judge:
         """Which rows (n,) are."""
         gone = np.zeros(rows.num_rows, np.bool_)
         for name in (name for name in _NAMES if name in rows.schema.names):
-            values = _texts(rows.column(name))
-            erased = self._matcher.customers(values)
-            if erased:
-                gone |= np.array([value in erased for value in values], np.bool_)
+            gone |= self._theirs(rows.column(name))
         if Columns.IDENTIFIERS in rows.schema.names:
             gone |= self._named(rows.column(Columns.IDENTIFIERS))
         if _SOURCE_ROW in rows.schema.names:
             gone |= self._mentioned(rows)
+        return gone
+
+    def _theirs(self, column: pa.Array | pa.ChunkedArray) -> BoolArray:
+        """Of a column of names, each of which is looked at once."""
+        encoded = pc.dictionary_encode(_as_bytes(column))
+        if isinstance(encoded, pa.ChunkedArray):
+            encoded = encoded.combine_chunks()
+        names = [None if name is None else _decoded(name) for name in encoded.dictionary.to_pylist()]
+        erased = self._matcher.customers(names)
+        is_erased = np.array([name in erased for name in names] + [False], np.bool_)  # the last stands for null
+        gone: BoolArray = is_erased[pc.fill_null(encoded.indices, len(names)).to_numpy(zero_copy_only=False)]
         return gone
 
     def _named(self, column: pa.Array | pa.ChunkedArray) -> BoolArray:
@@ -183,11 +196,16 @@ def _pairs(column: pa.Array | pa.ChunkedArray) -> list[dict[str, str]]:
 
 def _texts(column: pa.Array | pa.ChunkedArray) -> list[str | None]:
     """A column as texts, whatever it is: ids may be numbers in a file of somebody's own, and text may be no UTF-8."""
+    return [None if value is None else _decoded(value) for value in _as_bytes(column).to_pylist()]
+
+
+def _as_bytes(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """A column of text as bytes, which nobody checks; any other as it is."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        column = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
-    return [None if value is None else _decoded(value) for value in column.to_pylist()]
+    if pa.types.is_string(column.type):
+        return column.cast(pa.binary())
+    return column.cast(pa.large_binary()) if pa.types.is_large_string(column.type) else column
 
 
 def _decoded(value: object) -> str:
