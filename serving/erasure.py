@@ -18,7 +18,7 @@ from features.erasure.turns import WAIT_S, WORK, turn, turn_if_free
 from features.errors import InputError, OmniError
 from features.log.engines import open_log
 from features.log.event_log import EventLog
-from features.log.receipt import LearntModel, Receipt
+from features.log.receipt import Receipt
 from features.settings import Settings
 from serving.scorers.registry import registered_models
 
@@ -47,7 +47,7 @@ def erase(settings: Settings, name: str, progress: Progress, wait_s: float = WAI
             return receipt
         progress("waiting for the turn to erase")
         with turn(settings, WORK, wait_s):
-            return finish_erasure(settings, log, receipt, _models(settings), progress)
+            return _finish(settings, log, receipt, progress)
     finally:
         log.close()
 
@@ -175,7 +175,7 @@ def _finish_pending(
         if not pending:
             break
         try:
-            finished.append(finish_erasure(settings, log, pending[0], _models(settings), progress))
+            finished.append(_finish(settings, log, pending[0], progress))
         except (OmniError, OSError) as error:
             failed[pending[0].receipt_id] = error
         except Exception as error:
@@ -186,5 +186,5 @@ def _finish_pending(
     return finished
 
 
-def _models(settings: Settings) -> Callable[[], list[LearntModel]]:
-    return lambda: registered_models(settings)
+def _finish(settings: Settings, log: EventLog, receipt: Receipt, progress: Progress) -> Receipt:
+    return finish_erasure(settings, log, receipt, lambda: registered_models(settings), progress)
