@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from made_ada import COOKIE, EMAIL, NOW, erased, row, table
@@ -137,7 +137,7 @@ def rejected_lines(draw: st.DrawFn) -> tuple[str, list[tuple[bytes, bool]]]:
     return ending, made
 
 
-@hypothesis_settings(max_examples=25, deadline=None, derandomize=True)
+@hypothesis_settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(file=rejected_lines())
 def test_no_trace_is_left_whatever_bytes_were_kept(file: tuple[str, list[tuple[bytes, bool]]]) -> None:
     ending, made = file
