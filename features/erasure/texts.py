@@ -25,6 +25,8 @@ _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _REPR_QUOTED: Final = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""", re.DOTALL)
 _ESCAPED_HALF: Final = re.compile(r"\\u(d[89a-f][0-9a-f]{2})", re.IGNORECASE)
 _HALF: Final = re.compile("[\ud800-\udfff]+")
+_NO_BYTE: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Halves of characters that stand for no byte: they part names, as every half does."""
 _MARKS: Final = "\ufeff\x00"
 _ONE_BYTE: Final = ("cp1252", "latin-1")
 _TWO_BYTES: Final = ("utf-16-le", "utf-16-be")
@@ -107,10 +109,7 @@ def _readings(text: str) -> Iterator[str]:
         yield text.encode("utf-16", "surrogatepass").decode("utf-16", "ignore")  # two halves that belong together
     if not (has_nul or has_half):
         return
-    try:
-        raw = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # halves that are not a byte's stand-in
-        return
+    raw = _NO_BYTE.sub(" ", text).encode("utf-8", "surrogateescape")
     for encoding in _ONE_BYTE if has_half else ():
         yield raw.decode(encoding, "ignore")
     for encoding in _TWO_BYTES if has_nul else ():

@@ -59,6 +59,7 @@ def mentions(*names: str) -> Mentions:
         '{"n": ' + "1" * 5_000 + ', "who": "ada-1815"}',
         '{"mail": "\\ud83d\\ude00", "who": "ada-1815"}',
         '["\\ud83d", "ada-1815"]',
+        '"zo\\udceb-1815"\\ud800',  # a byte of Latin-1, and half a character that stands for no byte
     ],
 )
 def test_a_row_that_names_the_customer_is_known(text: str) -> None:
