@@ -162,7 +162,10 @@ async def get_customer(request: Request, runtime: Runtime) -> Response:
 
 
 async def delete_customer(request: Request, runtime: Runtime) -> Response:
-    """Erase a customer: from the log and the online store before this answers, from the files right after it."""
+    """Erase a customer: from the log and the online store before this answers, from the files right after it.
+
+    Asked again meanwhile, it tells how far the same erasure is: 202, and 200 once the receipt is written.
+    """
     name = _customer(request)
     eraser = runtime.eraser
     if eraser is None:

@@ -103,7 +103,18 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemin",
         )
-
+        self.erasures_pending = Gauge(
+            "omni_erasures_pending",
+            "Erasures that were begun and are not complete.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.erasure_age = Gauge(
+            "omni_erasure_oldest_seconds",
+            "How long the oldest erasure that is not complete has been under way; 0 where there is none.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
         self.rules_problem = Gauge(
             "omni_rules_problem",
             "1 where rules.toml is bad and the rules before it stay in force.",
@@ -118,6 +129,11 @@ class Metrics:
     def note_dependency(self, name: str, is_up: bool) -> None:
         """Set whether the online store or the log answered when last asked."""
         self.dependency_up.labels(name).set(is_up)
+
+    def note_erasures(self, pending: int, oldest_s: float) -> None:
+        """Set how many erasures are not complete, and how long the oldest of them has been under way."""
+        self.erasures_pending.set(pending)
+        self.erasure_age.set(oldest_s)
 
     def note_stream(self, lag: int) -> None:
         """Set how many rows of the log the online store does not hold yet."""

@@ -25,7 +25,7 @@ from features.vocabulary import CORE_TASKS, Task
 from serving.answers import Answers, Knowledge
 from serving.decision.rules import Rules
 from serving.decision.send_time import population_hours
-from serving.erasure import Eraser
+from serving.erasure import Eraser, ErasureWorker, oldest_s
 from serving.guard.reliance import WRITE_WAIT_S, Reliance
 from serving.house_rules import HouseRules
 from serving.metrics import Metrics
@@ -99,6 +99,11 @@ class Runtime:
         store = self.store_problem() if self.knowledge.states is not None else ""
         return [problem for problem in (store, self.rules_info().problem) if problem]
 
+    def forget(self) -> None:
+        """Have nothing of any customer in memory that was read before now."""
+        if self.knowledge.states is not None:
+            self.knowledge.states.forget()
+
     def not_ready(self) -> list[str]:
         """Why the service cannot answer everything of `tasks` yet; empty when it can."""
         if self.draining():
@@ -137,9 +142,16 @@ def open_runtime(settings: Settings) -> Runtime:
     watcher = Watcher(settings, runtime)
     watcher.start()
     stop_looking = house.watch()
+    erasures = ErasureWorker(
+        Eraser(settings, log),
+        note=lambda pending: runtime.metrics.note_erasures(len(pending), oldest_s(pending)),
+        forget=runtime.forget,
+    )
+    erasures.start()
 
     def close() -> None:
         stop_looking()
+        erasures.stop()
         watcher.stop()
         if runtime.reliance is not None:
             runtime.reliance.close()

@@ -215,6 +215,22 @@ def check_built(settings: Settings) -> Check:
     return Check("features", Status.OK, "built, and level with the log.")
 
 
+def check_erasures(settings: Settings) -> Check:
+    """No erasure that was begun waits to be finished."""
+    from features.log.engines import open_log
+
+    name, place = "erasures under way", settings.event_log_url
+    if place.startswith("sqlite:///") and not Path(place.removeprefix("sqlite:///")).exists():
+        return Check(name, Status.OK, "none.")
+    with closing(open_log(settings)) as log:
+        pending = log.erasures().pending()
+    if not pending:
+        return Check(name, Status.OK, "none.")
+    since = min(receipt.erased_at for receipt in pending)
+    words = f"{len(pending):,} pending since {since.isoformat(timespec='seconds')}."
+    return Check(name, Status.WARN, words, "A running service goes on with them; else run: omni erase --finish")
+
+
 def check_champion(settings: Settings, task: Task) -> Check:
     """A model of this task is registered and serves, or is none that this shop needs."""
     name, repair = f"model {task}", f"Run omni train {task}, then omni promote {task}."
@@ -294,6 +310,7 @@ def _feature_looks(settings: Settings) -> list[tuple[str, Callable[[], Check]]]:
         ("event log", lambda: check_log(settings)),
         ("online store", lambda: check_online(settings)),
         ("features", lambda: check_built(settings)),
+        ("erasures under way", lambda: check_erasures(settings)),
     ]
 
 

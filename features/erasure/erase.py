@@ -1,7 +1,8 @@
 """Erasure, step by step and over every store: a customer's name in, a receipt out.
 
-Each step can be done again without harm, and the log knows which are left: an erasure that was cut short is finished by
-erasing the same name again, by `omni erase --finish`, or as far as files go by the next `omni features build`.
+Each step can be done again without harm, and the log knows which are left and what was removed: an erasure that was cut
+short is finished by the service's worker of erasures, by erasing the same name again, by `omni erase --finish`, or as far
+as files go by the next `omni features build`. The receipt is written at the end, once every place was looked at again.
 """
 
 import logging
@@ -14,11 +15,15 @@ from typing import Final
 from features.clock import Clock
 from features.console import Progress
 from features.erasure.files import erase_files
+from features.erasure.notes import NOTHING, BookNote, Note
 from features.erasure.online import ONLINE_ROWS, erase_online
+from features.erasure.places import left_in, look_at_all
+from features.erasure.turns import ONLINE, WAIT_S, turn
+from features.errors import StoreError
 from features.log.carried import keep_erasures
 from features.log.erasure import Begun, ErasureBook
 from features.log.event_log import EventLog
-from features.log.receipt import LearntModel, Receipt, Step, write_receipt
+from features.log.receipt import LearntModel, Receipt, Step, Underway, write_receipt
 from features.moments import utc
 from features.offline.files import offline_files
 from features.online.checkpoint import Checkpoint
@@ -28,28 +33,37 @@ logger = logging.getLogger(__name__)
 
 Models = Callable[[], Sequence[LearntModel]]
 """Every registered model: handed in by whoever knows the registry."""
+Backups = Callable[[], Sequence[str]]
+"""Every known copy of the home: handed in by whoever makes them."""
 
 _STREAM_WAIT_S: Final = 2.0
 """How long to wait for the stream to be past the erased events, before their online rows are removed."""
+_ANSWER_S: Final = 15.0
+"""How long who asks for an erasure waits for others who remove online rows."""
+_ATTEMPTS: Final = 3
+"""How often what was found again at the end is removed again, before it is left to the next one who finishes."""
+
+_KINDS: Final = {Step.ONLINE: "online store: ", Step.FILES: "files: "}
+"""What a step removes, by how its places begin."""
 
 
 def begin_erasure(settings: Settings, log: EventLog, name: str) -> Receipt | None:
     """Erase a customer, named by id or identifier, from the log and the online store; the rest is left pending.
 
-    From here on nobody who reads the log or asks the service finds the customer. None where nobody has that name and
-    nobody of that name was erased. Raises InputError for an identifier of several customers.
+    From here on nobody who reads the log or asks the service finds the customer. Asking again while it is under way tells
+    how far it is. None where nobody has that name and nobody of that name was erased. Raises InputError for an identifier
+    of several customers.
     """
     book = log.erasures()
     last_seq = log.last_seq()
     begun = book.begin(name, Clock.from_settings(settings).now())
     if begun is None:
         return None
-    write_receipt(settings, begun.receipt)
     keep_erasures(settings, log)
     if Step.ONLINE not in begun.receipt.pending:
         return begun.receipt
     _wait_for_stream(settings, last_seq)
-    return _online(settings, book, begun)
+    return _online(settings, book, begun, _ANSWER_S)
 
 
 def finish_erasure(
@@ -58,25 +72,35 @@ def finish_erasure(
     receipt: Receipt,
     models: Models | None = None,
     progress: Progress = logger.info,
+    backups: Backups = tuple,
 ) -> Receipt:
-    """Do the steps that are left. Without `models` those that learnt from the customer stay to be listed."""
+    """Do the steps that are left, look at every place again, and write the receipt.
+
+    Without `models` those that learnt from the customer stay to be listed, and there is no receipt yet. Raises StoreError
+    where a place still holds rows of the customer after several attempts: then their steps are left to do.
+    """
     book = log.erasures()
-    if Step.ONLINE in receipt.pending:
-        receipt = _online(settings, book, Begun(receipt))
-    if Step.FILES in receipt.pending:
-        progress("rewriting files")
-        with offline_files(settings):
-            receipt = _files(settings, book, receipt)
-    if Step.MODELS in receipt.pending and models is not None:
+    for _ in range(_ATTEMPTS):
+        receipt = _removed(settings, book, book.receipt(receipt.receipt_id), progress)
+        if not isinstance(receipt, Underway) or models is None:
+            return receipt
         progress("listing models")
         learnt = _learnt(models(), receipt.known_since)
-        receipt = _done(settings, book, receipt.after(Step.MODELS, {}, models=learnt, known_since=None))
-    return receipt
+        progress("looking again")
+        places = look_at_all(settings, book, receipt, backups())
+        again = tuple(step for step, kind in _KINDS.items() if left_in(places, kind))
+        if not again:
+            return _conclude(settings, book, receipt.after(Step.MODELS, models=learnt).concluded(places, _now()))
+        book.change(receipt.receipt_id, lambda underway, again=again: underway.reopened(again))  # type: ignore[misc]
+    raise StoreError(
+        f"Rows of an erased customer come back after they were removed ({', '.join(again)}).",
+        repair="Stop what writes them again. Then run: omni erase --finish",
+    )
 
 
 def pending_erasures(log: EventLog) -> list[Receipt]:
-    """Erasures with steps left to do."""
-    return [receipt for receipt in log.erasures().receipts() if not receipt.complete]
+    """Erasures with steps left to do, the oldest first."""
+    return log.erasures().pending()
 
 
 def erasure_ids(log: EventLog) -> frozenset[str]:
@@ -101,30 +125,53 @@ def honour_erasures(settings: Settings, log: EventLog, since: Iterable[str] | No
             _files(settings, book, receipt)
 
 
-def _online(settings: Settings, book: ErasureBook, begun: Begun) -> Receipt:
-    matcher = book.matcher(begun.receipt.receipt_id)
-    removed = erase_online(settings, matcher, begun.customer_ids)
-    receipt = begun.receipt.after(Step.ONLINE, removed, absent={ONLINE_ROWS: _now()})
-    return _done(settings, book, receipt)
+def _removed(settings: Settings, book: ErasureBook, receipt: Receipt, progress: Progress) -> Receipt:
+    """Do the steps that remove."""
+    if Step.ONLINE in receipt.pending:
+        receipt = _online(settings, book, Begun(receipt))
+    if Step.FILES in receipt.pending:
+        progress("rewriting files")
+        with offline_files(settings):
+            receipt = book.receipt(receipt.receipt_id)
+            if Step.FILES in receipt.pending:  # a build may have done it meanwhile
+                receipt = _files(settings, book, receipt)
+    return receipt
+
+
+def _online(settings: Settings, book: ErasureBook, begun: Begun, wait_s: float = WAIT_S) -> Receipt:
+    receipt_id = begun.receipt.receipt_id
+    with turn(settings, ONLINE, wait_s):
+        matcher = book.matcher(receipt_id)
+        erase_online(settings, matcher, begun.customer_ids, _note(book, begun.receipt))
+        return book.change(receipt_id, lambda underway: underway.after(Step.ONLINE, absent={ONLINE_ROWS: _now()}))
 
 
 def _files(settings: Settings, book: ErasureBook, receipt: Receipt) -> Receipt:
-    matcher = book.matcher(receipt.receipt_id)
-    removed = erase_files(settings, matcher)
-    # once more: a stream that had read the customer's events before may have written their row since
-    removed |= erase_online(settings, matcher)
-    return _done(settings, book, receipt.after(Step.FILES, removed, absent={ONLINE_ROWS: _now()}))
+    matcher, note = book.matcher(receipt.receipt_id), _note(book, receipt)
+    erase_files(settings, matcher, note)
+    if isinstance(note, BookNote):
+        note.settle(_KINDS[Step.FILES])
+    with turn(settings, ONLINE):
+        # once more: a stream that had read the customer's events before may have written their row since
+        erase_online(settings, matcher, note=note)
+        return book.change(
+            receipt.receipt_id, lambda underway: underway.after(Step.FILES, absent={ONLINE_ROWS: _now()})
+        )
+
+
+def _note(book: ErasureBook, receipt: Receipt) -> Note:
+    return NOTHING if receipt.complete else BookNote(book, receipt.receipt_id)
+
+
+def _conclude(settings: Settings, book: ErasureBook, receipt: Receipt) -> Receipt:
+    """The file first: where this is cut short in between, the log still knows that there is something to do."""
+    write_receipt(settings, receipt)
+    return book.change(receipt.receipt_id, lambda _: receipt)
 
 
 def _now() -> datetime:
     """By the computer's own clock, whatever a replay says: it is the proof of something that was done."""
     return datetime.now(UTC).replace(microsecond=0)
-
-
-def _done(settings: Settings, book: ErasureBook, receipt: Receipt) -> Receipt:
-    book.save(receipt)
-    write_receipt(settings, receipt)
-    return receipt
 
 
 def _learnt(models: Sequence[LearntModel], known_since: datetime | None) -> tuple[LearntModel, ...]:

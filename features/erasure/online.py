@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Final
 
+from features.erasure.notes import NOTHING, Note
 from features.errors import SettingsError, StoreError
 from features.log.tombstones import Matcher
 from features.online.source import OnlineEntities
@@ -17,18 +18,26 @@ _ATTEMPTS: Final = 3
 """A stream that had read a customer's events before the erasure may write their row once more meanwhile."""
 
 
-def erase_online(settings: Settings, matcher: Matcher, customer_ids: Sequence[str] = ()) -> dict[str, int]:
+def erase_online(
+    settings: Settings, matcher: Matcher, customer_ids: Sequence[str] = (), note: Note = NOTHING
+) -> dict[str, int]:
     """Remove customers' rows of every view, and read the store again; without `customer_ids` by a look at all its keys.
 
-    Returns the rows removed by place. Raises StoreError where the store does not answer, refuses, or still has a row.
+    `note` is told of the rows that are about to go and of those that went. Returns the rows removed by place. Raises
+    StoreError where the store does not answer, refuses, or still has a row.
     """
     with _saying_how_to_go_on(), _opened(settings) as entities:
         if entities is None:
+            note.begin(ONLINE_ROWS, 0)
+            note.done(ONLINE_ROWS, 0)
             return {ONLINE_ROWS: 0}
         names = list(customer_ids) or sorted(matcher.customers(entities.names()))
         n_removed = 0
         for _ in range(_ATTEMPTS):
-            n_removed += entities.remove(names)
+            note.begin(ONLINE_ROWS, entities.count(names))
+            n_gone = entities.remove(names)
+            note.done(ONLINE_ROWS, n_gone)
+            n_removed += n_gone
             n_left = entities.count(names)
             if not n_left:
                 return {ONLINE_ROWS: n_removed}
@@ -37,6 +46,12 @@ def erase_online(settings: Settings, matcher: Matcher, customer_ids: Sequence[st
             f"The online store {place} still has {n_left} rows of an erased customer after they were deleted.",
             repair="Stop what writes them again.",
         )
+
+
+def online_left(settings: Settings, matcher: Matcher) -> int:
+    """Read every key of the store again, and count the rows of erased customers. Raises StoreError as `erase_online`."""
+    with _saying_how_to_go_on(), _opened(settings) as entities:
+        return 0 if entities is None else entities.count(sorted(matcher.customers(entities.names())))
 
 
 @contextmanager

@@ -46,18 +46,14 @@ class Identifiers:
 
     def kept(self, id_type: str, value: str) -> str:
         """An identifier as it is kept. What is a hash already stays as it is, and so does what names nobody."""
-        if value in self.nobody:
-            return value.strip()
-        value = normalise(id_type, value)
-        if not self.key or id_type not in self.hashed or value.startswith(_HASHED):
-            return value
-        secret = hashlib.blake2b(self.key.encode(), digest_size=32).digest()
-        digest = hashlib.blake2b(value.encode(), digest_size=16, key=secret, person=id_type.encode()[:16])
-        return _HASHED + digest.hexdigest()
+        return value.strip() if value in self.nobody else self._kept(id_type, value)
 
     def forms(self, value: str) -> list[str]:
         """The forms in which a value of unknown type may be kept."""
-        return sorted({value, *(self.kept(id_type, value) for id_type in {*self.hashed, *IdType})})
+        if value in self.nobody:
+            return sorted({value, value.strip()})
+        special = {*self.hashed, IdType.EMAIL, IdType.PHONE}  # every other type is kept without blanks around it
+        return sorted({value, value.strip(), *(self._kept(id_type, value) for id_type in special)})
 
     def kept_pairs(self, identifiers: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:
         """All identifiers of one event as they are kept."""
@@ -79,3 +75,12 @@ class Identifiers:
             return "plain"
         text = " ".join((self.key, *sorted(self.hashed)))
         return hashlib.blake2b(text.encode(), digest_size=8, person=b"mark").hexdigest()
+
+    def _kept(self, id_type: str, value: str) -> str:
+        value = normalise(id_type, value)
+        if not self.key or id_type not in self.hashed or value.startswith(_HASHED):
+            return value
+        secret = hashlib.blake2b(self.key.encode("utf-8", "surrogatepass"), digest_size=32).digest()
+        person, text = (part.encode("utf-8", "surrogatepass") for part in (id_type, value))  # any text may be asked for
+        digest = hashlib.blake2b(text, digest_size=16, key=secret, person=person[:16])
+        return _HASHED + digest.hexdigest()

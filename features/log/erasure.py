@@ -14,15 +14,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.arrays import IntArray
-from features.errors import RequestError
+from features.errors import MissingError, RequestError
 from features.identity.resolution import ANONYMOUS, CUSTOMER, Node
+from features.log.erasure_proof import LOG_COPIES, LogLeft, copies_left, look_again
 from features.log.identity import IdentityRules
 from features.log.portable_sql import Connection, count, get_meta, last_seq, put_meta, select_in
-from features.log.receipt import Receipt, Step
+from features.log.receipt import Receipt, Step, Underway, read_erasure
 from features.log.tables import COLUMNS, dump_table, hash_rows, load_segment, rows_to_table
 from features.log.tombstones import Hasher, Matcher, Stone, Tombstones
 from features.vocabulary import Columns, EventKind
 
+_DONE: Final = '%"pending":[]%'
+"""What the text of a complete one looks like."""
 _EVENTS: Final = f"SELECT {COLUMNS} FROM events e JOIN customers c USING (customer_key) WHERE customer_key"
 
 
@@ -45,8 +48,24 @@ class ErasureBook(Protocol):
         """All erasures, whatever their state."""
         ...
 
-    def save(self, receipt: Receipt) -> None:
-        """Keep how far an erasure is."""
+    def pending(self) -> list[Receipt]:
+        """Those with steps left to do, the oldest first."""
+        ...
+
+    def count(self) -> int:
+        """How many there are, whatever their state."""
+        ...
+
+    def receipt(self, receipt_id: str) -> Receipt:
+        """One of them."""
+        ...
+
+    def change(self, receipt_id: str, change: Callable[[Underway], Receipt]) -> Receipt:
+        """Keep how far an erasure is, in one transaction with reading it; one that is complete is not changed any more."""
+        ...
+
+    def look_again(self, receipt_id: str) -> LogLeft:
+        """What the log, read again, still holds of those whom one erasure erased."""
         ...
 
     def matcher(self, receipt_id: str) -> Matcher:
@@ -77,17 +96,39 @@ class LogErasureBook:
         self._rules = rules
 
     def begin(self, name: str, now: datetime) -> Begun | None:
+        if not _is_text(name):
+            return None
         with self._writing() as connection:
             whom = self._find(connection, name)
             return _begun_before(connection, name, self._rules) if whom is None else self._erase(connection, whom, now)
 
     def receipts(self) -> list[Receipt]:
         rows = self._reading.execute("SELECT body FROM erasures ORDER BY erasure").fetchall()
-        return [Receipt.model_validate_json(body) for (body,) in rows]
+        return [read_erasure(body) for (body,) in rows]
 
-    def save(self, receipt: Receipt) -> None:
+    def pending(self) -> list[Receipt]:
+        query = "SELECT body FROM erasures WHERE body NOT LIKE ? ORDER BY erasure"
+        rows = self._reading.execute(query, (_DONE,)).fetchall()  # so that a long list of those done costs nothing
+        return [receipt for (body,) in rows if not (receipt := read_erasure(body)).complete]
+
+    def count(self) -> int:
+        return int(self._reading.execute("SELECT count(*) FROM erasures").fetchone()[0])
+
+    def receipt(self, receipt_id: str) -> Receipt:
+        return _load(self._reading, receipt_id)
+
+    def change(self, receipt_id: str, change: Callable[[Underway], Receipt]) -> Receipt:
         with self._writing() as connection:
-            _save(connection, receipt)
+            before = _load(connection, receipt_id)
+            if not isinstance(before, Underway):
+                return before
+            after = change(before)
+            if after != before:
+                _save(connection, after)
+            return after
+
+    def look_again(self, receipt_id: str) -> LogLeft:
+        return look_again(self._reading, self.matcher(receipt_id), receipt_id)
 
     def matcher(self, receipt_id: str) -> Matcher:
         hasher = Tombstones(self._reading).hasher() or Hasher(b"")
@@ -106,8 +147,9 @@ class LogErasureBook:
             for stone in stones if is_mine else ():
                 book.put([stone.digest], stone.until_us, receipt.receipt_id)
             # what was restored beside the log may hold rows of theirs again
-            pending = tuple(dict.fromkeys((*receipt.pending, Step.FILES))) if is_mine else ()
-            _save(connection, receipt.model_copy(update={"pending": pending}))
+            underway = Underway.model_validate({**receipt.model_dump(), "places": (), "completed_at": None})
+            done = receipt.model_copy(update={"pending": ()})
+            _save(connection, underway.reopened([Step.FILES]) if is_mine else done)
         return is_mine
 
     def erase_again(self, key: bytes, digests: frozenset[bytes], now: datetime) -> list[Receipt]:
@@ -169,7 +211,7 @@ class LogErasureBook:
         hasher = stones.hasher(make=True)
         assert hasher is not None
         stones.put(_digests(hasher, whom.names, pairs, event_ids), until_us, receipt_id)
-        receipt = Receipt(
+        receipt = Underway(
             receipt_id=receipt_id,
             customer=hasher.customer(whom.name).hex(),
             erased_at=datetime.now(UTC).replace(microsecond=0),
@@ -194,7 +236,7 @@ class SqliteErasureBook(LogErasureBook):
         self._cutter = _Cutter()
 
     def begin(self, name: str, now: datetime) -> Begun | None:
-        ahead = self._find(self._reading, name)
+        ahead = self._find(self._reading, name) if _is_text(name) else None
         if ahead is not None:
             seqs = select_in(self._reading, "SELECT seq FROM events WHERE customer_key", ahead.keys)
             self._cutter.run(self._reading, [seq for (seq,) in seqs])
@@ -208,6 +250,12 @@ class SqliteErasureBook(LogErasureBook):
         receipts = super().erase_again(key, digests, now)
         self._reading.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return receipts
+
+    def look_again(self, receipt_id: str) -> LogLeft:
+        self._reading.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # where the process that erased died before it did
+        found = super().look_again(receipt_id)
+        n_copies = copies_left(self._reading, self.matcher(receipt_id), found.returned)
+        return LogLeft({**found.rows, LOG_COPIES: n_copies}, found.returned)
 
     def _cut_copies(self, connection: Connection, seqs: Sequence[int]) -> int:
         bodies = self._cutter.run(connection, seqs)
@@ -231,6 +279,11 @@ class _Whom:
         return (self.name, *sorted(former - {self.name}))
 
 
+def _is_text(name: str) -> bool:
+    """Whether a database can be asked about a name; the log keeps none that has half a character or a NUL."""
+    return "\x00" not in name and not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def _begun_before(connection: Connection, name: str, rules: IdentityRules) -> Begun | None:
     stones = Tombstones(connection)
     hasher = stones.hasher()
@@ -240,8 +293,7 @@ def _begun_before(connection: Connection, name: str, rules: IdentityRules) -> Be
     values = map(hasher.value, rules.identifiers.forms(name))
     typed = hasher.identifier(id_type, rules.identifiers.kept(id_type, value))
     erasure = stones.erasure_of([hasher.customer(name), typed, *values])
-    row = connection.execute("SELECT body FROM erasures WHERE erasure = ?", (erasure,)).fetchone()
-    return Begun(Receipt.model_validate_json(row[0])) if row else None
+    return Begun(_load(connection, erasure)) if erasure else None
 
 
 def _digests(hasher: Hasher, names: Sequence[str], pairs: Sequence[Node], event_ids: Sequence[str]) -> Iterable[bytes]:
@@ -283,6 +335,13 @@ def _rewrite_content(connection: Connection, events: pa.Table) -> None:
     """The log's count and content hash are those of a log that never held the events."""
     put_meta(connection, "content", (int(get_meta(connection, "content", "0")) - hash_rows(events)) % 2**64)
     put_meta(connection, "count", count(connection) - events.num_rows)
+
+
+def _load(connection: Connection, receipt_id: str) -> Receipt:
+    row = connection.execute("SELECT body FROM erasures WHERE erasure = ?", (receipt_id,)).fetchone()
+    if row is None:
+        raise MissingError(f"The log knows no erasure {receipt_id}.", repair="Was another event log put in its place?")
+    return read_erasure(row[0])
 
 
 def _save(connection: Connection, receipt: Receipt) -> None:

@@ -62,7 +62,9 @@ class Hasher:
         return self._digest("event", event_id)
 
     def _digest(self, sort: str, text: str) -> bytes:
-        return hashlib.blake2b(text.encode(), digest_size=16, key=self.key, person=sort.encode()).digest()
+        """Of any text: what is half a character, and has no UTF-8, counts as the three bytes that it would be."""
+        encoded = text.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(encoded, digest_size=16, key=self.key, person=sort.encode()).digest()
 
 
 class Tombstones:
@@ -154,10 +156,13 @@ class Matcher:
     hasher: Hasher
     digests: frozenset[bytes]
     identifiers: Identifiers
+    returned: frozenset[str] = frozenset()
+    """Names under which an erased customer has come back since: they are not of whom was erased."""
 
     def customers(self, customer_ids: Iterable[str | None]) -> set[str]:
         """Those of the customer ids that were erased."""
-        return {name for name in set(customer_ids) if name is not None and self.hasher.customer(name) in self.digests}
+        names = {name for name in customer_ids if name is not None} - self.returned
+        return {name for name in names if self.hasher.customer(name) in self.digests}
 
     def has_identifier(self, pairs: Mapping[str, str]) -> bool:
         """Whether one of these identifiers was erased."""

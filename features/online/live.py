@@ -162,6 +162,11 @@ class LiveStates:
             state = newer
         return state, int(np.count_nonzero(changes_state(fresh)))
 
+    def forget(self) -> None:
+        """Have nothing of any customer at hand: one of them was erased."""
+        self._bought.cache_clear()
+        self._exposed.cache_clear()
+
     def _read_bought(self, customer_id: str, version: str) -> BoughtProducts:
         """What the customer bought by a version of their state, which names the answer for as long as it is kept."""
         return bought_products(customer_arrays(self._log.customer_events(customer_id)))

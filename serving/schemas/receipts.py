@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from features.log.receipt import LearntModel
+from features.log.receipt import LearntModel, Place
 from serving.schemas.base import described
 
 
@@ -42,6 +42,8 @@ class ErasureAnswer(BaseModel):
             "absent": {"online store: rows": "2024-03-01T12:03:00Z"},
             "pending": ["files", "models"],
             "models": [],
+            "places": [],
+            "completed_at": None,
             "notes": [],
         }
     )
@@ -57,6 +59,14 @@ class ErasureAnswer(BaseModel):
         description="Steps still to be done; they go on in the background, and `omni erase --finish` does them too."
     )
     models: list[LearntModel] = Field(description="Models that learnt from the customer; train them again.")
+    places: list[Place] = Field(
+        default=[],
+        description="What each place held when it was read again at the end: empty, left, expires, nameless, unverified"
+        " or yours (to delete). Nothing before that.",
+    )
+    completed_at: datetime | None = Field(
+        None, description="When the receipt was written; null while steps are pending."
+    )
     notes: list[str]
 
 

@@ -23,7 +23,14 @@ from features.store.feature_store import Store
 
 @pytest.mark.parametrize(
     ("killed_in", "left"),
-    [("erase_online", 3), ("erase_files", 2), ("_rewrite", 2), ("_learnt", 1)],
+    [
+        ("erase_online", 3),
+        ("erase_files", 2),
+        ("_rewrite", 2),
+        ("_learnt", 1),
+        ("look_at_all", 1),
+        ("write_receipt", 1),
+    ],
 )
 def test_a_killed_erasure_is_finished_by_asking_again(
     settings: Settings, log: SqliteEventLog, killed_in: str, left: int
@@ -57,6 +64,13 @@ erase.finish_erasure(settings, log, erase.begin_erasure(settings, log, "ada-1815
     receipt = erased(settings, log, EMAIL)
 
     assert receipt.complete and receipt.models == (MODEL,)
+    removed = {place: rows for place, rows in receipt.removed.items() if place.startswith(("online", "files"))}
+    assert removed == {
+        "online store: rows": 2,
+        "files: offline/customer_products.parquet": 3,
+        "files: offline/customer_state.parquet": 3,
+        "files: offline/timeline.parquet": 4,
+    }
     assert pending_erasures(log) == []
     assert customers(read_timeline(settings)) == {"bob", "cleo"}
     assert customers(pq.read_table(settings.customer_state_path)) == {"bob", "cleo"}
