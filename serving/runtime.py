@@ -177,9 +177,9 @@ class Watcher:
         self._fall_back = mlflow_fall_back(settings, self._vetting)
         self._checkpoint = Checkpoint(settings)
         reliance = runtime.reliance
-        self._trust = StoreTrust(settings, runtime.log) if reliance is None else reliance.trust
-        self._sales = Sales(settings, runtime.clock, problem=self._trust.problem)
-        runtime.store_problem = self._trust.problem
+        problem = StoreTrust(settings, runtime.log).problem if reliance is None else reliance.problem
+        self._sales = Sales(settings, runtime.clock, problem=problem)
+        runtime.store_problem = problem
 
     def start(self) -> None:
         """Begin to watch."""
@@ -273,7 +273,11 @@ class Watcher:
             if reliance is None or not isinstance(error, UnavailableError):
                 return known if known.store_problem == str(error) else replace(known, store_problem=str(error))
             logger.warning("Customers are folded from the log until the online store answers: %s", error)
-        states = LiveStates(reader, self._runtime.log, self._trust.problem) if reliance is None else reliance.states()
+        states = (
+            LiveStates(reader, self._runtime.log, self._runtime.store_problem)
+            if reliance is None
+            else reliance.states()
+        )
         return replace(known, states=states, store_problem="")
 
 

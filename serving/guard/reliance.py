@@ -89,7 +89,8 @@ class Reliance:
     reader: StateReader
     online: Breaker
     log: GuardedLog
-    trust: StoreTrust
+    problem: Callable[[], str] = str
+    """Why the online store does not count, whether it answers or not; empty where it does."""
 
     @classmethod
     def on(cls, settings: Settings, clock: Clock, log: EventLog) -> "Reliance":
@@ -100,11 +101,11 @@ class Reliance:
         online = Breaker("The online store", lambda: reader.read_state(""), trial_s=trial_s)
         guarded = GuardedLog(log, Breaker("The event log", log.last_seq, trial_s=trial_s))
         guarded.breaker.suspect()  # so that the thread that tries has its connection before there is trouble
-        return cls(reader, online, guarded, StoreTrust(settings, log, wait_s=timeout_s))
+        return cls(reader, online, guarded, StoreTrust(settings, log, wait_s=timeout_s).problem)
 
     def states(self) -> LiveStates:
         """Customers' states, from both or from the one that answers."""
-        return LiveStates(GuardedReader(self.reader, self.online), self.log, self.trust.problem, degrades=True)
+        return LiveStates(GuardedReader(self.reader, self.online), self.log, self.problem, degrades=True)
 
     def breakers(self) -> dict[str, Breaker]:
         """Each breaker by the name that answers give what it guards."""

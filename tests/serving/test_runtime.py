@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.errors import StoreError
+from features.online import trust
 from features.online.checkpoint import Checkpoint
 from features.online.reach import Reach
 from features.settings import Settings
@@ -29,6 +30,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def watcher(settings: Settings, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Watcher:
     bundle = runtime.knowledge.bundle
+    monkeypatch.setattr(trust, "EVERY_S", 0.0)
     monkeypatch.setattr(Watcher, "_champions", lambda *_: bundle)
     return Watcher(settings, runtime)
 
@@ -51,7 +53,6 @@ def test_a_stream_that_lags_is_seen(
     assert lags == []  # no stream ever ran here
     Reach(settings).make_of(runtime.log)
     Checkpoint(settings).write(runtime.log.last_seq() - 4)
-    watcher._trust._next_s = 0.0
     watcher.refresh()
     assert lags == [4]
     assert runtime.warnings() == []
@@ -69,7 +70,6 @@ def test_a_store_of_another_log_is_said_and_counts_as_empty(
     assert client.get("/readyz").json() == {"status": "ready"}
 
     runtime.log.renew_id()
-    watcher._trust._next_s = 0.0
 
     answer = client.get("/readyz")
     assert answer.status_code == 200
