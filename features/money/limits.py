@@ -36,7 +36,7 @@ class LimitsConfig(Config):
 
     max_value: dict[
         Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")], Annotated[float, Field(gt=0, le=MAX_NUMBER)]
-    ] = {}
+    ] = Field(default_factory=dict)
     """Largest amount of one event or price, by currency, for example `EUR = 5e8`; others keep the defaults."""
 
     def largest(self, code: str | None) -> float:
