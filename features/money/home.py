@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from features.arrays import IntArray
 from features.errors import InputError, SettingsError
+from features.events.payload import CONVERTED_FROM
 from features.events.rules import Problem
 from features.log.event_log import EventLog
 from features.money.limits import load_limits
@@ -21,8 +22,6 @@ from features.money.rates import RATES_FILE, Rates, read_rates
 from features.settings import Settings
 from features.vocabulary import DAY_US, Columns
 
-CONVERTED_FROM: Final = "converted_from"
-"""Key of an event's properties under which the amount is kept as it came, with its currency and the rate."""
 _DECIMALS: Final = 6
 _LATEST_DAY: Final = np.iinfo(np.int64).max
 
