@@ -1,7 +1,6 @@
 """HTTP requests in, JSON answers out: the routes of the service as a Starlette app, with one shape for every error."""
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,7 +12,6 @@ from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 from pydantic import BaseModel, TypeAdapter
-from pydantic_core import from_json
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
@@ -22,12 +20,10 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from features.errors import OmniError, UnknownCustomerError
-from features.events.schema import Rejection, events_to_table, parse_table
-from features.events.values import printable
+from features.events.schema import Rejection, events_to_table
 from features.log.event_log import AppendResult
 from features.log.group_commit import GroupCommitter
-from features.money.incoming import parse_valued
-from serving import problems, schemas
+from serving import event_intake, problems, schemas
 from serving.admission import Turns
 from serving.erasure import Eraser
 from serving.openapi import openapi_document
@@ -38,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 256 * 1024
 MAX_EVENTS_BODY_BYTES: Final = 8 * 1024 * 1024
-MAX_EVENTS: Final = 10_000
 MAX_EVENTS_AT_ONCE: Final = 200
 """A larger batch is checked on another thread, so that other answers need not wait for it."""
 ANSWER_WITHIN_S: Final = 25.0
@@ -90,7 +85,7 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
 
 async def post_events(request: Request, runtime: Runtime) -> Response:
     """Keep the good events of a batch, durably, and say what was wrong with the others."""
-    items = _event_items(await _body(request, MAX_EVENTS_BODY_BYTES))
+    items = event_intake.event_items(await _body(request, MAX_EVENTS_BODY_BYTES))
     table, rejections = await _sort_out(request, items, runtime)
     rejected = [schemas.RejectedEvent(**vars(rejection)) for rejection in rejections]
     runtime.metrics.events.labels("rejected").inc(len(rejected))
@@ -101,12 +96,19 @@ async def post_events(request: Request, runtime: Runtime) -> Response:
     runtime.metrics.events.labels("accepted").inc(result.appended)
     runtime.metrics.events.labels("duplicate").inc(result.duplicates)
     runtime.metrics.events.labels("erased").inc(result.erased)
+    conflicts = event_intake.to_tell(result.conflicts, items)
+    runtime.metrics.events.labels("conflict").inc(len(conflicts))
     return _answer(
         schemas.EventsAnswer(
             accepted=result.appended,
             duplicates=result.duplicates,
             rejected=rejected,
             erased=result.erased,
+            conflicts=len(conflicts),
+            conflicting=[
+                schemas.ConflictingEvent(event_id=conflict.event_id, fields=[*conflict.fields])
+                for conflict in conflicts[: event_intake.MAX_CONFLICTS_TOLD]
+            ],
             last_seq=result.last_seq,
         )
     )
@@ -285,48 +287,19 @@ async def _body(request: Request, limit: int) -> bytes:
     return bytes(parts)
 
 
-def _event_items(body: bytes) -> list[Any]:
-    """The events of a body: {"events": [...]}, a bare list, or one event."""
-    try:
-        found = _lenient_json(body)
-    except (ValueError, RecursionError) as error:
-        raise problems.invalid_json(error) from error
-    if isinstance(found, dict) and "kind" not in found:
-        extra = [{"field": printable(name), "reason": "is not expected here"} for name in found if name != "events"]
-        if "events" not in found or extra:
-            raise problems.unusable('Send {"events": [...]}, a list of events, or one event.', extra)
-        found = found["events"]
-    items = found if isinstance(found, list) else [found]
-    if not items or not isinstance(found, list | dict):
-        raise problems.unusable('Send at least one event: {"events": [{"event_id": …}]}.')
-    if len(items) > MAX_EVENTS:
-        raise problems.too_many_events(MAX_EVENTS)
-    return items
-
-
-def _lenient_json(body: bytes) -> Any:
-    """The value in `body`; NaN, Infinity and half surrogate pairs are let in, for the rules of events to refuse one by one.
-
-    Common writers of JSON let them out, and one such event must not cost the batch that it came with.
-    """
-    try:
-        return from_json(body, allow_inf_nan=True)
-    except ValueError:
-        if b"\\ud" not in body.lower():
-            raise
-        return json.loads(body)
-
-
 async def _sort_out(request: Request, items: list[Any], runtime: Runtime) -> tuple[pa.Table, list[Rejection]]:
     """The good ones of `items`, with values in the home's currency, and what is wrong with the others."""
+    trusted = event_intake.is_trusted(request.headers.get(event_intake.BOOKKEEPING_KEY), runtime.bookkeeping_key)
     now = runtime.clock.now()
 
     def sort_out() -> tuple[pa.Table, list[Rejection]]:
-        if runtime.currency is None:
-            return parse_table(items, now, runtime.nobody)
-        return parse_valued(items, now, runtime.currency, runtime.nobody)
+        return event_intake.sort_out(items, now, runtime, trusted)
 
-    return sort_out() if len(items) <= MAX_EVENTS_AT_ONCE else await _in_background(request, sort_out)
+    if len(items) > MAX_EVENTS_AT_ONCE:
+        return await _in_background(request, sort_out)
+    if not trusted and event_intake.asks_log(items):
+        return await _turns(request).ask(sort_out)
+    return sort_out()
 
 
 async def _append(request: Request, table: pa.Table) -> AppendResult:

@@ -54,6 +54,8 @@ class Runtime:
     """Values that name nobody, by identity.toml."""
     currency: HomeCurrency | None = None
     """What events' values are brought to; None: they are taken as they are."""
+    bookkeeping_key: str = field(default="", repr=False)
+    """Who sends it may bring decisions and any outcome over HTTP; empty: nobody may."""
     tasks: Sequence[Task] = CORE_TASKS
     """The models that it must have to be ready."""
     asks_servers: bool = False
@@ -91,6 +93,7 @@ def open_runtime(settings: Settings) -> Runtime:
         eraser=Eraser(settings, log),
         nobody=load_identity_config(settings.home).nobody,
         currency=HomeCurrency(settings, log),
+        bookkeeping_key=settings.bookkeeping_key,
         tasks=settings.tasks,
         asks_servers=settings.online_store == "redis" or not settings.event_log_url.startswith("sqlite:"),
     )

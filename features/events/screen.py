@@ -168,10 +168,10 @@ def _bad_for_kind(events: pa.Table, has_identifiers: BoolArray) -> BoolArray:
         bad |= rows & ~np.logical_or.reduce([present[need] for need in rule.needs_one_of])
     telling = np.array([name in TELLING_KINDS for name in names], np.bool_)
     bad |= _spread(telling, codes) & ~_is_null(events, Columns.PROPERTIES)
-    for kind in CHANCE_KINDS:
-        if kind in names:
-            rows = np.flatnonzero((codes == names.index(kind)) & ~_is_null(events, Columns.PROPERTIES))
-            bad[rows] |= _bad_chances(kind, events.column(Columns.PROPERTIES).take(pa.array(rows)))
+    for name in CHANCE_KINDS:
+        if name in names:
+            rows = np.flatnonzero((codes == names.index(name)) & ~_is_null(events, Columns.PROPERTIES))
+            bad[rows] |= _bad_chances(name, events.column(Columns.PROPERTIES).take(pa.array(rows)))
     money = np.array([name in _MONEY for name in names], np.bool_)
     return bad | (_spread(money, codes) & _negative(events.column(Columns.VALUE)))
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving import api
+from serving import api, event_intake
 from serving.runtime import Runtime
 
 NOW = datetime(2024, 3, 1, 12, 3, tzinfo=UTC)
@@ -117,7 +117,10 @@ def test_an_event_counts_in_the_very_next_answer(client: Any) -> None:
         ("POST", "/v1/events", {"events": bought}),
         ("POST", "/v1/next-products", wanted),
     )
-    assert posted.json() == {"accepted": 6, "duplicates": 0, "rejected": [], "erased": 0, "last_seq": 12}
+    assert posted.json() == {
+        **{"accepted": 6, "duplicates": 0, "conflicts": 0, "conflicting": []},
+        **{"rejected": [], "erased": 0, "last_seq": 12},
+    }
     assert before.json()["products"][0]["product_id"] == "tea"
     assert after.json()["products"][0]["product_id"] == "bread"
     assert after.json()["feature_age_s"] == 0.0
@@ -227,7 +230,7 @@ def test_a_batch_of_only_bad_events_is_422(client: Any) -> None:
         ("/v1/events", 7, 422, "invalid_request"),
         ("/v1/events", b"[" + b" " * api.MAX_EVENTS_BODY_BYTES + b"]", 413, "too_large"),
         ("/v1/churn", b" " * (api.MAX_BODY_BYTES + 1), 413, "too_large"),
-        ("/v1/events", [{}] * (api.MAX_EVENTS + 1), 413, "too_many_events"),
+        ("/v1/events", [{}] * (event_intake.MAX_EVENTS + 1), 413, "too_many_events"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_shape(client: Any, path: str, body: Any, status: int, code: str) -> None:
