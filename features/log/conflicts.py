@@ -19,8 +19,8 @@ from features.vocabulary import Columns
 _PART: Final = 5_000
 """Duplicates that are compared at a time: as many rows are in memory twice."""
 _OCCURRED: Final = "occurred_us"
-_COMPARED: Final = tuple(name for name in STORED if name not in (Columns.EVENT_ID, "customer_key"))
-_SELECT: Final = f"SELECT event_id, {', '.join(_COMPARED)} FROM events WHERE event_id"
+_SELECT: Final = f"SELECT {', '.join(STORED)} FROM events WHERE event_id"
+_ID, _OWNER = (STORED.index(name) for name in (Columns.EVENT_ID, "customer_key"))
 _JSON: Final = (Columns.IDENTIFIERS, Columns.PROPERTIES)
 
 
@@ -40,12 +40,12 @@ def find_conflicts(connection: Connection, table: pa.Table, before: int, appende
     for start in range(0, len(duplicates), _PART):
         part = table.take(pa.array(duplicates[start : start + _PART], pa.int64()))
         ids = part.column(Columns.EVENT_ID).to_pylist()
-        stored = {row[0]: tuple(row[1:]) for row in select_in(connection, _SELECT, dict.fromkeys(ids))}
-        for event_id, row in zip(ids, table_to_rows(part, [0] * len(ids)), strict=True):
-            given = tuple(value for name, value in zip(STORED, row, strict=True) if name in _COMPARED)
-            if given != stored[event_id]:
-                fields = _differing(given, stored[event_id])
-                conflicts += [Conflict(event_id, fields)] if fields else []
+        stored = {row[_ID]: row for row in select_in(connection, _SELECT, dict.fromkeys(ids))}
+        owners = [stored[event_id][_OWNER] for event_id in ids]  # whose it is follows from what it says
+        for row in table_to_rows(part, owners):
+            if row != stored[row[_ID]]:
+                fields = _differing(row, stored[row[_ID]])
+                conflicts += [Conflict(row[_ID], fields)] if fields else []
     return tuple(conflicts)
 
 
@@ -66,8 +66,8 @@ def _duplicates(connection: Connection, ids: Sequence[str], before: int) -> list
 
 def _differing(given: tuple[Any, ...], stored: tuple[Any, ...]) -> tuple[str, ...]:
     """The fields whose content differs, however it is written; by another rate of the day, an amount is the same amount."""
-    ours, theirs = (_as_it_came(dict(zip(_COMPARED, row, strict=True))) for row in (given, stored))
-    names = [name for name in _COMPARED if ours[name] != theirs[name]]
+    ours, theirs = (_as_it_came(dict(zip(STORED, row, strict=True))) for row in (given, stored))
+    names = [name for name in STORED if ours[name] != theirs[name]]
     return tuple(Columns.OCCURRED_AT if name == _OCCURRED else name for name in names)
 
 

@@ -118,8 +118,13 @@ def test_an_event_counts_in_the_very_next_answer(client: Any) -> None:
         ("POST", "/v1/next-products", wanted),
     )
     assert posted.json() == {
-        **{"accepted": 6, "duplicates": 0, "conflicts": 0, "conflicting": []},
-        **{"rejected": [], "erased": 0, "last_seq": 12},
+        "accepted": 6,
+        "duplicates": 0,
+        "conflicts": 0,
+        "conflicting": [],
+        "rejected": [],
+        "erased": 0,
+        "last_seq": 12,
     }
     assert before.json()["products"][0]["product_id"] == "tea"
     assert after.json()["products"][0]["product_id"] == "bread"
