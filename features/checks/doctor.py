@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from features.errors import OmniError
-from features.scoring.mlflow_home import CHAMPION, has_registry
+from features.scoring.mlflow_home import CHAMPION, has_registry, look_at_tracking
 from features.settings import Settings
 from features.vocabulary import Task
 
@@ -167,9 +167,11 @@ def check_log(settings: Settings) -> Check:
 def check_online(settings: Settings) -> Check:
     """The online store answers, and holds something once the features are built."""
     from features.offline.build_note import read_note
+    from features.online.sqlite import look_at_online
 
     if settings.online_store != "redis":
         if settings.online_db_path.exists():
+            look_at_online(settings)
             return Check("online store", Status.OK, f"SQLite, {settings.online_db_path}.")
         return Check("online store", Status.WARN, "SQLite, not there yet.", "Run omni features build.")
     from features.online.redis import connect, saying_where
@@ -209,6 +211,7 @@ def check_champion(settings: Settings, task: Task) -> Check:
     needed = task in settings.tasks
     if not has_registry(settings):
         return Check(name, Status.WARN if needed else Status.OK, "no registry yet.", repair if needed else "")
+    look_at_tracking(settings)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 

@@ -19,8 +19,6 @@ from features.log.tables import COLUMNS, rows_to_table
 from features.log.tombstones import Tombstones
 from features.vocabulary import EventKind
 
-BUSY_TIMEOUT_S: Final = 60.0
-"""How long a writer waits for another one before it gives up."""
 _OF_CUSTOMER: Final = (
     f"SELECT * FROM (SELECT {COLUMNS} FROM customers c JOIN events e USING (customer_key)"
     f" WHERE c.customer_id = ? AND seq > ? UNION ALL {OF_OTHERS}) AS counting ORDER BY occurred_us, event_id"

@@ -4,16 +4,17 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
+from features import databases
 from features.connections import ThreadConnections
 from features.errors import StoreError
-from features.log import portable_sql, sql_log
+from features.log import portable_sql
 from features.log.consents import CREATE as CREATE_CONSENTS
 from features.log.erasure import SqliteErasureBook
 from features.log.identity import DEFAULT_RULES, IdentityRules, Owners
@@ -44,21 +45,7 @@ _INSERT_INTO, _, _INSERT_REST = INSERT.partition("VALUES")
 _ON_CONFLICT: Final = _INSERT_REST.partition(")")[2]
 _ROW: Final = f"({', '.join('?' * len(STORED))})"
 _INSERT_MANY: Final = {n: f"{_INSERT_INTO}VALUES {', '.join([_ROW] * n)}{_ON_CONFLICT}" for n in _INSERTS}
-_PRIMARY_CODE: Final = 0xFF
-"""The bits of SQLite's error codes that tell the kind; the others tell it in detail."""
-_WRITABLE: Final = "Check that the file and its folder can be written to."
-_RESTORE: Final = "Stop everything that uses it and restore a backup, or ingest the sources into a new one."
-_REPAIRS: Final = {
-    sqlite3.SQLITE_BUSY: "Let the other process that writes to it (an ingest, a service) finish, then try again.",
-    sqlite3.SQLITE_FULL: "Make room on the disk that it lies on: nothing of what was refused is kept, send it again then.",
-    sqlite3.SQLITE_READONLY: _WRITABLE,
-    sqlite3.SQLITE_CANTOPEN: _WRITABLE,
-    sqlite3.SQLITE_PERM: _WRITABLE,
-    sqlite3.SQLITE_IOERR: "Look at the disk that it lies on, and at the system's own log.",
-    sqlite3.SQLITE_CORRUPT: _RESTORE,
-    sqlite3.SQLITE_NOTADB: _RESTORE,
-}
-"""What to do about each kind of error that is not the caller's mistake."""
+_ANEW: Final = "ingest the sources into a new one"
 
 
 class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
@@ -82,7 +69,10 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
                 rules.check_key(connection, str(path))
                 rules.consents(connection).follow_addresses()
         except OSError as error:
-            raise StoreError(f"The event log {path} cannot be opened: {error}.", repair=_WRITABLE) from error
+            raise StoreError(
+                f"The event log {path} cannot be opened: {error}.",
+                repair="Check that the file and its folder can be written to.",
+            ) from error
 
     def read(self, after_seq: int = 0, batch_rows: int = 200_000) -> Iterator[pa.Table]:
         # short queries, one a batch: a reader that rests between batches holds nothing up
@@ -139,7 +129,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self._path,
-            timeout=sql_log.BUSY_TIMEOUT_S,
+            timeout=databases.wait_s(),
             isolation_level=None,
             check_same_thread=False,
             cached_statements=32,
@@ -173,22 +163,9 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
             finally:
                 self._local.is_writing = False
 
-    @contextmanager
-    def _in_words(self) -> Iterator[None]:
+    def _in_words(self) -> AbstractContextManager[None]:
         """Turn what SQLite says of the file, the disk and other writers into our errors."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            code = getattr(error, "sqlite_errorcode", None)  # none where the mistake is the caller's
-            if code is None or code & _PRIMARY_CODE not in _REPAIRS:
-                raise
-            if code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY:
-                said = f"has been busy for {sql_log.BUSY_TIMEOUT_S:.0f} s"
-            else:
-                said = "cannot be used"
-            raise StoreError(
-                f"The event log {self._path} {said}: {error}.", repair=_REPAIRS[code & _PRIMARY_CODE]
-            ) from error
+        return databases.in_words("The event log", self._path, _ANEW)
 
 
 @contextmanager

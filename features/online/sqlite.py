@@ -5,14 +5,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from features import databases
 from features.connections import ThreadConnections
 from features.errors import MissingError, StoreError
 from features.online.feast_codec import decode_value, entity_key, entity_value
 from features.online.source import StoredRow
 from features.settings import Settings
 from features.views import View
+
+NAME: Final = "The online store"
+ANEW: Final = "delete it and run `omni features build --force`"
+_WAIT_S: Final = 10.0
 
 
 class SqliteSource:
@@ -53,12 +58,19 @@ class SqliteSource:
 
     def _query(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         try:
-            return self._connections.mine().execute(query, parameters).fetchall()
-        except sqlite3.OperationalError as error:
+            with databases.in_words(NAME, self._path, ANEW):
+                return self._connections.mine().execute(query, parameters).fetchall()
+        except StoreError as error:
             self.close()
-            raise MissingError(
-                f"The online store {self._path} cannot be read ({error}).", repair="Run `omni features build`."
-            ) from error
+            if not self._path.exists():
+                raise MissingError(f"{NAME} {self._path} is not there.", repair="Run `omni features build`.") from error
+            raise
+
+
+def look_at_online(settings: Settings) -> None:
+    """See that the online store can be used now, where it is a file and there; raises StoreError."""
+    if settings.online_store == "sqlite":
+        databases.look_at(NAME, settings.online_db_path, ANEW)
 
 
 class SqliteEntities:
@@ -71,7 +83,7 @@ class SqliteEntities:
         self._path = settings.online_db_path
         self._join_key = views[0].join_key
         with self._in_words():
-            self._connection = sqlite3.connect(self._path, timeout=10.0, isolation_level=None)
+            self._connection = sqlite3.connect(self._path, timeout=_timeout_s(), isolation_level=None)
             self._connection.execute("PRAGMA secure_delete = ON")  # overwritten, not only unlinked
         tables = {name for (name,) in self._query("SELECT name FROM sqlite_master WHERE type = 'table'")}
         self._tables = [view.table for view in views if view.table in tables]
@@ -132,9 +144,13 @@ def _row(view: View, stored: Sequence[tuple[Any, ...]]) -> StoredRow | None:
 
 def _connect(path: Path) -> sqlite3.Connection:
     # Not mode=ro: a reader of a write-ahead log may have to make its shared-memory file.
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, check_same_thread=False, timeout=10.0)
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, check_same_thread=False, timeout=_timeout_s())
     connection.execute("PRAGMA query_only=1")
     return connection
+
+
+def _timeout_s() -> float:
+    return min(_WAIT_S, databases.wait_s())
 
 
 def _from_feast(stored: int) -> datetime:

@@ -5,10 +5,11 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 from features.errors import OmniError, StoreError
 from features.log.receipt import LearntModel
-from features.scoring.mlflow_home import CHAMPION, follow_home, has_registry, mlflow_at
+from features.scoring.mlflow_home import CHAMPION, follow_home, has_registry, look_at_tracking, mlflow_at
 from features.scoring.model_files import read_metadata
 from features.settings import Settings
 from features.views import feature_service_name
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 Fetch = Callable[[Task], tuple[ModelCard, Callable[[Path], Path]] | None]
 """A task to its champion's card and a function that brings its files into a folder; None where there is no champion."""
+
+_WAIT_S: Final = 2.0
+"""How long one look waits for a registry that another process holds: every task is looked up, and again soon."""
 
 
 def next_bundle(current: Bundle, fetch: Fetch) -> Bundle:
@@ -84,6 +88,7 @@ def mlflow_fetch(settings: Settings) -> Fetch:
     def fetch(task: Task) -> tuple[ModelCard, Callable[[Path], Path]] | None:
         if not has_registry(settings):
             return None
+        look_at_tracking(settings, _WAIT_S)
         follow()
         return _champion(task, settings.mlflow_tracking_uri)
 
@@ -94,6 +99,7 @@ def registered_models(settings: Settings) -> list[LearntModel]:
     """Every version of every task in the registry, with what it was trained on; none where there is no registry yet."""
     if not has_registry(settings):
         return []
+    look_at_tracking(settings)
     uri = settings.mlflow_tracking_uri
     mlflow = mlflow_at(uri)
     from mlflow.exceptions import MlflowException
