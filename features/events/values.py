@@ -26,8 +26,8 @@ LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 MAX_AHEAD: Final = timedelta(minutes=5)
 """How far a sender's clock may run ahead of ours."""
 
-_SPACE: Final = "\u0020\u00a0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u3000\ufeff"
-UNCLEAN_TEXT: Final = f"[\u0000-\u001f\u007f-\u009f]|^[{_SPACE}]|[{_SPACE}]$"
+SPACE: Final = "\u0020\u00a0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u3000\ufeff"
+UNCLEAN_TEXT: Final = f"[\u0000-\u001f\u007f-\u009f]|^[{SPACE}]|[{SPACE}]$"
 """Control characters anywhere, spaces at an end. Written so that Python's `re` and Arrow's RE2 read it alike."""
 CURRENCY: Final = "^[A-Z]{3}$"
 ID_TYPE: Final = "^[a-z][a-z0-9_]{0,63}$"

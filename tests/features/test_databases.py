@@ -74,7 +74,10 @@ def test_what_is_no_database_is_told_with_what_to_do(tmp_path: Path, body: bytes
 def test_one_that_may_not_be_written_to_is_told_and_can_be_read(tmp_path: Path) -> None:
     path = filled(tmp_path / "a.db")
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-        with pytest.raises(StoreError, match="readonly database. Check that the file"), databases.in_words("It", path):
+        with (
+            pytest.raises(StoreError, match=r"readonly database\. Check that the file"),
+            databases.in_words("It", path),
+        ):
             connection.execute("INSERT INTO t VALUES (1)")
         assert connection.execute("SELECT count(*) FROM t").fetchone() == (100,)
 

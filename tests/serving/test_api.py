@@ -331,6 +331,14 @@ def test_wrong_paths_and_methods_have_the_same_shape(client: Any) -> None:
     assert wrong.headers["allow"] == "POST"
 
 
+def test_a_wrong_method_hears_of_all_right_ones(client: Any) -> None:
+    answers = client.run(
+        ("PUT", "/v1/customers/ada", None), ("OPTIONS", "/v1/customers/a/b", None), ("PATCH", "/v1/models", None)
+    )
+    assert [answer.status_code for answer in answers] == [405, 405, 405]
+    assert [answer.headers["allow"] for answer in answers] == ["DELETE, GET, HEAD", "DELETE, GET, HEAD", "GET, HEAD"]
+
+
 def test_metrics_count_what_happened(client: Any) -> None:
     # Counters may be shared over a process's apps (Feast switches Prometheus to that mode), so what counts is the rise.
     before, *_, after = client.run(
