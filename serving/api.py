@@ -23,6 +23,7 @@ from features.errors import OmniError, UnknownCustomerError
 from features.events.schema import Rejection, events_to_table
 from features.log.event_log import AppendResult
 from features.log.group_commit import GroupCommitter
+from features.traces import trace
 from serving import event_intake, problems, schemas
 from serving.admission import Turns
 from serving.erasure import Eraser
@@ -246,10 +247,11 @@ async def _try(handler: Handler, request: Request) -> Response:
     try:
         async with limit:
             return await handler(request, request.app.state.runtime)
-    except Exception as error:  # every error is answered in the one shape; what is our own fault is logged
+    except Exception as error:  # noqa: BLE001 - every error is answered in one shape; what is our own fault is logged
         problem = problems.too_slow(ANSWER_WITHIN_S) if limit.expired() else problems.to_api_error(error)
         if problem is None:
-            logger.exception("%s %s failed", request.method, _route(request))  # a path can hold an e-mail address
+            # a path can hold an e-mail address, and so can an error's words
+            logger.error("%s %s failed\n%s", request.method, _route(request), trace(error))
             problem = problems.internal()
         return _error(problem)
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from features.errors import OmniError, StoreError
 from features.log.event_log import AppendResult
+from features.traces import trace
 
 logger = logging.getLogger(__name__)
 
@@ -110,8 +111,8 @@ class GroupCommitter:
         except OmniError as error:
             logger.warning("A group of %d appends failed: %s", len(group), error)
             results = [error] * len(group)
-        except Exception as error:  # whatever it was, those who wait must hear of it
-            logger.exception("A group of %d appends failed", len(group))
+        except Exception as error:  # noqa: BLE001 - whatever it was, those who wait must hear of it
+            logger.error("A group of %d appends failed\n%s", len(group), trace(error))
             results = [error] * len(group)
         for waiting, result in zip(group, results, strict=True):
             if isinstance(result, Exception):

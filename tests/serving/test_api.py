@@ -110,7 +110,7 @@ def test_channels_are_ranked_and_refused_with_reasons(client: Any) -> None:
 
 def test_an_event_counts_in_the_very_next_answer(client: Any) -> None:
     wanted = {**ADA, "k": 1}
-    bought = [event(f"b{i}", NOW.isoformat(), "purchase", product_id="bread", value=2.5) for i in range(1)]
+    bought = [event("b0", NOW.isoformat(), "purchase", product_id="bread", value=2.5)]
     bought += [event(f"c{i}", f"2024-02-2{i}T10:00:00Z", "purchase", product_id="bread") for i in range(1, 6)]
     before, posted, after = client.run(
         ("POST", "/v1/next-products", wanted),
@@ -329,14 +329,6 @@ def test_wrong_paths_and_methods_have_the_same_shape(client: Any) -> None:
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
     assert wrong.headers["allow"] == "POST"
-
-
-def test_a_wrong_method_hears_of_all_right_ones(client: Any) -> None:
-    answers = client.run(
-        ("PUT", "/v1/customers/ada", None), ("OPTIONS", "/v1/customers/a/b", None), ("PATCH", "/v1/models", None)
-    )
-    assert [answer.status_code for answer in answers] == [405, 405, 405]
-    assert [answer.headers["allow"] for answer in answers] == ["DELETE, GET, HEAD", "DELETE, GET, HEAD", "GET, HEAD"]
 
 
 def test_metrics_count_what_happened(client: Any) -> None:

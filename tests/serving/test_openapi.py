@@ -58,3 +58,11 @@ def test_an_event_without_a_time_is_as_good_as_the_contract_says() -> None:
     event = openapi_document()["components"]["schemas"]["Event"]
     assert event["required"] == ["event_id", "kind", "channel"]  # over HTTP, without a time it happened now
     assert Event.model_json_schema()["required"] == ["event_id", "occurred_at", "kind", "channel"]
+
+
+def test_a_wrong_method_hears_of_all_right_ones(client: Any) -> None:
+    answers = client.run(
+        ("PUT", "/v1/customers/ada", None), ("OPTIONS", "/v1/customers/a/b", None), ("PATCH", "/v1/models", None)
+    )
+    assert [answer.status_code for answer in answers] == [405, 405, 405]
+    assert [answer.headers["allow"] for answer in answers] == ["DELETE, GET, HEAD", "DELETE, GET, HEAD", "GET, HEAD"]
