@@ -50,9 +50,10 @@ def _component(name: str, package: Distribution, kind: str = "library") -> dict[
 
 
 def _licence(package: Distribution) -> str:
-    said: str = package.metadata.get("License-Expression") or package.metadata.get("License") or ""
+    fields: Any = package.metadata  # a message of the module email, of which its type says too little
+    said: str = fields.get("License-Expression") or fields.get("License") or ""
     if not said or len(said) > _LONGEST_LICENCE or "\n" in said:
-        classifiers = package.metadata.get_all("Classifier") or []
+        classifiers = fields.get_all("Classifier") or []
         said = next((line.rpartition(" :: ")[2] for line in classifiers if line.startswith("License ::")), "")
     return said
 
@@ -63,7 +64,8 @@ def _needs(package: Distribution, packages: dict[str, Distribution]) -> set[str]
 
 
 def _name(package: Distribution) -> str:
-    return _normal(package.metadata.get("Name") or "")
+    fields: Any = package.metadata
+    return _normal(fields.get("Name") or "")
 
 
 def _normal(name: str) -> str:
