@@ -1,4 +1,4 @@
-"""SQLite files, whoever writes them: what a driver says of one comes in, one line of ours goes out; and how long to wait.
+"""Databases: connections that belong to a thread each; and what a driver says of a SQLite file in, one line of ours out.
 
 Such a file may be locked by another process, damaged, cut off, or not to be written to, and each library has its own word
 for that. Here is the one place that knows them: `in_words` around what we do ourselves, `look_at` before a library that
@@ -6,10 +6,11 @@ would try for minutes gets the file, and `explain` for what comes through all th
 """
 
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from features.errors import OmniError, StoreError
 
@@ -108,6 +109,60 @@ def explain(error: BaseException) -> OmniError | None:
                 repair="See that the file or server that MLFLOW_TRACKING_URI names is there and answers.",
             )
     return None
+
+
+class Closable(Protocol):
+    """What every database driver's connection can."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+Connection = TypeVar("Connection", bound=Closable)
+
+
+class ThreadConnections(Generic[Connection]):
+    """Connections to one database, one a thread, opened when first asked for; `place` is how errors name it."""
+
+    def __init__(
+        self, place: str, connect: Callable[[], Connection], is_stale: Callable[[Connection], bool] = lambda _: False
+    ) -> None:
+        """`is_stale` says of a connection that it leads nowhere any more; another one is then opened in its place."""
+        self._place, self._connect, self._is_stale = place, connect, is_stale
+        self._local = threading.local()
+        self._all: list[Connection] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def mine(self) -> Connection:
+        """This thread's own connection. Raises StoreError after `close`."""
+        if self._closed:
+            raise StoreError(f"{self._place} is closed.", repair="Open it again.")
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is None or self._is_stale(connection):
+            connection = self._connect()
+            self._local.connection = connection
+            with self._lock:
+                self._all = [*(other for other in self._all if not self._is_stale(other)), connection]
+        return connection
+
+    def drop(self) -> None:
+        """Close this thread's connection; the next `mine` opens another one, and other threads keep theirs."""
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            return
+        self._local.connection = None
+        with self._lock:
+            self._all = [other for other in self._all if other is not connection]
+        connection.close()
+
+    def close(self) -> None:
+        """Close the connections of all threads, for good."""
+        with self._lock:
+            self._closed = True
+            for connection in self._all:
+                connection.close()
+            self._all.clear()
 
 
 def _trouble(error: sqlite3.DatabaseError, name: str, anew: str) -> StoreError | None:

@@ -19,11 +19,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from features.errors import OmniError, UnknownCustomerError
+from features.errors import OmniError, UnknownCustomerError, trace
 from features.events.schema import Rejection, events_to_table
 from features.log.event_log import AppendResult
 from features.log.group_commit import GroupCommitter
-from features.traces import trace
 from serving import event_intake, problems, schemas
 from serving.admission import Turns
 from serving.erasure import Eraser

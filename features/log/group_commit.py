@@ -15,9 +15,8 @@ from typing import Final, NamedTuple, Protocol
 
 import pyarrow as pa
 
-from features.errors import OmniError, StoreError
+from features.errors import OmniError, StoreError, trace
 from features.log.event_log import AppendResult
-from features.traces import trace
 
 logger = logging.getLogger(__name__)
 

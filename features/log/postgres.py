@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pyarrow import csv
 
 from features import databases
-from features.connections import ThreadConnections
+from features.databases import ThreadConnections
 from features.errors import SettingsError, StoreError
 from features.log import portable_sql
 from features.log.consents import CREATE as CREATE_CONSENTS

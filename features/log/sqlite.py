@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from features import databases
-from features.connections import ThreadConnections
+from features.databases import ThreadConnections
 from features.errors import StoreError
 from features.log import portable_sql
 from features.log.consents import CREATE as CREATE_CONSENTS

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Final, Literal
 
 from features import databases
-from features.connections import ThreadConnections
+from features.databases import ThreadConnections
 from features.settings import Settings
 
 _WAIT_S: Final = 10.0

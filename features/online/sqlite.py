@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from features import databases
-from features.connections import ThreadConnections
+from features.databases import ThreadConnections
 from features.errors import MissingError, StoreError
 from features.online.feast_codec import decode_value, entity_key, entity_value
 from features.online.source import StoredRow
