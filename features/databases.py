@@ -95,6 +95,12 @@ def look_at(name: str, path: Path, anew: str = _ANEW, within_s: float | None = N
                 raise
 
 
+def is_busy(error: sqlite3.DatabaseError) -> bool:
+    """Whether another process, or a thread of this one, holds the database."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & _PRIMARY_CODE in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 def explain(error: BaseException) -> OmniError | None:
     """What a person can mend about an error of a library, in our words; None where it is a defect of ours."""
     for each in _chain(error):
@@ -172,8 +178,7 @@ def _trouble(error: sqlite3.DatabaseError, name: str, anew: str) -> StoreError |
         kind = sqlite3.SQLITE_CORRUPT
     if kind not in _REPAIRS:
         return None
-    busy = kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-    said = f"has been busy for {wait_s():.0f} s" if busy else "cannot be used"
+    said = f"has been busy for {wait_s():.0f} s" if is_busy(error) else "cannot be used"
     return StoreError(f"{name} {said}: {error}.", repair=_REPAIRS[kind].format(anew=anew))
 
 

@@ -78,6 +78,9 @@ def assert_unmarked(text: str) -> None:
 @pytest.fixture
 def everything_logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     caplog.set_level(logging.DEBUG)
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if type(handler) is logging.StreamHandler]:
+        root.removeHandler(handler)  # of a command that another test ran: its stream is closed by now
     for asker in ("httpx", "httpcore"):  # of these tests, not of the service
         logging.getLogger(asker).setLevel(logging.WARNING)
     return caplog

@@ -58,13 +58,16 @@ class SqliteSource:
 
     def _query(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         try:
-            with databases.in_words(NAME, self._path, ANEW):
-                return self._connections.mine().execute(query, parameters).fetchall()
-        except StoreError as error:
+            return self._connections.mine().execute(query, parameters).fetchall()
+        except sqlite3.DatabaseError as error:
             self.close()
-            if not self._path.exists():
-                raise MissingError(f"{NAME} {self._path} is not there.", repair="Run `omni features build`.") from error
-            raise
+            if isinstance(error, sqlite3.OperationalError) and not databases.is_busy(error):
+                force = " --force" if self._path.exists() else ""
+                raise MissingError(
+                    f"{NAME} {self._path} cannot be read ({error}).", repair=f"Run `omni features build{force}`."
+                ) from error
+            with databases.in_words(NAME, self._path, ANEW):
+                raise
 
 
 def look_at_online(settings: Settings) -> None:
