@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 BRIEFLY := awk '/^Collecting /{if (++n % 20 == 0) {print "  " n " packages found"; fflush()}} \
   /^Installing collected/{print "  unpacking"; fflush()}'
 
-.PHONY: help install spark demo test serve notebooks bench audit sbom clean distclean
+.PHONY: help install spark demo test chaos serve notebooks bench audit sbom clean distclean
 
 help: ## list the commands
 	@echo "Omni: one customer, every channel, one decision."
@@ -55,6 +55,9 @@ test: $(STAMP) ## lint, types, layers, tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q
+
+chaos: $(STAMP) ## kill -9 under load, fifty rounds (OMNI_CHAOS_ROUNDS=N for others)
+	$(BIN)/python -m pytest -q -m chaos tests/chaos
 
 serve: $(STAMP) ## the HTTP service on 127.0.0.1:3000
 	@$(BIN)/omni serve

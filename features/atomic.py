@@ -63,6 +63,13 @@ def put_in_place(part: Path, path: Path) -> None:
     _sync(path.parent)
 
 
+def sync_tree(folder: Path) -> None:
+    """Wait for the disk with everything below a folder; `put_in_place` does so for its own files only."""
+    for path in sorted(folder.rglob("*")):
+        _sync(path)
+    _sync(folder)
+
+
 def _sync(path: Path) -> None:
     """Wait until a file's content, or a folder's list of names, is on the disk, where the file system knows how to."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from features.console import Progress
 from features.erasure.erase import erasure_ids, honour_erasures
-from features.errors import MissingError
+from features.errors import MissingError, StoreError
 from features.log.engines import open_log
 from features.log.event_log import EventLog
 from features.offline import files
@@ -83,6 +83,7 @@ def _level(settings: Settings, log: EventLog, note: BuildNote, progress: Progres
             note,
             log_fingerprint=fingerprint,
             last_seq=last_seq,
+            anchor=str(log.anchor()),
             events=count_events(settings.timeline_path),
             customers=count_customers(settings.timeline_path),
             last_event_at=max(note.last_event_at, newest.isoformat() if newest else ""),
@@ -97,12 +98,15 @@ def _build_all(settings: Settings, log: EventLog, progress: Progress) -> BuildRe
         Store,  # Feast takes seconds to import; a build that is up to date does without
     )
 
-    fingerprint, last_seq = log.fingerprint(), log.last_seq()
+    fingerprint, last_seq, began = log.fingerprint(), log.last_seq(), log.anchor()
     if last_seq == 0:
         raise MissingError("The event log is empty.", repair="Bring events in first: omni ingest complete-journey")
     seconds: dict[str, float] = {}
     started = time.perf_counter()
     n_events = build_timeline(log, settings, progress)
+    ended = log.anchor()
+    if not log.holds(began):
+        raise StoreError("The event log was replaced while it was read.", repair="Run it again: omni features build")
     started = _lap(seconds, "timeline", started)
     n_customers, n_rows, last_event_at = fold_to_parquet(settings, n_events, progress)
     started = _lap(seconds, "fold", started)
@@ -113,9 +117,19 @@ def _build_all(settings: Settings, log: EventLog, progress: Progress) -> BuildRe
     store.apply()
     started = _lap(seconds, "feast apply", started)
     regrouped = {name: seq for name, seq in log.regrouped_since(0).items() if seq <= last_seq}
-    store.materialize(progress, regrouped)
+    store.materialize(progress, regrouped, log)
     _lap(seconds, "online store", started)
-    note = BuildNote(fingerprint, layout(), last_seq, n_events, n_customers, n_rows, last_event_at, places(settings))
+    note = BuildNote(
+        fingerprint,
+        layout(),
+        last_seq,
+        n_events,
+        n_customers,
+        n_rows,
+        last_event_at,
+        places(settings),
+        str(ended),
+    )
     write_note(settings, note)
     return BuildReport(n_events, n_customers, n_rows, rebuilt=True, seconds=seconds)
 

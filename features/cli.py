@@ -25,6 +25,8 @@ def register(app: typer.Typer) -> None:
     identity.command("explain")(identity_explain)
     identity.command("report")(identity_report)
     app.add_typer(identity, name="identity", no_args_is_help=True)
+    app.command("backup")(backup)
+    app.command("restore")(restore)
     app.command("simulate")(simulate)
     app.command("doctor")(doctor)
 
@@ -155,6 +157,38 @@ def identity_report(as_json: JsonOption = False) -> None:
 
     with closing(open_log(Settings.from_env(os.environ))) as log:
         emit(words.report(log), as_json)
+
+
+def backup(
+    folder: Annotated[Path, typer.Argument(help="The folder to make, outside OMNI_HOME.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Copy what cannot be computed again (log, models, tables, rules, receipts), also while the service runs."""
+    from features.backup.backup import back_up
+
+    with step("Backing up") as progress:
+        report = back_up(Settings.from_env(os.environ), folder, progress)
+    emit(report, as_json)
+
+
+def restore(
+    folder: Annotated[Path, typer.Argument(help="A folder that `omni backup` made.")],
+    log_only: Annotated[bool, typer.Option("--log-only", help="Restore the event log and leave all else.")] = False,
+    discard: Annotated[bool, typer.Option("--discard", help="Do not keep what is replaced.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a backup back, with every erasure that was made since; what is replaced is put aside. Nothing may run meanwhile."""
+    from features.backup.restore import restore as run
+    from features.erasure.erase import finish_erasure, pending_erasures
+    from features.log.engines import open_log
+
+    settings = Settings.from_env(os.environ)
+    with step("Restoring") as progress:
+        report = run(settings, folder, progress, discard=discard, log_only=log_only)
+        with closing(open_log(settings)) as log:
+            for receipt in pending_erasures(log):
+                finish_erasure(settings, log, receipt, progress=progress)
+    emit(report, as_json)
 
 
 def benchmark_features(

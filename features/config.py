@@ -86,11 +86,20 @@ def load_own(model: type[Model], own: Path, given: Path | None = None) -> Model:
 def read_toml(file: Path) -> dict[str, Any]:
     """The content of a TOML file. Raises InputError for one that cannot be read or is not TOML."""
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        content = file.read_bytes()
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}.", repair="Give a readable TOML file.") from error
+    return parse_toml(content, file)
+
+
+def parse_toml(content: bytes, file: Path) -> dict[str, Any]:
+    """What TOML that was read from `file` says. Raises InputError for what is not TOML."""
+    try:
+        return tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{file} is not TOML: {error}.", repair="Mend that line.") from error
+    except RecursionError as error:
+        raise InputError(f"{file} is not TOML: lists in lists without end.", repair="Mend the file.") from error
 
 
 def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:

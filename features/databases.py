@@ -18,7 +18,6 @@ SERVICE_WAIT_S: Final = 60.0
 """How long a service or an embedding program waits for a database that another process has locked, before it gives up."""
 
 _WRITABLE: Final = "Check that the file and its folder can be written to."
-_RESTORE: Final = "Stop everything that uses it and restore a backup"
 _REPAIRS: Final = {
     sqlite3.SQLITE_BUSY: "Let the other process that writes to it (an ingest, a service) finish, then try again.",
     sqlite3.SQLITE_LOCKED: "Let the other process that writes to it (an ingest, a service) finish, then try again.",
@@ -29,15 +28,15 @@ _REPAIRS: Final = {
     sqlite3.SQLITE_AUTH: _WRITABLE,
     sqlite3.SQLITE_IOERR: "Look at the disk that it lies on, and at the system's own log.",
     sqlite3.SQLITE_PROTOCOL: "Let the other processes that use it finish, then try again.",
-    sqlite3.SQLITE_CORRUPT: f"{_RESTORE}, or {{anew}}.",
-    sqlite3.SQLITE_NOTADB: f"{_RESTORE}, or {{anew}}.",
+    sqlite3.SQLITE_CORRUPT: "Stop everything that uses it and {anew}.",
+    sqlite3.SQLITE_NOTADB: "Stop everything that uses it and {anew}.",
 }
 """What to do about each kind of error that is not the caller's mistake."""
 _PRIMARY_CODE: Final = 0xFF
 """The bits of SQLite's error codes that tell the kind; the others tell it in detail."""
 _MISSING: Final = ("no such table", "no such column")
 """What SQLite says, with the code of a mistake of ours, of a file that is empty or another program's."""
-_ANEW: Final = "move it away and have it made anew from the sources"
+_ANEW: Final = "restore a backup, or move it away and have it made anew from the sources"
 _UNAVAILABLE: Final = (
     "TEMPORARILY_UNAVAILABLE",
     "INTERNAL_ERROR",
@@ -64,7 +63,7 @@ def wait_at_most(seconds: float) -> None:
 
 @contextmanager
 def in_words(name: str, path: Path, anew: str = _ANEW) -> Iterator[None]:
-    """Turn what SQLite says of the file, the disk and other processes into a StoreError; `anew` ends "restore it, or …"."""
+    """Turn what SQLite says of the file, the disk and other processes into a StoreError; `anew` says how to mend it."""
     try:
         yield
     except sqlite3.DatabaseError as error:

@@ -32,6 +32,14 @@ class UnreadableError(StoreError):
     """A value in a feature store is damaged, or was written by another version."""
 
 
+class ModelError(StoreError):
+    """A registered model that must not answer: its files are damaged, or what it answers is no answer."""
+
+
+class RequestError(InputError):
+    """What somebody asks for cannot be used as asked: the fault is in the request, never in what we hold."""
+
+
 class UnknownCustomerError(OmniError):
     """Nobody by that name is in the event log."""
 

@@ -24,6 +24,7 @@ from features.events.schema import rejected_table, validate_table
 from features.log.engines import open_log
 from features.log.event_log import EventLog
 from features.log.identity import identity_rules
+from features.log.marks import Anchor
 from features.money.home import HomeCurrency
 from features.rejects import RejectedFile, file_name
 from features.settings import Settings
@@ -147,12 +148,12 @@ def open_source(
 
 def is_ingested(settings: Settings, source: str, sample: float | None, path: Path | None) -> bool:
     """Whether `note_ingested` was called for the same source, and the log still is the one that took it."""
-    seq = _read_notes(settings).get(_key(settings, source, sample, path))
-    if seq is None:
+    anchor = Anchor.parse(str(_read_notes(settings).get(_key(settings, source, sample, path), "")))
+    if anchor is None:
         return False
     log = open_log(settings)
     try:
-        return log.last_seq() >= seq
+        return log.holds(anchor)
     finally:
         log.close()
 
@@ -161,11 +162,11 @@ def note_ingested(settings: Settings, source: str, sample: float | None, path: P
     """Remember that the log holds this source, whole."""
     log = open_log(settings)
     try:
-        seq = log.last_seq()
+        anchor = str(log.anchor())
     finally:
         log.close()
     with atomic.locked(_notes_path(settings)):
-        notes = {**_read_notes(settings), _key(settings, source, sample, path): seq}
+        notes = {**_read_notes(settings), _key(settings, source, sample, path): anchor}
         atomic.write_text(_notes_path(settings), json.dumps(notes, indent=2))
 
 
@@ -292,7 +293,8 @@ def _key(settings: Settings, source: str, sample: float | None, path: Path | Non
     return json.dumps([source, sample, str(path), changed, settings.event_log_place])
 
 
-def _read_notes(settings: Settings) -> dict[str, int]:
+def _read_notes(settings: Settings) -> dict[str, str | int]:
+    """By source the end of the log that took it; a number where an older version noted it."""
     file = _notes_path(settings)
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 

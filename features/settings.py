@@ -18,6 +18,12 @@ from features.vocabulary import CORE_TASKS, Task
 PARENT: Final = "OMNI_PARENT"
 """Environment variable with the process id of whoever starts the stream and wants it to end with them."""
 
+SCHEMA: Final = "omni"
+"""The schema of a PostgreSQL database in which the event log's tables lie."""
+
+
+STARTED_WITH: Final = "OMNI_STARTED_WITH"
+"""Environment variable with the folder of the files that a service was started with: see `Settings.files_home`."""
 SETTINGS_FILE: Final = "settings.toml"
 _VARIABLES: Final = {
     "event_log": "OMNI_EVENT_LOG",
@@ -56,6 +62,11 @@ class Settings:
     """The models that this shop needs: the service is ready without the others, and answers with them where they are."""
     currency: str = ""
     """What this home counts in, ISO 4217; empty: the currency of the first value that names one."""
+    started_with: Path | None = None
+    """Copies of settings.toml and identity.toml that a running service keeps to, whatever becomes of the files."""
+
+    event_log_schema: str = SCHEMA
+    """Another one while a backup is restored beside the log."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
@@ -67,7 +78,9 @@ class Settings:
         used.
         """
         home = Path(env.get("OMNI_HOME", ".omni")).expanduser().resolve()
-        env = {**_read_file(home / SETTINGS_FILE), **env}
+        copies = Path(env[STARTED_WITH]) if env.get(STARTED_WITH) else home
+        started_with = copies if copies != home and copies.is_dir() else None
+        env = {**_read_file((started_with or home) / SETTINGS_FILE), **env}
         online_store = env.get("OMNI_ONLINE_STORE", "sqlite")
         if online_store not in ("sqlite", "redis"):
             raise SettingsError(
@@ -91,7 +104,13 @@ class Settings:
             bookkeeping_key=_parse_secret(env.get("OMNI_BOOKKEEPING_KEY", "")),
             tasks=_parse_tasks(env.get("OMNI_TASKS", "")),
             currency=_parse_currency(env.get("OMNI_CURRENCY", "")),
+            started_with=started_with,
         )
+
+    @property
+    def files_home(self) -> Path:
+        """Where settings.toml and identity.toml are read."""
+        return self.started_with or self.home
 
     @property
     def event_log_place(self) -> str:

@@ -4,6 +4,7 @@ Run by `omni serve` as a child process: `python -m features.stream`. An event ma
 twice in its effect: a customer's state is their online row plus the log's rows after it, whatever was written before.
 """
 
+import fcntl
 import logging
 import os
 import signal
@@ -11,20 +12,25 @@ import sqlite3
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
-from typing import Final, Protocol
+from typing import IO, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from features.errors import OmniError
+from features.errors import OmniError, StoreError
 from features.log.engines import open_log
 from features.log.event_log import EventLog
 from features.online.checkpoint import Checkpoint
 from features.online.live import LiveStates
 from features.online.products import LiveProducts
+from features.online.reach import Reach
 from features.online.reader import OnlineReader
+from features.processes.lifeline import hang_on
 from features.settings import PARENT, Settings
 from features.state.batch import StateBatch
 from features.state.encoding import encode
@@ -36,6 +42,7 @@ logger = logging.getLogger(__name__)
 _BATCH_EVENTS: Final = 5_000
 _CUSTOMERS_PER_WRITE: Final = 200
 _PARENT_CHECK_S: Final = 1.0
+_TURN_CHECK_S: Final = 0.5
 _LOOK_BACK_EVENTS: Final = 100_000
 """More events than come in while an operating system keeps what is written from the disk: half a minute."""
 
@@ -58,6 +65,7 @@ class Applier:
         self._store = store
         self._reader = reader
         self._states = LiveStates(reader, log)
+        self._reach = Reach(settings)
         self._checkpoint = Checkpoint(settings)
         self.products = LiveProducts(log, store, reader, settings)
 
@@ -65,8 +73,11 @@ class Applier:
         """Bring the online store up to the log as it is now; returns the number of events that are done with.
 
         The checkpoint moves after the states are written, batch by batch. Once `stop` is set it returns after the write
-        that is under way, and the rest of that batch is looked at again by the next run.
+        that is under way, and the rest of that batch is looked at again by the next run. A store that is not of this log
+        is emptied first, and what is popular, which nobody can read from the log in time, is written before the customers.
         """
+        if self._reach.make_of(self._log):
+            self.products.run_once()
         n_events, done_seq = 0, self._checkpoint.read()
         for events in self._log.read(done_seq, _BATCH_EVENTS):
             if not self._apply(events, done_seq, stop or threading.Event()):
@@ -121,6 +132,7 @@ class Applier:
         batch = StateBatch.concat([state for _, state in states])
         # Events about our own records change no state, but they are done with as well.
         seqs = np.maximum(batch.last_seq, [newest[key] for key, _ in states])
+        self._reach.extend(self._log)
         self._store.write_online(*encode(replace(batch, last_seq=seqs), [key for key, _ in states]))
 
 
@@ -145,6 +157,16 @@ def main() -> int:
     # A parent that says who it is may end before this line: then another process is our parent by now.
     parent = int(os.environ.get(PARENT, os.getppid()))
     threading.Thread(target=_stop_with_parent, args=(stop, parent), daemon=True).start()
+    hang_on(os.environ)
+    try:
+        with _alone(settings, stop):
+            return 0 if stop.is_set() else _follow(settings, stop)
+    except StoreError as error:
+        logger.error("%s", error)
+        return 2
+
+
+def _follow(settings: Settings, stop: threading.Event) -> int:
     try:
         store = Store(settings)
         store.apply()
@@ -161,6 +183,37 @@ def main() -> int:
     finally:
         log.close()
     return 0
+
+
+@contextmanager
+def _alone(settings: Settings, stop: threading.Event) -> Iterator[None]:
+    """Wait until no other stream follows this home's log, or `stop` is set; nobody else does in the block.
+
+    Two would write each customer twice and move one checkpoint: no harm, but double the work. The one that waits takes
+    over when the other ends, however that ends.
+    """
+    with _open_lock(settings.home / "run" / "stream.lock") as lock:
+        told = False
+        while not stop.is_set():
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    logger.info("another stream follows the log of %s: this one waits until it ends", settings.home)
+                told = True
+                stop.wait(_TURN_CHECK_S)
+        yield
+
+
+def _open_lock(path: Path) -> IO[str]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a")
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written ({error.strerror}).", repair="Give the folder to the user who serves."
+        ) from error
 
 
 def _stop_with_parent(stop: threading.Event, parent: int) -> None:

@@ -162,5 +162,19 @@ CUSTOMER_KINDS: Final[tuple[EventKind, ...]] = (
 CONTACT_KINDS: Final[tuple[EventKind, ...]] = (EventKind.SEND, EventKind.IMPRESSION)
 """Kinds by which the retailer reaches the customer."""
 
+REACTION_KINDS: Final[tuple[EventKind, ...]] = (
+    EventKind.VIEW,
+    EventKind.SEARCH,
+    EventKind.ADD_TO_CART,
+    EventKind.PURCHASE,
+    EventKind.CLICK,
+    EventKind.OUTCOME,
+    EventKind.VISIT,
+    EventKind.CALL,
+    EventKind.CHAT,
+    EventKind.SUBSCRIBE,
+)
+"""Kinds by which a customer takes up what a contact was about, a product or a campaign; to open a message is not enough."""
+
 RESPONSE_KINDS: Final[tuple[EventKind, ...]] = (EventKind.OPEN, EventKind.CLICK, EventKind.OUTCOME)
 """Kinds that answer a contact on the same channel."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from features.arrays import FloatArray
 from features.clock import Clock
-from features.errors import InputError, MissingError, UnknownCustomerError
+from features.errors import MissingError, RequestError, UnknownCustomerError
 from features.events.placeholders import Placeholders
 from features.events.rules import NOBODY, placeholder_reason
 from features.events.schema import Event, events_to_table
@@ -91,6 +91,7 @@ class Answers:
             as_of=_moment(as_of_s),
             feature_age_s=_age_s(live, as_of_s),
             models={Task.NEXT_PRODUCT.value: scorer.card.version},
+            rules_version=self.rules.version,
             products=products,
         )
         if request.explore_share <= 0 or not live.customer_id:
@@ -106,7 +107,7 @@ class Answers:
         as_of_s = self._as_of_s(live)
         signals = compute_signals(live.scored, np.array([as_of_s]))
         reasons: list[Reason] = []
-        probability = float(scorer.probability(signals)[0])
+        probability = float(scorer.chances(signals)[0])
         at_risk = not math.isnan(probability)  # nobody is asked who never bought, or, of contracts, who has none
         if request.explain and live.may_profile and at_risk:
             log_odds = math.log(probability / (1 - probability)) if 0 < probability < 1 else 0.0
@@ -156,6 +157,7 @@ class Answers:
             as_of=_moment(as_of_s),
             feature_age_s=_age_s(live, as_of_s),
             models={Task.BEST_CHANNEL.value: scorer.card.version},
+            rules_version=self.rules.version,
             best=arms[0].arm,
             reasons=[*not_personal(live), *best_arm_reasons(arms[0], len(weighed.values), personal=scorer.personal)],
             arms=arms,
@@ -192,7 +194,7 @@ class Answers:
         asked = who.customer_id
         if asked is not None and asked in self.nobody:
             if not allow_unknown:
-                raise InputError(f"customer_id {placeholder_reason(asked)}")
+                raise RequestError(f"customer_id {placeholder_reason(asked)}")
             asked = None
         customer_id = self.log.resolve(asked, who.identifiers)
         live = None if customer_id is None else known.states.get(customer_id)

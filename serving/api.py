@@ -178,12 +178,13 @@ async def delete_customer(request: Request, runtime: Runtime) -> Response:
 
 def _customer(request: Request) -> str:
     """Whom the path names; the router's own parameter would leave out a line break at its end."""
-    return _CUSTOMER_ID.validate_python(request.scope["path"].partition("/v1/customers/")[2])
+    with problems.parse_request():
+        return _CUSTOMER_ID.validate_python(request.scope["path"].partition("/v1/customers/")[2])
 
 
 async def get_models(request: Request, runtime: Runtime) -> Response:
-    """The models in use."""
-    return _answer(schemas.ModelsAnswer(models=runtime.knowledge.bundle.infos()))
+    """The models in use, and the rules."""
+    return _answer(schemas.ModelsAnswer(models=runtime.knowledge.bundle.infos(), rules=runtime.rules_info()))
 
 
 async def console(request: Request) -> Response:
@@ -203,10 +204,10 @@ async def livez(request: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """Ready, or what it waits for."""
-    reasons = request.app.state.runtime.not_ready()
+    reasons, warnings = request.app.state.runtime.not_ready(), request.app.state.runtime.warnings()
     if not reasons:
-        return JSONResponse({"status": "ready"})
-    return _error(problems.not_ready(reasons))
+        return JSONResponse({"status": "ready"} | ({"warnings": warnings} if warnings else {}))
+    return _error(problems.not_ready([*reasons, *warnings]))
 
 
 async def metrics(request: Request) -> Response:
@@ -248,10 +249,10 @@ async def _try(handler: Handler, request: Request) -> Response:
             return await handler(request, request.app.state.runtime)
     except Exception as error:  # noqa: BLE001 - every error is answered in one shape; what is our own fault is logged
         problem = problems.too_slow(ANSWER_WITHIN_S) if limit.expired() else problems.to_api_error(error)
-        if problem is None:
+        if problem is None or problem.status == 500:
             # a path can hold an e-mail address, and so can an error's words
             logger.error("%s %s failed\n%s", request.method, _route(request), trace(error))
-            problem = problems.internal()
+            problem = problem or problems.internal()
         return _error(problem)
 
 
@@ -274,7 +275,9 @@ def _route(request: Request) -> str:
 
 
 async def _parse(request: Request, model: type[RequestT]) -> RequestT:
-    return model.model_validate_json(await _body(request, MAX_BODY_BYTES))
+    body = await _body(request, MAX_BODY_BYTES)
+    with problems.parse_request():
+        return model.model_validate_json(body)
 
 
 async def _body(request: Request, limit: int) -> bytes:

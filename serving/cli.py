@@ -63,6 +63,9 @@ def decide(
     when: Annotated[
         When, typer.Option(help="Send at everybody's likeliest hour, or only what may be sent at once.")
     ] = When.BEST,
+    campaign: Annotated[
+        str | None, typer.Option(help="The campaign that they are for: customers for whom it rests get nothing.")
+    ] = None,
     replay: ReplayOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -72,7 +75,7 @@ def decide(
     from serving.campaigns.bulk import decide_all
 
     with step("Deciding for every customer") as progress:
-        report = decide_all(_settings(replay), out, keep=keep, when=when.value, progress=progress)
+        report = decide_all(_settings(replay), out, keep=keep, when=when.value, campaign_id=campaign, progress=progress)
     emit(report, as_json)
 
 

@@ -20,19 +20,20 @@ from features.signals import compute_signals
 from features.state.batch import StateBatch
 from features.vocabulary import CORE_TASKS, NOTHING, Channel, EventKind
 from serving.decision.arm_weighing import WeighedArms, weigh_arms
+from serving.decision.contacts import exposure_history
 from serving.decision.holdout import holdout_flag, holdout_reason, is_held_out
 from serving.decision.policy import Choice
+from serving.decision.rests import campaign_refusal
 from serving.decision.rules import Arm, Rules, not_personal
 from serving.decision.send_time import earliest_moment, step_start
 from serving.decision.send_window import SendWindow, send_window
 from serving.products.catalogue import Catalogue
-from serving.products.ranking import product_to_offer
+from serving.products.ranking import Offer, product_to_offer
 from serving.schemas import (
     CustomerInfo,
     CustomerRef,
     DecideRequest,
     DecisionAnswer,
-    Product,
     ProductFilter,
     Status,
     WinBack,
@@ -59,7 +60,7 @@ class _Scores:
     arms: FloatArray  # (arms,) chance of a response
     gains: FloatArray  # (arms,) over nothing; NaN where not known
     churn: float | None
-    product: Product | None
+    offer: Offer
     win_back: WinBack | None
 
 
@@ -113,7 +114,7 @@ class Decider:
         states = StateBatch.concat([live.scored for live in lives]) if len(lives) > 1 else lives[0].scored
         signals = compute_signals(states, as_of)
         arms, gains = channel.probabilities(signals), channel.gains(signals)
-        churn = None if self.bundle.churn is None else self.bundle.churn.probability(signals)
+        churn = None if self.bundle.churn is None else self.bundle.churn.chances(signals)
         win_back = [None] * len(lives) if self.bundle.win_back is None else self.bundle.win_back.answers(signals)
         scored = product.score(states, as_of)
         return [
@@ -122,7 +123,7 @@ class Decider:
                 arms=arms[i],
                 gains=gains[i],
                 churn=None if churn is None or np.isnan(churn[i]) else float(churn[i]),
-                product=product_to_offer(
+                offer=product_to_offer(
                     product,
                     scored.one(i),
                     live,
@@ -149,6 +150,7 @@ class Decider:
             step_s=at.step_s,
             earliest_s=at.earliest_s,
         )
+        refusal = campaign_refusal(exposure_history(live, as_of_s), request.campaign_id, self.rules)
         weighed = weigh_arms(
             live,
             as_of_s,
@@ -159,6 +161,7 @@ class Decider:
             self.rules,
             channels=request.channels,
             held_out=held_out,
+            refusal=refusal,
             not_before_s=at.earliest_s,
             window=window,
         )
@@ -175,6 +178,7 @@ class Decider:
             as_of=datetime.fromtimestamp(as_of_s, UTC),
             feature_age_s=as_of_s - live.last_event_s,
             models=models,
+            rules_version=self.rules.version,
             decision_id=decision_id,
             action="send" if sends else NOTHING,
             arm=arm.name,
@@ -182,7 +186,7 @@ class Decider:
             pscore=choice.pscore,
             send_at=None if send_at_s is None else datetime.fromtimestamp(send_at_s, UTC),
             when="now" if window is not None and window.at_once else "best",
-            product=scores.product if sends else None,
+            product=scores.offer.product if sends else None,
             response_probability=probability,
             customer_status=status,
             churn_probability=scores.churn,
@@ -210,9 +214,10 @@ class Decider:
         weighed: WeighedArms,
         window: SendWindow | None,
     ) -> str:
-        question = request.model_dump_json(
-            include={*ProductFilter.model_fields, "channels"} - set(CustomerRef.model_fields)
-        )
+        asked = {*ProductFilter.model_fields, "channels"} - set(CustomerRef.model_fields)
+        if request.campaign_id is not None:
+            asked.add("campaign_id")
+        question = request.model_dump_json(include=asked)
         parts = [live.customer_id, f"{as_of_s:.6f}", live.version, str(sorted(models.items())), question]
         if window is not None:  # what may be sent in it can change within the stretch of time: then it is another draw
             parts += [str(window.at_once), f"{request.not_before}", f"{request.not_after}", *sorted(weighed.values)]
@@ -241,9 +246,10 @@ class Decider:
                 f"learning; {best} has the highest of {ways} ({values[best]:.2f})"
             ]
         if arm.channel is not None:
-            if scores.product is not None:
-                name = scores.product.name or scores.product.product_id
-                reasons.append(f"{name}: {', '.join(scores.product.reasons)}")
+            product = scores.offer.product
+            if product is not None:
+                reasons.append(f"{product.name or product.product_id}: {', '.join(product.reasons)}")
+            reasons += scores.offer.passed_over
             if window is not None and window.at_once:
                 reasons.append(f"to be sent at once: {window.why}")
             elif send_at_s is not None:
@@ -272,6 +278,7 @@ class Decider:
             "customer_status": answer.customer_status,
             "churn_probability": answer.churn_probability,
             "models": answer.models,
+            "rules_version": answer.rules_version,
             "feature_service": card.feature_service,
             "state_version": live.version,
             "when": answer.when,
@@ -290,5 +297,6 @@ class Decider:
             customer_id=live.customer_id,
             product_id=answer.product.product_id if answer.product else None,
             decision_id=answer.decision_id,
+            campaign_id=request.campaign_id,
             properties=properties,
         )

@@ -1,6 +1,7 @@
 """What happens in the service in, Prometheus text out; one registry per app, so that two apps never clash."""
 
 import os
+from collections import Counter as Counts
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from prometheus_client import (
     values,
 )
 
-from features.vocabulary import DAY_S
-from serving.schemas import ModelInfo
+from features.vocabulary import DAY_S, Task
+from serving.schemas import ModelInfo, RulesInfo
 from serving.supervisor import is_alive
 
 _LATENCY_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -24,7 +25,7 @@ _AGE_S = (1.0, 60.0, 3600.0, 21_600.0, DAY_S, 7 * DAY_S, 30 * DAY_S, 90 * DAY_S)
 
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-_KINDS = ("counter", "histogram", "gauge_livemin")
+_KINDS = ("counter", "histogram", "gauge_livemin", "gauge_livemax")
 """What prometheus_client's files are named by, before the process id."""
 _FILE_BYTES = 256 * 1024
 """Several times what all series take."""
@@ -82,6 +83,13 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemin",
         )
+        self.quarantined = Gauge(
+            "omni_models_quarantined",
+            "Versions of models that must not serve, because they failed: see OMNI_HOME/quarantine.",
+            ["task"],
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
         self.stream_lag = Gauge(
             "omni_stream_lag_rows",
             "Rows of the log that the online store does not hold yet; answers read them from the log, which is slower.",
@@ -89,9 +97,26 @@ class Metrics:
             multiprocess_mode="livemin",
         )
 
+        self.rules_problem = Gauge(
+            "omni_rules_problem",
+            "1 where rules.toml is bad and the rules before it stay in force.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+
+    def note_rules(self, rules: RulesInfo) -> None:
+        """Set whether the file that should be in force is bad."""
+        self.rules_problem.set(rules.problem is not None)
+
     def note_stream(self, lag: int) -> None:
         """Set how many rows of the log the online store does not hold yet."""
         self.stream_lag.set(lag)
+
+    def note_quarantine(self, tasks: Iterable[str]) -> None:
+        """Set how many versions of each task are in quarantine; `tasks` names each one's."""
+        counts = Counts(tasks)
+        for task in Task:
+            self.quarantined.labels(task.value).set(counts[task.value])
 
     def note_models(self, models: Iterable[ModelInfo]) -> None:
         """Set the versions in use."""

@@ -166,14 +166,19 @@ def _gets() -> dict[str, Any]:
                 "operationId": "models",
                 "tags": ["models"],
                 "responses": {
-                    "200": {"description": "One line per task.", "content": _json(schemas.ModelsAnswer)},
+                    "200": {
+                        "description": "One line per task, and which rules are in force.",
+                        "content": _json(schemas.ModelsAnswer),
+                    },
                     **_errors("429", "500", "504"),
                 },
             }
         },
         "/livez": {"get": _plain("Is the process alive?", "livez", _status("alive"))},
         "/readyz": {
-            "get": _plain("Can it answer everything, and what does it wait for?", "readyz", _status("ready"), "503")
+            "get": _plain(
+                "Can it answer everything, and what does it wait for?", "readyz", _status("ready", warns=True), "503"
+            )
         },
         "/metrics": {
             "get": _plain("Counters for Prometheus", "metrics", {"text/plain": {"schema": {"type": "string"}}})
@@ -190,8 +195,12 @@ def _plain(summary: str, operation: str, content: dict[str, Any], *errors: str) 
     }
 
 
-def _status(word: str) -> dict[str, Any]:
-    schema = {"type": "object", "required": ["status"], "properties": {"status": {"const": word}}}
+def _status(word: str, *, warns: bool = False) -> dict[str, Any]:
+    properties: dict[str, Any] = {"status": {"const": word}}
+    if warns:
+        text = "What the operator should know though every answer is right; left out where there is nothing."
+        properties["warnings"] = {"type": "array", "items": {"type": "string"}, "description": text}
+    schema = {"type": "object", "required": ["status"], "properties": properties}
     return {"application/json": {"schema": schema}}
 
 

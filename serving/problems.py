@@ -1,14 +1,16 @@
 """An exception in, the status and body of the error answer out: every error has the same shape."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from features.errors import InputError, MissingError, OmniError, SettingsError, UnknownCustomerError
+from features.errors import MissingError, OmniError, RequestError, SettingsError, UnknownCustomerError
 from serving.schemas import ErrorAnswer, Problem
+from serving.schemas.base import Finite
 
 
 class ApiError(Exception):
@@ -25,13 +27,17 @@ class ApiError(Exception):
 
 
 def to_api_error(error: Exception) -> ApiError | None:
-    """What the caller is told about `error`, or None where it is a defect of ours."""
+    """What the caller is told about `error`, or None where it is a defect of ours.
+
+    Whose fault it is never follows from the kind of check that failed: only `parse_request` and a RequestError blame the
+    caller, because both are about the request itself. An answer of ours that fails its own check is ours.
+    """
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, ValidationError):
-        return invalid_request(error)
-    if isinstance(error, InputError):
+    if isinstance(error, RequestError):
         return ApiError(422, "invalid_request", str(error))
+    if isinstance(error, ValidationError):
+        return bad_answer(error) if _is_of_an_answer(error) else None
     if isinstance(error, UnknownCustomerError):
         return ApiError(404, "customer_unknown", str(error))
     if isinstance(error, MissingError):
@@ -41,6 +47,25 @@ def to_api_error(error: Exception) -> ApiError | None:
     if isinstance(error, OmniError) and not isinstance(error, SettingsError):
         return ApiError(503, "unavailable", str(error))
     return None
+
+
+@contextmanager
+def parse_request() -> Iterator[None]:
+    """Within it the request is read, and nothing else: what does not fit its shape is told to the caller."""
+    try:
+        yield
+    except ValidationError as error:
+        raise invalid_request(error) from error
+
+
+def bad_answer(error: ValidationError) -> ApiError:
+    """What a model or a store gave makes no answer, such as a chance that is no number."""
+    places = [".".join(str(part) for part in item["loc"]) for item in error.errors(include_url=False)]
+    details = [{"field": place} for place in places[:50]]
+    text = f"What was computed is no answer: {places[0]} is no value that it may have."
+    return ApiError(
+        500, "bad_answer", f"{text} /v1/models names the models in use; omni rollback TASK goes back.", details
+    )
 
 
 def internal() -> ApiError:
@@ -126,6 +151,16 @@ def invalid_request(error: ValidationError) -> ApiError:
     first = details[0]
     where = f"{first['field']}: " if first["field"] else ""
     return ApiError(422, "invalid_request", f"The request cannot be used: {where}{first['reason']}.", details)
+
+
+def _is_of_an_answer(error: ValidationError) -> bool:
+    return any(error.title == shape.__name__ for shape in _parts_of_answers(Finite))
+
+
+def _parts_of_answers(shape: type[Finite]) -> Iterator[type[Finite]]:
+    for part in shape.__subclasses__():
+        yield part
+        yield from _parts_of_answers(part)
 
 
 def _reason(item: ErrorDetails) -> str:

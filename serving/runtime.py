@@ -19,17 +19,21 @@ from features.money.home import HomeCurrency
 from features.online.checkpoint import Checkpoint
 from features.online.live import LiveStates
 from features.online.reader import OnlineReader
+from features.online.trust import StoreTrust
 from features.settings import Settings
 from features.vocabulary import CORE_TASKS, Task
 from serving.answers import Answers, Knowledge
-from serving.decision.rules import Rules, house_rules
+from serving.decision.rules import Rules
 from serving.decision.send_time import population_hours
 from serving.erasure import Eraser
+from serving.house_rules import HouseRules
 from serving.metrics import Metrics
 from serving.products.catalogue import load_catalogue
 from serving.sales import Sales
+from serving.schemas import RulesInfo
 from serving.scorers.bundle import Bundle
-from serving.scorers.registry import mlflow_fetch, next_bundle
+from serving.scorers.registry import mlflow_fall_back, mlflow_fetch, next_bundle
+from serving.scorers.vetting import Vetting
 from serving.warm_up import rehearse
 
 logger = logging.getLogger(__name__)
@@ -47,6 +51,7 @@ class Runtime:
     log: EventLog
     clock: Clock
     rules: Rules = field(default_factory=Rules)
+    """What answers follow where there is no `house`."""
     knowledge: Knowledge = field(default_factory=Knowledge)
     metrics: Metrics = field(default_factory=Metrics)
     eraser: Eraser | None = None
@@ -58,15 +63,35 @@ class Runtime:
     """Who sends it may bring decisions and any outcome over HTTP; empty: nobody may."""
     tasks: Sequence[Task] = CORE_TASKS
     """The models that it must have to be ready."""
+    house: HouseRules | None = None
+    """The rules in force in this home, which may change from one question to the next."""
     asks_servers: bool = False
     """Whether the log or the online store is a server, so that an answer may have to wait for one."""
+    store_problem: Callable[[], str] = str
+    """Why answers do without the online store at present, and come from the log alone; empty where they do not."""
     close: Callable[[], None] = lambda: None
     draining: Callable[[], bool] = lambda: False
 
     @property
     def answers(self) -> Answers:
         """What answers questions with the knowledge of the moment."""
-        return Answers(self.log, self.clock, self.rules, lambda: self.knowledge, self.nobody)
+        return Answers(self.log, self.clock, self.rules_now(), lambda: self.knowledge, self.nobody)
+
+    def rules_now(self) -> Rules:
+        """The rules that a question which is asked now is answered by."""
+        return self.rules if self.house is None else self.house.current().rules
+
+    def rules_info(self) -> RulesInfo:
+        """Which rules those are, and what is wrong with the file that should replace them."""
+        if self.house is None:
+            return RulesInfo(version=self.rules.version)
+        known = self.house.current()
+        return RulesInfo(version=known.version, since=known.since, problem=known.problem or None)
+
+    def warnings(self) -> list[str]:
+        """What its operator should know though every answer is right; empty as a rule."""
+        store = self.store_problem() if self.knowledge.states is not None else ""
+        return [problem for problem in (store, self.rules_info().problem) if problem]
 
     def not_ready(self) -> list[str]:
         """Why the service cannot answer everything of `tasks` yet; empty when it can."""
@@ -85,13 +110,15 @@ def open_runtime(settings: Settings) -> Runtime:
     Nothing that is missing stops it: the service lives and says what it waits for.
     """
     log = open_log(settings)
+    house = HouseRules(settings)
     runtime = Runtime(
         log=log,
         clock=Clock.from_settings(settings),
-        rules=house_rules(settings),
+        rules=house.current().rules,
+        house=house,
         knowledge=Knowledge(Bundle(problems=dict.fromkeys(Task, NOT_LOOKED_YET))),
         eraser=Eraser(settings, log),
-        nobody=load_identity_config(settings.home).nobody,
+        nobody=load_identity_config(settings.files_home).nobody,
         currency=HomeCurrency(settings, log),
         bookkeeping_key=settings.bookkeeping_key,
         tasks=settings.tasks,
@@ -102,8 +129,10 @@ def open_runtime(settings: Settings) -> Runtime:
         runtime.draining = Path(drain_file).exists
     watcher = Watcher(settings, runtime)
     watcher.start()
+    stop_looking = house.watch()
 
     def close() -> None:
+        stop_looking()
         watcher.stop()
         runtime.log.close()
 
@@ -122,9 +151,13 @@ class Watcher:
         self._thread = threading.Thread(target=self._run, name="omni-watcher", daemon=True)
         self._seen: dict[Path, tuple[int, int]] = {}
         self._told = ""
-        self._fetch = mlflow_fetch(settings)
+        self._vetting = Vetting(settings.home)
+        self._fetch = mlflow_fetch(settings, self._vetting)
+        self._fall_back = mlflow_fall_back(settings, self._vetting)
         self._checkpoint = Checkpoint(settings)
-        self._sales = Sales(settings, runtime.clock)
+        self._trust = StoreTrust(settings, runtime.log)
+        self._sales = Sales(settings, runtime.clock, problem=self._trust.problem)
+        runtime.store_problem = self._trust.problem
 
     def start(self) -> None:
         """Begin to watch."""
@@ -157,9 +190,13 @@ class Watcher:
         elif now.bundle is not bundle:
             self._runtime.knowledge = now  # other numbers of the same products: nothing to do for the first time
         self._runtime.metrics.note_models(bundle.infos())
+        self._runtime.metrics.note_rules(self._runtime.rules_info())
+        self._runtime.metrics.note_quarantine(entry.task for entry in self._vetting.quarantine.entries())
         done_seq = self._checkpoint.read()
         if done_seq:  # 0 where the stream runs on another machine, or never ran
-            self._runtime.metrics.note_stream(max(0, self._runtime.log.last_seq() - done_seq))
+            log = self._runtime.log
+            level = not self._runtime.store_problem()
+            self._runtime.metrics.note_stream(max(0, log.last_seq() - done_seq) if level else log.count())
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -174,11 +211,11 @@ class Watcher:
     def _publish(self, known: Knowledge) -> None:
         """Have everybody answered from `known`, once nothing in it is done for the first time any more."""
         if known.states is not None:  # before that, nobody is answered
-            rehearse(known, self._runtime.clock, self._runtime.rules)
+            rehearse(known, self._runtime.clock, self._runtime.rules_now())
         self._runtime.knowledge = known
 
     def _champions(self, current: Bundle) -> Bundle:
-        return next_bundle(current, self._fetch)
+        return next_bundle(current, self._fetch, self._fall_back)
 
     def _with_files(self, known: Knowledge) -> Knowledge:
         """Raises StoreError for a file that cannot be used; it is tried again until it can.
@@ -208,7 +245,8 @@ class Watcher:
             reader.read_state("")  # nobody: only asks whether the store is there
         except OmniError as error:
             return known if known.store_problem == str(error) else replace(known, store_problem=str(error))
-        return replace(known, states=LiveStates(reader, self._runtime.log), store_problem="")
+        states = LiveStates(reader, self._runtime.log, self._trust.problem)
+        return replace(known, states=states, store_problem="")
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -31,7 +31,15 @@ _DECAY_S: Final = 600.0
 class Sales:
     """Keeps the next-product model of a worker's knowledge up to date; `now` tells seconds that pass."""
 
-    def __init__(self, settings: Settings, clock: Clock, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        now: Callable[[], float] = time.monotonic,
+        problem: Callable[[], str] = str,
+    ) -> None:
+        """While `problem` answers anything, the online store does not count."""
+        self._problem = problem
         self._reader = OnlineReader(settings, clock)
         self._clock = clock
         self._now = now
@@ -66,11 +74,10 @@ class Sales:
 
     def _read(self) -> ProductBlocks | None:
         try:
-            blocks = self._reader.read_products()
+            problem, blocks = self._problem(), self._reader.read_products()
         except OmniError as error:
-            if str(error) != self._told:
-                logger.warning("What is popular stays as it was: %s", error)
-            self._told = str(error)
-            return None
-        self._told = ""
-        return blocks
+            problem = str(error)
+        if problem and problem != self._told:
+            logger.warning("What is popular stays as it was: %s", problem)
+        self._told = problem
+        return None if problem else blocks

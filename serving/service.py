@@ -8,10 +8,10 @@ from typing import Any
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from features.settings import PARENT, Settings
+from features.processes.lifeline import LIFELINES, hand_on, hang_on
+from features.settings import Settings
 from serving.api import create_app
 from serving.runtime import Runtime, open_runtime
-from serving.supervisor import end_without
 
 
 class FrontDoor:
@@ -31,12 +31,14 @@ class OneDecision:
 
 
 def _open() -> Runtime:
-    parent = os.environ.get(PARENT)
-    if parent:  # started by `omni serve` and not by `bentoml serve`
-        end_without(int(parent), os.getppid())
     return open_runtime(Settings.from_env(os.environ))
 
 
+# BentoML imports this in the process that starts the workers, and in each of them. A worker hangs on both above it: it would
+# answer on for ever where that process is killed, and hold the port.
+if os.environ.get(LIFELINES):  # started by `omni serve` and not by `bentoml serve`
+    hang_on(os.environ)
+    _lifeline = hand_on(os.environ)
 for _package in ("features", "serving"):
     logging.getLogger(_package).setLevel(logging.INFO)  # which model answers since when; BentoML shows warnings only
 # Threads of one worker take turns. At Python's own 5 ms, a commit would wait that long after each of its statements.

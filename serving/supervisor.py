@@ -1,40 +1,47 @@
 """Settings in, a running service out: the BentoML server and the applier as children, started and stopped together."""
 
 import contextlib
+import errno
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from features.errors import InputError, OmniError
+from features.identity.resolution import OWN_CONFIG
 from features.log.engines import open_log
-from features.settings import PARENT, Settings
-from serving.decision.rules import house_rules
+from features.processes.lifeline import Lifeline
+from features.processes.running import TOKEN, Noted, RunFolder, end_carriers, in_words, listeners
+from features.settings import PARENT, SETTINGS_FILE, STARTED_WITH, Settings
+from serving.house_rules import HouseRules
 
 logger = logging.getLogger(__name__)
 
 STOP_S: Final = 20.0
 """How long a child has to end by itself."""
 RESTART_S: Final = 2.0
+PORT_FREE_S: Final = 5.0
+"""How long a port may stay taken after whoever had it ended."""
+_STREAM: Final = [sys.executable, "-m", "features.stream"]
 
 
 class StartError(OmniError):
     """The service did not come up."""
 
 
-def child_environment(settings: Settings, port: int, workers: int) -> dict[str, str]:
-    """The environment of the children: ours, with every setting spelled out and nothing phoned home."""
+def child_environment(settings: Settings, port: int, workers: int, mark: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the children: ours, with every setting spelled out, nothing phoned home, and our `mark`."""
     env = dict(os.environ)
     env |= {
         "OMNI_HOME": str(settings.home),
@@ -44,6 +51,7 @@ def child_environment(settings: Settings, port: int, workers: int) -> dict[str, 
         "OMNI_REDIS": settings.redis_url,
         "OMNI_WORKERS": str(workers),
         PARENT: str(os.getpid()),
+        **mark,
         "OMNI_DRAIN_FILE": str(_run_dir(settings, port) / "draining"),
         "MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -64,6 +72,8 @@ class Service:
     server: "subprocess.Popen[bytes]"
     applier: "subprocess.Popen[bytes] | None"
     drain_file: Path
+    folder: RunFolder
+    lifeline: Lifeline
     log_file: Path | None = None
     _applier_died_at: float = field(default=0.0, repr=False)
 
@@ -93,19 +103,36 @@ class Service:
                 self._applier_died_at = now
                 logger.warning("The applier ended with status %s; it is started again", self.applier.returncode)
             elif now - self._applier_died_at >= RESTART_S:
-                self.applier = _start([sys.executable, "-m", "features.stream"], self.env, self.log_file)
+                self.applier = _start(_STREAM, self.env, self.lifeline, self.log_file)
                 self._applier_died_at = 0.0
+                self.note()
         return self.server.poll()
 
     def stop(self, drain_s: float = 0.0) -> None:
-        """Say "not ready", let traffic go elsewhere for `drain_s`, answer what is in flight, end both children."""
+        """Say "not ready", let traffic go elsewhere for `drain_s`, answer what is in flight, end both children and theirs."""
         if self.server.poll() is None and drain_s > 0:
-            self.drain_file.touch()
+            with contextlib.suppress(OSError):  # a full disk must not keep the children from being ended
+                self.drain_file.touch()
             time.sleep(drain_s)
         _end(self.server)
         if self.applier is not None:
             _end(self.applier)
+        self.lifeline.let_go()
+        end_carriers(self.folder.token)  # the workers of a server that was killed
         self.drain_file.unlink(missing_ok=True)
+        shutil.rmtree(self.env[STARTED_WITH], ignore_errors=True)
+        self.folder.leave()
+
+    def note(self) -> None:
+        """Write down which processes this service consists of, for the next start to know what is left over of it.
+
+        Where the disk is full the note before it stays: its token tells them all the same.
+        """
+        children = {"server": self.server, "stream": self.applier}
+        try:
+            self.folder.note([Noted.now(role, child.pid) for role, child in children.items() if child is not None])
+        except OSError as error:
+            logger.warning("The processes of this service could not be written down: %s", error)
 
     def _see_log(self) -> str:
         return f"See {self.log_file}." if self.log_file else "See its messages above."
@@ -122,26 +149,33 @@ def start_service(
 ) -> Service:
     """Start the server (port 0: any free one) and the applier; answers at once, use `wait_ready`.
 
-    Raises InputError where the port is taken or OMNI_HOME cannot be written to, and OmniError where the event log or the
-    rules cannot be used. Messages of the children go to `log_file`, or to our stderr.
+    What a service of the same home and port left behind that was killed is ended first. Raises InputError where such a
+    service runs, the port is taken or OMNI_HOME cannot be written to, and OmniError where the event log or the rules
+    cannot be used. Messages of the children go to `log_file`, or to our stderr.
     """
-    port = _free_port(host, port)
-    env = child_environment(settings, port, workers)
-    drain_file = Path(env["OMNI_DRAIN_FILE"])
+    port = port or _free_port(host, port)
+    folder = RunFolder(_run_dir(settings, port))
     try:
-        Path(env["BENTOML_HOME"]).mkdir(parents=True, exist_ok=True)
-        drain_file.unlink(missing_ok=True)
+        folder.take()
+        _free_port(host, port)
+        env, lifeline = _prepare(settings, folder, port, workers)
     except OSError as error:
+        folder.leave()
         raise InputError(
             f"The folder {settings.home} cannot be written to: {error.strerror}.",
             repair="Give it to the user who serves, or set OMNI_HOME to another one.",
         ) from error
-    _try_what_workers_need(settings)
-    command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Omni", "--host", host, "--port", str(port)]
-    server = _start(command, env, log_file)
-    applier = _start([sys.executable, "-m", "features.stream"], env, log_file) if with_applier else None
+    except BaseException:
+        folder.leave()
+        raise
     reachable = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-    return Service(f"http://{reachable}:{port}", env, server, applier, drain_file, log_file)
+    command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Omni", "--host", host, "--port", str(port)]
+    server = _start(command, env, lifeline, log_file)
+    applier = _start(_STREAM, env, lifeline, log_file) if with_applier else None
+    drain_file = Path(env["OMNI_DRAIN_FILE"])
+    service = Service(f"http://{reachable}:{port}", env, server, applier, drain_file, folder, lifeline, log_file)
+    service.note()
+    return service
 
 
 def run_until_stopped(service: Service, drain_s: float) -> int:
@@ -152,6 +186,7 @@ def run_until_stopped(service: Service, drain_s: float) -> int:
         while not asked:
             status = service.tend()
             if status is not None:
+                logger.error("The server ended with status %s: the service ends. Start it again.", status)
                 return status or 1
             time.sleep(0.2)
         return 0
@@ -161,28 +196,30 @@ def run_until_stopped(service: Service, drain_s: float) -> int:
             signal.signal(number, handler)
 
 
-def end_without(parent: int, server: int, check_s: float = 1.0) -> threading.Thread:
-    """Have `server` ended, from within one of its workers, once the process `parent` is no more.
+def _prepare(settings: Settings, folder: RunFolder, port: int, workers: int) -> tuple[dict[str, str], Lifeline]:
+    """Make what the children work with, and try what they could not start without."""
+    HouseRules(settings).begin()
+    started_with = folder.path / "started-with"
+    _copy_files(settings.home, started_with)
+    # A worker that cannot start is started again and again; what is wrong is rather said here, once.
+    open_log(replace(settings, started_with=started_with)).close()
+    lifeline = Lifeline()
+    mark = {TOKEN: folder.token, STARTED_WITH: str(started_with), **lifeline.environment()}
+    env = child_environment(settings, port, workers, mark)
+    Settings.from_env(env)
+    Path(env["BENTOML_HOME"]).mkdir(parents=True, exist_ok=True)
+    Path(env["OMNI_DRAIN_FILE"]).unlink(missing_ok=True)
+    folder.note([])  # the token first: a process that nobody knows could not be found again
+    return env, lifeline
 
-    Otherwise a supervisor that was killed would leave a server behind that holds the port, and nobody to look after it.
-    """
 
-    def watch() -> None:
-        while is_alive(parent):
-            time.sleep(check_s)
-        logger.warning("Process %d, which looked after this service, is gone: the service ends", parent)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(server, signal.SIGTERM)
-
-    thread = threading.Thread(target=watch, name="omni-parent-watch", daemon=True)
-    thread.start()
-    return thread
-
-
-def _try_what_workers_need(settings: Settings) -> None:
-    """A worker that cannot start is started again and again; what is wrong is rather said here, once."""
-    house_rules(settings)
-    open_log(settings).close()
+def _copy_files(home: Path, copies: Path) -> None:
+    """Copy what is read once: a worker that is started anew must do as the others do, and as it did before it crashed."""
+    shutil.rmtree(copies, ignore_errors=True)
+    copies.mkdir(mode=0o700)
+    for name in (SETTINGS_FILE, OWN_CONFIG):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy2(home / name, copies / name)  # with its mode: it may hold a key
 
 
 def _run_dir(settings: Settings, port: int) -> Path:
@@ -190,23 +227,44 @@ def _run_dir(settings: Settings, port: int) -> Path:
 
 
 def _free_port(host: str, port: int) -> int:
+    deadline = time.monotonic() + PORT_FREE_S
+    while True:
+        try:
+            return _bind(host, port)
+        except OSError as error:
+            is_taken = bool(port) and error.errno == errno.EADDRINUSE
+            users = listeners(port) if is_taken else []
+            if is_taken and not users and time.monotonic() < deadline:
+                time.sleep(0.1)  # whoever had it is gone, or about to go
+                continue
+            by = f" (by {in_words(users)})" if users else ""
+            raise InputError(
+                f"Port {port} on {host} cannot be used: {error.strerror}{by}.",
+                repair="Choose another one with --port.",
+            ) from error
+
+
+def _bind(host: str, port: int) -> int:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise InputError(
-                f"Port {port} on {host} cannot be used: {error.strerror}.", repair="Choose another one with --port."
-            ) from error
+        probe.bind((host, port))
         return int(probe.getsockname()[1])
 
 
-def _start(command: list[str], env: dict[str, str], log_file: Path | None) -> "subprocess.Popen[bytes]":
+def _start(
+    command: list[str], env: dict[str, str], lifeline: Lifeline, log_file: Path | None
+) -> "subprocess.Popen[bytes]":
     """A child in a session of its own, so that Ctrl-C reaches only us and we can let it finish its work."""
     with contextlib.ExitStack() as stack:
         out = sys.stderr.fileno() if log_file is None else stack.enter_context(log_file.open("ab"))
         return subprocess.Popen(
-            command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            command,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            pass_fds=(lifeline.reading,),
         )
 
 

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,10 @@ from features.console import JsonOption, emit, step
 from features.settings import Settings
 from features.vocabulary import Task
 from training.report.cli import report
+
+if TYPE_CHECKING:
+    from features.scoring.quarantine import Quarantine
+    from training.tracking import ModelVersion
 
 TaskArgument = Annotated[Task, typer.Argument(help="next-product, churn, best-channel or win-back.")]
 ReportOption = Annotated[Path | None, typer.Option("--report", help="Write the report here as one JSON object.")]
@@ -62,8 +66,12 @@ def train(
 
 def models(as_json: JsonOption = False) -> None:
     """List the registered versions of every task with their aliases and origin."""
+    from features.scoring.model_digests import DIGEST_TAG
+    from features.scoring.quarantine import Quarantine
     from training import tracking
 
+    settings = Settings.from_env(os.environ)
+    quarantine = Quarantine(settings.home)
     rows = [
         {
             "task": version.task.value,
@@ -73,8 +81,10 @@ def models(as_json: JsonOption = False) -> None:
             "feature_service": version.tags.get("feature_service", ""),
             "as_of_end": version.tags.get("as_of_end", ""),
             "run_id": version.run_id,
+            "has_digests": bool(version.tags.get(DIGEST_TAG)),
+            "quarantine": _held_against(quarantine, version),
         }
-        for version in tracking.versions(Settings.from_env(os.environ))
+        for version in tracking.versions(settings)
     ]
     emit({"models": rows}, True) if as_json else emit(_Versions(rows))
 
@@ -214,6 +224,11 @@ def benchmark_win_back(
     _hand_over(found, report, as_json)
 
 
+def _held_against(quarantine: "Quarantine", version: "ModelVersion") -> str:
+    entry = quarantine.entry(version.task, str(version.version), version.run_id)
+    return "" if entry is None else str(entry)
+
+
 class _Versions:
     """A table of versions for a person."""
 
@@ -226,7 +241,7 @@ class _Versions:
         if not self._rows:
             return "No model is registered yet. Run: omni train TASK"
         table = Table(box=None, pad_edge=False)
-        for name in ("task", "version", "aliases", "trained_at", "feature_service"):
+        for name in ("task", "version", "aliases", "trained_at", "feature_service", "remarks"):
             table.add_column(name.replace("_", " "))
         for row in self._rows:
             table.add_row(
@@ -235,6 +250,7 @@ class _Versions:
                 ", ".join(row["aliases"]),
                 row["trained_at"],
                 row["feature_service"],
+                row["quarantine"] or ("" if row["has_digests"] else "has no digests: from before they were kept"),
             )
         return table
 

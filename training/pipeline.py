@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,8 @@ from pydantic import BaseModel
 from features.config import load_toml, parse_overrides
 from features.errors import MissingError, StoreError
 from features.fingerprint import FEATURE_CODE_TAG, feature_code
-from features.offline.build_note import read_note
+from features.log.engines import open_log
+from features.offline.build_note import check_of_log, read_note
 from features.settings import Settings
 from features.vocabulary import Task
 from training import registry, tracking
@@ -229,8 +231,10 @@ def _rescore_champion(run: Run, trained: TrainedModel, settings: Settings) -> No
     if measured is not None and _rows(measured) == _rows(trained.evaluation):
         return
     try:
-        scores = trained.rescore(tracking.local_model(settings, champion))
-    except StoreError as error:  # of another version of Omni: it cannot serve either, and what was trained is not lost
+        scores = trained.rescore(tracking.tried_model(settings, champion))
+    except (
+        StoreError
+    ) as error:  # damaged, or of another version of Omni: it cannot serve either; what was trained is kept
         logger.warning("The champion cannot be compared with: %s", error)
         return
     run.log_table(trained.evaluation.assign(score=scores), registry.rescored_file(champion.version))
@@ -243,7 +247,11 @@ def _rows(evaluation: "pd.DataFrame") -> set[tuple[str, str]]:
 def _compare_policies(run: Run, policy: PolicyEvidence, task: Task, settings: Settings) -> None:
     """Keep how the policy compares with the champion's on the same decisions, where either of them has one."""
     champion = tracking.by_alias(settings, task, CHAMPION)
-    theirs = None if champion is None else policy.rival(tracking.local_model(settings, champion))
+    try:
+        theirs = None if champion is None else policy.rival(tracking.tried_model(settings, champion))
+    except StoreError as error:
+        logger.warning("The champion's choices cannot be compared with: %s", error)
+        theirs = None
     if not policy.learned and theirs is None:
         return
     version = None if champion is None else champion.version
@@ -282,10 +290,15 @@ def _identity(settings: Settings, config: BaseModel, seed: int) -> dict[str, str
 
 
 def data_fingerprint(settings: Settings) -> str:
-    """Fingerprint of the events that the features were built from. Raises MissingError before the first build."""
+    """Fingerprint of the events that the features were built from.
+
+    Raises MissingError before the first build, and StoreError where the log does not hold what they were built from.
+    """
     note = read_note(settings)
     if note is None:
         raise MissingError("There are no features to train on.", repair="Run: omni features build")
+    with closing(open_log(settings)) as log:
+        check_of_log(settings, log)
     return note.log_fingerprint
 
 

@@ -8,8 +8,10 @@ from typing import Final
 
 import pandas as pd
 
-from features.errors import MissingError, OmniError
+from features.errors import MissingError, ModelError, OmniError
 from features.moments import utc
+from features.scoring.mlflow_home import HISTORY_TAG
+from features.scoring.quarantine import Quarantine
 from features.settings import Settings
 from features.vocabulary import Task
 from training import tracking
@@ -18,7 +20,6 @@ from training.tracking import CHALLENGER, CHAMPION, CONFIG_FILE, EVALUATION_FILE
 
 logger = logging.getLogger(__name__)
 
-HISTORY_TAG = "champion_history"
 POLICY_FILE = "policy_gain.json"
 """Where a challenger's run keeps how its policy compares with the champion's: a PolicyGain."""
 
@@ -50,14 +51,16 @@ def promote(task: Task, settings: Settings, *, version: int | None = None, force
     """Make the challenger (or the version named) the champion, if the gates of mlflow/gates.toml let it.
 
     Without a challenger the champion stays: a training whose first version passed has promoted it already. With `force` a
-    refusal is overruled and recorded on the version. Raises MissingError when there is nothing to promote and GateError,
-    with the numbers, when refused.
+    refusal is overruled and recorded on the version; never that of a model which cannot be loaded and asked. Raises
+    MissingError when there is nothing to promote and GateError, with the numbers, when refused.
     """
     champion = tracking.by_alias(settings, task, CHAMPION)
     if version is None and champion is not None and tracking.by_alias(settings, task, CHALLENGER) is None:
+        _lift_if_good(champion, settings)
         return Promotion(task, champion.version, champion.version, False, (ALREADY,))
     challenger = _candidate(task, settings, version)
     if champion is not None and champion.version == challenger.version:
+        _lift_if_good(champion, settings)
         raise GateError(f"Version {challenger.version} of {task.value} is the champion already.")
     verdict = judge(challenger, champion, settings)
     if not verdict.passed and not force:
@@ -65,6 +68,7 @@ def promote(task: Task, settings: Settings, *, version: int | None = None, force
             f"Version {challenger.version} of {task.value} is not promoted: {verdict}.",
             repair=f"Train a better one, or one on newer data, or overrule with: omni promote {task.value} --force",
         )
+    _need_good(challenger, settings)
     forced = force and not verdict.passed
     tracking.tag_version(
         settings,
@@ -114,6 +118,24 @@ def judge(challenger: ModelVersion, champion: ModelVersion | None, settings: Set
         return Verdict(False, ("no test rows were kept to compare the two in pairs",))
     newer = _knows_newer_data(challenger, champion)
     return judge_against(gates, found, ours, theirs, policy, champion.version, newer)
+
+
+def _need_good(version: ModelVersion, settings: Settings) -> None:
+    """Have the version loaded and asked as the service would; what was held against it before is lifted."""
+    try:
+        tracking.tried_model(settings, version)
+    except ModelError as error:
+        raise GateError(
+            f"Version {version.version} of {version.task.value} is not promoted: {error.message}",
+            repair=f"Train it again: omni train {version.task.value}",
+        ) from error
+    Quarantine(settings.home).lift(version.task, str(version.version))
+
+
+def _lift_if_good(champion: ModelVersion, settings: Settings) -> None:
+    """Try a champion again that is in quarantine. Raises GateError where it is there with reason."""
+    if Quarantine(settings.home).entry(champion.task, str(champion.version), champion.run_id) is not None:
+        _need_good(champion, settings)
 
 
 def _kind(version: ModelVersion, settings: Settings) -> str:

@@ -6,6 +6,7 @@ MLflow takes seconds to import, so it is imported when a connection is first mad
 import json
 import logging
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +18,19 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from features.errors import MissingError
+from features.errors import MissingError, ModelError
 from features.scoring.mlflow_home import CHAMPION as CHAMPION
 from features.scoring.mlflow_home import EXPERIMENT, follow_home, look_at_tracking, mlflow_at, tracking_database
+from features.scoring.model_digests import (
+    DIGEST_TAG,
+    check_files,
+    digest_files,
+    digest_of,
+    need_plain_files,
+    write_digests,
+)
+from features.scoring.passed import Passed
+from features.scoring.trial import try_model
 from features.settings import Settings
 from features.vocabulary import Task
 from training.evaluation.metrics import Metric
@@ -37,6 +48,7 @@ EVALUATION_FILE: Final = "evaluation.parquet"
 FIGURES_FILE: Final = "figures.json"
 _FORBIDDEN_IN_KEYS = re.compile(r"[^\w\-. :/]")
 _BATCH = 500
+_LOGGED_MODEL: Final = "models:/"
 
 
 @dataclass(frozen=True)
@@ -92,8 +104,6 @@ class Run:
 
     def log_table(self, table: pd.DataFrame, name: str) -> None:
         """A table as a Parquet file in the run's root."""
-        import tempfile
-
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / name
             table.to_parquet(path, index=False)
@@ -190,8 +200,10 @@ def start_run(task: Task, settings: Settings, *, name: str | None = None, nested
 
 
 def register(run: Run, uri: str, tags: Mapping[str, str]) -> ModelVersion:
-    """A new version of the run's task under the alias `challenger`."""
+    """A new version of the run's task under the alias `challenger`; the digests of its files are kept with it."""
     client = run.mlflow.MlflowClient()
+    if uri.startswith(_LOGGED_MODEL):
+        tags = {**tags, DIGEST_TAG: _record_digests(run, uri)}
     if not client.search_registered_models(filter_string=f"name = '{run.task.value}'"):
         client.create_registered_model(run.task.value)
     made = client.create_model_version(run.task.value, source=uri, run_id=run.run_id, tags=dict(tags))
@@ -238,9 +250,25 @@ def run_table(settings: Settings, run_id: str, name: str) -> pd.DataFrame | None
 
 
 def local_model(settings: Settings, version: ModelVersion) -> Path:
-    """The folder of a version's model files on this machine."""
+    """The folder of a version's model files on this machine. Raises ModelError for files that are not as they were recorded."""
     mlflow = connect(settings)
-    return Path(mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{version.task.value}/{version.version}"))
+    name, where = version.task.value, f"Model {version.task.value} version {version.version}"
+    need_plain_files(mlflow.MlflowClient().get_model_version_download_uri(name, str(version.version)), where)
+    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}/{version.version}"))
+    check_files(folder, version.tags.get(DIGEST_TAG, ""), where)
+    return folder
+
+
+def tried_model(settings: Settings, version: ModelVersion) -> Path:
+    """The same, of a model that was loaded and asked in a process of its own. Raises ModelError where it failed."""
+    folder, where = local_model(settings, version), f"Model {version.task.value} version {version.version}"
+    digest, passed = digest_of(digest_files(folder, where)), Passed(settings.home)
+    if not passed.knows(version.task, digest):
+        verdict = try_model(version.task, str(version.version), folder)
+        if verdict.reason:
+            raise ModelError(f"{where} must not serve: {verdict.reason}")
+        passed.note(version.task, digest)
+    return folder
 
 
 def move_alias(settings: Settings, task: Task, alias: str, version: int) -> None:
@@ -291,6 +319,16 @@ def flatten(metrics: Mapping[str, Metric | float]) -> dict[str, float]:
         else:
             flat[key] = float(metric)
     return flat
+
+
+def _record_digests(run: Run, uri: str) -> str:
+    """Write the digests of a model's files beside them; answers that of all together."""
+    folder = Path(run.mlflow.artifacts.download_artifacts(artifact_uri=uri))
+    digests = digest_files(folder, f"The model of run {run.run_id}")
+    with tempfile.TemporaryDirectory() as place:
+        file = write_digests(Path(place), digests)
+        run.mlflow.MlflowClient().log_model_artifact(uri.removeprefix(_LOGGED_MODEL), str(file))
+    return digest_of(digests)
 
 
 def _key(name: str) -> str:

@@ -15,7 +15,7 @@ from features.arrays import FloatArray, IntArray
 from features.events.payload import BITS_PER_ANSWER, NO, PROFILING_SHIFT, YES
 from features.state.event_arrays import PRODUCT_CODE_BITS
 from features.state.layout import WRITTEN, EventArrays
-from features.vocabulary import CHANNEL_CODES, CHANNELS, DAY_S, KIND_CODES, PRODUCT_KINDS
+from features.vocabulary import CHANNEL_CODES, CHANNELS, CONTACT_KINDS, DAY_S, KIND_CODES, PRODUCT_KINDS
 
 EVENTS_PER_CUSTOMER: Final = 200
 """The mean; single customers have from one to about a thousand."""
@@ -59,6 +59,7 @@ _CASE_KIND: Final = np.array([KIND_CODES[kind] for _, kind, _ in _CASES], dtype=
 _CASE_LIMITS: Final = np.cumsum([share for _, _, share in _CASES]) / sum(share for _, _, share in _CASES)
 _IS_PURCHASE: Final = np.isin(_CASE_KIND, KIND_CODES["purchase"])
 _IS_PRODUCT: Final = np.isin(_CASE_KIND, [KIND_CODES[kind] for kind in PRODUCT_KINDS])
+_IS_CONTACT: Final = np.isin(_CASE_KIND, [KIND_CODES[kind] for kind in CONTACT_KINDS])
 _IS_MONEY: Final = np.isin(_CASE_KIND, [KIND_CODES["purchase"], KIND_CODES["return"]])
 _EVENTS_PER_MOMENT: Final = 1.0 + (LINES_PER_BASKET - 1.0) * float(
     sum(share for _, kind, share in _CASES if kind == "purchase") / sum(share for _, _, share in _CASES)
@@ -100,20 +101,22 @@ def _draw(rng: np.random.Generator, first_customer: int, first_seq: int, codes: 
     lines = np.where(_IS_PURCHASE[case], 1 + rng.poisson(LINES_PER_BASKET - 1.0, len(owner)), 1)
     customer, case = np.repeat(owner + first_customer, lines), np.repeat(case, lines)
     m = len(customer)
-    kind, is_product = _CASE_KIND[case], _IS_PRODUCT[case]
+    kind, is_product, product = _CASE_KIND[case], _IS_PRODUCT[case], codes[_products(rng, customer)]
     return Piece(
         customer,
         EventArrays(
             time=np.repeat(time, lines),
             kind=kind,
             channel=_CASE_CHANNEL[case],
-            product=np.where(is_product, codes[_products(rng, customer)], 0),
+            product=np.where(is_product | _IS_CONTACT[case], product, 0),
             quantity=np.where(is_product, rng.integers(1, 4, m, dtype=np.int8), np.nan),
             value=np.where(_IS_MONEY[case], np.exp(1.5 + rng.standard_normal(m, dtype=np.float32)).round(2), np.nan),
             seq=np.arange(first_seq + 1, first_seq + m + 1),
             detail=_details(rng, kind),
             written=np.full(len(kind), WRITTEN, dtype=np.int8),
             order=np.zeros(m, np.int64),
+            campaign=np.zeros(m, np.int64),
+            decision=np.zeros(m, np.int64),
             brought_back=np.zeros(m),
         ),
     )

@@ -2,12 +2,14 @@
 
 import importlib
 import importlib.metadata
+import json
 import re
 import shutil
 import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import Any
 
 from features.errors import OmniError
 from features.scoring.mlflow_home import CHAMPION, has_registry, look_at_tracking
+from features.scoring.model_digests import DIGEST_TAG
+from features.scoring.quarantine import Quarantine
 from features.settings import Settings
 from features.vocabulary import Task
 
@@ -79,6 +83,7 @@ def examine(settings: Settings, port: int = SERVICE_PORT) -> Examination:
         ("home", lambda: check_home(settings)),
         *_feature_looks(settings),
         *((f"model {task}", _champion(settings, task)) for task in Task),
+        ("service", lambda: check_service(settings)),
         ("port", lambda: check_port(port)),
     ]
     return Examination.of(_look(name, look) for name, look in looks)
@@ -147,12 +152,11 @@ def check_home(settings: Settings) -> Check:
 
 def check_log(settings: Settings) -> Check:
     """The event log opens and holds something."""
-    from features.log.engines import open_log
+    from features.log.engines import has_log, open_log, sqlite_path
 
-    if settings.event_log_url.startswith("sqlite:///"):
-        path = Path(settings.event_log_url.removeprefix("sqlite:///"))
-        if not path.exists():
-            return Check("event log", Status.WARN, f"{path} is not there yet.", "Run omni ingest complete-journey.")
+    if not has_log(settings):
+        missing = f"{sqlite_path(settings)} is not there yet."
+        return Check("event log", Status.WARN, missing, "Run omni ingest complete-journey.")
     place = "PostgreSQL" if settings.event_log_url.startswith("postgres") else "SQLite"
     log = open_log(settings)
     try:
@@ -167,34 +171,42 @@ def check_log(settings: Settings) -> Check:
 def check_online(settings: Settings) -> Check:
     """The online store answers, and holds something once the features are built."""
     from features.offline.build_note import read_note
+    from features.online.reach import REDIS_KEY
     from features.online.sqlite import look_at_online
 
     if settings.online_store != "redis":
         if settings.online_db_path.exists():
             look_at_online(settings)
-            return Check("online store", Status.OK, f"SQLite, {settings.online_db_path}.")
+            return _store_of_log(settings, f"SQLite, {settings.online_db_path}.")
         return Check("online store", Status.WARN, "SQLite, not there yet.", "Run omni features build.")
     from features.online.redis import connect, saying_where
 
     with saying_where(settings), connect(settings) as client:
-        version, n_keys = client.info("server")["redis_version"], client.dbsize()
+        version = client.info("server")["redis_version"]
+        n_keys = client.dbsize() - client.exists(REDIS_KEY)
     place = f"Redis {version} at {settings.redis_place}, {n_keys:,} keys."
     if n_keys == 0 and read_note(settings) is not None:
         return Check(
             "online store", Status.FAIL, f"{place} What was built is gone.", "Run omni features build --force."
         )
-    return Check("online store", Status.OK, place)
+    return _store_of_log(settings, place) if n_keys else Check("online store", Status.OK, place)
 
 
 def check_built(settings: Settings) -> Check:
     """The feature stores are there and hold what the log holds."""
-    from features.offline.build_note import events_since_build, read_note
+    from features.log.engines import open_log
+    from features.offline.build_note import NOT_OF_THE_LOG, events_since_build, is_of_log, read_note
 
     repair = "Run omni features build."
+    note = read_note(settings)
+    if note is not None:
+        with closing(open_log(settings)) as log:
+            if not is_of_log(note, log):
+                return Check("features", Status.FAIL, f"they {NOT_OF_THE_LOG}.", repair)
     lag = events_since_build(settings)
     if lag is None:
         other = "built from another log, or by another version of the fold."
-        reason = "not built from this log yet." if read_note(settings) is None else other
+        reason = "not built from this log yet." if note is None else other
         return Check("features", Status.WARN, reason, repair)
     if lag > 0:
         behind = f"{lag:,} events came after the build; the service counts them, training does not yet."
@@ -224,9 +236,16 @@ def check_champion(settings: Settings, task: Task) -> Check:
         if not needed:
             return Check(name, Status.OK, "no champion; this shop does not need one (OMNI_TASKS).")
         return Check(name, Status.WARN, "no champion yet.", repair)
+    entry = Quarantine(settings.home).entry(task, str(version.version), version.run_id or "")
+    if entry is not None:
+        bad = f"version {version.version} is champion and must not serve: {entry}"
+        return Check(name, Status.FAIL, bad, f"Run omni train {task}, or omni rollback {task}.")
     if version.tags.get(FEATURE_CODE_TAG, feature_code()) != feature_code():
         stale = f"version {version.version} is champion, but learned from signals of other code than answers now."
         return Check(name, Status.WARN, stale, repair)
+    if not version.tags.get(DIGEST_TAG):
+        old = f"version {version.version} is champion; its files have no digests, which training keeps by now."
+        return Check(name, Status.OK, old)
     return Check(name, Status.OK, f"version {version.version} is champion.")
 
 
@@ -238,6 +257,30 @@ def check_port(port: int) -> Check:
     if taken:
         return Check("port", Status.WARN, f"{port} is in use.", "If that is not Omni: omni serve --port N.")
     return Check("port", Status.OK, f"{port} is free.")
+
+
+def check_service(settings: Settings) -> Check:
+    """Which services run from this home, what is left of one that was killed, and whether its rules are as they should be."""
+    from features.processes.running import RunFolder, in_words
+
+    folders = [RunFolder(path) for path in sorted((settings.home / "run").glob("[0-9]*/"))]
+    ports = [folder.path.name for folder in folders if folder.is_held()]
+    for folder in folders:
+        left = [] if folder.path.name in ports else folder.left_over()
+        if left:
+            repair = f"omni serve --port {folder.path.name} ends it first."
+            return Check("service", Status.WARN, f"a service that was killed left {in_words(left)}.", repair)
+    problem = _rules_problem(settings.home / "run" / "rules.json") if ports else ""
+    if problem:
+        return Check("service", Status.WARN, f"{problem} The rules before it stay in force.")
+    return Check("service", Status.OK, f"running on port {', '.join(ports)}." if ports else "none is running.")
+
+
+def _rules_problem(file: Path) -> str:
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["problem"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _look(name: str, look: Callable[[], Check]) -> Check:
@@ -255,6 +298,22 @@ def _feature_looks(settings: Settings) -> list[tuple[str, Callable[[], Check]]]:
         ("online store", lambda: check_online(settings)),
         ("features", lambda: check_built(settings)),
     ]
+
+
+def _store_of_log(settings: Settings, place: str) -> Check:
+    """Whether the store's rows are folds of the log as it is; one that nothing was written to yet is as good."""
+    from features.log.engines import has_log, open_log
+    from features.online.reach import Reach
+    from features.online.trust import store_problem
+
+    reach = Reach(settings)
+    if not reach.is_noted() and not has_log(settings):
+        return Check("online store", Status.OK, place)
+    with closing(open_log(settings)) as log:
+        problem = store_problem(reach, log)
+    if not problem:
+        return Check("online store", Status.OK, place)
+    return Check("online store", Status.FAIL if reach.is_noted() else Status.WARN, place, problem)
 
 
 def _built_files(settings: Settings) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Proof that batch and live agree: what happened is replayed, and every signal of customers and products is compared."""
+"""Proof that batch and live agree: what happened is replayed; every signal, exposure and number of a product is compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,11 +22,20 @@ from features.sql import connect, scan
 from features.state.batch import StateBatch
 from features.state.encoding import decode, encode
 from features.state.fold import customer_arrays, fold_customer, fold_newer
+from features.state.layout import EXPOSURE_LAST, EXPOSURE_WIDTH, N_EXPOSURES
 from features.vocabulary import DAY_S, Columns
 
 MOMENTS_PER_CUSTOMER: Final = 5
 TOLERANCE: Final = 1e-6
 """Largest relative difference that still counts as equal."""
+_EXPOSURE_NAMES: Final = tuple(
+    f"exposure {place} {name}"
+    for place in range(N_EXPOSURES)
+    for name in ("code", "last", "ignored", "channel", "earlier")
+)
+"""What is compared of the products and campaigns that the rules let rest: all that a state holds, by ascending code."""
+_CODES_COMPARED: Final = 65_521
+"""A prime: of codes that differ, one pair in so many leaves the same remainder."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,7 @@ def check_parity(settings: Settings, customers: int, seed: int, progress: Progre
         as_of = stops / 1e6 + rng.exponential(10 * DAY_S, len(batch))
         live = relive(settings, customer_id, stops) if customer_id in together else _replay(timeline, stops / 1e6)
         tally.compare(compute_signals(batch, as_of), compute_signals(live, as_of), SIGNAL_NAMES)
+        tally.compare(_exposures(batch), _exposures(live), _EXPOSURE_NAMES)
         n_events += timeline.num_rows
         if (i + 1) % 10 == 0 or i + 1 == len(ids):
             progress(f"{i + 1:,} of {len(ids):,} customers, {tally.different:,} differences")
@@ -109,6 +119,17 @@ class _Tally:
         if difference.max(initial=0.0) > self.largest:
             self.largest = float(difference.max())
             self.worst = names[int(np.unravel_index(difference.argmax(), difference.shape)[1])]
+
+
+def _exposures(states: StateBatch) -> FloatArray:
+    """The exposures of states (n, len(_EXPOSURE_NAMES)), NaN where there are fewer; small, so that each digit counts."""
+    found = np.full((len(states), N_EXPOSURES, 1 + EXPOSURE_WIDTH), np.nan)
+    for row, last_event_s in enumerate(states.scalar("last_event")):
+        codes, stats = states.exposure_code[row], states.exposure_stats[row].copy()
+        stats[:, EXPOSURE_LAST] = last_event_s - stats[:, EXPOSURE_LAST]
+        order = np.argsort(codes)
+        found[row, : len(codes)] = np.column_stack([codes % _CODES_COMPARED, stats])[order]
+    return found.reshape(len(states), -1)
 
 
 def relative_difference(a: NDArray[np.floating], b: NDArray[np.floating]) -> FloatArray:

@@ -15,6 +15,7 @@ from features.clock import Clock
 from features.console import Progress
 from features.erasure.files import erase_files
 from features.erasure.online import ONLINE_ROWS, erase_online
+from features.log.carried import keep_erasures
 from features.log.erasure import Begun, ErasureBook
 from features.log.event_log import EventLog
 from features.log.receipt import LearntModel, Receipt, Step, write_receipt
@@ -44,6 +45,7 @@ def begin_erasure(settings: Settings, log: EventLog, name: str) -> Receipt | Non
     if begun is None:
         return None
     write_receipt(settings, begun.receipt)
+    keep_erasures(settings, log)
     if Step.ONLINE not in begun.receipt.pending:
         return begun.receipt
     _wait_for_stream(settings, last_seq)
@@ -88,6 +90,7 @@ def honour_erasures(settings: Settings, log: EventLog, since: Iterable[str] | No
     Without `since`, what is pending; with it, everybody who was erased after those erasures: a build that had read the
     log before would bring them back.
     """
+    keep_erasures(settings, log)
     known = None if since is None else set(since)
     for receipt in log.erasures().receipts():
         book = log.erasures()

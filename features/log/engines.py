@@ -9,10 +9,22 @@ from features.log.sqlite import SqliteEventLog
 from features.settings import Settings
 
 
+def sqlite_path(settings: Settings) -> Path | None:
+    """The file of the event log; None where the log is not one of SQLite's."""
+    scheme, _, rest = settings.event_log_url.partition("://")
+    return Path(rest[1:]) if scheme == "sqlite" and rest.startswith("/") and rest not in ("/", "/:memory:") else None
+
+
+def has_log(settings: Settings) -> bool:
+    """False where the file of a SQLite log was not made yet; whether a server has one is only known by asking it."""
+    path = sqlite_path(settings)
+    return path is None or path.exists()
+
+
 def open_log(settings: Settings) -> EventLog:
     """The log at `settings.event_log_url`, made if it is not there; raises SettingsError for an unknown scheme."""
     rules = identity_rules(settings)
-    scheme, separator, rest = settings.event_log_url.partition("://")
+    scheme = settings.event_log_url.partition("://")[0]
     if scheme in ("postgresql", "postgres"):
         try:
             from features.log.postgres import PostgresEventLog
@@ -21,11 +33,12 @@ def open_log(settings: Settings) -> EventLog:
                 "OMNI_EVENT_LOG names a PostgreSQL server, and psycopg is not installed.",
                 repair="Install it: pip install -e '.[postgres]' -c constraints.txt",
             ) from error
-        return PostgresEventLog(settings.event_log_url, rules)
-    if not separator or scheme != "sqlite" or not rest.startswith("/") or rest in ("/", "/:memory:"):
+        return PostgresEventLog(settings.event_log_url, rules, settings.event_log_schema)
+    path = sqlite_path(settings)
+    if path is None:
         raise SettingsError(
             f"OMNI_EVENT_LOG is {settings.event_log_place!r}, which this version cannot open.",
             repair="Write it as sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://host/database,"
             " or leave it out.",
         )
-    return SqliteEventLog(Path(rest[1:]), rules)
+    return SqliteEventLog(path, rules)

@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.arrays import IntArray
-from features.errors import InputError
+from features.errors import RequestError
 from features.identity.resolution import ANONYMOUS, CUSTOMER, Node
 from features.log.identity import IdentityRules
 from features.log.portable_sql import Connection, count, get_meta, last_seq, put_meta, select_in
 from features.log.receipt import Receipt, Step
 from features.log.tables import COLUMNS, dump_table, hash_rows, load_segment, rows_to_table
-from features.log.tombstones import Hasher, Matcher, Tombstones
+from features.log.tombstones import Hasher, Matcher, Stone, Tombstones
 from features.vocabulary import Columns, EventKind
 
 _EVENTS: Final = f"SELECT {COLUMNS} FROM events e JOIN customers c USING (customer_key) WHERE customer_key"
@@ -53,6 +53,18 @@ class ErasureBook(Protocol):
         """Recognises the names that one erasure erased."""
         ...
 
+    def stones(self, receipt_id: str) -> tuple[bytes, tuple[Stone, ...]]:
+        """The key, and what it made of the names that one erasure erased."""
+        ...
+
+    def carry(self, receipt: Receipt, key: bytes, stones: Sequence[Stone]) -> bool:
+        """Keep an erasure of another copy of this log; False where its key is another one, and its hashes are no use."""
+        ...
+
+    def erase_again(self, key: bytes, digests: frozenset[bytes], now: datetime) -> list[Receipt]:
+        """Erase the customers whose ids, hashed with `key`, are among `digests`; a receipt for each who is there."""
+        ...
+
 
 class LogErasureBook:
     """Erasures of a log; `writing` opens one write transaction, `reading` is a connection to read with."""
@@ -82,11 +94,36 @@ class LogErasureBook:
         rows = self._reading.execute("SELECT digest FROM tombstones WHERE erasure = ?", (receipt_id,)).fetchall()
         return Matcher(hasher, frozenset(bytes(digest) for (digest,) in rows), self._rules.identifiers)
 
+    def stones(self, receipt_id: str) -> tuple[bytes, tuple[Stone, ...]]:
+        book = Tombstones(self._reading)
+        hasher = book.hasher() or Hasher(b"")
+        return hasher.key, book.of(receipt_id)
+
+    def carry(self, receipt: Receipt, key: bytes, stones: Sequence[Stone]) -> bool:
+        with self._writing() as connection:
+            book = Tombstones(connection)
+            is_mine = book.adopt(key)
+            for stone in stones if is_mine else ():
+                book.put([stone.digest], stone.until_us, receipt.receipt_id)
+            # what was restored beside the log may hold rows of theirs again
+            pending = tuple(dict.fromkeys((*receipt.pending, Step.FILES))) if is_mine else ()
+            _save(connection, receipt.model_copy(update={"pending": pending}))
+        return is_mine
+
+    def erase_again(self, key: bytes, digests: frozenset[bytes], now: datetime) -> list[Receipt]:
+        names = self._reading.execute("SELECT DISTINCT customer_id FROM customers").fetchall()
+        hasher, receipts = Hasher(key), []
+        for name in sorted(name for (name,) in names if hasher.customer(name) in digests):
+            with self._writing() as connection:
+                keys, nodes = self._rules.book(connection).possessions(name)
+                receipts.append(self._erase(connection, _Whom(name, tuple(keys), tuple(nodes)), now).receipt)
+        return receipts
+
     def _find(self, connection: Connection, name: str) -> "_Whom | None":
         book = self._rules.book(connection)
         owners = book.owners(name)
         if len(owners) > 1:
-            raise InputError(
+            raise RequestError(
                 f"The identifier that was given belongs to {len(owners)} customers.",
                 repair="Name the customer by id, or write the identifier as type:value, for example"
                 " email:ada@example.org.",
@@ -165,6 +202,12 @@ class SqliteErasureBook(LogErasureBook):
         begun = super().begin(name, now)
         self._reading.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor does it stay in the write-ahead log
         return begun
+
+    def erase_again(self, key: bytes, digests: frozenset[bytes], now: datetime) -> list[Receipt]:
+        self._reading.execute("PRAGMA secure_delete = ON")
+        receipts = super().erase_again(key, digests, now)
+        self._reading.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return receipts
 
     def _cut_copies(self, connection: Connection, seqs: Sequence[int]) -> int:
         bodies = self._cutter.run(connection, seqs)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from features.log.conflicts import Conflict
 from features.log.erasure import ErasureBook
 from features.log.identity import IdentityBook
+from features.log.marks import Anchor
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,18 @@ class EventLog(Protocol):
 
     def settle_currency(self, code: str) -> str:
         """Count in this currency from now on, unless there is one already; returns the one that it is."""
+        ...
+
+    def anchor(self) -> Anchor:
+        """The end of the log as it is now, to be kept with what is computed from it; see marks.py."""
+        ...
+
+    def holds(self, anchor: Anchor) -> bool:
+        """Whether this still is the log with that end in it, and not one restored from an older copy."""
+        ...
+
+    def renew_id(self) -> str:
+        """Make it another log, as after a backup was restored: no anchor from before holds. Returns the new id."""
         ...
 
     def last_seq(self) -> int:

@@ -81,7 +81,7 @@ DEFAULT_RULES: Final = IdentityRules(IdentityConfig(), Identifiers())
 
 def identity_rules(settings: Settings) -> IdentityRules:
     """The rules that the environment and OMNI_HOME/identity.toml name. Raises InputError for a bad file."""
-    config = load_identity_config(settings.home)
+    config = load_identity_config(settings.files_home)
     return IdentityRules(config, Identifiers(settings.identifier_key, config.hashed, config.nobody))
 
 

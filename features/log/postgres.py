@@ -17,23 +17,22 @@ from pyarrow import csv
 from features import databases
 from features.databases import ThreadConnections
 from features.errors import SettingsError, StoreError
-from features.log import portable_sql
+from features.log import marks, portable_sql
 from features.log.consents import CREATE as CREATE_CONSENTS
 from features.log.erasure import LogErasureBook
 from features.log.identity import DEFAULT_RULES, IdentityRules, Owners
 from features.log.sql_log import SqlEventLog
 from features.log.tables import COLUMNS, INSERT, READ_SCHEMA, STORED, table_to_rows
 from features.log.tombstones import CREATE as CREATE_TOMBSTONES
-from features.settings import without_password
+from features.settings import SCHEMA, without_password
 from features.vocabulary import Columns
 
-SCHEMA: Final = "omni"
-"""All tables lie in this schema of the database that the URL names."""
 WRITER_LOCK: Final = 0x6F6D6E69
 """Number of the advisory lock that the one writer holds."""
 BULK_MIN_ROWS: Final = 2_000
 """Appends of at least this many rows go through COPY."""
 _CONNECTING: Final = {
+    "fallback_application_name": "omni",
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -44,7 +43,7 @@ _CONNECTING: Final = {
 
 # COLLATE "C": texts are told apart and ordered by their bytes, as everywhere else, whatever the database's language is
 _CREATE: Final = (
-    f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}",
+    "CREATE SCHEMA IF NOT EXISTS {schema}",
     "CREATE TABLE IF NOT EXISTS meta (name text PRIMARY KEY, value text NOT NULL)",
     "CREATE TABLE IF NOT EXISTS customers (customer_key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
     ' nodes text COLLATE "C" NOT NULL UNIQUE, customer_id text COLLATE "C" NOT NULL, first_us bigint NOT NULL,'
@@ -85,8 +84,9 @@ _CSV_TYPES: Final = {
 class PostgresEventLog(SqlEventLog["_Portable"]):
     """The log at a `postgresql://` URL; safe to use from several threads, each of which has its own connection."""
 
-    def __init__(self, url: str, rules: IdentityRules = DEFAULT_RULES) -> None:
+    def __init__(self, url: str, rules: IdentityRules = DEFAULT_RULES, schema: str = SCHEMA) -> None:
         self._place = without_password(url)
+        self._schema = schema
         self._rules = rules
         try:
             self._parameters: dict[str, Any] = {**_CONNECTING, **conninfo_to_dict(url)}
@@ -107,6 +107,10 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
         with self._in_words():
             portable_sql.check_layout(self._connection(), self._place)
             rules.check_key(self._connection(), self._place)
+        if not self._has("marks") or not marks.is_marked(self._connection()):
+            with self._writing() as connection:
+                self._create(connection, marks.CREATE)
+                marks.begin_marks(connection)
         if not self._has("consents") or not rules.consents(self._connection()).is_level():
             with self._writing() as connection:
                 self._create(connection, CREATE_CONSENTS)
@@ -161,17 +165,17 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
             return cursor.rowcount
 
     def _has(self, table: str) -> bool:
-        return self._query("SELECT to_regclass(?)", (f"{SCHEMA}.{table}",)) != [(None,)]
+        return self._query("SELECT to_regclass(?)", (f"{self._schema}.{table}",)) != [(None,)]
 
     def _create(self, connection: "_Portable", statements: Sequence[str]) -> None:
         for statement in statements:
-            connection.execute(statement.format(bytes="bytea", text='text COLLATE "C"'))
+            connection.execute(statement.format(schema=self._schema, bytes="bytea", text='text COLLATE "C"'))
 
     def _open(self) -> psycopg.Connection[Any]:
         connection = psycopg.connect(**self._parameters, autocommit=True)
         # a statement sees what was committed before it, so the first one after the lock sees all
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-        connection.execute(f"SET search_path TO {SCHEMA}")
+        connection.execute(f"SET search_path TO {self._schema}")
         connection.execute("SET jit TO off")  # compiling takes longer than any of these queries
         connection.execute("SET work_mem TO '64MB'")  # a batch is put in order in memory
         connection.execute(f"SET lock_timeout TO '{databases.wait_s() * 1000:.0f}ms'")
@@ -191,7 +195,7 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
         except psycopg.errors.InsufficientPrivilege as error:
             raise StoreError(
                 f"The event log {self._place} refuses: {_first_line(error)}.",
-                repair=f"Let the user create the schema {SCHEMA}, or read and write its tables.",
+                repair=f"Let the user create the schema {self._schema}, or read and write its tables.",
             ) from error
         except psycopg.OperationalError as error:
             raise StoreError(

@@ -8,12 +8,13 @@ from typing import Any, Final, Generic, TypeVar
 import pyarrow as pa
 
 from features.identity.resolution import ANONYMOUS, named_node
-from features.log import portable_sql
+from features.log import marks, portable_sql
 from features.log.conflicts import find_conflicts
 from features.log.consents import OF_ADDRESS, OF_OTHERS
 from features.log.event_log import AppendResult
 from features.log.group_commit import append_together
 from features.log.identity import IdentityBook, IdentityRules, Owners
+from features.log.marks import Anchor
 from features.log.portable_sql import Connection
 from features.log.tables import COLUMNS, rows_to_table
 from features.log.tombstones import Tombstones
@@ -68,6 +69,8 @@ class SqlEventLog(ABC, Generic[C]):
                 portable_sql.note_appended(connection, table, before, appended)
                 self._rules.consents(connection).learn(table, before)
             last = portable_sql.last_seq(connection)
+            if appended:
+                marks.put_mark(connection, last)
         return AppendResult(appended, table.num_rows - appended, last, erased, conflicts)
 
     def append_many(self, tables: Sequence[pa.Table]) -> list[AppendResult | Exception]:
@@ -115,6 +118,18 @@ class SqlEventLog(ABC, Generic[C]):
             if not noted:
                 portable_sql.put_meta(connection, portable_sql.CURRENCY, code)
         return noted or code
+
+    def anchor(self) -> Anchor:
+        with self._in_words():
+            return marks.newest(self._connection())
+
+    def holds(self, anchor: Anchor) -> bool:
+        with self._in_words():
+            return marks.holds(self._connection(), anchor)
+
+    def renew_id(self) -> str:
+        with self._writing() as connection:
+            return marks.renew_log_id(connection)
 
     def last_seq(self) -> int:
         with self._in_words():

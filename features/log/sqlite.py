@@ -14,7 +14,7 @@ import pyarrow as pa
 from features import databases
 from features.databases import ThreadConnections
 from features.errors import StoreError
-from features.log import portable_sql
+from features.log import marks, portable_sql
 from features.log.consents import CREATE as CREATE_CONSENTS
 from features.log.erasure import SqliteErasureBook
 from features.log.identity import DEFAULT_RULES, IdentityRules, Owners
@@ -33,6 +33,7 @@ from features.log.tables import (
     table_to_rows,
 )
 from features.log.tombstones import CREATE as CREATE_TOMBSTONES
+from features.log.wal import LIMIT_BYTES, WalKeeper
 from features.vocabulary import Columns
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ _INSERT_INTO, _, _INSERT_REST = INSERT.partition("VALUES")
 _ON_CONFLICT: Final = _INSERT_REST.partition(")")[2]
 _ROW: Final = f"({', '.join('?' * len(STORED))})"
 _INSERT_MANY: Final = {n: f"{_INSERT_INTO}VALUES {', '.join([_ROW] * n)}{_ON_CONFLICT}" for n in _INSERTS}
-_ANEW: Final = "ingest the sources into a new one"
+_ANEW: Final = "run: omni restore BACKUP (`omni backup` made it). Without a backup, ingest the sources into a new one"
 
 
 class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
@@ -56,18 +57,15 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
         self._rules = rules
         self._local = threading.local()
         self._write_lock = threading.Lock()
-        self._connections = ThreadConnections(f"The event log {path}", self._open)
+        self._wal = WalKeeper(path, self._write_lock)
+        self._prepared = 0  # the file whose tables were looked at
+        self._connections = ThreadConnections(
+            f"The event log {path}", self._open, lambda connection: connection.file != self._file()
+        )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with self._writing() as connection:
-                known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone() is not None
-                if known:
-                    portable_sql.check_layout(connection, str(path))
-                for statement in (*CREATE, *CREATE_TOMBSTONES, *CREATE_CONSENTS):
-                    connection.execute(statement.format(bytes="BLOB", text="TEXT"))
-                portable_sql.put_meta(connection, portable_sql.LAYOUT, portable_sql.CURRENT_LAYOUT)
-                rules.check_key(connection, str(path))
-                rules.consents(connection).follow_addresses()
+            with self._in_words():
+                self._connection()
         except OSError as error:
             raise StoreError(
                 f"The event log {path} cannot be opened: {error}.",
@@ -109,10 +107,41 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
         return SqliteErasureBook(self._writing, self._connection(), self._rules)
 
     def close(self) -> None:
+        self._wal.close()
         self._connections.close()
 
     def _connection(self) -> sqlite3.Connection:
-        return self._connections.mine()
+        """This thread's own; a new one where another file has the name by now, as after a backup was restored."""
+        if getattr(self._local, "writes_to", None) is not None:
+            connection: sqlite3.Connection = (
+                self._local.writes_to
+            )  # whatever became of the file: a transaction is of one
+            return connection
+        opened = self._connections.mine()
+        if opened.file != self._prepared:
+            self._prepare()
+            self._prepared = opened.file
+        return opened
+
+    def _prepare(self) -> None:
+        """Make what the file lacks of the log's tables, and look whether it is a log that we can use."""
+        with self._transaction(self._connections.mine()) as connection:
+            known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone() is not None
+            if known:
+                portable_sql.check_layout(connection, str(self._path))
+            for statement in (*CREATE, *CREATE_TOMBSTONES, *CREATE_CONSENTS, *marks.CREATE_SQLITE):
+                connection.execute(statement.format(bytes="BLOB", text="TEXT"))
+            portable_sql.put_meta(connection, portable_sql.LAYOUT, portable_sql.CURRENT_LAYOUT)
+            marks.begin_marks(connection)
+            self._rules.check_key(connection, str(self._path))
+            self._rules.consents(connection).follow_addresses()
+
+    def _file(self) -> int:
+        """What file it is, whatever its name; 0 where there is none."""
+        try:
+            return self._path.stat().st_ino
+        except FileNotFoundError:
+            return 0
 
     def _insert(self, connection: sqlite3.Connection, table: pa.Table, owners: Owners) -> int:
         before = connection.total_changes
@@ -126,9 +155,14 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
             connection.execute("INSERT INTO segments VALUES (?, ?, ?)", (first, last, body))
         return appended
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> "_Opened":
+        if self._prepared and not self._path.exists():  # SQLite would begin an empty one
+            raise StoreError(
+                f"The event log {self._path} is gone.", repair=f"Stop everything that uses it and {_ANEW}."
+            )
         connection = sqlite3.connect(
             self._path,
+            factory=_Opened,
             timeout=databases.wait_s(),
             isolation_level=None,
             check_same_thread=False,
@@ -137,8 +171,10 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
         connection.execute("PRAGMA page_size = 16384")  # a quarter faster to load than the default of 4096
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # an acknowledged event survives a power cut
-        connection.execute("PRAGMA wal_autocheckpoint = 4096")  # at 64 MiB: copies index pages back less often
+        connection.execute("PRAGMA wal_autocheckpoint = 4096")  # at 64 MiB, should the keeper not come to it
+        connection.execute(f"PRAGMA journal_size_limit = {LIMIT_BYTES}")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.file = self._file()
         return connection
 
     @contextmanager
@@ -146,13 +182,18 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
         """One write transaction, or within one a part of it: all of it, or after an error nothing."""
         with self._in_words():
             connection = self._connection()
-        if getattr(self._local, "is_writing", False):
+        if getattr(self._local, "writes_to", None) is not None:
             with self._in_words(), _savepoint(connection):
                 yield connection
             return
+        with self._transaction(connection):
+            yield connection
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         with self._write_lock, self._in_words():  # threads queue here; other processes wait in SQLite's busy handler
             connection.execute("BEGIN IMMEDIATE")
-            self._local.is_writing = True
+            self._local.writes_to = connection
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -161,11 +202,18 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
                     connection.execute("ROLLBACK")
                 raise
             finally:
-                self._local.is_writing = False
+                self._local.writes_to = None
+        self._wal.note_commit()
 
     def _in_words(self) -> AbstractContextManager[None]:
         """Turn what SQLite says of the file, the disk and other writers into our errors."""
         return databases.in_words("The event log", self._path, _ANEW)
+
+
+class _Opened(sqlite3.Connection):
+    """A connection that knows which file it was opened on."""
+
+    file: int = 0
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Tombstones: names of erased customers in, kept as keyed hashes only; events without those that come back out.
 
-A hash is keyed with a random number that lies in the log and nowhere else, so a receipt names nobody to who lacks the log.
+A hash is keyed with a random number that lies in the log and in the private records beside it (carried.py), so a receipt
+names nobody to who lacks both.
 """
 
 import hashlib
@@ -28,6 +29,14 @@ _PUT: Final = (
     "INSERT INTO tombstones VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET erasure = excluded.erasure, until_us ="
     " CASE WHEN tombstones.until_us < excluded.until_us THEN excluded.until_us ELSE tombstones.until_us END"
 )
+
+
+@dataclass(frozen=True)
+class Stone:
+    """The hash of one name, and the moment (microseconds) before which events that carry it are gone."""
+
+    digest: bytes
+    until_us: int
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,19 @@ class Tombstones:
             key = secrets.token_hex(32)
             put_meta(self._connection, _KEY, key)
         return Hasher(bytes.fromhex(key))
+
+    def adopt(self, key: bytes) -> bool:
+        """Take another log's key where this one has none; returns whether this log's key is that one now."""
+        mine = self.hasher()
+        if mine is None:
+            put_meta(self._connection, _KEY, key.hex())
+        return mine is None or mine.key == key
+
+    def of(self, erasure: str) -> tuple[Stone, ...]:
+        """Those of one erasure."""
+        query = "SELECT digest, until_us FROM tombstones WHERE erasure = ? ORDER BY digest"
+        rows = self._connection.execute(query, (erasure,)).fetchall()
+        return tuple(Stone(bytes(digest), int(until_us)) for digest, until_us in rows)
 
     def put(self, digests: Iterable[bytes], until_us: int, erasure: str) -> None:
         """Keep digests; of one that is there already, the later moment and the later erasure hold."""

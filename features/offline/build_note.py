@@ -11,8 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features import atomic
+from features.errors import StoreError
 from features.log.engines import open_log
 from features.log.event_log import EventLog
+from features.log.marks import Anchor
 from features.offline.files import part_files
 from features.offline.timeline import count_events
 from features.settings import Settings
@@ -23,7 +25,8 @@ from features.state.product_blocks import BLOCK_FIELDS
 from features.state.products import POPULARITY_DAYS
 from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KINDS, Columns, EventKind
 
-LAYOUT_VERSION: Final = 4
+NOT_OF_THE_LOG: Final = "were built from events that the event log does not hold, as after a backup was restored"
+LAYOUT_VERSION: Final = 5
 """Raised by hand when the same events fold to other states: a build with another version is done anew."""
 
 
@@ -40,6 +43,8 @@ class BuildNote:
     last_event_at: str
     places: str
     """The event log and the online store that it was built from and into."""
+    anchor: str
+    """The end of the log when it had been read: a log without that place is another one, or an older copy of it."""
 
 
 def read_note(settings: Settings) -> BuildNote | None:
@@ -118,7 +123,7 @@ def events_since(note: BuildNote, log: EventLog) -> int | None:
 
     Decisions do not count: the service writes one for every answer, and the fold passes over them.
     """
-    if note.layout != layout():
+    if note.layout != layout() or not is_of_log(note, log):
         return None
     if note.log_fingerprint == log.fingerprint():
         return 0
@@ -127,6 +132,21 @@ def events_since(note: BuildNote, log: EventLog) -> int | None:
         n_new += batch.num_rows
         n_changing += pc.sum(pc.not_equal(batch[Columns.KIND].cast(pa.string()), EventKind.DECISION.value)).as_py()
     return n_changing if note.events + n_new == log.count() else None
+
+
+def is_of_log(note: BuildNote, log: EventLog) -> bool:
+    """Whether `log` holds everything that the build was made of: not so where it was restored from an older copy."""
+    anchor = Anchor.parse(note.anchor)
+    return anchor is not None and log.holds(anchor)
+
+
+def check_of_log(settings: Settings, log: EventLog) -> None:
+    """Raises StoreError where the last build holds events that `log` does not; without a build there is nothing to say."""
+    note = read_note(settings)
+    if note is not None and not is_of_log(note, log):
+        raise StoreError(
+            f"The features in {settings.timeline_path.parent} {NOT_OF_THE_LOG}.", repair="Run: omni features build"
+        )
 
 
 def _build_path(settings: Settings) -> Path:

@@ -26,6 +26,8 @@ FOLD_COLUMNS: Final = (
     Columns.VALUE,
     Columns.DETAIL,
     Columns.ORDER_CODE,
+    Columns.CAMPAIGN_ID,
+    Columns.DECISION_ID,
     Columns.SEQ,
 )
 """What the fold reads of the timeline."""

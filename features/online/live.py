@@ -13,10 +13,11 @@ import pyarrow as pa
 from features.state import layout
 from features.state.batch import StateBatch
 from features.state.bought import BoughtProducts, bought_products
+from features.state.exposed import Exposures, all_exposures
 from features.state.fold import changes_state, customer_arrays, fold_arrays, fold_customer, fold_newer
 
-_BOUGHT_KEPT: Final = 512
-"""Customers of whom everything that they bought stays at hand."""
+_KEPT: Final = 512
+"""Customers of whom everything that they bought, or were contacted about, stays at hand."""
 
 
 class StoredState(Protocol):
@@ -66,6 +67,8 @@ class LiveState:
     """Changes with the customer's behaviour and with nothing else: the same on every worker, whatever its lag."""
     bought: Callable[[], BoughtProducts] | None = None
     """Asks the log for everything that they ever bought: more than the state holds of who bought many products."""
+    exposed: Callable[[], Exposures] | None = None
+    """Asks the log for everything that they were ever contacted about, likewise."""
 
     @property
     def may_profile(self) -> bool:
@@ -86,10 +89,13 @@ class LiveState:
 class LiveStates:
     """Joins the online store and the log, so that an acknowledged event counts in the very next answer."""
 
-    def __init__(self, reader: StateReader, log: CustomerEvents) -> None:
+    def __init__(self, reader: StateReader, log: CustomerEvents, problem: Callable[[], str] = str) -> None:
+        """While `problem` answers anything, what is stored does not count, and customers are folded from the log."""
         self._reader = reader
         self._log = log
-        self._bought = lru_cache(maxsize=_BOUGHT_KEPT)(self._read_bought)
+        self._problem = problem
+        self._bought = lru_cache(maxsize=_KEPT)(self._read_bought)
+        self._exposed = lru_cache(maxsize=_KEPT)(self._read_exposed)
 
     def get(self, customer_id: str) -> LiveState | None:
         """The state with every event in the log, or None for somebody of whom nothing is known.
@@ -97,7 +103,7 @@ class LiveStates:
         An event that is older than the online row cannot be folded on top of it, and a row from before the customer was
         joined with another one is of other events: then the customer is folded afresh.
         """
-        stored = self._reader.read_state(customer_id)
+        stored = None if self._problem() else self._reader.read_state(customer_id)
         events = self._log.customer_events(customer_id, 0 if stored is None else stored.last_seq)
         fresh = customer_arrays(events)
         # asked after the events: a regrouping in between must not leave those that it gave or took unseen
@@ -121,11 +127,16 @@ class LiveStates:
             fresh_events=int(np.count_nonzero(changes_state(fresh))),
             version=version,
             bought=partial(self._bought, customer_id, version),
+            exposed=partial(self._exposed, customer_id, version),
         )
 
     def _read_bought(self, customer_id: str, version: str) -> BoughtProducts:
         """What the customer bought by a version of their state, which names the answer for as long as it is kept."""
         return bought_products(customer_arrays(self._log.customer_events(customer_id)))
+
+    def _read_exposed(self, customer_id: str, version: str) -> Exposures:
+        """What the customer was contacted about by a version of their state."""
+        return all_exposures(customer_arrays(self._log.customer_events(customer_id)))
 
 
 def state_version(state: StateBatch) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from features.log.event_log import EventLog
 from features.online.checkpoint import Checkpoint
+from features.online.reach import Reach
 from features.settings import Settings
 from features.state.product_blocks import ProductBlocks
 from features.state.products import purchases
@@ -53,6 +54,7 @@ class LiveProducts:
         self._store = store
         self._reader = reader
         self._clock = clock
+        self._reach = Reach(settings)
         self._checkpoint = Checkpoint(settings, of="products")
         self._blocks = ProductBlocks.empty()
         self._done_seq = -1  # nothing was read yet
@@ -66,17 +68,21 @@ class LiveProducts:
 
     def run_once(self) -> int:
         """Bring the rows up to the log, or nearer to it where that is far; returns how many blocks were written."""
+        self._reach.make_of(self._log)
         done_seq = self._checkpoint.read()
         if done_seq != self._done_seq:  # at the start, and after a build, which writes all rows anew
             self._blocks, self._done_seq = self._reader.read_products(), done_seq
         before, self._done_seq = self._done_seq, -1  # until all is written: what fails is begun again from the rows
         changed: set[int] = set()
-        for events in islice(self._log.read(done_seq, _BATCH_EVENTS), _BATCHES):
+        # rows that were emptied are written when they are whole: half of the past would be another popularity
+        most = _BATCHES if before else None
+        for events in islice(self._log.read(done_seq, _BATCH_EVENTS), most):
             done_seq = int(events[Columns.SEQ][-1].as_py())
             self._blocks, blocks = self._blocks.add(*purchases(events), upto_seq=done_seq)
             changed.update(blocks.tolist())
         if done_seq != before:
             if changed:
+                self._reach.extend(self._log)
                 self._store.write_products(self._blocks.rows(changed))
             self._checkpoint.write(done_seq)
         self._done_seq = done_seq

@@ -16,7 +16,7 @@ from features.settings import Settings
 from features.views import View
 
 NAME: Final = "The online store"
-ANEW: Final = "delete it and run `omni features build --force`"
+ANEW: Final = "restore a backup, or delete it and run `omni features build --force`"
 _WAIT_S: Final = 10.0
 
 
@@ -104,6 +104,14 @@ class SqliteEntities:
         self._query("COMMIT")
         self._query("PRAGMA wal_checkpoint(TRUNCATE)")  # nor do the rows stay in the write-ahead log
         return n_removed
+
+    def clear(self) -> None:
+        """Delete everybody's rows."""
+        self._query("BEGIN IMMEDIATE")
+        for table in self._tables:
+            self._query(f"DELETE FROM {table}")
+        self._query("COMMIT")
+        self._query("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def count(self, names: Sequence[str]) -> int:
         return sum(self._has(table, name) for table in self._tables for name in names)

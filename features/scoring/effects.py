@@ -12,7 +12,7 @@ import numpy as np
 from features.arrays import Float32Array, FloatArray, IntArray
 from features.errors import StoreError
 from features.scoring.forest import Forest
-from features.scoring.model_files import find_optional
+from features.scoring.model_files import find_optional, plain_name
 from features.scoring.two_part import TwoPart
 from features.signals import SIGNAL_NAMES
 from features.vocabulary import NOTHING
@@ -165,7 +165,9 @@ def _model(plain: dict[str, Any], folder: Path, where: str) -> LinearEffects | T
     if "trees" not in plain:
         return None
     files = [row["file"] for row in plain["trees"]]
-    boosters = tuple(None if file is None else lightgbm.Booster(model_file=str(folder / file)) for file in files)
+    boosters = tuple(
+        None if file is None else lightgbm.Booster(model_file=str(folder / plain_name(file))) for file in files
+    )
     effects = TreeEffects(boosters, np.array([float(row["level"]) for row in plain["trees"]]), where)
     _ = effects.forest  # a file that cannot be read is refused now, not in an answer
     return effects

@@ -16,6 +16,8 @@ EXPERIMENT: Final = "omni"
 """The experiment of all runs."""
 CHAMPION: Final = "champion"
 """The alias of the version that serves."""
+HISTORY_TAG: Final = "champion_history"
+"""The tag of a registered model that keeps its champions' versions in order, as a JSON list."""
 _SQLITE: Final = "sqlite:///"
 _VARIABLE: Final = "MLFLOW_TRACKING_URI"
 _PLACES: Final = (
@@ -60,7 +62,9 @@ def look_at_tracking(settings: Settings, within_s: float | None = None) -> None:
     """See that the tracking store's file can be used now; raises StoreError within the time, where MLflow tries for minutes."""
     database = tracking_database(settings)
     if database is not None:
-        databases.look_at("The tracking store", database, "move it away and train the models again", within_s)
+        databases.look_at(
+            "The tracking store", database, "restore a backup, or move it away and train the models again", within_s
+        )
 
 
 def follow_home(settings: Settings) -> None:

@@ -59,7 +59,8 @@ def model_inputs(states: StateBatch, as_of_s: FloatArray, to_rows: ToRows) -> di
     event = states.seq_event.dense(length, 0).astype(np.int64)
     age = (as_of - states.seq_time.dense(length, 0.0)) / DAY_S
     habit_item = to_rows(states.habit_product.dense(layout.N_HABITS, 0))
-    weight, last, first, count, _ = (_habit(states, column) for column in range(layout.HABIT_WIDTH))
+    columns = (layout.HABIT_WEIGHT, layout.HABIT_LAST, layout.HABIT_FIRST, layout.HABIT_COUNT)
+    weight, last, first, count = (_habit(states, column) for column in columns)
     habit_age = np.where(habit_item > 0, (as_of - last) / DAY_S, 0.0)
     decayed = weight * np.exp2(-habit_age / layout.HABIT_HALF_LIFE_DAYS)
     gap = np.where(count > 1, (last - first) / DAY_S / np.maximum(count - 1, 1), UNKNOWN_GAP_DAYS)

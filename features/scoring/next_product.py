@@ -97,6 +97,10 @@ class ProductFiles:
         companions, trees = find_optional(folder, COMPANIONS_FILE), find_optional(folder, RANKER_FILE)
         product_ids = tuple(json.loads(find_file(folder, VOCABULARY_FILE, where).read_text(encoding="utf-8")))
         metadata = read_metadata(folder)
+        if metadata.get("ranker") and trees is None:
+            raise StoreError(
+                f"{where} holds no file {RANKER_FILE}, which it was measured with.", repair="Train it again."
+            )
         files = cls(
             product_ids=product_ids,
             session=open_session(str(find_file(folder, "*.onnx", where))),

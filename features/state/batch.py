@@ -75,12 +75,14 @@ class StateBatch:
     seq_time: Ragged
     seq_value: Ragged  # NaN beyond the newest 20
     habit_product: Ragged  # at most 128
-    habit_stats: Ragged  # (m, HABIT_WIDTH): weight at last, last, first, count, may have been bought before
+    habit_stats: Ragged  # (m, HABIT_WIDTH), see layout.py
     forgotten: (
         ByteArray  # (n, FORGOTTEN_BITS / 8) filter of products that the habits had no room for, see kernel_products.py
     )
     cart_product: Ragged  # at most 128
     cart_stats: Ragged  # (m, CART_WIDTH): channel, units, time
+    exposure_code: Ragged  # products and, with CAMPAIGN_MARK, campaigns that there were contacts about; at most 128
+    exposure_stats: Ragged  # (m, EXPOSURE_WIDTH), see layout.py
 
     def __len__(self) -> int:
         return len(self.scalars)
@@ -139,6 +141,8 @@ class StateLists(NamedTuple):
     hour_weights: FloatArray
     cart_product: IntArray
     cart_stats: FloatArray
+    exposure_code: IntArray
+    exposure_stats: FloatArray
 
 
 class ProductLists(NamedTuple):
@@ -171,7 +175,7 @@ def read_parts(
             raise StoreError(
                 "The states are of another version of the fold.", repair="Run: omni features build --force"
             )
-    _, pairs, contacts, hours, lines = of_state.sum(axis=0).tolist()
+    _, pairs, contacts, hours, lines, exposures = of_state.sum(axis=0).tolist()
     habits, entries = of_products.sum(axis=0).tolist()
     a = StateLists(
         scalars=np.repeat(kernel.SCALAR_START[None], n, axis=0),
@@ -183,6 +187,8 @@ def read_parts(
         hour_weights=np.empty(hours),
         cart_product=np.empty(lines, np.int64),
         cart_stats=np.empty((lines, layout.CART_WIDTH)),
+        exposure_code=np.empty(exposures, np.int64),
+        exposure_stats=np.empty((exposures, layout.EXPOSURE_WIDTH)),
     )
     _in_words(unpacking.read_state_parts, states, states_at[0], states_at[1], of_state, a)
     b = ProductLists(
@@ -195,7 +201,7 @@ def read_parts(
         seq_value=np.empty(entries, np.float32),
     )
     _in_words(unpacking.read_product_parts, products, products_at[0], products_at[1], of_products, b)
-    _, of_pair, of_contact, of_hour, of_line = (_offsets(lengths) for lengths in of_state.T)
+    _, of_pair, of_contact, of_hour, of_line, of_exposure = (_offsets(lengths) for lengths in of_state.T)
     of_habit, of_entry = (_offsets(lengths) for lengths in of_products.T)
     return StateBatch(
         scalars=a.scalars,
@@ -215,6 +221,8 @@ def read_parts(
         forgotten=b.forgotten,
         cart_product=Ragged(of_line, a.cart_product),
         cart_stats=Ragged(of_line, a.cart_stats),
+        exposure_code=Ragged(of_exposure, a.exposure_code),
+        exposure_stats=Ragged(of_exposure, a.exposure_stats),
     )
 
 

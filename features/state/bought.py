@@ -7,18 +7,19 @@ import numpy as np
 from features.arrays import FloatArray, IntArray
 from features.state.batch import StateBatch
 from features.state.fold import fold_arrays
-from features.state.layout import EventArrays
+from features.state.layout import HABIT_GAP_S, EventArrays
 from features.vocabulary import KIND_CODES, EventKind
 
 
 @dataclass(frozen=True)
 class BoughtProducts:
-    """Products by ascending code; moments at which the same product was bought twice count once."""
+    """Products by ascending code, with the occasions of each: purchases that follow each other within a day are one."""
 
     code: IntArray  # (n,)
-    count: IntArray  # (n,) moments at which it was bought
-    first_s: FloatArray  # (n,) the first of them, seconds since the epoch
-    last_s: FloatArray  # (n,) the last one
+    occasions: IntArray  # (n,) on how many it was bought
+    first_s: FloatArray  # (n,) when the first of them began, seconds since the epoch
+    began_s: FloatArray  # (n,) when the last one began
+    last_s: FloatArray  # (n,) its last purchase
 
 
 def bought_products(events: EventArrays) -> BoughtProducts:
@@ -30,8 +31,9 @@ def bought_products(events: EventArrays) -> BoughtProducts:
     product, time = events.product[kept], events.time[kept]
     order = np.lexsort((time, product))
     product, time = product[order], time[order]
-    is_moment = np.ones(len(order), np.bool_)
-    is_moment[1:] = (product[1:] != product[:-1]) | (time[1:] != time[:-1])
-    product, time = product[is_moment], time[is_moment]
-    codes, first, count = np.unique(product, return_index=True, return_counts=True)
-    return BoughtProducts(codes, count, time[first], time[first + count - 1])
+    begins = np.ones(len(order), np.bool_)
+    begins[1:] = (product[1:] != product[:-1]) | (time[1:] - time[:-1] >= HABIT_GAP_S)
+    codes, first, lines = np.unique(product, return_index=True, return_counts=True)
+    began = time[begins]
+    ends = np.cumsum(begins)[first + lines - 1]  # of each product, the number of occasions up to its last one
+    return BoughtProducts(codes, np.diff(ends, prepend=0), time[first], began[ends - 1], time[first + lines - 1])

@@ -10,15 +10,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from features.arrays import FloatArray, IntArray
+from features.arrays import BoolArray, FloatArray, IntArray
 from features.events.payload import detail_column, order_column
 from features.state import layout
 from features.state.layout import EventArrays
-from features.vocabulary import CHANNEL_CODES, KIND_CODES, Columns
+from features.vocabulary import CHANNEL_CODES, CONTACT_KINDS, KIND_CODES, KINDS, Columns, EventKind
 
 PRODUCT_CODE_BITS: Final = 48
 _FEW: Final = 32
 """Up to so many events are taken from Arrow value by value."""
+_DECISION: Final = KIND_CODES[EventKind.DECISION]
+_DECIDED_KINDS: Final = (*CONTACT_KINDS, EventKind.CLICK, EventKind.OUTCOME)
+_IS_DECIDED: Final = np.isin(np.arange(len(KINDS)), [KIND_CODES[kind] for kind in _DECIDED_KINDS])
+"""Kinds that are about what a decision was about, where they name one."""
 _NO_EVENTS: Final = EventArrays(
     time=np.zeros(0),
     kind=np.zeros(0, np.int8),
@@ -30,6 +34,8 @@ _NO_EVENTS: Final = EventArrays(
     detail=np.zeros(0),
     written=np.zeros(0, np.int8),
     order=np.zeros(0, np.int64),
+    campaign=np.zeros(0, np.int64),
+    decision=np.zeros(0, np.int64),
     brought_back=np.zeros(0),
 )
 
@@ -72,8 +78,43 @@ def event_arrays(events: pa.Table) -> EventArrays:
         detail=_details(events),
         written=_written(events),
         order=_orders(events),
+        campaign=_ids(events, Columns.CAMPAIGN_ID),
+        decision=_ids(events, Columns.DECISION_ID),
         brought_back=np.zeros(events.num_rows),
     )
+
+
+def named_by_decisions(events: EventArrays, customers: IntArray | None = None) -> EventArrays:
+    """`events`, sorted by customer, with the product and campaign of the decision that contacts and their answers name.
+
+    That is where they name no product of their own, and the decision is not of a later moment.
+    `customers` (m,) are numbers of each event's customer, and may be left out where there is one.
+    """
+    wanting, decided = np.flatnonzero(nameless(events)), np.flatnonzero(decides(events))
+    if not len(wanting) or not len(decided):
+        return events
+    names, place = np.unique(events.decision, return_inverse=True)
+    keys = place if customers is None else customers * len(names) + place
+    decided = decided[np.argsort(keys[decided], kind="stable")]
+    at = np.minimum(np.searchsorted(keys[decided], keys[wanting]), len(decided) - 1)
+    decision = decided[at]
+    fits = (keys[decision] == keys[wanting]) & (events.time[decision] <= events.time[wanting])
+    rows, decision = wanting[fits], decision[fits]
+    product, campaign = events.product.copy(), events.campaign.copy()
+    product[rows] = events.product[decision]
+    campaign[rows] = np.where(campaign[rows] == 0, events.campaign[decision], campaign[rows])
+    return events._replace(product=product, campaign=campaign)
+
+
+def decides(events: EventArrays) -> BoolArray:
+    """Which events are decisions about a product or campaign, under a name that a message may have (m,)."""
+    about_something = (events.product != 0) | (events.campaign != 0)
+    return np.asarray((events.kind == _DECISION) & (events.decision != 0) & about_something)
+
+
+def nameless(events: EventArrays) -> BoolArray:
+    """Which contacts, and answers to them, name a decision but not what it was about (m,)."""
+    return np.asarray(_IS_DECIDED[events.kind] & (events.product == 0) & (events.decision != 0))
 
 
 def _few_arrays(events: pa.Table) -> EventArrays:
@@ -101,6 +142,8 @@ def _few_arrays(events: pa.Table) -> EventArrays:
         detail=_details(events),
         written=_written(events),
         order=_orders(events),
+        campaign=_ids(events, Columns.CAMPAIGN_ID),
+        decision=_ids(events, Columns.DECISION_ID),
         brought_back=np.zeros(events.num_rows),
     )
 
@@ -115,6 +158,17 @@ def _orders(events: pa.Table) -> IntArray:
     if Columns.ORDER_CODE in events.column_names:
         return np.array(events[Columns.ORDER_CODE].fill_null(0).to_numpy(), dtype=np.int64)
     return order_column(events)
+
+
+def _ids(events: pa.Table, name: str) -> IntArray:
+    """The codes of a column of ids, 0 where there is none; hashed once for every id, as many events have the same."""
+    if name not in events.column_names or events[name].null_count == events.num_rows:
+        return np.zeros(events.num_rows, np.int64)
+    if events.num_rows <= _FEW:
+        return np.array([_one_code(value) if value else 0 for value in events[name].to_pylist()], dtype=np.int64)
+    encoded = pc.dictionary_encode(events[name].cast(pa.string()).combine_chunks())
+    codes = np.append(product_code(encoded.dictionary.to_pylist()), 0)
+    return np.asarray(codes[encoded.indices.fill_null(len(codes) - 1).to_numpy()])
 
 
 def _written(events: pa.Table) -> NDArray[np.int8]:

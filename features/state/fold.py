@@ -13,7 +13,7 @@ from features.arrays import BoolArray
 from features.state import kernel, kernel_batch, layout, packing
 from features.state.batch import StateBatch, rows_in_buffers
 from features.state.encoding import encode_buffers
-from features.state.event_arrays import event_arrays
+from features.state.event_arrays import decides, event_arrays, named_by_decisions, nameless
 from features.state.layout import EventArrays
 from features.state.order import in_order
 from features.state.scratch import to_scratch
@@ -36,7 +36,7 @@ def fold_timeline(timeline: pa.Table, row_capacity: int = 20_000) -> Iterator[tu
         epochs = timeline[Columns.EPOCH].to_numpy()
         begins = np.append(True, (np.diff(customers) != 0) | (np.diff(epochs) != 0))
         customers, names = np.cumsum(begins) - 1, names.take(pa.array(customers[begins]))
-    events = in_order(events, customers)
+    events = in_order(named_by_decisions(events, customers), customers)
     scratch, buffers, start = kernel.new_scratch(), layout.new_buffers(row_capacity), 0
     while start < len(customers):
         start, n_rows = kernel_batch.fold_rows(scratch, events, customers, start, buffers)
@@ -56,16 +56,20 @@ def fold_events(state: StateBatch, events: pa.Table) -> StateBatch:
 
 def customer_arrays(events: pa.Table) -> EventArrays:
     """Events of one customer, sorted by occurred_at, as the columns that the fold reads, in the order in which they count."""
-    return in_order(event_arrays(events))
+    return in_order(named_by_decisions(event_arrays(events)))
 
 
 def fold_newer(state: StateBatch, events: EventArrays) -> StateBatch | None:
     """`fold_arrays`, or None where the customer has to be folded again from all of their events.
 
-    That is where an event that changes a state is not newer than this one, and where something was brought back: it may
-    have been bought at any time.
+    That is where an event that changes a state is not newer than this one; where something was brought back, which may have
+    been bought at any time; and where a message names a decision, or a decision was made, of before the state: decisions tell
+    what messages were about.
     """
-    if (events.time[changes_state(events)] <= state.scalar("last_event")[0]).any() or has_returns(events):
+    last_event_s = state.scalar("last_event")[0]
+    if (events.time[changes_state(events)] <= last_event_s).any() or has_returns(events):
+        return None
+    if nameless(events).any() or (events.time[decides(events)] < last_event_s).any():
         return None
     return fold_arrays(state, events)
 

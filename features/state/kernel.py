@@ -12,7 +12,13 @@ import numpy as np
 from features.arrays import BoolArray
 from features.events.payload import OF_OTHERS, PLACED_KINDS
 from features.state.jit import in_place, inlined
-from features.state.kernel_contacts import note_consent, note_contact, note_profile
+from features.state.kernel_contacts import (
+    note_consent,
+    note_contact,
+    note_exposures,
+    note_profile,
+    note_reaction,
+)
 from features.state.kernel_parts import count_pair, end_contract, note_action, note_contract, note_rating
 from features.state.kernel_products import (
     drop_from_cart,
@@ -32,8 +38,11 @@ from features.state.layout import (
     COUNTERS,
     CURSOR_WIDTH,
     EVENT_CODE_BASE,
+    EXPOSURE_WIDTH,
     FIRST_SEEN,
     FORGOTTEN_BITS,
+    HABIT_BEGAN,
+    HABIT_FIRST,
     HABIT_LAST,
     HABIT_WIDTH,
     LAST_EVENT,
@@ -44,6 +53,8 @@ from features.state.layout import (
     N_CART,
     N_CHANNELS,
     N_CONTACTS,
+    N_EXPOSED,
+    N_EXPOSURES,
     N_HABIT,
     N_HABITS,
     N_HOURS,
@@ -55,7 +66,7 @@ from features.state.layout import (
     UNANSWERED,
     Scratch,
 )
-from features.vocabulary import CUSTOMER_KINDS, KIND_CODES, PRODUCT_KINDS, RESPONSE_KINDS, EventKind
+from features.vocabulary import CUSTOMER_KINDS, KIND_CODES, PRODUCT_KINDS, REACTION_KINDS, RESPONSE_KINDS, EventKind
 
 SCALAR_START: Final = np.array([0.0 if name in COUNTERS else np.nan for name in SCALARS])
 CHANNEL_START: Final = np.array([-1.0, 0.0, np.nan, np.nan])
@@ -71,6 +82,7 @@ def _kind_mask(kinds: tuple[EventKind, ...]) -> BoolArray:
 _IS_ACTION: Final = _kind_mask(CUSTOMER_KINDS)
 _IS_PLACED: Final = _kind_mask(PLACED_KINDS)
 _IS_PRODUCT: Final = _kind_mask(PRODUCT_KINDS)
+_IS_REACTION: Final = _kind_mask(REACTION_KINDS)
 _IS_RESPONSE: Final = _kind_mask(RESPONSE_KINDS)
 _IS_BOOKKEEPING: Final = _kind_mask((EventKind.DECISION, EventKind.IDENTIFY, EventKind.ERASE))
 """Kinds that are about our records, not about behaviour: they change no state."""
@@ -79,6 +91,9 @@ _REMOVE: Final = KIND_CODES[EventKind.REMOVE_FROM_CART]
 _PURCHASE: Final = KIND_CODES[EventKind.PURCHASE]
 _RETURN: Final = KIND_CODES[EventKind.RETURN]
 _SEND: Final = KIND_CODES[EventKind.SEND]
+_IMPRESSION: Final = KIND_CODES[EventKind.IMPRESSION]
+_CLICK: Final = KIND_CODES[EventKind.CLICK]
+_OUTCOME: Final = KIND_CODES[EventKind.OUTCOME]
 _SUBSCRIBE: Final = KIND_CODES[EventKind.SUBSCRIBE]
 _UNSUBSCRIBE: Final = KIND_CODES[EventKind.UNSUBSCRIBE]
 _PROFILE: Final = KIND_CODES[EventKind.PROFILE]
@@ -110,6 +125,8 @@ def new_scratch() -> Scratch:
         habit_ranks=np.empty(N_HABITS),
         cart_codes=np.empty(N_CART, dtype=np.int64),
         cart=np.empty((N_CART, CART_WIDTH)),
+        exposure_codes=np.empty(N_EXPOSURES, dtype=np.int64),
+        exposures=np.empty((N_EXPOSURES, EXPOSURE_WIDTH)),
         cursors=np.zeros(CURSOR_WIDTH, dtype=np.int64),
     )
     reset(scratch)
@@ -184,6 +201,10 @@ def apply_event(s: Any, e: Any, begin: int, i: int, marked: bool) -> bool:
         note_profile(s, t, detail)
     elif kind == _FEEDBACK and not math.isnan(detail):
         note_rating(s, detail)
+    if kind in (_SEND, _IMPRESSION):
+        note_exposures(s, t, channel, product, e.campaign[i], kind == _SEND)
+    elif _IS_REACTION[kind] and s.cursors[N_EXPOSED] > 0:
+        note_reaction(s, channel, product, e.campaign[i], kind in (_CLICK, _OUTCOME))
     if product == 0 or not _IS_PRODUCT[kind]:
         return False
     note_unit(s, t)
@@ -226,7 +247,8 @@ def derive(s: Any) -> None:
     """What is not stored of a state: ranks of habits, where products of the sequence stand, the unit of time."""
     for i in range(s.cursors[N_HABIT]):
         rank_habit(s, i)
-        note_unit(s, s.habits[i, HABIT_LAST])
+        for column in (HABIT_LAST, HABIT_FIRST, HABIT_BEGAN):
+            note_unit(s, s.habits[i, column])
     for i in range(s.cursors[N_SEQ]):
         note_unit(s, s.seq_time[i])
         bought = s.seq_event[i] // EVENT_CODE_BASE == _PURCHASE

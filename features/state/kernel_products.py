@@ -18,11 +18,14 @@ from features.state.layout import (
     FORGOTTEN_UNTIL,
     GAP_M2,
     GAP_MEAN,
+    HABIT_BEGAN,
     HABIT_COUNT,
     HABIT_EARLIER,
     HABIT_FIRST,
+    HABIT_GAP_S,
     HABIT_HALF_LIFE_DAYS,
     HABIT_LAST,
+    HABIT_OCCASIONS,
     HABIT_WEIGHT,
     LAST_GAP,
     LAST_OCCASION,
@@ -126,6 +129,9 @@ def note_habit(s: Any, t: float, product: int) -> Any:
         elapsed = t - row[HABIT_LAST]
         row[HABIT_WEIGHT] = single(row[HABIT_WEIGHT] * decay(elapsed * _PER_HABIT_HALF_LIFE) + 1.0)
         row[HABIT_COUNT] += 1.0 if elapsed > 0.0 else 0.0
+        if elapsed >= HABIT_GAP_S:
+            row[HABIT_OCCASIONS] += 1.0
+            row[HABIT_BEGAN] = t
         row[HABIT_LAST] = t
         rank_habit(s, slot)
         return slot
@@ -144,6 +150,8 @@ def note_habit(s: Any, t: float, product: int) -> Any:
     s.habits[slot, HABIT_LAST] = t
     s.habits[slot, HABIT_FIRST] = t
     s.habits[slot, HABIT_COUNT] = 1.0
+    s.habits[slot, HABIT_OCCASIONS] = 1.0
+    s.habits[slot, HABIT_BEGAN] = t
     s.habits[slot, HABIT_EARLIER] = 1.0 if may_be_forgotten(s.forgotten, product) else 0.0
     rank_habit(s, slot)
     return slot

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.arrays import BoolArray, ByteArray, Float32Array, FloatArray, IntArray
-from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KINDS
+from features.vocabulary import CHANNELS, DAY_S, HALF_LIVES_DAYS, KINDS
 
 N_CHANNELS: Final = len(CHANNELS)
 N_KINDS: Final = len(KINDS)
@@ -17,6 +17,10 @@ N_HABITS: Final = 128
 N_CART: Final = 128
 N_CONTACTS: Final = 16
 """Contacts of each channel whose times are kept: no cap can be higher."""
+N_EXPOSURES: Final = 128
+"""Products and campaigns that the customer was contacted about and whose last contact is kept."""
+CAMPAIGN_MARK: Final = 1 << 48
+"""Added to the code of a campaign, so that it is not a product's."""
 FORGOTTEN_BITS: Final = 2_048
 """Size of the Bloom filter (Bloom 1970) of products that the table of habits had no room for. With 128 of them forgotten it
 takes 0.5 % of those that were never bought for one of them, with 300 4.5 %, with 600 20 %."""
@@ -24,6 +28,8 @@ N_SEQ_VALUES: Final = 20
 """The newest interactions of the sequence that keep their value."""
 OCCASION_GAP_S: Final = 3_600.0
 """Purchases (or actions) closer together than this are one occasion: lines of a basket, clicks of a visit."""
+HABIT_GAP_S: Final = DAY_S
+"""Purchases of one product that follow each other sooner than this, on whatever channels, are one occasion of its habit."""
 HABIT_HALF_LIFE_DAYS: Final = 60.0
 """Half-life of a product's weight in the table of habitual products."""
 HOUR_HALF_LIFE_DAYS: Final = 90.0
@@ -58,10 +64,12 @@ SCALARS: Final[tuple[str, ...]] = (
     "contract_ended",
     "n_contracts",
     "forgotten_until",
+    "exposures_until",
 )
 """Names of the scalar part of a state. Times are seconds since the epoch; NaN means never (or, of profiling, the
 preferred channel and the last store, codes: not said; of a contract's end: open; of `forgotten_until`, the latest purchase of
-a product that the table of habits had no room for any more: every product ever bought is in it)."""
+a product that the table of habits had no room for any more: every product ever bought is in it; of `exposures_until`, the
+latest contact about a product or campaign that the exposures had no room for)."""
 (
     FIRST_SEEN,
     LAST_EVENT,
@@ -83,9 +91,15 @@ a product that the table of habits had no room for any more: every product ever 
 PROFILING, N_RATINGS, RATING_MEAN, LAST_RATING, PREFERRED_CHANNEL, LAST_STORE = range(
     OCCASIONS + N_HALF_LIVES, OCCASIONS + N_HALF_LIVES + 6
 )
-CONTRACT_SINCE, CONTRACT_VALUE, CONTRACT_ENDS, CONTRACT_ENDED, N_CONTRACTS_OPENED, FORGOTTEN_UNTIL = range(
-    LAST_STORE + 1, LAST_STORE + 7
-)
+(
+    CONTRACT_SINCE,
+    CONTRACT_VALUE,
+    CONTRACT_ENDS,
+    CONTRACT_ENDED,
+    N_CONTRACTS_OPENED,
+    FORGOTTEN_UNTIL,
+    EXPOSURES_UNTIL,
+) = range(LAST_STORE + 1, LAST_STORE + 8)
 COUNTERS: Final = frozenset(
     {"n_action_occasions", "n_occasions", "n_gaps", "gap_m2", "occasion_value", "n_ratings", "n_contracts"}
     | {name for name in SCALARS if name.startswith("occasions_")}
@@ -98,14 +112,19 @@ PAIR_WIDTH: Final = PAIR_VALUES + N_HALF_LIVES
 """Columns of a (channel, kind) pair: last time, total, then a decayed count and a decayed value per half-life."""
 CONSENT, UNANSWERED, LAST_CONTACT, LAST_RESPONSE = range(4)
 CHANNEL_WIDTH: Final = 4
-HABIT_WEIGHT, HABIT_LAST, HABIT_FIRST, HABIT_COUNT, HABIT_EARLIER = range(5)
-HABIT_WIDTH: Final = 5
-"""Columns of a habit: weight at its last purchase, that moment, the moment of its first, at how many it was bought, and 1
-where it may have been bought before those, and was forgotten since."""
+HABIT_WEIGHT, HABIT_LAST, HABIT_FIRST, HABIT_COUNT, HABIT_EARLIER, HABIT_OCCASIONS, HABIT_BEGAN = range(7)
+HABIT_WIDTH: Final = 7
+"""Columns of a habit: weight at its last purchase, that moment, the moment of its first, at how many it was bought, 1
+where it may have been bought before those, and was forgotten since, on how many occasions, and when the last of them began."""
+EXPOSURE_LAST, EXPOSURE_IGNORED, EXPOSURE_CHANNEL, EXPOSURE_EARLIER = range(4)
+EXPOSURE_WIDTH: Final = 4
+"""Columns of an exposure: the last contact about it, contacts in a row without a reaction, the channel of the last, and 1
+where there may have been contacts before those, which were forgotten since."""
 CART_CHANNEL, CART_QUANTITY, CART_TIME = range(3)
 CART_WIDTH: Final = 3
 N_PAIRS, N_SEQ, SEQ_HEAD, N_HABIT, N_IN_CART, LAST_SEQ, N_HOURS_USED, TIME_UNIT, N_BROUGHT_BACK = range(9)
-CURSOR_WIDTH: Final = 9
+N_EXPOSED: Final = 9
+CURSOR_WIDTH: Final = 10
 TIME_UNITS_US: Final = (60_000_000, 1_000_000, 1)
 """Microseconds of the units that a customer's times of products are stored in: the first that holds them all exactly."""
 UNWRITTEN, WRITTEN, REWRITTEN = range(3)
@@ -120,10 +139,12 @@ MAX_STATE_BYTES: Final = (
     + N_CHANNELS * N_KINDS * (2 * _VARINT + 8 + 8 * N_HALF_LIVES)
     + 5 * N_HOURS
     + N_CART * 25
+    + N_EXPOSURES * (6 + 2 * _VARINT)
+    + 1
 )
 """No state part is longer."""
 MAX_PRODUCTS_BYTES: Final = (
-    FORGOTTEN_BITS // 8 + 8 * _VARINT + N_HABITS * (6 + 3 * _VARINT + 4) + SEQUENCE_LENGTH * (7 + 3 * _VARINT + 4)
+    FORGOTTEN_BITS // 8 + 8 * _VARINT + N_HABITS * (6 + 5 * _VARINT + 4) + SEQUENCE_LENGTH * (7 + 3 * _VARINT + 4)
 )
 """No product part is longer."""
 
@@ -155,6 +176,8 @@ class Scratch(NamedTuple):
     habit_ranks: FloatArray  # (N_HABITS,) log2 of the weight, moved to a common moment; derived, not stored
     cart_codes: IntArray  # (N_CART,)
     cart: FloatArray  # (N_CART, CART_WIDTH)
+    exposure_codes: IntArray  # (N_EXPOSURES,) products, and campaigns with their mark
+    exposures: FloatArray  # (N_EXPOSURES, EXPOSURE_WIDTH)
     cursors: IntArray  # (CURSOR_WIDTH,)
 
 
@@ -171,6 +194,8 @@ class EventArrays(NamedTuple):
     detail: FloatArray  # what the properties or the store say, see events/payload.py; NaN where there is nothing
     written: NDArray[np.int8]  # whether the moment gets a state row: UNWRITTEN, WRITTEN or REWRITTEN
     order: IntArray  # the order that a purchase or return is of, see events/payload.py; 0 where it does not say
+    campaign: IntArray  # the code of the campaign; 0 where there is none
+    decision: IntArray  # the code of the decision that it belongs to; 0 where there is none
     brought_back: (
         FloatArray  # units of a purchase that were brought back so far: written by the fold, whatever is in it
     )

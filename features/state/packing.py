@@ -15,23 +15,31 @@ import numpy as np
 from features.state.jit import in_place, inlined
 from features.state.kernel_products import micros
 from features.state.layout import (
+    CAMPAIGN_MARK,
     CART_CHANNEL,
     CART_QUANTITY,
     CART_TIME,
     CONSENT,
     COUNTERS,
+    EXPOSURE_CHANNEL,
+    EXPOSURE_EARLIER,
+    EXPOSURE_IGNORED,
+    EXPOSURE_LAST,
     FORGOTTEN_BITS,
     FORGOTTEN_UNTIL,
+    HABIT_BEGAN,
     HABIT_COUNT,
     HABIT_EARLIER,
     HABIT_FIRST,
     HABIT_LAST,
+    HABIT_OCCASIONS,
     HABIT_WEIGHT,
     LAST_CONTACT,
     LAST_RESPONSE,
     LAST_SEQ,
     N_CHANNELS,
     N_CONTACTS,
+    N_EXPOSED,
     N_HABIT,
     N_HALF_LIVES,
     N_HOURS_USED,
@@ -52,12 +60,12 @@ from features.state.layout import (
 )
 from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KINDS
 
-_FORMAT: Final = 3
+_FORMAT: Final = 4
 _LAYOUT_PARTS: Final = (_FORMAT, SCALARS, CHANNELS, KINDS, HALF_LIVES_DAYS)
 LAYOUT_CODE: Final = zlib.crc32(repr(_LAYOUT_PARTS).encode()) & 0xFFFF
 """What both parts begin with, in two bytes, before their own length in two: another code is of another version of the fold."""
-N_STATE_LISTS: Final = 5
-"""Lists of the state part: channels that have anything, pairs, contacts, hours, lines of the cart."""
+N_STATE_LISTS: Final = 6
+"""Lists of the state part: channels that have anything, pairs, contacts, hours, lines of the cart, exposures."""
 N_PRODUCT_LISTS: Final = 2
 """Lists of the product part: habits, sequence."""
 _N_SCALARS: Final = len(SCALARS)
@@ -65,8 +73,12 @@ _STARTS_AT_ZERO: Final = np.array([name in COUNTERS for name in SCALARS])
 PRODUCT_BYTES: Final = 6
 FORGOT: Final = 4
 """Mark beside the unit of time: a filter of forgotten products follows."""
-PLAIN, EARLIER = 1, 2
-"""Marks of a habit: bought at one moment, as one line; it may have been bought before."""
+PLAIN, EARLIER, CLOSE = 1, 2, 4
+"""Marks of a habit: bought at one moment, as one line; it may have been bought before; some occasion was of several moments."""
+MARK_BITS: Final = 3
+OF_CAMPAIGN: Final = 1
+"""Mark of an exposure, beside EARLIER: of a campaign. The channel's four bits follow the marks."""
+EXPOSURE_BITS: Final = MARK_BITS + 4
 
 
 @inlined
@@ -127,6 +139,40 @@ def _has_anything(row: Any) -> bool:
 
 
 @inlined
+def _ticks(t: float, unit: int) -> Any:
+    """A moment in whole units; the divisors are constants, so that none is divided by."""
+    us = micros(t)
+    if unit == 0:
+        return us // TIME_UNITS_US[0]
+    return us // TIME_UNITS_US[1] if unit == 1 else us
+
+
+@inlined
+def _put_exposures(s: Any, b: Any, at: int) -> int:
+    """Products and campaigns that there were contacts about, their times in a unit of their own; or nothing."""
+    n = s.cursors[N_EXPOSED]
+    if n == 0:
+        return at
+    unit = 0
+    for i in range(n):
+        while unit < 2 and micros(s.exposures[i, EXPOSURE_LAST]) % TIME_UNITS_US[unit] != 0:
+            unit += 1
+    b[at] = unit
+    at += 1
+    before = 0
+    for i in range(n):
+        row, code = s.exposures[i], s.exposure_codes[i]
+        marks = (EARLIER if row[EXPOSURE_EARLIER] > 0.0 else 0) | (OF_CAMPAIGN if code >= CAMPAIGN_MARK else 0)
+        where = np.int64(row[EXPOSURE_CHANNEL]) << MARK_BITS
+        at = _put_bytes(b, at, code & CAMPAIGN_MARK - 1, PRODUCT_BYTES)
+        at = _put_varint(b, at, np.int64(row[EXPOSURE_IGNORED]) << EXPOSURE_BITS | where | marks)
+        ticks = _ticks(row[EXPOSURE_LAST], unit)
+        at = _put_signed(b, at, ticks - before)
+        before = ticks
+    return at
+
+
+@inlined
 def _put_state(s: Any, b: Any, at: int) -> int:
     """Write the state part at `at`; returns where it ends."""
     n_channels = 0
@@ -141,6 +187,7 @@ def _put_state(s: Any, b: Any, at: int) -> int:
     at = _put_varint(b, at, n_contacts)
     at = _put_varint(b, at, s.cursors[N_HOURS_USED])
     at = _put_varint(b, at, s.cursors[N_IN_CART])
+    at = _put_varint(b, at, s.cursors[N_EXPOSED])
     for i in range(_N_SCALARS):
         if i % 8 == 0:
             mask = 0
@@ -188,17 +235,9 @@ def _put_state(s: Any, b: Any, at: int) -> int:
         b[at] = np.int64(s.cart[i, CART_CHANNEL])
         at = _put_double(b, at + 1, s.cart[i, CART_QUANTITY])
         at = _put_double(b, at, s.cart[i, CART_TIME])
+    at = _put_exposures(s, b, at)
     _put_bytes(b, start + 2, at - start, 2)
     return at
-
-
-@inlined
-def _ticks(t: float, unit: int) -> Any:
-    """A moment in whole units; the divisors are constants, so that none is divided by."""
-    us = micros(t)
-    if unit == 0:
-        return us // TIME_UNITS_US[0]
-    return us // TIME_UNITS_US[1] if unit == 1 else us
 
 
 @inlined
@@ -221,9 +260,10 @@ def _put_products(s: Any, b: Any, at: int) -> int:
     for i in range(n_habits):
         row = s.habits[i]
         plain = row[HABIT_COUNT] == 1.0 and row[HABIT_WEIGHT] == 1.0
-        marks = (PLAIN if plain else 0) | (EARLIER if row[HABIT_EARLIER] > 0.0 else 0)
+        close = row[HABIT_OCCASIONS] != row[HABIT_COUNT]
+        marks = (PLAIN if plain else 0) | (EARLIER if row[HABIT_EARLIER] > 0.0 else 0) | (CLOSE if close else 0)
         at = _put_bytes(b, at, s.habit_codes[i], PRODUCT_BYTES)
-        at = _put_varint(b, at, np.int64(row[HABIT_COUNT]) << 2 | marks)
+        at = _put_varint(b, at, np.int64(row[HABIT_COUNT]) << MARK_BITS | marks)
         if not plain:
             at = _put_single(b, at, row[HABIT_WEIGHT])
         step = 0
@@ -235,6 +275,9 @@ def _put_products(s: Any, b: Any, at: int) -> int:
         at = _put_signed(b, at, step)
         if not plain:
             at = _put_varint(b, at, before - _ticks(row[HABIT_FIRST], unit))
+        if close:
+            at = _put_varint(b, at, np.int64(row[HABIT_OCCASIONS]))
+            at = _put_varint(b, at, before - _ticks(row[HABIT_BEGAN], unit))
     first = (s.cursors[SEQ_HEAD] - n_seq) % SEQUENCE_LENGTH
     for k in range(n_seq):
         i = (first + k) % SEQUENCE_LENGTH

@@ -32,10 +32,14 @@ def to_scratch(state: StateBatch, row: int = 0) -> Scratch:
     s.forgotten[:] = state.forgotten[row]
     s.cart_codes[:n_cart] = state.cart_product[row]
     s.cart[:n_cart] = state.cart_stats[row]
+    n_exposed = len(state.exposure_code[row])
+    s.exposure_codes[:n_exposed] = state.exposure_code[row]
+    s.exposures[:n_exposed] = state.exposure_stats[row]
     cursors = s.cursors
     cursors[layout.N_PAIRS], cursors[layout.LAST_SEQ] = len(codes), state.last_seq[row]
     cursors[layout.N_SEQ], cursors[layout.SEQ_HEAD] = n_seq, n_seq % layout.SEQUENCE_LENGTH
     cursors[layout.N_HOURS_USED] = len(hours)
     cursors[layout.N_HABIT], cursors[layout.N_IN_CART] = n_habits, n_cart
+    cursors[layout.N_EXPOSED] = n_exposed
     kernel.derive(s)
     return s

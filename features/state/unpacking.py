@@ -6,15 +6,22 @@ import numpy as np
 
 from features.state.jit import bounded, bounded_inlined
 from features.state.layout import (
+    CAMPAIGN_MARK,
     CART_CHANNEL,
     CART_QUANTITY,
     CART_TIME,
     CONSENT,
+    EXPOSURE_CHANNEL,
+    EXPOSURE_EARLIER,
+    EXPOSURE_IGNORED,
+    EXPOSURE_LAST,
     FORGOTTEN_BITS,
+    HABIT_BEGAN,
     HABIT_COUNT,
     HABIT_EARLIER,
     HABIT_FIRST,
     HABIT_LAST,
+    HABIT_OCCASIONS,
     HABIT_WEIGHT,
     LAST_CONTACT,
     LAST_RESPONSE,
@@ -28,7 +35,19 @@ from features.state.layout import (
     TIME_UNITS_US,
     UNANSWERED,
 )
-from features.state.packing import EARLIER, FORGOT, LAYOUT_CODE, N_PRODUCT_LISTS, N_STATE_LISTS, PLAIN, PRODUCT_BYTES
+from features.state.packing import (
+    CLOSE,
+    EARLIER,
+    EXPOSURE_BITS,
+    FORGOT,
+    LAYOUT_CODE,
+    MARK_BITS,
+    N_PRODUCT_LISTS,
+    N_STATE_LISTS,
+    OF_CAMPAIGN,
+    PLAIN,
+    PRODUCT_BYTES,
+)
 
 _N_SCALARS: Final = len(SCALARS)
 
@@ -106,7 +125,7 @@ def _after_lengths(b: Any, at: int, n_lists: int) -> int:
 @bounded
 def read_state_parts(b: Any, starts: Any, ends: Any, counts: Any, out: Any) -> None:
     """Fill the arrays of `out` (a batch.StateLists of the lengths that `measure` found), one row after the other."""
-    pair = contact = hour = line = 0
+    pair = contact = hour = line = exposure = 0
     for row in range(len(starts)):
         at = starts[row]
         if at == ends[row]:
@@ -161,6 +180,30 @@ def read_state_parts(b: Any, starts: Any, ends: Any, counts: Any, out: Any) -> N
             out.cart_stats[line, CART_TIME] = _double(b, at + 15)
             at += 23
             line += 1
+        at = _read_exposures(b, at, counts[row, 5], exposure, out)
+        exposure += counts[row, 5]
+
+
+@bounded_inlined
+def _read_exposures(b: Any, at: int, n: int, first: int, out: Any) -> int:
+    """`n` exposures into the rows of `out` from `first` on; returns where they end."""
+    if n == 0:
+        return at
+    unit_us = TIME_UNITS_US[b[at] & 3]
+    at += 1
+    ticks = 0
+    for i in range(first, first + n):
+        code = np.int64(_bits(b, at, PRODUCT_BYTES))
+        marks, at = _varint(b, at + PRODUCT_BYTES)
+        out.exposure_code[i] = code + CAMPAIGN_MARK if marks & OF_CAMPAIGN else code
+        step, at = _signed(b, at)
+        ticks += step
+        stats = out.exposure_stats[i]
+        stats[EXPOSURE_LAST] = ticks * unit_us / 1e6
+        stats[EXPOSURE_IGNORED] = marks >> EXPOSURE_BITS
+        stats[EXPOSURE_CHANNEL] = marks >> MARK_BITS & 15
+        stats[EXPOSURE_EARLIER] = 1.0 if marks & EARLIER else 0.0
+    return at
 
 
 @bounded
@@ -186,7 +229,7 @@ def read_product_parts(b: Any, starts: Any, ends: Any, counts: Any, out: Any) ->
             stats = out.habit_stats[habit]
             out.habit_product[habit] = np.int64(_bits(b, at, PRODUCT_BYTES))
             marks, at = _varint(b, at + PRODUCT_BYTES)
-            stats[HABIT_COUNT] = marks >> 2
+            stats[HABIT_COUNT] = marks >> MARK_BITS
             stats[HABIT_EARLIER] = 1.0 if marks & EARLIER else 0.0
             stats[HABIT_WEIGHT] = 1.0
             if not marks & PLAIN:
@@ -201,6 +244,12 @@ def read_product_parts(b: Any, starts: Any, ends: Any, counts: Any, out: Any) ->
             if not marks & PLAIN:
                 before, at = _varint(b, at)
                 stats[HABIT_FIRST] = (ticks - before) * unit_us / 1e6
+            stats[HABIT_OCCASIONS] = stats[HABIT_COUNT]
+            stats[HABIT_BEGAN] = time
+            if marks & CLOSE:
+                stats[HABIT_OCCASIONS], at = _varint(b, at)
+                before, at = _varint(b, at)
+                stats[HABIT_BEGAN] = (ticks - before) * unit_us / 1e6
             habit += 1
         n = counts[row, 1]
         for _ in range(n):

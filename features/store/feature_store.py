@@ -20,9 +20,11 @@ from features import databases, views
 from features.clock import Clock
 from features.errors import InputError, MissingError
 from features.ids import id_series
+from features.log.event_log import EventLog
 from features.offline.files import newest_rows
 from features.offline.product_sales import product_states_as_of
 from features.online.checkpoint import Checkpoint
+from features.online.reach import Reach
 from features.online.sqlite import ANEW, NAME
 from features.settings import Settings
 from features.state.batch import StateBatch
@@ -99,16 +101,25 @@ class Store:
         return views.feature_service_name(task)
 
     def materialize(
-        self, progress: Progress = logger.info, regrouped: Mapping[str, int] | None = None
+        self,
+        progress: Progress = logger.info,
+        regrouped: Mapping[str, int] | None = None,
+        log: EventLog | None = None,
     ) -> dict[str, int]:
         """Write every customer's and product block's newest offline row to the online store; returns rows written per view.
 
         `regrouped` are customers whose states hold what the log knew of identities at a row (EventLog.regrouped_since).
+        `log` is what the offline rows were folded from: a store of another one is emptied first, and rows that are of no
+        known log do not count in answers.
 
         An online row that the stream has made newer meanwhile is set back, and so is the stream's checkpoint, so that the
         stream goes over those events again. Raises MissingError where the offline sources are not there yet.
         """
         self.apply()
+        if log is not None:
+            reach = Reach(self._settings)
+            reach.make_of(log)
+            reach.extend(log)
         states, products = (
             newest_rows(view, view.path(self._settings)) for view in (CUSTOMER_STATE, CUSTOMER_PRODUCTS)
         )
@@ -180,6 +191,7 @@ class Store:
             connection = online_store._get_conn(self._feast.config)
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("PRAGMA wal_autocheckpoint=10000")  # at 40 MB: a state is some 30 pages
+            connection.execute("PRAGMA journal_size_limit=16777216")  # what a build needed is given back
         return provider
 
     @cached_property

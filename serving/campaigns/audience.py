@@ -13,6 +13,7 @@ from features import atomic
 from features.clock import Clock
 from features.errors import InputError, MissingError
 from features.log.engines import open_log
+from features.offline.build_note import check_of_log
 from features.online.live import LiveState, state_version
 from features.settings import Settings
 from features.signals import compute_signals
@@ -68,6 +69,7 @@ def export_audience(
     ids = customer_ids(settings)
     runtime = Runtime(log=open_log(settings), clock=Clock.from_settings(settings), rules=house_rules(settings))
     try:
+        check_of_log(settings, runtime.log)
         Watcher(settings, runtime).refresh()
         _check(condition, runtime.knowledge.bundle, ids[:1] + ids[-1:] or ["nobody"])
         progress("reading what is newer than the last build")

@@ -10,11 +10,13 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from features import atomic
 from features.clock import Clock
 from features.errors import InputError, MissingError
 from features.log.engines import open_log
+from features.offline.build_note import check_of_log
 from features.settings import Settings
 from features.vocabulary import Columns, Task
 from serving.campaigns.customers import Everybody, customer_ids, everybody, parts
@@ -46,6 +48,7 @@ DECISION_SCHEMA: Final = pa.schema(
         ("win_back_advice", pa.string()),
         ("reasons", pa.list_(pa.string())),
         ("models", pa.string()),
+        ("rules_version", pa.string()),
     ]
 )
 """One row per customer; `models` is JSON, task to version. The columns win_back_… are null where no such model serves."""
@@ -59,6 +62,7 @@ class BulkReport:
     customers: int
     logged: int
     seconds: float
+    rules_version: str
     arms: dict[str, int] = field(default_factory=dict)
     not_allowed: dict[str, int] = field(default_factory=dict)
     """The most frequent first reasons why an arm was not allowed, as "arm: reason"."""
@@ -74,19 +78,22 @@ def decide_all(
     *,
     keep: bool = True,
     when: When = "best",
+    campaign_id: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> BulkReport:
     """Decide for every customer of the timeline and the log and write DECISION_SCHEMA to `out` (Parquet).
 
     `when` is "best" for everybody's likeliest hour or "now" for what may be sent at once. With `keep` the decisions go
-    into the event log, so that outcomes can be traced back to them. Raises MissingError where a model, the timeline or the
-    online store is missing, InputError where `out` cannot be written.
+    into the event log, so that outcomes can be traced back to them; `campaign_id` names the campaign that they are for.
+    Raises MissingError where a model, the timeline or the online store is missing, StoreError where the timeline is of
+    another log, InputError where `out` cannot be written.
     """
     started = time.perf_counter()
     if not out.parent.is_dir():
         raise InputError(f"The folder {out.parent} does not exist.", repair="Make it, or choose another --out.")
     runtime = Runtime(log=open_log(settings), clock=Clock.from_settings(settings), rules=house_rules(settings))
     try:
+        check_of_log(settings, runtime.log)
         progress("loading the models")
         Watcher(settings, runtime).refresh()
         if runtime.not_ready():
@@ -94,7 +101,7 @@ def decide_all(
         ids = customer_ids(settings)
         progress("reading what is newer than the last build")
         who = everybody(ids, settings, runtime.log)
-        return _decide(runtime, who.ids, out, keep, progress, started, when, who)
+        return _decide(runtime, who.ids, out, keep, progress, started, when, who, campaign_id)
     finally:
         runtime.log.close()
 
@@ -108,9 +115,10 @@ def _decide(
     started: float,
     when: When = "best",
     who: Everybody | None = None,
+    campaign_id: str | None = None,
 ) -> BulkReport:
     who = who or Everybody()
-    request, now = DecideRequest(customer_id="*", when=when), runtime.clock.now()
+    request, now = _request(campaign_id, when), runtime.clock.now()
     n_newer = n_refreshed = 0
     known = runtime.knowledge
     decider = Decider(known.bundle, known.catalogue, runtime.rules, known.population_hours)
@@ -137,11 +145,22 @@ def _decide(
         customers=arms.total(),
         logged=arms.total() if keep else 0,
         seconds=round(time.perf_counter() - started, 3),
+        rules_version=runtime.rules.version,
         arms=dict(arms.most_common()),
         not_allowed=dict(refused.most_common(REASONS_TOLD)),
         n_newer_customers=n_newer,
         n_refreshed=n_refreshed,
     )
+
+
+def _request(campaign_id: str | None, when: When) -> DecideRequest:
+    """The question that everybody is decided by. Raises InputError for a name that no campaign can have."""
+    try:
+        return DecideRequest(customer_id="*", campaign_id=campaign_id, when=when)
+    except ValidationError as error:
+        raise InputError(
+            f"{campaign_id!r} is no campaign's name: {error.errors()[0]['msg']}.", repair="Name it as your sends do."
+        ) from error
 
 
 def decisions_table(decisions: Sequence[Decision]) -> pa.Table:
@@ -163,6 +182,7 @@ def decisions_table(decisions: Sequence[Decision]) -> pa.Table:
                     include={
                         *(Columns.DECISION_ID, Columns.AS_OF, "action", "arm", Columns.CHANNEL, "send_at", "pscore"),
                         *("response_probability", "customer_status", "churn_probability", "reasons"),
+                        "rules_version",
                     }
                 ),
             }

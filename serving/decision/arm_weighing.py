@@ -13,7 +13,7 @@ from features.vocabulary import Channel
 from serving.decision.contacts import NOTHING_ARM, allowed_values, check_arms, contact_facts, known_gains, score_arms
 from serving.decision.holdout import hold_back
 from serving.decision.policy import Choice, choice_chances, draw
-from serving.decision.rules import Arm, Eligibility, Rules
+from serving.decision.rules import Arm, Eligibility, Rules, refuse_all
 from serving.decision.send_time import customer_hours
 from serving.decision.send_window import SendWindow
 from serving.schemas import ArmScore
@@ -59,13 +59,15 @@ def weigh_arms(
     *,
     channels: Collection[Channel] | None = None,
     held_out: bool = False,
+    refusal: str | None = None,
     not_before_s: float | None = None,
     window: SendWindow | None = None,
 ) -> WeighedArms:
     """Weigh the arms (n,) of one customer, of whom models say `probabilities` and `gains` (n,).
 
-    `channels` are the only ones asked for; who is `held_out` gets nothing. `population_hours` (168,) stand for a customer
-    whose hours are not known. Nothing is sent before `not_before_s`, in seconds, nor outside the `window`.
+    `channels` are the only ones asked for; who is `held_out` gets nothing, and so does everybody where there is a
+    `refusal` of all contacts, in words. `population_hours` (168,) stand for a customer whose hours are not known. Nothing is
+    sent before `not_before_s`, in seconds, nor outside the `window`.
     """
     facts = contact_facts(live.state)
     hours = customer_hours(live.scored, population_hours)
@@ -74,6 +76,8 @@ def weigh_arms(
     )
     if held_out:
         checked = hold_back(checked, rules)
+    elif refusal is not None:
+        checked = refuse_all(checked, refusal)
     gains = known_gains(arms, gains, facts)
     values = allowed_values(checked, probabilities, gains, rules)
     chances = choice_chances(values, exploration=rules.exploration, temperature=rules.temperature)

@@ -1,14 +1,18 @@
 """A customer's state in, what the rules need to know about reaching them out; arms in, their values out."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
-from features.arrays import FloatArray
+from features.arrays import FloatArray, IntArray
+from features.online.live import LiveState
 from features.state import layout
 from features.state.batch import StateBatch
-from features.vocabulary import CHANNELS, NOTHING, Channel
+from features.state.exposed import Exposures
+from features.vocabulary import CHANNELS, DAY_S, NOTHING, Channel
+from serving.decision.rests import Exposure, ExposureHistory
 from serving.decision.rules import Arm, ContactFacts, Eligibility, Rules, check_arm
 from serving.decision.send_time import Plan, is_open
 from serving.decision.send_window import SendWindow
@@ -30,6 +34,25 @@ def contact_facts(state: StateBatch) -> ContactFacts:
         consents=consents(state),
         contacts=tuple((CHANNELS[int(channel)], float(at_s)) for channel, at_s in state.contacts.values),
         unanswered={channel: int(unanswered[i]) for i, channel in enumerate(CHANNELS) if unanswered[i] > 0},
+    )
+
+
+def exposure_history(live: LiveState, as_of_s: float) -> ExposureHistory:
+    """What a customer was contacted about, as of a moment, whether or not they refused profiling: it is about messages."""
+    state = live.state
+    stats = state.exposure_stats.values
+    until_s = float(state.scalar("exposures_until")[0])
+    return ExposureHistory(
+        _exposures(
+            state.exposure_code.values,
+            stats[:, layout.EXPOSURE_LAST],
+            stats[:, layout.EXPOSURE_IGNORED],
+            stats[:, layout.EXPOSURE_CHANNEL],
+            stats[:, layout.EXPOSURE_EARLIER],
+            as_of_s,
+        ),
+        math.inf if math.isnan(until_s) else (as_of_s - until_s) / DAY_S,
+        None if live.exposed is None else partial(_ask, live.exposed, as_of_s),
     )
 
 
@@ -194,3 +217,21 @@ def _arm_score(item: Eligibility, probability: float | None, gain: float, rules:
         eligible=item.eligible,
         reasons=list(item.reasons),
     )
+
+
+def _ask(exposed: Callable[[], Exposures], as_of_s: float) -> dict[int, Exposure]:
+    rows = exposed()
+    return _exposures(rows.code, rows.last_s, rows.ignored, rows.channel, np.zeros(len(rows.code)), as_of_s)
+
+
+def _exposures(
+    codes: IntArray,
+    last_s: FloatArray,
+    ignored: FloatArray | IntArray,
+    channels: FloatArray | IntArray,
+    earlier: FloatArray,
+    as_of_s: float,
+) -> dict[int, Exposure]:
+    days_ago = np.maximum(0.0, (as_of_s - last_s) / DAY_S)
+    rows = zip(*(column.tolist() for column in (codes, days_ago, ignored, channels, earlier)), strict=True)
+    return {code: Exposure(last, int(n), CHANNELS[int(channel)], before > 0) for code, last, n, channel, before in rows}

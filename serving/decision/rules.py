@@ -1,23 +1,30 @@
 """Facts about a customer and the house rules in, which arms and products are allowed out; pure."""
 
+import hashlib
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator
 
-from features.config import Config, load_toml
+from features.config import Config, check, load_toml, parse_toml
 from features.online.live import LiveState
 from features.settings import Settings
 from features.state.layout import N_CONTACTS
 from features.vocabulary import DAY_S, Channel
 from serving.words import days
 
+RULES_FILE: Final = "rules.toml"
+"""The retailer's own rules, in OMNI_HOME."""
 REMEMBERED_CONTACTS = N_CONTACTS
 """A state keeps the times of the last 16 contacts on each channel, so no cap can be higher."""
+RHYTHM_OCCASIONS: Final = 3
+"""Occasions, and so two gaps, from which on a product has a usual gap, and can be due."""
 
 
 class Cap(Config):
@@ -55,6 +62,16 @@ class Rules(Config):
     """A product bought within this many days is not offered, unless the customer rebuys it and it is due."""
     due_after: float = Field(0.8, gt=0)
     """A habitual product is due after this share of the customer's usual gap."""
+    product_rest_days: float = Field(7, ge=0)
+    """How long a product rests after a contact about it, on whatever channel; 0: not at all."""
+    product_rest_growth: float = Field(2.0, ge=1, le=10)
+    """It rests so many times as long after each further contact in a row that the customer did not react to."""
+    campaign_rest_days: float = Field(7, ge=0)
+    """How long a campaign rests, likewise."""
+    campaign_rest_growth: float = Field(2.0, ge=1, le=10)
+    """How its rest grows."""
+    rest_max_days: float = Field(180, ge=0)
+    """No rest of a product or campaign grows longer."""
     response_value: float = Field(5.0, gt=0)
     """What one response is worth, in money; weighed against the cost of an arm."""
     exploration: float = Field(0.1, ge=0, le=1)
@@ -75,9 +92,14 @@ class Rules(Config):
     def _is_a_zone(cls, name: str) -> str:
         try:
             ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # a folder of zones is none
             raise ValueError(f"{name!r} is no IANA time zone, such as Europe/Paris") from error
         return name
+
+    @property
+    def version(self) -> str:
+        """Twelve hexadecimal digits that are others whenever the rules are, however their file is written."""
+        return _digest(self.model_dump_json())
 
     @cached_property
     def zone(self) -> ZoneInfo:
@@ -120,11 +142,17 @@ class Eligibility:
 
 @dataclass(frozen=True)
 class ProductHistory:
-    """A customer's purchases of one product: how often, how far apart, how long ago."""
+    """A customer's purchases of one product: how often, how far apart, how long ago.
+
+    Those that follow each other within a day, on whatever channels, are one occasion.
+    """
 
     count: int
+    """Occasions on which it was bought."""
     gap_days: float | None
+    """Mean days from one occasion to the next; None where there was only one."""
     last_days: float
+    """Days since the last purchase."""
     earlier: bool = False
     """Whether there may have been earlier ones, which the state has forgotten: count and gap are of the latest."""
 
@@ -136,8 +164,18 @@ def load_rules(path: Path) -> Rules:
 
 def house_rules(settings: Settings) -> Rules:
     """The retailer's own rules under `settings.home`, or those that come with the package."""
-    own = settings.home / "rules.toml"
-    return load_rules(own if own.exists() else Path(__file__).with_name("rules.toml"))
+    own = settings.home / RULES_FILE
+    return load_rules(own) if own.exists() else package_rules()
+
+
+def package_rules() -> Rules:
+    """The rules that come with the package."""
+    return load_rules(Path(__file__).with_name(RULES_FILE))
+
+
+def parse_rules(content: bytes, file: Path) -> Rules:
+    """The rules that TOML which was read from `file` states; raises InputError as `load_rules` does."""
+    return check(Rules, parse_toml(content, file), file)
 
 
 def not_personal(live: LiveState) -> list[str]:
@@ -173,6 +211,13 @@ def check_arm(
     return Eligibility(arm, not reasons, tuple(reasons))
 
 
+def refuse_all(checked: Sequence[Eligibility], reason: str) -> list[Eligibility]:
+    """The same arms, none of which may be used for one reason more; only nothing is left to choose."""
+    return [
+        item if item.arm.channel is None else Eligibility(item.arm, False, (*item.reasons, reason)) for item in checked
+    ]
+
+
 def is_quiet(channel: Channel, rules: Rules, local: datetime) -> bool:
     """Whether `channel` must be silent at that local time."""
     quiet = rules.quiet_hours
@@ -194,8 +239,17 @@ def product_refusal(history: ProductHistory | None, rules: Rules, units_in_stock
 
 
 def is_due(history: ProductHistory, rules: Rules) -> bool:
-    """Whether a product that the customer rebuys is due again."""
-    return history.gap_days is not None and history.last_days >= rules.due_after * history.gap_days
+    """Whether a product that the customer rebuys is due again: with one gap alone nobody has a habit yet."""
+    if history.gap_days is None or history.count < RHYTHM_OCCASIONS:
+        return False
+    return history.last_days >= rules.due_after * history.gap_days
+
+
+@lru_cache(maxsize=64)
+def _digest(content: str) -> str:
+    """The digest of what JSON says, in whatever order."""
+    sorted_content = json.dumps(json.loads(content), sort_keys=True)
+    return hashlib.blake2b(sorted_content.encode(), digest_size=6).hexdigest()
 
 
 def _consent_reasons(channel: Channel, facts: ContactFacts, rules: Rules) -> list[str]:

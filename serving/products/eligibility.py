@@ -5,7 +5,7 @@ Every way to a product (ranking, decision, exploration) goes through the one mas
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final
@@ -118,8 +118,9 @@ def allowed_products(
     exclude_recent_days: float,
     rules: Rules,
     as_of_s: float,
+    resting: Collection[int] = (),
 ) -> BoolArray:
-    """Which products may be answered (V,); `histories` are the customer's purchases."""
+    """Which products may be answered (V,); `histories` are the customer's purchases, `resting` codes of products that rest."""
     allowed = sellable(table, wanted.store_id) & (table.available_from_s <= as_of_s)
     if wanted.categories:
         allowed &= np.isin(table.category, [name.casefold() for name in wanted.categories])
@@ -137,5 +138,6 @@ def allowed_products(
         too_soon = history.last_days < exclude_recent_days
         if too_soon or wanted.rebuys == "never" or (wanted.rebuys == "due" and not is_due(history, rules)):
             forbidden += [table.row_of_code[code]] if code in table.row_of_code else []
+    forbidden += [table.row_of_code[code] for code in resting if code in table.row_of_code]
     allowed[forbidden] = False
     return allowed

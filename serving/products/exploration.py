@@ -18,7 +18,7 @@ def shelf_event(answer: NextProductsAnswer, request: NextProductsRequest, state_
     """
     question = request.model_dump_json(exclude=set(CustomerRef.model_fields))
     shown = [(product.product_id, product.pscore) for product in answer.products]
-    parts = [seed, state_version, str(sorted(answer.models.items())), question, str(shown)]
+    parts = [seed, state_version, str(sorted(answer.models.items())), question, str(shown), str(answer.rules_version)]
     digest = hashlib.blake2b("\x1f".join(parts).encode(), digest_size=12)
     decision_id = f"p-{digest.hexdigest()}"
     return Event(
@@ -35,6 +35,7 @@ def shelf_event(answer: NextProductsAnswer, request: NextProductsRequest, state_
                 for product in answer.products
             ],
             "models": answer.models,
+            "rules_version": answer.rules_version,
             "state_version": state_version,
         },
     )

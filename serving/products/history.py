@@ -14,7 +14,7 @@ from features.state.batch import StateBatch
 from features.state.bought import BoughtProducts
 from features.state.kernel_products import in_filter
 from features.vocabulary import DAY_S, KIND_CODES, EventKind
-from serving.decision.rules import ProductHistory, Rules, is_due
+from serving.decision.rules import RHYTHM_OCCASIONS, ProductHistory, Rules, is_due
 from serving.words import days
 
 _VERBS = {
@@ -69,9 +69,8 @@ def purchase_history(live: LiveState, as_of_s: float) -> PurchaseHistory:
     return PurchaseHistory(
         _histories(
             state.habit_product.values,
-            stats[:, layout.HABIT_COUNT].astype(np.int64),
-            stats[:, layout.HABIT_FIRST],
-            stats[:, layout.HABIT_LAST],
+            stats[:, layout.HABIT_OCCASIONS].astype(np.int64),
+            (stats[:, layout.HABIT_FIRST], stats[:, layout.HABIT_BEGAN], stats[:, layout.HABIT_LAST]),
             as_of_s,
             stats[:, layout.HABIT_EARLIER] > 0,
         ),
@@ -82,16 +81,21 @@ def purchase_history(live: LiveState, as_of_s: float) -> PurchaseHistory:
 
 
 def _ask(bought: Callable[[], BoughtProducts], as_of_s: float) -> dict[int, ProductHistory]:
-    found = bought()
-    return _histories(
-        found.code, found.count, found.first_s, found.last_s, as_of_s, np.zeros(len(found.code), np.bool_)
-    )
+    products = bought()
+    moments = products.first_s, products.began_s, products.last_s
+    return _histories(products.code, products.occasions, moments, as_of_s, np.zeros(len(products.code), np.bool_))
 
 
 def _histories(
-    codes: IntArray, counts: IntArray, firsts: FloatArray, lasts: FloatArray, as_of_s: float, earlier: BoolArray
+    codes: IntArray,
+    counts: IntArray,
+    moments: tuple[FloatArray, FloatArray, FloatArray],
+    as_of_s: float,
+    earlier: BoolArray,
 ) -> dict[int, ProductHistory]:
-    gaps = ((lasts - firsts) / DAY_S / np.maximum(counts - 1, 1)).tolist()
+    """`counts` are occasions; `moments` when the first of them began, when the last one did, and the last purchase."""
+    firsts, began, lasts = moments
+    gaps = ((began - firsts) / DAY_S / np.maximum(counts - 1, 1)).tolist()
     days_ago = np.maximum(0.0, (as_of_s - lasts) / DAY_S).tolist()
     rows = zip(codes.tolist(), counts.tolist(), gaps, days_ago, earlier.tolist(), strict=True)
     return {code: ProductHistory(n, gap if n > 1 else None, last, before) for code, n, gap, last, before in rows}
@@ -106,7 +110,10 @@ def product_reasons(
     if history is not None:
         reasons += _times(history)
         if history.gap_days is not None:
-            reasons.append(f"bought about every {days(history.gap_days)}")
+            usual = history.count >= RHYTHM_OCCASIONS
+            reasons.append(
+                f"bought about every {days(history.gap_days)}" if usual else f"{days(history.gap_days)} apart"
+            )
         reasons.append(f"last bought {days(history.last_days)} ago{_timeliness(history, rules)}")
     if code in state.cart_product.values:
         reasons.append("in the open cart")

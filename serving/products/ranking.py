@@ -1,5 +1,6 @@
 """Scores and a customer's history in, the products to show out, with names and reasons."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,6 +9,8 @@ import numpy as np
 from features.online.live import LiveState
 from features.state.batch import StateBatch
 from features.vocabulary import DAY_S
+from serving.decision.contacts import exposure_history
+from serving.decision.rests import resting_products
 from serving.decision.rules import Rules, product_refusal
 from serving.products.catalogue import Catalogue, ProductInfo
 from serving.products.diversity import DEPTH, Place, diversify, explore
@@ -19,10 +22,20 @@ from serving.scorers.next_product import ProductScorer, Ranked, Scored
 
 CANDIDATES: Final = 64
 """How deep a decision looks for a product that the rules allow."""
+TOLD_PASSED_OVER: Final = 3
+"""How many products that ranked higher a decision names with the reason against them."""
 NEW: Final = "new in the range: shown to find out who likes it"
 NEW_TO_THEM: Final = "new to this customer: "
 FITS: Final = "fits what they bought lately and what is popular now"
 POPULAR: Final = "popular now"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a decision offers: a product, None where the rules leave none, and the best of those that they forbid, in words."""
+
+    product: Product | None
+    passed_over: tuple[str, ...] = ()
 
 
 def rank_products(
@@ -41,15 +54,16 @@ def rank_products(
     `seed` decides which places go to new products, where the request asks for that.
     """
     histories = purchase_history(live, as_of_s)
+    resting = resting_products(exposure_history(live, as_of_s), rules) if request.exclude_resting else {}
     table = product_table(scorer.product_ids, catalogue)
-    allowed = allowed_products(table, request, histories, request.exclude_recent_days, rules, as_of_s)
+    allowed = allowed_products(table, request, histories, request.exclude_recent_days, rules, as_of_s, resting)
     depth = request.k * DEPTH if request.diversity > 0 else request.k
     ordered = scorer.rank(scored, allowed)
     columns = ordered.best(depth)
     groups = [table.category[column] for column in columns]
     ranked = diversify(columns, ordered.scores, groups, request.k, request.diversity)
     ids = [scorer.product_ids[column] for column in ranked]
-    new = _new_products(request, histories, catalogue, rules, as_of_s) if request.explore_share > 0 else []
+    new = _new_products(request, histories, catalogue, rules, as_of_s, resting) if request.explore_share > 0 else []
     teller = _Teller(scorer, ordered, live.scored, histories, as_of_s, catalogue, rules)
     return [teller.describe(place) for place in explore(ids, new, request.explore_share, seed)]
 
@@ -63,18 +77,23 @@ def product_to_offer(
     wanted: ProductFilter,
     catalogue: Catalogue,
     rules: Rules,
-) -> Product | None:
-    """The best product that the rules allow to advertise now, or None."""
+) -> Offer:
+    """The best product that the rules allow to advertise now, and which better ones they do not."""
     histories = purchase_history(live, as_of_s)
+    resting = resting_products(exposure_history(live, as_of_s), rules)
     table = product_table(scorer.product_ids, catalogue)
     allowed = allowed_products(table, wanted, histories, 0.0, rules, as_of_s)
     ordered = scorer.rank(scored, allowed)
-    for column in ordered.best(CANDIDATES):
-        history = histories.lately(int(scorer.codes[column]), rules.bought_recently_days)
-        if product_refusal(history, rules) is None:
+    passed_over: list[str] = []
+    for column in ordered.best(CANDIDATES + len(resting)):
+        code, product_id = int(scorer.codes[column]), scorer.product_ids[column]
+        refusal = resting.get(code) or product_refusal(histories.lately(code, rules.bought_recently_days), rules)
+        if refusal is None:
             teller = _Teller(scorer, ordered, live.scored, histories, as_of_s, catalogue, rules)
-            return teller.describe(Place(scorer.product_ids[column], 1.0))
-    return None
+            return Offer(teller.describe(Place(product_id, 1.0)), tuple(passed_over))
+        if len(passed_over) < TOLD_PASSED_OVER:
+            passed_over.append(f"not {catalogue.get(product_id).name or product_id}: {refusal}")
+    return Offer(None, tuple(passed_over))
 
 
 def _new_products(
@@ -83,10 +102,11 @@ def _new_products(
     catalogue: Catalogue,
     rules: Rules,
     as_of_s: float,
+    resting: Collection[int],
 ) -> list[str]:
     """Allowed products that became available lately, whether the model knows them or not."""
     table = product_table(catalogue.product_ids, catalogue)
-    allowed = allowed_products(table, request, histories, request.exclude_recent_days, rules, as_of_s)
+    allowed = allowed_products(table, request, histories, request.exclude_recent_days, rules, as_of_s, resting)
     allowed &= table.available_from_s > as_of_s - request.new_days * DAY_S
     return [catalogue.product_ids[row] for row in np.flatnonzero(allowed)]
 

@@ -27,6 +27,7 @@ from serving.schemas.receipts import (
     ModelsAnswer,
     Problem,
     RejectedEvent,
+    RulesInfo,
 )
 from serving.schemas.requests import (
     BestChannelRequest,
@@ -68,6 +69,7 @@ __all__ = [
     "ProfileAnswer",
     "Reason",
     "RejectedEvent",
+    "RulesInfo",
     "Status",
     "Touch",
     "WinBack",

@@ -3,12 +3,12 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from serving.schemas.base import Probability, described
+from serving.schemas.base import Finite, Probability, described
 
 
-class CustomerInfo(BaseModel):
+class CustomerInfo(Finite):
     """The customer that the answer is about."""
 
     customer_id: str
@@ -18,7 +18,7 @@ class CustomerInfo(BaseModel):
     )
 
 
-class Answer(BaseModel):
+class Answer(Finite):
     """What every answer carries."""
 
     customer: CustomerInfo
@@ -29,7 +29,13 @@ class Answer(BaseModel):
     models: dict[str, str] = Field(description="Version of each model that was used.")
 
 
-class Product(BaseModel):
+class RuledAnswer(Answer):
+    """An answer that the house rules have a say in."""
+
+    rules_version: str | None = Field(None, description="Version of the rules that it follows.")
+
+
+class Product(Finite):
     """A product with its score and why it is there."""
 
     product_id: str
@@ -37,7 +43,7 @@ class Product(BaseModel):
     category: str | None = None
     price: float | None = None
     score: float
-    reasons: list[str] = []
+    reasons: list[str] = Field([])
     pscore: Probability = 1.0
     """The chance with which this product was put in this place; below 1 only where new products are explored."""
 
@@ -47,7 +53,7 @@ Status = Literal["customer", "prospect"]
 _STATUS_WORDS = "`prospect`: they never bought and never had a contract; churn and expectations are then null."
 
 
-class NextProductsAnswer(Answer):
+class NextProductsAnswer(RuledAnswer):
     """Products, best first."""
 
     model_config = described(
@@ -56,6 +62,7 @@ class NextProductsAnswer(Answer):
             "as_of": "2018-01-01T10:15:00Z",
             "feature_age_s": 52310.0,
             "models": {"next-product": "3"},
+            "rules_version": "5f0c8a3b1e9d",
             "products": [
                 {
                     "product_id": "1082185",
@@ -75,7 +82,7 @@ class NextProductsAnswer(Answer):
     )
 
 
-class Reason(BaseModel):
+class Reason(Finite):
     """One cause of a prediction, in words; `effect` is its share of the log-odds."""
 
     text: str
@@ -84,14 +91,14 @@ class Reason(BaseModel):
     value: float | None
 
 
-class HorizonProbability(BaseModel):
+class HorizonProbability(Finite):
     """The chance of no purchase, or of a contract that is over, within one horizon."""
 
     horizon_days: float
     churn_probability: Probability
 
 
-class WinBack(BaseModel):
+class WinBack(Finite):
     """What a contact does to a lapsing customer's return, learned from logged contacts."""
 
     uplift: float | None = Field(
@@ -143,11 +150,11 @@ class ChurnAnswer(Answer):
     expected_revenue: float | None = Field(
         None, description="Money expected from them: a mean, most spend less; null for a prospect."
     )
-    reasons: list[Reason] = []
+    reasons: list[Reason] = Field([])
     win_back: WinBack | None = Field(None, description="Null where no win-back model serves.")
 
 
-class ArmScore(BaseModel):
+class ArmScore(Finite):
     """One way of reaching the customer; `nothing` is one of them."""
 
     arm: str
@@ -161,11 +168,11 @@ class ArmScore(BaseModel):
         description="Expected value: the effect where it is known; else response probability times its value, less cost."
     )
     eligible: bool
-    reasons: list[str] = []
+    reasons: list[str] = Field([])
     chance: Probability | None = Field(None, description="The policy's chance (pscore) of choosing it now.")
 
 
-class BestChannelAnswer(Answer):
+class BestChannelAnswer(RuledAnswer):
     """Ways of reaching the customer, best first."""
 
     model_config = described(
@@ -174,6 +181,7 @@ class BestChannelAnswer(Answer):
             "as_of": "2018-01-01T10:15:00Z",
             "feature_age_s": 52310.0,
             "models": {"best-channel": "1"},
+            "rules_version": "5f0c8a3b1e9d",
             "best": "post_a",
             "arms": [
                 {
@@ -203,7 +211,7 @@ class BestChannelAnswer(Answer):
     arms: list[ArmScore]
 
 
-class DecisionAnswer(Answer):
+class DecisionAnswer(RuledAnswer):
     """One decision, the same for every channel that asks within the same few minutes."""
 
     model_config = described(
@@ -212,6 +220,7 @@ class DecisionAnswer(Answer):
             "as_of": "2018-01-01T10:15:00Z",
             "feature_age_s": 52310.0,
             "models": {"next-product": "3", "churn": "2", "best-channel": "1"},
+            "rules_version": "5f0c8a3b1e9d",
             "decision_id": "d-5f0c8a3b1e9d4c7fa1b2",
             "action": "send",
             "arm": "post_a",
@@ -245,7 +254,7 @@ class DecisionAnswer(Answer):
     arms: list[ArmScore]
 
 
-class Touch(BaseModel):
+class Touch(Finite):
     """One interaction with a product."""
 
     at: datetime
@@ -256,7 +265,7 @@ class Touch(BaseModel):
     value: float | None
 
 
-class CartLine(BaseModel):
+class CartLine(Finite):
     """A product left in the cart."""
 
     product_id: str | None

@@ -2,11 +2,17 @@
 
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """An id from the outside world: 1 to 256 characters, no control characters."""
 Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Finite(BaseModel):
+    """A part of an answer: its numbers are numbers. NaN and infinity would be answered as null, which means unknown."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 def described(example: dict[str, Any], *, request: bool = False) -> ConfigDict:

@@ -94,8 +94,16 @@ class ModelInfo(BaseModel):
     problem: str | None = None
 
 
+class RulesInfo(BaseModel):
+    """The rules in force, the same for every worker of a home."""
+
+    version: str = Field(description="Digest of the rules; answers and decisions that followed them carry it.")
+    since: datetime | None = None
+    problem: str | None = Field(None, description="What is wrong with the file that should have replaced them.")
+
+
 class ModelsAnswer(BaseModel):
-    """The models in use."""
+    """The models in use, and the rules."""
 
     model_config = described(
         {
@@ -110,11 +118,13 @@ class ModelsAnswer(BaseModel):
                     "run_id": "4be1…",
                     "problem": None,
                 }
-            ]
+            ],
+            "rules": {"version": "5f0c8a3b1e9d", "since": "2018-01-01T00:00:00Z", "problem": None},
         }
     )
 
     models: list[ModelInfo]
+    rules: RulesInfo | None = None
 
 
 class Problem(BaseModel):

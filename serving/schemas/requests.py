@@ -54,6 +54,9 @@ class NextProductsRequest(ProductFilter):
     exclude_recent_days: float = Field(
         0.0, ge=0, le=3650, description="Leave out what the customer bought in this many days."
     )
+    exclude_resting: bool = Field(
+        False, description="Leave out what rests after messages and impressions, as decisions do."
+    )
     allow_unknown: bool = Field(
         False, description="Answer with what is popular for somebody never seen, instead of 404."
     )
@@ -101,6 +104,9 @@ class DecideRequest(ProductFilter):
 
     channels: list[Channel] | None = Field(
         None, min_length=1, max_length=16, description="Only these channels can be used."
+    )
+    campaign_id: Name | None = Field(
+        None, description="The campaign that it is for: while that rests for the customer, nothing is sent."
     )
     asked_by: Channel | None = Field(
         None, description="The channel that asks. It is logged and never changes the answer."

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def load_best_channel(card: ModelCard, folder: Path, where: str) -> ChannelScore
     described = find_file(folder, "arms.json", where)
     arms = tuple(_arm(row) for row in json.loads(described.read_text(encoding="utf-8")))
     boosters = tuple(
-        BoosterScorer(lightgbm.Booster(model_file=str(find_file(folder, f"{arm.name}.txt", where))), where)
+        BoosterScorer(lightgbm.Booster(model_file=str(find_file(folder, f"{escape(arm.name)}.txt", where))), where)
         for arm in arms
     )
     return ChannelScorer(card, arms, boosters, load_effects(folder, where))

@@ -11,11 +11,12 @@ from typing import Any
 import lightgbm
 import numpy as np
 
-from features.arrays import Float32Array, FloatArray
+from features.arrays import BoolArray, Float32Array, FloatArray
+from features.errors import ModelError
 from features.online.live import LiveState
 from features.scoring.churn import SCORE_FILE, ChurnScore, prospects, spread
-from features.scoring.contract import ContractScore, read_score
-from features.scoring.model_files import find_file, find_optional
+from features.scoring.contract import ContractScore, read_score, under_contract
+from features.scoring.model_files import find_all, find_file, find_optional
 from serving.schemas import Status
 from serving.scorers.booster import BoosterScorer
 from serving.scorers.model_card import ModelCard
@@ -68,6 +69,24 @@ class ChurnScorer:
             return _of_buyers(chances, signals)
         return chances
 
+    def asked(self, signals: Float32Array) -> BoolArray:
+        """Of which customers with signals (n, F) there is a chance at all (n,); of the others it is NaN."""
+        if isinstance(self.score, ContractScore):
+            return under_contract(signals)
+        if self.score is not None and not self.score.buyers_only:
+            return np.ones(len(signals), np.bool_)
+        return ~prospects(signals)
+
+    def chances(self, signals: Float32Array) -> FloatArray:
+        """Signals (n, F) to (n,), like `probability`. Raises ModelError where it gives no number and should."""
+        chances = self.probability(signals)
+        if np.isnan(chances[self.asked(signals)]).any():
+            raise ModelError(
+                f"{self.card.name} gives a chance that is no number.",
+                repair="Go back: omni rollback churn, or train again.",
+            )
+        return chances
+
     def contributions(self, signals: Float32Array) -> FloatArray:
         """What every signal adds to the log-odds, (n, F); about 5 ms a row."""
         trees = spread(self.booster.names, self.booster.contributions(signals))
@@ -97,7 +116,7 @@ def load_churn(card: ModelCard, metadata: Mapping[str, Any], folder: Path, where
     horizon = metadata.get("horizon_days", dict(metadata.get("config") or {}).get("horizon_days"))
     file = find_optional(folder, SCORE_FILE)
     score = None if file is None else read_score(file.read_text(encoding="utf-8"))
-    more = tuple(_horizon(card, file, where) for file in sorted(folder.rglob("horizon_*.json")))
+    more = tuple(_horizon(card, file, where) for file in find_all(folder, "horizon_*.json"))
     return ChurnScorer(card, booster, None if horizon is None else float(horizon), score, more)
 
 

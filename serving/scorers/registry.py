@@ -1,15 +1,29 @@
-"""The MLflow registry in, the champions' scorers out; asked again and again, loaded only when a version is new."""
+"""The MLflow registry in, the champions' scorers out; asked again and again, loaded only when a version is new.
 
+Where a champion must not answer, or the registry does not, the last good version does.
+"""
+
+import json
 import logging
+import os
 import tempfile
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from features.errors import OmniError, StoreError
 from features.log.receipt import LearntModel
-from features.scoring.mlflow_home import CHAMPION, follow_home, has_registry, look_at_tracking, mlflow_at
+from features.scoring.mlflow_home import (
+    CHAMPION,
+    HISTORY_TAG,
+    follow_home,
+    has_registry,
+    look_at_tracking,
+    mlflow_at,
+)
+from features.scoring.model_digests import DIGEST_TAG, need_plain_files
 from features.scoring.model_files import read_metadata
 from features.settings import Settings
 from features.views import feature_service_name
@@ -19,21 +33,30 @@ from serving.scorers.bundle import Bundle, Scorer, load_scorer
 from serving.scorers.churn import ChurnScorer
 from serving.scorers.model_card import ModelCard
 from serving.scorers.next_product import ProductScorer
+from serving.scorers.vetting import Download, Vetting
 from serving.scorers.win_back import WinBackScorer
 
 logger = logging.getLogger(__name__)
 
-Fetch = Callable[[Task], tuple[ModelCard, Callable[[Path], Path]] | None]
+Found = tuple[ModelCard, Download]
+Fetch = Callable[[Task], Found | None]
 """A task to its champion's card and a function that brings its files into a folder; None where there is no champion."""
+FallBack = Callable[[Task], Iterable[Found]]
+"""A task to the versions that may answer where its champion must not, best first."""
+_EARLIER: Final = 3
+"""How many earlier champions are tried."""
+_SHORT_WAITS: Final = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+"""MLflow's own are minutes, in which a service that starts would answer nothing; it asks again by itself."""
 
 _WAIT_S: Final = 2.0
 """How long one look waits for a registry that another process holds: every task is looked up, and again soon."""
 
 
-def next_bundle(current: Bundle, fetch: Fetch) -> Bundle:
+def next_bundle(current: Bundle, fetch: Fetch, fall_back: FallBack = lambda _: ()) -> Bundle:
     """The champions of this moment: what is loaded already is kept, what is new is loaded.
 
-    A champion that cannot be loaded leaves the one before it in place, and its problem is told.
+    A champion that cannot be loaded leaves the one before it in place, and its problem is told; where nothing is loaded
+    yet, the first of `fall_back` that can be.
     """
     scorers: dict[Task, Scorer | None] = {
         Task.CHURN: current.churn,
@@ -61,6 +84,13 @@ def next_bundle(current: Bundle, fetch: Fetch) -> Bundle:
         except Exception as error:  # one model must not take the others with it; it is logged and told
             logger.debug("Looking up the champion failed", exc_info=error)
             problems[task] = f"The champion of {task.value} cannot be looked up ({type(error).__name__}: {error})."
+    for task, problem in problems.items():
+        if scorers[task] is None:
+            scorers[task] = _first_good(fall_back(task))
+            changed |= scorers[task] is not None
+        answering = scorers[task]
+        if answering is not None:
+            problems[task] = f"{problem} Version {answering.card.version} answers."
     if not changed and problems == dict(current.problems):
         return current
     for task, problem in problems.items():
@@ -75,24 +105,44 @@ def next_bundle(current: Bundle, fetch: Fetch) -> Bundle:
     return Bundle(churn, channel, product, problems, win_back)
 
 
-def mlflow_fetch(settings: Settings) -> Fetch:
+def mlflow_fetch(settings: Settings, vetting: Vetting | None = None) -> Fetch:
     """Look champions up in the registry at `settings.mlflow_tracking_uri`; imports MLflow (seconds) at the first look.
 
-    A registry that training has not made yet is not made here: it has no champions.
+    Their files come through `vetting`, by default the home's own. A registry that training has not made yet is not made
+    here: it has no champions. One that is gone is a problem.
     """
+    guard = vetting or Vetting(settings.home)
 
     @cache
     def follow() -> None:
         follow_home(settings)
 
-    def fetch(task: Task) -> tuple[ModelCard, Callable[[Path], Path]] | None:
+    def fetch(task: Task) -> Found | None:
         if not has_registry(settings):
-            return None
+            if next(iter(guard.last_good(task)), None) is None:
+                return None
+            raise StoreError("The model registry is gone.", repair="Bring it back, or train anew.")
+        for name, value in _SHORT_WAITS.items():
+            os.environ.setdefault(name, value)
         look_at_tracking(settings, _WAIT_S)
         follow()
-        return _champion(task, settings.mlflow_tracking_uri)
+        found = _champion(task, settings.mlflow_tracking_uri)
+        return None if found is None else _guarded(guard, *found)
 
     return fetch
+
+
+def mlflow_fall_back(settings: Settings, vetting: Vetting) -> FallBack:
+    """The last good copies of a home, and then the earlier champions of its registry, which are tried first as any other."""
+
+    def fall_back(task: Task) -> Iterator[Found]:
+        yield from vetting.last_good(task)
+        if has_registry(settings):
+            with suppress(Exception):  # what is wrong with the registry is told already
+                for card, download in _earlier_champions(task, settings.mlflow_tracking_uri):
+                    yield card, partial(vetting.files, card, download)
+
+    return fall_back
 
 
 def registered_models(settings: Settings) -> list[LearntModel]:
@@ -127,7 +177,7 @@ def registered_models(settings: Settings) -> list[LearntModel]:
     ]
 
 
-def _champion(task: Task, uri: str) -> tuple[ModelCard, Callable[[Path], Path]] | None:
+def _champion(task: Task, uri: str) -> Found | None:
     mlflow = mlflow_at(uri)
     from mlflow.exceptions import MlflowException
 
@@ -137,22 +187,58 @@ def _champion(task: Task, uri: str) -> tuple[ModelCard, Callable[[Path], Path]] 
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise StoreError(f"The model registry cannot be read: {error.message}") from error
+    return _found(mlflow, task, version)
+
+
+def _earlier_champions(task: Task, uri: str) -> Iterator[Found]:
+    mlflow = mlflow_at(uri)
+    client = mlflow.MlflowClient(uri)
+    *earlier, _ = json.loads(client.get_registered_model(task.value).tags.get(HISTORY_TAG, "[0]"))
+    for number in list(dict.fromkeys(reversed(earlier)))[:_EARLIER]:
+        yield _found(mlflow, task, client.get_model_version(task.value, str(number)))
+
+
+def _found(mlflow: Any, task: Task, version: Any) -> Found:
     card = ModelCard(
         task=task,
         version=str(version.version),
         feature_service=version.tags.get("feature_service", ""),
         run_id=version.run_id or "",
         trained_at=version.tags.get("trained_at", ""),
+        files_digest=version.tags.get(DIGEST_TAG, ""),
     )
 
     def download(folder: Path) -> Path:
         source = f"models:/{task.value}/{version.version}"
+        place = mlflow.MlflowClient().get_model_version_download_uri(task.value, str(version.version))
+        need_plain_files(place, card.name)
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(folder)))
 
     return card, download
 
 
-def _load(card: ModelCard, download: Callable[[Path], Path]) -> Scorer:
+def _guarded(vetting: Vetting, card: ModelCard, download: Download) -> Found:
+    def bring(folder: Path) -> Path:
+        files = vetting.files(card, download, folder)
+        vetting.champion(card)
+        return files
+
+    return card, bring
+
+
+def _first_good(found: Iterable[Found]) -> Scorer | None:
+    for card, download in found:
+        try:
+            scorer = _load(card, download)
+        except OmniError as error:  # asked for every few seconds: what is told is what is wrong with the champion
+            logger.debug("%s", error)
+            continue
+        logger.warning("%s version %s answers, instead of the champion", card.task.value, card.version)
+        return scorer
+    return None
+
+
+def _load(card: ModelCard, download: Download) -> Scorer:
     known = feature_service_name(card.task)
     if card.feature_service != known:
         raise StoreError(

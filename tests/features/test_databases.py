@@ -66,7 +66,7 @@ def test_what_is_no_database_is_told_with_what_to_do(tmp_path: Path, body: bytes
     path = tmp_path / "a.db"
     path.write_bytes(body) if body else path.mkdir()
     with pytest.raises(StoreError) as caught:
-        databases.look_at("It", path, anew="throw it away")
+        databases.look_at("It", path, anew="restore a backup, or throw it away")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -59,3 +59,15 @@ def test_a_file_that_cannot_be_used_says_so(tmp_path: Path, text: str, message: 
     (tmp_path / "settings.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(SettingsError, match=message):
         Settings.from_env({"OMNI_HOME": str(tmp_path)})
+
+
+def test_a_running_service_keeps_to_the_files_it_was_started_with(tmp_path):
+    copies = tmp_path / "run" / "3000" / "started-with"
+    copies.mkdir(parents=True)
+    (copies / "settings.toml").write_text('currency = "EUR"')
+    (tmp_path / "settings.toml").write_text("broken")
+    env = {"OMNI_HOME": str(tmp_path), "OMNI_STARTED_WITH": str(copies)}
+    assert (Settings.from_env(env).currency, Settings.from_env(env).files_home) == ("EUR", copies)
+    (tmp_path / "settings.toml").write_text('currency = "USD"')
+    gone = Settings.from_env({**env, "OMNI_STARTED_WITH": str(tmp_path / "gone")})
+    assert (gone.currency, gone.files_home) == ("USD", tmp_path)

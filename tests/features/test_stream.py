@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from features.online.reader import OnlineReader
 from features.settings import PARENT
 from features.state.fold import fold_customer
 from features.state.layout import CONSENT
+from features.store.feature_store import Store
 from features.stream import Applier
 from features.vocabulary import CHANNEL_CODES
 
@@ -293,6 +295,23 @@ def _wait_until(condition, timeout_s: float = 20) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
+
+
+def test_a_clock_that_is_set_back_loses_no_event_and_no_row(stream, kit):
+    """What orders the log and the store is the seq; moments of events and of writing may go any way."""
+    log, store, reader, settings = stream
+    Applier(log, store, reader, settings).run_once()
+    for number, clock_day in enumerate((100, 100 - 1 / 24, 99, 100 - 1 / 24)):
+        earlier = replace(settings, clock_start=kit.at(clock_day))
+        log.append(kit.to_events(kit.random_happenings(seed=number, customers=4, events=20), prefix=f"p{number}-"))
+        reader_then = OnlineReader(earlier)
+        applier = Applier(log, Store(earlier), reader_then, earlier)
+        assert applier.run_once() == 20
+        applier.products.run_once()
+        assert_up_to_date(log, reader_then, kit)
+        assert_up_to_date(log, reader, kit)
+        assert Checkpoint(settings).read() == log.last_seq()
+        reader_then.close()
 
 
 def test_everybody_whom_an_address_governs_is_renewed(stream, kit):

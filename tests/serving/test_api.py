@@ -53,6 +53,17 @@ def test_products_can_be_narrowed(client: Any, narrowed: dict[str, Any], expecte
     assert [product["product_id"] for product in answer["products"]] == expected
 
 
+def test_products_that_rest_can_be_left_out(client: Any) -> None:
+    sent = event("s1", "2024-02-29T10:00:00Z", "send", product_id="tea", channel="email")
+    _, asked, all_of_them = client.run(
+        ("POST", "/v1/events", sent),
+        ("POST", "/v1/next-products", {**ADA, "exclude_resting": True}),
+        ("POST", "/v1/next-products", ADA),
+    )
+    products = [[product["product_id"] for product in answer.json()["products"]] for answer in (asked, all_of_them)]
+    assert products == [["milk", "bread", "soap"], ["tea", "milk", "bread", "soap"]]
+
+
 def test_somebody_never_seen_is_404_or_gets_what_is_popular(client: Any) -> None:
     unknown, popular = client.run(
         ("POST", "/v1/next-products", {"customer_id": "zed"}),
@@ -322,13 +333,6 @@ def test_a_path_names_the_customer_by_any_identifier_and_to_the_letter(client: A
     assert nobody.status_code == 404
     assert (unclean.status_code, erased.status_code) == (422, 422)
     assert unclean.json()["error"]["message"].endswith("Control characters are not allowed: take them out.")
-
-
-def test_wrong_paths_and_methods_have_the_same_shape(client: Any) -> None:
-    missing, wrong = client.run(("GET", "/v2", None), ("GET", "/v1/churn", None))
-    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
-    assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
-    assert wrong.headers["allow"] == "POST"
 
 
 def test_metrics_count_what_happened(client: Any) -> None:

@@ -134,6 +134,71 @@ def test_what_was_just_bought_is_not_advertised_unless_it_is_due(decide: Decide,
     assert {product.product_id for product in offered if product} == {"bread"}  # tea today, milk two days ago
 
 
+def test_two_lines_of_a_basket_or_a_web_order_and_the_shop_make_no_habit(decide: Decide, log: SqliteEventLog) -> None:
+    """Bought at 10:00:00 and 10:00:05 on the web and 30 minutes later in the shop: one occasion, and nothing is due."""
+    at = NOW - timedelta(hours=2)
+    for seconds, channel in ((0, "web"), (5, "web"), (1_800, "store")):
+        add(log, "purchase", at + timedelta(seconds=seconds), channel, product_id="bread", value=2.5)
+    offered = [decide(NOW + timedelta(minutes=10 * i), channels=["email"]).answer for i in range(40)]
+    assert {answer.product.product_id for answer in offered if answer.product} == {"tea"}
+    sent = next(answer for answer in offered if answer.product)
+    assert "not Rye bread: bought 1 hour ago" in sent.reasons
+
+
+def test_after_four_ignored_messages_about_a_product_another_one_is_offered_on_every_channel(
+    decide: Decide, runtime: Runtime, log: SqliteEventLog
+) -> None:
+    runtime.rules = Rules(overall_cap=Cap(max=16, days=1), opt_in_channels=())
+    for day, channel in ((8, "email"), (6, "push"), (4, "email"), (2, "push")):
+        add(log, "send", NOW - timedelta(days=day), channel, product_id="tea")
+    asked = replace(runtime.answers, clock=_At(NOW))
+    answers = [
+        replace(asked, clock=_At(NOW + timedelta(minutes=10 * i))).decide(DecideRequest(customer_id="ada")).answer
+        for i in range(20)
+    ]
+    products = [answer.product.product_id for answer in answers if answer.product]
+    assert products
+    assert "tea" not in products
+    words = "not Green tea: last offered 2 days ago on push, 4 times in a row without a reaction: rests for 56 days"
+    assert all(words in answer.reasons for answer in answers if answer.product)
+
+    add(log, "view", NOW - timedelta(hours=1), product_id="tea")  # a reaction: what is left is the first rest
+    ready = NOW + timedelta(days=5, minutes=10)
+    later = [replace(asked, clock=_At(ready + timedelta(minutes=10 * i))) for i in range(20)]
+    offered = [answers.decide(DecideRequest(customer_id="ada")).answer.product for answers in later]
+    assert {product.product_id for product in offered if product} == {"tea"}
+
+
+def test_a_decision_that_nobody_sent_does_not_rest_and_a_message_that_names_it_does(
+    decide: Decide, runtime: Runtime, log: SqliteEventLog
+) -> None:
+    decisions = [decide(NOW + timedelta(minutes=10 * i), channels=["email"]) for i in range(20)]
+    sent = next(decision for decision in decisions if decision.answer.product)
+    runtime.answers.record([sent.event])
+    assert sent.answer.product.product_id == "tea"
+    at = sent.answer.as_of + timedelta(minutes=10)
+    assert "tea" in {p.product_id for i in range(20) if (p := decide(at + timedelta(minutes=10 * i)).answer.product)}
+    item = {"event_id": "mail-1", "occurred_at": at, "kind": "send", "channel": "email", "customer_id": "ada"}
+    events, _ = parse_events([{**item, "decision_id": sent.answer.decision_id}], at)
+    log.append(events_to_table(events))
+    assert "tea" not in {
+        p.product_id for i in range(20) if (p := decide(at + timedelta(minutes=10 * i)).answer.product)
+    }
+
+
+def test_a_campaign_that_rests_is_sent_to_nobody(decide: Decide, log: SqliteEventLog) -> None:
+    add(log, "send", NOW - timedelta(days=3), "post", campaign_id="spring")
+    resting = decide(campaign_id="spring")
+    assert (resting.answer.action, resting.answer.pscore) == ("nothing", 1.0)
+    reasons = {arm.arm: arm.reasons for arm in resting.answer.arms}
+    assert reasons["post_a"] == ["campaign spring: last contact 3 days ago on post: rests for 7 days"]
+    other = decide(campaign_id="autumn")
+    assert all(arm.eligible for arm in other.answer.arms)
+    assert other.event.campaign_id == "autumn"
+    assert decide().event.campaign_id is None
+    assert len({resting.answer.decision_id, other.answer.decision_id, decide().answer.decision_id}) == 3
+
+
 def test_a_customer_is_reached_in_their_own_hour_outside_the_quiet_ones() -> None:
     state = StateBatch.empty(1)
     habit = replace(

@@ -66,3 +66,10 @@ def test_a_wrong_method_hears_of_all_right_ones(client: Any) -> None:
     )
     assert [answer.status_code for answer in answers] == [405, 405, 405]
     assert [answer.headers["allow"] for answer in answers] == ["DELETE, GET, HEAD", "DELETE, GET, HEAD", "GET, HEAD"]
+
+
+def test_wrong_paths_and_methods_have_the_same_shape(client: Any) -> None:
+    missing, wrong = client.run(("GET", "/v2", None), ("GET", "/v1/churn", None))
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert wrong.headers["allow"] == "POST"

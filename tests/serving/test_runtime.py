@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +11,7 @@ import pytest
 
 from features.errors import StoreError
 from features.online.checkpoint import Checkpoint
+from features.online.reach import Reach
 from features.settings import Settings
 from serving.answers import Knowledge
 from serving.products.catalogue import load_catalogue, load_stock
@@ -47,9 +49,34 @@ def test_a_stream_that_lags_is_seen(
     monkeypatch.setattr(runtime.metrics, "note_stream", lags.append)
     watcher.refresh()
     assert lags == []  # no stream ever ran here
+    Reach(settings).make_of(runtime.log)
     Checkpoint(settings).write(runtime.log.last_seq() - 4)
+    watcher._trust._next_s = 0.0
     watcher.refresh()
     assert lags == [4]
+    assert runtime.warnings() == []
+
+
+def test_a_store_of_another_log_is_said_and_counts_as_empty(
+    watcher: Watcher, runtime: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch, client: Any
+) -> None:
+    """Answers are right meanwhile, so it is ready; but its operator is told what to do."""
+    lags: list[int] = []
+    monkeypatch.setattr(runtime.metrics, "note_stream", lags.append)
+    reach = Reach(settings)
+    reach.make_of(runtime.log)
+    Checkpoint(settings).write(runtime.log.last_seq())
+    assert client.get("/readyz").json() == {"status": "ready"}
+
+    runtime.log.renew_id()
+    watcher._trust._next_s = 0.0
+
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    (warning,) = answer.json()["warnings"]
+    assert "holds what the event log does not" in warning and "omni features build" in warning
+    watcher.refresh()
+    assert lags == [runtime.log.count()]
 
 
 def test_a_stock_that_breaks_leaves_the_one_before_it(

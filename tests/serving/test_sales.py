@@ -12,6 +12,7 @@ from made_companions import made_companions
 
 from features.clock import Clock
 from features.errors import StoreError
+from features.online.reach import Reach
 from features.scoring.next_product import POPULARITY_NAME, ProductFiles
 from features.settings import Settings
 from features.state.event_arrays import product_code
@@ -144,6 +145,17 @@ def test_a_store_that_is_away_changes_nothing_and_is_told_once(
     assert monthly(sales.up_to_date(first)) == pytest.approx([2.0, 2.0], abs=1e-4)
 
 
+def test_sales_of_another_log_do_not_count(shop: Shop, known: Knowledge, tmp_path: Any, caplog: Any) -> None:
+    problem = ["of another log"]
+    settings = Settings.from_env({"OMNI_HOME": str(tmp_path)})
+    sales = Sales(settings, clock_at(NOW), lambda: shop.now_s, lambda: problem[0])
+    assert sales.up_to_date(known) is known
+    assert [record.getMessage() for record in caplog.records] == ["What is popular stays as it was: of another log"]
+    problem[0] = ""
+    shop.now_s += EVERY_S
+    assert monthly(sales.up_to_date(known)) == pytest.approx([1.0, 2.0], abs=1e-4)
+
+
 def test_without_sales_or_without_a_model_nothing_is_made(sales: Sales, known: Knowledge, shop: Shop) -> None:
     shop.blocks = ProductBlocks(ProductStates.empty(), np.zeros(N_BLOCKS, np.int64))
     assert sales.up_to_date(known) is known
@@ -159,9 +171,10 @@ def watched(
     (tmp_path / "offline").mkdir(exist_ok=True)
     published: list[Knowledge] = []
     monkeypatch.setattr("serving.runtime.rehearse", lambda knowledge, *_: published.append(knowledge))
-    monkeypatch.setattr("serving.runtime.next_bundle", lambda current, _: current)
+    monkeypatch.setattr("serving.runtime.next_bundle", lambda current, *_: current)
     runtime.knowledge, runtime.clock = known, clock_at(NOW + timedelta(days=28))
     settings = Settings(tmp_path, f"sqlite:///{tmp_path}/events.db", f"sqlite:///{tmp_path}/mlflow.db")
+    Reach(settings).make_of(runtime.log)
     yield Watcher(settings, runtime), published
 
 

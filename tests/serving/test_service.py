@@ -1,9 +1,6 @@
 """The real service: BentoML in a process of its own on a free port of this machine, stopped by its own id."""
 
 import json
-import signal
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -17,7 +14,7 @@ import pytest
 from features.errors import InputError, OmniError
 from features.log.engines import open_log
 from features.settings import Settings
-from serving.supervisor import Service, StartError, end_without, start_service
+from serving.supervisor import Service, StartError, start_service
 
 
 def call(url: str, body: Any = None) -> tuple[int, Any]:
@@ -97,17 +94,6 @@ def test_it_stops_cleanly(service: Service, settings: Settings) -> None:
     assert service.server.returncode == 0
     assert not service.drain_file.exists()
     assert "Traceback" not in (settings.home / "serve.log").read_text()
-
-
-def test_a_server_ends_without_its_supervisor() -> None:
-    supervisor, server = (subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) for _ in range(2))
-    watch = end_without(supervisor.pid, server.pid, check_s=0.01)
-    time.sleep(0.1)
-    assert server.poll() is None
-    supervisor.kill()
-    supervisor.wait()
-    assert server.wait(10) == -signal.SIGTERM
-    watch.join(10)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Settings and a period in, the whole report out: journeys, measured success, and the hold-out, with what it cannot tell."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,7 +10,7 @@ import pandas as pd
 
 from features.errors import InputError, MissingError
 from features.log.engines import open_log
-from features.offline.build_note import read_note
+from features.offline.build_note import check_of_log, read_note
 from features.settings import Settings
 from training.report.config import ReportConfig
 from training.report.deliveries import not_delivered
@@ -52,10 +53,13 @@ def build_report(
 ) -> Report:
     """The report over [start, end); left out, success is of the last whole `period_days` and journeys of all of the log.
 
-    Raises MissingError where the timeline is not built, InputError for a period without an event.
+    Raises MissingError where the timeline is not built, StoreError where it is of another log, and InputError for a period
+    without an event.
     """
     if not settings.timeline_path.exists():
         raise MissingError(f"There is no timeline at {settings.timeline_path}.", repair="Run: omni features build")
+    with closing(open_log(settings)) as log:
+        check_of_log(settings, log)
     with timeline_connection(settings.timeline_path) as connection:
         first, last = connection.execute("SELECT min(occurred_at), max(occurred_at) FROM timeline").fetchall()[0]
         if first is None:

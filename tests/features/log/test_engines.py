@@ -126,5 +126,5 @@ def test_a_full_disk_refuses_in_words_and_keeps_what_was_acknowledged(tmp_path: 
 def test_a_damaged_file_is_said_in_words(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     path.write_bytes(b"no database at all" * 1_000)
-    with pytest.raises(StoreError, match=r"events\.db cannot be used: file is not a database\. .* restore a backup"):
+    with pytest.raises(StoreError, match=r"events\.db cannot be used: file is not a database\. .* omni restore BACKUP"):
         SqliteEventLog(path)

@@ -112,6 +112,8 @@ def test_a_return_takes_back_the_last_purchase_of_a_habit() -> None:
         START.timestamp(),
         1.0,
         0.0,
+        1.0,
+        START.timestamp(),
     ]  # as bought on the first day
     assert len(fold_customer(timeline(*bought, back[0], back[1])).habit_product.values) == 0
 
@@ -150,9 +152,8 @@ def test_habits_keep_the_products_bought_most_and_latest() -> None:
     assert len(held) == n
     assert product_code(["twice"])[0] in held
     assert product_code(["once0"])[0] not in held  # the one that had decayed most made room
-    weight, last, first, count, _ = state.habit_stats.values[state.habit_product.values == product_code(["twice"])[0]][
-        0
-    ]
+    at = np.flatnonzero(state.habit_product.values == product_code(["twice"])[0])[0]
+    weight, last, first, count = state.habit_stats.values[at, :4]
     assert ((last - first) / 86_400, count) == (4.0, 2)
     assert weight == pytest.approx(1 + 2 ** (-4 / layout.HABIT_HALF_LIFE_DAYS))
 

@@ -42,7 +42,7 @@ def habit(state: StateBatch, product: str) -> dict[str, float] | None:
     at = np.flatnonzero(state.habit_product.values == product_code([product])[0])
     if not len(at):
         return None
-    weight, last, first, count, _ = state.habit_stats.values[at[0]]
+    weight, last, first, count = state.habit_stats.values[at[0], :4]
     return {
         "weight": weight,
         "last": (last - START.timestamp()) / 86_400,
@@ -174,9 +174,10 @@ def test_a_history_with_returns_folds_like_one_without_what_went_back(rows: list
     assert state.seq_product.values[of_purchases].tolist() == wanted.seq_product.values.tolist()
     bought = bought_products(customer_arrays(timeline(*rows)))
     rows = zip(wanted.habit_product.values.tolist(), wanted.habit_stats.values.tolist(), strict=True)
-    held = {code: (count, last) for code, (_, last, _, count, _) in rows}
-    pairs = zip(bought.count.tolist(), bought.last_s.tolist(), strict=True)
-    assert dict(zip(bought.code.tolist(), pairs, strict=True)) == held
+    held = {code: (occasions, first, began, last) for code, (_, last, first, _, _, occasions, began) in rows}
+    columns = bought.occasions, bought.first_s, bought.began_s, bought.last_s
+    of_log = zip(*(column.tolist() for column in columns), strict=True)
+    assert dict(zip(bought.code.tolist(), of_log, strict=True)) == held
 
 
 @settings(max_examples=100, deadline=None)

@@ -86,6 +86,26 @@ def test_decisions_are_logged_once_or_not_at_all(
     assert log.count() == before + 2
 
 
+def test_a_campaign_goes_to_those_for_whom_it_does_not_rest(
+    ready: Runtime, settings: Settings, tmp_path: Path, log: SqliteEventLog
+) -> None:
+    sent = {"event_id": "s1", "occurred_at": ready.clock.now(), "kind": "send", "channel": "post", "customer_id": "ada"}
+    events, _ = parse_events([{**sent, "campaign_id": "spring"}], ready.clock.now())
+    log.append(events_to_table(events))
+    out = tmp_path / "a.parquet"
+    report = bulk._decide(ready, bulk.customer_ids(settings), out, True, lambda _: None, 0.0, campaign_id="spring")
+    rows = {row["customer_id"]: row for row in pq.read_table(out).to_pylist()}
+    assert rows["ada"]["action"] == "nothing"
+    assert any("campaign spring" in reason for reason in rows["ada"]["reasons"])
+    assert not any("campaign spring" in reason for reason in rows["zoe"]["reasons"])
+    for name, row in rows.items():
+        one = ready.answers.decide(DecideRequest(customer_id=name, campaign_id="spring")).answer
+        assert (row["decision_id"], row["reasons"]) == (one.decision_id, one.reasons)
+    assert report.logged == 2
+    with pytest.raises(InputError, match="is no campaign's name"):
+        bulk._decide(ready, [], out, True, lambda _: None, 0.0, campaign_id="")
+
+
 def test_what_is_missing_is_said(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         bulk.decide_all(settings, tmp_path / "nowhere" / "a.parquet")

@@ -105,12 +105,14 @@ def test_everybody_else_is_decided_for_as_before_and_flagged(out: Runtime) -> No
 
 
 def test_what_is_asked_for_without_a_contact_is_answered(out: Runtime) -> None:
-    plain = replace(out.answers, rules=out.rules.model_copy(update={"holdout_share": 0.0}))
-    for ask, request in (
-        ("best_channel", BestChannelRequest(customer_id="ada")),
-        ("next_products", NextProductsRequest(customer_id="ada")),
-    ):
-        assert getattr(out.answers, ask)(request) == getattr(plain, ask)(request)
+    rules = out.rules.model_copy(update={"holdout_share": 0.0})
+    plain = replace(out.answers, rules=rules)
+    channel = out.answers.best_channel(BestChannelRequest(customer_id="ada"))
+    products, _ = out.answers.next_products(NextProductsRequest(customer_id="ada"))
+    assert {channel.rules_version, products.rules_version} == {out.rules.version} != {rules.version}
+    as_if = {"rules_version": rules.version}
+    assert channel.model_copy(update=as_if) == plain.best_channel(BestChannelRequest(customer_id="ada"))
+    assert products.model_copy(update=as_if) == plain.next_products(NextProductsRequest(customer_id="ada"))[0]
 
 
 def test_http_bulk_and_audiences_contact_nobody_of_them(

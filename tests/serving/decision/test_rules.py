@@ -104,6 +104,8 @@ def test_what_will_be_sent_later_is_judged_by_that_hour() -> None:
         (ProductHistory(1, None, 7.0), None),
         (ProductHistory(5, 3.0, 2.0), "bought 2 days ago"),  # bought every 3 days: due after 2.4
         (ProductHistory(5, 2.5, 2.0), None),  # due after 2.0
+        (ProductHistory(3, 2.5, 2.0), None),
+        (ProductHistory(2, 2.5, 2.0), "bought 2 days ago"),  # one gap is no habit
     ],
 )
 def test_just_bought_is_not_offered_unless_it_is_due(history: ProductHistory | None, expected: str | None) -> None:

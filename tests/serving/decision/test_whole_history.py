@@ -3,6 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,8 @@ from features.online.live import LiveState, LiveStates
 from features.state import layout
 from features.state.event_arrays import product_code
 from features.vocabulary import CHANNELS, DAY_S, Channel
-from serving.decision.contacts import contact_facts
+from serving.decision.contacts import contact_facts, exposure_history
+from serving.decision.rests import Exposure, campaign_refusal, resting_products
 from serving.decision.rules import Arm, Cap, ContactFacts, ProductHistory, Rules, check_arm, is_due, product_refusal
 from serving.products.catalogue import Catalogue
 from serving.products.eligibility import allowed_products, product_table
@@ -24,7 +26,10 @@ from serving.schemas import ProductFilter
 START = datetime(2024, 1, 1, tzinfo=UTC)
 PRODUCTS = tuple(f"p{i}" for i in range(400))
 TABLE = product_table(PRODUCTS, Catalogue())
-Row = tuple[float, str, str, str | None, float | None]  # days, kind, channel, product, quantity
+CAMPAIGNS = tuple(f"c{i}" for i in range(30))
+Row = tuple[
+    float, str, str, str | None, float | None
+]  # days, kind, channel, product, quantity; and a campaign, where one is
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,8 @@ class Log:
         return None
 
     def customer_events(self, customer_id: str, after_seq: int = 0) -> pa.Table:
-        days, kinds, channels, products, quantities = zip(*self.rows, strict=True)
+        rows = [(*row, None) if len(row) == 5 else row for row in self.rows]
+        days, kinds, channels, products, quantities, campaigns = zip(*rows, strict=True)
         moments = [START + timedelta(seconds=round(day * DAY_S)) for day in days]
         return pa.table(
             {
@@ -51,6 +57,7 @@ class Log:
                 "product_id": pa.array(products, pa.string()),
                 "quantity": pa.array(quantities, pa.float64()),
                 "value": pa.nulls(len(days), pa.float64()),
+                "campaign_id": pa.array(campaigns, pa.string()),
             }
         )
 
@@ -154,7 +161,7 @@ def facts_by_hand(rows: list[Row]) -> ContactFacts:
     consents: dict[Channel, bool] = {}
     unanswered: dict[Channel, int] = defaultdict(int)
     contacts, refused_at = [], {}
-    for day, kind, name, _, _ in rows:
+    for day, kind, name, *_ in rows:
         channel = Channel(name)
         if kind == "send":
             contacts.append((channel, START.timestamp() + round(day * DAY_S)))
@@ -171,7 +178,7 @@ def facts_by_hand(rows: list[Row]) -> ContactFacts:
 def histories_by_hand(rows: list[Row], as_of_s: float) -> dict[str, ProductHistory]:
     """Every product that was bought and kept, from every event."""
     bought: dict[str, list[list[float]]] = defaultdict(list)
-    for at, kind, _, product, quantity in rows:
+    for at, kind, _, product, quantity, *_ in rows:
         if kind == "purchase":
             bought[product].append([at, quantity or 1.0])
         elif kind == "return":
@@ -186,10 +193,11 @@ def histories_by_hand(rows: list[Row], as_of_s: float) -> dict[str, ProductHisto
                 left -= taken
     found = {}
     for product, lines in bought.items():
-        moments = sorted({START.timestamp() + round(at * DAY_S) for at, _ in lines})
-        if moments:
-            gap = (moments[-1] - moments[0]) / DAY_S / (len(moments) - 1) if len(moments) > 1 else None
-            found[product] = ProductHistory(len(moments), gap, (as_of_s - moments[-1]) / DAY_S)
+        moments = sorted(START.timestamp() + round(at * DAY_S) for at, _ in lines)
+        begun = [at for before, at in pairwise([-np.inf, *moments]) if at - before >= DAY_S]
+        if begun:
+            gap = (begun[-1] - begun[0]) / DAY_S / (len(begun) - 1) if len(begun) > 1 else None
+            found[product] = ProductHistory(len(begun), gap, (as_of_s - moments[-1]) / DAY_S)
     return found
 
 
@@ -232,3 +240,123 @@ def test_every_rule_answers_as_from_the_whole_log(
     history = purchase_history(live, as_of_s)
     for name, code in zip(PRODUCTS, product_code(PRODUCTS).tolist(), strict=True):
         assert product_refusal(history.lately(code, recent_days), rules) == product_refusal(by_hand.get(name), rules)
+
+
+def test_what_was_offered_longest_ago_is_forgotten_first_and_rests_all_the_same() -> None:
+    n = layout.N_EXPOSURES
+    offered = [(i / 100, "send", "email", name, None) for i, name in enumerate(PRODUCTS[: n + 40])]
+    live = live_of(offered)
+    history = exposure_history(live, START.timestamp() + 3 * DAY_S)
+    assert (len(history.remembered), len(history.all)) == (n, n + 40)
+    assert resting_products(history, Rules()).keys() == set(product_code(PRODUCTS[: n + 40]).tolist())
+    later = exposure_history(live, START.timestamp() + 7.2 * DAY_S)  # those of the first fifth of a day have rested
+    assert resting_products(later, Rules()).keys() == set(product_code(PRODUCTS[21 : n + 40]).tolist())
+
+
+def test_a_product_that_comes_back_after_it_was_forgotten_keeps_its_row_of_ignored_contacts() -> None:
+    often = [(float(day), "send", "email", "p0", None) for day in range(3)]
+    others = [(3 + i / 100, "send", "push", name, None) for i, name in enumerate(PRODUCTS[1 : layout.N_EXPOSURES + 10])]
+    live = live_of([*often, *others, (5.0, "send", "sms", "p0", None)])
+    history = exposure_history(live, START.timestamp() + 60 * DAY_S)
+    code = int(product_code(["p0"])[0])
+    assert (history.remembered[code].ignored, history.remembered[code].earlier) == (1, True)
+    assert resting_products(history, Rules()) == {
+        code: "last offered 55 days ago on sms, 4 times in a row without a reaction: rests for 56 days"
+    }
+
+
+REACTIONS = ["view", "add_to_cart", "purchase", "click", "outcome", "visit"]
+CONTACT_ROWS = ["send", "impression"]
+OTHER_ROWS = ["open", "return", "remove_from_cart", "deliver", "decision"]
+
+
+def random_contacts(seed: int, n: int, n_products: int, days: float) -> list[tuple]:
+    """Rows of contacts, answers and other things, half of them without a product, some of a campaign, many at one moment."""
+    rng = np.random.default_rng(seed)
+    kinds = rng.choice([*CONTACT_ROWS * 4, *REACTIONS, *OTHER_ROWS], n)
+    channels = np.array([channel.value for channel in CHANNELS])[rng.integers(0, 3, n)]
+    products, campaigns = rng.integers(0, n_products, n), rng.integers(0, len(CAMPAIGNS), n)
+    named = (rng.random(n) < 0.6) | np.isin(kinds, ["view", "add_to_cart", "purchase", "return", "remove_from_cart"])
+    of_campaign = rng.random(n) < 0.2
+    seconds = np.sort(rng.integers(0, int(days * DAY_S), n) // 3_600 * 3_600)
+    rows = [
+        (
+            seconds[i] / DAY_S,
+            str(kinds[i]),
+            str(channels[i]),
+            PRODUCTS[products[i]] if named[i] else None,
+            None,
+            CAMPAIGNS[campaigns[i]] if of_campaign[i] else None,
+        )
+        for i in range(n)
+    ]
+    order = {
+        kind: i
+        for i, kind in enumerate(["decision", "send", "impression", "deliver", "open", "click", "visit", "view"])
+    }
+    order |= {
+        kind: i for i, kind in enumerate(["add_to_cart", "remove_from_cart", "purchase", "return", "outcome"], 20)
+    }
+    return sorted(rows, key=lambda row: (row[0], order[row[1]]))
+
+
+def exposures_by_hand(rows: list[tuple], as_of_s: float) -> dict[str, Exposure]:
+    """Every product and campaign of a contact, from every event."""
+    streaks: dict[str, int] = {}
+    last: dict[str, tuple[float, str]] = {}
+    newest_on: dict[str, float] = {}
+    for day, kind, channel, product, _, campaign in rows:
+        names = [name for name in (product, campaign) if name]
+        if kind in CONTACT_ROWS:
+            for name in names:
+                again = streaks.get(name, 0) and kind == "impression" and round((day - last[name][0]) * DAY_S) < DAY_S
+                streaks[name] = streaks.get(name, 0) + (0 if again else 1)
+                last[name] = (day, channel)
+            newest_on[channel] = day
+        elif kind in REACTIONS:
+            if not names and kind in ("click", "outcome"):
+                names = [name for name, at in last.items() if at == (newest_on.get(channel), channel)]
+            for name in names:
+                if name in streaks:
+                    streaks[name] = 0
+    return {
+        name: Exposure((as_of_s - START.timestamp() - round(day * DAY_S)) / DAY_S, streaks[name], Channel(channel))
+        for name, (day, channel) in last.items()
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.sampled_from([5, 40, 400, 2_000]),
+    n_products=st.sampled_from([2, 40, 400]),
+    days=st.sampled_from([2.0, 40.0, 700.0]),
+    rest=st.tuples(
+        st.sampled_from([0.0, 0.5, 7.0, 400.0]), st.sampled_from([1.0, 2.0, 3.5]), st.sampled_from([0.0, 30.0, 365.0])
+    ),
+)
+@example(seed=1, n=2_000, n_products=400, days=40.0, rest=(7.0, 2.0, 180.0))
+@example(seed=706, n=2_000, n_products=40, days=40.0, rest=(0.5, 2.0, 30.0))
+def test_rests_are_as_from_the_whole_log(
+    seed: int, n: int, n_products: int, days: float, rest: tuple[float, float, float]
+) -> None:
+    rows = random_contacts(seed, n, n_products, days)
+    live, as_of_s = live_of(rows), START.timestamp() + days * DAY_S
+    base, growth, most = rest
+    rules = Rules(
+        product_rest_days=base,
+        product_rest_growth=growth,
+        campaign_rest_days=base,
+        campaign_rest_growth=growth,
+        rest_max_days=most,
+    )
+    resting = {
+        name
+        for name, exposure in exposures_by_hand(rows, as_of_s).items()
+        if exposure.last_days < max(base, min(base * growth ** min(max(exposure.ignored, 1) - 1, 50), most))
+    }
+    history = exposure_history(live, as_of_s)
+    codes = dict(zip(product_code(PRODUCTS).tolist(), PRODUCTS, strict=True))
+    assert {codes[code] for code in resting_products(history, rules)} == resting & set(PRODUCTS)
+    refused = {name for name in CAMPAIGNS if campaign_refusal(history, name, rules) is not None}
+    assert refused == resting & set(CAMPAIGNS)

@@ -131,7 +131,7 @@ def test_no_path_leaks_what_the_rules_forbid(wanted: dict[str, Any]) -> None:
     for scorer, scored in ((SCORER, SCORES), (WITH_TREES, replace(SCORES, inputs=LATEST))):
         assert {product.product_id for product in ask(scorer, scored, **wanted)} <= fine
         offered = product_to_offer(scorer, scored, NOBODY, NOW, wanted=request, catalogue=CATALOGUE, rules=Rules())
-        assert offered is None or offered.product_id in fine
+        assert offered.product is None or offered.product.product_id in fine
 
 
 def test_the_trees_order_what_the_rules_leave() -> None:
