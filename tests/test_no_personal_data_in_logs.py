@@ -23,6 +23,8 @@ from serving.api import create_app
 from serving.erasure import Eraser
 from serving.runtime import Runtime
 
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")  # within MLflow
+
 MARKS = ("zelda.marked@example.org", "+49170999888777", "Zelda Markedname", "zelda-marked-cookie")
 MAIL, PHONE, NAME, COOKIE = MARKS
 WHO = {"email": MAIL, "phone": PHONE, "cookie": COOKIE}
@@ -162,6 +164,7 @@ def test_commands_tell_of_trouble_without_who_it_was_about(
     )
     monkeypatch.setenv("OMNI_HOME", str(settings.home))
     result = CliRunner().invoke(omni.app, words.format(file=file).split())
+    assert isinstance(result.exception, SystemExit | None)
     assert "Traceback" not in result.stderr
     assert_unmarked(result.stderr + result.stdout + everything_logged.text)
 
