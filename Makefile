@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 BRIEFLY := awk '/^Collecting /{if (++n % 20 == 0) {print "  " n " packages found"; fflush()}} \
   /^Installing collected/{print "  unpacking"; fflush()}'
 
-.PHONY: help install spark demo test chaos serve notebooks bench clean distclean
+.PHONY: help install spark demo test chaos serve notebooks bench audit sbom clean distclean
 
 help: ## list the commands
 	@echo "Omni: one customer, every channel, one decision."
@@ -67,6 +67,13 @@ notebooks: $(STAMP) ## open the notebooks in JupyterLab on this machine
 
 bench: $(STAMP) ## measure speed: what tests/benchmarks/README.md states, on your machine
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+audit: $(STAMP) ## known weaknesses of the pinned packages (pip-audit, in an environment of its own; needs a network)
+	@[ -x build/audit/bin/pip-audit ] || { "$(PYTHON)" -m venv build/audit && build/audit/bin/python -m pip install -q pip-audit; }
+	build/audit/bin/pip-audit --no-deps --disable-pip -r constraints.txt
+
+sbom: $(STAMP) ## build/sbom.json: what is installed, as CycloneDX 1.6
+	$(BIN)/python -m features.checks.sbom build/sbom.json
 
 clean: ## delete all state (.omni) and caches; the next demo starts from the sources
 	rm -rf .omni .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info

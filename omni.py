@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -12,6 +12,7 @@ import features.cli
 import serving.cli
 import training.cli
 from features.console import JsonOption, emit, fail, say, set_up_logging
+from features.databases import SERVICE_WAIT_S, explain, wait_at_most
 from features.errors import OmniError
 from features.settings import Settings
 from features.vocabulary import CORE_TASKS
@@ -33,6 +34,12 @@ QUIET_LIBRARIES = {
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
+USER_CAN_MEND: Final = 2
+"""Exit code after one line about what the user can mend."""
+COMMAND_WAIT_S: Final = 10.0
+"""How long a command waits for a database that another process has locked."""
+WAITS_S: Final = {"doctor": 2.0, "ingest": 30.0, "demo": 30.0, "serve": SERVICE_WAIT_S}
+"""Commands that wait otherwise: a doctor looks at every database, and two loads of much data wait for each other."""
 
 _UsageError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 # Typer carries its own copy of click in some releases and the real one in others; this is the base in both.
@@ -49,13 +56,19 @@ class FrontDoor(TyperGroup):
                 say("omni: stopped.")
         except OmniError as error:
             fail(error)
-            code = 2
+            code = USER_CAN_MEND
         except _UsageError as error:
             say(_one_line(error))
             code = error.exit_code
         except typer.Abort:
             say("omni: stopped.")
             code = INTERRUPTED
+        except Exception as error:  # the one place for what libraries say of a locked or damaged database
+            trouble = explain(error)
+            if trouble is None:
+                raise
+            fail(trouble)
+            code = USER_CAN_MEND
         if standalone_mode:
             raise SystemExit(code if isinstance(code, int) else 0)
         return code
@@ -79,6 +92,7 @@ app = typer.Typer(
 
 @app.callback()
 def front_door(
+    context: typer.Context,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens to stderr.")] = False,
 ) -> None:
     """One customer, every channel, one decision: which product, through which channel, when, or nothing at all."""
@@ -87,6 +101,7 @@ def front_door(
     if not verbose:
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     set_up_logging(verbose)
+    wait_at_most(WAITS_S.get(context.invoked_subcommand or "", COMMAND_WAIT_S))
 
 
 @dataclass(frozen=True)

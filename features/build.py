@@ -26,6 +26,7 @@ from features.offline.state_files import (
     whole_customers,
 )
 from features.offline.timeline import build_timeline, count_customers, count_events, extend_timeline
+from features.online.sqlite import look_at_online
 from features.settings import Settings
 from features.vocabulary import Columns
 
@@ -65,6 +66,7 @@ def build_features(settings: Settings, progress: Progress, force: bool = False) 
 def _build(settings: Settings, log: EventLog, progress: Progress, force: bool) -> BuildReport:
     note = read_note(settings)
     if note and not force and events_since(note, log) == 0 and not log.regrouped_since(note.last_seq):
+        look_at_online(settings)  # or a store that cannot be read would be said to be level
         return _level(settings, log, note, progress)
     return _build_all(settings, log, progress)
 

@@ -20,6 +20,8 @@ from features.errors import OmniError
 Progress = Callable[[str], None]
 """What long work calls with a few words about what it is doing now."""
 
+_TOLD_IN_A_LINE = ("mlflow.store.db.utils",)
+"""Loggers that write a traceback, with what was asked of the database, beside the exception that becomes our one line."""
 _FILE_WIDTH = 120
 """Columns that a table may take when stdout is no terminal."""
 
@@ -106,6 +108,8 @@ def set_up_logging(verbose: bool = False) -> None:
     if not verbose:
         for chatty in ("alembic", "mlflow", "feast", "bentoml", "matplotlib", "onnxscript"):
             logging.getLogger(chatty).setLevel(logging.ERROR)
+        for told_in_a_line in _TOLD_IN_A_LINE:
+            logging.getLogger(told_in_a_line).setLevel(logging.CRITICAL)
 
 
 @contextmanager

@@ -1,4 +1,6 @@
-"""The few errors a user can meet: each message says what was wrong, where, and what to do about it."""
+"""The few errors a user can meet: each message says what was wrong, where, and what to do about it; and traces of others."""
+
+import traceback
 
 
 class OmniError(Exception):
@@ -48,3 +50,19 @@ class UnknownCustomerError(OmniError):
     def __init__(self, customer_id: str | None) -> None:
         who = f"Customer {customer_id!r}" if customer_id else "A customer with these identifiers"
         super().__init__(f"{who} is not known: no event of theirs is in the log.")
+
+
+def trace(error: BaseException) -> str:
+    """Of an error nobody expected, the chain of its causes, first of all the first: their kinds and calls, not their words.
+
+    The words of a library's error may hold what it was given: an address in a row, a name in SQL's parameters. Place and
+    kind find a defect; whose event it was is nobody's business who reads the log.
+    """
+    parts: list[str] = []
+    each: BaseException | None = error
+    while each is not None and len(parts) < 10:
+        kind = f"{type(each).__module__}.{type(each).__qualname__}".removeprefix("builtins.")
+        calls = "".join(traceback.format_tb(each.__traceback__))
+        parts.append(f"Traceback (most recent call last):\n{calls}{kind} (its words are not logged)")
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+    return "\n\nand then:\n\n".join(reversed(parts))

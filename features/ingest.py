@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 APPEND_ROWS: Final = 100_000
 """Events per transaction of the log."""
+CONFLICTS_TOLD: Final = 20
+"""How many of the events whose id another one has the report names."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class IngestReport:
     events: int
     appended: int
     duplicates: int
+    conflicts: int
+    """Of the duplicates: not the same event again, but another one with the id of an event in the log, which stays."""
+    conflicting: tuple[str, ...]
+    """The first of their ids, each with the fields that differ."""
     erased: int
     rejected: int
     rejected_by_field: dict[str, int]
@@ -108,6 +114,8 @@ def ingest(
         events=intake.appended + intake.duplicates + intake.erased,
         appended=intake.appended,
         duplicates=intake.duplicates,
+        conflicts=intake.conflicts,
+        conflicting=tuple(intake.conflicting),
         erased=intake.erased,
         rejected=rejects.rows,
         rejected_by_field=dict(rejects.fields.most_common()),
@@ -171,7 +179,8 @@ class _Intake:
         self._log, self._home, self._rejects, self._now, self._nobody = log, home, rejects, now, nobody
         self._products: list[pa.Table] = []
         self._clear: tuple[str, ...] = ()
-        self.appended = self.duplicates = self.erased = 0
+        self.appended = self.duplicates = self.erased = self.conflicts = 0
+        self.conflicting: list[str] = []
         self.currencies: Counter[str] = Counter()
         self.currency: str | None = home.code
 
@@ -209,6 +218,9 @@ class _Intake:
         result = self._log.append(table)
         self.appended, self.duplicates = self.appended + result.appended, self.duplicates + result.duplicates
         self.erased += result.erased
+        self.conflicts += len(result.conflicts)
+        for conflict in result.conflicts[: CONFLICTS_TOLD - len(self.conflicting)]:
+            self.conflicting.append(f"{conflict.event_id}: {', '.join(conflict.fields)}")
         return {*numbers[wrong].tolist(), *left[list(problems)].tolist()}
 
     def _price_problems(self, batch: SourceBatch, numbers: IntArray) -> dict[int, Problem]:
@@ -244,7 +256,13 @@ class _Intake:
         return int(products.num_rows)
 
     def warn(self) -> None:
-        """Say of values that name no currency what they count as."""
+        """Say of values that name no currency what they count as, and of events that were not kept for another's id."""
+        if self.conflicts:
+            logger.warning(
+                "%d events have the id of another event and are not kept: give each event an id of its own and bring them"
+                " again (the report names the first).",
+                self.conflicts,
+            )
         self.currency = self._home.code
         if self.appended and self.currencies[""]:
             logger.warning(

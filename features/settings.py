@@ -34,6 +34,7 @@ _VARIABLES: Final = {
     "offline_store": "OMNI_OFFLINE_STORE",
     "spark_master": "OMNI_SPARK_MASTER",
     "identifier_key": "OMNI_IDENTIFIER_KEY",
+    "bookkeeping_key": "OMNI_BOOKKEEPING_KEY",
     "tasks": "OMNI_TASKS",
     "currency": "OMNI_CURRENCY",
     "clock_start": "OMNI_CLOCK_START",
@@ -41,6 +42,8 @@ _VARIABLES: Final = {
     "mlflow_tracking_uri": "MLFLOW_TRACKING_URI",
 }
 """Keys of the settings file, and the variables that they stand for."""
+_SECRET_LENGTH: Final = 16
+"""Fewest characters of a secret that somebody could guess at over HTTP."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Settings:
     offline_store: str = "duckdb"
     spark_master: str = "local[2]"
     identifier_key: str = field(default="", repr=False)
+    bookkeeping_key: str = field(default="", repr=False)
+    """A secret: who sends it may bring decisions over HTTP; empty: only the service and the command line make any."""
     tasks: tuple[Task, ...] = CORE_TASKS
     """The models that this shop needs: the service is ready without the others, and answers with them where they are."""
     currency: str = ""
@@ -71,8 +76,8 @@ class Settings:
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
         """Read `OMNI_HOME`, `OMNI_EVENT_LOG`, `OMNI_ONLINE_STORE`, `OMNI_REDIS`, `OMNI_OFFLINE_STORE`,
-        `OMNI_SPARK_MASTER`, `OMNI_CLOCK_START`, `OMNI_IDENTIFIER_KEY`, `OMNI_TASKS`, `OMNI_CURRENCY`,
-        `OMNI_TIMEOUT_MS`, `MLFLOW_TRACKING_URI`.
+        `OMNI_SPARK_MASTER`, `OMNI_CLOCK_START`, `OMNI_IDENTIFIER_KEY`, `OMNI_BOOKKEEPING_KEY`, `OMNI_TASKS`,
+        `OMNI_CURRENCY`, `OMNI_TIMEOUT_MS`, `MLFLOW_TRACKING_URI`.
 
         Of what the mapping does not have, the settings file's value counts. Raises SettingsError when a value cannot be
         used.
@@ -101,6 +106,7 @@ class Settings:
             offline_store=offline_store,
             spark_master=env.get("OMNI_SPARK_MASTER", "local[2]"),
             identifier_key=env.get("OMNI_IDENTIFIER_KEY", ""),
+            bookkeeping_key=_parse_secret(env.get("OMNI_BOOKKEEPING_KEY", "")),
             tasks=_parse_tasks(env.get("OMNI_TASKS", "")),
             currency=_parse_currency(env.get("OMNI_CURRENCY", "")),
             started_with=started_with,
@@ -207,6 +213,16 @@ def _parse_tasks(text: str) -> tuple[Task, ...]:
             f"OMNI_TASKS names {unknown[0]!r}.", repair=f"Name some of {', '.join(Task)}, with commas, or leave it out."
         )
     return tuple(task for task in Task if task in named) or CORE_TASKS
+
+
+def _parse_secret(text: str) -> str:
+    if text and (len(text) < _SECRET_LENGTH or not re.fullmatch("[!-~]+", text)):
+        raise SettingsError(
+            f"OMNI_BOOKKEEPING_KEY is no secret that a header can carry: it has {_SECRET_LENGTH} or more letters, digits and"
+            " marks of ASCII, and no blanks.",
+            repair="Make one: python -c 'import secrets; print(secrets.token_urlsafe())'",
+        )
+    return text
 
 
 def _parse_currency(text: str) -> str:

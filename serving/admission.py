@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
@@ -77,3 +77,16 @@ class Turns:
             quiet = quiet + 1 if self._begun == begun else 0
             if quiet == _ROUNDS_TO_BEGIN or self.in_flight == 1:
                 return
+
+
+def is_from_another_site(headers: Mapping[str, str]) -> bool:
+    """Whether a browser says so; whoever is no browser says nothing.
+
+    A browser on the machine of whoever serves reaches this service, and so do the pages of strangers in it: they cannot
+    read the answers, but they could send events. See https://developer.mozilla.org/docs/Web/HTTP/Headers/Sec-Fetch-Site.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != headers.get("host")

@@ -19,19 +19,17 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from features.errors import OmniError, UnknownCustomerError
-from features.events.schema import Rejection, events_to_table, parse_table
+from features.errors import OmniError, UnknownCustomerError, trace
+from features.events.schema import Rejection, events_to_table
 from features.log.event_log import AppendResult
 from features.log.group_commit import GroupCommitter
-from features.money.incoming import parse_valued
 from features.servers.patience import waiting_at_most
-from serving import problems, schemas
-from serving.admission import Turns
+from serving import event_intake, problems, schemas
+from serving.admission import Turns, is_from_another_site
 from serving.erasure import Eraser
 from serving.guard.bodies import Bodies
 from serving.guard.readiness import ReadinessProbe
 from serving.guard.reliance import append, while_log_answers
-from serving.incoming import event_items
 from serving.openapi import openapi_document
 from serving.problems import ApiError
 from serving.runtime import Runtime
@@ -40,7 +38,6 @@ logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 256 * 1024
 MAX_EVENTS_BODY_BYTES: Final = 8 * 1024 * 1024
-MAX_EVENTS: Final = 10_000
 MAX_EVENTS_AT_ONCE: Final = 200
 """A larger batch is checked on another thread, so that other answers need not wait for it."""
 ANSWER_WITHIN_S: Final = 25.0
@@ -82,8 +79,7 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
         Route("/v1/churn", _guard(churn, MAX_BODY_BYTES), methods=["POST"]),
         Route("/v1/best-channel", _guard(best_channel, MAX_BODY_BYTES), methods=["POST"]),
         Route("/v1/decide", _guard(decide, MAX_BODY_BYTES), methods=["POST"]),
-        Route("/v1/customers/{customer_id:path}", _guard(get_customer), methods=["GET"]),
-        Route("/v1/customers/{customer_id:path}", _guard(delete_customer), methods=["DELETE"]),
+        Route("/v1/customers/{customer_id:path}", _guard(customer), methods=["GET", "DELETE"]),
         Route("/v1/models", _guard(get_models), methods=["GET"]),
         Route("/", console, methods=["GET"]),
         Route("/docs.json", docs, methods=["GET"]),
@@ -98,7 +94,7 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
 async def post_events(request: Request, runtime: Runtime) -> Response:
     """Keep the good events of a batch, durably, and say what was wrong with the others."""
     _need_log(runtime)
-    items = event_items(request.state.body, MAX_EVENTS)
+    items = event_intake.event_items(request.state.body)
     table, rejections = await _sort_out(request, items, runtime)
     rejected = [schemas.RejectedEvent(**vars(rejection)) for rejection in rejections]
     runtime.metrics.events.labels("rejected").inc(len(rejected))
@@ -109,12 +105,19 @@ async def post_events(request: Request, runtime: Runtime) -> Response:
     runtime.metrics.events.labels("accepted").inc(result.appended)
     runtime.metrics.events.labels("duplicate").inc(result.duplicates)
     runtime.metrics.events.labels("erased").inc(result.erased)
+    conflicts = event_intake.to_tell(result.conflicts, items)
+    runtime.metrics.events.labels("conflict").inc(len(conflicts))
     return _answer(
         schemas.EventsAnswer(
             accepted=result.appended,
             duplicates=result.duplicates,
             rejected=rejected,
             erased=result.erased,
+            conflicts=len(conflicts),
+            conflicting=[
+                schemas.ConflictingEvent(event_id=conflict.event_id, fields=[*conflict.fields])
+                for conflict in conflicts[: event_intake.MAX_CONFLICTS_TOLD]
+            ],
             last_seq=result.last_seq,
         )
     )
@@ -149,6 +152,11 @@ async def decide(request: Request, runtime: Runtime) -> Response:
         await _append(request, events_to_table([decision.event]))
         runtime.metrics.decisions.labels(decision.answer.arm).inc()
     return _noted(runtime, decision.answer)
+
+
+async def customer(request: Request, runtime: Runtime) -> Response:
+    """One path, and so one route: else nobody who asks with another method would hear of both."""
+    return await (delete_customer if request.method == "DELETE" else get_customer)(request, runtime)
 
 
 async def get_customer(request: Request, runtime: Runtime) -> Response:
@@ -256,7 +264,7 @@ def _guard(handler: Handler, body_bytes: int = 0) -> Callable[[Request], Awaitab
 
 async def _receive(request: Request, body_bytes: int) -> Response | None:
     """Read the body, into `request.state.body`; or the answer to who may not ask, or does not send it as they should."""
-    if request.method not in ("GET", "HEAD") and _is_from_another_site(request):
+    if request.method not in ("GET", "HEAD") and is_from_another_site(request.headers):
         return _error(problems.cross_site())
     bodies: Bodies = request.app.state.bodies
     try:
@@ -276,25 +284,13 @@ async def _try(handler: Handler, request: Request) -> Response:
     try:
         async with limit:
             return await handler(request, request.app.state.runtime)
-    except Exception as error:  # every error is answered in the one shape; what is our own fault is logged
+    except Exception as error:  # noqa: BLE001 - every error is answered in one shape; what is our own fault is logged
         problem = problems.too_slow(request.state.within_s) if limit.expired() else problems.to_api_error(error)
         if problem is None or problem.status == 500:
-            logger.exception("%s %s failed", request.method, _route(request))  # a path can hold an e-mail address
+            # a path can hold an e-mail address, and so can an error's words
+            logger.error("%s %s failed\n%s", request.method, _route(request), trace(error))
             problem = problem or problems.internal()
         return _error(problem)
-
-
-def _is_from_another_site(request: Request) -> bool:
-    """Whether a browser says so; whoever is no browser says nothing.
-
-    A browser on the machine of whoever serves reaches this service, and so do the pages of strangers in it: they cannot
-    read the answers, but they could send events. See https://developer.mozilla.org/docs/Web/HTTP/Headers/Sec-Fetch-Site.
-    """
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        return site not in ("same-origin", "none")
-    origin = request.headers.get("origin")
-    return origin is not None and origin.partition("://")[2] != request.headers.get("host")
 
 
 def _route(request: Request) -> str:
@@ -330,14 +326,17 @@ def _need_log(runtime: Runtime) -> None:
 
 async def _sort_out(request: Request, items: list[Any], runtime: Runtime) -> tuple[pa.Table, list[Rejection]]:
     """The good ones of `items`, with values in the home's currency, and what is wrong with the others."""
+    trusted = event_intake.is_trusted(request.headers.get(event_intake.BOOKKEEPING_KEY), runtime.bookkeeping_key)
     now = runtime.clock.now()
 
     def sort_out() -> tuple[pa.Table, list[Rejection]]:
-        if runtime.currency is None:
-            return parse_table(items, now, runtime.nobody)
-        return parse_valued(items, now, runtime.currency, runtime.nobody)
+        return event_intake.sort_out(items, now, runtime, trusted)
 
-    return sort_out() if len(items) <= MAX_EVENTS_AT_ONCE else await _in_background(request, sort_out)
+    if len(items) > MAX_EVENTS_AT_ONCE:
+        return await _in_background(request, sort_out)
+    if not trusted and event_intake.asks_log(items):
+        return await _ask(request, sort_out)
+    return sort_out()
 
 
 async def _append(request: Request, table: pa.Table) -> AppendResult:
@@ -381,6 +380,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     response = _error(problems.of_http(error.status_code, str(error.detail)))
     response.headers.update(error.headers or {})
+    if "allow" in response.headers:  # as a set it came in any order
+        response.headers["allow"] = ", ".join(sorted(response.headers["allow"].split(", ")))
     return response
 
 

@@ -2,12 +2,13 @@
 
 from typing import Any, Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from features.events.schema import Event
-from features.vocabulary import Columns
 from serving import schemas
+from serving.event_contract import bodies, event_schema
+from serving.event_intake import BOOKKEEPING_KEY, MAX_EVENTS
 
 VERSION: Final = "1.0.0"
 _REF: Final = "#/components/schemas/{model}"
@@ -58,8 +59,11 @@ def openapi_document() -> dict[str, Any]:
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
     components = dict(definitions["$defs"])
     components["EventsRequest"]["properties"]["events"]["items"] = {"$ref": _REF.format(model="Event")}
-    components["Event"]["required"].remove(Columns.OCCURRED_AT)
-    components["Event"]["properties"][Columns.OCCURRED_AT]["description"] = "Left out: now, by the service's clock."
+    components["EventsRequest"]["additionalProperties"] = False
+    components["Event"] = event_schema(components["Event"])
+    for _, _, request, _ in POSTS.values():
+        if issubclass(request, schemas.CustomerRef):
+            components[request.__name__] |= _names_someone(components[request.__name__])
     return {
         "openapi": "3.1.0",
         "info": {
@@ -74,17 +78,42 @@ def openapi_document() -> dict[str, Any]:
     }
 
 
+def _names_someone(request: dict[str, Any]) -> dict[str, Any]:
+    """What a question's schema says beside its fields: whom it is about, and that the keys of its maps are names, too.
+
+    pydantic says of such a map what the values of good keys are, and nothing of other keys.
+    """
+    properties = dict(request["properties"])
+    for field, schema in properties.items():
+        if "patternProperties" in schema:
+            kept = {key: value for key, value in schema.items() if key not in ("patternProperties", "propertyNames")}
+            properties[field] = {**kept, "propertyNames": _NAME, "additionalProperties": _NAME}
+    return {
+        "properties": properties,
+        "anyOf": [
+            {"required": ["customer_id"], "properties": {"customer_id": {"type": "string"}}},
+            {"required": ["identifiers"], "properties": {"identifiers": {"minProperties": 1}}},
+        ],
+    }
+
+
 def _post(summary: str, description: str, request: type[BaseModel], answer: type[BaseModel]) -> dict[str, Any]:
+    is_events = request is schemas.EventsRequest
+    content = _json(request)
+    if is_events:
+        event, events = ({"$ref": _REF.format(model=model)} for model in ("Event", "EventsRequest"))
+        content["application/json"]["schema"] = bodies(event, events, MAX_EVENTS)
     return {
         "summary": summary,
         "description": description,
         "operationId": request.__name__.removesuffix("Request").lower(),
-        "tags": ["answers" if request is not schemas.EventsRequest else "events"],
-        "requestBody": {"required": True, "content": _json(request)},
+        "tags": ["events" if is_events else "answers"],
+        **({"parameters": [_KEY]} if is_events else {}),
+        "requestBody": {"required": True, "content": content},
         "responses": {
-            "200": {"description": "The answer.", "content": _json(answer)},
+            "200": {"description": "The answer.", "content": _json(answer), **_LINKS.get(request.__name__, {})},
             **_errors("400", "403", "408", "413", "422", "429", "500", "503", "504"),
-            **({} if request is schemas.EventsRequest else _errors("404")),
+            **({} if is_events else _errors("404")),
         },
     }
 
@@ -94,7 +123,7 @@ def _gets() -> dict[str, Any]:
         "name": "customer_id",
         "in": "path",
         "required": True,
-        "schema": {"type": "string", "minLength": 1, "maxLength": 256},
+        "schema": _NAME,
         "example": "1",
     }
     signals = {
@@ -141,7 +170,7 @@ def _gets() -> dict[str, Any]:
                         "description": "One line per task, and which rules are in force.",
                         "content": _json(schemas.ModelsAnswer),
                     },
-                    **_errors("429"),
+                    **_errors("429", "500", "504"),
                 },
             }
         },
@@ -192,9 +221,47 @@ def _json(model: type[BaseModel]) -> dict[str, Any]:
     return {"application/json": content}
 
 
+_NAME: Final = TypeAdapter(schemas.Name).json_schema()
+_KEY: Final = {
+    "name": BOOKKEEPING_KEY,
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "The home's OMNI_BOOKKEEPING_KEY: only with it may decisions come in, and outcomes of decisions that the "
+    "log does not hold.",
+}
+_ABOUT: Final = {"parameters": {"customer_id": "$response.body#/customer/customer_id"}}
+_LINKS: Final[dict[str, dict[str, Any]]] = {
+    "DecideRequest": {
+        "links": {
+            "sent": {
+                "operationId": "events",
+                "description": "Say that the decision was carried out; answers to it carry its id, too.",
+                "requestBody": {
+                    "events": [
+                        {
+                            "event_id": "sent-{$response.body#/decision_id}",
+                            "kind": "send",
+                            "channel": "email",
+                            "customer_id": "$response.body#/customer/customer_id",
+                            "decision_id": "$response.body#/decision_id",
+                        }
+                    ]
+                },
+            },
+            "profile": {"operationId": "profile", **_ABOUT},
+            "erase": {"operationId": "erase", **_ABOUT},
+        }
+    },
+    **{
+        f"{name}Request": {"links": {"profile": {"operationId": "profile", **_ABOUT}}}
+        for name in ("NextProducts", "Churn", "BestChannel")
+    },
+}
+"""What a caller does next with an answer, by the question's shape."""
+
 _MEANING: Final = {
     "400": "The body is not JSON.",
-    "403": "A page of another site asks, through a browser.",
+    "403": "A page of another site asks, through a browser; or a bookkeeping key is not this home's.",
     "404": "Nobody by that name is known.",
     "408": "The body did not arrive in time.",
     "413": "The body is too large.",

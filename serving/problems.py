@@ -118,6 +118,11 @@ def cross_site() -> ApiError:
     return ApiError(403, "cross_site", "A page of another site may not ask this: ask from a server.")
 
 
+def wrong_key(header: str) -> ApiError:
+    """Somebody claims to be trusted with bookkeeping and is not."""
+    return ApiError(403, "wrong_key", f"{header} is not this home's OMNI_BOOKKEEPING_KEY: leave it out, or mend it.")
+
+
 def too_large(limit_bytes: int) -> ApiError:
     """The body is over the limit."""
     return ApiError(413, "too_large", f"The body is larger than {limit_bytes // 1024} KiB: send it in parts.")

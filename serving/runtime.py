@@ -60,6 +60,8 @@ class Runtime:
     """Values that name nobody, by identity.toml."""
     currency: HomeCurrency | None = None
     """What events' values are brought to; None: they are taken as they are."""
+    bookkeeping_key: str = field(default="", repr=False)
+    """Who sends it may bring decisions and any outcome over HTTP; empty: nobody may."""
     tasks: Sequence[Task] = CORE_TASKS
     """The models that it must have to be ready."""
     house: HouseRules | None = None
@@ -131,6 +133,7 @@ def open_runtime(settings: Settings) -> Runtime:
         eraser=Eraser(settings, log),
         nobody=load_identity_config(settings.files_home).nobody,
         currency=HomeCurrency(settings, log),
+        bookkeeping_key=settings.bookkeeping_key,
         tasks=settings.tasks,
         reliance=Reliance.on(settings, clock, log),
         timeout_s=settings.timeout_ms / 1000,

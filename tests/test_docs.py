@@ -28,6 +28,7 @@ from pages import (
 from features.checks.quality import QualityConfig
 from features.events.rules import EVENT_COLUMNS
 from features.identity.resolution import IdentityConfig
+from features.money.limits import LimitsConfig
 from features.sources import SOURCES
 from features.sources.mapping_config import MappingConfig
 from features.vocabulary import CHANNELS, KINDS, Task
@@ -202,7 +203,13 @@ def test_the_tables_of_keys_name_the_defaults():
 
 def test_a_file_that_a_page_shows_is_accepted():
     """A block of TOML that begins with the name of a file under OMNI_HOME."""
-    kinds = {"rules": Rules, "identity": IdentityConfig, "quality": QualityConfig, "report": ReportConfig}
+    kinds = {
+        "rules": Rules,
+        "identity": IdentityConfig,
+        "quality": QualityConfig,
+        "report": ReportConfig,
+        "limits": LimitsConfig,
+    }
     shown = [
         (named[1], block)
         for text in CURRENT.values()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from features.errors import OmniError
-from features.scoring.mlflow_home import CHAMPION, has_registry
+from features.scoring.mlflow_home import CHAMPION, has_registry, look_at_tracking
 from features.scoring.model_digests import DIGEST_TAG
 from features.scoring.quarantine import Quarantine
 from features.settings import Settings
@@ -172,9 +172,11 @@ def check_online(settings: Settings) -> Check:
     """The online store answers, and holds something once the features are built."""
     from features.offline.build_note import read_note
     from features.online.reach import REDIS_KEY
+    from features.online.sqlite import look_at_online
 
     if settings.online_store != "redis":
         if settings.online_db_path.exists():
+            look_at_online(settings)
             return _store_of_log(settings, f"SQLite, {settings.online_db_path}.")
         return Check("online store", Status.WARN, "SQLite, not there yet.", "Run omni features build.")
     from features.online.redis import connect, saying_where
@@ -237,6 +239,7 @@ def check_champion(settings: Settings, task: Task) -> Check:
     needed = task in settings.tasks
     if not has_registry(settings):
         return Check(name, Status.WARN if needed else Status.OK, "no registry yet.", repair if needed else "")
+    look_at_tracking(settings)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 

@@ -36,6 +36,8 @@ PLACED_KINDS: Final = tuple(kind for kind in CUSTOMER_KINDS if kind.value not in
 """Kinds of which the fold takes the store."""
 ORDER_ID: Final = "order_id"
 """The property by which a return finds what it takes back."""
+CONVERTED_FROM: Final = "converted_from"
+"""The property that keeps an amount as it came, with its currency and the rate, where it was converted (features/money)."""
 OTHERS_ID: Final = "consent:"
 """How the event id begins under which a customer has what somebody else said for their address (identity/addresses.py)."""
 OF_OTHERS: Final = -1.0

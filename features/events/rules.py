@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple, assert_never
 
+from features.events.chances import CHANCE_KINDS, chance_problem
 from features.events.payload import TELLING_KINDS, read_detail
 from features.events.placeholders import Placeholders
 from features.events.values import VALUE_CHECKS, printable, shorten
@@ -165,16 +166,23 @@ def _find_kind_problem(fields: Mapping[str, Any]) -> Problem | None:
     rule = KIND_RULES[EventKind(fields[Columns.KIND])]
     if rule.needs_one_of and not any(fields.get(name) not in (None, {}, []) for name in rule.needs_one_of):
         return Problem(rule.needs_one_of[0], f"is missing: {rule.why}, so give {' or '.join(rule.needs_one_of)}.")
-    if fields[Columns.KIND] in TELLING_KINDS and fields.get(Columns.PROPERTIES) is not None:
-        properties = fields[Columns.PROPERTIES]
-        detail = read_detail(
-            fields[Columns.KIND], json.loads(properties) if isinstance(properties, str) else properties
-        )
-        if isinstance(detail, str):
-            return Problem(Columns.PROPERTIES, detail)
+    reason = _find_payload_problem(fields[Columns.KIND], fields.get(Columns.PROPERTIES))
+    if reason is not None:
+        return Problem(Columns.PROPERTIES, reason)
     value = fields.get(Columns.VALUE)
     if rule.money and value is not None and value < 0:
         return Problem(
             Columns.VALUE, f"is {value}: money is counted from 0; what was paid back is an event of kind return."
         )
     return None
+
+
+def _find_payload_problem(kind: str, properties: Any) -> str | None:
+    """Why the properties of a kind that is looked into cannot be read."""
+    if properties is None or (kind not in TELLING_KINDS and kind not in CHANCE_KINDS):
+        return None
+    said = json.loads(properties) if isinstance(properties, str) else properties
+    if kind in CHANCE_KINDS:
+        return chance_problem(kind, said)
+    detail = read_detail(kind, said)
+    return detail if isinstance(detail, str) else None

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.arrays import BoolArray, IntArray
+from features.events.chances import CHANCE_KINDS, chance_problem
 from features.events.payload import TELLING_KINDS
 from features.events.placeholders import Placeholders
 from features.events.rules import KIND_RULES, NOBODY, TEXT_COLUMNS
@@ -22,6 +23,7 @@ from features.events.values import (
     MAX_AHEAD,
     MAX_IDENTIFIERS,
     MAX_NUMBER,
+    MAX_QUANTITY,
     MAX_TEXT_LENGTH,
     UNCLEAN_TEXT,
     parse_properties,
@@ -43,8 +45,8 @@ def suspects(events: pa.Table, now: datetime | None = None, nobody: Placeholders
     bad |= bad_identifiers
     bad |= nobody.suspects(events.column(Columns.CUSTOMER_ID))
     bad |= _is_null(events, Columns.CUSTOMER_ID) & ~has_identifiers
-    bad |= _not_usable(events.column(Columns.QUANTITY)) | _negative(events.column(Columns.QUANTITY))
-    bad |= _not_usable(events.column(Columns.VALUE))
+    bad |= _not_usable(events.column(Columns.QUANTITY), MAX_QUANTITY) | _negative(events.column(Columns.QUANTITY))
+    bad |= _not_usable(events.column(Columns.VALUE), MAX_NUMBER)
     bad |= _bad_currency(events.column(Columns.CURRENCY))
     bad |= _bad_properties(events.column(Columns.PROPERTIES))
     bad |= _bad_for_kind(events, has_identifiers)
@@ -99,9 +101,9 @@ def _not_in(column: pa.ChunkedArray, words: list[str]) -> BoolArray:
     return ~_mask(pc.is_in(column, value_set=pa.array(words)))
 
 
-def _not_usable(column: pa.ChunkedArray) -> BoolArray:
+def _not_usable(column: pa.ChunkedArray, largest: float) -> BoolArray:
     """Numbers that are not finite or too large."""
-    return _mask(pc.invert(pc.less_equal(pc.abs(column), MAX_NUMBER)))
+    return _mask(pc.invert(pc.less_equal(pc.abs(column), largest)))
 
 
 def _negative(column: pa.ChunkedArray) -> BoolArray:
@@ -166,8 +168,21 @@ def _bad_for_kind(events: pa.Table, has_identifiers: BoolArray) -> BoolArray:
         bad |= rows & ~np.logical_or.reduce([present[need] for need in rule.needs_one_of])
     telling = np.array([name in TELLING_KINDS for name in names], np.bool_)
     bad |= _spread(telling, codes) & ~_is_null(events, Columns.PROPERTIES)
+    for name in CHANCE_KINDS:
+        if name in names:
+            rows = np.flatnonzero((codes == names.index(name)) & ~_is_null(events, Columns.PROPERTIES))
+            bad[rows] |= _bad_chances(name, events.column(Columns.PROPERTIES).take(pa.array(rows)))
     money = np.array([name in _MONEY for name in names], np.bool_)
     return bad | (_spread(money, codes) & _negative(events.column(Columns.VALUE)))
+
+
+def _bad_chances(kind: str, properties: pa.ChunkedArray) -> BoolArray:
+    """Which of the properties (n,) of one kind say of chances what cannot be; those that cannot be read are told elsewhere."""
+    values, codes = _distinct(properties)
+    said = [parse_properties(text) for text in values.to_pylist()]
+    return _spread(
+        np.array([isinstance(each, dict) and chance_problem(kind, each) is not None for each in said], np.bool_), codes
+    )
 
 
 _MONEY = frozenset(kind.value for kind, rule in KIND_RULES.items() if rule.money)

@@ -13,8 +13,11 @@ MAX_TEXT_LENGTH: Final = 256
 """Longest id, in characters."""
 MAX_PROPERTIES_BYTES: Final = 8 * 1024
 """Longest `properties`, as UTF-8 bytes of its JSON text."""
-MAX_NUMBER: Final = 1e15
-"""Largest amount of money or units, and most negative: what is beyond is a wrong unit, and would drown every sum it enters."""
+MAX_NUMBER: Final = 1e14
+"""Largest amount of money in any currency, and most negative: what is beyond is a wrong unit, and would drown every sum it
+enters. What a home takes in its currencies is far less (`features/money/limits.py`)."""
+MAX_QUANTITY: Final = 1e9
+"""Most units on one event."""
 MAX_IDENTIFIERS: Final = 16
 """Most identifiers on one event."""
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -23,8 +26,8 @@ LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 MAX_AHEAD: Final = timedelta(minutes=5)
 """How far a sender's clock may run ahead of ours."""
 
-_SPACE: Final = "\u0020\u00a0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u3000\ufeff"
-UNCLEAN_TEXT: Final = f"[\u0000-\u001f\u007f-\u009f]|^[{_SPACE}]|[{_SPACE}]$"
+SPACE: Final = "\u0020\u00a0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u3000\ufeff"
+UNCLEAN_TEXT: Final = f"[\u0000-\u001f\u007f-\u009f]|^[{SPACE}]|[{SPACE}]$"
 """Control characters anywhere, spaces at an end. Written so that Python's `re` and Arrow's RE2 read it alike."""
 CURRENCY: Final = "^[A-Z]{3}$"
 ID_TYPE: Final = "^[a-z][a-z0-9_]{0,63}$"
@@ -177,14 +180,14 @@ def _check_identifiers(value: object, now: datetime | None) -> str | None:
 
 
 def _check_quantity(value: object, now: datetime | None) -> str | None:
-    reason = _check_number(value, now)
+    reason = _check_number(value, now, MAX_QUANTITY)
     if reason or value is None:
         return reason
     assert isinstance(value, int | float)
     return f"is {value}: units are counted from 0; what came back is an event of kind return." if value < 0 else None
 
 
-def _check_number(value: object, now: datetime | None) -> str | None:
+def _check_number(value: object, now: datetime | None, largest: float = MAX_NUMBER) -> str | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -195,7 +198,7 @@ def _check_number(value: object, now: datetime | None) -> str | None:
         finite = False
     if not finite:
         return "is not a finite number: leave it out where it is unknown."
-    return f"is {value}, beyond {MAX_NUMBER:.0e}: check its unit." if abs(value) > MAX_NUMBER else None
+    return f"is {shorten(value)}, beyond {largest:.0e}: check its unit." if abs(value) > largest else None
 
 
 def _check_currency(value: object, now: datetime | None) -> str | None:

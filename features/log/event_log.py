@@ -6,6 +6,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from features.log.conflicts import Conflict
 from features.log.erasure import ErasureBook
 from features.log.identity import IdentityBook
 from features.log.marks import Anchor
@@ -15,13 +16,15 @@ from features.log.marks import Anchor
 class AppendResult:
     """What one append did: rows that are new, rows whose event_id was there already, and the log's last seq after it.
 
-    `erased` rows belong to customers who were erased, and were left out.
+    `erased` rows belong to customers who were erased, and were left out. `conflicts` are the duplicates that are not the event
+    sent again, but another one with its id: what the log held stays.
     """
 
     appended: int
     duplicates: int
     last_seq: int
     erased: int = 0
+    conflicts: tuple[Conflict, ...] = ()
 
 
 class EventLog(Protocol):
@@ -48,6 +51,10 @@ class EventLog(Protocol):
 
     def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
         """Who this is: the customer with that id (any id of theirs) where given, else with these identifiers, else None."""
+        ...
+
+    def undecided(self, outcomes: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of the (decision_id, resolved customer) pairs of which the log holds no decision."""
         ...
 
     def regrouped_seq(self, customer_id: str) -> int:

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Protocol
 
 import pyarrow as pa
 
-from features.errors import OmniError, StoreError
+from features.errors import OmniError, StoreError, trace
 from features.log.event_log import AppendResult
 
 logger = logging.getLogger(__name__)
@@ -123,8 +123,8 @@ class GroupCommitter:
             self.last_commit = Commit(time.monotonic(), error)
             logger.warning("A group of %d appends failed: %s", len(group), error)
             results = [error] * len(group)
-        except Exception as error:  # whatever it was, those who wait must hear of it
-            logger.exception("A group of %d appends failed", len(group))
+        except Exception as error:  # noqa: BLE001 - whatever it was, those who wait must hear of it
+            logger.error("A group of %d appends failed\n%s", len(group), trace(error))
             results = [error] * len(group)
         for waiting, result in zip(group, results, strict=True):
             if isinstance(result, Exception):

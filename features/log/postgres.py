@@ -15,9 +15,10 @@ import pyarrow as pa
 from psycopg.conninfo import conninfo_to_dict
 from pyarrow import csv
 
-from features.connections import ThreadConnections
+from features import databases
+from features.databases import ThreadConnections
 from features.errors import SettingsError, StoreError, UnavailableError
-from features.log import marks, portable_sql, sql_log
+from features.log import marks, portable_sql
 from features.log.consents import CREATE as CREATE_CONSENTS
 from features.log.erasure import LogErasureBook
 from features.log.identity import DEFAULT_RULES, IdentityRules, Owners
@@ -209,7 +210,7 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
         connection.execute(f"SET search_path TO {self._schema}")
         connection.execute("SET jit TO off")  # compiling takes longer than any of these queries
         connection.execute("SET work_mem TO '64MB'")  # a batch is put in order in memory
-        connection.execute(f"SET lock_timeout TO '{sql_log.BUSY_TIMEOUT_S * 1000:.0f}ms'")
+        connection.execute(f"SET lock_timeout TO '{databases.wait_s() * 1000:.0f}ms'")
         connection.execute(_DURABLE)
         if self._wait_s is not None:  # nor does the server go on with what nobody waits for any more
             connection.execute(f"SET statement_timeout TO '{self._wait_s * 1000:.0f}ms'")
@@ -221,7 +222,7 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
             yield
         except psycopg.errors.LockNotAvailable as error:
             raise UnavailableError(
-                f"The event log {self._place} has been busy for {sql_log.BUSY_TIMEOUT_S:.0f} s.",
+                f"The event log {self._place} has been busy for {databases.wait_s():.0f} s.",
                 repair="Let the other process that writes to it (an ingest, a service) finish, then try again.",
             ) from error
         except psycopg.errors.InsufficientPrivilege as error:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from features.identity.resolution import ANONYMOUS, named_node
 from features.log import marks, portable_sql
+from features.log.conflicts import find_conflicts
 from features.log.consents import OF_ADDRESS, OF_OTHERS
 from features.log.event_log import AppendResult
 from features.log.group_commit import append_together
@@ -17,13 +18,18 @@ from features.log.marks import Anchor
 from features.log.portable_sql import Connection
 from features.log.tables import COLUMNS, rows_to_table
 from features.log.tombstones import Tombstones
+from features.vocabulary import EventKind
 
-BUSY_TIMEOUT_S: Final = 60.0
-"""How long a writer waits for another one before it gives up."""
 _OF_CUSTOMER: Final = (
     f"SELECT * FROM (SELECT {COLUMNS} FROM customers c JOIN events e USING (customer_key)"
     f" WHERE c.customer_id = ? AND seq > ? UNION ALL {OF_OTHERS}) AS counting ORDER BY occurred_us, event_id"
 )
+_DECISIONS: Final = (
+    "SELECT e.decision_id, c.customer_id FROM customers c JOIN events e USING (customer_key)"
+    f" WHERE e.kind = '{EventKind.DECISION}'"
+)
+_DECISION_BY_ID: Final = f"{_DECISIONS} AND e.event_id"
+_DECISION_OF: Final = f"{_DECISIONS} AND e.decision_id = ? AND c.customer_id = ? LIMIT 1"
 
 C = TypeVar("C", bound=Connection)
 
@@ -58,13 +64,14 @@ class SqlEventLog(ABC, Generic[C]):
                 return AppendResult(0, 0, before, erased)
             owners = self._rules.book(connection).assign(table, before + 1)  # whose each row is; identifiers are learnt
             appended = self._insert(connection, table, owners)
+            conflicts = find_conflicts(connection, table, before, appended) if appended < table.num_rows else ()
             if appended:
                 portable_sql.note_appended(connection, table, before, appended)
                 self._rules.consents(connection).learn(table, before)
             last = portable_sql.last_seq(connection)
             if appended:
                 marks.put_mark(connection, last)
-        return AppendResult(appended, table.num_rows - appended, last, erased)
+        return AppendResult(appended, table.num_rows - appended, last, erased, conflicts)
 
     def append_many(self, tables: Sequence[pa.Table]) -> list[AppendResult | Exception]:
         return append_together(self, self._writing, tables)
@@ -78,6 +85,13 @@ class SqlEventLog(ABC, Generic[C]):
     def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
         with self._in_words():
             return self.identity().find(customer_id, identifiers)
+
+    def undecided(self, outcomes: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        left = set(outcomes)
+        with self._in_words():  # the service's decisions are found at once; others, among the customer's events
+            ids = sorted({decision_id for decision_id, _ in left})
+            left -= {(str(d), str(c)) for d, c in portable_sql.select_in(self._connection(), _DECISION_BY_ID, ids)}
+            return {pair for pair in left if not self._query(_DECISION_OF, pair)}
 
     def regrouped_seq(self, customer_id: str) -> int:
         with self._in_words():

@@ -4,16 +4,17 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
-from features.connections import ThreadConnections
+from features import databases
+from features.databases import ThreadConnections
 from features.errors import StoreError, UnavailableError
-from features.log import marks, portable_sql, sql_log
+from features.log import marks, portable_sql
 from features.log.consents import CREATE as CREATE_CONSENTS
 from features.log.erasure import SqliteErasureBook
 from features.log.identity import DEFAULT_RULES, IdentityRules, Owners
@@ -46,33 +47,14 @@ _ON_CONFLICT: Final = _INSERT_REST.partition(")")[2]
 _ROW: Final = f"({', '.join('?' * len(STORED))})"
 _INSERT_MANY: Final = {n: f"{_INSERT_INTO}VALUES {', '.join([_ROW] * n)}{_ON_CONFLICT}" for n in _INSERTS}
 _TRIED_CHARS: Final = 65_536
-_PRIMARY_CODE: Final = 0xFF
-"""The bits of SQLite's error codes that tell the kind; the others tell it in detail."""
-_WRITABLE: Final = "Check that the file and its folder can be written to."
-_RESTORE: Final = (
-    "Stop everything that uses it and run: omni restore BACKUP (`omni backup` made it). Without a backup, ingest the"
-    " sources into a new one."
-)
-_REPAIRS: Final = {
-    sqlite3.SQLITE_BUSY: "Let the other process that writes to it (an ingest, a service) finish, then try again.",
-    sqlite3.SQLITE_FULL: "Make room on the disk that it lies on: nothing of what was refused is kept, send it again then.",
-    sqlite3.SQLITE_READONLY: _WRITABLE,
-    sqlite3.SQLITE_CANTOPEN: _WRITABLE,
-    sqlite3.SQLITE_PERM: _WRITABLE,
-    sqlite3.SQLITE_IOERR: "Look at the disk that it lies on, and at the system's own log.",
-    sqlite3.SQLITE_CORRUPT: _RESTORE,
-    sqlite3.SQLITE_NOTADB: _RESTORE,
-}
-"""What to do about each kind of error that is not the caller's mistake."""
-_LASTING: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-"""What does not pass by itself."""
+_ANEW: Final = "run: omni restore BACKUP (`omni backup` made it). Without a backup, ingest the sources into a new one"
 
 
 class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
     """The log in one SQLite file (WAL): many readers, one writer at a time, over threads and processes."""
 
     def __init__(self, path: Path, rules: IdentityRules = DEFAULT_RULES, wait_s: float | None = None) -> None:
-        """`wait_s` is how long a statement waits for other processes; None: `BUSY_TIMEOUT_S`."""
+        """`wait_s` is how long a statement waits for other processes; None: `databases.wait_s()`."""
         self._path = path
         self._rules = rules
         self._wait_s = wait_s
@@ -88,7 +70,10 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
             with self._in_words():
                 self._connection()
         except OSError as error:
-            raise StoreError(f"The event log {path} cannot be opened: {error}.", repair=_WRITABLE) from error
+            raise StoreError(
+                f"The event log {path} cannot be opened: {error}.",
+                repair="Check that the file and its folder can be written to.",
+            ) from error
 
     def read(self, after_seq: int = 0, batch_rows: int = 200_000) -> Iterator[pa.Table]:
         # short queries, one a batch: a reader that rests between batches holds nothing up
@@ -183,11 +168,13 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
 
     @property
     def _busy_s(self) -> float:
-        return sql_log.BUSY_TIMEOUT_S if self._wait_s is None else self._wait_s
+        return databases.wait_s() if self._wait_s is None else self._wait_s
 
     def _open(self) -> "_Opened":
         if self._prepared and not self._path.exists():  # SQLite would begin an empty one
-            raise UnavailableError(f"The event log {self._path} is gone.", repair=_RESTORE)
+            raise UnavailableError(
+                f"The event log {self._path} is gone.", repair=f"Stop everything that uses it and {_ANEW}."
+            )
         connection = sqlite3.connect(
             self._path,
             factory=_Opened,
@@ -233,21 +220,9 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
                 self._local.writes_to = None
         self._wal.note_commit()
 
-    @contextmanager
-    def _in_words(self) -> Iterator[None]:
+    def _in_words(self) -> AbstractContextManager[None]:
         """Turn what SQLite says of the file, the disk and other writers into our errors."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            code = getattr(error, "sqlite_errorcode", None)  # none where the mistake is the caller's
-            if code is None or code & _PRIMARY_CODE not in _REPAIRS:
-                raise
-            if code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY:
-                said = f"has been busy for {self._busy_s:g} s"
-            else:
-                said = "cannot be used"
-            kind = StoreError if code & _PRIMARY_CODE in _LASTING else UnavailableError
-            raise kind(f"The event log {self._path} {said}: {error}.", repair=_REPAIRS[code & _PRIMARY_CODE]) from error
+        return databases.in_words("The event log", self._path, _ANEW, self._busy_s)
 
 
 class _Opened(sqlite3.Connection):

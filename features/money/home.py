@@ -12,15 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.arrays import IntArray
 from features.errors import InputError, SettingsError
+from features.events.payload import CONVERTED_FROM
 from features.events.rules import Problem
 from features.log.event_log import EventLog
+from features.money.limits import load_limits
 from features.money.rates import RATES_FILE, Rates, read_rates
 from features.settings import Settings
 from features.vocabulary import DAY_US, Columns
 
-CONVERTED_FROM: Final = "converted_from"
-"""Key of an event's properties under which the amount is kept as it came, with its currency and the rate."""
 _DECIMALS: Final = 6
 _LATEST_DAY: Final = np.iinfo(np.int64).max
 
@@ -36,8 +37,11 @@ class HomeCurrency:
     """The one currency in which this home counts; safe to use from several threads."""
 
     def __init__(self, settings: Settings, log: EventLog) -> None:
-        """Raises SettingsError where the setting names another currency than the one that the log counts in."""
+        """Raises SettingsError where the setting names another currency than the one that the log counts in, InputError for
+        a bad limits.toml.
+        """
         self._file = settings.home / RATES_FILE
+        self._limits = load_limits(settings.home)
         self._stated, self._log = settings.currency, log
         self._settled = logged = log.currency()
         self._rates: tuple[tuple[int, int] | None, Rates] = None, Rates()
@@ -55,8 +59,15 @@ class HomeCurrency:
     def screen(self, events: pa.Table) -> Screened:
         """Valid events (EVENT_SCHEMA): those with a value in another currency are converted by the rate of their day (UTC).
 
-        Their properties keep what they came as. Those without a rate are not in the table, but among the problems.
+        Their properties keep what they came as. Those without a rate, or beyond the limit of their currency, are not in the
+        table, but among the problems.
         """
+        home = self._settled or self._stated
+        over = self._limits.exceeded(events[Columns.VALUE], events[Columns.CURRENCY], home)
+        kept = np.delete(np.arange(events.num_rows), list(over))
+        return _beside(over, kept, self._convert(events.take(pa.array(kept)) if over else events))
+
+    def _convert(self, events: pa.Table) -> Screened:
         named = events[Columns.CURRENCY]
         if named.null_count == events.num_rows or set(named.unique().to_pylist()) <= {None, self._settled}:
             return Screened(events, {})  # nearly always, and at once
@@ -84,8 +95,18 @@ class HomeCurrency:
     def screen_prices(self, products: pa.Table, moments: pa.Array | None = None) -> Screened:
         """Products (PRODUCT_SCHEMA) with prices in the home's currency, by the rates of `moments` (n,) or else the newest.
 
-        Products whose price has no rate are not in the table, but among the problems.
+        Products whose price has no rate, or is beyond the limit of its currency, are not in the table, but among the
+        problems.
         """
+        home = self._settled or self._stated
+        over = self._limits.exceeded(products[Columns.PRICE], products[Columns.CURRENCY], home, Columns.PRICE)
+        if not over:
+            return self._convert_prices(products, moments)
+        kept = np.delete(np.arange(products.num_rows), list(over))
+        rest = products.take(pa.array(kept)), None if moments is None else moments.take(pa.array(kept))
+        return _beside(over, kept, self._convert_prices(*rest))
+
+    def _convert_prices(self, products: pa.Table, moments: pa.Array | None) -> Screened:
         priced = products[Columns.PRICE].is_valid()
         rates, problems = self._rates_of(pc.if_else(priced, products[Columns.CURRENCY], None), moments, Columns.PRICE)
         if rates is None:
@@ -147,6 +168,13 @@ class HomeCurrency:
         if self._rates[0] != stamp or stamp is None:
             self._rates = stamp, read_rates(self._file, home)
         return self._rates[1]
+
+
+def _beside(over: dict[int, Problem], kept: IntArray, screened: Screened) -> Screened:
+    """What became of the rows `kept` (n,), and the problems of the others."""
+    if not over:
+        return screened
+    return Screened(screened.table, over | {int(kept[row]): problem for row, problem in screened.problems.items()})
 
 
 def _undecided(currencies: pa.ChunkedArray, of: str) -> dict[int, Problem]:

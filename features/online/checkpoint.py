@@ -1,11 +1,14 @@
 """The stream's checkpoints: how far the event log is folded into each part of the online store, kept beside that store."""
 
 import sqlite3
+from contextlib import AbstractContextManager
 from typing import Final, Literal
 
-from features.connections import ThreadConnections
+from features import databases
+from features.databases import ThreadConnections
 from features.settings import Settings
 
+_WAIT_S: Final = 10.0
 _ROWS: Final = {"customers": 1, "products": 2}
 
 
@@ -25,17 +28,25 @@ class StreamFile:
         """The first row of a query; None without one, and where there is no file."""
         if not self._path.exists():
             return None
-        row: tuple[object, ...] | None = self._connections.mine().execute(query, parameters).fetchone()
+        with self._in_words():
+            row: tuple[object, ...] | None = self._connections.mine().execute(query, parameters).fetchone()
         return row
 
     def execute(self, statement: str, parameters: tuple[object, ...]) -> None:
         """Change something."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._connections.mine().execute(statement, parameters)
+        with self._in_words():
+            self._connections.mine().execute(statement, parameters)
+
+    def _in_words(self) -> AbstractContextManager[None]:
+        anew = "restore a backup, or delete it and run `omni features build --force`"
+        return databases.in_words("The checkpoint", self._path, anew)
 
     def _open(self) -> "_Opened":
         """One a thread, kept open: to close the last connection to a write-ahead log costs several writes to disk."""
-        connection = sqlite3.connect(self._path, timeout=10.0, isolation_level=None, factory=_Opened)
+        connection = sqlite3.connect(
+            self._path, timeout=min(_WAIT_S, databases.wait_s()), isolation_level=None, factory=_Opened
+        )
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("CREATE TABLE IF NOT EXISTS checkpoint (id INTEGER PRIMARY KEY, seq INTEGER NOT NULL)")

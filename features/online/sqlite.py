@@ -5,14 +5,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from features.connections import ThreadConnections
+from features import databases
+from features.databases import ThreadConnections
 from features.errors import MissingError, StoreError
 from features.online.feast_codec import decode_value, entity_key, entity_value
 from features.online.source import StoredRow
 from features.settings import Settings
 from features.views import View
+
+NAME: Final = "The online store"
+ANEW: Final = "restore a backup, or delete it and run `omni features build --force`"
+_WAIT_S: Final = 10.0
 
 
 class SqliteSource:
@@ -54,17 +59,21 @@ class SqliteSource:
     def _query(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         try:
             return self._connections.mine().execute(query, parameters).fetchall()
-        except sqlite3.OperationalError as error:
-            self.close()
-            raise MissingError(
-                f"The online store {self._path} cannot be read ({error}).", repair="Run `omni features build`."
-            ) from error
         except sqlite3.DatabaseError as error:
             self.close()
-            raise StoreError(
-                f"The online store {self._path} is damaged ({error}).",
-                repair="Delete it and run `omni features build --force`.",
-            ) from error
+            if isinstance(error, sqlite3.OperationalError) and not databases.is_busy(error):
+                force = " --force" if self._path.exists() else ""
+                raise MissingError(
+                    f"{NAME} {self._path} cannot be read ({error}).", repair=f"Run `omni features build{force}`."
+                ) from error
+            with databases.in_words(NAME, self._path, ANEW):
+                raise
+
+
+def look_at_online(settings: Settings) -> None:
+    """See that the online store can be used now, where it is a file and there; raises StoreError."""
+    if settings.online_store == "sqlite":
+        databases.look_at(NAME, settings.online_db_path, ANEW)
 
 
 class SqliteEntities:
@@ -77,7 +86,7 @@ class SqliteEntities:
         self._path = settings.online_db_path
         self._join_key = views[0].join_key
         with self._in_words():
-            self._connection = sqlite3.connect(self._path, timeout=10.0, isolation_level=None)
+            self._connection = sqlite3.connect(self._path, timeout=_timeout_s(), isolation_level=None)
             self._connection.execute("PRAGMA secure_delete = ON")  # overwritten, not only unlinked
         tables = {name for (name,) in self._query("SELECT name FROM sqlite_master WHERE type = 'table'")}
         self._tables = [view.table for view in views if view.table in tables]
@@ -146,9 +155,13 @@ def _row(view: View, stored: Sequence[tuple[Any, ...]]) -> StoredRow | None:
 
 def _connect(path: Path) -> sqlite3.Connection:
     # Not mode=ro: a reader of a write-ahead log may have to make its shared-memory file.
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, check_same_thread=False, timeout=10.0)
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, check_same_thread=False, timeout=_timeout_s())
     connection.execute("PRAGMA query_only=1")
     return connection
+
+
+def _timeout_s() -> float:
+    return min(_WAIT_S, databases.wait_s())
 
 
 def _from_feast(stored: int) -> datetime:

@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+from features import databases
 from features.settings import Settings
 
 EXPERIMENT: Final = "omni"
@@ -57,6 +58,15 @@ def has_registry(settings: Settings) -> bool:
     return database is None or database.exists()
 
 
+def look_at_tracking(settings: Settings, within_s: float | None = None) -> None:
+    """See that the tracking store's file can be used now; raises StoreError within the time, where MLflow tries for minutes."""
+    database = tracking_database(settings)
+    if database is not None:
+        databases.look_at(
+            "The tracking store", database, "restore a backup, or move it away and train the models again", within_s
+        )
+
+
 def follow_home(settings: Settings) -> None:
     """Rewrite the places of artifacts after OMNI_HOME was moved or copied; nothing where tracking is not the home's own.
 
@@ -66,7 +76,11 @@ def follow_home(settings: Settings) -> None:
     if tracking_database(settings) != database or not settings.mlflow_artifacts_dir.exists():
         return
     now = settings.mlflow_artifacts_dir.as_uri()
-    with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
+    with (
+        databases.in_words("The tracking store", database),
+        closing(sqlite3.connect(database, timeout=min(30, databases.wait_s()))) as connection,
+        connection,
+    ):
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not tables >= {table for table, _ in _PLACES}:
             return

@@ -6,7 +6,7 @@ The only module that calls `feast.FeatureStore`. Feast is imported on first use,
 import atexit
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features import views
+from features import databases, views
 from features.clock import Clock
 from features.errors import InputError, MissingError
 from features.ids import id_series
@@ -25,11 +25,12 @@ from features.offline.files import newest_rows
 from features.offline.product_sales import product_states_as_of
 from features.online.checkpoint import Checkpoint
 from features.online.reach import Reach
+from features.online.sqlite import ANEW, NAME
 from features.settings import Settings
 from features.state.batch import StateBatch
 from features.state.encoding import PRODUCTS_SCHEMA, STATE_SCHEMA, decode
 from features.state.products import ProductStates
-from features.store.repository import FeastFolder, close_ibis, left_over, quietly
+from features.store.repository import FeastFolder, close_ibis, left_over, quietly, saying_which_registry
 from features.views import CUSTOMER_PRODUCTS, CUSTOMER_STATE, CUSTOMER_VIEWS, PRODUCT_SALES, TASK_VIEWS, VIEWS, View
 from features.vocabulary import Columns, Task
 
@@ -63,7 +64,7 @@ class Store:
         if folder.is_applied():
             return False
         folder.write()
-        with quietly():
+        with self._saying_where(), saying_which_registry(folder.registry_path), quietly():
             from features.store.definitions import define
 
             objects = define(self._settings)
@@ -173,7 +174,7 @@ class Store:
             raise MissingError(
                 f"There is no feature store in {self._settings.feast_dir}.", repair="Run `omni features build`."
             )
-        with quietly():
+        with saying_which_registry(FeastFolder(self._settings).registry_path), quietly():
             from feast import FeatureStore
 
             atexit.register(close_ibis)
@@ -226,9 +227,9 @@ class Store:
             self._provider.online_write_batch(self._feast.config, self._online_views[view.name], rows, progress=None)
 
     def _saying_where(self) -> AbstractContextManager[None]:
-        """Feast lets the errors of Redis' client through."""
+        """Feast lets the errors of SQLite and of Redis' client through."""
         if self._settings.online_store != "redis":
-            return nullcontext()
+            return databases.in_words(NAME, self._settings.online_db_path, ANEW)
         from features.online.redis import saying_where
 
         return saying_where(self._settings)

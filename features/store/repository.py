@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from features import atomic, views
+from features.errors import StoreError
 from features.offline.spark_session import spark_conf
 from features.settings import Settings
 
@@ -42,7 +43,7 @@ class FeastFolder:
 
     def is_applied(self) -> bool:
         """Whether just these definitions, for these places, were applied and the stores are still there."""
-        stores = [self._registry_path, *([self._settings.online_db_path] if self._uses_sqlite else [])]
+        stores = [self.registry_path, *([self._settings.online_db_path] if self._uses_sqlite else [])]
         if not self._note.exists() or not all(path.exists() for path in stores):
             return False
         return self._note.read_text(encoding="utf-8") == self._fingerprint()
@@ -61,7 +62,8 @@ class FeastFolder:
         atomic.write_text(self._note, self._fingerprint())
 
     @property
-    def _registry_path(self) -> Path:
+    def registry_path(self) -> Path:
+        """Feast's own list of the definitions, in its own format."""
         return self._folder / "registry.db"
 
     def _yaml(self) -> str:
@@ -84,7 +86,7 @@ class FeastFolder:
             "project": views.PROJECT,
             "provider": "local",
             # Definitions change only when they are applied, so a long-lived process need not read them again.
-            "registry": {"path": str(self._registry_path), "cache_ttl_seconds": 0},
+            "registry": {"path": str(self.registry_path), "cache_ttl_seconds": 0},
             "offline_store": offline,
             "online_store": online,
             "entity_key_serialization_version": 3,
@@ -109,6 +111,19 @@ def quietly() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def saying_which_registry(path: Path) -> Iterator[None]:
+    """Turn what Protobuf and the disk say of a registry into a StoreError: nothing in it is not made anew by a build."""
+    damaged: Any = import_module("google.protobuf.message").DecodeError  # it has no type hints
+    try:
+        yield
+    except (damaged, OSError) as error:
+        raise StoreError(
+            f"Feast's registry {path} cannot be read: {error}.",
+            repair="Delete it and run `omni features build --force`.",
+        ) from error
 
 
 def close_ibis() -> None:

@@ -19,6 +19,7 @@ from serving.schemas.answers import (
 )
 from serving.schemas.base import Name, Probability
 from serving.schemas.receipts import (
+    ConflictingEvent,
     ErasureAnswer,
     ErrorAnswer,
     EventsAnswer,
@@ -46,6 +47,7 @@ __all__ = [
     "CartLine",
     "ChurnAnswer",
     "ChurnRequest",
+    "ConflictingEvent",
     "CustomerInfo",
     "CustomerRef",
     "DecideRequest",

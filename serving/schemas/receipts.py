@@ -18,13 +18,34 @@ class RejectedEvent(BaseModel):
     event_id: str | None = None
 
 
+class ConflictingEvent(BaseModel):
+    """An event that was ignored, though the log holds another one with its id."""
+
+    event_id: str
+    fields: list[str] = Field(description="What differs from the event in the log, which stays.")
+
+
 class EventsAnswer(BaseModel):
     """What became of a batch: good events are kept and durable, bad ones are answered one by one."""
 
-    model_config = described({"accepted": 1, "duplicates": 0, "rejected": [], "erased": 0, "last_seq": 1469308})
+    model_config = described(
+        {
+            "accepted": 1,
+            "duplicates": 0,
+            "conflicts": 0,
+            "conflicting": [],
+            "rejected": [],
+            "erased": 0,
+            "last_seq": 1469308,
+        }
+    )
 
     accepted: int = Field(description="New events, durable in the log.")
     duplicates: int = Field(description="Events whose event_id the log already holds; ignored.")
+    conflicts: int = Field(
+        0, description="Of the duplicates: not the same event again, but another one with its id. The first one stays."
+    )
+    conflicting: list[ConflictingEvent] = Field([], description="The first 100 of those.")
     rejected: list[RejectedEvent]
     erased: int = Field(0, description="Events of customers who were erased since they happened; not kept.")
     last_seq: int = Field(description="Place of the newest event in the log.")

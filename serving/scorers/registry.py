@@ -15,7 +15,14 @@ from typing import Any, Final
 
 from features.errors import OmniError, StoreError
 from features.log.receipt import LearntModel
-from features.scoring.mlflow_home import CHAMPION, HISTORY_TAG, follow_home, has_registry, mlflow_at
+from features.scoring.mlflow_home import (
+    CHAMPION,
+    HISTORY_TAG,
+    follow_home,
+    has_registry,
+    look_at_tracking,
+    mlflow_at,
+)
 from features.scoring.model_digests import DIGEST_TAG, need_plain_files
 from features.scoring.model_files import read_metadata
 from features.settings import Settings
@@ -40,6 +47,9 @@ _EARLIER: Final = 3
 """How many earlier champions are tried."""
 _SHORT_WAITS: Final = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 """MLflow's own are minutes, in which a service that starts would answer nothing; it asks again by itself."""
+
+_WAIT_S: Final = 2.0
+"""How long one look waits for a registry that another process holds: every task is looked up, and again soon."""
 
 
 def next_bundle(current: Bundle, fetch: Fetch, fall_back: FallBack = lambda _: ()) -> Bundle:
@@ -114,6 +124,7 @@ def mlflow_fetch(settings: Settings, vetting: Vetting | None = None) -> Fetch:
             raise StoreError("The model registry is gone.", repair="Bring it back, or train anew.")
         for name, value in _SHORT_WAITS.items():
             os.environ.setdefault(name, value)
+        look_at_tracking(settings, _WAIT_S)
         follow()
         found = _champion(task, settings.mlflow_tracking_uri)
         return None if found is None else _guarded(guard, *found)
@@ -138,6 +149,7 @@ def registered_models(settings: Settings) -> list[LearntModel]:
     """Every version of every task in the registry, with what it was trained on; none where there is no registry yet."""
     if not has_registry(settings):
         return []
+    look_at_tracking(settings)
     uri = settings.mlflow_tracking_uri
     mlflow = mlflow_at(uri)
     from mlflow.exceptions import MlflowException

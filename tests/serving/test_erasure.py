@@ -71,7 +71,15 @@ def test_an_erased_customer_is_unknown_everywhere(client: Any, erasing: Runtime,
     assert (again.status_code, later["pending"], later["receipt_id"]) == (200, [], receipt["receipt_id"])
     assert later["removed"]["files: offline/timeline.parquet"] == 6
     assert (profile.status_code, churn.status_code, nobody.status_code) == (404, 404, 404)
-    assert replay.json() == {"accepted": 0, "duplicates": 0, "rejected": [], "erased": 2, "last_seq": 0}
+    assert replay.json() == {
+        "accepted": 0,
+        "duplicates": 0,
+        "conflicts": 0,
+        "conflicting": [],
+        "rejected": [],
+        "erased": 2,
+        "last_seq": 0,
+    }
     assert re.search(r"\bada\b", erased.text) is None  # hexadecimal digits may spell anything
 
 

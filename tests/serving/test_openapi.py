@@ -82,3 +82,18 @@ def test_what_is_marked_is_in_every_answer_about_a_customer() -> None:
                 schemas_of[answer.__name__]["required"]
             )  # older callers know neither
             assert schemas_of[request.__name__]["properties"]["timeout_ms"]["anyOf"][0]["maximum"] == 25_000
+
+
+def test_a_wrong_method_hears_of_all_right_ones(client: Any) -> None:
+    answers = client.run(
+        ("PUT", "/v1/customers/ada", None), ("OPTIONS", "/v1/customers/a/b", None), ("PATCH", "/v1/models", None)
+    )
+    assert [answer.status_code for answer in answers] == [405, 405, 405]
+    assert [answer.headers["allow"] for answer in answers] == ["DELETE, GET, HEAD", "DELETE, GET, HEAD", "GET, HEAD"]
+
+
+def test_wrong_paths_and_methods_have_the_same_shape(client: Any) -> None:
+    missing, wrong = client.run(("GET", "/v2", None), ("GET", "/v1/churn", None))
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert wrong.headers["allow"] == "POST"

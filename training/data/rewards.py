@@ -78,7 +78,7 @@ def decision_entities(
             LEFT JOIN {scan(timeline)} r
               ON r.customer_id = d.customer_id AND r.occurred_at >= d.occurred_at
              AND r.occurred_at < d.occurred_at + {sql_days(reward.window_days)} AND r.event_id <> d.event_id
-            WHERE d.arm IS NOT NULL AND d.pscore IS NOT NULL
+            WHERE d.arm IS NOT NULL AND d.pscore > 0 AND d.pscore <= 1
             GROUP BY d.customer_id, d.occurred_at, d.arm, d.pscore, d.event_id, d.{ASKER}
             ORDER BY as_of, key
             """,

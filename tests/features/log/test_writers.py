@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 from made_visits import many, open_url, read_all, table, writing_elsewhere
 
+from features import databases
 from features.errors import StoreError
 from features.events.schema import EVENT_SCHEMA
-from features.log import sql_log
 from features.log.event_log import EventLog
 
 
@@ -33,7 +33,7 @@ def test_threads_append_and_read_at_once(log: EventLog) -> None:
 
 
 def test_a_busy_log_says_who_to_wait_for(log: EventLog, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql_log, "BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(databases, "_wait_s", 0.1)
     log.close()
     with closing(open_url(url)) as patient, writing_elsewhere(url), pytest.raises(StoreError, match="other process"):
         patient.append(table({"event_id": "a", "customer_id": "c"}))

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from features.connections import ThreadConnections
+from features.databases import ThreadConnections
 from features.errors import StoreError
 
 
