@@ -43,7 +43,7 @@ def test_a_held_one_is_given_up_on_in_time(tmp_path: Path, monkeypatch: pytest.M
     path = filled(tmp_path / "a.db")
     monkeypatch.setattr(databases, "_wait_s", 0.2)
     started = time.monotonic()
-    with held(path), pytest.raises(StoreError, match=r"^It \S+a\.db has been busy for 0 s: .* Let the other process"):
+    with held(path), pytest.raises(StoreError, match=r"^It \S+a\.db has been busy for 0.2 s: .* Let the other process"):
         databases.look_at("It", path)
     assert 0.1 < time.monotonic() - started < 10
     monkeypatch.setattr(databases, "_wait_s", 600.0)
