@@ -115,7 +115,7 @@ def test_a_bad_key_and_a_missing_timeline_are_one_line(home: Path) -> None:
 def test_events_that_came_after_the_last_build_are_missed_aloud(home: Path) -> None:
     settings = Settings.from_env({"OMNI_HOME": str(home)})
     log = open_log(settings)
-    write_note(settings, BuildNote("", "", 0, 0, 0, 0, "", places(settings)))
+    write_note(settings, BuildNote("", "", 0, 0, 0, 0, "", places(settings), str(log.anchor())))
     assert not any("Not in this report" in note for note in json.loads(run("--json").stdout)["notes"])
     events, _ = parse_events(
         [
