@@ -1,5 +1,6 @@
 """The one front door: `omni COMMAND …` comes in, one of the three packages' commands runs."""
 
+import logging
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from features.meter import Costs, Meter
     from serving.showcase import Shown
     from training.pipeline import TrainReport
+
+logger = logging.getLogger(__name__)
 
 QUIET_LIBRARIES = {
     "BENTOML_DO_NOT_TRACK": "True",
@@ -53,12 +56,29 @@ class FrontDoor(TyperGroup):
         except _UsageError as error:
             say(_one_line(error))
             code = error.exit_code
+        except Exception as error:
+            known = _in_words(error)
+            if known is None:
+                raise
+            logger.info("What it came from", exc_info=error)
+            fail(known)
+            code = 2
         except typer.Abort:
             say("omni: stopped.")
             code = INTERRUPTED
         if standalone_mode:
             raise SystemExit(code if isinstance(code, int) else 0)
         return code
+
+
+def _in_words(error: Exception) -> OmniError | None:
+    """What a full disk or a damaged file makes a library raise, as an error with a repair; None for a defect."""
+    from features.checks.files import in_words
+
+    try:
+        return in_words(error, Settings.from_env(os.environ))
+    except OmniError as other:
+        return other
 
 
 def _one_line(error: Any) -> str:

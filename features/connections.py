@@ -1,5 +1,6 @@
 """Database connections that belong to a thread each: a way to open one in, the calling thread's own out."""
 
+import sqlite3
 import threading
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
@@ -15,6 +16,11 @@ class Closable(Protocol):
 
 
 Connection = TypeVar("Connection", bound=Closable)
+
+
+def is_damaged(error: BaseException) -> bool:
+    """Whether SQLite says that a file is no database, or a broken one: not that it is busy, or that the disk is full."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class ThreadConnections(Generic[Connection]):

@@ -1,10 +1,13 @@
 """The stream's checkpoints: how far the event log is folded into each part of the online store, kept beside that store."""
 
+import logging
 import sqlite3
 from typing import Final, Literal
 
-from features.connections import ThreadConnections
+from features.connections import ThreadConnections, is_damaged
 from features.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _ROWS: Final = {"customers": 1, "products": 2}
 
@@ -22,16 +25,31 @@ class StreamFile:
         )
 
     def select(self, query: str, parameters: tuple[object, ...] = ()) -> tuple[object, ...] | None:
-        """The first row of a query; None without one, and where there is no file."""
+        """The first row of a query; None without one, where there is no file, and where it is damaged."""
         if not self._path.exists():
             return None
-        row: tuple[object, ...] | None = self._connections.mine().execute(query, parameters).fetchone()
+        try:
+            row: tuple[object, ...] | None = self._connections.mine().execute(query, parameters).fetchone()
+        except sqlite3.DatabaseError as error:
+            if not is_damaged(error):
+                raise
+            logger.warning("%s is damaged (%s) and counts for nothing", self._path, error)
+            return None
         return row
 
     def execute(self, statement: str, parameters: tuple[object, ...]) -> None:
-        """Change something."""
+        """Change something; a damaged file is begun anew, as what it lacks is only folded once more."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._connections.mine().execute(statement, parameters)
+        try:
+            self._connections.mine().execute(statement, parameters)
+        except sqlite3.DatabaseError as error:
+            if not is_damaged(error):
+                raise
+            logger.warning("%s is damaged (%s) and is begun anew", self._path, error)
+            self._connections.drop()
+            for ending in ("", "-wal", "-shm"):
+                self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
+            self._connections.mine().execute(statement, parameters)
 
     def _open(self) -> "_Opened":
         """One a thread, kept open: to close the last connection to a write-ahead log costs several writes to disk."""

@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+from features.errors import StoreError
 from features.settings import Settings
 
 EXPERIMENT: Final = "omni"
@@ -65,7 +66,17 @@ def follow_home(settings: Settings) -> None:
     database = settings.home / "mlflow" / "mlflow.db"
     if tracking_database(settings) != database or not settings.mlflow_artifacts_dir.exists():
         return
-    now = settings.mlflow_artifacts_dir.as_uri()
+    try:
+        _move_places(database, settings.mlflow_artifacts_dir.as_uri())
+    except sqlite3.DatabaseError as error:
+        raise StoreError(
+            f"The model registry {database} cannot be used ({error}).",
+            repair="Let whoever writes to it finish; a damaged one comes back with omni restore BACKUP. Without one, move it"
+            " away, and train and promote again.",
+        ) from error
+
+
+def _move_places(database: Path, now: str) -> None:
     with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not tables >= {table for table, _ in _PLACES}:
