@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from features.scoring.mlflow_home import CHAMPION, mlflow_at
+from features.scoring.mlflow_home import CHAMPION, EXPERIMENT, mlflow_at
 from features.scoring.model_digests import DIGEST_TAG, digest_files, digest_of, write_digests
 from features.scoring.model_inputs import INPUT_NAMES
 from features.settings import Settings
@@ -28,6 +28,7 @@ def make_champions(settings: Settings, product_ids: list[str]) -> None:
     database = settings.home / "mlflow" / "mlflow.db"
     database.parent.mkdir(parents=True, exist_ok=True)
     client = mlflow_at(settings.mlflow_tracking_uri).MlflowClient(settings.mlflow_tracking_uri)
+    experiment = client.create_experiment(EXPERIMENT, artifact_location=settings.mlflow_artifacts_dir.as_uri())
     for task in CORE_TASKS:
         folder = settings.mlflow_artifacts_dir / "made" / task.value
         folder.mkdir(parents=True)
@@ -36,7 +37,8 @@ def make_champions(settings: Settings, product_ids: list[str]) -> None:
         digests = digest_files(folder, task.value)
         write_digests(folder, digests)
         tags = {"feature_service": feature_service_name(task), DIGEST_TAG: digest_of(digests)}
-        version = client.create_model_version(task.value, folder.as_uri(), tags=tags)
+        run_id = client.create_run(experiment, tags={"task": task.value}).info.run_id
+        version = client.create_model_version(task.value, folder.as_uri(), run_id, tags=tags)
         client.set_registered_model_alias(task.value, CHAMPION, version.version)
 
 
