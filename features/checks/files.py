@@ -7,6 +7,7 @@ What no sum is kept of (a letter in a text, a value in a row of SQLite) may be a
 
 import errno
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -61,6 +62,14 @@ _DISK: Final = {
     errno.ENOTDIR: "Move the file away: a folder belongs there.",
     errno.EFBIG: "Let this process write larger files (ulimit -f) and run it again: what was acknowledged is kept.",
 }
+_SQLITE: Final = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+    sqlite3.SQLITE_PERM: errno.EACCES,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+}
+"""What SQLite says of the disk, as the system's numbers."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +106,13 @@ def in_words(error: Exception, settings: Settings) -> OmniError | None:
 
     A library's error counts only where a file really is damaged: else it is a defect of ours, and its traceback is needed.
     """
-    if isinstance(error, OSError) and error.errno in _DISK:
-        place = error.filename or settings.home
-        return UnavailableError(f"{place} cannot be used: {error.strerror}.", repair=_DISK[error.errno])
-    foreign = type(error).__module__.partition(".")[0] in _FOREIGN
-    if not foreign and not isinstance(error, (ValueError, OSError)):
+    causes = list(_causes(error))
+    for cause in causes:
+        number = _errno(cause)
+        if number is not None:
+            place = getattr(cause, "filename", None) or settings.home
+            return UnavailableError(f"{place} cannot be used: {os.strerror(number)}.", repair=_DISK[number])
+    if not any(_is_foreign(cause) or isinstance(cause, (ValueError, OSError)) for cause in causes):
         return None
     damaged = next(damaged_files(settings), None)
     return None if damaged is None else StoreError(str(damaged), repair=damaged.repair)
@@ -109,6 +120,34 @@ def in_words(error: Exception, settings: Settings) -> OmniError | None:
 
 def _repair(place: str) -> str:
     return next((repair for pattern, repair in _REPAIRS if fnmatch(place, pattern)), _OTHERS)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, and those that it came from; SQLAlchemy keeps the driver's own apart."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        cause = waiting.pop(0)
+        if cause is not None and id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            waiting += [cause.__cause__, getattr(cause, "orig", None)]
+
+
+def _errno(error: BaseException) -> int | None:
+    """The system's number of what the disk refused; None for anything else."""
+    number: int | None = None
+    if isinstance(error, OSError):
+        number = error.errno
+    elif isinstance(error, sqlite3.Error):
+        number = _SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+    elif _is_foreign(error):
+        number = next((known for known in _DISK if os.strerror(known) in str(error)), None)
+    return number if number in _DISK else None
+
+
+def _is_foreign(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] in _FOREIGN
 
 
 def _first_line(error: Exception) -> str:

@@ -8,6 +8,7 @@ that program, for a test.
 import asyncio
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import httpx
+from chaos.harness import made_event
 from chaos.whole_home import ERASED, PORT, new_rows
 
 import omni
@@ -104,6 +106,37 @@ async def _ask_all(settings: Settings, events: list[dict[str, Any]]) -> dict[str
             answers["/v1/events"] = (response.status_code, response.json())
     runtime_module.Watcher.refresh = look  # type: ignore[method-assign]
     return answers
+
+
+def flood(home: Path, make_room: list[str]) -> dict[str, Any]:
+    """Send events until there is no room for more, make room, and go on; what was acknowledged, and what was answered."""
+    settings = Settings.from_env(os.environ)
+    return asyncio.run(_flood(settings, make_room))
+
+
+async def _flood(settings: Settings, make_room: list[str]) -> dict[str, Any]:
+    app = create_app(lambda: runtime_module.open_runtime(settings))
+    rng, kept, refusals = random.Random(5), [], []
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as http,
+    ):
+        for number in range(2000):
+            batch = [made_event(f"flood-{number}-{n}", rng, 1) for n in range(50)]
+            for _ in range(100):
+                response = await http.post("/v1/events", json={"events": batch})
+                if response.status_code == 200:
+                    break
+                refusals.append([response.status_code, response.json()["error"]["message"]])
+                if len(refusals) == 3:
+                    subprocess.run(make_room, check=True)
+                await asyncio.sleep(0.2)
+            else:
+                break
+            kept += [event["event_id"] for event in batch]
+            if refusals and len(refusals) >= 3:
+                break
+    return {"kept": kept, "refusals": refusals}
 
 
 def run_command(arguments: list[str]) -> tuple[int, str]:
@@ -200,6 +233,8 @@ def _do(wanted: dict[str, Any]) -> dict[str, Any]:
     os.environ |= {"OMNI_HOME": str(home), "OMNI_CLOCK_START": wanted["clock_start"]}
     if wanted["what"] == "run":
         return in_a_process(lambda: run_command(wanted["command"]), scratch, wanted.get("kill_after_s"))
+    if wanted["what"] == "flood":
+        return in_a_process(lambda: flood(home, wanted["make_room"]), scratch)
     return in_a_process(lambda: use(home, scratch) if wanted["what"] == "use" else _asked(home, []), scratch)
 
 
