@@ -164,7 +164,10 @@ def run_command(arguments: list[str]) -> tuple[int, str]:
 
 def use(home: Path, scratch: Path) -> dict[str, Any]:
     """Ask a service on `home` everything, then run every command, then ask again."""
-    events = [json.loads(line) for line in new_rows(scratch / "new.jsonl").read_text().splitlines()]
+    events = [
+        json.loads(line)
+        for line in new_rows(scratch / "new.jsonl", os.environ["OMNI_CLOCK_START"]).read_text().splitlines()
+    ]
     posted = [event | {"event_id": f"posted-{event['event_id']}"} for event in events]
     steps: dict[str, Any] = {"serve": _asked(home, posted)}
     today = datetime.fromisoformat(os.environ["OMNI_CLOCK_START"]).date()

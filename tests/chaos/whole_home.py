@@ -43,7 +43,7 @@ def make_whole_home(home: Path, beside: Path) -> Settings:
         path = beside / f"{table.value}.csv"
         path.write_text("\n".join([",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]))
         ingest_table(str(path), table, settings)
-    ingest(str(_rows(beside / "more.jsonl", "more", bad=True)), settings)
+    ingest(str(_rows(beside / "more.jsonl", "more", {}, bad=True)), settings)
     note_ingested(settings, "more", None, beside / "more.jsonl")
     erase(settings, ERASED, lambda _: None)
     back_up(settings, beside / "backup", lambda _: None)
@@ -53,9 +53,10 @@ def make_whole_home(home: Path, beside: Path) -> Settings:
     return settings
 
 
-def new_rows(path: Path) -> Path:
-    """A file of three rows, for an ingest."""
-    return _rows(path, "new")
+def new_rows(path: Path, clock_start: str) -> Path:
+    """A file of three rows of a minute before `clock_start`, for an ingest."""
+    moment = datetime.fromisoformat(clock_start) - timedelta(minutes=1)
+    return _rows(path, "new", {"occurred_at": f"{moment:%Y-%m-%dT%H:%M:%SZ}"})
 
 
 def clock_start(home: Path) -> str:
@@ -63,9 +64,11 @@ def clock_start(home: Path) -> str:
     return (datetime.fromtimestamp((home / "rates.csv").stat().st_mtime, UTC) + timedelta(minutes=2)).isoformat()
 
 
-def _rows(path: Path, name: str, bad: bool = False) -> Path:
+def _rows(path: Path, name: str, more: dict[str, str], bad: bool = False) -> Path:
     rng = random.Random(name)
-    rows = [made_event(f"{name}-{number}", rng, 3) | {"customer_id": CUSTOMERS[30 + number]} for number in range(3)]
+    rows = [
+        made_event(f"{name}-{number}", rng, 3) | more | {"customer_id": CUSTOMERS[30 + number]} for number in range(3)
+    ]
     rows += [rows[0] | {"event_id": "bad", "kind": "no kind"}] * bad
     path.write_text("\n".join(map(json.dumps, rows)))
     return path
