@@ -1,5 +1,6 @@
 """The one front door: `omni COMMAND …` comes in, one of the three packages' commands runs."""
 
+import logging
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from features.meter import Costs, Meter
     from serving.showcase import Shown
     from training.pipeline import TrainReport
+
+logger = logging.getLogger(__name__)
 
 QUIET_LIBRARIES = {
     "BENTOML_DO_NOT_TRACK": "True",
@@ -63,15 +66,26 @@ class FrontDoor(TyperGroup):
         except typer.Abort:
             say("omni: stopped.")
             code = INTERRUPTED
-        except Exception as error:  # the one place for what libraries say of a locked or damaged database
-            trouble = explain(error)
+        except Exception as error:  # the one place for what libraries say of a locked or damaged file, or a full disk
+            trouble = explain(error) or _in_words(error)
             if trouble is None:
                 raise
+            logger.info("What it came from", exc_info=error)
             fail(trouble)
             code = USER_CAN_MEND
         if standalone_mode:
             raise SystemExit(code if isinstance(code, int) else 0)
         return code
+
+
+def _in_words(error: Exception) -> OmniError | None:
+    """What a full disk or a damaged file makes a library raise, as an error with a repair; None for a defect."""
+    from features.checks.files import in_words
+
+    try:
+        return in_words(error, Settings.from_env(os.environ))
+    except OmniError as other:
+        return other
 
 
 def _one_line(error: Any) -> str:

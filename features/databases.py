@@ -32,6 +32,8 @@ _REPAIRS: Final = {
     sqlite3.SQLITE_NOTADB: "Stop everything that uses it and {anew}.",
 }
 """What to do about each kind of error that is not the caller's mistake."""
+_LASTING: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+"""What does not pass by itself."""
 _PRIMARY_CODE: Final = 0xFF
 """The bits of SQLite's error codes that tell the kind; the others tell it in detail."""
 _MISSING: Final = ("no such table", "no such column")
@@ -101,6 +103,11 @@ def is_busy(error: sqlite3.DatabaseError) -> bool:
     """Whether another process, or a thread of this one, holds the database."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & _PRIMARY_CODE in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_damaged(error: BaseException | None) -> bool:
+    """Whether a file is no database, or a broken one: not that it is busy, or that the disk is full."""
+    return getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _LASTING
 
 
 def explain(error: BaseException) -> OmniError | None:
@@ -190,8 +197,7 @@ def _trouble(error: sqlite3.DatabaseError, name: str, anew: str, waited_s: float
         return None
     waited = wait_s() if waited_s is None else waited_s
     said = f"has been busy for {waited:g} s" if is_busy(error) else "cannot be used"
-    lasts = kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-    return (StoreError if lasts else UnavailableError)(
+    return (StoreError if kind in _LASTING else UnavailableError)(
         f"{name} {said}: {error}.", repair=_REPAIRS[kind].format(anew=anew)
     )
 

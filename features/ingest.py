@@ -296,7 +296,13 @@ def _key(settings: Settings, source: str, sample: float | None, path: Path | Non
 def _read_notes(settings: Settings) -> dict[str, str | int]:
     """By source the end of the log that took it; a number where an older version noted it."""
     file = _notes_path(settings)
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError) as error:  # then a source is read once more, and nothing goes in twice
+        logger.warning("%s cannot be read and counts for nothing (%s)", file, error)
+        return {}
 
 
 def _notes_path(settings: Settings) -> Path:

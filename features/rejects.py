@@ -32,7 +32,7 @@ class RejectedFile:
             return
         if self._writer is None:
             self._part = atomic.part_of(self.path)
-            self._writer = pq.ParquetWriter(self._part, REJECTED_SCHEMA)
+            self._writer = pq.ParquetWriter(self._part, REJECTED_SCHEMA, write_page_checksum=True)
         self._writer.write_table(self._without_secrets(table))
         self.rows += table.num_rows
         self.fields.update(table.column("field").to_pylist())

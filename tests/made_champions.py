@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from features.scoring.mlflow_home import CHAMPION, mlflow_at
+from features.scoring.mlflow_home import CHAMPION, EXPERIMENT, mlflow_at
+from features.scoring.model_digests import DIGEST_TAG, digest_files, digest_of, write_digests
 from features.scoring.model_inputs import INPUT_NAMES
 from features.settings import Settings
 from features.signals import SIGNAL_NAMES
@@ -27,22 +28,26 @@ def make_champions(settings: Settings, product_ids: list[str]) -> None:
     database = settings.home / "mlflow" / "mlflow.db"
     database.parent.mkdir(parents=True, exist_ok=True)
     client = mlflow_at(settings.mlflow_tracking_uri).MlflowClient(settings.mlflow_tracking_uri)
+    experiment = client.create_experiment(EXPERIMENT, artifact_location=settings.mlflow_artifacts_dir.as_uri())
     for task in CORE_TASKS:
         folder = settings.mlflow_artifacts_dir / "made" / task.value
         folder.mkdir(parents=True)
         write_files(task, folder, product_ids)
         client.create_registered_model(task.value)
-        tags = {"feature_service": feature_service_name(task)}
-        version = client.create_model_version(task.value, folder.as_uri(), tags=tags)
+        digests = digest_files(folder, task.value)
+        write_digests(folder, digests)
+        tags = {"feature_service": feature_service_name(task), DIGEST_TAG: digest_of(digests)}
+        run_id = client.create_run(experiment, tags={"task": task.value}).info.run_id
+        version = client.create_model_version(task.value, folder.as_uri(), run_id, tags=tags)
         client.set_registered_model_alias(task.value, CHAMPION, version.version)
 
 
 def write_files(task: Task, folder: Path, product_ids: list[str]) -> None:
     """What training would have written of a task's model."""
+    (folder / "MLmodel").write_text("metadata:\n  horizon_days: 28\n")
     match task:
         case Task.CHURN:
             _booster(0.3).save_model(str(folder / "model.lgb"))
-            (folder / "MLmodel").write_text("metadata:\n  horizon_days: 28\n")
         case Task.BEST_CHANNEL:
             rows = [{"arm": arm, "channel": arm, "kind": "send", "rate": 0.2, "cost": 0.01} for arm in ARMS]
             (folder / "arms.json").write_text(json.dumps(rows))

@@ -193,3 +193,30 @@ def test_results_become_plain_json_values():
     assert to_plain(value) == {"email": 0.5, "n": 3, "bad": None, "path": "a/b", "array": [0, 1]}
     with pytest.raises(TypeError, match="object"):
         to_plain({"x": object()})
+
+
+def test_a_damaged_file_is_named_in_one_line_whatever_read_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMNI_HOME", str(tmp_path))
+    rows = tmp_path / "rows.jsonl"
+    event = {
+        "event_id": "e",
+        "occurred_at": "2024-05-01T10:00:00Z",
+        "kind": "view",
+        "channel": "web",
+        "customer_id": "c",
+        "product_id": "p",
+    }
+    rows.write_text(json.dumps(event))
+    run = CliRunner().invoke
+    assert run(omni.app, ["ingest", str(rows)]).exit_code == 0
+    assert run(omni.app, ["features", "build"]).exit_code == 0
+    timeline = tmp_path / "offline" / "timeline.parquet"
+    timeline.write_bytes(timeline.read_bytes()[:100])
+    for command in (["features", "check"], ["report", "--from", "2024-05-01", "--to", "2024-05-02"]):
+        result = run(omni.app, command)
+        (line,) = [line for line in result.stderr.splitlines() if line.startswith("omni: ")]
+        assert result.exit_code == 2
+        assert f"{timeline} is damaged (" in line
+        assert line.endswith("Delete it and run: omni features build --force")
+    assert run(omni.app, ["features", "build", "--force"]).exit_code == 0
+    assert run(omni.app, ["features", "check"]).exit_code in (0, 1)

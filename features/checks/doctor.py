@@ -81,6 +81,7 @@ def examine(settings: Settings, port: int = SERVICE_PORT) -> Examination:
         *((module, _loader(module)) for module in NATIVE_MODULES),
         ("torch", check_torch),
         ("home", lambda: check_home(settings)),
+        ("files", lambda: check_files(settings)),
         *_feature_looks(settings),
         *((f"model {task}", _champion(settings, task)) for task in Task),
         ("service", lambda: check_service(settings)),
@@ -148,6 +149,17 @@ def check_home(settings: Settings) -> Check:
     if free_gib < MIN_FREE_GIB:
         return Check("home", Status.WARN, room, f"The demo needs about {MIN_FREE_GIB:.0f} GiB. {repair}")
     return Check("home", Status.OK, room)
+
+
+def check_files(settings: Settings) -> Check:
+    """No file under OMNI_HOME is damaged, as far as that can be seen."""
+    from features.checks.files import damaged_files
+
+    damaged = list(damaged_files(settings))
+    if not damaged:
+        return Check("files", Status.OK, "each can be read.")
+    others = f" So are {len(damaged) - 1} more: run it again then." if damaged[1:] else ""
+    return Check("files", Status.FAIL, str(damaged[0]), f"{damaged[0].repair}{others}")
 
 
 def check_log(settings: Settings) -> Check:
@@ -304,7 +316,7 @@ def _look(name: str, look: Callable[[], Check]) -> Check:
         return look()
     except OmniError as error:
         return Check(name, Status.FAIL, error.message, error.repair)
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001  (of whatever a library meets in a damaged file: the other checks go on)
         return Check(name, Status.FAIL, f"{type(error).__name__}: {error}".splitlines()[0])
 
 

@@ -118,7 +118,9 @@ def _rewrite(path: Path, place: str, matcher: Matcher, note: Note) -> bool:
         compression = file.metadata.row_group(0).column(0).compression
         with (
             atomic.replacing(path) as part,
-            pq.ParquetWriter(part, schema, compression=compression, use_dictionary=_dictionaries(file)) as writer,
+            pq.ParquetWriter(
+                part, schema, compression=compression, use_dictionary=_dictionaries(file), write_page_checksum=True
+            ) as writer,
         ):
             for group in groups:
                 kept = group.filter(pa.array(~gone[start : start + group.num_rows]))

@@ -48,13 +48,13 @@ class BuildNote:
 
 
 def read_note(settings: Settings) -> BuildNote | None:
-    """The note of the last build; None before the first, for one between other stores, and for an older Omni's."""
+    """The note of the last build; None before the first, for one between other stores, an older Omni's, and a damaged one."""
     path = _build_path(settings)
     if not path.exists():
         return None
     try:
         note = BuildNote(**json.loads(path.read_text(encoding="utf-8")))
-    except TypeError:
+    except (TypeError, ValueError, OSError):  # damaged: as before the first build, so all of it is done again
         return None
     # The same events have other seqs in another log, and another online store holds no states yet.
     return note if note.places == places(settings) else None

@@ -38,7 +38,8 @@ def build_product_sales(settings: Settings, last_seq: int, progress: Progress) -
     code, time_s, seq = read_purchases(settings)
     states, last_seq = fold_purchases(ProductStates.empty(), code, time_s), max(last_seq, int(seq.max(initial=0)))
     with atomic.replacing(settings.product_sales_path) as part:
-        pq.write_table(ProductBlocks(states, np.full(N_BLOCKS, last_seq)).rows(), part, compression="zstd")
+        rows = ProductBlocks(states, np.full(N_BLOCKS, last_seq)).rows()
+        pq.write_table(rows, part, compression="zstd", write_page_checksum=True)
     files.discard(settings.product_sales_path.with_name(_OLD))
     progress(f"{len(states):,} products sold")
     return len(states)

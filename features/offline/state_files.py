@@ -6,7 +6,7 @@ The embedded build calls this once; Spark calls it once per partition. It is the
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -77,10 +77,14 @@ def fold_to_files(pieces: Iterable[pa.Table], states: Path, products: Path) -> I
     The files are whole when the iterator is exhausted.
     """
     done = FoldCount()
-    by_customer = [Columns.CUSTOMER_ID]
+    how: dict[str, Any] = {
+        "compression": "zstd",
+        "use_dictionary": [Columns.CUSTOMER_ID],
+        "write_page_checksum": True,
+    }
     with (
-        pq.ParquetWriter(states, STATE_SCHEMA, compression="zstd", use_dictionary=by_customer) as to_states,
-        pq.ParquetWriter(products, PRODUCTS_SCHEMA, compression="zstd", use_dictionary=by_customer) as to_products,
+        pq.ParquetWriter(states, STATE_SCHEMA, **how) as to_states,
+        pq.ParquetWriter(products, PRODUCTS_SCHEMA, **how) as to_products,
     ):
         for piece in pieces:
             moments = piece[Columns.OCCURRED_AT].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())

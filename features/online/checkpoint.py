@@ -1,12 +1,16 @@
 """The stream's checkpoints: how far the event log is folded into each part of the online store, kept beside that store."""
 
+import logging
 import sqlite3
 from contextlib import AbstractContextManager
 from typing import Final, Literal
 
 from features import databases
 from features.databases import ThreadConnections
+from features.errors import StoreError
 from features.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _WAIT_S: Final = 10.0
 _ROWS: Final = {"customers": 1, "products": 2}
@@ -25,22 +29,37 @@ class StreamFile:
         )
 
     def select(self, query: str, parameters: tuple[object, ...] = ()) -> tuple[object, ...] | None:
-        """The first row of a query; None without one, and where there is no file."""
+        """The first row of a query; None without one, where there is no file, and where it is damaged."""
         if not self._path.exists():
             return None
-        with self._in_words():
-            row: tuple[object, ...] | None = self._connections.mine().execute(query, parameters).fetchone()
+        try:
+            with self._in_words():
+                row: tuple[object, ...] | None = self._connections.mine().execute(query, parameters).fetchone()
+        except StoreError as error:
+            if not databases.is_damaged(error.__cause__):
+                raise
+            logger.warning("%s It counts for nothing.", error)
+            return None
         return row
 
     def execute(self, statement: str, parameters: tuple[object, ...]) -> None:
-        """Change something."""
+        """Change something; a damaged file is begun anew, as what it lacks is only folded once more."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._in_words():
-            self._connections.mine().execute(statement, parameters)
+        try:
+            with self._in_words():
+                self._connections.mine().execute(statement, parameters)
+        except StoreError as error:
+            if not databases.is_damaged(error.__cause__):
+                raise
+            logger.warning("%s It is begun anew.", error)
+            self._connections.drop()
+            for ending in ("", "-wal", "-shm"):
+                self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
+            with self._in_words():
+                self._connections.mine().execute(statement, parameters)
 
     def _in_words(self) -> AbstractContextManager[None]:
-        anew = "restore a backup, or delete it and run `omni features build --force`"
-        return databases.in_words("The checkpoint", self._path, anew)
+        return databases.in_words("The checkpoint", self._path, "delete it and run `omni features build --force`")
 
     def _open(self) -> "_Opened":
         """One a thread, kept open: to close the last connection to a write-ahead log costs several writes to disk."""

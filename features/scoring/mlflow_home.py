@@ -75,12 +75,12 @@ def follow_home(settings: Settings) -> None:
     database = settings.home / "mlflow" / "mlflow.db"
     if tracking_database(settings) != database or not settings.mlflow_artifacts_dir.exists():
         return
-    now = settings.mlflow_artifacts_dir.as_uri()
-    with (
-        databases.in_words("The tracking store", database),
-        closing(sqlite3.connect(database, timeout=min(30, databases.wait_s()))) as connection,
-        connection,
-    ):
+    with databases.in_words("The tracking store", database):
+        _move_places(database, settings.mlflow_artifacts_dir.as_uri())
+
+
+def _move_places(database: Path, now: str) -> None:
+    with closing(sqlite3.connect(database, timeout=min(30, databases.wait_s()))) as connection, connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not tables >= {table for table, _ in _PLACES}:
             return

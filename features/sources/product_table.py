@@ -31,7 +31,7 @@ def merge_products(path: Path, products: pa.Table, clear: Sequence[str] = ()) ->
         old = _read(path)
         merged = merge(old, newest_values(products), clear)
         with atomic.replacing(path) as part:
-            pq.write_table(merged, part)
+            pq.write_table(merged, part, write_page_checksum=True)
 
 
 def newest_values(products: pa.Table) -> pa.Table:
@@ -98,7 +98,7 @@ def _read(path: Path) -> pa.Table:
     if not path.exists():
         return PRODUCT_SCHEMA.empty_table()
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
         columns = {field.name: _typed(table, field) for field in PRODUCT_SCHEMA}
     except (OSError, pa.ArrowException) as error:
         raise _unusable(path, str(error).splitlines()[0]) from error

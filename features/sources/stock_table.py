@@ -26,14 +26,14 @@ def merge_stock(path: Path, rows: pa.Table) -> None:
         kept = (~keys.duplicated(keep="last")).to_numpy()
         merged = merged.filter(pa.array(kept)).sort_by([(name, "ascending") for name in reversed(_KEY)])
         with atomic.replacing(path) as part:
-            pq.write_table(merged, part)
+            pq.write_table(merged, part, write_page_checksum=True)
 
 
 def _read(path: Path) -> pa.Table:
     if not path.exists():
         return STOCK_SCHEMA.empty_table()
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
         columns = [_typed(table[field.name], field) for field in STOCK_SCHEMA]
     except (OSError, KeyError, pa.ArrowException, InputError) as error:
         why = error.message if isinstance(error, InputError) else str(error).strip("'").splitlines()[0]

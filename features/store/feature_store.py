@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 
 from features import databases, views
 from features.clock import Clock
-from features.errors import InputError, MissingError
+from features.databases import is_damaged
+from features.errors import InputError, MissingError, StoreError
 from features.ids import id_series
 from features.log.event_log import EventLog
 from features.offline.files import newest_rows
@@ -68,9 +69,25 @@ class Store:
             from features.store.definitions import define
 
             objects = define(self._settings)
-            self._feast.apply(objects, objects_to_delete=left_over(self._feast, objects), partial=False)
+            try:
+                self._register(objects)
+            except Exception as error:
+                if is_damaged(error):
+                    raise StoreError(
+                        f"The online store {self._settings.online_db_path} is damaged ({error}).",
+                        repair="Stop the service, delete it and run `omni features build --force`.",
+                    ) from error
+                if type(error).__name__ != "DecodeError":  # protobuf's, which only Feast imports
+                    raise
+                logger.warning("Feast's registry is damaged (%s) and is made anew: it says what the code says", error)
+                folder.discard_registry()
+                self.__dict__.pop("_feast", None)
+                self._register(objects)
         folder.note_applied()
         return True
+
+    def _register(self, objects: list[Any]) -> None:
+        self._feast.apply(objects, objects_to_delete=left_over(self._feast, objects), partial=False)
 
     def training_states(self, entities: pd.DataFrame, task: Task) -> StateBatch:
         """States from events strictly before each entity row's moment, by Feast's definitions.

@@ -46,7 +46,14 @@ class FeastFolder:
         stores = [self.registry_path, *([self._settings.online_db_path] if self._uses_sqlite else [])]
         if not self._note.exists() or not all(path.exists() for path in stores):
             return False
-        return self._note.read_text(encoding="utf-8") == self._fingerprint()
+        try:
+            return self._note.read_text(encoding="utf-8") == self._fingerprint()
+        except (OSError, UnicodeDecodeError):  # damaged: all of it is applied again
+            return False
+
+    def discard_registry(self) -> None:
+        """Have Feast begin its registry anew."""
+        self.registry_path.unlink(missing_ok=True)
 
     def write(self) -> None:
         """Write the configuration, and the definitions for Feast's own command line."""

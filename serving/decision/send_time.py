@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.arrays import FloatArray, IntArray
+from features.errors import StoreError
 from features.state.batch import StateBatch
 from features.state.layout import N_HOURS
 from features.vocabulary import CUSTOMER_KINDS, DAY_S, Channel, Columns
@@ -36,16 +37,23 @@ def uniform_hours() -> FloatArray:
 
 
 def population_hours(timeline: Path) -> FloatArray:
-    """Share of all customers' actions by hour of the week, shape (168,), from the timeline; uniform without one."""
+    """Share of all customers' actions by hour of the week, shape (168,), from the timeline; uniform without one.
+
+    Raises StoreError for a file that cannot be used.
+    """
     if not timeline.exists():
         return uniform_hours()
     counts = np.ones(N_HOURS)
     kinds = [kind.value for kind in CUSTOMER_KINDS]
     columns = [Columns.OCCURRED_AT, Columns.KIND]
-    for batch in pq.ParquetFile(timeline).iter_batches(columns=columns, batch_size=500_000):
-        acted = pc.is_in(batch[Columns.KIND].cast(pa.string()), value_set=pa.array(kinds))
-        micros = batch[Columns.OCCURRED_AT].filter(acted).cast(pa.int64()).to_numpy()
-        counts += np.bincount(hour_of_week(micros / 1e6), minlength=N_HOURS)
+    try:
+        for batch in pq.ParquetFile(timeline).iter_batches(columns=columns, batch_size=500_000):
+            acted = pc.is_in(batch[Columns.KIND].cast(pa.string()), value_set=pa.array(kinds))
+            micros = batch[Columns.OCCURRED_AT].filter(acted).cast(pa.int64()).to_numpy()
+            counts += np.bincount(hour_of_week(micros / 1e6), minlength=N_HOURS)
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise StoreError(f"{timeline} cannot be used ({said}).", repair="Run: omni features build --force") from error
     return np.asarray(counts / counts.sum())
 
 

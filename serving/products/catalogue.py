@@ -80,7 +80,9 @@ def load_catalogue(path: Path, stock: Path | None = None) -> Catalogue:
     if not path.exists():
         return Catalogue(stock=units)
     with _in_words(path):
-        return _catalogue(with_text_ids(pq.read_table(path), (Columns.PRODUCT_ID,)), units)
+        return _catalogue(
+            with_text_ids(pq.read_table(path, page_checksum_verification=True), (Columns.PRODUCT_ID,)), units
+        )
 
 
 def _catalogue(table: pa.Table, units: Mapping[str | None, Mapping[str, float]]) -> Catalogue:
@@ -118,7 +120,8 @@ def load_stock(path: Path) -> dict[str | None, dict[str, float]]:
         return {}
     found: dict[str | None, dict[str, float]] = {}
     with _in_words(path):
-        table = pq.read_table(path, columns=[Columns.PRODUCT_ID, Columns.STORE_ID, "units", "as_of"]).sort_by("as_of")
+        columns = [Columns.PRODUCT_ID, Columns.STORE_ID, "units", "as_of"]
+        table = pq.read_table(path, columns=columns, page_checksum_verification=True).sort_by("as_of")
         table = with_text_ids(table, (Columns.PRODUCT_ID, Columns.STORE_ID))
         rows = (table[name].to_pylist() for name in (Columns.STORE_ID, Columns.PRODUCT_ID, "units"))
         for store_id, product_id, units in zip(*rows, strict=True):

@@ -139,3 +139,37 @@ def test_another_channel_or_kind_means_another_build(monkeypatch):
     before = build_note.layout()
     monkeypatch.setattr(build_note, "CHANNELS", (*build_note.CHANNELS, "kiosk"))
     assert build_note.layout() != before
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"last_seq": 1}', b"[1]", b"\xff\xfe", b"\x00" * 300])
+def test_a_damaged_note_counts_as_none_and_all_is_built(settings, content):
+    append(settings, "purchase")
+    build_features(settings, lambda _: None)
+    note = read_note(settings)
+    settings.timeline_path.with_name("build.json").write_bytes(content)
+    assert read_note(settings) is None
+    assert build_features(settings, lambda _: None).rebuilt
+    assert read_note(settings) == note
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe"])
+def test_a_damaged_note_of_what_was_ingested_counts_for_nothing(settings, content):
+    append(settings, "purchase")
+    note_ingested(settings, "a", None, None)
+    assert is_ingested(settings, "a", None, None)
+    (settings.home / "ingested.json").write_bytes(content)
+    assert not is_ingested(settings, "a", None, None)
+    note_ingested(settings, "a", None, None)
+    assert is_ingested(settings, "a", None, None)
+
+
+@pytest.mark.parametrize("name", ["registry.db", "applied.json", "feature_store.yaml"])
+def test_a_damaged_file_of_feast_is_made_anew_by_a_build(settings, name):
+    append(settings, "purchase")
+    build_features(settings, lambda _: None)
+    path = settings.feast_dir / name
+    before = path.read_bytes()
+    path.write_bytes(before[: len(before) // 2])
+    (settings.feast_dir / "applied.json").write_bytes(b"\xff")  # else nothing of Feast's is looked at
+    assert build_features(settings, lambda _: None, force=True).rebuilt
+    assert build_features(settings, lambda _: None, force=True).state_rows == 1

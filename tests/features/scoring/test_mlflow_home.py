@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from features.checks.doctor import Status, check_champion
+from features.errors import StoreError
 from features.fingerprint import FEATURE_CODE_TAG, feature_code
 from features.scoring.mlflow_home import follow_home, has_registry, mlflow_at, tracking_database
 from features.settings import Settings
@@ -101,3 +102,13 @@ def test_a_registry_is_there_once_its_file_is_and_always_where_a_server_keeps_it
     shared = Settings.from_env({"OMNI_HOME": str(tmp_path), "MLFLOW_TRACKING_URI": "http://127.0.0.1:5000"})
     assert tracking_database(shared) is None
     assert has_registry(shared)
+
+
+def test_a_damaged_registry_is_named_with_what_to_do(settings):
+    database = settings.home / "mlflow" / "mlflow.db"
+    settings.mlflow_artifacts_dir.mkdir(parents=True)
+    database.write_bytes(b"no database at all" * 100)
+    with pytest.raises(StoreError, match="cannot be used") as error:
+        follow_home(settings)
+    assert str(database) in error.value.message
+    assert "omni restore" in error.value.repair

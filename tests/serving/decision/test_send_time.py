@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.clock import Clock
+from features.errors import StoreError
 from features.vocabulary import CHANNELS, Channel
 from serving.campaigns.bulk import decisions_table
 from serving.decider import Decider
 from serving.decision.contacts import check_arms
 from serving.decision.rules import Arm, ContactFacts, QuietHours, Rules, is_quiet
-from serving.decision.send_time import N_HOURS, earliest_moment, uniform_hours
+from serving.decision.send_time import N_HOURS, earliest_moment, population_hours, uniform_hours
 from serving.runtime import Runtime
 from serving.schemas import DecideRequest
 
@@ -206,3 +207,12 @@ def test_all_who_ask_in_a_stretch_get_the_same_answer(runtime: Runtime) -> None:
         assert answers.setdefault(minute // 10, answer) == answer
     sends = [answer.send_at for answer in answers.values() if answer.send_at]
     assert sends and all(at.hour == 12 and at.minute in (10, 20) for at in sends)
+
+
+def test_a_timeline_that_cannot_be_read_is_named(tmp_path):
+    timeline = tmp_path / "timeline.parquet"
+    assert population_hours(timeline).sum() == pytest.approx(1.0)
+    for content in (b"", b"PAR1", bytes(500)):
+        timeline.write_bytes(content)
+        with pytest.raises(StoreError, match=str(timeline)):
+            population_hours(timeline)
