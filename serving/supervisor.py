@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from features.erasure.recall import recall_if_possible
 from features.errors import InputError, OmniError
 from features.identity.resolution import OWN_CONFIG
 from features.log.engines import open_log
@@ -33,6 +34,8 @@ STOP_S: Final = 20.0
 RESTART_S: Final = 2.0
 PORT_FREE_S: Final = 5.0
 """How long a port may stay taken after whoever had it ended."""
+_TEMPORARY: Final = "tmp"
+"""Where the children keep temporary files, in the service's folder."""
 _STREAM: Final = [sys.executable, "-m", "features.stream"]
 
 
@@ -58,6 +61,9 @@ def child_environment(settings: Settings, port: int, workers: int, mark: Mapping
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "BENTOML_HOME": str(_run_dir(settings, port) / "bentoml"),  # two servers on one home break each other
         "BENTOML_DO_NOT_TRACK": "True",
+        "TMPDIR": str(
+            _run_dir(settings, port) / "tmp"
+        ),  # so that the next start finds what a killed process leaves there
     }
     if settings.clock_start is not None:
         env["OMNI_CLOCK_START"] = settings.clock_start.isoformat()
@@ -122,6 +128,7 @@ class Service:
         end_carriers(self.folder.token)  # the workers of a server that was killed
         self.drain_file.unlink(missing_ok=True)
         shutil.rmtree(self.env[STARTED_WITH], ignore_errors=True)
+        shutil.rmtree(self.folder.path / _TEMPORARY, ignore_errors=True)
         self.folder.leave()
 
     def note(self) -> None:
@@ -203,12 +210,15 @@ def _prepare(settings: Settings, folder: RunFolder, port: int, workers: int) -> 
     started_with = folder.path / "started-with"
     _copy_files(settings.home, started_with)
     # A worker that cannot start is started again and again; what is wrong is rather said here, once.
-    open_log(replace(settings, started_with=started_with)).close()
+    with contextlib.closing(open_log(replace(settings, started_with=started_with))) as log:
+        recall_if_possible(settings, log)  # before anybody is answered about whom they are of
     lifeline = Lifeline()
     mark = {TOKEN: folder.token, STARTED_WITH: str(started_with), **lifeline.environment()}
     env = child_environment(settings, port, workers, mark)
     Settings.from_env(env)
     Path(env["BENTOML_HOME"]).mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(env["TMPDIR"], ignore_errors=True)
+    Path(env["TMPDIR"]).mkdir(mode=0o700)
     Path(env["OMNI_DRAIN_FILE"]).unlink(missing_ok=True)
     folder.note([])  # the token first: a process that nobody knows could not be found again
     return env, lifeline
