@@ -89,6 +89,7 @@ CASES = [
     for file, commands in NEEDS.items()
     for harm in (locked, no_database, truncated, a_folder)
     for words in (commands if harm in (locked, no_database) else commands[:2])
+    if file != "feast/stream.db" or harm in (locked, a_folder)  # damaged, it is begun anew
 ]
 
 
@@ -136,13 +137,26 @@ def test_it_is_one_line_and_exit_2(
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("harm", [no_database, truncated, a_folder])
-def test_feasts_registry_is_told_with_what_to_do(
-    made_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Path], Any]
+@pytest.mark.parametrize("file", ["feast/registry.db", "feast/stream.db"])
+@pytest.mark.parametrize("harm", [no_database, truncated])
+def test_what_holds_nothing_of_its_own_is_begun_anew(
+    made_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Path], Any], file: str
 ) -> None:
     home = a_copy(made_home, tmp_path)
-    harm(home / "feast" / "registry.db")
-    result = run(home, "features build --force", monkeypatch)
+    with harm(home / file):
+        result = run(home, "features build --force", monkeypatch)
+        assert result.exit_code == 0, result.output
+        again = run(home, "features check", monkeypatch)
+    assert "level with the log" in again.stdout
+    assert "Traceback" not in result.stderr
+
+
+def test_a_folder_in_place_of_feasts_registry_is_told_with_what_to_do(
+    made_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = a_copy(made_home, tmp_path)
+    with a_folder(home / "feast" / "registry.db"):
+        result = run(home, "features build --force", monkeypatch)
     assert result.exit_code == 2
     assert "registry.db cannot be read" in result.stderr.splitlines()[-1]
     assert "omni features build --force" in result.stderr.splitlines()[-1]

@@ -12,6 +12,9 @@ from urllib.request import url2pathname
 from features import databases
 from features.settings import Settings
 
+_ANEW: Final = (
+    "run: omni restore BACKUP (`omni backup` made it). Without a backup, move it away, and train and promote again"
+)
 EXPERIMENT: Final = "omni"
 """The experiment of all runs."""
 CHAMPION: Final = "champion"
@@ -75,7 +78,7 @@ def follow_home(settings: Settings) -> None:
     database = settings.home / "mlflow" / "mlflow.db"
     if tracking_database(settings) != database or not settings.mlflow_artifacts_dir.exists():
         return
-    with databases.in_words("The tracking store", database):
+    with databases.in_words("The tracking store", database, _ANEW):
         _move_places(database, settings.mlflow_artifacts_dir.as_uri())
 
 
