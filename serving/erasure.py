@@ -15,6 +15,7 @@ from features.backup.catalogue import known_backups
 from features.console import Progress
 from features.erasure.erase import begin_erasure, finish_erasure, pending_erasures
 from features.erasure.places import CACHES_CLEARED_S
+from features.erasure.recall import recall_erasures
 from features.erasure.turns import WAIT_S, WORK, turn, turn_if_free
 from features.errors import InputError, OmniError
 from features.log.engines import open_log
@@ -112,6 +113,7 @@ class ErasureWorker:
         n_erasures, now = book.count(), time.monotonic()
         if n_erasures != self._n_erasures:
             self._n_erasures, self._forget_until = n_erasures, now + CACHES_CLEARED_S / 2
+            self._wanted.set()  # a log with another number of them may be an older one
         if now < self._forget_until:
             self._forget()
         pending = book.pending()
@@ -171,6 +173,10 @@ def _finish_pending(
     """Finish one after the other, until none is left; one that cannot be finished keeps no other one waiting."""
     finished: list[Receipt] = []
     failed: dict[str, Exception] = {}
+    try:
+        recall_erasures(settings, log)
+    except (OmniError, OSError) as error:
+        failed["records"] = error
     while not stop():
         pending = [receipt for receipt in pending_erasures(log) if receipt.receipt_id not in failed]
         if not pending:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from features.erasure.recall import recall_if_possible
 from features.errors import InputError, OmniError
 from features.identity.resolution import OWN_CONFIG
 from features.log.engines import open_log
@@ -203,7 +204,8 @@ def _prepare(settings: Settings, folder: RunFolder, port: int, workers: int) -> 
     started_with = folder.path / "started-with"
     _copy_files(settings.home, started_with)
     # A worker that cannot start is started again and again; what is wrong is rather said here, once.
-    open_log(replace(settings, started_with=started_with)).close()
+    with contextlib.closing(open_log(replace(settings, started_with=started_with))) as log:
+        recall_if_possible(settings, log)  # before anybody is answered about whom they are of
     lifeline = Lifeline()
     mark = {TOKEN: folder.token, STARTED_WITH: str(started_with), **lifeline.environment()}
     env = child_environment(settings, port, workers, mark)

@@ -218,7 +218,8 @@ def check_built(settings: Settings) -> Check:
 
 
 def check_erasures(settings: Settings) -> Check:
-    """No erasure that was begun waits to be finished."""
+    """No erasure that was begun waits to be finished, and the log knows of all that are recorded beside it."""
+    from features.log.carried import is_of_log, unknown_erasures
     from features.log.engines import open_log
 
     name, place = "erasures under way", settings.event_log_url
@@ -226,6 +227,16 @@ def check_erasures(settings: Settings) -> Check:
         return Check(name, Status.OK, "none.")
     with closing(open_log(settings)) as log:
         pending = log.erasures().pending()
+        unknown = unknown_erasures(settings, log)
+        n_forgotten = sum(is_of_log(erasure, log) for erasure in unknown)
+    if n_forgotten:
+        words = f"the event log is older than {n_forgotten:,} erasures: whoever they erased may be in it again."
+        return Check(name, Status.FAIL, words, "A running service erases them again; else run: omni erase --finish")
+    if unknown:
+        words = f"{len(unknown):,} erasures are recorded that were done in another event log than this one."
+        return Check(
+            name, Status.WARN, words, "If this one is an older copy of it, erase them again: omni erase CUSTOMER"
+        )
     if not pending:
         return Check(name, Status.OK, "none.")
     since = min(receipt.erased_at for receipt in pending)

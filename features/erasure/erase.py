@@ -18,6 +18,7 @@ from features.erasure.files import erase_files
 from features.erasure.notes import NOTHING, BookNote, Note
 from features.erasure.online import ONLINE_ROWS, erase_online
 from features.erasure.places import left_in, look_at_all
+from features.erasure.recall import recall_if_possible
 from features.erasure.turns import ONLINE, WAIT_S, turn
 from features.errors import StoreError
 from features.log.carried import keep_erasures
@@ -114,6 +115,8 @@ def honour_erasures(settings: Settings, log: EventLog, since: Iterable[str] | No
     Without `since`, what is pending; with it, everybody who was erased after those erasures: a build that had read the
     log before would bring them back.
     """
+    if since is None:
+        recall_if_possible(settings, log)
     keep_erasures(settings, log)
     known = None if since is None else set(since)
     for receipt in log.erasures().receipts():

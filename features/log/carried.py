@@ -29,6 +29,8 @@ class CarriedErasure:
     receipt: Receipt
     key: bytes
     stones: tuple[Stone, ...]
+    log_id: str = ""
+    """Of the log that it was done in; empty where the record does not say."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,12 @@ def erasures_dir(settings: Settings) -> Path:
 def keep_erasures(settings: Settings, log: EventLog) -> None:
     """Write the file of every erasure in the log that has none yet."""
     folder = erasures_dir(settings)
-    book = log.erasures()
+    book, log_id = log.erasures(), log.anchor().log_id
     for receipt in book.receipts():
         path = folder / f"{receipt.receipt_id}.json"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write(path, CarriedErasure(receipt, *book.stones(receipt.receipt_id)))
+            _write(path, CarriedErasure(receipt, *book.stones(receipt.receipt_id), log_id))
 
 
 def kept_erasures(settings: Settings) -> list[CarriedErasure]:
@@ -62,10 +64,24 @@ def kept_erasures(settings: Settings) -> list[CarriedErasure]:
     return sorted(erasures, key=lambda erasure: erasure.receipt.erased_at)
 
 
+def unknown_erasures(settings: Settings, log: EventLog) -> list[CarriedErasure]:
+    """What the files hold and the log knows nothing of, oldest first. Raises StoreError for one that cannot be read."""
+    known = {receipt.receipt_id for receipt in log.erasures().receipts()}
+    paths = [path for path in sorted(erasures_dir(settings).glob("*.json")) if path.stem not in known]
+    return sorted(map(_read, paths), key=lambda erasure: erasure.receipt.erased_at)
+
+
+def is_of_log(erasure: CarriedErasure, log: EventLog) -> bool:
+    """Whether an erasure was done in this log, or in a later copy of it: by the log's id, or by the key of its hashes."""
+    if erasure.log_id and erasure.log_id == log.anchor().log_id:
+        return True
+    return erasure.key == log.erasures().stones(erasure.receipt.receipt_id)[0]
+
+
 def erasures_of(log: EventLog) -> list[CarriedErasure]:
     """What the log itself knows, oldest first."""
-    book = log.erasures()
-    erasures = [CarriedErasure(receipt, *book.stones(receipt.receipt_id)) for receipt in book.receipts()]
+    book, log_id = log.erasures(), log.anchor().log_id
+    erasures = [CarriedErasure(receipt, *book.stones(receipt.receipt_id), log_id) for receipt in book.receipts()]
     return sorted(erasures, key=lambda erasure: erasure.receipt.erased_at)
 
 
@@ -98,6 +114,7 @@ def together(*sources: Sequence[CarriedErasure]) -> list[CarriedErasure]:
 def _write(path: Path, erasure: CarriedErasure) -> None:
     body = {
         "key": erasure.key.hex(),
+        "log_id": erasure.log_id,
         "stones": [[stone.digest.hex(), stone.until_us] for stone in erasure.stones],
         "receipt": erasure.receipt.model_dump(mode="json", exclude={"known_since"}),
     }
@@ -111,7 +128,8 @@ def _read(path: Path) -> CarriedErasure:
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
         stones = tuple(Stone(bytes.fromhex(digest), int(until_us)) for digest, until_us in body["stones"])
-        return CarriedErasure(Receipt.model_validate(body["receipt"]), bytes.fromhex(body["key"]), stones)
+        receipt, log_id = Receipt.model_validate(body["receipt"]), str(body.get("log_id", ""))
+        return CarriedErasure(receipt, bytes.fromhex(body["key"]), stones, log_id)
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise StoreError(
             f"The record of an erasure {path} cannot be read ({type(error).__name__}).",
