@@ -168,8 +168,8 @@ def _note(book: ErasureBook, receipt: Receipt) -> Note:
 
 def _conclude(settings: Settings, book: ErasureBook, receipt: Receipt) -> Receipt:
     """The file first: where this is cut short in between, the log still knows that there is something to do."""
-    write_receipt(settings, receipt)
-    return book.change(receipt.receipt_id, lambda _: receipt)
+    written = write_receipt(settings, receipt)
+    return book.change(receipt.receipt_id, lambda _: written)
 
 
 def _now() -> datetime:

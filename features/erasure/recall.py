@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from features.erasure.turns import WORK, turn_if_free
 from features.errors import OmniError
-from features.log.carried import CarryReport, carry_erasures, is_of_log, unknown_erasures
+from features.log.carried import CarryReport, carry_erasures, is_of_log, keep_erasures, unknown_erasures
 from features.log.event_log import EventLog
 from features.settings import Settings
 
@@ -27,6 +27,7 @@ def recall_erasures(settings: Settings, log: EventLog) -> CarryReport:
     if not forgotten:
         return CarryReport()
     report = carry_erasures(log, forgotten, datetime.now(UTC))
+    keep_erasures(settings, log)
     logger.warning(
         "The event log is older than %d erasures, as after it was restored by hand: they hold again. Customers who were in it"
         " and were erased from it anew: %d",

@@ -183,9 +183,20 @@ def receipt_path(settings: Settings, receipt_id: str) -> Path:
     return settings.home / "erasures" / f"{receipt_id}.json"
 
 
-def write_receipt(settings: Settings, receipt: Receipt) -> None:
-    """Write the receipt's file; it appears whole or not at all."""
-    atomic.write_text(receipt_path(settings, receipt.receipt_id), receipt.model_dump_json(indent=2))
+def write_receipt(settings: Settings, receipt: Receipt) -> Receipt:
+    """Write the receipt's file, whole or not at all; answers what it holds, which is the earlier receipt where there is one.
+
+    An erasure that is done again, in a log that was restored, has its receipt already.
+    """
+    path = receipt_path(settings, receipt.receipt_id)
+    try:
+        earlier = Receipt.model_validate_json(path.read_text(encoding="utf-8"))
+        if earlier.complete and earlier.receipt_id == receipt.receipt_id:
+            return earlier
+    except (FileNotFoundError, ValueError):  # none, or one that is damaged
+        pass
+    atomic.write_text(path, receipt.model_dump_json(indent=2))
+    return receipt
 
 
 def _in_order(place: str) -> tuple[int, str]:

@@ -66,6 +66,8 @@ def test_who_was_erased_since_the_copy_does_not_come_back(shop: Shop, tmp_path: 
         shop.erase("zoe")
     shutil.copyfile(shop.path, tmp_path / "copy.db")
     receipt_id = shop.erase("ada")
+    file = shop.settings.home / "erasures" / f"{receipt_id}.json"
+    receipt = file.read_text()
     shop.put_back(tmp_path / "copy.db")
     assert "ada" in shop.customers()
     check = check_erasures(shop.settings)
@@ -80,6 +82,10 @@ def test_who_was_erased_since_the_copy_does_not_come_back(shop: Shop, tmp_path: 
             Eraser(shop.settings, log).finish()
         receipts = [receipt.receipt_id for receipt in log.erasures().receipts()]
         assert receipt_id in receipts and len(receipts) == 2 + earlier
+        assert file.read_text() == receipt, "it is written once"
+        assert {path.stem for path in erasures_dir(shop.settings).iterdir()} == set(receipts)
+        if by != "build":
+            assert log.erasures().receipt(receipt_id).model_dump_json(indent=2) == receipt
         assert bool(pending_erasures(log)) == (by == "build"), "a build does not list models"
 
     assert shop.customers() == (["bob"] if earlier else ["bob", "zoe"])
