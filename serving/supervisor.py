@@ -34,6 +34,8 @@ STOP_S: Final = 20.0
 RESTART_S: Final = 2.0
 PORT_FREE_S: Final = 5.0
 """How long a port may stay taken after whoever had it ended."""
+_TEMPORARY: Final = "tmp"
+"""Where the children keep temporary files, in the service's folder."""
 _STREAM: Final = [sys.executable, "-m", "features.stream"]
 
 
@@ -59,6 +61,9 @@ def child_environment(settings: Settings, port: int, workers: int, mark: Mapping
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "BENTOML_HOME": str(_run_dir(settings, port) / "bentoml"),  # two servers on one home break each other
         "BENTOML_DO_NOT_TRACK": "True",
+        "TMPDIR": str(
+            _run_dir(settings, port) / "tmp"
+        ),  # so that the next start finds what a killed process leaves there
     }
     if settings.clock_start is not None:
         env["OMNI_CLOCK_START"] = settings.clock_start.isoformat()
@@ -123,6 +128,7 @@ class Service:
         end_carriers(self.folder.token)  # the workers of a server that was killed
         self.drain_file.unlink(missing_ok=True)
         shutil.rmtree(self.env[STARTED_WITH], ignore_errors=True)
+        shutil.rmtree(self.folder.path / _TEMPORARY, ignore_errors=True)
         self.folder.leave()
 
     def note(self) -> None:
@@ -211,6 +217,8 @@ def _prepare(settings: Settings, folder: RunFolder, port: int, workers: int) -> 
     env = child_environment(settings, port, workers, mark)
     Settings.from_env(env)
     Path(env["BENTOML_HOME"]).mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(env["TMPDIR"], ignore_errors=True)
+    Path(env["TMPDIR"]).mkdir(mode=0o700)
     Path(env["OMNI_DRAIN_FILE"]).unlink(missing_ok=True)
     folder.note([])  # the token first: a process that nobody knows could not be found again
     return env, lifeline

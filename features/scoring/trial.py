@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from features.errors import StoreError
+from features.processes.lifeline import Lifeline
+from features.processes.running import TOKEN
 from features.vocabulary import Task
 
 logger = logging.getLogger(__name__)
@@ -33,8 +35,9 @@ _KEPT_VARIABLES: Final = (
     "LANG",
     "LC_ALL",
     "TMPDIR",
+    TOKEN,
 )
-"""What the process may know of our environment: nothing that opens a door."""
+"""What the process may know of our environment: nothing that opens a door. By the token the next service ends what is left."""
 _OTHERS_DOING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -60,18 +63,21 @@ def try_model(task: Task, version: str, folder: Path, timeout_s: float = TIMEOUT
             str(answer),
             f"{timeout_s:.0f}",
         ]
+        line = Lifeline()  # it ends with this process, however that ends
         try:
             with said.open("wb") as out:
                 process = subprocess.Popen(
                     command,
                     cwd=place,
-                    env=_environment(),
+                    env=_environment() | line.environment(),
+                    pass_fds=(line.reading,),
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=out,
                     start_new_session=True,  # Ctrl-C is for us, and says nothing about the model
                 )
         except OSError as error:
+            line.let_go()
             raise StoreError(f"No process could be started to try a model in ({error.strerror}).") from error
         try:
             status = process.wait(timeout_s)
@@ -79,6 +85,7 @@ def try_model(task: Task, version: str, folder: Path, timeout_s: float = TIMEOUT
             return Verdict(f"It was not loaded and asked within {timeout_s:.0f} s.", uncertain=True)
         finally:
             _end(process)
+            line.let_go()
         return _verdict(status, answer, said)
 
 

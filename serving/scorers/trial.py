@@ -5,6 +5,7 @@ It loads the model as a worker would, asks it about made customers, and writes w
 
 import json
 import logging
+import os
 import resource
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import numpy as np
 
 from features import atomic
 from features.errors import ModelError, OmniError
+from features.processes.lifeline import hang_on
 from features.scoring.model_digests import model_files
 from features.scoring.model_files import find_all, find_file, read_metadata
 from features.scoring.trial import Verdict
@@ -38,6 +40,7 @@ _LONGEST_REASON: Final = 500
 
 def main(arguments: list[str]) -> int:
     """Try one model; see the module's words. Answers the exit status, 0 also where the model failed."""
+    hang_on(os.environ)
     task, version, folder, answer, seconds = arguments
     files = model_files(Path(folder), f"Model {task} version {version}")
     n_bytes = sum(path.stat().st_size for path in files.values())

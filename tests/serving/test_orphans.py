@@ -72,9 +72,11 @@ def lose_the_supervisor_of_what_does_not_move(service: Serving) -> None:
     stopped = [*before["server"], *before["worker"], *before["stream"]]
     for process in stopped:
         process.send_signal(signal.SIGSTOP)
+    (leftover := service.home / "run" / str(service.port) / "tmp" / "omni-model-leftover").mkdir()
     service.process.kill()
     service.process.wait()
     service.start().until_whole()
+    assert not leftover.exists()
     assert [process for process in stopped if process.is_running()] == []
     assert f"process {before['server'][0].pid} " in service.log()
 

@@ -6,16 +6,20 @@ import random
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from chaos.harness import wait_until
 from made_companions import made_companions
 from made_models import PRODUCTS, graph, write_model
 
 from features.errors import StoreError
+from features.processes.running import TOKEN, carriers
 from features.scoring import trial as trial_process
 from features.scoring.churn import SCORE_FILE as CHURN_FILE
 from features.scoring.item_tables import COMPANIONS_FILE, Neighbours
@@ -249,3 +253,26 @@ def test_the_trial_knows_nothing_that_opens_a_door(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("OMNI_IDENTIFIER_KEY", "secret")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
     assert "secret" not in json.dumps(trial_process._environment())
+
+
+def test_a_trial_ends_with_the_worker_that_holds_it(tmp_path: Path) -> None:
+    """Also one that would never end, and whose worker is killed: nothing is left of it."""
+    (tmp_path / "endless.py").write_text(
+        "import sys, time\n"
+        "from serving.scorers import trial\n"
+        "trial.judge = lambda *_: time.sleep(600)\n"
+        "sys.exit(trial.main(sys.argv[1:]))\n"
+    )
+    folder = write_model(Task.WIN_BACK, tmp_path / "model")
+    code = (
+        "import sys; from pathlib import Path; from features.scoring import trial; from features.vocabulary import Task\n"
+        "trial.TRIAL_MODULE = 'endless'; trial.try_model(Task.WIN_BACK, '7', Path(sys.argv[1]))"
+    )
+    root = Path(trial_process.__file__).parents[2]
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}", TOKEN: "token-of-this-test"}
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)], env=env) as worker:
+        wait_until(lambda: len(carriers("token-of-this-test")) == 2, "the trial runs")
+        (trial,) = (each for each in carriers("token-of-this-test") if each.pid != worker.pid)
+        wait_until(lambda: trial.num_threads() > 2, "it hangs on its worker")
+        worker.kill()
+    wait_until(lambda: not trial.is_running(), "the trial has ended")
