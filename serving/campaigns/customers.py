@@ -38,7 +38,8 @@ def everybody(timeline_ids: Sequence[str], settings: Settings, log: EventLog) ->
     """The customers of the timeline and those of the log's newer events.
 
     Decisions are no behaviour: somebody of whom only they are new has not changed. Where the build is of another log or
-    layout, all of the log counts as newer than it.
+    layout, all of the log counts as newer than it, and who is not in the log is nobody: an Omni from before builds were
+    marked may have built from a log that was restored since.
     """
     built = set(timeline_ids)
     note = read_note(settings)
@@ -48,7 +49,8 @@ def everybody(timeline_ids: Sequence[str], settings: Settings, log: EventLog) ->
         behaviour = pc.not_equal(batch[Columns.KIND].cast(pa.string()), EventKind.DECISION.value)
         named = pc.unique(batch[Columns.RESOLVED_CUSTOMER_ID].cast(pa.string()).filter(behaviour))
         seen.update(customer_id for customer_id in named.to_pylist() if customer_id is not None)
-    return Everybody(sorted(built | seen), frozenset(seen - built), frozenset(seen & built))
+    ids = seen if note is None else built | seen
+    return Everybody(sorted(ids), frozenset(seen - built), frozenset(seen & built))
 
 
 def customer_ids(settings: Settings) -> list[str]:

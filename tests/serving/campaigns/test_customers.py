@@ -1,5 +1,6 @@
 """Who came, changed, was told apart or refused since the last build: all of them are in bulk, as of now."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -172,3 +173,15 @@ def test_a_csv_is_guarded_unless_it_is_raw(log: EventLog, settings: Settings, tm
 def test_a_mistake_in_the_condition_costs_no_wait(log: EventLog, settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Did you mean consent_email"):
         export_audience(settings, "consent_emial", tmp_path / "a.csv")
+
+
+def test_of_an_older_omnis_build_only_who_is_in_the_log_counts(log: EventLog, settings: Settings) -> None:
+    """Its note does not say of which log it is: that may have been restored since."""
+    assert "zed" in everybody([*BUILT, "zed"], settings, log).ids
+    (note,) = settings.home.rglob("build.json")
+    content = json.loads(note.read_text())
+    del content["anchor"]
+    note.write_text(json.dumps(content))
+    everyone = everybody([*BUILT, "zed"], settings, log)
+    assert set(BUILT) < set(everyone.ids) and "zed" not in everyone.ids
+    assert everyone.changed == {*BUILT}
