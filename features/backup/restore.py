@@ -5,12 +5,10 @@ is cut short leaves a whole log, and can be done again. It is another log from t
 stores which are ahead of it do not count.
 """
 
-import json
 import os
 import secrets
 import shutil
 import sqlite3
-import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +26,7 @@ from features.errors import InputError, OmniError
 from features.log.carried import CarriedErasure, carry_erasures, erasures_of, keep_erasures, kept_erasures, together
 from features.log.engines import has_log, open_log, sqlite_path
 from features.log.identity import identity_rules
+from features.processes.running import RunFolder
 from features.settings import SETTINGS_FILE, Settings, without_password
 
 NEXT: Final = "Run omni features build, then start the service again; its stream makes the online store anew."
@@ -98,10 +97,10 @@ def restore(
 
 
 def check_nothing_runs(settings: Settings) -> None:
-    """Raises InputError while a service answers for this home, or anything has its log or its registry open."""
-    for port in _ports_that_answer(settings):
+    """Raises InputError while a service of this home runs, or anything has its log or its registry open."""
+    for port in _ports_that_serve(settings):
         raise InputError(
-            f"A service of {settings.home} answers on port {port}.",
+            f"A service of {settings.home} runs on port {port}.",
             repair="Stop it, then restore, then start it again.",
         )
     path = sqlite_path(settings)
@@ -115,17 +114,11 @@ def check_nothing_runs(settings: Settings) -> None:
         sqlite_copy.check_unused(settings.home / "mlflow" / "mlflow.db")
 
 
-def _ports_that_answer(settings: Settings) -> Iterator[int]:
+def _ports_that_serve(settings: Settings) -> Iterator[int]:
+    """Of services of this home, whatever address they listen on and whether they answer yet."""
     run = settings.home / "run"
     for folder in sorted(run.iterdir()) if run.is_dir() else ():
-        if not folder.name.isdigit():
-            continue
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{folder.name}/livez", timeout=2.0) as answer:
-                is_ours = json.loads(answer.read()) == {"status": "alive"}
-        except (OSError, ValueError):
-            continue
-        if is_ours:
+        if folder.name.isdigit() and RunFolder(folder).is_held():
             yield int(folder.name)
 
 

@@ -15,8 +15,6 @@ from features.log.tables import load_segment
 from features.log.tombstones import Hasher, Matcher
 from features.vocabulary import Columns
 
-LOG_PLACES: Final = ("log: events", "log: customers", "log: identifiers", "log: consents", "log: regrouped")
-"""What is looked at in every log; SQLite's has bulk copies, too."""
 LOG_COPIES: Final = "log: segments"
 
 

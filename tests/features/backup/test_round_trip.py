@@ -8,10 +8,11 @@ import pytest
 from features.backup.catalogue import known_backups
 from features.backup.manifest import read_manifest
 from features.erasure.erase import begin_erasure, finish_erasure, pending_erasures
-from features.errors import StoreError
+from features.errors import InputError, StoreError
 from features.log.carried import erasures_dir, kept_erasures
 from features.log.engines import open_log, sqlite_path
 from features.online.reach import Reach
+from features.processes.running import RunFolder
 
 
 def erase(home, name: str) -> str:
@@ -185,3 +186,15 @@ def test_backups_are_remembered_with_what_a_restore_put_aside(home):
     (home.settings.home / "backups.json").write_text("[{}]")
     with pytest.raises(StoreError, match=r"backups\.json cannot be read"):
         known_backups(home.settings)
+
+
+def test_nothing_is_restored_while_a_service_of_the_home_runs_or_starts(home):
+    home.back_up()
+    service = RunFolder(home.settings.home / "run" / "4321")
+    service.take()
+    try:
+        with pytest.raises(InputError, match="runs on port 4321"):
+            home.restore()
+    finally:
+        service.leave()
+    assert home.restore().events == 3
