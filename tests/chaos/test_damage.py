@@ -73,7 +73,8 @@ def test_what_is_used_of_the_undamaged_home_works(bench: Bench) -> None:
     answers = {**steps["serve"], **steps["serve again"]}
     assert {status for question, (status, _) in answers.items() if question.endswith(" c0")} == {200}
     commands = {name: step[0] for name, step in steps.items() if isinstance(step, list) and name != "out"}
-    assert commands == dict.fromkeys(commands, 0) | {"features check": 1}  # of ten hours' events, no other channel
+    assert commands.pop("features check") in (0, 1)  # what is sound depends on the hour that it is
+    assert commands == dict.fromkeys(commands, 0)
 
 
 @pytest.mark.parametrize(("file", "damage"), SHORT)
