@@ -98,9 +98,8 @@ def test_every_file_and_damage_comes_to_what_the_page_says(bench: Bench, capsys:
         print(table(outcomes))  # noqa: T201  (what the page is made of)
     assert faults == []
     page = on_the_page()
-    assert {
-        key: outcome for key, outcome in outcomes.items() if key not in page or not outcome.is_part_of(page[key])
-    } == {}
+    assert set(page) <= set(outcomes)
+    assert {key: outcomes[key] for key in page if not outcomes[key].is_part_of(page[key])} == {}
 
 
 @dataclass
@@ -139,7 +138,7 @@ def table(outcomes: dict[tuple[str, str], Outcome]) -> str:
     """The page's rows: damages of a kind that came to the same are in one."""
     merged: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for (kind, damage), outcome in outcomes.items():
-        merged[kind, ", ".join(sorted(outcome.service)), ", ".join(sorted(outcome.commands))].append(damage)
+        merged[kind, ", ".join(sorted(outcome.service)), ", ".join(sorted(outcome.commands)) or "none"].append(damage)
     rows = [f"| {kind} | {', '.join(names)} | {service} | {told} |" for (kind, service, told), names in merged.items()]
     return "\n".join(rows)
 
@@ -149,7 +148,7 @@ def on_the_page() -> dict[tuple[str, str], Outcome]:
     text = PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
     return {
-        (kind, damage): Outcome(set(service.split(", ")), set(commands.split(", ")) - {""})
+        (kind, damage): Outcome(set(service.split(", ")), set(commands.split(", ")) - {"none"})
         for kind, damages, service, commands in rows
         for damage in damages.split(", ")
     }
