@@ -21,9 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:D
 SHORT = (
     ("events.db", "cut in half"),
     ("feast/stream.db", "cut in half"),
-    ("offline/build.json", "zeros"),
     ("offline/timeline.parquet", "cut in half"),
-    ("offline/products.parquet", "a bit flipped"),
     ("identity.toml", "a folder instead"),
 )
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
