@@ -56,7 +56,7 @@ test: $(STAMP) ## lint, types, layers, tests
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q
 
-chaos: $(STAMP) ## kill -9 under load, fifty rounds (OMNI_CHAOS_ROUNDS=N for others)
+chaos: $(STAMP) ## kill -9 under load (OMNI_CHAOS_ROUNDS=50), damaged files, a full disk; hours
 	$(BIN)/python -m pytest -q -m chaos tests/chaos
 
 serve: $(STAMP) ## the HTTP service on 127.0.0.1:3000
