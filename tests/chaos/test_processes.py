@@ -138,4 +138,4 @@ def test_workers_answer_by_the_same_rules_through_a_bad_file_and_a_crash(serving
     assert 1 <= len(said) <= 2, said  # once, and once more by the worker that came later
     own.unlink()
     wait_until(lambda: versions() == {before} and not is_said(), "the rules before are in force")
-    assert answers(serving.port, "/readyz")
+    wait_until(lambda: answers(serving.port, "/readyz"), "it is ready")

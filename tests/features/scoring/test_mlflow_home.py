@@ -111,4 +111,4 @@ def test_a_damaged_registry_is_named_with_what_to_do(settings):
     with pytest.raises(StoreError, match="cannot be used") as error:
         follow_home(settings)
     assert str(database) in error.value.message
-    assert "restore a backup" in error.value.repair
+    assert "omni restore" in error.value.repair
