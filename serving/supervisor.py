@@ -22,6 +22,7 @@ from features.erasure.recall import recall_if_possible
 from features.errors import InputError, OmniError
 from features.identity.resolution import OWN_CONFIG
 from features.log.engines import open_log
+from features.online.trust import check_log_not_lost
 from features.processes.lifeline import Lifeline
 from features.processes.running import TOKEN, Noted, RunFolder, end_carriers, in_words, listeners
 from features.settings import PARENT, SETTINGS_FILE, STARTED_WITH, Settings
@@ -211,6 +212,7 @@ def _prepare(settings: Settings, folder: RunFolder, port: int, workers: int) -> 
     _copy_files(settings.home, started_with)
     # A worker that cannot start is started again and again; what is wrong is rather said here, once.
     with contextlib.closing(open_log(replace(settings, started_with=started_with))) as log:
+        check_log_not_lost(settings, log)
         recall_if_possible(settings, log)  # before anybody is answered about whom they are of
     lifeline = Lifeline()
     mark = {TOKEN: folder.token, STARTED_WITH: str(started_with), **lifeline.environment()}

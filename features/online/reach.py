@@ -48,6 +48,11 @@ class Reach:
         """False for a store that nothing was ever written to, and for one of an Omni from before there were anchors."""
         return bool(self._shared.read())
 
+    def noted_seq(self) -> int:
+        """The seq up to which the store's rows may reach, in whichever log; 0 where none is noted."""
+        anchor = Anchor.parse(self._shared.read())
+        return 0 if anchor is None else anchor.seq
+
     def make_of(self, log: EventLog) -> bool:
         """Empty a store that is of another log and set its checkpoints back; returns whether there was anything to do."""
         if self.is_of(log) and _holds(log, self._here):

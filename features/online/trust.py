@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Final
 
-from features.errors import OmniError
+from features.errors import OmniError, StoreError
 from features.log.event_log import EventLog
 from features.online.reach import REPAIR, Reach
 from features.servers.patience import waiting_at_most
@@ -65,6 +65,22 @@ def store_problem(reach: Reach, log: EventLog) -> str:
         return _difference(reach, log)
     except (OmniError, sqlite3.Error) as error:
         return _UNREADABLE.format(error=error)
+
+
+def check_log_not_lost(settings: Settings, log: EventLog) -> None:
+    """Raises StoreError where the log is empty and the online store was made of one that was not.
+
+    Its file was deleted or emptied, then: to serve from an empty log would be to forget everybody, and empty the store.
+    """
+    try:
+        is_lost = log.last_seq() == 0 and Reach(settings).noted_seq() > 0
+    except (OmniError, sqlite3.Error):  # who is to be asked about it is away: answers say so
+        return
+    if is_lost:
+        raise StoreError(
+            f"The event log {settings.event_log_place} is empty, and the features of this home were made of one that was not.",
+            repair="Run: omni restore BACKUP (`omni backup` made it). To begin anew, ingest the sources again first.",
+        )
 
 
 def _difference(reach: Reach, log: EventLog) -> str:

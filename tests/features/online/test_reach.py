@@ -5,6 +5,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from made_visits import table
 
 from features.checks.doctor import Status, check_online
 from features.errors import StoreError
@@ -14,7 +15,7 @@ from features.online.checkpoint import Checkpoint
 from features.online.live import LiveStates
 from features.online.reach import REDIS_KEY, Reach
 from features.online.reader import OnlineReader
-from features.online.trust import EVERY_S, StoreTrust
+from features.online.trust import EVERY_S, StoreTrust, check_log_not_lost
 from features.state.fold import fold_customer
 from features.state.layout import CONSENT
 from features.state.products import ProductStates, fold_purchases, purchases
@@ -226,3 +227,24 @@ def test_a_machine_whose_checkpoints_are_of_another_log_looks_at_everything_agai
         log.append(kit.to_events([kit.Happening("yan", 81, "purchase", product="p8", value=1.0)], prefix="new"))
         assert applier.run_once() == 31
         assert_of_log(log, reader, kit)
+
+
+@pytest.mark.parametrize("emptied", [True, False])
+def test_a_log_that_was_lost_is_not_taken_for_a_new_one(settings, emptied):
+    """Nor is the store of an empty log, which holds nobody, a reason to refuse."""
+    with closing(open_log(settings)) as log:
+        Reach(settings).make_of(log)
+        check_log_not_lost(settings, log)
+        log.append(table({"event_id": "a", "customer_id": "ada"}))
+        Reach(settings).extend(log)
+        check_log_not_lost(settings, log)
+    path = settings.home / "events.db"
+    for ending in ("", "-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+    if emptied:
+        path.touch()
+    with closing(open_log(settings)) as log:
+        with pytest.raises(StoreError, match=r"events\.db is empty, .* omni restore BACKUP"):
+            check_log_not_lost(settings, log)
+        log.append(table({"event_id": "a", "customer_id": "ada"}))
+        check_log_not_lost(settings, log)
