@@ -1,6 +1,5 @@
 """The Parquet files of the offline store, each one file or a folder of part files: read, told apart, replaced, locked."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -26,10 +25,7 @@ _SOURCE: Final = b"omni.source"
 @contextmanager
 def offline_files(settings: Settings) -> Iterator[None]:
     """Waits for a build or an erasure that is under way, then keeps others out; a process that dies lets go of it."""
-    path = settings.home / "files.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with atomic.locked(settings.home / "files"):
         yield
 
 

@@ -145,6 +145,11 @@ class LiveStates:
         stored = self._reader.read_state(customer_id)
         return None if stored is None else _as_stored(customer_id, stored)
 
+    def forget(self) -> None:
+        """Have nothing of any customer at hand: one of them was erased."""
+        self._bought.cache_clear()
+        self._exposed.cache_clear()
+
     def _up_to_date(self, customer_id: str, stored: StoredState | None) -> tuple[StateBatch, int]:
         """The state with every event in the log, and how many of them the online row did not hold."""
         events = self._log.customer_events(customer_id, 0 if stored is None else stored.last_seq)
@@ -161,11 +166,6 @@ class LiveStates:
                 newer = fold_customer(self._log.customer_events(customer_id))
             state = newer
         return state, int(np.count_nonzero(changes_state(fresh)))
-
-    def forget(self) -> None:
-        """Have nothing of any customer at hand: one of them was erased."""
-        self._bought.cache_clear()
-        self._exposed.cache_clear()
 
     def _read_bought(self, customer_id: str, version: str) -> BoughtProducts:
         """What the customer bought by a version of their state, which names the answer for as long as it is kept."""
