@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import psutil
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from local_servers import postgres_server, redis_server  # noqa: E402
+from over_http.client import Client, at_a_pace, percentiles  # noqa: E402
 
 from features.build import build_features  # noqa: E402
 from features.clock import Clock  # noqa: E402
@@ -42,7 +43,6 @@ HISTORY = 20_000
 RATE = 200
 RATE_S = 10
 NOOP_S = 3
-CONNECTIONS = 64
 BATCHES, BATCH_EVENTS, SENDERS = 200, 100, 4
 START_S = 1_704_067_200
 """2024-01-01, in seconds since the epoch."""
@@ -97,37 +97,6 @@ def _wait_until(condition: Callable[[], bool], timeout_s: float = 180) -> None:
         time.sleep(0.2)
 
 
-class Client:
-    """HTTP over CONNECTIONS kept-open connections; costs the machine a tenth of what a full client does."""
-
-    def __init__(self, url: str) -> None:
-        self._host, _, port = url.removeprefix("http://").partition(":")
-        self._port = int(port)
-        self._idle: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
-
-    async def __aenter__(self) -> "Client":
-        for _ in range(CONNECTIONS):
-            self._idle.put_nowait(await asyncio.open_connection(self._host, self._port))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        while not self._idle.empty():
-            self._idle.get_nowait()[1].close()
-
-    async def ask(self, method: str, path: str, content: Any = None) -> Any:
-        """The answer's JSON, once it is 200; waits for a connection where all are in use."""
-        body = b"" if content is None else json.dumps(content).encode()
-        head = f"{method} {path} HTTP/1.1\r\nhost: {self._host}\r\ncontent-length: {len(body)}\r\n\r\n"
-        reader, writer = connection = await self._idle.get()
-        writer.write(head.encode() + body)
-        answered = (await reader.readuntil(b"\r\n\r\n")).lower()
-        length = int(answered.partition(b"content-length:")[2].partition(b"\r\n")[0])
-        answer = json.loads(await reader.readexactly(length))
-        self._idle.put_nowait(connection)
-        assert answered.startswith(b"http/1.1 200"), answer
-        return answer
-
-
 class CpuMeter:
     """Processor time of the service and of the stream since it was made, which hardly depends on who else is busy."""
 
@@ -144,18 +113,6 @@ class CpuMeter:
         return {"service": sum(sum(one.cpu_times()[:2]) for one in workers), "stream": sum(applier.cpu_times()[:2])}
 
 
-async def at_a_pace(n: int, one: Callable[[int], Awaitable[None]]) -> float:
-    """Start `one(0)`, `one(1)`, ... at RATE a second, whether or not those before are done; seconds until all are."""
-    started = time.perf_counter()
-
-    async def later(i: int) -> None:
-        await asyncio.sleep(max(0.0, started + i / RATE - time.perf_counter()))
-        await one(i)
-
-    await asyncio.gather(*(later(i) for i in range(n)))
-    return time.perf_counter() - started
-
-
 async def noop(service: Service) -> dict[str, float]:
     """A request that does nothing, at RATE a second."""
     taken_ms = []
@@ -166,7 +123,7 @@ async def noop(service: Service) -> dict[str, float]:
             await http.ask("GET", "/livez")
             taken_ms.append((time.perf_counter() - sent) * 1000)
 
-        await at_a_pace(RATE * NOOP_S, one)
+        await at_a_pace(RATE * NOOP_S, RATE, one)
     return percentiles(taken_ms)
 
 
@@ -208,7 +165,7 @@ async def visibility(service: Service, settings: Settings) -> dict[str, Any]:
             in_answer_ms.append((time.perf_counter() - done) * 1000)
             acknowledged.setdefault(customer, (done, seq))
 
-        took = await at_a_pace(len(events), one)
+        took = await at_a_pace(len(events), RATE, one)
     stop.set()
     await asyncio.to_thread(watcher.join)
     log.close()
@@ -253,11 +210,6 @@ async def intake(service: Service) -> dict[str, Any]:
         "read_ms": percentiles(read_ms),
         "processor_ms_per_event": meter.ms_per_event(len(events)),
     }
-
-
-def percentiles(values: list[float]) -> dict[str, float]:
-    """The median and the 99th percentile, to 0.01."""
-    return {f"p{q}": round(float(np.percentile(values, q)), 2) for q in (50, 99)}
 
 
 def main() -> None:
