@@ -232,6 +232,6 @@ def _stamp_moments(settings: Settings, rewritten: set[Path]) -> None:
 def _clear_leftovers(settings: Settings) -> None:
     """Take away what killed builds and erasures left half written, in the folders that only they write to."""
     for folder in (settings.timeline_path.parent, settings.feast_dir):
-        for pattern in ("**/*.part", "*.partial", "*.old", "*.arrived.parquet", "sort"):
+        for pattern in ("**/*.part", "*.partial", "*.old", "*.arrived.*", "sort"):
             for path in list(folder.glob(pattern)):
                 discard(path)

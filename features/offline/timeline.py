@@ -55,16 +55,17 @@ events/payload.py."""
 ORDER: Final = (Columns.CUSTOMER_ID, Columns.OCCURRED_AT, Columns.EVENT_ID)
 """How the file is sorted. Events of one moment count in the order of features/state/order.py."""
 _ARRIVED_SCHEMA: Final = TIMELINE_SCHEMA.append(pa.field(Columns.CUSTOMER_KEY, pa.int64()))
+_ARRIVED: Final = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 def build_timeline(log: EventLog, settings: Settings, progress: Progress) -> int:
     """Write `settings.timeline_path` anew from the whole log; returns the number of events."""
     path = settings.timeline_path
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrived = path.with_suffix(".arrived.parquet")
+    arrived = path.with_suffix(".arrived.arrow")
     history = log.identity().history()  # read once: somebody may log in while the log is read
     n_events, total = 0, log.count()
-    with pq.ParquetWriter(arrived, _ARRIVED_SCHEMA, compression="lz4") as writer:
+    with pa.OSFile(str(arrived), "wb") as sink, pa.ipc.new_stream(sink, _ARRIVED_SCHEMA, options=_ARRIVED) as writer:
         for batch in log.read():
             rows = timeline_rows(rename_customers(batch, history.names))
             writer.write_table(rows.append_column(_ARRIVED_SCHEMA.field(-1), batch[Columns.CUSTOMER_KEY]))
@@ -73,12 +74,14 @@ def build_timeline(log: EventLog, settings: Settings, progress: Progress) -> int
         others = current_rows(history)
         writer.write_table(timeline_rows(others).append_column(_ARRIVED_SCHEMA.field(-1), others[Columns.CUSTOMER_KEY]))
     progress(f"sorting {n_events:,} events into timelines")
-    _write_sorted(path, f"SELECT * EXCLUDE ({Columns.CUSTOMER_KEY}) FROM {scan(arrived)}", ORDER)
+    with pa.ipc.open_stream(pa.memory_map(str(arrived))) as rows:
+        _write_sorted(path, f"SELECT * EXCLUDE ({Columns.CUSTOMER_KEY}) FROM arrived", ORDER, arrived=rows)
     settings.epochs_path.unlink(missing_ok=True)
     if history.epochs:
-        query = _EPOCHS.format(arrived=scan(arrived))
         order = Columns.CUSTOMER_ID, Columns.EPOCH, Columns.OCCURRED_AT, Columns.EVENT_ID
-        _write_sorted(settings.epochs_path, query, order, epochs=history.frame(), others=_epochs_of_others(history))
+        frames = {"epochs": history.frame(), "others": _epochs_of_others(history)}
+        with pa.ipc.open_stream(pa.memory_map(str(arrived))) as rows:
+            _write_sorted(settings.epochs_path, _EPOCHS, order, arrived=rows, **frames)
     arrived.unlink()
     return n_events
 
@@ -106,7 +109,7 @@ _IS_WRITTEN: Final = f"""
 """
 _EPOCHS: Final = f"""
     SELECT e.customer_id, e.epoch, a.* EXCLUDE (customer_id, customer_key), {_IS_WRITTEN.format(row="a")}
-    FROM {{arrived}} a JOIN epochs e USING (customer_key) WHERE epoch_us(a.occurred_at) < e.until_us
+    FROM arrived a JOIN epochs e USING (customer_key) WHERE epoch_us(a.occurred_at) < e.until_us
     UNION ALL BY NAME
     SELECT e.* EXCLUDE (regrouped, from_us), {_IS_WRITTEN.format(row="e")} FROM others e
     UNION ALL BY NAME
@@ -159,7 +162,9 @@ def count_customers(timeline: Path) -> int:
     return int(row[0])
 
 
-def _write_sorted(target: Path, query: str, order: Sequence[str], **frames: pd.DataFrame | pa.Table) -> None:
+def _write_sorted(
+    target: Path, query: str, order: Sequence[str], **frames: pd.DataFrame | pa.Table | pa.RecordBatchReader
+) -> None:
     """Sort a query's rows on disk with DuckDB, within a bounded memory; the target appears whole or not at all."""
     with (
         atomic.replacing(target) as part,

@@ -1,6 +1,6 @@
 """Feast's feature store: entity rows in, states as of their moments out; newest states in, online rows out.
 
-The only module that calls `feast.FeatureStore`. Feast is imported on first use, because that takes ten seconds.
+The only module that calls `feast.FeatureStore`. Feast is imported on first use, because that takes seconds.
 """
 
 import atexit
@@ -31,6 +31,7 @@ from features.settings import Settings
 from features.state.batch import StateBatch
 from features.state.encoding import PRODUCTS_SCHEMA, STATE_SCHEMA, decode
 from features.state.products import ProductStates
+from features.store.loading import load_feast
 from features.store.repository import FeastFolder, close_ibis, left_over, quietly, saying_which_registry
 from features.views import CUSTOMER_PRODUCTS, CUSTOMER_STATE, CUSTOMER_VIEWS, PRODUCT_SALES, TASK_VIEWS, VIEWS, View
 from features.vocabulary import Columns, Task
@@ -66,6 +67,7 @@ class Store:
             return False
         folder.write()
         with self._saying_where(), saying_which_registry(folder.registry_path), quietly():
+            load_feast()
             from features.store.definitions import define
 
             objects = define(self._settings)
@@ -192,6 +194,7 @@ class Store:
                 f"There is no feature store in {self._settings.feast_dir}.", repair="Run `omni features build`."
             )
         with saying_which_registry(FeastFolder(self._settings).registry_path), quietly():
+            load_feast()
             from feast import FeatureStore
 
             atexit.register(close_ibis)
@@ -214,6 +217,7 @@ class Store:
     @cached_property
     def _online_views(self) -> dict[str, Any]:
         with quietly():
+            load_feast()
             from features.store.definitions import feature_view
 
             return {view.name: feature_view(view, self._settings) for view in VIEWS}
@@ -237,6 +241,7 @@ class Store:
         }
 
     def _write(self, view: View, table: pa.Table) -> None:
+        load_feast()
         from features.store.online_rows import to_online_rows
 
         rows = to_online_rows(view, table, self._clock.now())
