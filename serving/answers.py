@@ -45,6 +45,7 @@ from serving.schemas import (
 )
 from serving.scorers.bundle import Bundle
 from serving.scorers.churn import status_of
+from serving.stages import UNTIMED, StageTimer
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Answers:
     """What no customer is asked about by."""
     unheard_s: Callable[[], float] | None = None
     """How long the log has not answered; None: then nobody is answered without it."""
+    timer: StageTimer = UNTIMED
 
     def next_products(self, request: NextProductsRequest) -> tuple[NextProductsAnswer, Event | None]:
         """The products that a customer buys next, and, where new ones are explored, the event that keeps their chances."""
@@ -78,6 +80,7 @@ class Answers:
         explores = request.explore_share > 0
         live = self._find(request, known, allow_unknown=request.allow_unknown, acts=explores)
         as_of_s = self._as_of_s(live)
+        self.timer.lap("state")
         scored = scorer.score(live.scored, np.array([as_of_s]))
         seed = f"{live.customer_id}\x1f{int(as_of_s // DAY_S)}"
         products = rank_products(
@@ -99,10 +102,14 @@ class Answers:
             products=products,
             **self._marks(live),
         )
-        if not explores or not live.customer_id:
-            return answer, None
-        event = shelf_event(answer, request, live.version, seed)
-        return answer.model_copy(update={"decision_id": event.decision_id}), event
+        self.timer.lap("products")
+        event = shelf_event(answer, request, live.version, seed) if explores and live.customer_id else None
+        if event is not None:
+            answer = answer.model_copy(update={"decision_id": event.decision_id})
+        if not request.explain:  # only now: the event knows new products by their reason
+            unexplained = [product.model_copy(update={"reasons": []}) for product in answer.products]
+            answer = answer.model_copy(update={"products": unexplained})
+        return answer, event
 
     def churn(self, request: ChurnRequest) -> ChurnAnswer:
         """How likely a customer leaves, and why."""
@@ -110,7 +117,9 @@ class Answers:
         scorer = known.bundle.need_churn()
         live = self._find(request, known)
         as_of_s = self._as_of_s(live)
+        self.timer.lap("state")
         signals = compute_signals(live.scored, np.array([as_of_s]))
+        self.timer.lap("signals")
         reasons: list[Reason] = []
         probability = float(scorer.chances(signals)[0])
         at_risk = not math.isnan(probability)  # nobody is asked who never bought, or, of contracts, who has none
@@ -119,7 +128,7 @@ class Answers:
             reasons = churn_reasons(scorer.contributions(signals)[0], signals[0], log_odds)
         purchases, revenue = scorer.expectations(signals) or (None, None)
         win_back = None if known.bundle.win_back is None else known.bundle.win_back.answers(signals)[0]
-        return ChurnAnswer(
+        answer = ChurnAnswer(
             customer=_info(live),
             as_of=_moment(as_of_s),
             feature_age_s=_age_s(live, as_of_s),
@@ -140,6 +149,8 @@ class Answers:
             win_back=win_back,
             **self._marks(live),
         )
+        self.timer.lap("scores")
+        return answer
 
     def best_channel(self, request: BestChannelRequest) -> BestChannelAnswer:
         """Ways of reaching a customer, best first."""
@@ -147,18 +158,22 @@ class Answers:
         scorer = known.bundle.need_channel()
         live = self._find(request, known)
         as_of_s = self._as_of_s(live)
+        self.timer.lap("state")
         signals = compute_signals(live.scored, np.array([as_of_s]))
+        self.timer.lap("signals")
+        probabilities, gains = scorer.probabilities(signals)[0], scorer.gains(signals)[0]
+        self.timer.lap("scores")
         weighed = weigh_arms(
             live,
             as_of_s,
             scorer.arms,
-            scorer.probabilities(signals)[0],
-            scorer.gains(signals)[0],
+            probabilities,
+            gains,
             known.population_hours,
             self.rules,
         )
         arms = weighed.scores()
-        return BestChannelAnswer(
+        answer = BestChannelAnswer(
             customer=_info(live),
             as_of=_moment(as_of_s),
             feature_age_s=_age_s(live, as_of_s),
@@ -169,15 +184,19 @@ class Answers:
             arms=arms,
             **self._marks(live),
         )
+        self.timer.lap("arms")
+        return answer
 
     def decide(self, request: DecideRequest) -> Decision:
         """One decision. The caller logs its event before it answers."""
         known = self.knowledge()
         known.bundle.need_channel()
         live = self._find(request, known, acts=True)
-        decider = Decider(known.bundle, known.catalogue, self.rules, known.population_hours)
+        self.timer.lap("state")
+        decider = Decider(known.bundle, known.catalogue, self.rules, known.population_hours, self.timer)
         decision = decider.decide([live], request, self.clock.now())[0]
-        return replace(decision, answer=decision.answer.model_copy(update=self._marks(live)))
+        marks = self._marks(live)
+        return replace(decision, answer=decision.answer.model_copy(update=marks)) if marks else decision
 
     def record(self, events: list[Event]) -> None:
         """Keep decisions in the log; one that is there already stays as it was."""

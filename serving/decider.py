@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -34,12 +34,17 @@ from serving.schemas import (
     CustomerRef,
     DecideRequest,
     DecisionAnswer,
+    Product,
     ProductFilter,
     Status,
     WinBack,
 )
 from serving.scorers.bundle import Bundle
 from serving.scorers.churn import status_of
+from serving.stages import UNTIMED, StageTimer
+
+_ASKED: Final = ({*ProductFilter.model_fields, "channels"} - set(CustomerRef.model_fields)) - {"explain"}
+"""What of a question the decision hangs on, beside the customer, the campaign and the time of the offer."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class Decider:
     catalogue: Catalogue
     rules: Rules
     population_hours: FloatArray  # (168,)
+    timer: StageTimer = UNTIMED
 
     def decide(self, lives: Sequence[LiveState], request: DecideRequest, now: datetime) -> list[Decision]:
         """One decision per customer; all of them are scored together. Raises MissingError where a model is missing."""
@@ -98,10 +104,12 @@ class Decider:
         as_of = np.array([self._as_of_s(live, now) for live in lives])
         scores = self._score(lives, as_of, request)
         now_s, bucket_s = now.timestamp(), self.rules.bucket_minutes * 60.0
-        return [
+        decisions = [
             self._decide_one(live, _Moments.of(now_s, float(at), bucket_s), found, request)
             for live, at, found in zip(lives, as_of, scores, strict=True)
         ]
+        self.timer.lap("arms")
+        return decisions
 
     def _as_of_s(self, live: LiveState, now: datetime) -> float:
         """Start of the stretch of time that `now` lies in, or the customer's newest event where that is later."""
@@ -113,11 +121,13 @@ class Decider:
         channel, product = self.bundle.need_channel(), self.bundle.need_product()
         states = StateBatch.concat([live.scored for live in lives]) if len(lives) > 1 else lives[0].scored
         signals = compute_signals(states, as_of)
+        self.timer.lap("signals")
         arms, gains = channel.probabilities(signals), channel.gains(signals)
         churn = None if self.bundle.churn is None else self.bundle.churn.chances(signals)
         win_back = [None] * len(lives) if self.bundle.win_back is None else self.bundle.win_back.answers(signals)
+        self.timer.lap("scores")
         scored = product.score(states, as_of)
-        return [
+        found = [
             _Scores(
                 signals=signals[i],
                 arms=arms[i],
@@ -136,6 +146,8 @@ class Decider:
             )
             for i, live in enumerate(lives)
         ]
+        self.timer.lap("products")
+        return found
 
     def _decide_one(self, live: LiveState, at: _Moments, scores: _Scores, request: DecideRequest) -> Decision:
         channel, as_of_s = self.bundle.need_channel(), at.as_of_s
@@ -150,7 +162,9 @@ class Decider:
             step_s=at.step_s,
             earliest_s=at.earliest_s,
         )
-        refusal = campaign_refusal(exposure_history(live, as_of_s), request.campaign_id, self.rules)
+        campaign, refusal = request.campaign_id, None
+        if campaign is not None:
+            refusal = campaign_refusal(exposure_history(live, as_of_s), campaign, self.rules)
         weighed = weigh_arms(
             live,
             as_of_s,
@@ -173,6 +187,11 @@ class Decider:
         send_at_s = None if number is None else weighed.moments[number]
         status = status_of(live)
         probability = None if number is None else float(scores.arms[number])
+        reasons = not_personal(live) if request.explain else []
+        if request.explain and held_out:
+            reasons.append(holdout_reason(self.rules))
+        elif request.explain:
+            reasons += self._reasons(choice, arm, weighed, scores, send_at_s, status, window)
         answer = DecisionAnswer(
             customer=CustomerInfo(customer_id=live.customer_id, personal=live.may_profile),
             as_of=datetime.fromtimestamp(as_of_s, UTC),
@@ -186,19 +205,12 @@ class Decider:
             pscore=choice.pscore,
             send_at=None if send_at_s is None else datetime.fromtimestamp(send_at_s, UTC),
             when="now" if window is not None and window.at_once else "best",
-            product=scores.offer.product if sends else None,
+            product=_told(scores.offer.product, request) if sends else None,
             response_probability=probability,
             customer_status=status,
             churn_probability=scores.churn,
-            reasons=[
-                *not_personal(live),
-                *(
-                    [holdout_reason(self.rules)]
-                    if held_out
-                    else self._reasons(choice, arm, weighed, scores, send_at_s, status, window)
-                ),
-            ],
-            arms=weighed.scores(),
+            reasons=reasons,
+            arms=weighed.scores(explain=request.explain),
         )
         return Decision(answer, self._event(answer, live, scores, choice, request), scores.win_back)
 
@@ -214,14 +226,11 @@ class Decider:
         weighed: WeighedArms,
         window: SendWindow | None,
     ) -> str:
-        asked = {*ProductFilter.model_fields, "channels"} - set(CustomerRef.model_fields)
-        if request.campaign_id is not None:
-            asked.add("campaign_id")
-        question = request.model_dump_json(include=asked)
+        question = request.model_dump_json(include=_ASKED if request.campaign_id is None else {*_ASKED, "campaign_id"})
         parts = [live.customer_id, f"{as_of_s:.6f}", live.version, str(sorted(models.items())), question]
         if window is not None:  # what may be sent in it can change within the stretch of time: then it is another draw
             parts += [str(window.at_once), f"{request.not_before}", f"{request.not_after}", *sorted(weighed.values)]
-        digest = hashlib.blake2b("\x1f".join([*parts, self.rules.model_dump_json()]).encode(), digest_size=12)
+        digest = hashlib.blake2b("\x1f".join([*parts, self.rules.text]).encode(), digest_size=12)
         return f"d-{digest.hexdigest()}"
 
     def _reasons(
@@ -289,7 +298,7 @@ class Decider:
             properties["send_at"] = answer.send_at.isoformat()
         if request.asked_by is not None:
             properties["asked_by"] = request.asked_by.value
-        return Event(
+        return Event.of_ours(
             event_id=answer.decision_id,
             occurred_at=answer.as_of,
             kind=EventKind.DECISION,
@@ -300,3 +309,9 @@ class Decider:
             campaign_id=request.campaign_id,
             properties=properties,
         )
+
+
+def _told(product: Product | None, request: DecideRequest) -> Product | None:
+    if product is None or request.explain:
+        return product
+    return product.model_copy(update={"reasons": []})

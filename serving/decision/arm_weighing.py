@@ -33,9 +33,9 @@ class WeighedArms:
     chances: dict[str, float]
     rules: Rules
 
-    def scores(self) -> list[ArmScore]:
-        """Every arm and nothing, best first."""
-        return score_arms(self.checked, self.probabilities, self.gains, self.rules, self.chances)
+    def scores(self, *, explain: bool = True) -> list[ArmScore]:
+        """Every arm and nothing, best first; where it does not `explain`, without reasons."""
+        return score_arms(self.checked, self.probabilities, self.gains, self.rules, self.chances, explain=explain)
 
     def draw(self, seed: str) -> Choice:
         """One arm by the chances, the same for the same seed."""

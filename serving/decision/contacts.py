@@ -96,8 +96,12 @@ def check_arms(
 
 def known_gains(arms: Sequence[Arm], gains: FloatArray, facts: ContactFacts) -> FloatArray:
     """Gains (arms,) without those of channels that the customer refused: no log tells what sending there would do."""
-    refused = [arm.channel is not None and facts.consents.get(arm.channel) is False for arm in arms]
-    return np.where(refused, np.nan, gains)
+    refused = [i for i, arm in enumerate(arms) if arm.channel is not None and facts.consents.get(arm.channel) is False]
+    if not refused:
+        return gains
+    known = gains.copy()
+    known[refused] = np.nan
+    return known
 
 
 def arm_value(arm: Arm, response_probability: float, rules: Rules, gain: float = math.nan) -> float:
@@ -117,18 +121,18 @@ def score_arms(
     gains: FloatArray,
     rules: Rules,
     chances: Mapping[str, float] | None = None,
+    *,
+    explain: bool = True,
 ) -> list[ArmScore]:
     """Arms with `probabilities` and `gains` (arms,), and nothing, best first: allowed before refused, then by value.
 
-    With `chances` every arm also tells the policy's chance of it.
+    With `chances` every arm also tells the policy's chance of it, and where it is to `explain`, why it is refused.
     """
     rows = [
-        _arm_score(item, float(probability), float(gain), rules)
-        for item, probability, gain in zip(checked, probabilities, gains, strict=True)
+        _arm_score(item, probability, gain, rules, chances, explain=explain)
+        for item, probability, gain in zip(checked, probabilities.tolist(), gains.tolist(), strict=True)
     ]
-    rows.append(_arm_score(Eligibility(NOTHING_ARM, True), None, math.nan, rules))
-    if chances is not None:
-        rows = [row.model_copy(update={"chance": chances.get(row.arm, 0.0)}) for row in rows]
+    rows.append(_arm_score(Eligibility(NOTHING_ARM, True), None, math.nan, rules, chances))
     return sorted(rows, key=lambda row: (not row.eligible, -row.value, row.arm))
 
 
@@ -137,8 +141,8 @@ def allowed_values(
 ) -> dict[str, float]:
     """Expected value of every allowed arm, nothing among them."""
     values = {
-        item.arm.name: arm_value(item.arm, float(probability), rules, float(gain))
-        for item, probability, gain in zip(checked, probabilities, gains, strict=True)
+        item.arm.name: arm_value(item.arm, probability, rules, gain)
+        for item, probability, gain in zip(checked, probabilities.tolist(), gains.tolist(), strict=True)
         if item.eligible
     }
     return {**values, NOTHING: 0.0}
@@ -206,7 +210,15 @@ def _missed(arm: Arm, found: Eligibility, rules: Rules, window: SendWindow) -> l
     return []
 
 
-def _arm_score(item: Eligibility, probability: float | None, gain: float, rules: Rules) -> ArmScore:
+def _arm_score(
+    item: Eligibility,
+    probability: float | None,
+    gain: float,
+    rules: Rules,
+    chances: Mapping[str, float] | None,
+    *,
+    explain: bool = True,
+) -> ArmScore:
     return ArmScore(
         arm=item.arm.name,
         channel=item.arm.channel,
@@ -215,7 +227,8 @@ def _arm_score(item: Eligibility, probability: float | None, gain: float, rules:
         cost=item.arm.cost,
         value=arm_value(item.arm, probability or 0.0, rules, gain),
         eligible=item.eligible,
-        reasons=list(item.reasons),
+        reasons=list(item.reasons) if explain else [],
+        chance=None if chances is None else chances.get(item.arm.name, 0.0),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator
@@ -96,10 +96,22 @@ class Rules(Config):
             raise ValueError(f"{name!r} is no IANA time zone, such as Europe/Paris") from error
         return name
 
-    @property
+    def __copy__(self) -> Self:
+        """A copy of which nothing is remembered: `model_copy` changes fields of it."""
+        copied = super().__copy__()
+        for name in ("text", "version", "zone"):
+            vars(copied).pop(name, None)
+        return copied
+
+    @cached_property
+    def text(self) -> str:
+        """The rules as JSON."""
+        return self.model_dump_json()
+
+    @cached_property
     def version(self) -> str:
         """Twelve hexadecimal digits that are others whenever the rules are, however their file is written."""
-        return _digest(self.model_dump_json())
+        return _digest(self.text)
 
     @cached_property
     def zone(self) -> ZoneInfo:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from features.arrays import FloatArray, IntArray
 from features.errors import StoreError
 from features.state.batch import StateBatch
-from features.state.layout import N_HOURS
+from features.state.layout import HOUR_HALF_LIFE_DAYS, N_HOURS
 from features.vocabulary import CUSTOMER_KINDS, DAY_S, Channel, Columns
 from serving.decision.rules import Arm, Rules, is_quiet
 
@@ -65,8 +65,13 @@ def hour_of_week(at_s: FloatArray) -> IntArray:
 
 def customer_hours(state: StateBatch, population: FloatArray) -> FloatArray:
     """Chance that a customer (n = 1) is active, per hour of the week (168,): their own hours, shrunk to everybody's."""
-    own = state.hours()[0]
-    spread = 0.25 * np.roll(own, 1) + 0.5 * own + 0.25 * np.roll(own, -1)
+    around = np.zeros(
+        N_HOURS + 2
+    )  # their own hours, with the last one before the first and the first one after the last
+    own = around[1:-1]
+    own[state.hour_bins.values] = state.hour_weights.values * _hours_left(state)
+    around[0], around[-1] = own[-1], own[0]
+    spread = 0.25 * around[:-2] + 0.5 * own + 0.25 * around[2:]
     return np.asarray((spread + PRIOR_WEIGHT * population) / (own.sum() + PRIOR_WEIGHT))
 
 
@@ -75,10 +80,8 @@ def coming_hours(hours: FloatArray, rules: Rules, as_of_s: float) -> list[tuple[
 
     Each as its start, in seconds (`as_of_s` itself for the present hour), and in local time.
     """
-    starts = np.floor(as_of_s / HOUR_S) * HOUR_S + HOUR_S * np.arange(24)
-    order = np.argsort(-hours[hour_of_week(starts)], kind="stable")
-    moments = np.maximum(starts, as_of_s)[order].tolist()
-    return [(at_s, _local(at_s, rules.zone)) for at_s in moments]
+    of_week, moments = _day_from(as_of_s, rules.zone)
+    return [moments[i] for i in np.argsort(-hours[of_week], kind="stable").tolist()]
 
 
 def best_moment(
@@ -144,6 +147,23 @@ def step_start(now_s: float, bucket_s: float) -> float:
     """Where the step begins that `now_s` lies in."""
     start, step = now_s // bucket_s * bucket_s, min(bucket_s, STEP_S)
     return start + (now_s - start) // step * step
+
+
+def _hours_left(state: StateBatch) -> float:
+    """What is left of the weights of a customer's (n = 1) hours as of their last action; see `StateBatch.hours`."""
+    later_days = (state.scalar("last_action")[0] - state.scalar("hours_from")[0]) / DAY_S
+    return 1.0 if math.isnan(later_days) else float(np.exp2(-later_days / HOUR_HALF_LIFE_DAYS))
+
+
+@lru_cache(maxsize=1_024)
+def _day_from(as_of_s: float, zone: ZoneInfo) -> tuple[IntArray, tuple[tuple[float, datetime], ...]]:
+    """The 24 hours from `as_of_s` on: each one's hour of the week (24,), and its start in seconds and in local time.
+
+    Remembered, because everybody who is asked about in one stretch of time has the same day ahead.
+    """
+    starts = np.floor(as_of_s / HOUR_S) * HOUR_S + HOUR_S * np.arange(24)
+    moments = np.maximum(starts, as_of_s).tolist()
+    return hour_of_week(starts), tuple((at_s, _local(at_s, zone)) for at_s in moments)
 
 
 @lru_cache(maxsize=4_096)

@@ -16,7 +16,7 @@ def shelf_event(answer: NextProductsAnswer, request: NextProductsRequest, state_
 
     `seed` is what the places were drawn with.
     """
-    question = request.model_dump_json(exclude=set(CustomerRef.model_fields))
+    question = request.model_dump_json(exclude={*CustomerRef.model_fields, "explain"})
     shown = [(product.product_id, product.pscore) for product in answer.products]
     parts = [seed, state_version, str(sorted(answer.models.items())), question, str(shown), str(answer.rules_version)]
     digest = hashlib.blake2b("\x1f".join(parts).encode(), digest_size=12)

@@ -51,6 +51,7 @@ class ProductFilter(CustomerRef):
     rebuys: Literal["any", "due", "never"] = Field(
         "any", description="Products bought before: all, only those that are due again, or none."
     )
+    explain: bool = Field(True, description="False: the answer is the same, without its reasons in words.")
 
 
 class NextProductsRequest(ProductFilter):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from features.clock import Clock
-from features.events.schema import events_to_table, parse_events
+from features.events.schema import Event, events_to_table, parse_events
 from features.log.sqlite import SqliteEventLog
 from features.signals import SIGNAL_NAMES, compute_signals
 from features.state.batch import StateBatch
@@ -21,7 +21,7 @@ from serving.decision.policy import choose
 from serving.decision.rules import Cap, Rules
 from serving.decision.send_time import best_moment, coming_hours, customer_hours, hour_of_week, uniform_hours
 from serving.runtime import Runtime
-from serving.schemas import BestChannelRequest, DecideRequest
+from serving.schemas import BestChannelRequest, DecideRequest, NextProductsRequest
 
 NOW = datetime(2024, 3, 1, 12, 3, tzinfo=UTC)
 Decide = Callable[..., Decision]
@@ -197,6 +197,57 @@ def test_a_campaign_that_rests_is_sent_to_nobody(decide: Decide, log: SqliteEven
     assert other.event.campaign_id == "autumn"
     assert decide().event.campaign_id is None
     assert len({resting.answer.decision_id, other.answer.decision_id, decide().answer.decision_id}) == 3
+
+
+@pytest.mark.parametrize(
+    ("rules", "fields", "decision_id"),
+    [
+        (Rules(), {}, "d-1958c5867cec66c48f639574"),
+        (Rules(), {"campaign_id": "spring", "exclude": ["tea"]}, "d-9cc191ab7cc7419596820065"),
+        (
+            Rules(time_zone="Europe/Paris", exploration=0.4),
+            {"when": "now", "channels": ["post", "email"]},
+            "d-d7910899a1a4d0fd6300dd54",
+        ),
+        (Rules(), {"not_after": NOW + timedelta(hours=30), "asked_by": "app"}, "d-e6bf7394da00e538c164ee51"),
+    ],
+)
+def test_the_same_state_and_question_have_the_same_id_in_every_release(
+    runtime: Runtime, rules: Rules, fields: dict[str, Any], decision_id: str
+) -> None:
+    """Outcomes that are still to come name these ids; only a new rule, which is part of what is asked, makes others."""
+    asked = replace(runtime.answers, rules=rules, clock=_At(NOW))
+    assert asked.decide(DecideRequest(customer_id="ada", **fields)).answer.decision_id == decision_id
+
+
+def test_without_reasons_the_decision_is_the_same(decide: Decide) -> None:
+    told, untold = decide(channels=["post"]), decide(channels=["post"], explain=False)
+    assert told.event == untold.event
+    assert told.answer.reasons
+    assert any(arm.reasons for arm in told.answer.arms)
+    without = {**told.answer.model_dump(), "reasons": []}
+    without["arms"] = [{**arm, "reasons": []} for arm in without["arms"]]
+    if without["product"] is not None:
+        without["product"] = {**without["product"], "reasons": []}
+    assert untold.answer.model_dump() == without
+
+
+def test_products_without_reasons_are_the_same(runtime: Runtime) -> None:
+    ada = {"customer_id": "ada", "explore_share": 0.3}
+    told, event = runtime.answers.next_products(NextProductsRequest.model_validate(ada))
+    untold, same_event = runtime.answers.next_products(NextProductsRequest.model_validate({**ada, "explain": False}))
+    assert event == same_event
+    assert any(product.reasons for product in told.products)
+    assert not any(product.reasons for product in untold.products)
+    assert [p.product_id for p in told.products] == [p.product_id for p in untold.products]
+
+
+@pytest.mark.parametrize("fields", [{}, {"when": "now", "asked_by": "email"}, {"campaign_id": "spring"}])
+def test_the_event_of_a_decision_keeps_every_rule_of_events(decide: Decide, fields: dict[str, Any]) -> None:
+    """It is made without looking at its fields again."""
+    event = decide(**fields).event
+    assert Event.model_validate(vars(event)) == event
+    assert list(vars(event)) == list(Event.model_fields)
 
 
 def test_a_customer_is_reached_in_their_own_hour_outside_the_quiet_ones() -> None:

@@ -1,6 +1,7 @@
 """When a message goes out: never before the question, never in quiet hours, over zones, stretches and changes of the clock."""
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
@@ -13,12 +14,21 @@ from hypothesis import strategies as st
 
 from features.clock import Clock
 from features.errors import StoreError
-from features.vocabulary import CHANNELS, Channel
+from features.state import layout
+from features.state.batch import StateBatch
+from features.vocabulary import CHANNELS, DAY_S, Channel
 from serving.campaigns.bulk import decisions_table
 from serving.decider import Decider
 from serving.decision.contacts import check_arms
 from serving.decision.rules import Arm, ContactFacts, QuietHours, Rules, is_quiet
-from serving.decision.send_time import N_HOURS, earliest_moment, population_hours, uniform_hours
+from serving.decision.send_time import (
+    N_HOURS,
+    PRIOR_WEIGHT,
+    customer_hours,
+    earliest_moment,
+    population_hours,
+    uniform_hours,
+)
 from serving.runtime import Runtime
 from serving.schemas import DecideRequest
 
@@ -52,6 +62,31 @@ YES = ContactFacts(consents=dict.fromkeys(CHANNELS, True))
 def rules_of(zone: str, bucket_minutes: int, start: time, end: time) -> Rules:
     quiet = QuietHours(start=start, end=end, channels=(Channel.SMS,))
     return Rules(time_zone=zone, bucket_minutes=bucket_minutes, quiet_hours=quiet)
+
+
+@given(
+    bins=st.lists(st.integers(0, N_HOURS - 1), unique=True, max_size=20),
+    weight=st.floats(0.0, 100.0),
+    days_later=st.one_of(st.none(), st.floats(0.0, 400.0)),
+)
+def test_the_hours_of_a_customer_are_spread_and_shrunk_to_everybodys(
+    bins: list[int], weight: float, days_later: float | None
+) -> None:
+    state = StateBatch.empty(1)
+    scalars = state.scalars.copy()
+    for name, at_s in (("hours_from", 0.0), ("last_action", (days_later or 0.0) * DAY_S)):
+        scalars[0, layout.SCALARS.index(name)] = math.nan if days_later is None else at_s
+    offsets, weights = np.array([0, len(bins)]), weight + np.arange(len(bins), dtype=np.float64)
+    state = replace(
+        state,
+        scalars=scalars,
+        hour_bins=replace(state.hour_bins, offsets=offsets, values=np.array(bins, np.int32)),
+        hour_weights=replace(state.hour_weights, offsets=offsets, values=weights),
+    )
+    own, everybody = state.hours()[0], np.random.default_rng(3).dirichlet(np.ones(N_HOURS))
+    spread = 0.25 * np.roll(own, 1) + 0.5 * own + 0.25 * np.roll(own, -1)
+    expected = (spread + PRIOR_WEIGHT * everybody) / (own.sum() + PRIOR_WEIGHT)
+    np.testing.assert_array_equal(customer_hours(state, everybody), expected)
 
 
 @given(
