@@ -98,7 +98,7 @@ def _best_channel(folder: Path) -> None:
         slope=0.5,
         centre=np.zeros(3),
         base=1,
-        model=TreeEffects((None, *grown), np.zeros(3)),
+        model=TreeEffects((None, *(booster.model_to_string() for booster in grown)), np.zeros(3)),
     ).write(place, "trees")
 
 

@@ -164,12 +164,5 @@ def recent_pace(signals: Float32Array, horizon_days: float) -> FloatArray:
     return np.asarray(spent * math.log(2) / PACE_HALF_LIFE_DAYS * horizon_days)
 
 
-def spread(names: tuple[str, ...], values: FloatArray) -> FloatArray:
-    """Values (n, len(names)) laid out over all signals (n, F), zero elsewhere."""
-    out = np.zeros((len(values), len(SIGNAL_NAMES)))
-    out[:, signal_index(names)] = values
-    return out
-
-
 def _tuple(value: Mapping[str, Any] | list[Any] | float) -> Any:
     return tuple(value) if isinstance(value, list) else value

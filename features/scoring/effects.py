@@ -6,13 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, cast
 
-import lightgbm
 import numpy as np
 
 from features.arrays import Float32Array, FloatArray, IntArray
 from features.errors import StoreError
 from features.scoring.forest import Forest
 from features.scoring.model_files import find_optional, plain_name
+from features.scoring.tree_text import TextModel, read_text
 from features.scoring.two_part import TwoPart
 from features.signals import SIGNAL_NAMES
 from features.vocabulary import NOTHING
@@ -36,10 +36,10 @@ class LinearEffects:
 
 @dataclass(frozen=True)
 class TreeEffects:
-    """A booster per arm, or None and a level for everybody where there was too little to grow one on."""
+    """Trees per arm, or None and a level for everybody where there was too little to grow any on."""
 
-    boosters: tuple[lightgbm.Booster | None, ...]  # (arms,)
-    levels: FloatArray  # (arms,) of those without a booster
+    texts: tuple[str | None, ...]  # (arms,) as `Booster.model_to_string` gives them
+    levels: FloatArray  # (arms,) of those without trees
     where: str = "The model"
     """The model's name, for errors."""
 
@@ -47,17 +47,17 @@ class TreeEffects:
         """Features (n, F) to expected rewards (n, arms)."""
         rewards = np.tile(self.levels, (len(x), 1))
         if self.forest is not None:
-            rewards[:, [booster is not None for booster in self.boosters]] = self.forest.predict(x)
+            rewards[:, [text is not None for text in self.texts]] = self.forest.predict(x)
         return rewards
 
     @cached_property
     def forest(self) -> Forest | None:
-        """All boosters as one; raises StoreError for trees that it cannot read."""
-        grown = [booster for booster in self.boosters if booster is not None]
+        """All trees as one forest; raises StoreError for trees that it cannot read."""
+        grown = [TextModel.of(text, self.where) for text in self.texts if text is not None]
         if not grown:
             return None
-        in_place = np.arange(grown[0].num_feature())
-        return Forest.joined([Forest.of(booster, in_place, self.where) for booster in grown])
+        in_place = np.arange(len(grown[0].names))
+        return Forest.joined([Forest.of(model, in_place, self.where) for model in grown])
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class EffectScorer:
         return cast(FloatArray, np.where(np.array(self.seen), gains, np.nan))
 
     def write(self, folder: Path, learner: str) -> None:
-        """The inverse of `load_effects`: EFFECTS_FILE and a booster's file per arm that has one; `learner` is a remark."""
+        """The inverse of `load_effects`: EFFECTS_FILE and a file of trees per arm that has some; `learner` is a remark."""
         plain: dict[str, Any] = {
             "arms": list(self.arms),
             "signals": [SIGNAL_NAMES[column] for column in self.columns],
@@ -118,11 +118,11 @@ class EffectScorer:
             plain["linear"] = {name: value.tolist() for name, value in vars(self.model).items()}
         elif self.model is not None:
             plain["trees"] = []
-            for arm, booster, level in zip(self.arms, self.model.boosters, self.model.levels.tolist(), strict=True):
-                file = None if booster is None else f"effect_{arm}.txt"
+            for arm, text, level in zip(self.arms, self.model.texts, self.model.levels.tolist(), strict=True):
+                file = None if text is None else f"effect_{arm}.txt"
                 plain["trees"].append({"file": file, "level": level})
-                if booster is not None:
-                    booster.save_model(str(folder / str(file)))
+                if text is not None:
+                    (folder / str(file)).write_text(text, encoding="utf-8")
         (folder / EFFECTS_FILE).write_text(json.dumps(plain), encoding="utf-8")
 
 
@@ -165,9 +165,7 @@ def _model(plain: dict[str, Any], folder: Path, where: str) -> LinearEffects | T
     if "trees" not in plain:
         return None
     files = [row["file"] for row in plain["trees"]]
-    boosters = tuple(
-        None if file is None else lightgbm.Booster(model_file=str(folder / plain_name(file))) for file in files
-    )
-    effects = TreeEffects(boosters, np.array([float(row["level"]) for row in plain["trees"]]), where)
+    texts = tuple(None if file is None else read_text(folder / plain_name(file)) for file in files)
+    effects = TreeEffects(texts, np.array([float(row["level"]) for row in plain["trees"]]), where)
     _ = effects.forest  # a file that cannot be read is refused now, not in an answer
     return effects

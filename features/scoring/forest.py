@@ -2,43 +2,40 @@
 
 `Booster.predict` of one row spends a tenth of a millisecond per booster on crossing into C++ and back, many times what its
 trees take. Here all boosters that answer together are walked in one call, and read their columns from the signals in place.
-The rules of a split are LightGBM's (`NumericalDecision` in its tree.h): a missing value goes the split's default way where
-the split knows missing values, and counts as 0 where it does not.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import cached_property
+from typing import Final
 
-import lightgbm
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from features.arrays import Float32Array, FloatArray, IntArray
 from features.errors import StoreError
-from features.state.jit import compiled, inlined
+from features.scoring.tree_shap import shapley_values
+from features.scoring.tree_text import TextModel, TextTree
+from features.scoring.tree_walk import Nodes, shares_along_paths, sums_of_leaves
 
-_MISSING: Final = {"None": 0, "Zero": 1, "NaN": 2}
-_NO_MISSING, _ZERO_IS_MISSING, _NAN_IS_MISSING = _MISSING.values()
-_ZERO: Final = float(np.float32(1e-35))
-"""LightGBM's own word for 0."""
-
-
-_NODE: Final = np.dtype(
+NODE: Final = np.dtype(
     [
         ("threshold", np.float64),
         ("inner", np.float64),  # the mean of what lies below
         ("feature", np.int32),  # column of the rows
         ("left", np.int32),  # a child below 0 is the leaf `~child`
         ("right", np.int32),
-        ("missing", np.int8),  # what counts as missing, a value of _MISSING
+        ("missing", np.int8),  # what counts as missing, an index into tree_text.MISSING
         ("default_left", np.bool_),
     ],
     align=True,
 )
 """One split. All of it lies together, and one fetch from memory brings all: two to four times as fast as an array a field."""
-Nodes = NDArray[np.void]
+
+
+_STEEPNESS: Final = re.compile(r"\d+(\.\d*)?(e[-+]?\d+)?")
+"""Of a sigmoid, as LightGBM writes it."""
 
 
 @dataclass(frozen=True)
@@ -47,22 +44,31 @@ class Forest:
 
     n_trees: IntArray  # (B,)
     root: IntArray  # (trees,) a node, or below 0 a leaf
-    nodes: Nodes  # (nodes,) of _NODE
+    nodes: Nodes  # (nodes,) of NODE
     leaf: FloatArray  # (leaves,)
     sigmoid: FloatArray  # (B,) s of 1 / (1 + exp(-s * sum)); 0 where the sum is the answer
+    node_count: FloatArray  # (nodes,) rows of the training that came by
+    leaf_count: FloatArray  # (leaves,)
 
     @classmethod
-    def of(cls, booster: lightgbm.Booster, columns: IntArray, where: str) -> "Forest":
-        """One booster; feature i of it is column `columns[i]` of the rows. Raises StoreError for splits by category."""
-        told = booster.dump_model()
-        draft = _Draft(columns, where)
-        roots = [draft.add(tree["tree_structure"]) for tree in told["tree_info"]]
+    def of(cls, model: TextModel, columns: IntArray, where: str) -> "Forest":
+        """One booster; feature i of it is column `columns[i]` of the rows. Raises StoreError for an unknown link."""
+        trees = [_nodes(tree, columns) for tree in model.trees]
+        nodes_before = np.cumsum([0, *map(len, trees)])
+        leaves_before = np.cumsum([0, *(len(tree.leaf) for tree in model.trees)])
+        roots = []
+        for nodes, n_nodes, n_leaves in zip(trees, nodes_before[:-1], leaves_before[:-1], strict=True):
+            for side in ("left", "right"):
+                nodes[side] = _moved(nodes[side], n_nodes, n_leaves)
+            roots.append(n_nodes if len(nodes) else ~n_leaves)
         return cls(
             n_trees=np.array([len(roots)]),
             root=np.array(roots, dtype=np.int64),
-            nodes=np.array(draft.nodes, dtype=_NODE),
-            leaf=np.array(draft.leaf, dtype=np.float64),
-            sigmoid=np.array([_sigmoid(str(told["objective"]), where)]),
+            nodes=np.concatenate([np.empty(0, NODE), *trees]),
+            leaf=_joined([tree.leaf for tree in model.trees]),
+            sigmoid=np.array([_sigmoid(model.objective, where)]),
+            node_count=_joined([tree.count for tree in model.trees]),
+            leaf_count=_joined([tree.leaf_count for tree in model.trees]),
         )
 
     @classmethod
@@ -80,13 +86,21 @@ class Forest:
             n_trees=np.concatenate([one.n_trees for one in forests]),
             root=np.concatenate(roots),
             nodes=np.concatenate(nodes),
-            leaf=np.concatenate([one.leaf for one in forests]),
-            sigmoid=np.concatenate([one.sigmoid for one in forests]),
+            leaf=_joined([one.leaf for one in forests]),
+            sigmoid=_joined([one.sigmoid for one in forests]),
+            node_count=_joined([one.node_count for one in forests]),
+            leaf_count=_joined([one.leaf_count for one in forests]),
         )
 
     def raw(self, rows: Float32Array) -> FloatArray:
         """Rows (n, F) to every booster's sum of leaves (n, B): what LightGBM answers with `raw_score=True`."""
-        return _walk(np.ascontiguousarray(rows), self.n_trees, self.root, self.nodes, self.leaf)
+        return sums_of_leaves(
+            np.ascontiguousarray(rows), self.n_trees, self.root, self.nodes, self.leaf, self._without_link
+        )
+
+    def predict(self, rows: Float32Array) -> FloatArray:
+        """Rows (n, F) to every booster's answer (n, B): what `Booster.predict` answers."""
+        return sums_of_leaves(np.ascontiguousarray(rows), self.n_trees, self.root, self.nodes, self.leaf, self.sigmoid)
 
     def contributions(self, rows: Float32Array) -> FloatArray:
         """Rows (n, F) to how far the splits on each column moved the raw answer, all boosters together (n, F).
@@ -94,44 +108,33 @@ class Forest:
         Along a row's path, from the mean of a node to the mean of its child (Saabas 2014, "Interpreting random forests"):
         a hundredth of the time of Shapley values, and with them the sum is the answer less a constant.
         """
-        return _attribute(np.ascontiguousarray(rows), self.root, self.nodes, self.leaf)
+        return shares_along_paths(np.ascontiguousarray(rows), self.root, self.nodes, self.leaf)
 
-    def predict(self, rows: Float32Array) -> FloatArray:
-        """Rows (n, F) to every booster's answer (n, B): what `Booster.predict` answers."""
-        raw = self.raw(rows)
-        links = self.sigmoid > 0
-        if links.any():
-            raw[:, links] = expit(self.sigmoid[links] * raw[:, links])
-        return raw
+    def shapley(self, rows: Float32Array) -> FloatArray:
+        """Rows (n, F) to the Shapley values of each column, all boosters together (n, F).
 
-
-class _Draft:
-    """Nodes and leaves as they come out of the nested form."""
-
-    def __init__(self, columns: IntArray, where: str) -> None:
-        self._columns, self._where = columns.tolist(), where
-        self.nodes: list[tuple[object, ...]] = []
-        self.leaf: list[float] = []
-
-    def add(self, node: Mapping[str, Any]) -> int:
-        """Take in a node with all below it; answers its number, below 0 for a leaf."""
-        if "leaf_value" in node:
-            self.leaf.append(float(node["leaf_value"]))
-            return ~(len(self.leaf) - 1)
-        if node["decision_type"] != "<=":
-            raise StoreError(f"{self._where} splits by categories, which are not served.", repair="Train it again.")
-        number = len(self.nodes)
-        self.nodes.append(())  # its place comes before its children's
-        self.nodes[number] = (
-            node["threshold"],
-            node["internal_value"],
-            self._columns[node["split_feature"]],
-            self.add(node["left_child"]),
-            self.add(node["right_child"]),
-            _MISSING[node["missing_type"]],
-            node["default_left"],
+        What LightGBM answers with `pred_contrib=True`, without the mean that it adds as one column more.
+        """
+        return shapley_values(
+            np.ascontiguousarray(rows), self.root, self.nodes, self.leaf, self.node_count, self.leaf_count
         )
-        return number
+
+    @cached_property
+    def _without_link(self) -> FloatArray:
+        return np.zeros_like(self.sigmoid)
+
+
+def _joined(parts: Sequence[NDArray[np.generic]]) -> FloatArray:
+    return np.concatenate([np.empty(0), *parts])
+
+
+def _nodes(tree: TextTree, columns: IntArray) -> Nodes:
+    """The splits of one tree, whose features are `columns` of the rows."""
+    nodes = np.empty(len(tree.feature), dtype=NODE)
+    nodes["feature"] = columns[tree.feature]
+    for name in ("threshold", "inner", "left", "right", "missing", "default_left"):
+        nodes[name] = getattr(tree, name)
+    return nodes
 
 
 def _moved(numbers: NDArray[np.integer], nodes: int, leaves: int) -> IntArray:
@@ -140,54 +143,11 @@ def _moved(numbers: NDArray[np.integer], nodes: int, leaves: int) -> IntArray:
 
 
 def _sigmoid(objective: str, where: str) -> float:
-    name, *settings = objective.split()
-    if name == "binary":
-        return float(dict(part.split(":") for part in settings)["sigmoid"])
-    if name in ("regression", "lambdarank"):
+    name, *settings = objective.split() or [""]
+    if name == "binary" and len(settings) == 1:
+        key, _, steepness = settings[0].partition(":")
+        if key == "sigmoid" and _STEEPNESS.fullmatch(steepness):
+            return float(steepness)
+    if name in ("regression", "lambdarank") and not settings:
         return 0.0
     raise StoreError(f"{where} was grown for {objective!r}, which is not served.", repair="Train it again.")
-
-
-@inlined
-def _child(value: float, node: Any) -> int:
-    """Where a value goes from a node, which is a record of _NODE."""
-    kind = node.missing
-    if np.isnan(value) and kind != _NAN_IS_MISSING:
-        value = 0.0
-    if (kind == _NAN_IS_MISSING and np.isnan(value)) or (kind == _ZERO_IS_MISSING and -_ZERO <= value <= _ZERO):
-        goes_left = node.default_left
-    else:
-        goes_left = value <= node.threshold
-    child: int = node.left if goes_left else node.right
-    return child
-
-
-@compiled
-def _walk(rows: Float32Array, n_trees: IntArray, root: IntArray, nodes: Nodes, leaf: FloatArray) -> FloatArray:
-    found = np.zeros((len(rows), len(n_trees)))
-    for row in range(len(rows)):
-        tree = 0
-        for booster in range(len(n_trees)):
-            total = 0.0
-            for _ in range(n_trees[booster]):
-                at = root[tree]
-                tree += 1
-                while at >= 0:
-                    at = _child(rows[row, nodes[at].feature], nodes[at])
-                total += leaf[~at]
-            found[row, booster] = total
-    return found
-
-
-@compiled
-def _attribute(rows: Float32Array, root: IntArray, nodes: Nodes, leaf: FloatArray) -> FloatArray:
-    found = np.zeros(rows.shape)
-    for row in range(len(rows)):
-        for tree in range(len(root)):
-            at = root[tree]
-            while at >= 0:
-                child = _child(rows[row, nodes[at].feature], nodes[at])
-                value = nodes[child].inner if child >= 0 else leaf[~child]
-                found[row, nodes[at].feature] += value - nodes[at].inner
-                at = child
-    return found

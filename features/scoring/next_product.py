@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import lightgbm
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
@@ -29,6 +28,7 @@ from features.scoring.popularity import (
     network_popularity,
 )
 from features.scoring.rerank import FEATURES, RANKER_FILE, Trees, beside_network
+from features.scoring.tree_text import TextModel, read_text
 from features.state.event_arrays import product_code
 from features.state.products import ProductStates
 
@@ -54,17 +54,18 @@ class ProductTrees:
     explain: Trees
 
     @classmethod
-    def of(cls, booster: lightgbm.Booster, where: str, *, from_network: bool = True) -> "ProductTrees":
-        """A booster that reads FEATURES. Raises StoreError where it reads others; `where` names the model.
+    def of(cls, text: str, where: str, *, from_network: bool = True) -> "ProductTrees":
+        """Trees that read FEATURES, as LightGBM's text. Raises StoreError where they read others; `where` names the model.
 
-        `from_network` says that it adds to the network's scores, instead of ordering by itself.
+        `from_network` says that they add to the network's scores, instead of ordering by itself.
         """
-        if tuple(booster.feature_name()) != FEATURES:
+        model = TextModel.of(text, where)
+        if model.names != FEATURES:
             raise StoreError(
                 f"{where} reads other features of products than this version makes.",
                 repair="Train the model again, or install the version it was trained with.",
             )
-        forest = Forest.of(booster, np.arange(len(FEATURES)), where)
+        forest = Forest.of(model, np.arange(len(FEATURES)), where)
 
         def score(features: Floats32) -> Any:
             return forest.raw(features)[:, 0]
@@ -165,7 +166,7 @@ def _described(product_ids: tuple[str, ...], facts: ProductFacts) -> tuple[IntAr
 
 def _trees(file: Path, folder: Path, where: str) -> ProductTrees:
     from_network = read_metadata(folder).get("trees_from_network", True)
-    return ProductTrees.of(lightgbm.Booster(model_file=str(file)), where, from_network=from_network)
+    return ProductTrees.of(read_text(file), where, from_network=from_network)
 
 
 def _companions(file: Path, where: str) -> Companions:

@@ -14,7 +14,7 @@ from features.fingerprint import feature_code
 from features.vocabulary import Task
 
 _KEPT: Final = 10
-_READ_WITH: Final = ("lightgbm", "onnxruntime", "numpy")
+_READ_WITH: Final = ("onnxruntime", "numpy", "numba")
 
 
 def tried_with() -> str:

@@ -8,13 +8,13 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-import lightgbm
 import numpy as np
 
 from features.arrays import Float32Array, FloatArray
 from features.scoring.effects import EffectScorer, load_effects
 from features.scoring.forest import Forest
 from features.scoring.model_files import find_file
+from features.scoring.tree_text import read_text
 from features.vocabulary import Channel
 from serving.decision.rules import Arm
 from serving.scorers.booster import BoosterScorer
@@ -58,8 +58,7 @@ def load_best_channel(card: ModelCard, folder: Path, where: str) -> ChannelScore
     described = find_file(folder, "arms.json", where)
     arms = tuple(_arm(row) for row in json.loads(described.read_text(encoding="utf-8")))
     boosters = tuple(
-        BoosterScorer(lightgbm.Booster(model_file=str(find_file(folder, f"{escape(arm.name)}.txt", where))), where)
-        for arm in arms
+        BoosterScorer(read_text(find_file(folder, f"{escape(arm.name)}.txt", where)), where) for arm in arms
     )
     return ChannelScorer(card, arms, boosters, load_effects(folder, where))
 

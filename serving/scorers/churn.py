@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightgbm
 import numpy as np
 
 from features.arrays import BoolArray, Float32Array, FloatArray
 from features.errors import ModelError
 from features.online.live import LiveState
-from features.scoring.churn import SCORE_FILE, ChurnScore, prospects, spread
+from features.scoring.churn import SCORE_FILE, ChurnScore, prospects
 from features.scoring.contract import ContractScore, read_score, under_contract
 from features.scoring.model_files import find_all, find_file, find_optional
+from features.scoring.tree_text import read_text
 from serving.schemas import Status
 from serving.scorers.booster import BoosterScorer
 from serving.scorers.model_card import ModelCard
@@ -88,8 +88,8 @@ class ChurnScorer:
         return chances
 
     def contributions(self, signals: Float32Array) -> FloatArray:
-        """What every signal adds to the log-odds, (n, F); about 5 ms a row."""
-        trees = spread(self.booster.names, self.booster.contributions(signals))
+        """What every signal adds to the log-odds, (n, F)."""
+        trees = self.booster.contributions(signals)
         return trees if self.score is None else self.score.contributions(signals, trees)
 
     def expectations(self, signals: Float32Array) -> tuple[FloatArray, FloatArray | None] | None:
@@ -112,7 +112,7 @@ def status_of(live: LiveState) -> Status:
 
 def load_churn(card: ModelCard, metadata: Mapping[str, Any], folder: Path, where: str) -> ChurnScorer:
     """The scorer of a model's files; `where` names the model. Raises StoreError where the files are not as expected."""
-    booster = BoosterScorer(lightgbm.Booster(model_file=str(find_file(folder, "model.lgb", where))), where)
+    booster = BoosterScorer(read_text(find_file(folder, "model.lgb", where)), where)
     horizon = metadata.get("horizon_days", dict(metadata.get("config") or {}).get("horizon_days"))
     file = find_optional(folder, SCORE_FILE)
     score = None if file is None else read_score(file.read_text(encoding="utf-8"))
@@ -128,5 +128,5 @@ def _of_buyers(values: FloatArray, signals: Float32Array) -> FloatArray:
 def _horizon(card: ModelCard, file: Path, where: str) -> ChurnScorer:
     """Another horizon of a churn model, from its two files."""
     score = read_score(file.read_text(encoding="utf-8"))
-    booster = BoosterScorer(lightgbm.Booster(model_file=str(file.with_suffix(".lgb"))), where)
+    booster = BoosterScorer(read_text(file.with_suffix(".lgb")), where)
     return ChurnScorer(card, booster, score.horizon_days, score)

@@ -82,7 +82,7 @@ def made_trees(config: NextProductConfig, rng: np.random.Generator) -> ProductTr
     params = {"objective": "lambdarank", "num_leaves": config.ranker.num_leaves, "verbosity": -1, "num_threads": 1}
     data = lightgbm.Dataset(x, y, group=[200] * 100, feature_name=list(FEATURES), params={"verbosity": -1})
     booster = lightgbm.train(params, data, config.ranker.max_rounds)
-    return ProductTrees.of(booster, "the benchmark")
+    return ProductTrees.of(booster.model_to_string(), "the benchmark")
 
 
 def made_scorer(n: int, rng: np.random.Generator) -> ProductScorer:

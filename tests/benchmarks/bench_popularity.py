@@ -135,7 +135,7 @@ def fitted(
     net = with_spare(system.net, config.n_spare)
     graph = export_onnx(net, data.valid.batch(np.arange(2)))
     trees = system.ranker and ProductTrees.of(
-        system.ranker.booster, "the model", from_network=config.ranker.from_network
+        system.ranker.booster.model_to_string(), "the model", from_network=config.ranker.from_network
     )
     files = ProductFiles(
         product_ids=vocabulary.product_ids,

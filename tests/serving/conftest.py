@@ -59,13 +59,14 @@ class FakeSession:
         return [scores]
 
 
-def booster(rate: float, names: tuple[str, ...] = SIGNAL_NAMES[:3]) -> lightgbm.Booster:
+def booster(rate: float, names: tuple[str, ...] = SIGNAL_NAMES[:3]) -> str:
     """A tiny model that answers about `rate` and leans on its first signal."""
     rng = np.random.default_rng(7)
     x = rng.random((200, len(names)))
     y = (rng.random(200) < np.clip(rate + 0.3 * (x[:, 0] - 0.5), 0, 1)).astype(float)
     data = lightgbm.Dataset(x, y, feature_name=list(names))
-    return lightgbm.train({"objective": "binary", "verbose": -1, "num_leaves": 4, "num_threads": 1}, data, 3)
+    settings = {"objective": "binary", "verbose": -1, "num_leaves": 4, "num_threads": 1}
+    return lightgbm.train(settings, data, 3).model_to_string()
 
 
 def card(task: Task, version: str = "1") -> ModelCard:

@@ -43,7 +43,7 @@ FORMS = {
     "linear": LinearEffects(
         np.array([0.5, 0.0]), np.array([[1.0, 2.0, 3.0], [0.0, -1.0, 1.0]]), np.array([0.0, 0.1, 0.2])
     ),
-    "trees": TreeEffects((None, booster(), None), np.array([0.25, 0.0, 0.75])),
+    "trees": TreeEffects((None, booster().model_to_string(), None), np.array([0.25, 0.0, 0.75])),
 }
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from features.errors import StoreError
 from features.scoring.forest import Forest
+from features.scoring.tree_text import TextModel
 
 N_SIGNALS = 9
 
@@ -27,6 +28,10 @@ def grown(columns: list[int], seed: int, **parameters: object) -> lightgbm.Boost
     return lightgbm.train(settings, lightgbm.Dataset(x, y), 12)
 
 
+def forest_of(booster: lightgbm.Booster, columns: list[int], where: str = "a model") -> Forest:
+    return Forest.of(TextModel.of(booster.model_to_string(), where), np.array(columns), where)
+
+
 CASES = {
     "missing values go their own way": ([4, 2, 7], {}),
     "zero stands for missing": ([1, 0], {"zero_as_missing": True}),
@@ -41,7 +46,7 @@ CASES = {
 def test_one_booster_answers_as_lightgbm_does(case: str) -> None:
     columns, parameters = CASES[case]
     booster, asked = grown(columns, 1, **parameters), rows(400, 2)
-    forest = Forest.of(booster, np.array(columns), "a model")
+    forest = forest_of(booster, columns)
     mine = asked[:, columns]
     np.testing.assert_allclose(forest.predict(asked)[:, 0], booster.predict(mine), rtol=0, atol=1e-12)
     np.testing.assert_allclose(forest.raw(asked)[:, 0], booster.predict(mine, raw_score=True), rtol=0, atol=1e-12)
@@ -51,7 +56,7 @@ def test_several_boosters_answer_together_as_each_does_alone() -> None:
     boosters = [
         (columns, grown(columns, seed, **parameters)) for seed, (columns, parameters) in enumerate(CASES.values())
     ]
-    forest = Forest.joined([Forest.of(booster, np.array(columns), "a model") for columns, booster in boosters])
+    forest = Forest.joined([forest_of(booster, columns) for columns, booster in boosters])
     asked = rows(50, 3)
     each = np.column_stack([booster.predict(asked[:, columns]) for columns, booster in boosters])
     np.testing.assert_allclose(forest.predict(asked), each, rtol=0, atol=1e-12)
@@ -62,7 +67,7 @@ def test_several_boosters_answer_together_as_each_does_alone() -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_contributions_add_up_and_lie_where_the_trees_look(case: str) -> None:
     columns, parameters = CASES[case]
-    forest = Forest.of(grown(columns, 1, **parameters), np.array(columns), "a model")
+    forest = forest_of(grown(columns, 1, **parameters), columns)
     asked = rows(40, 2)
     counted = forest.contributions(asked)
     rest = forest.raw(asked)[:, 0] - counted.sum(axis=1)
@@ -76,14 +81,25 @@ def test_contributions_add_up_and_lie_where_the_trees_look(case: str) -> None:
 
 def test_what_cannot_be_walked_is_refused() -> None:
     rng = np.random.default_rng(0)
-    kinds, y = rng.integers(0, 4, (300, 1)), rng.random(300)
-    by_kind = lightgbm.train(
-        {"objective": "l2", "verbosity": -1, "min_data_in_leaf": 5},
-        lightgbm.Dataset(kinds, y + (kinds[:, 0] == 2), categorical_feature=[0]),
-        2,
-    )
-    with pytest.raises(StoreError, match="model 3 splits by categories"):
-        Forest.of(by_kind, np.array([0]), "model 3")
-    counts = lightgbm.train({"objective": "poisson", "verbosity": -1}, lightgbm.Dataset(kinds, y), 1)
-    with pytest.raises(StoreError, match="grown for 'poisson'"):
-        Forest.of(counts, np.array([0]), "model 3")
+    x, y = rng.integers(0, 4, (300, 1)), rng.random(300)
+    for objective, told in (("poisson", "'poisson'"), ("quantile", "'quantile'")):
+        grown = lightgbm.train({"objective": objective, "verbosity": -1}, lightgbm.Dataset(x, y), 1)
+        with pytest.raises(StoreError, match=f"model 3 was grown for {told}"):
+            forest_of(grown, [0], "model 3")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_shapley_values_are_those_of_lightgbm(case: str) -> None:
+    columns, parameters = CASES[case]
+    booster, asked = grown(columns, 1, **parameters), rows(100, 2)
+    shares = forest_of(booster, columns).shapley(asked)
+    expected = np.asarray(booster.predict(asked[:, columns], pred_contrib=True))[:, :-1]
+    np.testing.assert_allclose(shares[:, columns], expected, rtol=0, atol=1e-9)
+    assert not shares[:, [column for column in range(N_SIGNALS) if column not in columns]].any()
+
+
+def test_shapley_values_of_deep_trees_that_split_on_a_column_again_and_again() -> None:
+    booster = grown([0, 1], 4, min_data_in_leaf=1, num_leaves=120)
+    asked = rows(100, 5)
+    expected = np.asarray(booster.predict(asked[:, [0, 1]], pred_contrib=True))[:, :-1]
+    np.testing.assert_allclose(forest_of(booster, [0, 1]).shapley(asked)[:, :2], expected, rtol=0, atol=1e-9)

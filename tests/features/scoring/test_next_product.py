@@ -47,16 +47,16 @@ def test_metadata_is_what_training_wrote(tmp_path: Path) -> None:
 def test_trees_score_by_the_features_of_this_version_only() -> None:
     booster = grown(list(FEATURES))
     rows = np.random.default_rng(1).normal(size=(6, len(FEATURES))).astype(np.float32)
-    trees = ProductTrees.of(booster, "The model")
+    trees = ProductTrees.of(booster.model_to_string(), "The model")
     np.testing.assert_allclose(trees.score(rows), booster.predict(rows), atol=1e-12)
     with pytest.raises(StoreError, match="The model reads other features of products"):
-        ProductTrees.of(grown(["score", "place"]), "The model")
+        ProductTrees.of(grown(["score", "place"]).model_to_string(), "The model")
 
 
 def test_trees_that_order_by_themselves_take_the_networks_score_away() -> None:
     booster = grown(list(FEATURES))
     rows = np.random.default_rng(1).normal(size=(6, len(FEATURES))).astype(np.float32)
-    alone = ProductTrees.of(booster, "The model", from_network=False)
+    alone = ProductTrees.of(booster.model_to_string(), "The model", from_network=False)
     score = rows[:, FEATURES.index("score")]
     np.testing.assert_allclose(score + alone.score(rows), booster.predict(rows), atol=1e-6)
 

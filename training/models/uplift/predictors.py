@@ -40,4 +40,5 @@ class WithArm:
 
 def per_arm(models: Sequence[Grown]) -> TreeEffects:
     """Boosters, one an arm, as what they predict together."""
-    return TreeEffects(tuple(model.booster for model in models), np.array([model.level for model in models]))
+    texts = tuple(None if model.booster is None else model.booster.model_to_string() for model in models)
+    return TreeEffects(texts, np.array([model.level for model in models]))
