@@ -1,4 +1,4 @@
-"""Fingerprints of Omni's own code: the files behind the compiled fold and behind the signals in, digests out."""
+"""Fingerprints of Omni's own code: the files behind the compiled fold, the signals and the network in, digests out."""
 
 import hashlib
 from collections.abc import Iterable
@@ -34,6 +34,8 @@ FEATURE_CODE: Final = (
     "signals.py",
 )
 """The files under `features/` that make signals out of events."""
+NETWORK_CODE: Final = tuple(f"scoring/network/{name}.py" for name in ("onnx_arrays", "halves", "kernel"))
+"""The files under `features/` that read a next-product network from its graph, and score with it."""
 FEATURE_CODE_TAG: Final = "feature_code"
 """The tag of a registered version that keeps `feature_code()` as it was at the training."""
 
@@ -48,6 +50,11 @@ def fold_code() -> str:
 def feature_code() -> str:
     """16 hexadecimal digits of the code that makes signals: a model answers from the code that it learned from."""
     return _digest(FEATURE_CODE)
+
+
+def network_code() -> str:
+    """16 hexadecimal digits of the code that scores in a graph's place."""
+    return _digest(NETWORK_CODE)
 
 
 def _digest(names: Iterable[str]) -> str:

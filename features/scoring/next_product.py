@@ -3,12 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from features.arrays import FloatArray, IntArray
@@ -17,6 +16,8 @@ from features.scoring.forest import Forest
 from features.scoring.item_tables import COMPANIONS_FILE, Companions, Floats32
 from features.scoring.model_files import find_file, find_optional, read_metadata
 from features.scoring.model_inputs import INPUT_NAMES
+from features.scoring.network.halves import SplitNetwork
+from features.scoring.network.onnx_arrays import float_arrays
 from features.scoring.popularity import (
     Described,
     ProductFacts,
@@ -32,9 +33,15 @@ from features.scoring.tree_text import TextModel, read_text
 from features.state.event_arrays import product_code
 from features.state.products import ProductStates
 
+if TYPE_CHECKING:
+    import onnxruntime
+
 OUTPUT_NAME: Final = "score"
 POPULARITY_NAME: Final = "log_popularity"
 """The network's input beside `model_inputs`: see `network_popularity`."""
+GRAPH_FILES: Final = "*.onnx"
+SCORE_TOLERANCE: Final = 1e-4
+"""How far scores of one network may lie apart, by whatever way they were computed."""
 VOCABULARY_FILE: Final = "vocabulary.json"
 """The ids of the products that the model can name; row i + 1 of its arrays is entry i."""
 
@@ -81,7 +88,8 @@ class ProductFiles:
     """
 
     product_ids: tuple[str, ...]
-    session: Session
+    session: Session | SplitNetwork
+    """What scores: the network in its halves, or the whole graph of one that cannot be split."""
     companions: Companions | None = None
     trees: ProductTrees | None = None
     popularity_days: float | None = None
@@ -95,6 +103,7 @@ class ProductFiles:
     @classmethod
     def load(cls, folder: Path, where: str) -> "ProductFiles":
         """Read a model's folder; `where` names it. Raises StoreError where the files are not as expected."""
+        graph = find_file(folder, GRAPH_FILES, where)
         companions, trees = find_optional(folder, COMPANIONS_FILE), find_optional(folder, RANKER_FILE)
         product_ids = tuple(json.loads(find_file(folder, VOCABULARY_FILE, where).read_text(encoding="utf-8")))
         metadata = read_metadata(folder)
@@ -104,7 +113,7 @@ class ProductFiles:
             )
         files = cls(
             product_ids=product_ids,
-            session=open_session(str(find_file(folder, "*.onnx", where))),
+            session=_split(graph, metadata) or open_session(str(graph)),
             companions=None if companions is None else _companions(companions, where),
             trees=None if trees is None else _trees(trees, folder, where),
             popularity_days=metadata.get("popularity_days"),
@@ -119,7 +128,21 @@ class ProductFiles:
 
     def scores(self, inputs: Mapping[str, NDArray[Any]]) -> Floats32:
         """Scores (n, V + 1) of `model_inputs` for `product_ids`, column 0 for nothing."""
+        if isinstance(self.session, SplitNetwork):
+            return self.session.scores(inputs, self._popularity, self.base, len(self.product_ids) + 1)
         return network_scores(self.session, inputs, self.log_popularity)[:, : len(self.product_ids) + 1]
+
+    @cached_property
+    def base(self) -> Floats32:
+        """What products score for everybody (V + 1,), spare rows included: of a network in its halves alone."""
+        assert isinstance(self.session, SplitNetwork)
+        return self.session.base(self._popularity)
+
+    @property
+    def _popularity(self) -> Floats32:
+        if self.log_popularity is None:
+            raise StoreError("The next-product model was not told what is popular.", repair="Train it again.")
+        return self.log_popularity
 
     def as_of(
         self, states: ProductStates, facts: ProductFacts, at_s: float, newcomers: Sequence[str] | None = None
@@ -179,8 +202,18 @@ def _companions(file: Path, where: str) -> Companions:
         ) from error
 
 
-def open_session(graph: bytes | str) -> onnxruntime.InferenceSession:
+def _split(graph: Path, metadata: Mapping[str, Any]) -> SplitNetwork | None:
+    """The network of a graph in its halves; None for one of another kind, and for one that brings its popularity along."""
+    max_length = dict(metadata.get("config") or {}).get("max_length")
+    if max_length is None or metadata.get("popularity_days") is None:
+        return None
+    return SplitNetwork.of(float_arrays(graph), int(max_length))
+
+
+def open_session(graph: bytes | str) -> "onnxruntime.InferenceSession":
     """A session on one thread of the CPU, from a graph or its file's path."""
+    import onnxruntime  # 40 MiB that a worker whose network is split does without
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -41,6 +41,11 @@ def inlined(function: _Function) -> _Function:
     return cast(_Function, _njit(cache=True, forceinline=True, _nrt=False)(function))
 
 
+def inlined_floats(function: _Function) -> _Function:
+    """`inlined`, of a function in which a division by 0 is infinite, as in an array: without the check loops become vectors."""
+    return cast(_Function, _njit(cache=True, forceinline=True, error_model="numpy", _nrt=False)(function))
+
+
 def bounded(function: _Function) -> _Function:
     """`in_place`, of a function that reads what may be damaged: an index beyond its array raises IndexError."""
     return cast(_Function, _njit(cache=True, boundscheck=True, _nrt=False)(function))

@@ -9,17 +9,22 @@ import os
 import resource
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from features import atomic
+from features.arrays import FloatArray
 from features.errors import ModelError, OmniError
 from features.processes.lifeline import hang_on
 from features.scoring.model_digests import model_files
 from features.scoring.model_files import find_all, find_file, read_metadata
+from features.scoring.network.halves import SplitNetwork
+from features.scoring.next_product import GRAPH_FILES, SCORE_TOLERANCE, open_session
 from features.scoring.trial import Verdict
+from features.state.batch import StateBatch
 from features.vocabulary import Task
 from serving.scorers.bundle import load_scorer
 from serving.scorers.inspection import inspect
@@ -61,7 +66,10 @@ def judge(card: ModelCard, folder: Path) -> Verdict:
         scorer = load_scorer(card, read_metadata(folder), folder)
         products = scorer.product_ids if isinstance(scorer, ProductScorer) else ()
         with np.errstate(all="ignore"):  # what comes of it is looked at
-            inspect(scorer, *sample_customers(products))
+            customers = sample_customers(products)
+            inspect(scorer, *customers)
+            if isinstance(scorer, ProductScorer):
+                need_scores_of_graph(scorer, folder, *customers)
     except MemoryError:
         return Verdict("Loading and asking it took all memory that a model may have.", uncertain=True)
     except OmniError as error:
@@ -83,6 +91,18 @@ def need_whole_graph(file: Path) -> None:
             f"{file.name} keeps arrays in other files, which are not read.",
             repair="Save it as one file: onnx.save(model, path, save_as_external_data=False).",
         )
+
+
+def need_scores_of_graph(scorer: ProductScorer, folder: Path, states: StateBatch, as_of_s: FloatArray) -> None:
+    """Raises ModelError where a network in its halves does not score as its graph does."""
+    if not isinstance(scorer.files.session, SplitNetwork):
+        return
+    session = open_session(str(find_file(folder, GRAPH_FILES, scorer.card.name)))
+    whole = ProductScorer(scorer.card, replace(scorer.files, session=session))
+    there, here = (which.score(states, as_of_s).scores[:, 1:] for which in (whole, scorer))
+    difference = float(np.abs(there - here).max())
+    if not difference <= SCORE_TOLERANCE:
+        raise ModelError(f"Its graph's scores differ from those of its weights by {difference:g}.")
 
 
 def need_whole_trees(file: Path) -> None:

@@ -15,20 +15,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from features.arrays import Float32Array
 from features.errors import StoreError
 from features.scoring.model_inputs import INPUT_NAMES
-from features.scoring.next_product import OUTPUT_NAME, POPULARITY_NAME, network_scores, open_session
+from features.scoring.network.halves import SplitNetwork
+from features.scoring.network.onnx_arrays import float_arrays
+from features.scoring.next_product import (
+    OUTPUT_NAME,
+    POPULARITY_NAME,
+    SCORE_TOLERANCE,
+    network_scores,
+    open_session,
+)
 from training.models.next_product.network import NextProductNet
 
 OPSET = 18
-TOLERANCE = 1e-4
 
 
 def export_onnx(net: NextProductNet, example: Sequence[Tensor]) -> onnx.ModelProto:
     """The network as a graph with a free batch size, asked with customers and with what is popular (POPULARITY_NAME).
 
     `example` (B >= 2 rows) traces it and checks it.
-    Raises StoreError when onnxruntime's scores differ from torch's by more than 1e-4.
+    Raises StoreError when onnxruntime's scores, or those of the network in its halves, differ from torch's by more than 1e-4.
     """
     net.eval()
     free = {name: {0: "batch"} for name in (*INPUT_NAMES, OUTPUT_NAME)}
@@ -48,17 +56,24 @@ def export_onnx(net: NextProductNet, example: Sequence[Tensor]) -> onnx.ModelPro
             # the same scores and the same speed of the file.
             dynamo=False,
         )
-        model = onnx.load(path)
+        model, split = onnx.load(path), SplitNetwork.of(float_arrays(path), net.size.max_length)
         expected = net(*example).numpy()
     session = open_session(model.SerializeToString())
-    found = network_scores(session, as_arrays(example), net.log_popularity.numpy())
-    difference = float(np.abs(found[:, 1:] - expected[:, 1:]).max())
-    if not difference <= TOLERANCE or not np.isneginf(found[:, 0]).all():
+    inputs, popularity = as_arrays(example), net.log_popularity.numpy()
+    _need_equal("The exported model's", network_scores(session, inputs, popularity), expected)
+    if split is not None:
+        base = split.base(popularity)
+        _need_equal("The split network's", split.scores(inputs, popularity, base, len(base)), expected)
+    return model
+
+
+def _need_equal(whose: str, scores: Float32Array, expected: Float32Array) -> None:
+    difference = float(np.abs(scores[:, 1:] - expected[:, 1:]).max())
+    if not difference <= SCORE_TOLERANCE or not np.isneginf(scores[:, 0]).all():
         raise StoreError(
-            f"The exported model's scores differ from the network's by {difference:g}.",
+            f"{whose} scores differ from the network's by {difference:g}.",
             repair="Report this with the versions that `omni doctor` prints.",
         )
-    return model
 
 
 def as_arrays(inputs: Sequence[Tensor]) -> dict[str, NDArray[Any]]:
