@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +18,23 @@ import pytest
 from chaos.harness import wait_until
 from made_companions import made_companions
 from made_models import PRODUCTS, graph, write_model
+from made_network import network_arrays
+from onnx import TensorProto, helper
 
-from features.errors import StoreError
+from features.errors import ModelError, StoreError
 from features.processes.running import TOKEN, carriers
 from features.scoring import trial as trial_process
 from features.scoring.churn import SCORE_FILE as CHURN_FILE
 from features.scoring.item_tables import COMPANIONS_FILE, Neighbours
-from features.scoring.next_product import VOCABULARY_FILE
+from features.scoring.network.halves import SplitNetwork
+from features.scoring.next_product import POPULARITY_NAME, VOCABULARY_FILE, ProductFiles
 from features.scoring.trial import Verdict, try_model
 from features.scoring.win_back import SCORE_FILE as WIN_BACK_FILE
 from features.vocabulary import Task
 from serving.scorers.model_card import ModelCard
+from serving.scorers.next_product import ProductScorer
 from serving.scorers.sample_customers import sample_customers
-from serving.scorers.trial import judge
+from serving.scorers.trial import judge, need_scores_of_graph
 
 Harm = Callable[[Path], None]
 
@@ -276,3 +281,19 @@ def test_a_trial_ends_with_the_worker_that_holds_it(tmp_path: Path) -> None:
         wait_until(lambda: trial.num_threads() > 2, "it hangs on its worker")
         worker.kill()
     wait_until(lambda: not trial.is_running(), "the trial has ended")
+
+
+def test_weights_that_score_otherwise_than_their_graph_are_refused(tmp_path: Path) -> None:
+    """A graph whose arrays have the names of a network that can be split may compute anything with them."""
+    folder, n_rows = write_model(Task.NEXT_PRODUCT, tmp_path / "model"), len(PRODUCTS) + 1
+    asked = graph(len(PRODUCTS))
+    asked.graph.input.append(helper.make_tensor_value_info(POPULARITY_NAME, TensorProto.FLOAT, [n_rows]))
+    onnx.save(asked, str(folder / "model.onnx"))
+    customers = sample_customers(PRODUCTS)
+    files = replace(ProductFiles.load(folder, "It"), log_popularity=np.zeros(n_rows, np.float32))
+    card = ModelCard(Task.NEXT_PRODUCT, "7", "")
+    need_scores_of_graph(ProductScorer(card, files), folder, *customers)  # the whole graph scores: nothing to compare
+    split = SplitNetwork.of(network_arrays(n_rows), 64)
+    assert split is not None
+    with pytest.raises(ModelError, match="scores differ from those of its weights by"):
+        need_scores_of_graph(ProductScorer(card, replace(files, session=split)), folder, *customers)
