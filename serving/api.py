@@ -20,7 +20,9 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from features.errors import OmniError, UnknownCustomerError, trace
-from features.events.schema import Rejection, events_to_table
+from features.events.rows import event_rows
+from features.events.schema import Rejection
+from features.log.batches import Events
 from features.log.event_log import AppendResult
 from features.log.group_commit import GroupCommitter
 from features.servers.patience import waiting_at_most
@@ -128,7 +130,7 @@ async def next_products(request: Request, runtime: Runtime) -> Response:
     wanted = _parse(request, schemas.NextProductsRequest)
     answer, event = await _ask(request, lambda: runtime.answers.next_products(wanted))
     if event is not None:
-        await _append(request, events_to_table([event]))
+        await _append(request, event_rows([event]))
     return _noted(runtime, answer)
 
 
@@ -149,7 +151,7 @@ async def decide(request: Request, runtime: Runtime) -> Response:
     wanted = _parse(request, schemas.DecideRequest)
     decision = await _ask(request, lambda: runtime.answers.decide(wanted))
     if wanted.log:  # what is only looked at is nobody's contact
-        await _append(request, events_to_table([decision.event]))
+        await _append(request, event_rows([decision.event]))
         runtime.metrics.decisions.labels(decision.answer.arm).inc()
     return _noted(runtime, decision.answer)
 
@@ -339,9 +341,9 @@ async def _sort_out(request: Request, items: list[Any], runtime: Runtime) -> tup
     return sort_out()
 
 
-async def _append(request: Request, table: pa.Table) -> AppendResult:
-    """Have rows appended, in one commit with those of others, and wait until they are durable."""
-    return await append(request.app.state.committer, request.app.state.runtime.reliance, table)
+async def _append(request: Request, events: Events) -> AppendResult:
+    """Have events appended, in one commit with those of others, and wait until they are durable."""
+    return await append(request.app.state.committer, request.app.state.runtime.reliance, events)
 
 
 def _turns(request: Request) -> Turns:

@@ -22,6 +22,7 @@ from features.console import Progress
 from features.errors import InputError, MissingError
 from features.log.carried import keep_erasures
 from features.log.engines import has_log, open_log, sqlite_path
+from features.log.marks import NEWEST, newest
 from features.scoring.mlflow_home import tracking_database
 from features.settings import Settings
 
@@ -168,6 +169,7 @@ def _position(folder: Path, tables: tuple[CopiedTable, ...]) -> dict[str, Any]:
         meta = dict(line.split("\t", 1) for line in _lines(folder / "meta.copy"))
         rows = {table.name: table.rows for table in tables}
         last_seq = max((int(line.split("\t", 1)[0]) for line in _lines(folder / "marks.copy")), default=0)
+        last_seq = max(last_seq, int(meta.get(NEWEST, "0").partition(":")[0]))
         return {
             "log_id": meta.get("log_id", ""),
             "last_seq": last_seq,
@@ -175,16 +177,11 @@ def _position(folder: Path, tables: tuple[CopiedTable, ...]) -> dict[str, Any]:
             "erasures": rows.get("erasures", 0),
         }
     with closing(sqlite3.connect(f"{(folder / LOG_FILE).as_uri()}?mode=ro", uri=True)) as copy:
-        log_id = copy.execute("SELECT value FROM meta WHERE name = 'log_id'").fetchone()[0]
-        last_seq, events, erasures = (
-            int(copy.execute(query).fetchone()[0])
-            for query in (
-                "SELECT coalesce(max(seq), 0) FROM marks",
-                "SELECT count(*) FROM events",
-                "SELECT count(*) FROM erasures",
-            )
+        end = newest(copy)
+        events, erasures = (
+            int(copy.execute(f"SELECT count(*) FROM {table}").fetchone()[0]) for table in ("events", "erasures")
         )
-    return {"log_id": log_id, "last_seq": last_seq, "events": events, "erasures": erasures}
+    return {"log_id": end.log_id, "last_seq": end.seq, "events": events, "erasures": erasures}
 
 
 def _lines(path: Path) -> Iterator[str]:

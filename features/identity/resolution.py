@@ -33,6 +33,7 @@ CUSTOMER: Final = "customer_id"
 ANONYMOUS: Final = "anon:"
 """Names of customers without a customer id begin so; then comes an identifier, type:value."""
 OWN_CONFIG: Final = "identity.toml"
+_LISTS: Final = ("placeholders", "more_placeholders", "no_placeholders")
 _STRENGTH: Final[Mapping[str, int]] = {
     CUSTOMER: 0,
     **{
@@ -104,6 +105,16 @@ class IdentityConfig(Limits):
     def nobody(self) -> Placeholders:
         """What names nobody."""
         return Placeholders((*self.placeholders, *self.more_placeholders)).without(self.no_placeholders)
+
+    @cached_property
+    def limits_text(self) -> str:
+        """The limits as text, the same for the same limits."""
+        return self.model_dump_json(exclude={"hashed", "addresses", *_LISTS})
+
+    @cached_property
+    def words_text(self) -> str:
+        """What names nobody as text."""
+        return json.dumps(self.nobody.words)
 
     def telling(self, nodes: Sequence["Node"]) -> Sequence["Node"]:
         """The identifiers that name somebody; all of them where none does."""

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import pyarrow as pa
-
 from features.events.payload import CONVERTED_FROM
+from features.log.batches import Batch
 from features.log.portable_sql import Connection, select_in
-from features.log.tables import STORED, table_to_rows
+from features.log.tables import STORED
 from features.vocabulary import Columns
 
 _PART: Final = 5_000
@@ -32,17 +31,18 @@ class Conflict:
     fields: tuple[str, ...]
 
 
-def find_conflicts(connection: Connection, table: pa.Table, before: int, appended: int) -> tuple[Conflict, ...]:
-    """Rows of `table`, of which so many were just `appended` after seq `before`, that differ from what the log holds."""
-    ids = table.column(Columns.EVENT_ID).to_pylist()
+def find_conflicts(connection: Connection, batch: Batch, before: int, appended: int) -> tuple[Conflict, ...]:
+    """Events of a batch, of which so many were just `appended` after seq `before`, that differ from what the log holds."""
+    ids = batch.event_ids()
     duplicates = _duplicates(connection, ids, before) if appended else list(range(len(ids)))
     conflicts: list[Conflict] = []
     for start in range(0, len(duplicates), _PART):
-        part = table.take(pa.array(duplicates[start : start + _PART], pa.int64()))
-        ids = part.column(Columns.EVENT_ID).to_pylist()
-        stored = {row[_ID]: row for row in select_in(connection, _SELECT, dict.fromkeys(ids))}
-        owners = [stored[event_id][_OWNER] for event_id in ids]  # whose it is follows from what it says
-        for row in table_to_rows(part, owners):
+        places = duplicates[start : start + _PART]
+        stored = {
+            row[_ID]: row for row in select_in(connection, _SELECT, dict.fromkeys(ids[place] for place in places))
+        }
+        owners = [stored[ids[place]][_OWNER] for place in places]  # whose it is follows from what it says
+        for row in batch.take(places).stored(owners):
             if row != stored[row[_ID]]:
                 fields = _differing(row, stored[row[_ID]])
                 conflicts += [Conflict(row[_ID], fields)] if fields else []

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from features.events.schema import EVENT_SCHEMA
 from features.identity.addresses import CONSENT_KINDS, Consent, event_id_for_others, spoken_for
 from features.identity.resolution import CUSTOMER, IdentityConfig, Node, unpack
+from features.log.batches import Batch
 from features.log.portable_sql import Connection, get_meta, in_parts, last_seq, note_regrouped, put_meta, select_in
 from features.vocabulary import Channel, Columns
 
@@ -108,13 +108,9 @@ class ConsentBook:
         rows = self._connection.execute(f"SELECT {_COLUMNS} FROM consents").fetchall()
         return [Consent(Node(*row[:2]), *row[2:]) for row in rows]
 
-    def learn(self, table: pa.Table, after_seq: int) -> None:
-        """Keep what addresses said in the rows of `table`, which were appended after a log row; note whom it governs."""
-        identifiers, kinds = table.column(Columns.IDENTIFIERS), table.column(Columns.KIND)
-        if identifiers.null_count == table.num_rows:
-            return
-        said = pc.and_(pc.is_in(kinds.cast(pa.string()), value_set=pa.array(CONSENT_KINDS)), pc.is_valid(identifiers))
-        if pc.any(said).as_py():
+    def learn(self, batch: Batch, after_seq: int) -> None:
+        """Keep what addresses said in the events of a batch, which were appended after a log row; note whom it governs."""
+        if batch.has_consents():
             governed = select_in(self._connection, f"{_GOVERNED} AND (k.id_type, k.id_value)", self._put(after_seq))
             note_regrouped(self._connection, {str(name) for (name,) in governed}, after_seq + 1)
 

@@ -20,7 +20,7 @@ from features.log.erasure_proof import LOG_COPIES, LogLeft, copies_left, look_ag
 from features.log.identity import IdentityRules
 from features.log.portable_sql import Connection, count, get_meta, last_seq, put_meta, select_in
 from features.log.receipt import Receipt, Step, Underway, read_erasure
-from features.log.tables import COLUMNS, dump_table, hash_rows, load_segment, rows_to_table
+from features.log.tables import COLUMNS, dump_table, hash_table, load_segment, rows_to_table
 from features.log.tombstones import Hasher, Matcher, Stone, Tombstones
 from features.vocabulary import Columns, EventKind
 
@@ -333,7 +333,7 @@ class _Cutter:
 
 def _rewrite_content(connection: Connection, events: pa.Table) -> None:
     """The log's count and content hash are those of a log that never held the events."""
-    put_meta(connection, "content", (int(get_meta(connection, "content", "0")) - hash_rows(events)) % 2**64)
+    put_meta(connection, "content", (int(get_meta(connection, "content", "0")) - hash_table(events)) % 2**64)
     put_meta(connection, "count", count(connection) - events.num_rows)
 
 

@@ -6,6 +6,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from features.events.schema import Event
+from features.log.batches import Events
 from features.log.conflicts import Conflict
 from features.log.erasure import ErasureBook
 from features.log.identity import IdentityBook
@@ -33,12 +35,16 @@ class EventLog(Protocol):
     An event's `seq` is greater than that of every event before it; duplicates leave gaps.
     """
 
-    def append(self, table: pa.Table) -> AppendResult:
-        """Keep the rows of a valid table (EVENT_SCHEMA) in one transaction; they are on disk when this returns."""
+    def append(self, events: Events) -> AppendResult:
+        """Keep valid events (a table of EVENT_SCHEMA, or a few rows) in one transaction; on disk when this returns."""
         ...
 
-    def append_many(self, tables: Sequence[pa.Table]) -> list[AppendResult | Exception]:
-        """`append` of each table, one after the other, but in one transaction; what one of them raises is its result."""
+    def append_events(self, events: Sequence[Event]) -> AppendResult:
+        """`append` of a few events as rows."""
+        ...
+
+    def append_many(self, batches: Sequence[Events]) -> list[AppendResult | Exception]:
+        """`append` of each batch, one after the other, but in one transaction; what one of them raises is its result."""
         ...
 
     def read(self, after_seq: int = 0, batch_rows: int = 200_000) -> Iterator[pa.Table]:

@@ -1,6 +1,6 @@
-"""Group commit: tables of many requests in, one transaction for those that wait, each one's own result out once on disk.
+"""Group commit: events of many requests in, one transaction for those that wait, each one's own result out once on disk.
 
-A commit is what an append waits for, so tables that arrive together share one. While one group is on its way to the disk
+A commit is what an append waits for, so events that arrive together share one. While one group is on its way to the disk
 the next one gathers: under load a group is large, alone nobody waits for others.
 """
 
@@ -15,17 +15,16 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Final, NamedTuple, Protocol
 
-import pyarrow as pa
-
 from features.errors import OmniError, StoreError, trace
+from features.log.batches import Events, joined
 from features.log.event_log import AppendResult
 
 logger = logging.getLogger(__name__)
 
 MAX_GROUP_ROWS: Final = 5_000
-"""Rows that are committed together; a table that is larger is a group by itself."""
+"""Events that are committed together; a batch that is larger is a group by itself."""
 MAX_WAITING_ROWS: Final = 200_000
-"""Rows that may wait for their turn; whoever brings more is sent away."""
+"""Events that may wait for their turn; whoever brings more is sent away."""
 
 Transaction = Callable[[], AbstractContextManager[object]]
 """Opens a write transaction, or within one a part of it that can be taken back by itself."""
@@ -34,19 +33,19 @@ Transaction = Callable[[], AbstractContextManager[object]]
 class Appends(Protocol):
     """What one group needs of the event log."""
 
-    def append(self, table: pa.Table) -> AppendResult:
-        """Keep the rows of a valid table (EVENT_SCHEMA) in one transaction."""
+    def append(self, events: Events) -> AppendResult:
+        """Keep a batch of events in one transaction."""
 
 
 class AppendsMany(Protocol):
     """What the committer needs of the event log."""
 
-    def append_many(self, tables: Sequence[pa.Table]) -> list[AppendResult | Exception]:
-        """One result per table, all of them on disk when this returns."""
+    def append_many(self, batches: Sequence[Events]) -> list[AppendResult | Exception]:
+        """One result per batch, all of them on disk when this returns."""
 
 
 class _Waiting(NamedTuple):
-    table: pa.Table
+    events: Events
     done: "Future[AppendResult]"
 
 
@@ -72,8 +71,8 @@ class GroupCommitter:
         self._thread = threading.Thread(target=self._run, name="omni-committer", daemon=True)
         self._thread.start()
 
-    def submit(self, table: pa.Table) -> "Future[AppendResult]":
-        """Append a valid table (EVENT_SCHEMA); the future has its result once it is durable, or what went wrong with it.
+    def submit(self, events: Events) -> "Future[AppendResult]":
+        """Append a batch of events; the future has its result once it is durable, or what went wrong with it.
 
         Raises StoreError where too much waits already, and after `close`.
         """
@@ -81,12 +80,12 @@ class GroupCommitter:
         with self._changed:
             if self._closed:
                 raise StoreError("The service is stopping and takes no more events.", repair="Send them again shortly.")
-            if self._waiting and self._waiting_rows + table.num_rows > self._max_waiting_rows:
+            if self._waiting and self._waiting_rows + len(events) > self._max_waiting_rows:
                 raise StoreError(
                     f"{self._waiting_rows:,} events wait for the disk already.", repair="Send these again in a moment."
                 )
-            self._waiting.append(_Waiting(table, done))
-            self._waiting_rows += table.num_rows
+            self._waiting.append(_Waiting(events, done))
+            self._waiting_rows += len(events)
             self._changed.notify()
         return done
 
@@ -107,9 +106,9 @@ class GroupCommitter:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             group: list[_Waiting] = []
             rows = 0
-            while self._waiting and (not group or rows + self._waiting[0].table.num_rows <= MAX_GROUP_ROWS):
+            while self._waiting and (not group or rows + len(self._waiting[0].events) <= MAX_GROUP_ROWS):
                 group.append(self._waiting.popleft())
-                rows += group[-1].table.num_rows
+                rows += len(group[-1].events)
             self._waiting_rows -= rows
             return group
 
@@ -117,7 +116,7 @@ class GroupCommitter:
         if not group:
             return
         try:
-            results = self._log.append_many([waiting.table for waiting in group])
+            results = self._log.append_many([waiting.events for waiting in group])
             self.last_commit = Commit(time.monotonic())
         except OmniError as error:
             self.last_commit = Commit(time.monotonic(), error)
@@ -134,48 +133,46 @@ class GroupCommitter:
 
 
 def append_together(
-    log: Appends, transaction: Transaction, tables: Sequence[pa.Table]
+    log: Appends, transaction: Transaction, batches: Sequence[Events]
 ) -> list[AppendResult | Exception]:
-    """What `log.append` of each table answers or raises, one after the other, but on disk all at once.
+    """What `log.append` of each batch answers or raises, one after the other, but on disk all at once.
 
-    Of an event in two of the tables the first one is new and the second a duplicate. An error in one table leaves the
+    Of an event in two of the batches the first one is new and the second a duplicate. An error in one batch leaves the
     others; an error of the transaction itself is raised, and then nothing is promised about any of them.
     """
     with transaction():
-        if len(tables) > 1:
-            results = _append_as_one(log, transaction, tables)
+        if len(batches) > 1:
+            results = _append_as_one(log, transaction, batches)
             if results:
                 return results
-        return [_append_one(log, table) for table in tables]
+        return [_append_one(log, batch) for batch in batches]
 
 
 class _MixedError(Exception):
-    """Some rows are duplicates or erased: whose they are is only known one table at a time."""
+    """Some events are duplicates or erased: whose they are is only known one batch at a time."""
 
 
-def _append_as_one(
-    log: Appends, transaction: Transaction, tables: Sequence[pa.Table]
-) -> list[AppendResult | Exception]:
-    """The usual case in one go: every row is new, so the seqs follow each other. Empty, with nothing done, otherwise."""
+def _append_as_one(log: Appends, transaction: Transaction, batches: Sequence[Events]) -> list[AppendResult | Exception]:
+    """The usual case in one go: every event is new, so the seqs follow each other. Empty, with nothing done, otherwise."""
     try:
         with transaction():
-            whole = log.append(pa.concat_tables(tables).combine_chunks())
+            whole = log.append(joined(batches))
             if whole.duplicates or whole.erased:
                 raise _MixedError
-    except Exception:  # noqa: BLE001 - which table it comes from is found out one by one
+    except Exception:  # noqa: BLE001 - which batch it comes from is found out one by one
         return []
     results: list[AppendResult | Exception] = []
     last_seq = whole.last_seq - whole.appended
-    for table in tables:
-        last_seq += table.num_rows
-        results.append(replace(whole, appended=table.num_rows, last_seq=last_seq))
+    for batch in batches:
+        last_seq += len(batch)
+        results.append(replace(whole, appended=len(batch), last_seq=last_seq))
     return results
 
 
-def _append_one(log: Appends, table: pa.Table) -> AppendResult | Exception:
+def _append_one(log: Appends, batch: Events) -> AppendResult | Exception:
     try:
-        return log.append(table)
-    except StoreError:  # the disk or the server, not this table: SQLite may have ended the whole transaction
+        return log.append(batch)
+    except StoreError:  # the disk or the server, not this batch: SQLite may have ended the whole transaction
         raise
-    except Exception as error:  # noqa: BLE001 - it is the answer to this table alone
+    except Exception as error:  # noqa: BLE001 - it is the answer to this batch alone
         return error

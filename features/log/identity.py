@@ -11,9 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from features.arrays import IntArray
 from features.errors import SettingsError
 from features.events.placeholders import Placeholders
 from features.identity.history import History, trace
@@ -31,17 +29,17 @@ from features.identity.resolution import (
     sighting_nodes,
     unpack,
 )
+from features.log.batches import Batch
 from features.log.consents import ConsentBook
-from features.log.portable_sql import Connection, count, get_meta, note_regrouped, put_meta, select_in
+from features.log.portable_sql import Connection, count, get_meta, note_regrouped, put_meta, put_metas, select_in
+from features.log.sightings import NO_SIGHTING, Sightings
 from features.settings import Settings
-from features.vocabulary import Columns
 
 _KEY_MARK: Final = "identifier_key"
 _LIMITS: Final = "identity_limits"
 _PLACEHOLDERS: Final = "identity_placeholders"
-_LISTS: Final = ("placeholders", "more_placeholders", "no_placeholders")
-_UNKNOWN: Final = 2**62
-_FEW: Final = 32
+NOTES: Final = (_LIMITS, _PLACEHOLDERS)
+"""Notes that `IdentityBook.assign` goes by."""
 _INSERT: Final = "INSERT INTO customers (nodes, customer_id, first_us) VALUES (?, ?, ?)"
 _IDENTIFY: Final = "INSERT INTO identifiers (id_type, id_value, customer_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _SEE: Final = "INSERT INTO seen_in (id_type, id_value, customer_key) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
@@ -87,13 +85,25 @@ def identity_rules(settings: Settings) -> IdentityRules:
 
 @dataclass(frozen=True)
 class Owners:
-    """Whose each row is: keys of the log's `customers` rows, and customers' names, both (n,).
+    """Whose each event is, `codes` (n,) numbering the customers that they are of.
 
-    Of a duplicate that names identifiers the key is -1 and the name null: it is not kept, and teaches nothing.
+    Of a duplicate that names identifiers it is -1: it is not kept, and teaches nothing.
     """
 
-    keys: list[int]
-    ids: pa.Array
+    customers: Sequence["Stored"]
+    codes: Sequence[int]
+
+    @property
+    def keys(self) -> list[int]:
+        """Keys of the log's `customers` rows, (n,); -1 for none."""
+        keys = [*(stored.sighting.key for stored in self.customers), NO_SIGHTING]
+        return [keys[code] for code in self.codes]
+
+    @property
+    def ids(self) -> pa.Array:
+        """Customers' names, (n,); null for none."""
+        names = pa.array([*(stored.customer_id for stored in self.customers), None], pa.string())
+        return names.take(pa.array(np.array(self.codes) % len(names)))
 
 
 @dataclass(frozen=True)
@@ -150,14 +160,15 @@ class IdentityBook:
         nodes = self._connection.execute(query, (customer_id,)).fetchall()
         return [int(key) for (key,) in keys.fetchall()], [Node(*row) for row in nodes]
 
-    def assign(self, table: pa.Table, seq: int) -> Owners:
-        """Whose each row is, in row order, after what the rows teach; `seq` is the first that a new row can get."""
-        self._follow_limits(seq)
-        rows = _Rows(table, self._known_events(table), self.config)
-        stored = self._learn(rows, seq)
-        keys = np.append([stored[text].sighting.key for text in rows.texts], -1)
-        names = pa.array([*(stored[text].customer_id for text in rows.texts), None], pa.string())
-        return Owners(keys[rows.codes].tolist(), names.take(pa.array(rows.codes % len(names))))
+    def assign(self, batch: Batch, seq: int, notes: Mapping[str, str]) -> Owners:
+        """Whose each event is, in order, after what the events teach; `seq` is the first that a new one can get.
+
+        `notes` are those of NOTES that the log has.
+        """
+        self._follow_limits(seq, notes)
+        sightings = batch.sightings(self._known_events(batch), self.config)
+        stored = self._learn(sightings, seq)
+        return Owners([stored[text] for text in sightings.texts], sightings.codes)
 
     def regrouped_seq(self, customer_id: str) -> int:
         """The log row at which events were last given to this customer or taken away; 0 for never.
@@ -226,15 +237,12 @@ class IdentityBook:
         row = self._connection.execute(query, node).fetchone()
         return (None, False) if row is None else (str(row[0]), bool(row[1]))
 
-    def _known_events(self, table: pa.Table) -> set[str]:
-        """Ids of rows with identifiers that the log holds already."""
-        if table.column(Columns.IDENTIFIERS).null_count == table.num_rows:
-            return set()
-        identified = table.filter(pc.is_valid(table.column(Columns.IDENTIFIERS)))
-        ids = identified.column(Columns.EVENT_ID).to_pylist()
+    def _known_events(self, batch: Batch) -> set[str]:
+        """Ids of events with identifiers that the log holds already."""
+        ids = batch.identified_ids()
         return {row[0] for row in select_in(self._connection, "SELECT event_id FROM events WHERE event_id", ids)}
 
-    def _learn(self, rows: "_Rows", seq: int) -> dict[str, Stored]:
+    def _learn(self, rows: Sightings, seq: int) -> dict[str, Stored]:
         """The sightings of a batch by text; new ones are kept, and customers whom they join are joined."""
         nodes = dict(zip(rows.texts, rows.nodes, strict=True))
         stored = self._read(nodes)
@@ -300,16 +308,15 @@ class IdentityBook:
             self._connection.execute(update, (name, int(node in shared), *node, name, int(node in shared)))
         note_regrouped(self._connection, regrouped, seq)
 
-    def _follow_limits(self, seq: int) -> None:
+    def _follow_limits(self, seq: int, notes: Mapping[str, str]) -> None:
         """Where the limits or lists are not those that the log was written with, everybody is found out anew."""
-        limits = self.config.model_dump_json(exclude={"hashed", "addresses", *_LISTS})
-        words = json.dumps(self.config.nobody.words)
-        known, known_words = get_meta(self._connection, _LIMITS, ""), get_meta(self._connection, _PLACEHOLDERS, "[]")
-        if (known, known_words) == (limits, words):
+        known, known_words = notes.get(_LIMITS, ""), notes.get(_PLACEHOLDERS, "[]")
+        if (known, known_words) == (self.config.limits_text, self.config.words_text):
             return
-        put_meta(self._connection, _LIMITS, limits)
-        put_meta(self._connection, _PLACEHOLDERS, words)
-        if known and (known != limits or self._told_anew(Placeholders(tuple(json.loads(known_words))))):
+        put_metas(self._connection, {_LIMITS: self.config.limits_text, _PLACEHOLDERS: self.config.words_text})
+        if known and (
+            known != self.config.limits_text or self._told_anew(Placeholders(tuple(json.loads(known_words))))
+        ):
             self._connection.execute("UPDATE identifiers SET shared = 0")
             nodes = {node for stored in self.sightings() for node in stored.sighting.nodes}
             self._regroup(nodes, seq, frozenset())
@@ -341,50 +348,3 @@ def _own_name(nodes: Sequence[Node]) -> str:
 def _is_plain(nodes: Sequence[Node]) -> bool:
     """A customer id and nothing else."""
     return len(nodes) == 1 and nodes[0].id_type == CUSTOMER
-
-
-class _Rows:
-    """A batch of events as distinct sightings: their texts, identifiers and first moments, and each row's number."""
-
-    def __init__(self, table: pa.Table, known: set[str], config: IdentityConfig) -> None:
-        self.texts: list[str] = []
-        self.nodes: list[tuple[Node, ...]] = []
-        self._numbers: dict[str, int] = {}
-        if table.num_rows <= _FEW:  # Python values are faster than Arrow's functions
-            codes, one_by_one = np.full(table.num_rows, -1), np.arange(table.num_rows)
-        else:
-            ids = pc.dictionary_encode(table.column(Columns.CUSTOMER_ID)).combine_chunks()
-            named = [self._number((named_node(name),)) for name in ids.dictionary.to_pylist()]
-            codes = np.append(np.array(named, np.int64), -1)[pc.fill_null(ids.indices, len(named)).to_numpy()]
-            one_by_one = np.flatnonzero(pc.is_valid(table.column(Columns.IDENTIFIERS)).to_numpy())
-        self.codes: IntArray = codes  # (n,) -1 for a duplicate
-        part = table.select([Columns.EVENT_ID, Columns.CUSTOMER_ID, Columns.IDENTIFIERS])
-        if len(one_by_one) < table.num_rows:
-            part = part.take(pa.array(one_by_one))
-        met = set(known)
-        for row, (event_id, customer_id, pairs) in zip(
-            one_by_one, zip(*(column.to_pylist() for column in part.columns), strict=True), strict=True
-        ):
-            nodes = config.telling(sighting_nodes(customer_id, pairs or ()))
-            codes[row] = -1 if event_id in met else self._number(nodes)
-            met.add(event_id)
-        occurred_us = table.column(Columns.OCCURRED_AT).cast(pa.int64()).to_numpy()
-        first_us = np.full(len(self.texts) + 1, _UNKNOWN)
-        np.minimum.at(first_us, codes, occurred_us)
-        self.first_us: list[int] = first_us.tolist()
-        used = np.unique(codes[codes >= 0])
-        if len(used) < len(self.texts):  # customer ids that only came with identifiers, or with duplicates
-            renumbered = np.full(len(self.texts) + 1, -1)
-            renumbered[used] = np.arange(len(used))
-            self.codes = renumbered[codes]
-            self.texts, self.nodes, self.first_us = (
-                [values[place] for place in used] for values in (self.texts, self.nodes, self.first_us)
-            )
-
-    def _number(self, nodes: Sequence[Node]) -> int:
-        text = pack(nodes)
-        if text not in self._numbers:
-            self._numbers[text] = len(self.texts)
-            self.texts.append(text)
-            self.nodes.append(tuple(nodes))
-        return self._numbers[text]

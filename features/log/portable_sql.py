@@ -2,14 +2,13 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, Protocol
 
-import pyarrow as pa
-
 from features.errors import StoreError
-from features.log.tables import COLUMNS, hash_rows, rows_to_table
+from features.log.batches import Batch
+from features.log.tables import COLUMNS, hash_table, rows_to_table
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +20,10 @@ CURRENCY: Final = "currency"
 TRIED: Final = "tried"
 """Note that is written to see whether the log can be written to."""
 NOT_LOOKED: Final = "?"
+COUNT: Final = "count"
+"""Note of how many events there are."""
+CONTENT: Final = "content"
+"""Note of the sum of their hashes."""
 _LOOKUPS: Final = (512, 64, 8, 1)
 """Values per statement: few sizes, so that each is prepared once."""
 
@@ -49,25 +52,24 @@ def last_seq(connection: Connection) -> int:
 
 def count(connection: Connection) -> int:
     """How many events there are, as the last write noted it."""
-    return int(get_meta(connection, "count", "0"))
+    return int(get_meta(connection, COUNT, "0"))
 
 
 def fingerprint(connection: Connection) -> str:
     """16 hexadecimal digits of the content; neither the order of the events nor the database changes it."""
-    state = f"{get_meta(connection, 'count', '0')}:{get_meta(connection, 'content', '0')}"
+    state = f"{get_meta(connection, COUNT, '0')}:{get_meta(connection, CONTENT, '0')}"
     return hashlib.sha256(state.encode()).hexdigest()[:16]
 
 
-def note_appended(connection: Connection, table: pa.Table, before: int, appended: int) -> None:
-    """Keep the count and the content hash, the sum of the events' hashes: neither order nor batches change it.
+def added_content(connection: Connection, batch: Batch, before: int, appended: int) -> int:
+    """What an append adds to the content hash, the sum of the events' hashes: neither order nor batches change it.
 
-    `table` is what was asked to be appended after seq `before`, `appended` how many of its rows were new.
+    `batch` is what was asked to be appended after seq `before`, `appended` how many of its events were new.
     """
-    if appended < table.num_rows:  # some were duplicates: only what was written counts
-        query = f"SELECT {COLUMNS} FROM events e JOIN customers c USING (customer_key) WHERE seq > ?"
-        table = rows_to_table(connection.execute(query, (before,)).fetchall())
-    put_meta(connection, "content", (int(get_meta(connection, "content", "0")) + hash_rows(table)) % 2**64)
-    put_meta(connection, "count", count(connection) + appended)
+    if appended == len(batch):
+        return batch.content()
+    query = f"SELECT {COLUMNS} FROM events e JOIN customers c USING (customer_key) WHERE seq > ?"
+    return hash_table(rows_to_table(connection.execute(query, (before,)).fetchall()))
 
 
 def note_currency(connection: Connection) -> str:
@@ -100,6 +102,12 @@ def check_layout(connection: Connection, place: str) -> None:
         )
 
 
+def get_metas(connection: Connection, names: Sequence[str]) -> dict[str, str]:
+    """Those of some notes that there are."""
+    query = f"SELECT name, value FROM meta WHERE name IN ({', '.join('?' * len(names))})"
+    return {str(name): str(value) for name, value in connection.execute(query, tuple(names)).fetchall()}
+
+
 def get_meta(connection: Connection, name: str, default: str) -> str:
     """A note that the log keeps of itself."""
     row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
@@ -108,8 +116,14 @@ def get_meta(connection: Connection, name: str, default: str) -> str:
 
 def put_meta(connection: Connection, name: str, value: object) -> None:
     """Keep a note, in place of the one before."""
-    statement = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-    connection.execute(statement, (name, str(value)))
+    put_metas(connection, {name: value})
+
+
+def put_metas(connection: Connection, notes: Mapping[str, object]) -> None:
+    """Keep notes, each in place of the one before."""
+    rows = ", ".join(["(?, ?)"] * len(notes))
+    statement = f"INSERT INTO meta VALUES {rows} ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    connection.execute(statement, [part for name, value in notes.items() for part in (name, str(value))])
 
 
 def note_regrouped(connection: Connection, names: Iterable[str], seq: int) -> None:

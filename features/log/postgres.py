@@ -19,11 +19,12 @@ from features import databases
 from features.databases import ThreadConnections
 from features.errors import SettingsError, StoreError, UnavailableError
 from features.log import marks, portable_sql
+from features.log.batches import Batch
 from features.log.consents import CREATE as CREATE_CONSENTS
 from features.log.erasure import LogErasureBook
 from features.log.identity import DEFAULT_RULES, IdentityRules, Owners
 from features.log.sql_log import SqlEventLog
-from features.log.tables import COLUMNS, INSERT, READ_SCHEMA, STORED, table_to_rows
+from features.log.tables import COLUMNS, INSERT, READ_SCHEMA, STORED
 from features.log.tombstones import CREATE as CREATE_TOMBSTONES
 from features.servers import patience
 from features.settings import SCHEMA, without_password
@@ -98,9 +99,9 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
         self, url: str, rules: IdentityRules = DEFAULT_RULES, wait_s: float | None = None, schema: str = SCHEMA
     ) -> None:
         """`wait_s` is how long a statement may wait for the server, where the thread has no `patience` of its own."""
+        super().__init__(rules)
         self._place = without_password(url)
         self._schema = schema
-        self._rules = rules
         self._wait_s = wait_s
         connecting = _CONNECTING if wait_s is None else {**_CONNECTING, "connect_timeout": _CONNECT_S}
         try:
@@ -170,10 +171,10 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
     def _connection(self) -> "_Portable":
         return _Portable(self._connections.mine())
 
-    def _insert(self, connection: "_Portable", table: pa.Table, owners: Owners) -> int:
-        rows = table_to_rows(table, owners.keys)
+    def _insert(self, connection: "_Portable", batch: Batch, owners: Owners) -> int:
+        rows = batch.stored(owners.keys)
         with connection.driver.cursor() as cursor:
-            if table.num_rows < BULK_MIN_ROWS:
+            if len(batch) < BULK_MIN_ROWS:
                 cursor.executemany(INSERT.replace("?", "%s"), rows)
                 return cursor.rowcount
             cursor.execute("CREATE TEMP TABLE incoming (LIKE events) ON COMMIT DROP")

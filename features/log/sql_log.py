@@ -7,8 +7,11 @@ from typing import Any, Final, Generic, TypeVar
 
 import pyarrow as pa
 
+from features.events.rows import event_rows
+from features.events.schema import Event
 from features.identity.resolution import ANONYMOUS, named_node
-from features.log import marks, portable_sql
+from features.log import identity, marks, portable_sql, tombstones
+from features.log.batches import Batch, Events, batch_of
 from features.log.conflicts import find_conflicts
 from features.log.consents import OF_ADDRESS, OF_OTHERS
 from features.log.event_log import AppendResult
@@ -31,13 +34,18 @@ _DECISIONS: Final = (
 _DECISION_BY_ID: Final = f"{_DECISIONS} AND e.event_id"
 _DECISION_OF: Final = f"{_DECISIONS} AND e.decision_id = ? AND c.customer_id = ? LIMIT 1"
 
+_NOTES: Final = (portable_sql.COUNT, portable_sql.CONTENT, marks.NEWEST, tombstones.KEY, *identity.NOTES)
+"""Notes that an append goes by."""
+
 C = TypeVar("C", bound=Connection)
 
 
 class SqlEventLog(ABC, Generic[C]):
     """What an engine's event log inherits; `C` is the engine's connection, on which a parameter is written `?`."""
 
-    _rules: IdentityRules
+    def __init__(self, rules: IdentityRules) -> None:
+        self._rules = rules
+        self._marker = marks.Marker()
 
     @abstractmethod
     def _connection(self) -> C:
@@ -52,29 +60,38 @@ class SqlEventLog(ABC, Generic[C]):
         """Turns the database's errors into ours."""
 
     @abstractmethod
-    def _insert(self, connection: C, table: pa.Table, owners: Owners) -> int:
-        """Write the rows whose event_id is new, in row order; returns how many."""
+    def _insert(self, connection: C, batch: Batch, owners: Owners) -> int:
+        """Write the events whose id is new, in their order; returns how many."""
 
-    def append(self, table: pa.Table) -> AppendResult:
-        table = self._rules.identifiers.kept_table(table)
+    def append(self, events: Events) -> AppendResult:
+        batch = batch_of(events).kept(self._rules.identifiers)
         with self._writing() as connection:
             before = portable_sql.last_seq(connection)
-            table, erased = Tombstones(connection).screen(table)
-            if table.num_rows == 0:
+            notes = portable_sql.get_metas(connection, _NOTES)
+            batch, erased = Tombstones(connection).screen(batch, notes.get(tombstones.KEY, ""))
+            if not len(batch):
                 return AppendResult(0, 0, before, erased)
-            owners = self._rules.book(connection).assign(table, before + 1)  # whose each row is; identifiers are learnt
-            appended = self._insert(connection, table, owners)
-            conflicts = find_conflicts(connection, table, before, appended) if appended < table.num_rows else ()
-            if appended:
-                portable_sql.note_appended(connection, table, before, appended)
-                self._rules.consents(connection).learn(table, before)
+            # whose each event is; identifiers are learnt
+            owners = self._rules.book(connection).assign(batch, before + 1, notes)
+            appended = self._insert(connection, batch, owners)
+            conflicts = find_conflicts(connection, batch, before, appended) if appended < len(batch) else ()
             last = portable_sql.last_seq(connection)
             if appended:
-                marks.put_mark(connection, last)
-        return AppendResult(appended, table.num_rows - appended, last, erased, conflicts)
+                self._rules.consents(connection).learn(batch, before)
+                content = portable_sql.added_content(connection, batch, before, appended)
+                changed: dict[str, object] = {
+                    portable_sql.COUNT: int(notes.get(portable_sql.COUNT, "0")) + appended,
+                    portable_sql.CONTENT: (int(notes.get(portable_sql.CONTENT, "0")) + content) % 2**64,
+                    marks.NEWEST: self._marker.note(connection, notes.get(marks.NEWEST, ""), last),
+                }
+                portable_sql.put_metas(connection, changed)
+        return AppendResult(appended, len(batch) - appended, last, erased, conflicts)
 
-    def append_many(self, tables: Sequence[pa.Table]) -> list[AppendResult | Exception]:
-        return append_together(self, self._writing, tables)
+    def append_events(self, events: Sequence[Event]) -> AppendResult:
+        return self.append(event_rows(events))
+
+    def append_many(self, batches: Sequence[Events]) -> list[AppendResult | Exception]:
+        return append_together(self, self._writing, batches)
 
     def customer_events(self, customer_id: str, after_seq: int = 0) -> pa.Table:
         rows = self._query(_OF_CUSTOMER, (customer_id, after_seq) * 2)

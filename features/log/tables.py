@@ -8,8 +8,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pandas.util import hash_array
 
+from features.events.hashing import HashArray, hash_bytes, hash_numbers, hash_texts
+from features.events.rows import EventRow
 from features.events.schema import EVENT_SCHEMA
 from features.vocabulary import Columns
 
@@ -65,6 +66,8 @@ INSERT: Final = (
     " ON CONFLICT (event_id) DO NOTHING"
 )
 _HASHED: Final = (Columns.EVENT_ID, Columns.OCCURRED_AT, Columns.PRODUCT_ID, Columns.QUANTITY, Columns.VALUE)
+_MIXER: Final = np.uint64(0x9E3779B97F4A7C15)
+_dump_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _FEW: Final = 32
 """Up to so many rows, Python values are faster than Arrow's functions."""
 COLUMNS: Final = "seq, c.customer_id, customer_key, " + ", ".join(
@@ -148,20 +151,51 @@ def rename_customers(table: pa.Table, names: Mapping[int, str]) -> pa.Table:
     return table.set_column(place, READ_SCHEMA.field(place), pc.coalesce(renamed, table.column(place).combine_chunks()))
 
 
-def hash_rows(table: pa.Table) -> int:
+def row_to_stored(row: EventRow, customer_key: int) -> tuple[Any, ...]:
+    """A row for INSERT."""
+    pairs = _dump_json(row.identifiers) if row.identifiers else None
+    return row.event_id, row.occurred_us, customer_key, row.kind, row.channel, row.customer_id, pairs, *row[6:]
+
+
+def hash_table(table: pa.Table) -> int:
     """The sum modulo 2^64 of one hash per event, over what makes up its meaning; the same on every machine."""
-    total = np.zeros(table.num_rows, np.uint64)
-    with np.errstate(over="ignore"):
-        for name in _HASHED:
-            column = table.column(name)
-            if pa.types.is_timestamp(column.type):
-                values = column.cast(pa.int64()).to_numpy()
-            elif not column.null_count:
-                values = column.to_numpy()
-            else:
-                values = pc.fill_null(column, "" if pa.types.is_string(column.type) else np.nan).to_numpy()
-            total = total * np.uint64(0x9E3779B97F4A7C15) + hash_array(values, categorize=False)
+    return _summed([_column_hashes(table.column(name)) for name in _HASHED])
+
+
+def hash_rows(rows: Sequence[EventRow]) -> int:
+    """The same of rows."""
+    texts = hash_texts([row.event_id for row in rows] + [row.product_id or "" for row in rows])
+    quantities = [np.nan if row.quantity is None else row.quantity for row in rows]
+    values = [np.nan if row.value is None else row.value for row in rows]
+    numbers = hash_numbers(np.array(quantities + values))
+    moments = hash_numbers(np.array([row.occurred_us for row in rows], np.int64))
+    n = len(rows)
+    return _summed([texts[:n], moments, texts[n:], numbers[:n], numbers[n:]])
+
+
+def _summed(columns: Sequence[HashArray]) -> int:
+    """The sum of the hashes of rows, each of which is made of the hashes of its columns, (n,) each."""
+    total = np.zeros(len(columns[0]), np.uint64)
+    for hashes in columns:
+        total = total * _MIXER + hashes
     return int(total.sum(dtype=np.uint64))
+
+
+def _column_hashes(column: pa.ChunkedArray) -> HashArray:
+    """One hash per value, (n,); null is as "" and NaN are."""
+    if pa.types.is_timestamp(column.type):
+        return hash_numbers(column.cast(pa.int64()).to_numpy())
+    if pa.types.is_floating(column.type):
+        return hash_numbers(pc.fill_null(column, np.nan).to_numpy())
+    parts = [_text_hashes(chunk) for chunk in pc.fill_null(column, "").chunks if len(chunk)]
+    return np.concatenate(parts) if parts else np.empty(0, np.uint64)
+
+
+def _text_hashes(texts: pa.StringArray) -> HashArray:
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, np.int32, len(texts) + 1, 4 * texts.offset).astype(np.int64)
+    hashes: HashArray = hash_bytes(np.frombuffer(data or b"", np.uint8), ends)
+    return hashes
 
 
 def _values(table: pa.Table, name: str) -> list[Any]:
@@ -189,4 +223,4 @@ def _values(table: pa.Table, name: str) -> list[Any]:
 
 
 def _dump_pairs(pairs: list[tuple[str, str]] | None) -> str | None:
-    return None if not pairs else json.dumps(dict(pairs), ensure_ascii=False, separators=(",", ":"))
+    return _dump_json(dict(pairs)) if pairs else None

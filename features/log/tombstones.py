@@ -10,21 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
-
-from features.arrays import IntArray
 from features.identity.identifiers import Identifiers
+from features.log.batches import Batch
 from features.log.portable_sql import Connection, get_meta, put_meta, select_in
-from features.vocabulary import Columns
 
 CREATE: Final = (
     "CREATE TABLE IF NOT EXISTS tombstones (digest {bytes} PRIMARY KEY, until_us BIGINT NOT NULL, erasure TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS erasures (erasure TEXT PRIMARY KEY, body TEXT NOT NULL)",
 )
-_KEY: Final = "erasure_key"
+KEY: Final = "erasure_key"
+"""Note of the key; there is none where nobody was ever erased."""
 _PUT: Final = (
     "INSERT INTO tombstones VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET erasure = excluded.erasure, until_us ="
     " CASE WHEN tombstones.until_us < excluded.until_us THEN excluded.until_us ELSE tombstones.until_us END"
@@ -75,19 +70,19 @@ class Tombstones:
 
     def hasher(self, make: bool = False) -> Hasher | None:
         """The log's hasher; None where nobody was ever erased, unless it is to be made."""
-        key = get_meta(self._connection, _KEY, "")
+        key = get_meta(self._connection, KEY, "")
         if not key and not make:
             return None
         if not key:
             key = secrets.token_hex(32)
-            put_meta(self._connection, _KEY, key)
+            put_meta(self._connection, KEY, key)
         return Hasher(bytes.fromhex(key))
 
     def adopt(self, key: bytes) -> bool:
         """Take another log's key where this one has none; returns whether this log's key is that one now."""
         mine = self.hasher()
         if mine is None:
-            put_meta(self._connection, _KEY, key.hex())
+            put_meta(self._connection, KEY, key.hex())
         return mine is None or mine.key == key
 
     def of(self, erasure: str) -> tuple[Stone, ...]:
@@ -109,44 +104,36 @@ class Tombstones:
                 return str(row[0])
         return None
 
-    def screen(self, table: pa.Table) -> tuple[pa.Table, int]:
-        """Rows of EVENT_SCHEMA without those of erased customers, and how many those were.
+    def screen(self, batch: Batch, key: str) -> tuple[Batch, int]:
+        """A batch without events of erased customers, and how many those were; `key` is the log's note KEY.
 
         Gone is an event that was erased itself, and one from before the erasure that names an erased customer, or names
         no customer and carries an erased identifier. What an erased customer does later is a new beginning and is kept.
         An event that the log still holds is not gone: it is a duplicate.
         """
-        hasher = self.hasher()
-        if hasher is None or table.num_rows == 0:
-            return table, 0
-        occurred_us = table.column(Columns.OCCURRED_AT).cast(pa.int64()).to_numpy()
-        gone = occurred_us < self._until_by_customer(table, hasher)
-        ids = table.column(Columns.EVENT_ID).to_pylist()
-        gone |= self._untils([hasher.event(event_id) for event_id in ids]) > 0
-        nameless = pc.and_(
-            pc.is_null(table.column(Columns.CUSTOMER_ID)), pc.is_valid(table.column(Columns.IDENTIFIERS))
-        )
-        for row in pc.indices_nonzero(nameless).to_pylist():
-            pairs = table.column(Columns.IDENTIFIERS)[row].as_py()
-            untils = self._untils([hasher.identifier(*pair) for pair in pairs])
-            gone[row] |= bool((untils > occurred_us[row]).any())
-        for row in np.flatnonzero(gone).tolist():
-            known = self._connection.execute("SELECT 1 FROM events WHERE event_id = ?", (ids[row],)).fetchone()
-            gone[row] = known is None
-        n_gone = int(gone.sum())
-        return (table.filter(pa.array(~gone)), n_gone) if n_gone else (table, 0)
+        if not key or not len(batch):
+            return batch, 0
+        hasher, named = Hasher(bytes.fromhex(key)), list(batch.names())
+        customers = dict.fromkeys(customer_id for _, _, customer_id, _ in named if customer_id is not None)
+        untils = dict(zip(customers, self._untils([hasher.customer(name) for name in customers]), strict=True))
+        erased = self._untils([hasher.event(event_id) for event_id, *_ in named])
+        gone = set()
+        for place, (_, occurred_us, customer_id, pairs) in enumerate(named):
+            if customer_id is None:
+                until = max(self._untils([hasher.identifier(*pair) for pair in pairs]), default=0)
+            else:
+                until = untils[customer_id]
+            if occurred_us < until or erased[place]:
+                gone.add(place)
+        ids = [named[place][0] for place in sorted(gone)]
+        held = {row[0] for row in select_in(self._connection, "SELECT event_id FROM events WHERE event_id", ids)}
+        left = [place for place, (event_id, *_) in enumerate(named) if place not in gone or event_id in held]
+        return (batch, 0) if len(left) == len(batch) else (batch.take(left), len(batch) - len(left))
 
-    def _until_by_customer(self, table: pa.Table, hasher: Hasher) -> IntArray:
-        """Per row (n,) the moment before which its named customer was erased, 0 for never."""
-        encoded = pc.dictionary_encode(table.column(Columns.CUSTOMER_ID)).combine_chunks()
-        untils = self._untils([hasher.customer(customer_id) for customer_id in encoded.dictionary.to_pylist()])
-        codes: NDArray[np.int32] = pc.fill_null(encoded.indices, len(untils)).to_numpy()
-        return np.append(untils, np.int64(0)).take(codes)
-
-    def _untils(self, digests: Sequence[bytes]) -> IntArray:
+    def _untils(self, digests: Sequence[bytes]) -> list[int]:
         query = "SELECT digest, until_us FROM tombstones WHERE digest"
         untils = {bytes(digest): int(until) for digest, until in select_in(self._connection, query, digests)}
-        return np.array([untils.get(digest, 0) for digest in digests], dtype=np.int64)
+        return [untils.get(digest, 0) for digest in digests]
 
 
 @dataclass(frozen=True)

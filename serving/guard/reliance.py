@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from features.clock import Clock
 from features.errors import UnavailableError
+from features.log.batches import Events
 from features.log.event_log import AppendResult, EventLog
 from features.log.group_commit import GroupCommitter
 from features.online.live import LiveStates, StateReader, StoredState
@@ -33,8 +34,8 @@ class Named(Protocol):
     def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
         """Who this is; None where nobody is known by that."""
 
-    def append(self, table: pa.Table) -> AppendResult:
-        """Keep the rows of a valid table (EVENT_SCHEMA)."""
+    def append(self, events: Events) -> AppendResult:
+        """Keep valid events."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,9 @@ class GuardedLog:
         """The seq at which the customer was last regrouped; 0 for never."""
         return self._ask(lambda: self.log.regrouped_seq(customer_id))
 
-    def append(self, table: pa.Table) -> AppendResult:
-        """Keep the rows of a valid table."""
-        return self.log.append(table)
+    def append(self, events: Events) -> AppendResult:
+        """Keep valid events."""
+        return self.log.append(events)
 
     def _ask(self, question: Callable[[], T]) -> T:
         def ask() -> T:
@@ -122,14 +123,14 @@ class Reliance:
             breaker.close()
 
 
-async def append(committer: GroupCommitter, reliance: Reliance | None, table: pa.Table) -> AppendResult:
-    """Have rows appended, in one commit with those of others, and wait until they are durable.
+async def append(committer: GroupCommitter, reliance: Reliance | None, events: Events) -> AppendResult:
+    """Have events appended, in one commit with those of others, and wait until they are durable.
 
-    Raises UnavailableError where the log does not answer, and does not wait for it then; rows may still be kept later.
+    Raises UnavailableError where the log does not answer, and does not wait for it then; they may still be kept later.
     """
     if reliance is not None:
         reliance.need_log()
-    return await while_log_answers(asyncio.wrap_future(committer.submit(table)), reliance)
+    return await while_log_answers(asyncio.wrap_future(committer.submit(events)), reliance)
 
 
 async def while_log_answers(writing: "asyncio.Future[T]", reliance: Reliance | None) -> T:

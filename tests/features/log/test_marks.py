@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from made_visits import execute, many, open_url, read_all, table
 
 from features.errors import StoreError
+from features.log import marks
 from features.log.marks import Anchor
 
 
@@ -122,3 +123,35 @@ def test_a_log_that_is_gone_is_said_and_not_begun_anew(tmp_path):
         with pytest.raises(StoreError, match=r"is gone\. .* omni restore"):
             log.append(many(1, 1))
         assert not path.exists()
+
+
+def test_a_writer_who_is_alone_leaves_one_row_of_marks(log, url, monkeypatch):
+    monkeypatch.setattr(marks, "_LASTS_S", 3_600)
+    for place in range(5):
+        log.append(many(place, 1))
+    anchors = [log.anchor()]
+    assert len(execute(url, "SELECT * FROM marks")) == 1
+    with closing(open_url(url)) as other:
+        other.append(many(5, 1))
+        anchors.append(other.anchor())
+    log.append(many(6, 1))
+    anchors.append(log.anchor())
+
+    assert len({anchor.mark for anchor in anchors}) == 3, "after another's append the number is another one"
+    assert [seq for seq, _ in sorted(execute(url, "SELECT * FROM marks"))] == [1, 6, 7]
+    assert all(log.holds(anchor) for anchor in anchors)
+    wrong = [Anchor(anchors[0].log_id, 6, anchors[0].mark), Anchor(anchors[0].log_id, 8, anchors[2].mark)]
+    assert not any(log.holds(anchor) for anchor in wrong)
+    monkeypatch.setattr(marks, "_LASTS_S", 0.0)
+    log.append(many(7, 1))
+    assert log.anchor().mark != anchors[2].mark, "its number was drawn too long ago"
+
+
+def test_what_an_older_version_marked_counts(log, url):
+    log.append(many(0, 2))
+    execute(url, "DELETE FROM meta WHERE name = 'marked'")
+    execute(url, "INSERT INTO marks VALUES (9, 77)")
+
+    assert (log.anchor().seq, log.anchor().mark) == (9, 77)
+    log.append(many(2, 1))
+    assert log.holds(Anchor(log.anchor().log_id, 9, 77)) and log.anchor().mark != 77
