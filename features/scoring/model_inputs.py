@@ -1,7 +1,7 @@
 """Customer states in, the arrays that the next-product model reads out: the same for training and for serving."""
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from features.arrays import FloatArray, IntArray
 from features.state import layout
 from features.state.batch import StateBatch
 from features.state.event_arrays import product_code
+from features.state.jit import inlined, released
 from features.vocabulary import DAY_S
 
 INPUT_NAMES: Final = (
@@ -29,57 +30,117 @@ STORE: Final = "store"
 UNKNOWN_GAP_DAYS: Final = -1.0
 """Gap of a product that was bought once."""
 
-ToRows = Callable[[IntArray], IntArray]
-"""Product codes to vocabulary rows, in the same shape: 0 for padding and products that are not in the vocabulary."""
-
 
 class CodeRows:
-    """The ToRows of a vocabulary: row i + 1 is id i."""
+    """Product codes to vocabulary rows: row i + 1 is id i, and 0 is padding and whatever is not in the vocabulary."""
 
     def __init__(self, product_ids: Sequence[str]) -> None:
         codes = product_code(product_ids)
         order = np.argsort(codes, kind="stable")
-        self._codes, self._rows = codes[order], order + 1
+        self.codes: IntArray = codes[order]
+        """The codes of the vocabulary, ascending (V,)."""
+        self.rows: IntArray = order + 1
+        """The row of each (V,)."""
 
     def __call__(self, codes: IntArray) -> IntArray:
-        at = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
-        found: IntArray = np.where(self._codes[at] == codes, self._rows[at], 0)
+        """Codes of any shape to rows in the same shape."""
+        at = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
+        found: IntArray = np.where(self.codes[at] == codes, self.rows[at], 0)
         return found
 
 
-def model_inputs(states: StateBatch, as_of_s: FloatArray, to_rows: ToRows) -> dict[str, NDArray[np.generic]]:
+def model_inputs(states: StateBatch, as_of_s: FloatArray, to_rows: CodeRows) -> dict[str, NDArray[np.generic]]:
     """One (n, 128) array per INPUT_NAMES, right-aligned, the newest event last, and STORE (n,): events and habitual products.
 
     `as_of_s` (n,) is in seconds since the epoch. Padding has item 0; ages are days before `as_of_s`; a habit's weight is
     decayed to `as_of_s`; its gap is the mean number of days between purchases, -1 where there was only one.
     """
-    as_of = np.asarray(as_of_s, dtype=np.float64)[:, None]
-    length = layout.SEQUENCE_LENGTH
-    item = to_rows(states.seq_product.dense(length, 0))
-    event = states.seq_event.dense(length, 0).astype(np.int64)
-    age = (as_of - states.seq_time.dense(length, 0.0)) / DAY_S
-    habit_item = to_rows(states.habit_product.dense(layout.N_HABITS, 0))
-    columns = (layout.HABIT_WEIGHT, layout.HABIT_LAST, layout.HABIT_FIRST, layout.HABIT_COUNT)
-    weight, last, first, count = (_habit(states, column) for column in columns)
-    habit_age = np.where(habit_item > 0, (as_of - last) / DAY_S, 0.0)
-    decayed = weight * np.exp2(-habit_age / layout.HABIT_HALF_LIFE_DAYS)
-    gap = np.where(count > 1, (last - first) / DAY_S / np.maximum(count - 1, 1), UNKNOWN_GAP_DAYS)
+    n, length = len(states), layout.SEQUENCE_LENGTH
+    whole = np.zeros((4, n, length), np.int64)
+    real = np.zeros((5, n, length), np.float32)
+    real[3] = UNKNOWN_GAP_DAYS
+    _fill(
+        states.seq_product.offsets,
+        states.seq_product.values,
+        states.seq_event.values,
+        states.seq_time.values,
+        states.habit_product.offsets,
+        states.habit_product.values,
+        states.habit_stats.values,
+        np.asarray(as_of_s, dtype=np.float64),
+        to_rows.codes,
+        to_rows.rows,
+        whole,
+        real,
+    )
+    item, kind, channel, habit_item = whole
+    age, habit_weight, habit_age, habit_gap, habit_count = real
     return {
         "item": item,
-        "kind": event // layout.EVENT_CODE_BASE,
-        "channel": event % layout.EVENT_CODE_BASE,
-        "age_days": np.where(item > 0, age, 0.0).astype(np.float32),
+        "kind": kind,
+        "channel": channel,
+        "age_days": age,
         "habit_item": habit_item,
-        "habit_weight": np.where(habit_item > 0, decayed, 0.0).astype(np.float32),
-        "habit_age_days": habit_age.astype(np.float32),
-        "habit_gap_days": gap.astype(np.float32),
-        "habit_count": np.where(habit_item > 0, count, 0.0).astype(np.float32),
+        "habit_weight": habit_weight,
+        "habit_age_days": habit_age,
+        "habit_gap_days": habit_gap,
+        "habit_count": habit_count,
         STORE: states.scalar("last_store"),
     }
 
 
-def _habit(states: StateBatch, column: int) -> FloatArray:
-    out = np.zeros((len(states), layout.N_HABITS))
-    part = states.habit_stats
-    out[part.rows(), part.positions(layout.N_HABITS)] = part.values[:, column]
-    return out
+@inlined
+def _row_of(code: int, codes: Any, rows: Any) -> int:
+    """The vocabulary row of a product."""
+    low, high = 0, len(codes)
+    while low < high:
+        middle = (low + high) // 2
+        if codes[middle] < code:
+            low = middle + 1
+        else:
+            high = middle
+    row: int = rows[low] if low < len(codes) and codes[low] == code else 0
+    return row
+
+
+@released
+def _fill(
+    seq_at: IntArray,
+    seq_product: IntArray,
+    seq_event: Any,
+    seq_time: FloatArray,
+    habit_at: IntArray,
+    habit_product: IntArray,
+    habit_stats: FloatArray,
+    as_of: FloatArray,
+    codes: IntArray,
+    rows: IntArray,
+    whole: Any,
+    real: Any,
+) -> None:
+    """Write the inputs of n customers into `whole` (4, n, 128) and `real` (5, n, 128), which hold what padding has."""
+    for row in range(len(as_of)):
+        begin, end = seq_at[row], seq_at[row + 1]
+        for i in range(begin, end):
+            at = whole.shape[2] - end + i
+            item = _row_of(seq_product[i], codes, rows)
+            whole[0, row, at] = item
+            whole[1, row, at] = seq_event[i] // layout.EVENT_CODE_BASE
+            whole[2, row, at] = seq_event[i] % layout.EVENT_CODE_BASE
+            if item > 0:
+                real[0, row, at] = (as_of[row] - seq_time[i]) / DAY_S
+        begin, end = habit_at[row], habit_at[row + 1]
+        for i in range(begin, end):
+            at = whole.shape[2] - end + i
+            habit = habit_stats[i]
+            count = habit[layout.HABIT_COUNT]
+            if count > 1:
+                between_days = (habit[layout.HABIT_LAST] - habit[layout.HABIT_FIRST]) / DAY_S
+                real[3, row, at] = between_days / (count - 1)
+            item = _row_of(habit_product[i], codes, rows)
+            if item > 0:
+                age = (as_of[row] - habit[layout.HABIT_LAST]) / DAY_S
+                whole[3, row, at] = item
+                real[1, row, at] = habit[layout.HABIT_WEIGHT] * np.exp2(-age / layout.HABIT_HALF_LIFE_DAYS)
+                real[2, row, at] = age
+                real[4, row, at] = count

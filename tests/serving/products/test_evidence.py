@@ -7,7 +7,7 @@ import pytest
 from made_companions import made_companions
 
 from features.scoring.item_tables import Favourites, Neighbours
-from features.scoring.model_inputs import STORE, model_inputs
+from features.scoring.model_inputs import STORE, CodeRows, model_inputs
 from features.scoring.next_product import ProductFiles, ProductTrees
 from features.scoring.rerank import FEATURES, Inputs, Pool, candidate_pool
 from features.state.batch import StateBatch
@@ -40,7 +40,7 @@ def contributions(**counted: float) -> np.ndarray:
 
 def inputs() -> Inputs:
     """Coffee was bought ten times and last seen today, in the store 5."""
-    found = dict(model_inputs(StateBatch.empty(1), np.array([0.0]), lambda codes: codes)) | {STORE: np.array([5.0])}
+    found = dict(model_inputs(StateBatch.empty(1), np.array([0.0]), CodeRows(["milk"]))) | {STORE: np.array([5.0])}
     newest = np.arange(128) == 127
     found["item"] = np.where(newest, 1, 0)[None]
     found["habit_item"] = found["item"]
