@@ -5,6 +5,7 @@ A prospect, who never bought, has neither churn nor expectations: NaN.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from features.arrays import BoolArray, Float32Array, FloatArray
 from features.errors import ModelError
 from features.online.live import LiveState
 from features.scoring.churn import SCORE_FILE, ChurnScore, prospects
+from features.scoring.churn_kernel import CompiledChurn
 from features.scoring.contract import ContractScore, read_score, under_contract
 from features.scoring.model_files import find_all, find_file, find_optional
 from features.scoring.tree_text import read_text
@@ -64,10 +66,9 @@ class ChurnScorer:
         """Signals (n, F) to (n,)."""
         if self.score is None:
             return _of_buyers(self.booster.probability(signals), signals)
-        chances = self.score.probability(signals, self.booster.raw(signals))
-        if isinstance(self.score, ChurnScore) and self.score.buyers_only:
-            return _of_buyers(chances, signals)
-        return chances
+        if self._compiled is None:
+            return self.score.probability(signals, self.booster.raw(signals))
+        return self._compiled.chances(signals, self.booster.raw(signals))
 
     def asked(self, signals: Float32Array) -> BoolArray:
         """Of which customers with signals (n, F) there is a chance at all (n,); of the others it is NaN."""
@@ -80,7 +81,7 @@ class ChurnScorer:
     def chances(self, signals: Float32Array) -> FloatArray:
         """Signals (n, F) to (n,), like `probability`. Raises ModelError where it gives no number and should."""
         chances = self.probability(signals)
-        if np.isnan(chances[self.asked(signals)]).any():
+        if np.isnan(chances).any() and np.isnan(chances[self.asked(signals)]).any():
             raise ModelError(
                 f"{self.card.name} gives a chance that is no number.",
                 repair="Go back: omni rollback churn, or train again.",
@@ -94,13 +95,11 @@ class ChurnScorer:
 
     def expectations(self, signals: Float32Array) -> tuple[FloatArray, FloatArray | None] | None:
         """Expected purchases and revenue (n,) within the horizon, NaN of prospects; None where the model does not know."""
-        if not isinstance(self.score, ChurnScore):
-            return None
-        revenue = self.score.expected_revenue(signals)
-        return (
-            _of_buyers(self.score.expected_purchases(signals), signals),
-            None if revenue is None else _of_buyers(revenue, signals),
-        )
+        return None if self._compiled is None else self._compiled.expectations(signals)
+
+    @cached_property
+    def _compiled(self) -> CompiledChurn | None:
+        return CompiledChurn(self.score) if isinstance(self.score, ChurnScore) else None
 
 
 def status_of(live: LiveState) -> Status:
