@@ -14,6 +14,8 @@ READERS: Final = 8
 """Threads that ask servers, where the log or the online store is one."""
 MAX_LET_IN: Final = 64
 """Rounds of the event loop between two answers."""
+LET_IN_EVERY_S: Final = 0.005
+"""Answers that follow each other faster have no rounds between them but what the loop does anyway."""
 _ROUNDS_TO_BEGIN: Final = 4
 """From the accepted connection to its handler."""
 T = TypeVar("T")
@@ -25,6 +27,7 @@ class Turns:
     def __init__(self, *, asks_servers: bool) -> None:
         self.in_flight = 0
         self._begun = 0
+        self._let_in_at = 0.0
         self._turn = asyncio.Lock()
         self._readers = ThreadPoolExecutor(READERS, "omni-reader") if asks_servers else None
 
@@ -70,6 +73,9 @@ class Turns:
         Each round of the event loop lets one connection in. Were there an answer to every round, they would queue outside,
         where nobody counts them.
         """
+        if time.monotonic() - self._let_in_at < LET_IN_EVERY_S:
+            return
+        self._let_in_at = time.monotonic()
         quiet = 0
         for _ in range(MAX_LET_IN):
             begun = self._begun

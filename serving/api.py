@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cache
@@ -12,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 from pydantic import BaseModel, TypeAdapter
+from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from features.errors import OmniError, UnknownCustomerError, trace
+from features.errors import OmniError, UnknownCustomerError
 from features.events.rows import event_rows
 from features.events.schema import Rejection
 from features.log.batches import Events
@@ -27,13 +27,15 @@ from features.log.event_log import AppendResult
 from features.log.group_commit import GroupCommitter
 from features.servers.patience import waiting_at_most
 from serving import event_intake, problems, schemas
-from serving.admission import Turns, is_from_another_site
+from serving.admission import Turns
+from serving.answers import Answers
+from serving.door import Door, Handler, error_response, guard, http_error
 from serving.erasure import Eraser
 from serving.guard.bodies import Bodies
 from serving.guard.readiness import ReadinessProbe
 from serving.guard.reliance import append, while_log_answers
+from serving.metrics import Metrics
 from serving.openapi import openapi_document
-from serving.problems import ApiError
 from serving.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -42,14 +44,9 @@ MAX_BODY_BYTES: Final = 256 * 1024
 MAX_EVENTS_BODY_BYTES: Final = 8 * 1024 * 1024
 MAX_EVENTS_AT_ONCE: Final = 200
 """A larger batch is checked on another thread, so that other answers need not wait for it."""
-ANSWER_WITHIN_S: Final = 25.0
-"""How long a request may take once all of it is here; BentoML would end it later, in words of its own."""
-MAX_IN_FLIGHT: Final = 256
-"""Requests that one worker holds at a time; more are answered 429."""
 CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
 _CUSTOMER_ID: Final[TypeAdapter[str]] = TypeAdapter(schemas.Name)
 
-Handler = Callable[[Request, Runtime], Awaitable[Response]]
 QuestionT = TypeVar("QuestionT", bound=schemas.CustomerRef)
 T = TypeVar("T")
 
@@ -75,14 +72,22 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
             await asyncio.to_thread(app.state.committer.close)
             await asyncio.to_thread(app.state.runtime.close)
 
+    posts: dict[str, tuple[Handler, int]] = {
+        "/v1/events": (post_events, MAX_EVENTS_BODY_BYTES),
+        "/v1/next-products": (next_products, MAX_BODY_BYTES),
+        "/v1/churn": (churn, MAX_BODY_BYTES),
+        "/v1/best-channel": (best_channel, MAX_BODY_BYTES),
+        "/v1/decide": (decide, MAX_BODY_BYTES),
+    }
+    guarded = {path: guard(path, handler, body_bytes) for path, (handler, body_bytes) in posts.items()}
     routes = [
-        Route("/v1/events", _guard(post_events, MAX_EVENTS_BODY_BYTES), methods=["POST"]),
-        Route("/v1/next-products", _guard(next_products, MAX_BODY_BYTES), methods=["POST"]),
-        Route("/v1/churn", _guard(churn, MAX_BODY_BYTES), methods=["POST"]),
-        Route("/v1/best-channel", _guard(best_channel, MAX_BODY_BYTES), methods=["POST"]),
-        Route("/v1/decide", _guard(decide, MAX_BODY_BYTES), methods=["POST"]),
-        Route("/v1/customers/{customer_id:path}", _guard(customer), methods=["GET", "DELETE"]),
-        Route("/v1/models", _guard(get_models), methods=["GET"]),
+        *(Route(path, handler, methods=["POST"]) for path, handler in guarded.items()),
+        Route(
+            "/v1/customers/{customer_id:path}",
+            guard("/v1/customers/{customer_id}", customer),
+            methods=["GET", "DELETE"],
+        ),
+        Route("/v1/models", guard("/v1/models", get_models), methods=["GET"]),
         Route("/", console, methods=["GET"]),
         Route("/docs.json", docs, methods=["GET"]),
         Route("/livez", livez, methods=["GET"]),
@@ -90,7 +95,9 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
         Route("/readyz", readyz, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
     ]
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
+    app = Door(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: http_error})
+    app.short_ways = guarded
+    return app
 
 
 async def post_events(request: Request, runtime: Runtime) -> Response:
@@ -128,32 +135,32 @@ async def post_events(request: Request, runtime: Runtime) -> Response:
 async def next_products(request: Request, runtime: Runtime) -> Response:
     """The products that a customer buys next; where new ones are explored, in the log before it is answered."""
     wanted = _parse(request, schemas.NextProductsRequest)
-    answer, event = await _ask(request, lambda: runtime.answers.next_products(wanted))
+    answer, event = await _ask(request, lambda answers: answers.next_products(wanted))
     if event is not None:
         await _append(request, event_rows([event]))
-    return _noted(runtime, answer)
+    return _noted(request, answer)
 
 
 async def churn(request: Request, runtime: Runtime) -> Response:
     """How likely a customer leaves."""
     wanted = _parse(request, schemas.ChurnRequest)
-    return _noted(runtime, await _ask(request, lambda: runtime.answers.churn(wanted)))
+    return _noted(request, await _ask(request, lambda answers: answers.churn(wanted)))
 
 
 async def best_channel(request: Request, runtime: Runtime) -> Response:
     """Through which channel a customer answers."""
     wanted = _parse(request, schemas.BestChannelRequest)
-    return _noted(runtime, await _ask(request, lambda: runtime.answers.best_channel(wanted)))
+    return _noted(request, await _ask(request, lambda answers: answers.best_channel(wanted)))
 
 
 async def decide(request: Request, runtime: Runtime) -> Response:
     """One decision, in the log before it is answered, unless it is only looked at."""
     wanted = _parse(request, schemas.DecideRequest)
-    decision = await _ask(request, lambda: runtime.answers.decide(wanted))
+    decision = await _ask(request, lambda answers: answers.decide(wanted))
     if wanted.log:  # what is only looked at is nobody's contact
         await _append(request, event_rows([decision.event]))
-        runtime.metrics.decisions.labels(decision.answer.arm).inc()
-    return _noted(runtime, decision.answer)
+        runtime.metrics.note_decision(decision.answer.arm)
+    return _noted(request, decision.answer)
 
 
 async def customer(request: Request, runtime: Runtime) -> Response:
@@ -168,7 +175,7 @@ async def get_customer(request: Request, runtime: Runtime) -> Response:
     if wanted not in ("true", "false", "1", "0"):
         raise problems.unusable("signals must be true or false.", [{"field": "signals"}])
     with_signals = wanted in ("true", "1")
-    return _noted(runtime, await _ask(request, lambda: runtime.answers.profile(name, with_signals)))
+    return _noted(request, await _ask(request, lambda answers: answers.profile(name, with_signals)))
 
 
 async def delete_customer(request: Request, runtime: Runtime) -> Response:
@@ -224,7 +231,7 @@ async def readyz(request: Request) -> Response:
     readiness = await probe.ask()
     warnings = await asyncio.to_thread(request.app.state.runtime.warnings)
     if readiness.reasons:
-        return _error(problems.not_ready([*readiness.reasons, *(("service", warning) for warning in warnings)]))
+        return error_response(problems.not_ready([*readiness.reasons, *(("service", warning) for warning in warnings)]))
     degraded = [{"dependency": name, "reason": why} for name, why in readiness.degraded]
     more = {"degraded": degraded, "warnings": warnings}
     return JSONResponse({"status": "ready"} | {name: texts for name, texts in more.items() if texts})
@@ -236,70 +243,6 @@ async def metrics(request: Request) -> Response:
     return Response(found.metrics.render(), media_type=found.metrics.content_type)
 
 
-def _guard(handler: Handler, body_bytes: int = 0) -> Callable[[Request], Awaitable[Response]]:
-    """Count, time and limit the requests of a handler, and give every error its shape.
-
-    A body of up to `body_bytes` is read first: a request counts as in hand only when all of it is here.
-    """
-
-    async def guarded(request: Request) -> Response:
-        state = request.app.state
-        started = time.perf_counter()
-        state.turns.arrive()
-        response = await _receive(request, body_bytes)
-        if response is None:
-            state.turns.begin()
-            try:
-                response = await _try(handler, request)
-            finally:
-                state.turns.end()
-        found: Runtime = state.runtime
-        if found.draining():  # so that nobody sends the next question into a connection that is about to end
-            response.headers["Connection"] = "close"
-        route = _route(request)
-        found.metrics.latency.labels(route).observe(time.perf_counter() - started)
-        found.metrics.requests.labels(route, request.method, str(response.status_code)).inc()
-        return response
-
-    return guarded
-
-
-async def _receive(request: Request, body_bytes: int) -> Response | None:
-    """Read the body, into `request.state.body`; or the answer to who may not ask, or does not send it as they should."""
-    if request.method not in ("GET", "HEAD") and is_from_another_site(request.headers):
-        return _error(problems.cross_site())
-    bodies: Bodies = request.app.state.bodies
-    try:
-        request.state.body = await bodies.read(request, body_bytes) if body_bytes else b""
-    except ApiError as error:
-        response = _error(error)
-        response.headers["Connection"] = "close"  # what is still on its way would be taken for the next request
-        return response
-    return None
-
-
-async def _try(handler: Handler, request: Request) -> Response:
-    if _turns(request).in_flight > MAX_IN_FLIGHT:
-        return _error(problems.overloaded())
-    request.state.within_s = ANSWER_WITHIN_S
-    request.state.limit = limit = asyncio.timeout(ANSWER_WITHIN_S)
-    try:
-        async with limit:
-            return await handler(request, request.app.state.runtime)
-    except Exception as error:  # noqa: BLE001 - every error is answered in one shape; what is our own fault is logged
-        problem = problems.too_slow(request.state.within_s) if limit.expired() else problems.to_api_error(error)
-        if problem is None or problem.status == 500:
-            # a path can hold an e-mail address, and so can an error's words
-            logger.error("%s %s failed\n%s", request.method, _route(request), trace(error))
-            problem = problem or problems.internal()
-        return _error(problem)
-
-
-def _route(request: Request) -> str:
-    """The path as the contract writes it, without what a caller put in."""
-    return str(request.scope["route"].path).replace(":path}", "}")
-
-
 def _parse(request: Request, model: type[QuestionT]) -> QuestionT:
     with problems.parse_request():
         wanted = model.model_validate_json(request.state.body)
@@ -309,14 +252,16 @@ def _parse(request: Request, model: type[QuestionT]) -> QuestionT:
     return wanted
 
 
-async def _ask(request: Request, question: Callable[[], T]) -> T:
+async def _ask(request: Request, question: Callable[[Answers], T]) -> T:
     """Answer in turn; servers are waited for no longer than the settings or the question say."""
     runtime: Runtime = request.app.state.runtime
     patience_s = min(runtime.timeout_s, request.state.within_s)
+    timer = request.state.timer = runtime.metrics.time_this()
 
     def patiently() -> T:
+        timer.lap("turn")
         with waiting_at_most(patience_s):
-            return question()
+            return question(runtime.answers_timed(timer))
 
     return await _turns(request).ask(patiently)
 
@@ -337,13 +282,15 @@ async def _sort_out(request: Request, items: list[Any], runtime: Runtime) -> tup
     if len(items) > MAX_EVENTS_AT_ONCE:
         return await _in_background(request, sort_out)
     if not trusted and event_intake.asks_log(items):
-        return await _ask(request, sort_out)
+        return await _ask(request, lambda _: sort_out())
     return sort_out()
 
 
 async def _append(request: Request, events: Events) -> AppendResult:
     """Have events appended, in one commit with those of others, and wait until they are durable."""
-    return await append(request.app.state.committer, request.app.state.runtime.reliance, events)
+    result = await append(request.app.state.committer, request.app.state.runtime.reliance, events)
+    request.state.timer.lap("append")
+    return result
 
 
 def _turns(request: Request) -> Turns:
@@ -356,14 +303,19 @@ def _in_background(request: Request, work: Callable[[], T]) -> asyncio.Future[T]
     return asyncio.get_running_loop().run_in_executor(request.app.state.worker, work)
 
 
-def _noted(runtime: Runtime, answer: schemas.Answer) -> Response:
+def _noted(request: Request, answer: schemas.Answer) -> Response:
+    """An answer about a customer, and what it tells the metrics."""
+    counters: Metrics = request.app.state.runtime.metrics
     if answer.feature_age_s is not None:
-        runtime.metrics.feature_age.observe(answer.feature_age_s)
-    return _answer(answer)
+        counters.feature_age.observe(answer.feature_age_s)
+    response = _answer(answer)
+    request.state.timer.lap("encode")
+    counters.note_stages(request.state.timer)
+    return response
 
 
 def _answer(answer: BaseModel, status: int = 200) -> Response:
-    return Response(answer.model_dump_json(), status_code=status, media_type="application/json")
+    return Response(to_json(answer), status_code=status, media_type="application/json")
 
 
 async def _finish_erasures(eraser: Eraser) -> None:
@@ -371,20 +323,6 @@ async def _finish_erasures(eraser: Eraser) -> None:
         await asyncio.to_thread(eraser.finish)
     except (OmniError, OSError) as error:
         logger.warning("Erasures are not finished yet: %s Run: omni erase --finish", error)
-
-
-def _error(error: ApiError) -> Response:
-    headers = None if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-    return Response(error.body(), status_code=error.status, media_type="application/json", headers=headers)
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    response = _error(problems.of_http(error.status_code, str(error.detail)))
-    response.headers.update(error.headers or {})
-    if "allow" in response.headers:  # as a set it came in any order
-        response.headers["allow"] = ", ".join(sorted(response.headers["allow"].split(", ")))
-    return response
 
 
 @cache

@@ -17,13 +17,18 @@ from prometheus_client import (
 )
 
 from features.vocabulary import DAY_S, Task
+from serving.profiling import Profile
 from serving.schemas import ModelInfo, RulesInfo
+from serving.stages import STAGES, UNTIMED, Laps, StageTimer
 from serving.supervisor import is_alive
 
 _LATENCY_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+_STAGE_S = (2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0)
 _AGE_S = (1.0, 60.0, 3600.0, 21_600.0, DAY_S, 7 * DAY_S, 30 * DAY_S, 90 * DAY_S)
 
 
+TIMED_EVERY = 8
+"""Of so many answers one has its stages timed."""
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _KINDS = ("counter", "histogram", "gauge_livemin", "gauge_livemax")
 """What prometheus_client's files are named by, before the process id."""
@@ -72,6 +77,21 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.stages = Histogram(
+            "omni_stage_seconds",
+            f"Time that each stage of an answer took, of one answer in {TIMED_EVERY}.",
+            ["stage"],
+            buckets=_STAGE_S,
+            registry=registry,
+        )
+        self.every = TIMED_EVERY
+        """Of how many answers one has its stages timed."""
+        self._profile: Profile | None = None
+        self._n_answers = 0
+        self._request_counts: dict[tuple[str, str, int], Counter] = {}
+        self._latencies: dict[str, Histogram] = {}
+        self._decision_counts: dict[str, Counter] = {}
+        self._stage_times = {stage: self.stages.labels(stage) for stage in STAGES}
         self.decisions = Counter("omni_decisions", "Decisions answered.", ["arm"], registry=registry)
         self.feature_age = Histogram(
             "omni_feature_age_seconds", "Age of the newest behaviour used.", buckets=_AGE_S, registry=registry
@@ -121,6 +141,42 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
+
+    def note_request(self, route: str, method: str, status: int, taken_s: float) -> None:
+        """Count a request that was answered; looking series up by their labels would take longer than counting."""
+        key = (route, method, status)
+        if key not in self._request_counts:
+            self._latencies[route] = self.latency.labels(route)
+            self._request_counts[key] = self.requests.labels(route, method, str(status))
+        self._latencies[route].observe(taken_s)
+        self._request_counts[key].inc()
+
+    def note_decision(self, arm: str) -> None:
+        """Count a decision that was answered and is in the log."""
+        if arm not in self._decision_counts:
+            self._decision_counts[arm] = self.decisions.labels(arm)
+        self._decision_counts[arm].inc()
+
+    def time_this(self) -> StageTimer:
+        """What times the stages of the answer that is about to be given: in earnest for one of `every`."""
+        self._n_answers += 1
+        return Laps() if self._n_answers % self.every == 1 % self.every else UNTIMED
+
+    def note_stages(self, timer: StageTimer) -> None:
+        """Count the stages of an answer that was given, where they were timed."""
+        if not isinstance(timer, Laps):
+            return
+        for stage, wall_s, _ in timer.taken:
+            self._stage_times[stage].observe(wall_s)
+        if self._profile is not None:
+            self._profile.add(timer)
+
+    def profile_into(self, folder: Path) -> Profile:
+        """Time every answer, and have a profile of this worker begin, for `folder`."""
+        self.every = 1
+        self._profile = Profile(folder)
+        self._profile.start()
+        return self._profile
 
     def note_rules(self, rules: RulesInfo) -> None:
         """Set whether the file that should be in force is bad."""

@@ -30,11 +30,13 @@ from serving.guard.reliance import WRITE_WAIT_S, Reliance
 from serving.house_rules import HouseRules
 from serving.metrics import Metrics
 from serving.products.catalogue import load_catalogue
+from serving.profiling import PROFILE_DIR
 from serving.sales import Sales
 from serving.schemas import RulesInfo
 from serving.scorers.bundle import Bundle
 from serving.scorers.registry import mlflow_fall_back, mlflow_fetch, next_bundle
 from serving.scorers.vetting import Vetting
+from serving.stages import UNTIMED, StageTimer
 from serving.warm_up import rehearse
 
 logger = logging.getLogger(__name__)
@@ -80,10 +82,13 @@ class Runtime:
     @property
     def answers(self) -> Answers:
         """What answers questions with the knowledge of the moment."""
-        if self.reliance is None:
-            return Answers(self.log, self.clock, self.rules_now(), lambda: self.knowledge, self.nobody)
-        log = self.reliance.log
-        return Answers(log, self.clock, self.rules_now(), lambda: self.knowledge, self.nobody, log.breaker.unheard_s)
+        return self.answers_timed(UNTIMED)
+
+    def answers_timed(self, timer: StageTimer) -> Answers:
+        """The same; the timer is told of each stage of an answer."""
+        log = self.log if self.reliance is None else self.reliance.log
+        unheard_s = None if self.reliance is None else self.reliance.log.breaker.unheard_s
+        return Answers(log, self.clock, self.rules_now(), lambda: self.knowledge, self.nobody, unheard_s, timer)
 
     def rules_now(self) -> Rules:
         """The rules that a question which is asked now is answered by."""
@@ -142,6 +147,8 @@ def open_runtime(settings: Settings) -> Runtime:
     drain_file = os.environ.get("OMNI_DRAIN_FILE")
     if drain_file:
         runtime.draining = Path(drain_file).exists
+    profile_dir = os.environ.get(PROFILE_DIR)
+    profile = runtime.metrics.profile_into(Path(profile_dir)) if profile_dir else None
     watcher = Watcher(settings, runtime)
     watcher.start()
     stop_looking = house.watch()
@@ -153,6 +160,8 @@ def open_runtime(settings: Settings) -> Runtime:
     erasures.start()
 
     def close() -> None:
+        if profile is not None:
+            logger.info("Where the time went: %s", profile.stop())
         stop_looking()
         erasures.stop()
         watcher.stop()

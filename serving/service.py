@@ -7,7 +7,6 @@ import sys
 from typing import Any, Final
 
 import bentoml
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from features.processes.lifeline import LIFELINES, hand_on, hang_on
 from features.settings import Settings
@@ -16,18 +15,6 @@ from serving.guard import slow_heads
 from serving.runtime import Runtime, open_runtime
 
 MAX_FILES: Final = 65_536
-
-
-class FrontDoor:
-    """Hands every HTTP request to our app: BentoML's own pages (health, docs, index) would hide ours otherwise."""
-
-    def __init__(self, app: ASGIApp, ours: ASGIApp) -> None:
-        self._bentoml = app
-        self._ours = ours
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection; start and stop go through BentoML, which starts and stops our app with itself."""
-        await (self._ours if scope["type"] == "http" else self._bentoml)(scope, receive, send)
 
 
 class OneDecision:
@@ -60,5 +47,5 @@ Omni: Any = bentoml.service(
     logging={"access": {"enabled": False}},
     traffic={"timeout": 60},  # more than LONGEST_BODY_S and ANSWER_WITHIN_S: ours come first, in our words
 )(OneDecision)
-Omni.mount_asgi_app(_app, path="/")
-Omni.add_asgi_middleware(FrontDoor, ours=_app)
+Omni.mount_asgi_app(_app, path="/")  # BentoML starts and stops it with itself
+slow_heads.serve_first(_app)  # BentoML's own pages (health, docs, index) would hide ours otherwise

@@ -27,6 +27,7 @@ from features.processes.lifeline import Lifeline
 from features.processes.running import TOKEN, Noted, RunFolder, end_carriers, in_words, listeners
 from features.settings import PARENT, SETTINGS_FILE, STARTED_WITH, Settings
 from serving.house_rules import HouseRules
+from serving.profiling import PROFILE_DIR
 
 logger = logging.getLogger(__name__)
 
@@ -155,12 +156,14 @@ def start_service(
     workers: int = 1,
     with_applier: bool = True,
     log_file: Path | None = None,
+    profile: bool = False,
 ) -> Service:
     """Start the server (port 0: any free one) and the applier; answers at once, use `wait_ready`.
 
     What a service of the same home and port left behind that was killed is ended first. Raises InputError where such a
     service runs, the port is taken or OMNI_HOME cannot be written to, and OmniError where the event log or the rules
-    cannot be used. Messages of the children go to `log_file`, or to our stderr.
+    cannot be used. Messages of the children go to `log_file`, or to our stderr. With `profile` each worker writes where its
+    time went into the service's folder when it stops.
     """
     port = port or _free_port(host, port)
     folder = RunFolder(_run_dir(settings, port))
@@ -168,6 +171,8 @@ def start_service(
         folder.take()
         _free_port(host, port)
         env, lifeline = _prepare(settings, folder, port, workers)
+        if profile:
+            env[PROFILE_DIR] = str(folder.path / "profile")
     except OSError as error:
         folder.leave()
         raise InputError(

@@ -7,7 +7,7 @@ at once loses the oldest: that is the slowest, and what comes whole is through i
 import asyncio
 from typing import Final
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from serving import problems
 from serving.guard.peers import Shares, peer_of
@@ -65,18 +65,22 @@ class Bodies:
                 return await self._receive(request, peer, reading, limit_bytes, started)
         except TimeoutError:
             raise problems.overloaded() if reading.had_to_go else problems.slow_body() from None
-        except ClientDisconnect as error:
-            raise problems.disconnected() from error
         finally:
             self._shares.remove(peer, reading)
 
     async def _receive(self, request: Request, peer: str, reading: _Reading, limit_bytes: int, started: float) -> bytes:
         parts = bytearray()
-        async for part in request.stream():
+        is_whole = False
+        while not is_whole:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise problems.disconnected()
+            part = message.get("body", b"")
+            is_whole = not message.get("more_body", False)
             parts += part
             if len(parts) > limit_bytes:
                 raise problems.too_large(limit_bytes)
-            if not part or reading.had_to_go:
+            if is_whole or not part or reading.had_to_go:
                 continue
             self._count(peer, reading, len(parts))
             if not reading.had_to_go:

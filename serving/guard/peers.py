@@ -1,6 +1,7 @@
 """Who holds how much: things of many peers in, and out comes whose turn it is to let go when there is too much of them."""
 
 import ipaddress
+from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
 _NETWORK_BITS: Final = 64
@@ -8,6 +9,7 @@ _NETWORK_BITS: Final = 64
 T = TypeVar("T")
 
 
+@lru_cache(maxsize=4_096)
 def peer_of(host: str | None) -> str:
     """The name under which an address counts: itself, or its network where it is an IPv6 one."""
     try:

@@ -1,9 +1,16 @@
-"""Connections in, those gone that bring no request: uvicorn itself waits for the first line and the headers for ever."""
+"""Connections in, those gone that bring no request: uvicorn itself waits for the first line and the headers for ever.
+
+Who answers them first is said here, too: `serve_first` passes over the layers that BentoML puts around every app (tracing,
+a time limit of its own), which take longer than the rest of a small request.
+"""
 
 import asyncio
+from functools import cache
 from typing import Any, ClassVar, Final
 
+from starlette.types import ASGIApp
 from uvicorn import config
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from serving.guard.peers import Shares, peer_of
@@ -22,8 +29,12 @@ class ImpatientProtocol(_Protocol):  # type: ignore[misc]
     _waiting: ClassVar[Shares["ImpatientProtocol"]] = Shares(per_peer=MAX_PER_PEER, overall=MAX_WAITING)
     _peer = ""
     _timer: asyncio.TimerHandle | None = None
+    ours: ClassVar[ASGIApp | None] = None
+    """What answers every HTTP request; None: the app that uvicorn was given."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
+        if self.ours is not None:
+            self.app = _behind_proxies(self.ours, self.config.forwarded_allow_ips)
         super().connection_made(transport)
         self._peer = peer_of(self.client[0] if self.client else None)
         self._expect_head()
@@ -61,3 +72,14 @@ class ImpatientProtocol(_Protocol):  # type: ignore[misc]
 def install() -> None:
     """Have uvicorn use it; BentoML, which starts uvicorn, has no setting for this."""
     config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{ImpatientProtocol.__name__}"
+
+
+def serve_first(app: ASGIApp) -> None:
+    """Have `app` answer every HTTP request from now on."""
+    ImpatientProtocol.ours = app
+
+
+@cache
+def _behind_proxies(app: ASGIApp, trusted: str) -> Any:
+    """The app, told whom a `trusted` proxy asks for: uvicorn does it so for the app that it is given."""
+    return ProxyHeadersMiddleware(app, trusted)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from features.vocabulary import Task
-from serving import admission, api
+from serving import admission, api, door
 from serving.answers import Answers, Knowledge
 from serving.runtime import Runtime
 from serving.scorers.bundle import Bundle
@@ -92,7 +92,7 @@ def test_a_service_that_stops_says_so(client: Any, runtime: Runtime) -> None:
 
 
 def test_too_many_at_once_are_429(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "MAX_IN_FLIGHT", 0)
+    monkeypatch.setattr(door, "MAX_IN_FLIGHT", 0)
     answer = client.post("/v1/churn", ADA)
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
 
@@ -100,7 +100,7 @@ def test_too_many_at_once_are_429(client: Any, monkeypatch: pytest.MonkeyPatch) 
 def test_what_takes_too_long_is_504_in_the_same_shape(
     client: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "ANSWER_WITHIN_S", 0.05)
+    monkeypatch.setattr(door, "ANSWER_WITHIN_S", 0.05)
     append_many = runtime.log.append_many
     monkeypatch.setattr(runtime.log, "append_many", lambda tables: time.sleep(0.3) or append_many(tables))
     late, after = client.run(("POST", "/v1/events", event("late")), ("GET", "/v1/customers/ada", None))
@@ -123,7 +123,7 @@ def test_a_server_that_hangs_holds_up_only_who_asks_it(
     client: Any, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime.asks_servers = True
-    monkeypatch.setattr(api, "ANSWER_WITHIN_S", 0.2)
+    monkeypatch.setattr(door, "ANSWER_WITHIN_S", 0.2)
     answered = threading.Event()
     monkeypatch.setattr("serving.answers.Answers.churn", lambda *_: answered.wait(10))
 
