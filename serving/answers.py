@@ -45,7 +45,7 @@ from serving.schemas import (
 )
 from serving.scorers.bundle import Bundle
 from serving.scorers.churn import status_of
-from serving.stages import UNTIMED, StageTimer
+from serving.timing.stages import UNTIMED, StageTimer
 
 
 @dataclass(frozen=True)

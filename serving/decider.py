@@ -41,7 +41,7 @@ from serving.schemas import (
 )
 from serving.scorers.bundle import Bundle
 from serving.scorers.churn import status_of
-from serving.stages import UNTIMED, StageTimer
+from serving.timing.stages import UNTIMED, StageTimer
 
 _ASKED: Final = ({*ProductFilter.model_fields, "channels"} - set(CustomerRef.model_fields)) - {"explain"}
 """What of a question the decision hangs on, beside the customer, the campaign and the time of the offer."""

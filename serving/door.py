@@ -22,7 +22,7 @@ from serving.admission import is_from_another_site
 from serving.guard.bodies import Bodies
 from serving.problems import ApiError
 from serving.runtime import Runtime
-from serving.stages import UNTIMED
+from serving.timing.stages import UNTIMED
 
 logger = logging.getLogger(__name__)
 

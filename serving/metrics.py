@@ -17,10 +17,10 @@ from prometheus_client import (
 )
 
 from features.vocabulary import DAY_S, Task
-from serving.profiling import Profile
 from serving.schemas import ModelInfo, RulesInfo
-from serving.stages import STAGES, UNTIMED, Laps, StageTimer
 from serving.supervisor import is_alive
+from serving.timing.profiling import Profile
+from serving.timing.stages import STAGES, UNTIMED, Laps, StageTimer
 
 _LATENCY_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 _STAGE_S = (2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0)

@@ -30,13 +30,13 @@ from serving.guard.reliance import WRITE_WAIT_S, Reliance
 from serving.house_rules import HouseRules
 from serving.metrics import Metrics
 from serving.products.catalogue import load_catalogue
-from serving.profiling import PROFILE_DIR
 from serving.sales import Sales
 from serving.schemas import RulesInfo
 from serving.scorers.bundle import Bundle
 from serving.scorers.registry import mlflow_fall_back, mlflow_fetch, next_bundle
 from serving.scorers.vetting import Vetting
-from serving.stages import UNTIMED, StageTimer
+from serving.timing.profiling import PROFILE_DIR
+from serving.timing.stages import UNTIMED, StageTimer
 from serving.warm_up import rehearse
 
 logger = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from features.processes.lifeline import Lifeline
 from features.processes.running import TOKEN, Noted, RunFolder, end_carriers, in_words, listeners
 from features.settings import PARENT, SETTINGS_FILE, STARTED_WITH, Settings
 from serving.house_rules import HouseRules
-from serving.profiling import PROFILE_DIR
+from serving.timing.profiling import PROFILE_DIR
 
 logger = logging.getLogger(__name__)
 

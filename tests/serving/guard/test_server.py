@@ -43,5 +43,7 @@ def test_our_app_is_told_whom_a_proxy_asks_for_as_uvicorns_own_is(config: uvicor
     first = slow_heads._behind_proxies(ours, config.forwarded_allow_ips)
     assert isinstance(first, ProxyHeadersMiddleware)
     assert first.app is ours
-    assert vars(first.trusted_hosts) == vars(config.loaded_app.trusted_hosts)  # type: ignore[union-attr]
+    trusted, uvicorns = first.trusted_hosts, config.loaded_app.trusted_hosts  # type: ignore[union-attr]
+    assert trusted.trusted_hosts == uvicorns.trusted_hosts != set()
+    assert trusted.always_trust is uvicorns.always_trust is False
     assert slow_heads._behind_proxies(ours, config.forwarded_allow_ips) is first

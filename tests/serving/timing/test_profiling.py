@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from serving.metrics import TIMED_EVERY, Metrics
-from serving.stages import UNTIMED, Laps
+from serving.timing.stages import UNTIMED, Laps
 
 
 def spin(seconds: float) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from serving.stages import STAGES, WAITING, Laps
+from serving.timing.stages import STAGES, WAITING, Laps
 
 logger = logging.getLogger(__name__)
 

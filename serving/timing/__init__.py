@@ -1,0 +1,1 @@
+"""Where the time of answers goes: stages that the metrics tell, and profiles of whole workers."""
