@@ -61,17 +61,23 @@ def _column(name: str) -> str:
     return kept.get(name, f"CAST(NULL AS {'TEXT' if is_text else 'DOUBLE PRECISION'})")
 
 
-OF_OTHERS: Final = (
-    f"SELECT DISTINCT k.seq, c.customer_id, k.customer_key, {', '.join(map(_column, EVENT_SCHEMA.names))}"
-    f" FROM regrouped g CROSS JOIN customers c CROSS JOIN seen_in s CROSS JOIN {_BY_WHOM}"
-    " WHERE g.customer_id = ? AND c.customer_id = g.customer_id AND s.customer_key = c.customer_key"
-    " AND k.id_type = s.id_type AND k.id_value = s.id_value AND k.seq > ?"
-    " AND o.customer_key = k.customer_key AND o.customer_id <> c.customer_id"
-)
+def _of_others(before: str, customer_id: str, after_seq: str) -> str:
+    return (
+        f"SELECT DISTINCT k.seq, c.customer_id, k.customer_key, {', '.join(map(_column, EVENT_SCHEMA.names))}"
+        f" FROM {before}regrouped g CROSS JOIN customers c CROSS JOIN seen_in s CROSS JOIN {_BY_WHOM}"
+        f" WHERE g.customer_id = {customer_id} AND c.customer_id = g.customer_id AND s.customer_key = c.customer_key"
+        f" AND k.id_type = s.id_type AND k.id_value = s.id_value AND k.seq > {after_seq}"
+        " AND o.customer_key = k.customer_key AND o.customer_id <> c.customer_id"
+    )
+
+
+OF_OTHERS: Final = _of_others("", "?", "?")
 """A customer's events, as `tables.COLUMNS` selects them, that are others' and count for them by a common address.
 
 Whom an address governs was noted as regrouped when that came about: for everybody else it ends after one look there.
 """
+OF_OTHERS_MANY: Final = _of_others("wanted w CROSS JOIN ", "w.customer_id", "w.after_seq")
+"""The same of all customers in a table `wanted` of (customer_id, after_seq)."""
 OF_ADDRESS: Final = (
     f"SELECT k.seq, CAST(? AS TEXT), k.customer_key, {', '.join(map(_column, EVENT_SCHEMA.names))}"
     " FROM identifiers i CROSS JOIN consents k WHERE i.id_type = ? AND i.id_value = ? AND i.shared = 1"

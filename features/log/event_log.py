@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -29,6 +29,15 @@ class AppendResult:
     conflicts: tuple[Conflict, ...] = ()
 
 
+class Arrival(NamedTuple):
+    """An event that came in: its place in the log, whose it is, what it is and of when (microseconds since the epoch)."""
+
+    seq: int
+    customer_id: str
+    kind: str
+    occurred_us: int
+
+
 class EventLog(Protocol):
     """A durable list of events: appended once by event_id, read in the order of arrival.
 
@@ -51,8 +60,19 @@ class EventLog(Protocol):
         """Events with seq > `after_seq` in seq order: EVENT_SCHEMA + seq + resolved_customer_id."""
         ...
 
-    def customer_events(self, customer_id: str, after_seq: int = 0) -> pa.Table:
-        """One customer's events (by resolved id) in timeline order, (occurred_at, event_id); columns as `read`."""
+    def customer_events(self, customer_id: str, after_seq: int = 0, decided_before_us: int | None = None) -> pa.Table:
+        """One customer's events (by resolved id) in timeline order, (occurred_at, event_id); columns as `read`.
+
+        With `decided_before_us` (microseconds since the epoch) decisions of that moment and later are left out.
+        """
+        ...
+
+    def arrivals(self, after_seq: int, limit: int) -> list[Arrival]:
+        """The first events with seq > `after_seq`, in seq order: what tells whose state may have changed."""
+        ...
+
+    def events_of(self, after_seqs: Mapping[str, int]) -> pa.Table:
+        """`customer_events` of several customers, each after a seq of their own; one customer after the other."""
         ...
 
     def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
@@ -68,6 +88,10 @@ class EventLog(Protocol):
 
         A state from before that seq is of other events, and has to be folded anew.
         """
+        ...
+
+    def regrouped_seqs(self, customer_ids: Sequence[str]) -> dict[str, int]:
+        """`regrouped_seq` of those of several customers who were regrouped."""
         ...
 
     def regrouped_since(self, seq: int) -> dict[str, int]:

@@ -13,8 +13,8 @@ from features.identity.resolution import ANONYMOUS, named_node
 from features.log import identity, marks, portable_sql, tombstones
 from features.log.batches import Batch, Events, batch_of
 from features.log.conflicts import find_conflicts
-from features.log.consents import OF_ADDRESS, OF_OTHERS
-from features.log.event_log import AppendResult
+from features.log.consents import OF_ADDRESS, OF_OTHERS, OF_OTHERS_MANY
+from features.log.event_log import AppendResult, Arrival
 from features.log.group_commit import append_together
 from features.log.identity import IdentityBook, IdentityRules, Owners
 from features.log.marks import Anchor
@@ -24,8 +24,23 @@ from features.log.tombstones import Tombstones
 from features.vocabulary import EventKind
 
 _OF_CUSTOMER: Final = (
-    f"SELECT * FROM (SELECT {COLUMNS} FROM customers c JOIN events e USING (customer_key)"
-    f" WHERE c.customer_id = ? AND seq > ? UNION ALL {OF_OTHERS}) AS counting ORDER BY occurred_us, event_id"
+    f"SELECT * FROM (SELECT {COLUMNS} FROM customers c JOIN events e USING (customer_key) WHERE c.customer_id = ?"
+    f" AND seq > ? AND (kind <> '{EventKind.DECISION}' OR occurred_us < ?) UNION ALL {OF_OTHERS}) AS counting"
+    " ORDER BY occurred_us, event_id"
+)
+_NEVER_US: Final = 2**62
+_OF_MANY: Final = (
+    "WITH wanted(customer_id, after_seq) AS (VALUES {wanted}) SELECT * FROM (SELECT {columns} FROM wanted w"
+    " CROSS JOIN customers c JOIN events e USING (customer_key) WHERE c.customer_id = w.customer_id AND seq > w.after_seq"
+    " UNION ALL {others}) AS counting ORDER BY 2, occurred_us, event_id"
+)
+_MANY: Final = (64, 8, 1)
+"""Customers per statement: few sizes, so that each is prepared once."""
+_ONE_OF_MANY: Final = "(CAST(? AS TEXT), CAST(? AS BIGINT))"
+_ARRIVALS: Final = (
+    "SELECT seq, c.customer_id, kind, occurred_us FROM"
+    " (SELECT seq, customer_key, kind, occurred_us FROM events WHERE seq > ? ORDER BY seq LIMIT ?) e"
+    " JOIN customers c USING (customer_key) ORDER BY seq"
 )
 _DECISIONS: Final = (
     "SELECT e.decision_id, c.customer_id FROM customers c JOIN events e USING (customer_key)"
@@ -93,10 +108,26 @@ class SqlEventLog(ABC, Generic[C]):
     def append_many(self, batches: Sequence[Events]) -> list[AppendResult | Exception]:
         return append_together(self, self._writing, batches)
 
-    def customer_events(self, customer_id: str, after_seq: int = 0) -> pa.Table:
-        rows = self._query(_OF_CUSTOMER, (customer_id, after_seq) * 2)
+    def customer_events(self, customer_id: str, after_seq: int = 0, decided_before_us: int | None = None) -> pa.Table:
+        until_us = _NEVER_US if decided_before_us is None else decided_before_us
+        rows = self._query(_OF_CUSTOMER, (customer_id, after_seq, until_us, customer_id, after_seq))
         if not rows and not after_seq and customer_id.startswith(ANONYMOUS):
             rows = self._query(OF_ADDRESS, (customer_id, *named_node(customer_id)))
+        return rows_to_table(rows)
+
+    def arrivals(self, after_seq: int, limit: int) -> list[Arrival]:
+        return list(map(Arrival._make, self._query(_ARRIVALS, (after_seq, limit))))
+
+    def events_of(self, after_seqs: Mapping[str, int]) -> pa.Table:
+        rows: list[tuple[Any, ...]] = []
+        for part in portable_sql.in_parts(after_seqs.items(), _MANY):
+            wanted = ", ".join([_ONE_OF_MANY] * len(part))
+            query = _OF_MANY.format(wanted=wanted, columns=COLUMNS, others=OF_OTHERS_MANY)
+            rows += self._query(query, tuple(value for pair in part for value in pair))
+        known = {row[1] for row in rows}
+        for name, after_seq in after_seqs.items():
+            if name not in known and not after_seq and name.startswith(ANONYMOUS):
+                rows += self._query(OF_ADDRESS, (name, *named_node(name)))
         return rows_to_table(rows)
 
     def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
@@ -113,6 +144,11 @@ class SqlEventLog(ABC, Generic[C]):
     def regrouped_seq(self, customer_id: str) -> int:
         with self._in_words():
             return self.identity().regrouped_seq(customer_id)
+
+    def regrouped_seqs(self, customer_ids: Sequence[str]) -> dict[str, int]:
+        query = "SELECT customer_id, seq FROM regrouped WHERE customer_id"
+        with self._in_words():
+            return dict(portable_sql.select_in(self._connection(), query, customer_ids))
 
     def regrouped_since(self, seq: int) -> dict[str, int]:
         with self._in_words():

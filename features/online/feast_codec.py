@@ -1,10 +1,11 @@
-"""Codec of what Feast writes: names in, entity keys out; `feast.types.Value` messages in, values out; without Feast.
+"""Codec of what Feast writes: names in, entity keys out; values in, `feast.types.Value` messages out, and back.
 
 Keys: Feast's entity key serialization, version 3. Values: https://protobuf.dev/programming-guides/encoding/ for the nine
 types that our views use.
 """
 
 import struct
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -30,6 +31,7 @@ _FIELDS: Final[dict[str, int]] = {
 }
 """Number of each type's field in the message `feast.types.Value`."""
 _LISTS: Final = frozenset(name for name in _FIELDS if name.endswith("[]"))
+_MASK_64: Final = (1 << 64) - 1
 _PACKED: Final[dict[str, np.dtype[Any]]] = {"float64[]": np.dtype("<f8"), "float32[]": np.dtype("<f4")}
 _VARINTS: Final[dict[str, np.dtype[Any]]] = {"int64[]": np.dtype(np.int64), "int32[]": np.dtype(np.int32)}
 
@@ -72,6 +74,29 @@ def decode_varints(message: bytes) -> dict[int, int]:
     return fields
 
 
+def encode_varints(fields: Mapping[int, int]) -> bytes:
+    """A message that has nothing but integers, by number of the field; those that are 0 are left out, as Protobuf does."""
+    return b"".join(_to_varint(number << 3) + _to_varint(value) for number, value in fields.items() if value)
+
+
+def encode_value(value: Any, dtype: str) -> bytes:
+    """An int, float, str, bytes or list as one `Value`, as Protobuf writes it; no bytes at all for None."""
+    if value is None:
+        return b""
+    tag = _TAGS[dtype]
+    if dtype == "int64":
+        return tag + _to_varint(value)
+    if dtype == "float64":
+        return tag + struct.pack("<d", value)
+    if dtype in _PACKED:
+        body = _packed(np.asarray(value, _PACKED[dtype]).tobytes())
+    elif dtype in _VARINTS:
+        body = _packed(b"".join(map(_to_varint, value)))
+    else:
+        body = value if dtype == "bytes" else value.encode()
+    return tag + _to_varint(len(body)) + body
+
+
 def decode_value(message: bytes, dtype: str) -> Any:
     """One `Value` as int, float, str, bytes or a writable array; None for a null.
 
@@ -111,6 +136,22 @@ def _decode(message: bytes, dtype: str, start: int) -> Any:
     if len(message) - start != length:
         raise ValueError("a value ends early")
     return message[start:] if dtype == "bytes" else message[start:].decode()
+
+
+def _packed(numbers: bytes) -> bytes:
+    """The message that a list is: its only field (1) holds all numbers packed, and is left out where there are none."""
+    return b"\x0a" + _to_varint(len(numbers)) + numbers if numbers else b""
+
+
+def _to_varint(value: int) -> bytes:
+    """A number, seven bits a byte, low ones first; a negative one as its 64 bits."""
+    rest = value & _MASK_64
+    out = bytearray()
+    while rest >= 0x80:
+        out.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    out.append(rest)
+    return bytes(out)
 
 
 def _after_varint(message: bytes, at: int) -> int:

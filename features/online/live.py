@@ -50,8 +50,8 @@ class CustomerEvents(Protocol):
     def regrouped_seq(self, customer_id: str) -> int:
         """The log row at which events of others were joined to the customer's, or theirs taken away; 0 for never."""
 
-    def customer_events(self, customer_id: str, after_seq: int = 0) -> pa.Table:
-        """A customer's events after a place in the log, ordered by (occurred_at, event_id)."""
+    def customer_events(self, customer_id: str, after_seq: int = 0, decided_before_us: int | None = None) -> pa.Table:
+        """A customer's events after a place in the log, ordered by (occurred_at, event_id), without later decisions."""
 
 
 @dataclass(frozen=True)
@@ -152,20 +152,20 @@ class LiveStates:
 
     def _up_to_date(self, customer_id: str, stored: StoredState | None) -> tuple[StateBatch, int]:
         """The state with every event in the log, and how many of them the online row did not hold."""
-        events = self._log.customer_events(customer_id, 0 if stored is None else stored.last_seq)
-        fresh = customer_arrays(events)
-        # asked after the events: a regrouping in between must not leave those that it gave or took unseen
-        if stored is None:
-            state = fold_arrays(StateBatch.empty(1), fresh)
-        elif stored.last_seq < self._log.regrouped_seq(customer_id):
-            fresh = customer_arrays(self._log.customer_events(customer_id))
-            state = fold_arrays(StateBatch.empty(1), fresh)
-        else:
-            newer = fold_newer(stored.state, fresh)
-            if newer is None:
-                newer = fold_customer(self._log.customer_events(customer_id))
-            state = newer
-        return state, int(np.count_nonzero(changes_state(fresh)))
+        if stored is not None:
+            # later decisions change nothing, and there may be many of them: the stream leaves them for some time
+            events = self._log.customer_events(customer_id, stored.last_seq, _last_event_us(stored.state))
+            # asked after the events: a regrouping in between must not leave those that it gave or took unseen
+            if stored.last_seq >= self._log.regrouped_seq(customer_id):
+                if events.num_rows == 0:
+                    return stored.state, 0
+                fresh = customer_arrays(events)
+                newer = fold_newer(stored.state, fresh)
+                if newer is None:
+                    newer = fold_customer(self._log.customer_events(customer_id))
+                return newer, int(np.count_nonzero(changes_state(fresh)))
+        fresh = customer_arrays(self._log.customer_events(customer_id))
+        return fold_arrays(StateBatch.empty(1), fresh), int(np.count_nonzero(changes_state(fresh)))
 
     def _read_bought(self, customer_id: str, version: str) -> BoughtProducts:
         """What the customer bought by a version of their state, which names the answer for as long as it is kept."""
@@ -174,6 +174,12 @@ class LiveStates:
     def _read_exposed(self, customer_id: str, version: str) -> Exposures:
         """What the customer was contacted about by a version of their state."""
         return all_exposures(customer_arrays(self._log.customer_events(customer_id)))
+
+
+def _last_event_us(state: StateBatch) -> int | None:
+    """Microseconds since the epoch of the newest behaviour in a state (n = 1); None where there is none."""
+    last_event_s = float(state.scalar("last_event")[0])
+    return None if np.isnan(last_event_s) else round(last_event_s * 1e6)
 
 
 def _as_stored(customer_id: str, stored: StoredState) -> LiveState:

@@ -7,7 +7,7 @@ Format: https://github.com/feast-dev/feast/blob/master/docs/specs/online_store_f
 
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -160,38 +160,29 @@ class RedisSource:
         )  # its type hints take texts only, where Feast's names are bytes
 
     def read(self, views: Sequence[View], value: str) -> list[StoredRow | None]:
-        names = [name for view in views for name in _names(view)]
-        key = online_key(views[0].join_key, value)
-        with saying_where(self._settings):
+        return self.read_many(views, [value])[value]
+
+    def read_many(self, views: Sequence[View], values: Sequence[str]) -> dict[str, list[StoredRow | None]]:
+        names = [name for view in views for name in names_of(view)]
+        answers = self._ask(
             # one command reads all views as they are at one moment
-            stored, left_ms = self._client.pipeline(transaction=False).hmget(key, names).pttl(key).execute()
-        age = ONLINE_KEY_TTL - timedelta(milliseconds=left_ms)
-        written_at = self._clock.now() - age if left_ms >= 0 else None
-        rows, start = [], 0
-        for view in views:
-            end = start + len(_names(view))
-            rows.append(_row(view, stored[start:end], written_at))
-            start = end
+            lambda pipeline, value: pipeline.hmget(key := online_key(views[0].join_key, value), names).pttl(key),
+            values,
+        )
+        now, rows = self._clock.now(), {}
+        for value, stored, left_ms in zip(values, answers[::2], answers[1::2], strict=True):
+            written_at = now - ONLINE_KEY_TTL + timedelta(milliseconds=left_ms) if left_ms >= 0 else None
+            rows[value] = _rows(views, stored, written_at)
         return rows
 
-    def read_field(self, view: View, field: str, values: Sequence[str]) -> dict[str, Any]:
-        dtype = dict(view.fields)[field]
-        values_of = {}
-        for start in range(0, len(values), _READ_KEYS):
-            piece = values[start : start + _READ_KEYS]
-            pipeline = self._client.pipeline(transaction=False)
-            for value in piece:
-                pipeline.hget(online_key(view.join_key, value), _field_name(view, field))
-            with saying_where(self._settings):
-                answers = pipeline.execute()
-            values_of.update(
-                {
-                    value: decode_value(stored, dtype)
-                    for value, stored in zip(piece, answers, strict=True)
-                    if stored is not None
-                }
-            )
-        return values_of
+    def read_field(self, view: View, field: str, values: Sequence[str]) -> dict[str, tuple[Any, datetime]]:
+        names, dtype = [names_of(view)[0], _field_name(view, field)], dict(view.fields)[field]
+        answers = self._ask(lambda pipeline, value: pipeline.hmget(online_key(view.join_key, value), names), values)
+        return {
+            value: (decode_value(stored, dtype), _from_timestamp(moment))
+            for value, (moment, stored) in zip(values, answers, strict=True)
+            if moment is not None and stored is not None
+        }
 
     def read_all(self, view: View) -> Iterator[tuple[str, StoredRow]]:
         with saying_where(self._settings):
@@ -200,7 +191,7 @@ class RedisSource:
             piece = keys[start : start + _READ_KEYS]
             pipeline = self._client.pipeline(transaction=False)
             for key in piece:
-                pipeline.hmget(key, _names(view))
+                pipeline.hmget(key, names_of(view))
             with saying_where(self._settings):
                 answers = pipeline.execute()
             for key, stored in zip(piece, answers, strict=True):
@@ -211,11 +202,32 @@ class RedisSource:
     def close(self) -> None:
         self._client.connection_pool.disconnect(inuse_connections=False)  # other threads may be in the middle of a read
 
+    def _ask(self, put: Callable[[Any, str], object], values: Sequence[str]) -> list[Any]:
+        """Answers to the commands that `put` puts in a pipeline for each of `values`, in that order."""
+        answers: list[Any] = []
+        for start in range(0, len(values), _READ_KEYS):
+            pipeline = self._client.pipeline(transaction=False)
+            for value in values[start : start + _READ_KEYS]:
+                put(pipeline, value)
+            with saying_where(self._settings):
+                answers += pipeline.execute()
+        return answers
+
 
 def _scan(client: Any, join_key: str) -> set[bytes]:
     """The keys of all entities with that join key; Redis may name one several times while keys move."""
     pattern = _literally(entity_key_prefix(join_key)) + b"*" + _PROJECT
     return set(client.scan_iter(pattern, count=10_000))
+
+
+def _rows(views: Sequence[View], stored: Sequence[bytes | None], written_at: datetime | None) -> list[StoredRow | None]:
+    """The row of each view, of the values of all their `names_of`."""
+    rows, start = [], 0
+    for view in views:
+        end = start + len(names_of(view))
+        rows.append(_row(view, stored[start:end], written_at))
+        start = end
+    return rows
 
 
 def _row(view: View, stored: Sequence[bytes | None], written_at: datetime | None) -> StoredRow | None:
@@ -233,7 +245,7 @@ def _row(view: View, stored: Sequence[bytes | None], written_at: datetime | None
 
 
 @cache
-def _names(view: View) -> list[bytes]:
+def names_of(view: View) -> list[bytes]:
     """Names of the hash's fields that hold the moment and the values of a view's row."""
     return [f"_ts:{view.name}".encode(), *(_field_name(view, name) for name, _ in view.fields)]
 

@@ -26,8 +26,12 @@ class OnlineSource(Protocol):
         """The rows of one entity in `views`, which have the same join key; None for a view without (all of) its row."""
         ...
 
-    def read_field(self, view: View, field: str, values: Sequence[str]) -> dict[str, Any]:
-        """One field of those entities that have it."""
+    def read_many(self, views: Sequence[View], values: Sequence[str]) -> dict[str, list[StoredRow | None]]:
+        """`read` of several entities; those of which there is nothing may be left out."""
+        ...
+
+    def read_field(self, view: View, field: str, values: Sequence[str]) -> dict[str, tuple[Any, datetime]]:
+        """One field of those entities that have it, and when it was true."""
         ...
 
     def read_all(self, view: View) -> Iterator[tuple[str, StoredRow]]:

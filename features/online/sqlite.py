@@ -10,6 +10,7 @@ from typing import Any, Final
 from features import databases
 from features.databases import ThreadConnections
 from features.errors import MissingError, StoreError
+from features.log.portable_sql import in_parts
 from features.online.feast_codec import decode_value, entity_key, entity_value
 from features.online.source import StoredRow
 from features.settings import Settings
@@ -18,6 +19,8 @@ from features.views import View
 NAME: Final = "The online store"
 ANEW: Final = "restore a backup, or delete it and run `omni features build --force`"
 _WAIT_S: Final = 10.0
+_LOOKUPS: Final = (128, 16, 1)
+"""Entities per statement: few sizes, so that each is prepared once."""
 
 
 class SqliteSource:
@@ -29,18 +32,33 @@ class SqliteSource:
 
     def read(self, views: Sequence[View], value: str) -> list[StoredRow | None]:
         key = entity_key(views[0].join_key, value)
-        select = " UNION ALL ".join(_select(number, view) for number, view in enumerate(views))  # one snapshot
+        select = " UNION ALL ".join(_select(number, view, "= ?") for number, view in enumerate(views))  # one snapshot
         stored = self._query(select, (key,) * len(views))
-        return [_row(view, [row[1:] for row in stored if row[0] == number]) for number, view in enumerate(views)]
+        return _rows(views, [(number, *row) for number, _, *row in stored])
 
-    def read_field(self, view: View, field: str, values: Sequence[str]) -> dict[str, Any]:
-        query = f"SELECT value FROM {view.table} WHERE entity_key = ? AND feature_name = ?"
-        dtype = dict(view.fields)[field]
-        return {
-            value: decode_value(stored, dtype)
-            for value in values
-            for (stored,) in self._query(query, (entity_key(view.join_key, value), field))
-        }
+    def read_many(self, views: Sequence[View], values: Sequence[str]) -> dict[str, list[StoredRow | None]]:
+        rows: dict[str, list[StoredRow | None]] = {}
+        for part in in_parts(values, _LOOKUPS):
+            keys = {entity_key(views[0].join_key, value): value for value in part}
+            of_keys = f"IN ({', '.join('?' * len(keys))})"
+            select = " UNION ALL ".join(_select(number, view, of_keys) for number, view in enumerate(views))
+            stored: dict[bytes, list[tuple[Any, ...]]] = {}
+            for number, key, *row in self._query(select, (*keys,) * len(views)):
+                stored.setdefault(key, []).append((number, *row))
+            rows |= {keys[key]: _rows(views, of_key) for key, of_key in stored.items()}
+        return rows
+
+    def read_field(self, view: View, field: str, values: Sequence[str]) -> dict[str, tuple[Any, datetime]]:
+        dtype, found = dict(view.fields)[field], {}
+        for part in in_parts(values, _LOOKUPS):
+            keys = {entity_key(view.join_key, value): value for value in part}
+            query = (
+                f"SELECT entity_key, value, event_ts FROM {view.table}"
+                f" WHERE entity_key IN ({', '.join('?' * len(keys))}) AND feature_name = ?"
+            )
+            for key, stored, event_at in self._query(query, (*keys, field)):
+                found[keys[key]] = (decode_value(stored, dtype), _from_feast(event_at))
+        return found
 
     def read_all(self, view: View) -> Iterator[tuple[str, StoredRow]]:
         rows: dict[bytes, list[tuple[Any, ...]]] = {}
@@ -86,7 +104,7 @@ class SqliteEntities:
         self._path = settings.online_db_path
         self._join_key = views[0].join_key
         with self._in_words():
-            self._connection = sqlite3.connect(self._path, timeout=_timeout_s(), isolation_level=None)
+            self._connection = sqlite3.connect(self._path, timeout=timeout_s(), isolation_level=None)
             self._connection.execute("PRAGMA secure_delete = ON")  # overwritten, not only unlinked
         tables = {name for (name,) in self._query("SELECT name FROM sqlite_master WHERE type = 'table'")}
         self._tables = [view.table for view in views if view.table in tables]
@@ -139,8 +157,14 @@ class SqliteEntities:
             ) from error
 
 
-def _select(number: int, view: View) -> str:
-    return f"SELECT {number}, feature_name, value, event_ts, created_ts FROM {view.table} WHERE entity_key = ?"
+def _select(number: int, view: View, of_keys: str) -> str:
+    columns = "entity_key, feature_name, value, event_ts, created_ts"
+    return f"SELECT {number}, {columns} FROM {view.table} WHERE entity_key {of_keys}"
+
+
+def _rows(views: Sequence[View], stored: Sequence[tuple[Any, ...]]) -> list[StoredRow | None]:
+    """One entity's row of each view, of rows of (number of the view, field, value, event_ts, created_ts)."""
+    return [_row(view, [row[1:] for row in stored if row[0] == number]) for number, view in enumerate(views)]
 
 
 def _row(view: View, stored: Sequence[tuple[Any, ...]]) -> StoredRow | None:
@@ -155,12 +179,13 @@ def _row(view: View, stored: Sequence[tuple[Any, ...]]) -> StoredRow | None:
 
 def _connect(path: Path) -> sqlite3.Connection:
     # Not mode=ro: a reader of a write-ahead log may have to make its shared-memory file.
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, check_same_thread=False, timeout=_timeout_s())
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, check_same_thread=False, timeout=timeout_s())
     connection.execute("PRAGMA query_only=1")
     return connection
 
 
-def _timeout_s() -> float:
+def timeout_s() -> float:
+    """How long a statement waits for whoever writes."""
     return min(_WAIT_S, databases.wait_s())
 
 

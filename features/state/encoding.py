@@ -46,6 +46,16 @@ def decode(states: pa.Table | None, products: pa.Table | None) -> StateBatch:
     return read_parts(of_state, states_at, of_products, products_at, last_seq)
 
 
+def decode_many(rows: Sequence[Mapping[str, Any]]) -> StateBatch:
+    """Stored states (n,), each from its fields by name; a field that is missing is empty. Raises as `decode` does."""
+    last_seq = np.array([row.get("last_seq", 0) for row in rows], dtype=np.int64)
+    return read_parts(
+        *_joined([row.get("state") or b"" for row in rows]),
+        *_joined([row.get("products") or b"" for row in rows]),
+        last_seq,
+    )
+
+
 def decode_one(values: Mapping[str, Any]) -> StateBatch:
     """One stored state (n = 1) from its fields by name; a field that is missing is empty.
 
@@ -73,7 +83,15 @@ def encode_buffers(buffers: RowBuffers, n: int, customers: pa.Array) -> tuple[pa
     products = pa.Table.from_arrays(
         [*keys, _binary(buffers.products, buffers.products_end[:n])], schema=PRODUCTS_SCHEMA
     )
-    return states, products.filter(pa.array(buffers.products_changed[:n]))
+    if not buffers.products_changed[:n].all():
+        products = products.filter(pa.array(buffers.products_changed[:n]))
+    return states, products
+
+
+def _joined(parts: Sequence[bytes]) -> tuple[ByteArray, IntArray]:
+    """Parts laid end to end, and where each of them begins and ends (2, n)."""
+    ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
+    return np.frombuffer(b"".join(parts), np.uint8), np.stack([np.concatenate([[0], ends])[:-1], ends])
 
 
 def _binary(parts: ByteArray, ends: IntArray) -> pa.Array:

@@ -3,23 +3,32 @@
 States are kept as arrays (batch.py) and stored as rows of two Feast views (encoding.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.arrays import BoolArray
+from features.arrays import BoolArray, IntArray
 from features.state import kernel, kernel_batch, layout, packing
 from features.state.batch import StateBatch, rows_in_buffers
 from features.state.encoding import encode_buffers
 from features.state.event_arrays import decides, event_arrays, named_by_decisions, nameless
 from features.state.layout import EventArrays
 from features.state.order import in_order
-from features.state.scratch import to_scratch
+from features.state.scratch import flat, fold_group, to_scratch
 from features.vocabulary import KIND_CODES, Columns, EventKind
 
 _RETURN = KIND_CODES[EventKind.RETURN]
+
+
+class FoldedRows(NamedTuple):
+    """Rows of both views, and those customers who have to be folded again from all of their events."""
+
+    states: pa.Table
+    products: pa.Table
+    anew: list[str]
 
 
 def fold_timeline(timeline: pa.Table, row_capacity: int = 20_000) -> Iterator[tuple[pa.Table, pa.Table]]:
@@ -67,16 +76,16 @@ def fold_newer(state: StateBatch, events: EventArrays) -> StateBatch | None:
     what messages were about.
     """
     last_event_s = state.scalar("last_event")[0]
-    if (events.time[changes_state(events)] <= last_event_s).any() or has_returns(events):
+    if (events.time[changes_state(events)] <= last_event_s).any() or takes_back(events).any():
         return None
     if nameless(events).any() or (events.time[decides(events)] < last_event_s).any():
         return None
     return fold_arrays(state, events)
 
 
-def has_returns(events: EventArrays) -> bool:
-    """Whether any event may take back a purchase."""
-    return bool(((events.kind == _RETURN) & (events.product != 0)).any())
+def takes_back(events: EventArrays) -> BoolArray:
+    """Which events may take back a purchase, shape (m,)."""
+    return np.asarray((events.kind == _RETURN) & (events.product != 0))
 
 
 def changes_state(events: EventArrays) -> BoolArray:
@@ -90,10 +99,51 @@ def fold_arrays(state: StateBatch, events: EventArrays) -> StateBatch:
     """`fold_events` of event columns. Raises ValueError for a return on top of a state that does not hold what was bought."""
     if len(events.time) == 0:
         return state
-    if has_returns(events) and not np.isnan(state.scalar("first_purchase")[0]):
+    if takes_back(events).any() and not np.isnan(state.scalar("first_purchase")[0]):
         raise ValueError("A return needs all events of the customer: fold them from nothing.")
     scratch = to_scratch(state)
     kernel.apply_events(scratch, events, 0, len(events.time))
     buffers = layout.new_buffers(1)
     packing.write_row(scratch, buffers, 0, 0, scratch.scalars[layout.LAST_EVENT], True)
     return rows_in_buffers(buffers, 1)
+
+
+def fold_on(names: Sequence[str], batch: StateBatch, events: pa.Table, seqs: Mapping[str, int]) -> FoldedRows:
+    """Customers' states (n,) with `events` on top, which are one customer's after the other's, sorted by occurred_at.
+
+    `seqs` are log rows up to which each customer is done with, whatever the events are. `fold_newer` says who has to be
+    folded again. There is no row for somebody of whom nothing is known even then.
+    """
+    place = {name: i for i, name in enumerate(names)}
+    of_event = [place[name] for name in events[Columns.RESOLVED_CUSTOMER_ID].to_pylist()]
+    customers = np.array(of_event, dtype=np.int64)
+    if (np.diff(customers) < 0).any():
+        order = np.argsort(customers, kind="stable")
+        events, customers = events.take(pa.array(order)), customers[order]
+    arrays = in_order(named_by_decisions(event_arrays(events), customers), customers)
+    wrong = _not_newer(batch, arrays, customers)
+    bounds = np.searchsorted(customers, np.arange(len(names) + 1))
+    if wrong:
+        is_kept = np.array([place not in wrong for place in range(len(names))])
+        arrays = EventArrays._make(column[is_kept[customers]] for column in arrays)
+        batch, bounds = (
+            batch.take(np.flatnonzero(is_kept)),
+            np.concatenate([[0], np.cumsum(np.diff(bounds)[is_kept])]),
+        )
+    kept = [name for i, name in enumerate(names) if i not in wrong]
+    buffers = layout.new_buffers(len(kept), whole=True)
+    n = fold_group(kernel.new_scratch(), flat(batch), arrays, bounds, buffers)
+    done = np.array([seqs[name] for name in kept], dtype=np.int64)
+    buffers.last_seq[:n] = np.maximum(buffers.last_seq[:n], done[buffers.customer[:n]])
+    rows = encode_buffers(buffers, n, pa.array(kept, pa.string()))
+    return FoldedRows(*rows, [name for i, name in enumerate(names) if i in wrong])
+
+
+def _not_newer(batch: StateBatch, events: EventArrays, customers: IntArray) -> set[int]:
+    """Places of the customers of whom something happened that cannot be folded on top of their state."""
+    last_event = batch.scalar("last_event")[customers]
+    known = ~np.isnan(last_event)
+    wrong = known & changes_state(events) & (events.time <= last_event)
+    wrong |= known & (takes_back(events) | nameless(events))
+    wrong |= known & decides(events) & (events.time < last_event)
+    return set(customers[wrong].tolist())

@@ -48,12 +48,6 @@ def define(settings: Settings) -> list[Any]:
     return [*entities.values(), *views.values(), *helpers, *services]
 
 
-def feature_view(view: View, settings: Settings) -> FeatureView:
-    """One view as Feast's object, for writing to the online store without asking the registry."""
-    entity = Entity(name=view.entity, join_keys=[view.join_key], value_type=ValueType.STRING)
-    return _feature_view(view, entity, settings)
-
-
 def _feature_view(view: View, entity: Entity, settings: Settings) -> FeatureView:
     source: DataSource = _source(view.name, view.path(settings), settings)
     if view in CUSTOMER_VIEWS:

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features import databases, views
-from features.clock import Clock
 from features.databases import is_damaged
 from features.errors import InputError, MissingError, StoreError
 from features.ids import id_series
@@ -27,18 +26,18 @@ from features.offline.product_sales import product_states_as_of
 from features.online.checkpoint import Checkpoint
 from features.online.reach import Reach
 from features.online.sqlite import ANEW, NAME
+from features.online.writer import OnlineWriter
 from features.settings import Settings
 from features.state.batch import StateBatch
 from features.state.encoding import PRODUCTS_SCHEMA, STATE_SCHEMA, decode
 from features.state.products import ProductStates
 from features.store.loading import load_feast
 from features.store.repository import FeastFolder, close_ibis, left_over, quietly, saying_which_registry
-from features.views import CUSTOMER_PRODUCTS, CUSTOMER_STATE, CUSTOMER_VIEWS, PRODUCT_SALES, TASK_VIEWS, VIEWS, View
+from features.views import CUSTOMER_PRODUCTS, CUSTOMER_STATE, CUSTOMER_VIEWS, PRODUCT_SALES, TASK_VIEWS, View
 from features.vocabulary import Columns, Task
 
 if TYPE_CHECKING:
     from feast import FeatureStore
-    from feast.infra.provider import Provider
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +54,11 @@ class Store:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._clock = Clock.from_settings(settings)
+
+    @cached_property
+    def online(self) -> OnlineWriter:
+        """What writes to the online store."""
+        return OnlineWriter(self._settings)
 
     def apply(self) -> bool:
         """Register the definitions and make the stores; returns whether anything had to be done.
@@ -145,36 +148,19 @@ class Store:
         states = _as_of_regrouping(states, regrouped or {})
         products = _beside(states, products)
         for start in range(0, states.num_rows, _CUSTOMERS_PER_WRITE):
-            self.write_online(states.slice(start, _CUSTOMERS_PER_WRITE), products.slice(start, _CUSTOMERS_PER_WRITE))
+            piece = slice(start, start + _CUSTOMERS_PER_WRITE)
+            self.online.write_online(states[piece], products[piece])
             if start % _CUSTOMERS_PER_REPORT == 0:
                 progress(f"online store: {start:,} of {states.num_rows:,} customers")
         Checkpoint(self._settings).write(max(states["last_seq"].to_pylist(), default=0))
         blocks = newest_rows(PRODUCT_SALES, self._settings.product_sales_path)
-        self.write_products(blocks)
+        self.online.write_products(blocks)
         Checkpoint(self._settings, of="products").write(max(blocks["last_seq"].to_pylist(), default=0))
         return {
             CUSTOMER_STATE.name: states.num_rows,
             CUSTOMER_PRODUCTS.name: products.num_rows,
             PRODUCT_SALES.name: blocks.num_rows,
         }
-
-    def write_online(self, states: pa.Table, products: pa.Table) -> None:
-        """Write the same customers' rows of both views (as `encoding.encode` makes them), replacing what is there.
-
-        Times are not compared: the caller passes states that are at least as new as the stored ones.
-        """
-        # The products first, with the same seq: by that `OnlineReader` tells a customer who is half written.
-        self._write(CUSTOMER_PRODUCTS, products)
-        self._write(CUSTOMER_STATE, states)
-
-    def write_products(self, blocks: pa.Table) -> None:
-        """Write rows of product blocks (as `ProductBlocks.rows` makes them), replacing what is there."""
-        self._write(PRODUCT_SALES, blocks)
-
-    def warm_up(self) -> None:
-        """Import Feast and open its stores now rather than at the first write."""
-        if self._online_views:
-            self._provider  # noqa: B018 - for what it opens
 
     def online_features(self, keys: Sequence[str], view: View) -> dict[str, list[Any]]:
         """Feast's own answer to an online read: slow, and the measure of what `OnlineReader` must return."""
@@ -200,28 +186,6 @@ class Store:
             atexit.register(close_ibis)
             return FeatureStore(repo_path=str(self._settings.feast_dir))
 
-    @cached_property
-    def _provider(self) -> "Provider":
-        """What writes to the online store."""
-        provider = self._feast._get_provider()
-        if self._settings.online_store == "sqlite":
-            # Nothing is lost when a process ends. A power cut may take the last rows; the log has them, answers take
-            # them from there, and the stream, which looks back when it starts, writes them again.
-            online_store: Any = provider.online_store
-            connection = online_store._get_conn(self._feast.config)
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute("PRAGMA wal_autocheckpoint=10000")  # at 40 MB: a state is some 30 pages
-            connection.execute("PRAGMA journal_size_limit=16777216")  # what a build needed is given back
-        return provider
-
-    @cached_property
-    def _online_views(self) -> dict[str, Any]:
-        with quietly():
-            load_feast()
-            from features.store.definitions import feature_view
-
-            return {view.name: feature_view(view, self._settings) for view in VIEWS}
-
     def _rows_as_of(self, views: Sequence[View], keys: pd.DataFrame) -> dict[str, pa.Table]:
         """For every entity row the row of each view that was true; a null row where there was none."""
         from features.offline.point_in_time import OfflineView, rows_as_of
@@ -239,14 +203,6 @@ class Store:
             view.name: rows_as_of(OfflineView.from_feast(registered[view.name]), _schema(view), customers, moments)
             for view in views
         }
-
-    def _write(self, view: View, table: pa.Table) -> None:
-        load_feast()
-        from features.store.online_rows import to_online_rows
-
-        rows = to_online_rows(view, table, self._clock.now())
-        with self._saying_where():
-            self._provider.online_write_batch(self._feast.config, self._online_views[view.name], rows, progress=None)
 
     def _saying_where(self) -> AbstractContextManager[None]:
         """Feast lets the errors of SQLite and of Redis' client through."""

@@ -61,9 +61,9 @@ class GuardedLog:
         """Raises UnavailableError, at once where the breaker is open; so do the other reads."""
         return self._ask(lambda: self.log.resolve(customer_id, identifiers))
 
-    def customer_events(self, customer_id: str, after_seq: int = 0) -> pa.Table:
+    def customer_events(self, customer_id: str, after_seq: int = 0, decided_before_us: int | None = None) -> pa.Table:
         """One customer's events in timeline order."""
-        return self._ask(lambda: self.log.customer_events(customer_id, after_seq))
+        return self._ask(lambda: self.log.customer_events(customer_id, after_seq, decided_before_us))
 
     def regrouped_seq(self, customer_id: str) -> int:
         """The seq at which the customer was last regrouped; 0 for never."""

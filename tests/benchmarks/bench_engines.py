@@ -74,7 +74,7 @@ def bench_reads(home: Path, engine: dict[str, str], customers: list[str]) -> Non
     store = Store(settings)
     store.apply()
     for customer, state in zip(customers, states, strict=True):
-        store.write_online(*encode(state, [customer]))
+        store.online.write_online(*encode(state, [customer]))
     reader = OnlineReader(settings)
     print(f"{name:6}  read_state            {percentiles(reader.read_state, customers, 10)}")
     print(
@@ -85,7 +85,7 @@ def bench_reads(home: Path, engine: dict[str, str], customers: list[str]) -> Non
     rows = [encode(state, [customer]) for customer, state in zip(customers, states, strict=True)]
     numbers = {customer: number for number, customer in enumerate(customers)}
     print(
-        f"{name:6}  write, both views     {percentiles(lambda c: store.write_online(*rows[numbers[c]]), customers, 1)}"
+        f"{name:6}  write, both views     {percentiles(lambda c: store.online.write_online(*rows[numbers[c]]), customers, 1)}"
     )
 
 

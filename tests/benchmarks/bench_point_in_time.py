@@ -73,7 +73,6 @@ def main() -> None:
     settings = Settings.from_env(os.environ)
     entities, store = draw_entities(settings), Store(settings)
     store.apply()
-    store.warm_up()
     report: dict[str, Any] = {"entity_rows": ENTITY_ROWS}
     for task in (Task.CHURN, Task.NEXT_PRODUCT):
         views = [view for view in TASK_VIEWS[task] if view in CUSTOMER_VIEWS]

@@ -140,11 +140,11 @@ async def visibility(service: Service, settings: Settings) -> dict[str, Any]:
         reader = OnlineReader(settings)
         while not stop.is_set() or acknowledged:
             waiting = list(acknowledged)[:50]
-            seqs = reader.last_seqs(waiting)
+            rows = reader.folded(waiting)
             now = time.perf_counter()
             for customer in waiting:
                 at, seq = acknowledged[customer]
-                if seqs.get(customer, 0) >= seq:
+                if customer in rows and rows[customer].last_seq >= seq:
                     in_store_ms.append((now - at) * 1000)
                     del acknowledged[customer]
             time.sleep(0.004)

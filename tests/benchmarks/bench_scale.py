@@ -22,11 +22,11 @@ from features.log.engines import open_log
 from features.offline.files import newest_rows
 from features.offline.spark_fold import fold_with_spark
 from features.offline.timeline import build_timeline
+from features.online.feast_codec import encode_value
 from features.online.reader import OnlineReader
 from features.settings import Settings
 from features.signals import compute_signals
 from features.store.feature_store import Store, _beside
-from features.store.online_rows import to_online_rows
 from features.views import CUSTOMER_VIEWS
 
 ONLINE_CUSTOMERS = 500
@@ -143,15 +143,15 @@ def measure_online(scratch: Settings, customers: float) -> list[Line]:
     products, ids = _beside(states, newest[1]), states["customer_id"].to_pylist()
     now = Clock.from_settings(scratch).now()
     values = [
-        value.ByteSize()
+        len(encode_value(value, dtype))
         for view, table in zip(CUSTOMER_VIEWS, (states, products), strict=True)
-        for _, row, _, _ in to_online_rows(view, table, now)
-        for value in row.values()
+        for name, dtype in view.fields
+        for value in table[name].to_pylist()
     ]
     store = Store(scratch)
     store.apply()
-    store.write_online(states, products)  # opens the store
-    write_s = cpu_seconds(lambda: store.write_online(states, products)) / len(ids)
+    store.online.write_online(states, products)  # opens the store
+    write_s = cpu_seconds(lambda: store.online.write_online(states, products)) / len(ids)
     reader = OnlineReader(scratch)
     as_of = np.array([now.timestamp()])
 

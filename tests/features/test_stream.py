@@ -17,11 +17,13 @@ from features.errors import StoreError
 from features.events.schema import events_to_table, parse_events
 from features.log.engines import open_log
 from features.online.checkpoint import Checkpoint
+from features.online.live import LiveStates
 from features.online.reader import OnlineReader
+from features.online.writer import OnlineWriter
 from features.settings import PARENT
+from features.state.event_arrays import product_code
 from features.state.fold import fold_customer
 from features.state.layout import CONSENT
-from features.store.feature_store import Store
 from features.stream import Applier
 from features.vocabulary import CHANNEL_CODES
 
@@ -40,7 +42,7 @@ def stream(tmp_path, kit, engines):
     """An empty store with its reader, a log, and an applier between them."""
     store, settings = kit.make_store(tmp_path / "home", [], engines)
     log, reader = open_log(settings), OnlineReader(settings)
-    yield log, store, reader, settings
+    yield log, store.online, reader, settings
     reader.close()
     log.close()
 
@@ -177,6 +179,49 @@ def test_decisions_are_done_with_though_they_change_nothing(stream, kit):
     assert reader.read_state("bert") is None
 
 
+def test_a_row_is_not_written_for_the_sake_of_a_few_decisions(stream, kit, monkeypatch):
+    log, store, reader, settings = stream
+    monkeypatch.setattr("features.stream._LEFT_RECORDS", 3)
+    applier, live = Applier(log, store, reader, settings), LiveStates(reader, log)
+    log.append(kit.to_events([kit.Happening("anna", 1, "purchase", product="p1")]))
+    applier.run_once()
+
+    seqs, versions = [], set()
+    for number in range(7):
+        log.append(kit.to_events([kit.Happening("anna", 2 + number, "decision", channel="web")], prefix=f"d{number}-"))
+        assert applier.run_once() == 1
+        assert Checkpoint(settings).read() == log.last_seq()
+        seqs.append(reader.read_state("anna").last_seq)
+        found = live.get("anna")
+        versions.add(found.version)
+        kit.assert_same_states(found.state, fold_customer(log.customer_events("anna")))
+
+    assert seqs == [1, 1, 4, 4, 4, 7, 7]
+    assert len(versions) == 1
+    log.append(kit.to_events([kit.Happening("anna", 20, "view", product="p1")], prefix="v"))
+    applier.run_once()
+    assert_up_to_date(log, reader, kit)
+
+
+def test_a_decision_of_before_what_was_done_is_folded_at_once(stream, kit):
+    """It may tell what a message was about that came in before it."""
+    log, store, reader, settings = stream
+    applier = Applier(log, store, reader, settings)
+
+    def tell(number: int, day: float, kind: str, product: str | None = None) -> None:
+        event = {"event_id": f"e{number}", "kind": kind, "channel": "email", "customer_id": "anna", "decision_id": "d1"}
+        event |= {"occurred_at": kit.at(day).isoformat(), "product_id": product}
+        log.append(events_to_table(parse_events([event], kit.at(100))[0]))
+        applier.run_once()
+
+    tell(1, 5, "send")
+    assert len(reader.read_state("anna").state.exposure_code.values) == 0
+    tell(2, 4, "decision", "p1")
+
+    assert reader.read_state("anna").state.exposure_code.values.tolist() == product_code(["p1"]).tolist()
+    assert_up_to_date(log, reader, kit)
+
+
 def test_following_survives_a_failure_and_stops_when_told(stream, kit):
     log, store, reader, settings = stream
     failing = Interrupted(store, after=False)
@@ -305,7 +350,7 @@ def test_a_clock_that_is_set_back_loses_no_event_and_no_row(stream, kit):
         earlier = replace(settings, clock_start=kit.at(clock_day))
         log.append(kit.to_events(kit.random_happenings(seed=number, customers=4, events=20), prefix=f"p{number}-"))
         reader_then = OnlineReader(earlier)
-        applier = Applier(log, Store(earlier), reader_then, earlier)
+        applier = Applier(log, OnlineWriter(earlier), reader_then, earlier)
         assert applier.run_once() == 20
         applier.products.run_once()
         assert_up_to_date(log, reader_then, kit)

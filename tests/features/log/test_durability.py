@@ -24,8 +24,6 @@ KILLS = 4
 WRITER = """
 import json, os, random, sys, threading, time
 from datetime import UTC, datetime, timedelta
-import feast
-import features.store.definitions, features.store.online_rows
 from features.events.schema import parse_table
 from features.log.group_commit import GroupCommitter
 from features.log.engines import open_log
@@ -43,7 +41,7 @@ fold_customer(parse_table([warm], NOW)[0])  # what is compiled is loaded once
 def work(life):
     settings = Settings.from_env(os.environ)
     log, store = open_log(settings), Store(settings)
-    applier = Applier(log, store, OnlineReader(settings), settings)
+    applier = Applier(log, store.online, OnlineReader(settings), settings)
     threading.Thread(target=applier.run_forever, args=(threading.Event(), 0.001), daemon=True).start()
     committer = GroupCommitter(log)
     senders = [threading.Thread(target=send, args=(committer, life, number)) for number in range(3)]
@@ -121,7 +119,7 @@ def test_killed_again_and_again_the_end_state_is_the_fold_of_what_was_acknowledg
         wanted = {customer: fold_customer(log.customer_events(customer)) for customer in customers}
         for customer in customers:  # the answer right after the crash, whatever the stream had done
             kit.assert_same_states(LiveStates(reader, log).get(customer).state, wanted[customer])
-        Applier(log, store, reader, settings).run_once()
+        Applier(log, store.online, reader, settings).run_once()
         for customer in customers:
             kit.assert_same_states(reader.read_state(customer).state, wanted[customer])
     finally:

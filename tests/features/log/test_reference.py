@@ -113,7 +113,7 @@ class Engines:
     def open(self) -> None:
         self.log: EventLog = open_log(self.settings)
         self.reader = OnlineReader(self.settings)
-        self.applier = Applier(self.log, self._store, self.reader, self.settings)
+        self.applier = Applier(self.log, self._store.online, self.reader, self.settings)
         self.eraser = Eraser(self.settings, self.log)
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ def assert_level(log, reader) -> None:
 
 def test_purchases_reach_the_online_store_piece_by_piece(shop, kit):
     log, store, reader, settings = shop
-    live = LiveProducts(log, store, reader, settings)
+    live = LiveProducts(log, store.online, reader, settings)
     happenings = kit.random_happenings(seed=11, customers=3, events=90)
 
     for start in range(0, 90, 9):
@@ -51,7 +51,7 @@ def test_purchases_reach_the_online_store_piece_by_piece(shop, kit):
 
 def test_only_what_sold_is_written_anew(shop, kit):
     log, store, reader, settings = shop
-    live = LiveProducts(log, store, reader, settings)
+    live = LiveProducts(log, store.online, reader, settings)
     log.append(kit.to_events(kit.WORLD))
     assert live.run_once() == 5
 
@@ -65,10 +65,10 @@ def test_only_what_sold_is_written_anew(shop, kit):
 def test_another_process_goes_on_where_one_ended(shop, kit):
     log, store, reader, settings = shop
     log.append(kit.to_events(kit.WORLD[:40], prefix="a"))
-    LiveProducts(log, store, reader, settings).run_once()
+    LiveProducts(log, store.online, reader, settings).run_once()
     log.append(kit.to_events(kit.WORLD[40:], prefix="b"))
 
-    LiveProducts(log, store, reader, settings).run_once()
+    LiveProducts(log, store.online, reader, settings).run_once()
 
     assert_level(log, reader)
 
@@ -90,7 +90,7 @@ class Failing:
 @pytest.mark.parametrize("after", [False, True])
 def test_a_write_that_fails_is_done_again_and_counts_once(shop, kit, after):
     log, store, reader, settings = shop
-    live = LiveProducts(log, Failing(store, after=after), reader, settings)
+    live = LiveProducts(log, Failing(store.online, after=after), reader, settings)
     log.append(kit.to_events(kit.WORLD))
 
     with pytest.raises(StoreError, match="away"):
@@ -102,7 +102,7 @@ def test_a_write_that_fails_is_done_again_and_counts_once(shop, kit, after):
 
 def test_a_checkpoint_that_was_set_back_changes_nothing(shop, kit):
     log, store, reader, settings = shop
-    live = LiveProducts(log, store, reader, settings)
+    live = LiveProducts(log, store.online, reader, settings)
     log.append(kit.to_events(kit.WORLD))
     live.run_once()
 
@@ -114,7 +114,7 @@ def test_a_checkpoint_that_was_set_back_changes_nothing(shop, kit):
 
 def test_after_a_build_it_goes_on_from_what_was_built(shop, kit):
     log, store, reader, settings = shop
-    live = LiveProducts(log, store, reader, settings)
+    live = LiveProducts(log, store.online, reader, settings)
     log.append(kit.to_events(kit.WORLD[:40], prefix="a"))
     live.run_once()
     store.materialize(lambda _: None)  # of an empty timeline: sets everything back to the beginning
@@ -136,7 +136,7 @@ def test_customers_and_products_have_a_checkpoint_each(shop):
 def test_the_log_is_looked_at_every_few_seconds(shop, kit):
     log, store, reader, settings = shop
     now = [100.0]
-    live = LiveProducts(log, store, reader, settings, clock=lambda: now[0])
+    live = LiveProducts(log, store.online, reader, settings, clock=lambda: now[0])
     live.run_due()
     log.append(kit.to_events(kit.WORLD))
 

@@ -76,7 +76,7 @@ def test_an_unsubscribe_after_a_restored_log_counts_at_once_and_in_the_store(sho
     keep_copy(settings)
     log.append(kit.to_events([kit.Happening("zoe", 80, "purchase", product="p9", value=1.0)], prefix="lost"))
     log.append(kit.to_events(kit.WORLD[20:], prefix="lost-"))
-    applier = Applier(log, store, reader, settings)
+    applier = Applier(log, store.online, reader, settings)
     applier.run_once()
     applier.products.run_once()
     assert reader.read_state("zoe") is not None
@@ -113,7 +113,7 @@ def test_a_restored_log_that_has_outgrown_the_store_is_known_too(shop, kit):
     log.append(kit.to_events(kit.WORLD[:20]))
     keep_copy(settings)
     log.append(kit.to_events(kit.WORLD[20:40], prefix="lost"))
-    applier = Applier(log, store, reader, settings)
+    applier = Applier(log, store.online, reader, settings)
     applier.run_once()
 
     restore_copy(settings)
@@ -131,11 +131,11 @@ class SwappedInBetween:
     def __init__(self, reader, settings) -> None:
         self.reader, self.settings = reader, settings
 
-    def last_seqs(self, names):
-        return self.reader.last_seqs(names)
+    def folded(self, names):
+        return self.reader.folded(names)
 
-    def read_state(self, name):
-        found = self.reader.read_state(name)
+    def read_batch(self, names):
+        found = self.reader.read_batch(names)
         restore_copy(self.settings)
         return found
 
@@ -145,14 +145,14 @@ def test_a_log_that_is_replaced_within_a_round_is_not_mixed_with_the_store(shop,
     log.append(kit.to_events(kit.WORLD[:20]))
     keep_copy(settings)
     log.append(kit.to_events(kit.WORLD[20:40], prefix="lost"))
-    Applier(log, store, reader, settings).run_once()
+    Applier(log, store.online, reader, settings).run_once()
     log.append(kit.to_events(kit.WORLD[40:50], prefix="more"))
 
     with pytest.raises(StoreError, match="was replaced"):
-        Applier(log, store, SwappedInBetween(reader, settings), settings).run_once()
+        Applier(log, store.online, SwappedInBetween(reader, settings), settings).run_once()
 
     log.append(kit.to_events(kit.WORLD[50:], prefix="after"))
-    applier = Applier(log, store, reader, settings)
+    applier = Applier(log, store.online, reader, settings)
     applier.run_once()
     applier.products.run_once()
     assert_of_log(log, reader, kit)
@@ -162,7 +162,7 @@ def test_rows_of_a_store_that_says_nothing_of_its_log_do_not_count(shop, kit):
     """As after an upgrade from a version without anchors."""
     log, store, reader, settings = shop
     log.append(kit.to_events(kit.WORLD))
-    applier = Applier(log, store, reader, settings)
+    applier = Applier(log, store.online, reader, settings)
     applier.run_once()
     if settings.online_store == "redis":
         from features.online.redis import connect
@@ -212,7 +212,7 @@ def test_a_machine_whose_checkpoints_are_of_another_log_looks_at_everything_agai
     store, settings = kit.make_store(tmp_path / "home", [], engines)
     with closing(open_log(settings)) as log, closing(OnlineReader(settings)) as reader:
         log.append(kit.to_events(kit.WORLD[:30]))
-        applier = Applier(log, store, reader, settings)
+        applier = Applier(log, store.online, reader, settings)
         applier.run_once()
         keep_copy(settings)
         log.append(kit.to_events(kit.WORLD[30:], prefix="lost"))

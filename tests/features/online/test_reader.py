@@ -18,7 +18,7 @@ from features.clock import Clock
 from features.errors import MissingError, SettingsError, StoreError
 from features.online import redis
 from features.online.feast_codec import decode_value, entity_key, entity_value
-from features.online.reader import OnlineReader
+from features.online.reader import Folded, OnlineReader
 from features.online.sqlite import SqliteSource
 from features.state.batch import StateBatch
 from features.state.encoding import decode, encode
@@ -80,13 +80,21 @@ def test_the_stored_state_is_the_fold_of_all_events(world, kit):
         assert timedelta(seconds=-1) <= found.updated_at - settings.clock_start < timedelta(minutes=10)
 
 
-def test_unknown_customers_have_no_state(world):
+def test_unknown_customers_have_no_state(world, kit):
     reader = OnlineReader(world[1])
 
     assert reader.read_state("nobody") is None
     assert reader.read_state("") is None
     assert list(reader.read_states(["nobody", "bert"])) == ["bert"]
-    assert reader.last_seqs(["nobody", "anna", "bert"]) == {"anna": 3, "bert": 4}
+    assert reader.folded(["nobody", "anna", "bert"]) == {
+        "anna": Folded(3, kit.at(3)),
+        "bert": Folded(4, kit.at(2)),
+    }
+    names, states = reader.read_batch(["nobody", "anna", "bert"])
+    assert names == ["anna", "bert"]
+    for row, name in enumerate(names):
+        kit.assert_same_states(states.take(np.array([row])), reader.read_state(name).state)
+    assert states.last_seq.tolist() == [3, 4]
 
 
 def test_without_the_products_their_part_is_empty(world):
@@ -113,11 +121,11 @@ def test_a_half_written_customer_is_not_shown(tmp_path, kit, engines):
     before = reader.read_state("anna").state
     states, products = encode(replace(before, last_seq=np.array([8])), ["anna"])
 
-    store._write(CUSTOMER_PRODUCTS, products)
+    store.online.write((CUSTOMER_PRODUCTS, products))
     assert reader.read_state("anna") is None
     assert reader.read_state("anna", products=False).last_seq == 3
 
-    store._write(CUSTOMER_STATE, states)
+    store.online.write((CUSTOMER_STATE, states))
     assert reader.read_state("anna").last_seq == 8
 
 
@@ -127,7 +135,7 @@ def test_any_state_survives_the_way_through_feast(tmp_path, kit, engines):
     names = ["r0", "émile 日本", "", "a" * 500]
     full = fold_customer(kit.to_timeline(happenings))
 
-    store.write_online(*encode(full.take(np.zeros(4, dtype=np.int64)), names))
+    store.online.write_online(*encode(full.take(np.zeros(4, dtype=np.int64)), names))
 
     for name in names:
         kit.assert_same_states(OnlineReader(settings).read_state(name).state, full)
@@ -166,7 +174,7 @@ def test_threads_read_side_by_side_while_feast_writes(tmp_path, kit, engines):
     for thread in threads:
         thread.start()
     for _ in range(20):
-        store.write_online(*rows)
+        store.online.write_online(*rows)
     for thread in threads:
         thread.join()
 
@@ -239,7 +247,7 @@ def test_a_row_of_the_same_moment_is_replaced(tmp_path, kit, engines):
     reader = OnlineReader(settings)
     before = reader.read_state("anna").state
 
-    store.write_online(*encode(replace(before, last_seq=np.array([9])), ["anna"]))
+    store.online.write_online(*encode(replace(before, last_seq=np.array([9])), ["anna"]))
 
     assert reader.read_state("anna").last_seq == 9
 
@@ -250,7 +258,7 @@ def test_a_damaged_row_is_its_own_customers_matter(tmp_path, kit, damaged):
     store.materialize(lambda _: None)
     reader = OnlineReader(settings)
     names = ["anna", "bert"]
-    seqs, before = reader.last_seqs(names), reader.read_state("anna").state
+    rows, before = reader.folded(names), reader.read_state("anna").state
     with closing(sqlite3.connect(settings.online_db_path)) as connection, connection:
         connection.execute(
             f"UPDATE {CUSTOMER_STATE.table} SET value = ? WHERE entity_key = ? AND feature_name = 'last_seq'",
@@ -258,18 +266,20 @@ def test_a_damaged_row_is_its_own_customers_matter(tmp_path, kit, damaged):
         )
 
     assert reader.read_state("anna") is None
-    assert sorted(seqs) == names
-    assert reader.last_seqs(names) == {"bert": seqs["bert"]}
+    assert sorted(rows) == names
+    assert reader.folded(names) == {"bert": rows["bert"]}
+    assert reader.read_batch(names)[0] == ["bert"]
 
-    store.write_online(*encode(before, ["anna"]))  # as the stream does at the customer's next event
-    assert reader.last_seqs(names) == seqs
+    store.online.write_online(*encode(before, ["anna"]))  # as the stream does at the customer's next event
+    assert reader.folded(names) == rows
+    assert reader.read_batch(names)[0] == names
 
 
 def test_states_of_another_version_are_refused(tmp_path, kit, engines):
     store, settings = kit.make_store(tmp_path / "home", kit.WORLD[:1], engines())
     states, products = encode(StateBatch.empty(1), ["anna"])
     other = pa.array([b"\x00" + states["state"][0].as_py()], pa.binary())
-    store.write_online(states.set_column(states.column_names.index("state"), "state", other), products)
+    store.online.write_online(states.set_column(states.column_names.index("state"), "state", other), products)
     clock = Clock(start=kit.START - timedelta(days=17_000), origin_s=_now_s())
 
     with pytest.raises(StoreError, match="another version"):

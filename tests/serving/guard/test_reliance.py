@@ -72,7 +72,7 @@ def open_on(settings: Settings, knowledge: Knowledge) -> Runtime:
     log.append(events_to_table(events))
     store = Store(settings)
     store.apply()
-    Applier(log, store, OnlineReader(settings), settings).run_once()
+    Applier(log, store.online, OnlineReader(settings), settings).run_once()
     clock: Any = StandingClock()
     reliance = Reliance.on(settings, clock, log)
     runtime = Runtime(log, clock, Rules(), knowledge, reliance=reliance, asks_servers=True)
