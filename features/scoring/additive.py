@@ -5,11 +5,11 @@ Training fits it, training and serving evaluate it; it travels inside models, so
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import BSpline
 
 Floats = NDArray[np.float64]
 DEGREE: Final = 3
@@ -32,11 +32,38 @@ class Term:
         x = np.where(np.isfinite(column), column, self.fill)
         if not self.knots:
             return np.asarray(self.weights[0] * x)
-        spline = BSpline(np.array(self.knots), np.array(self.weights), DEGREE)
-        ends = np.array([self.knots[DEGREE], self.knots[-DEGREE - 1]])
-        inside = np.clip(x, *ends)
-        beyond = np.where(x < ends[0], spline(ends[0], nu=1), spline(ends[1], nu=1)) * (x - inside)
-        return np.asarray(spline(inside) + beyond)
+        begins, coefficients = self._pieces
+        at = np.searchsorted(begins[1:], x, side="right")
+        away, c = x - begins[at], coefficients[at].T
+        return np.asarray(((c[3] * away + c[2]) * away + c[1]) * away + c[0])
+
+    @cached_property
+    def _pieces(self) -> tuple[Floats, Floats]:
+        """The spline as polynomials: where each counts from (p,), and its coefficients by ascending power (p, 4).
+
+        The first and the last are the straight lines beyond the ends; the first reaches up to where the second begins.
+        """
+        knots, inner = np.array(self.knots), np.unique(self.knots[DEGREE:-DEGREE])
+        pieces = [_piece(knots, self.weights, begin) for begin in inner[:-1]]
+        last, width = pieces[-1], inner[-1] - inner[-2]
+        value = float(np.polynomial.polynomial.polyval(width, last))
+        slope = float(np.polynomial.polynomial.polyval(width, np.polynomial.polynomial.polyder(last)))
+        first = np.array([pieces[0][0], pieces[0][1], 0.0, 0.0])
+        begins = np.concatenate([inner[:1], inner[:-1], inner[-1:]])
+        return begins, np.array([first, *pieces, np.array([value, slope, 0.0, 0.0])])
+
+
+def _piece(knots: Floats, weights: tuple[float, ...], begin: float) -> Floats:
+    """Coefficients (4,) in x - `begin` of the spline from the knot `begin` to the next: de Boor's recursion (1972)."""
+    at = int(np.searchsorted(knots, begin, side="right")) - 1
+    parts = [np.array([weights[at - DEGREE + i]]) for i in range(DEGREE + 1)]
+    for level in range(1, DEGREE + 1):
+        for i in range(DEGREE, level - 1, -1):
+            left, right = knots[at - DEGREE + i], knots[at + 1 + i - level]
+            share = np.array([begin - left, 1.0]) / (right - left)
+            grown = np.convolve(share, parts[i] - parts[i - 1])
+            parts[i] = grown + np.pad(parts[i - 1], (0, 1))
+    return parts[DEGREE]
 
 
 @dataclass(frozen=True)

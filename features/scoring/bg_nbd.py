@@ -3,7 +3,7 @@
 BG/NBD (Fader, Hardie and Lee 2005, "Counting Your Customers" the Easy Way) and its modified form in which a customer
 may also be gone after the very first purchase (Batislam, Denizel and Filiztekin 2007); Gamma-Gamma for the value of a
 purchase (Fader and Hardie 2013). Training fits the rates, training and serving both evaluate these formulas. The file
-travels inside models, so it imports nothing of ours.
+travels inside models, so it imports nothing of ours; and SciPy, which takes more memory than a model, only where it is asked.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv, expit, hyp2f1
 
 Floats = NDArray[np.float64]
 
@@ -57,9 +56,9 @@ class Rates:
         x = known.repeats
         log_ratio = (self.r + x) * np.log((self.alpha + known.age_days) / (self.alpha + known.last_days))
         if self.modified:
-            return np.asarray(expit(np.log((self.b + x) / self.a) - log_ratio))
+            return _expit(np.log((self.b + x) / self.a) - log_ratio)
         stayed = self.b + np.maximum(x, 1.0) - 1
-        return np.where(x > 0, expit(np.log(stayed / self.a) - log_ratio), 1.0)
+        return np.where(x > 0, _expit(np.log(stayed / self.a) - log_ratio), 1.0)
 
     def silence_probability(self, known: Summary, horizon_days: float) -> Floats:
         """Chance (n,) of no purchase in the next `horizon_days`: gone, or there and not buying."""
@@ -72,6 +71,8 @@ class Rates:
 
         Of MBG/NBD the first purchase is one more that was survived (Batislam et al. 2007).
         """
+        from scipy.special import hyp2f1
+
         shape, rate = self.r + known.repeats, self.alpha + known.age_days
         stays = self.b + known.repeats + float(self.modified)
         total, share = self.a + stays - 1, horizon_days / (rate + horizon_days)
@@ -102,11 +103,18 @@ class Spend:
         return np.asarray(self.p * (self.v + total) / np.maximum(self.p * n + self.q - 1, 1e-9))
 
 
+def _expit(log_odds: Floats) -> Floats:
+    with np.errstate(over="ignore"):  # of what is far below 0 the chance is 0
+        return np.asarray(1 / (1 + np.exp(-log_odds)))
+
+
 def _purchases_by_quantiles(a: float, stays: Floats, shape: Floats, reach: Floats) -> Floats:
     """Mean purchases (n,) of customers who are there, averaged over the dropout probability, which is Beta(a, stays).
 
     `reach` (n,) is the horizon in units of the purchase rate's own scale. Good to about 1e-6, at worst 2e-4.
     """
+    from scipy.special import betaincinv
+
     leaves = np.maximum(betaincinv(a, stays[:, None], (_NODES + 1) / 2), 1e-300)  # (n, nodes)
     bought = -np.expm1(-shape[:, None] * np.log1p(leaves * reach[:, None])) / leaves
     return np.asarray(bought @ _NODE_WEIGHTS / 2)

@@ -13,11 +13,10 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
-from scipy.special import expit
 
 from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from features.scoring.bg_nbd import Rates, Spend, Summary
-from features.scoring.log_linear import LogLinear, clipped_log_odds, weighted_sum
+from features.scoring.log_linear import LogLinear, clipped_log_odds, expit, weighted_sum
 from features.signals import SIGNAL_NAMES, signal_index
 
 LINEAR_SIGNALS: Final = (
@@ -81,7 +80,7 @@ class ChurnScore:
 
     def probability(self, signals: Float32Array, trees: FloatArray) -> FloatArray:
         """Calibrated chance (n,) of no purchase within the horizon."""
-        return np.asarray(expit(self.log_odds(signals, trees)))
+        return expit(self.log_odds(signals, trees))
 
     def silence(self, signals: Float32Array) -> FloatArray:
         """BG/NBD's log-odds of silence, plain and modified: (n, 2)."""

@@ -10,11 +10,11 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
-from scipy.special import expit
 
 from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from features.scoring.additive import AdditiveLogit
 from features.scoring.churn import ChurnScore
+from features.scoring.log_linear import expit
 from features.signals import SIGNAL_NAMES, signal_index
 
 KIND: Final = "contract"

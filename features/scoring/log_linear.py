@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logit
 
 Floats = NDArray[np.float64]
 _CLIP: Final = 1e-4
@@ -49,7 +48,14 @@ def weighted_sum(mix: Sequence[float], trees: Floats, linear: Floats | None, sil
 
 def clipped_log_odds(chances: Floats) -> Floats:
     """Log-odds of chances of any shape, kept off 0 and 1."""
-    return np.asarray(logit(np.clip(chances, _CLIP, 1 - _CLIP)))
+    kept = np.clip(chances, _CLIP, 1 - _CLIP)
+    return np.asarray(np.log(kept / (1 - kept)))
+
+
+def expit(log_odds: Floats) -> Floats:
+    """Chances of log-odds of any shape: SciPy's, whose import takes more memory than a model."""
+    with np.errstate(over="ignore"):  # of what is far below 0 the chance is 0
+        return np.asarray(1 / (1 + np.exp(-log_odds)))
 
 
 def filled_logarithms(columns: NDArray[Any], fill: Floats) -> Floats:

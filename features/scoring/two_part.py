@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from features.arrays import FloatArray
-from features.scoring.log_linear import signed_log1p
+from features.scoring.log_linear import expit, signed_log1p
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class TwoPart:
         """Chance of a response (n, arms) from z (n, F); None where it is 1."""
         if self.response_weights is None or self.response_shift is None:
             return None
-        return np.asarray(expit(z @ self.response_weights + self.response_shift))
+        return expit(z @ self.response_weights + self.response_shift)
 
     def __call__(self, rows: NDArray[Any]) -> FloatArray:
         """Features (n, F) to expected rewards (n, arms)."""
