@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from features.arrays import FloatArray, IntArray
 from features.state import layout
 from features.state.batch import StateBatch
-from features.state.event_arrays import product_code
+from features.state.event_arrays import PRODUCT_CODE_BITS, product_code
 from features.state.jit import inlined, released
 from features.vocabulary import DAY_S
 
@@ -37,15 +37,18 @@ class CodeRows:
     def __init__(self, product_ids: Sequence[str]) -> None:
         codes = product_code(product_ids)
         order = np.argsort(codes, kind="stable")
-        self.codes: IntArray = codes[order]
-        """The codes of the vocabulary, ascending (V,)."""
-        self.rows: IntArray = order + 1
-        """The row of each (V,)."""
+        self.table: IntArray = np.column_stack([codes[order], order + 1])
+        """Codes, ascending, and the row of each (V, 2)."""
+        bits = min(len(codes).bit_length(), PRODUCT_CODE_BITS)
+        self.shift = PRODUCT_CODE_BITS - bits
+        """Codes are hashes, so their first bits spread them evenly: what is left after this shift is a bucket of about one."""
+        self.buckets: IntArray = np.searchsorted(self.table[:, 0], np.arange((1 << bits) + 1) << self.shift)
+        """Where each bucket begins in the table, and the last one ends."""
 
     def __call__(self, codes: IntArray) -> IntArray:
         """Codes of any shape to rows in the same shape."""
-        at = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
-        found: IntArray = np.where(self.codes[at] == codes, self.rows[at], 0)
+        at = np.minimum(np.searchsorted(self.table[:, 0], codes), len(self.table) - 1)
+        found: IntArray = np.where(self.table[at, 0] == codes, self.table[at, 1], 0)
         return found
 
 
@@ -68,8 +71,9 @@ def model_inputs(states: StateBatch, as_of_s: FloatArray, to_rows: CodeRows) -> 
         states.habit_product.values,
         states.habit_stats.values,
         np.asarray(as_of_s, dtype=np.float64),
-        to_rows.codes,
-        to_rows.rows,
+        to_rows.table,
+        to_rows.buckets,
+        to_rows.shift,
         whole,
         real,
     )
@@ -90,17 +94,13 @@ def model_inputs(states: StateBatch, as_of_s: FloatArray, to_rows: CodeRows) -> 
 
 
 @inlined
-def _row_of(code: int, codes: Any, rows: Any) -> int:
+def _row_of(code: int, table: Any, buckets: Any, shift: int) -> Any:
     """The vocabulary row of a product."""
-    low, high = 0, len(codes)
-    while low < high:
-        middle = (low + high) // 2
-        if codes[middle] < code:
-            low = middle + 1
-        else:
-            high = middle
-    row: int = rows[low] if low < len(codes) and codes[low] == code else 0
-    return row
+    bucket = code >> shift
+    for i in range(buckets[bucket], buckets[bucket + 1]):
+        if table[i, 0] == code:
+            return table[i, 1]
+    return 0
 
 
 @released
@@ -113,8 +113,9 @@ def _fill(
     habit_product: IntArray,
     habit_stats: FloatArray,
     as_of: FloatArray,
-    codes: IntArray,
-    rows: IntArray,
+    table: IntArray,
+    buckets: IntArray,
+    shift: int,
     whole: Any,
     real: Any,
 ) -> None:
@@ -123,7 +124,7 @@ def _fill(
         begin, end = seq_at[row], seq_at[row + 1]
         for i in range(begin, end):
             at = whole.shape[2] - end + i
-            item = _row_of(seq_product[i], codes, rows)
+            item = _row_of(seq_product[i], table, buckets, shift)
             whole[0, row, at] = item
             whole[1, row, at] = seq_event[i] // layout.EVENT_CODE_BASE
             whole[2, row, at] = seq_event[i] % layout.EVENT_CODE_BASE
@@ -137,7 +138,7 @@ def _fill(
             if count > 1:
                 between_days = (habit[layout.HABIT_LAST] - habit[layout.HABIT_FIRST]) / DAY_S
                 real[3, row, at] = between_days / (count - 1)
-            item = _row_of(habit_product[i], codes, rows)
+            item = _row_of(habit_product[i], table, buckets, shift)
             if item > 0:
                 age = (as_of[row] - habit[layout.HABIT_LAST]) / DAY_S
                 whole[3, row, at] = item
