@@ -36,6 +36,8 @@ FEATURE_CODE: Final = (
 """The files under `features/` that make signals out of events."""
 NETWORK_CODE: Final = tuple(f"scoring/network/{name}.py" for name in ("onnx_arrays", "halves", "kernel"))
 """The files under `features/` that read a next-product network from its graph, and score with it."""
+TREE_CODE: Final = ("scoring/tree_text.py", "scoring/tree_walk.py", "scoring/forest.py")
+"""The files under `features/` that read and walk a model's trees."""
 FEATURE_CODE_TAG: Final = "feature_code"
 """The tag of a registered version that keeps `feature_code()` as it was at the training."""
 
@@ -55,6 +57,11 @@ def feature_code() -> str:
 def network_code() -> str:
     """16 hexadecimal digits of the code that scores in a graph's place."""
     return _digest(NETWORK_CODE)
+
+
+def tree_code() -> str:
+    """16 hexadecimal digits of the code that answers with a model's trees."""
+    return _digest(TREE_CODE)
 
 
 def _digest(names: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from features import atomic
-from features.fingerprint import feature_code, network_code
+from features.fingerprint import feature_code, network_code, tree_code
 from features.vocabulary import Task
 
 _KEPT: Final = 10
@@ -19,7 +19,7 @@ _READ_WITH: Final = ("onnxruntime", "numpy", "numba")
 
 def tried_with() -> str:
     """What a trial is good for: the libraries that read the files, and the code that asks and answers."""
-    code = f"features {feature_code()}", f"network {network_code()}"
+    code = f"features {feature_code()}", f"network {network_code()}", f"trees {tree_code()}"
     return " ".join([*(f"{name} {version(name)}" for name in _READ_WITH), *code])
 
 

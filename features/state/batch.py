@@ -54,8 +54,9 @@ class Ragged:
     @classmethod
     def concat(cls, parts: "Sequence[Ragged]") -> "Ragged":
         """All lists of all parts, in order."""
-        lengths = np.concatenate([np.diff(part.offsets) for part in parts])
-        return cls(np.concatenate([[0], np.cumsum(lengths)]), np.concatenate([part.values for part in parts]))
+        before = np.cumsum([0, *(len(part.values) for part in parts)])[:-1]
+        ends = np.concatenate([part.offsets[1:] for part in parts]) + np.repeat(before, [len(part) for part in parts])
+        return cls(np.concatenate([[0], ends]), np.concatenate([part.values for part in parts]))
 
 
 @dataclass(frozen=True)
