@@ -153,9 +153,9 @@ def identity_explain(
 def identity_report(as_json: JsonOption = False) -> None:
     """How many customers were put together from identifiers, and which identifiers are shared and join nobody."""
     from features.checks import identity as words
-    from features.log.engines import open_log
+    from features.online.trust import open_known_log
 
-    with closing(open_log(Settings.from_env(os.environ))) as log:
+    with closing(open_known_log(Settings.from_env(os.environ))) as log:
         emit(words.report(log), as_json)
 
 

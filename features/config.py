@@ -93,7 +93,12 @@ def read_toml(file: Path) -> dict[str, Any]:
 
 
 def parse_toml(content: bytes, file: Path) -> dict[str, Any]:
-    """What TOML that was read from `file` says. Raises InputError for what is not TOML."""
+    """What TOML that was read from `file` says. Raises InputError for what is not TOML.
+
+    Nothing at all is TOML and would mean the defaults: but it is what a power cut leaves of a file, and refused.
+    """
+    if not content:
+        raise InputError(f"{file} is empty.", repair="Fill it, or delete it for the defaults.")
     try:
         return tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -26,6 +26,7 @@ from features.log.event_log import EventLog
 from features.log.identity import identity_rules
 from features.log.marks import Anchor
 from features.money.home import HomeCurrency
+from features.online.trust import open_known_log
 from features.rejects import RejectedFile, file_name
 from features.settings import Settings
 from features.sources import SOURCES, SourceBatch, load_source
@@ -89,7 +90,7 @@ def ingest(
     started = time.perf_counter()
     batches = open_source(source, sample=sample, path=path, mapping=mapping)
     now = max(Clock.from_settings(settings).now(), datetime.now(UTC))  # replayed data may be of our future or past
-    log = open_log(settings)
+    log = open_known_log(settings)
     identity = identity_rules(settings)
     name = source if source in SOURCES else file_name(source)
     rejects = RejectedFile(settings.rejected_dir / f"{name}.parquet", identity.identifiers)

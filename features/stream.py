@@ -24,12 +24,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.errors import OmniError, StoreError
-from features.log.engines import open_log
 from features.log.event_log import Arrival, EventLog
 from features.online.checkpoint import Checkpoint
 from features.online.products import LiveProducts
 from features.online.reach import Reach
 from features.online.reader import Folded, OnlineReader
+from features.online.trust import open_known_log
 from features.online.writer import OnlineWriter
 from features.processes.lifeline import hang_on
 from features.settings import PARENT, Settings
@@ -217,7 +217,7 @@ def main() -> int:
 def _follow(settings: Settings, stop: threading.Event) -> int:
     try:
         Store(settings).apply()
-        log = open_log(settings)
+        log = open_known_log(settings)  # an empty one in place of another would have the store emptied
     except OmniError as error:
         logger.error("%s", error)
         return 2

@@ -13,13 +13,12 @@ from features.errors import OmniError, StoreError, UnavailableError
 from features.events.placeholders import Placeholders
 from features.events.rules import NOBODY
 from features.identity.resolution import load_identity_config
-from features.log.engines import open_log
 from features.log.event_log import EventLog
 from features.money.home import HomeCurrency
 from features.online.checkpoint import Checkpoint
 from features.online.live import LiveStates
 from features.online.reader import OnlineReader
-from features.online.trust import StoreTrust
+from features.online.trust import StoreTrust, open_known_log
 from features.settings import Settings
 from features.vocabulary import CORE_TASKS, Task
 from serving.answers import Answers, Knowledge
@@ -125,9 +124,10 @@ class Runtime:
 def open_runtime(settings: Settings) -> Runtime:
     """Open the log and start watching for models, products and the online store in the background.
 
-    Nothing that is missing stops it: the service lives and says what it waits for.
+    Nothing that is missing stops it but the log that there was: the service lives and says what it waits for. Raises
+    StoreError where that log is lost.
     """
-    log, clock = open_log(settings, WRITE_WAIT_S), Clock.from_settings(settings)
+    log, clock = open_known_log(settings, WRITE_WAIT_S), Clock.from_settings(settings)
     house = HouseRules(settings)
     runtime = Runtime(
         log=log,

@@ -21,8 +21,9 @@ from features.backup.sqlite_copy import copy_database
 from features.console import Progress
 from features.errors import InputError, MissingError
 from features.log.carried import keep_erasures
-from features.log.engines import has_log, open_log, sqlite_path
+from features.log.engines import has_log, sqlite_path
 from features.log.marks import NEWEST, newest
+from features.online.trust import open_known_log
 from features.scoring.mlflow_home import tracking_database
 from features.settings import Settings
 
@@ -63,7 +64,7 @@ def back_up(settings: Settings, out: Path, progress: Progress) -> BackupReport:
         raise MissingError(
             f"There is no event log at {settings.event_log_place}.", repair="There is nothing to back up."
         )
-    with closing(open_log(settings)) as log:
+    with closing(open_known_log(settings)) as log:
         keep_erasures(settings, log)
     created_at = datetime.now(UTC).replace(microsecond=0)
     try:

@@ -98,7 +98,7 @@ def check_layout(connection: Connection, place: str) -> None:
     if get_meta(connection, LAYOUT, "1") != CURRENT_LAYOUT:
         raise StoreError(
             f"The event log {place} was made by another version of Omni.",
-            repair="Move it away, ingest the sources again and run: omni features build --force",
+            repair="Move it and OMNI_HOME/feast away, ingest the sources again and run: omni features build --force",
         )
 
 

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import Final
 
 from features.errors import OmniError, StoreError
+from features.log.engines import open_log
 from features.log.event_log import EventLog
 from features.online.reach import REPAIR, Reach
 from features.servers.patience import waiting_at_most
@@ -15,6 +16,7 @@ from features.settings import Settings
 
 EVERY_S: Final = 1.0
 """How often it is looked at: a log that is replaced under a running service is answered from after that long."""
+_AND_REDIS: Final = {"sqlite": "", "redis": " and take another Redis database"}
 _UNREADABLE: Final = "Which log the online store is of cannot be read, so answers come from the log: {error}"
 
 
@@ -67,19 +69,32 @@ def store_problem(reach: Reach, log: EventLog) -> str:
         return _UNREADABLE.format(error=error)
 
 
-def check_log_not_lost(settings: Settings, log: EventLog) -> None:
+def open_known_log(settings: Settings, wait_s: float | None = None) -> EventLog:
+    """`open_log`, to work with what a home has. Raises StoreError where the log is lost: see `check_log_not_lost`."""
+    log = open_log(settings, wait_s)
+    try:
+        check_log_not_lost(settings, log, wait_s)
+    except BaseException:
+        log.close()
+        raise
+    return log
+
+
+def check_log_not_lost(settings: Settings, log: EventLog, wait_s: float | None = None) -> None:
     """Raises StoreError where the log is empty and the online store was made of one that was not.
 
-    Its file was deleted or emptied, then: to serve from an empty log would be to forget everybody, and empty the store.
+    Its file was deleted or emptied, then: to serve from an empty log, or from one of what is ingested next, would be to
+    forget everybody, and to empty the store. `wait_s` is how long a read waits for Redis.
     """
     try:
-        is_lost = log.last_seq() == 0 and Reach(settings).noted_seq() > 0
+        is_lost = log.last_seq() == 0 and Reach(settings, wait_s).noted_seq() > 0
     except (OmniError, sqlite3.Error):  # who is to be asked about it is away: answers say so
         return
     if is_lost:
         raise StoreError(
             f"The event log {settings.event_log_place} is empty, and the features of this home were made of one that was not.",
-            repair="Run: omni restore BACKUP (`omni backup` made it). To begin anew, ingest the sources again first.",
+            repair="Run: omni restore BACKUP (`omni backup` made it)."
+            f" To begin anew, move {settings.feast_dir} away{_AND_REDIS[settings.online_store]} first.",
         )
 
 

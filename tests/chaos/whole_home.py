@@ -24,8 +24,8 @@ FILES = {
     "settings.toml": 'currency = "EUR"\ntimeout_ms = "300"\n',
     "identity.toml": "[types.email]\nmax_customers = 2\n",
     "rules.toml": "max_unanswered = 3\n",
-    "quality.toml": "",
-    "report.toml": "",
+    "quality.toml": "# the defaults\n",
+    "report.toml": "# the defaults\n",
     "rates.csv": "date,currency,rate\n2024-05-01,USD,0.93\n2024-06-01,USD,0.92\n",
 }
 

@@ -205,6 +205,11 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b"name = '\xe9'")
     with pytest.raises(InputError, match=r"latin\.toml is not TOML: 'utf-8' codec"):
         read_toml(tmp_path / "latin.toml")
+    (tmp_path / "cut.toml").touch()  # as after a power cut; what means the defaults says so, or is not there
+    with pytest.raises(InputError, match=r"cut\.toml is empty\. Fill it, or delete it for the defaults\."):
+        read_toml(tmp_path / "cut.toml")
+    (tmp_path / "cut.toml").write_text("# the defaults\n")
+    assert read_toml(tmp_path / "cut.toml") == {}
 
 
 def test_a_file_of_the_user_replaces_defaults_and_another_replaces_it(file: Path, tmp_path: Path) -> None:

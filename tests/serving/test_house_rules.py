@@ -61,6 +61,7 @@ BAD = {
     "no zone": 'time_zone = "Europe"',
     "lists without end": f"channel_caps = {'[' * 100_000}",
     "large": f"# {'x' * 2_000_000}",
+    "nothing, as after a power cut": "",
 }
 
 

@@ -7,20 +7,23 @@ from contextlib import closing
 import pytest
 from made_visits import table
 
+from features.backup.backup import back_up
 from features.checks.doctor import Status, check_online
 from features.errors import StoreError
 from features.events.schema import events_to_table, parse_events
+from features.ingest import ingest
 from features.log.engines import open_log
 from features.online.checkpoint import Checkpoint
 from features.online.live import LiveStates
 from features.online.reach import REDIS_KEY, Reach
 from features.online.reader import OnlineReader
-from features.online.trust import EVERY_S, StoreTrust, check_log_not_lost
+from features.online.trust import EVERY_S, StoreTrust, check_log_not_lost, open_known_log
 from features.state.fold import fold_customer
 from features.state.layout import CONSENT
 from features.state.products import ProductStates, fold_purchases, purchases
 from features.stream import Applier
 from features.vocabulary import CHANNEL_CODES
+from serving.runtime import open_runtime
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -230,8 +233,10 @@ def test_a_machine_whose_checkpoints_are_of_another_log_looks_at_everything_agai
 
 
 @pytest.mark.parametrize("emptied", [True, False])
-def test_a_log_that_was_lost_is_not_taken_for_a_new_one(settings, emptied):
+def test_a_log_that_was_lost_is_not_taken_for_a_new_one(settings, tmp_path, emptied):
     """Nor is the store of an empty log, which holds nobody, a reason to refuse."""
+    rows = tmp_path / "rows.csv"
+    rows.write_text("event_id,occurred_at,kind,channel,customer_id\na,2024-01-01T00:00:00Z,visit,web,ada\n")
     with closing(open_log(settings)) as log:
         Reach(settings).make_of(log)
         check_log_not_lost(settings, log)
@@ -243,8 +248,15 @@ def test_a_log_that_was_lost_is_not_taken_for_a_new_one(settings, emptied):
         path.with_name(path.name + ending).unlink(missing_ok=True)
     if emptied:
         path.touch()
-    with closing(open_log(settings)) as log:
-        with pytest.raises(StoreError, match=r"events\.db is empty, .* omni restore BACKUP"):
-            check_log_not_lost(settings, log)
-        log.append(table({"event_id": "a", "customer_id": "ada"}))
-        check_log_not_lost(settings, log)
+    with pytest.raises(StoreError, match=r"events\.db is empty, .* omni restore BACKUP.* move .*feast away"):
+        open_known_log(settings)
+    for refused in (
+        lambda: ingest(str(rows), settings),
+        lambda: back_up(settings, tmp_path / "backup", lambda _: None),
+        lambda: open_runtime(settings),
+    ):
+        with pytest.raises(StoreError, match=r"events\.db is empty"):
+            refused()
+    shutil.rmtree(settings.feast_dir)
+    assert ingest(str(rows), settings).appended == 1
+    open_known_log(settings).close()
