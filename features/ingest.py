@@ -5,6 +5,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from features.events.placeholders import Placeholders
 from features.events.rules import Problem
 from features.events.schema import rejected_table, validate_table
 from features.log.engines import open_log
-from features.log.event_log import EventLog
+from features.log.event_log import AppendResult, EventLog
 from features.log.identity import identity_rules
 from features.log.marks import Anchor
 from features.money.home import HomeCurrency
@@ -95,12 +96,14 @@ def ingest(
     name = source if source in SOURCES else file_name(source)
     rejects = RejectedFile(settings.rejected_dir / f"{name}.parquet", identity.identifiers)
     try:
-        intake = _Intake(log, HomeCurrency(settings, log), rejects, now, identity.config.nobody)
-        rows = 0
-        for batch in batches:
-            intake.keep(batch)
-            rows += batch.rows_total
-            progress(f"{rows:,} rows read, {intake.appended:,} events new")
+        with ThreadPoolExecutor(1, thread_name_prefix="omni-ingest") as writer:
+            intake = _Intake(log, HomeCurrency(settings, log), rejects, now, identity.config.nobody, writer)
+            rows = 0
+            for batch in batches:
+                intake.keep(batch)
+                rows += batch.rows_total
+                progress(f"{rows:,} rows read, {intake.appended:,} events new")
+            intake.finish()
         products = intake.write_products(settings.products_path)
         rejects.finish()
         intake.warn()
@@ -172,11 +175,21 @@ def note_ingested(settings: Settings, source: str, sample: float | None, path: P
 
 
 class _Intake:
-    """Batches as they come: good events into the log, others into the file of rejects, products in hand until the end."""
+    """Batches as they come: good events into the log, others into the file of rejects, products in hand until the end.
+
+    While the writer's thread brings some events into the log, the next ones are read and checked.
+    """
 
     def __init__(
-        self, log: EventLog, home: HomeCurrency, rejects: RejectedFile, now: datetime, nobody: Placeholders
+        self,
+        log: EventLog,
+        home: HomeCurrency,
+        rejects: RejectedFile,
+        now: datetime,
+        nobody: Placeholders,
+        writer: ThreadPoolExecutor,
     ) -> None:
+        """`writer` has one thread: events go into the log in their order."""
         self._log, self._home, self._rejects, self._now, self._nobody = log, home, rejects, now, nobody
         self._products: list[pa.Table] = []
         self._clear: tuple[str, ...] = ()
@@ -184,6 +197,8 @@ class _Intake:
         self.conflicting: list[str] = []
         self.currencies: Counter[str] = Counter()
         self.currency: str | None = home.code
+        self._writer = writer
+        self._writing: Future[AppendResult] | None = None
 
     def keep(self, batch: SourceBatch) -> None:
         """Take what is good of a batch, and note what is not."""
@@ -216,13 +231,20 @@ class _Intake:
         converted = np.delete(np.arange(good.num_rows), list(screened.problems))  # the places of the screened rows
         table = screened.table.filter(pa.array(np.isin(converted, kept)))
         self.currencies.update(_count(table[Columns.VALUE], came_in.take(pa.array(kept))))
-        result = self._log.append(table)
+        self.finish()
+        self._writing = self._writer.submit(self._log.append, table)
+        return {*numbers[wrong].tolist(), *left[list(problems)].tolist()}
+
+    def finish(self) -> None:
+        """Wait until the log has what was given to it, and count it. Raises what the log raised."""
+        if self._writing is None:
+            return
+        result, self._writing = self._writing.result(), None
         self.appended, self.duplicates = self.appended + result.appended, self.duplicates + result.duplicates
         self.erased += result.erased
         self.conflicts += len(result.conflicts)
         for conflict in result.conflicts[: CONFLICTS_TOLD - len(self.conflicting)]:
             self.conflicting.append(f"{conflict.event_id}: {', '.join(conflict.fields)}")
-        return {*numbers[wrong].tolist(), *left[list(problems)].tolist()}
 
     def _price_problems(self, batch: SourceBatch, numbers: IntArray) -> dict[int, Problem]:
         """By place among the rows `numbers`: prices in a currency without a rate."""

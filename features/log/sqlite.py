@@ -16,6 +16,7 @@ from features.databases import ThreadConnections
 from features.errors import StoreError, UnavailableError
 from features.log import marks, portable_sql
 from features.log.batches import Batch, TableBatch
+from features.log.bulk import insert_table
 from features.log.consents import CREATE as CREATE_CONSENTS
 from features.log.erasure import SqliteErasureBook
 from features.log.identity import DEFAULT_RULES, IdentityRules, Owners
@@ -156,13 +157,17 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
 
     def _insert(self, connection: sqlite3.Connection, batch: Batch, owners: Owners) -> int:
         before = connection.total_changes
-        for part in portable_sql.in_parts(batch.stored(owners.keys), _INSERTS):
-            connection.execute(_INSERT_MANY[len(part)], [value for row in part for value in row])
+        bulk = batch.table if isinstance(batch, TableBatch) and len(batch) >= SEGMENT_MIN_ROWS else None
+        if bulk is not None:
+            insert_table(connection, bulk, owners.keys)
+        else:
+            for part in portable_sql.in_parts(batch.stored(owners.keys), _INSERTS):
+                connection.execute(_INSERT_MANY[len(part)], [value for row in part for value in row])
         appended = connection.total_changes - before
-        if appended == len(batch) >= SEGMENT_MIN_ROWS and isinstance(batch, TableBatch):
+        if bulk is not None and appended == len(batch):
             last = portable_sql.last_seq(connection)
             first = last - appended + 1  # no duplicates: the new seqs follow each other
-            body = dump_segment(batch.table, range(first, last + 1), owners.ids, owners.keys)
+            body = dump_segment(bulk, range(first, last + 1), owners.ids, owners.keys)
             connection.execute("INSERT INTO segments VALUES (?, ?, ?)", (first, last, body))
         return appended
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import repeat
 from typing import Any, Final
 
 import numpy as np
@@ -80,15 +81,21 @@ COLUMNS: Final = "seq, c.customer_id, customer_key, " + ", ".join(
 
 def table_to_rows(table: pa.Table, customer_keys: Sequence[int]) -> Iterator[tuple[Any, ...]]:
     """Rows for INSERT; `customer_keys` (n,) are of the same rows."""
-    columns: list[Sequence[Any]] = []
+    columns = stored_columns(table, customer_keys).values()
+    return zip(*(repeat(None, table.num_rows) if values is None else values for values in columns), strict=True)
+
+
+def stored_columns(table: pa.Table, customer_keys: Sequence[int]) -> dict[str, Sequence[Any] | None]:
+    """The columns STORED by name, as Python values; None for one in which no row has a value."""
+    columns: dict[str, Sequence[Any] | None] = {}
     for name in STORED:
         if name == "customer_key":
-            columns.append(customer_keys)
+            columns[name] = customer_keys
         elif name == "occurred_us":
-            columns.append(table.column(Columns.OCCURRED_AT).cast(pa.int64()).to_numpy().tolist())
+            columns[name] = table.column(Columns.OCCURRED_AT).cast(pa.int64()).to_numpy().tolist()
         else:
-            columns.append(_values(table, name))
-    return zip(*columns, strict=True)
+            columns[name] = _values(table, name)
+    return columns
 
 
 def rows_to_table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
@@ -200,11 +207,11 @@ def _text_hashes(texts: pa.StringArray) -> HashArray:
     return hashes
 
 
-def _values(table: pa.Table, name: str) -> list[Any]:
-    """A column as Python values; numpy makes them several times as fast as `to_pylist`."""
+def _values(table: pa.Table, name: str) -> list[Any] | None:
+    """A column as Python values, None for one without any; numpy makes them several times as fast as `to_pylist`."""
     column = table.column(name)
     if column.null_count == len(column):
-        return [None] * len(column)
+        return None
     if name == Columns.IDENTIFIERS:
         return [_dump_pairs(pairs) for pairs in column.to_pylist()]
     if len(column) <= _FEW:
