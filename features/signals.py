@@ -341,7 +341,9 @@ def describe(name: str) -> str:
 
 def compute_signals(states: StateBatch, as_of: FloatArray) -> Float32Array:
     """All signals of n states at n moments (seconds since the epoch), shape (n, F); NaN means unknown or never."""
-    moments = np.ascontiguousarray(np.broadcast_to(np.asarray(as_of, dtype=np.float64), (len(states),)))
+    moments = np.asarray(as_of, dtype=np.float64)
+    if moments.shape != (len(states),):
+        moments = np.broadcast_to(moments, (len(states),)).copy()
     out = np.empty((len(states), len(SIGNAL_NAMES)), dtype=np.float32)
     compiled, others = _where_from()
     fill_signals(states, moments, _COUNTED_BY_KERNEL, compiled, out)

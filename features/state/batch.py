@@ -262,7 +262,8 @@ def _spans(ends: IntArray) -> IntArray:
 
 @lru_cache(maxsize=1_000)
 def one_offsets(length: int) -> IntArray:
-    """Offsets of one list; shared, hence not to be written to."""
-    offsets = np.array([0, length], dtype=np.int64)
-    offsets.flags.writeable = False
-    return offsets
+    """Offsets of one list; shared, hence not to be written to.
+
+    NumPy is not told so: for arrays that it guards, all that is compiled would be compiled once more.
+    """
+    return np.array([0, length], dtype=np.int64)
