@@ -70,6 +70,11 @@ class Companions:
         lists = [np.argsort(-self.popularity[1:, half_life], kind="stable")[:n] + 1 for half_life in (_WEEK, _MONTH)]
         return np.concatenate(lists).astype(np.int64)
 
+    @cached_property
+    def n_brands(self) -> int:
+        """Brands that products have, and none."""
+        return int(self.brand.max(initial=0)) + 1
+
     def save(self, path: Path) -> None:
         """Write all arrays to one file."""
         arrays: dict[str, NDArray[Any]] = {}

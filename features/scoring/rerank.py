@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from features.arrays import FloatArray, IntArray
 from features.scoring.item_tables import Companions, Favourites, Floats32, Neighbours
+from features.scoring.ranking.candidates import Sizes, candidates
+from features.scoring.ranking.top_k import top_k
 from features.state.products import POPULARITY_DAYS
 from features.vocabulary import KIND_CODES, EventKind
 
@@ -76,6 +78,9 @@ _NEW_HABIT_DAYS: Final = 28.0
 _MISSING: Final = -1.0
 _CARTED: Final = KIND_CODES[EventKind.ADD_TO_CART]
 _SCORE: Final = FEATURES.index("score")
+_SIZES: Final = Sizes(
+    N_NETWORK, N_NEW, N_NEIGHBOURS, N_LOCAL, N_CATEGORIES, N_SEEN, _N_LATEST, _CARTED, _NEW_HABIT_DAYS
+)
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,13 @@ def candidate_pool(scores: Floats32, inputs: Inputs, companions: Companions, par
     A product that scores minus infinity is no candidate, whoever puts it forward: that is how rules exclude. What is not
     among `parts` puts none forward, and its features are zero.
     """
+    if not set(PARTS) <= set(parts):
+        return readable_pool(scores, inputs, companions, parts)
+    return Pool(*candidates(scores, inputs, companions, _SIZES, len(FEATURES)))
+
+
+def readable_pool(scores: Floats32, inputs: Inputs, companions: Companions, parts: Collection[str] = PARTS) -> Pool:
+    """What `candidate_pool` computes, where it can be read: by it the compiled form is held, and parts are left out."""
     own = inputs["habit_item"].astype(np.int64)
     weight = inputs["habit_weight"]
     allowed = np.isfinite(scores)
@@ -286,12 +298,9 @@ def _events(items: IntArray, inputs: Inputs) -> tuple[NDArray[Any], ...]:
 
 
 def _best(scores: Floats32, k: int) -> IntArray:
-    """The k best rows (n, k), in no order; never row 0, and 0 where nothing scores above the lowest."""
-    k = min(k, scores.shape[1] - 1)
-    # From the front: among many equal scores, as the rules have, looking from the back takes ten times as long.
-    found = np.argpartition(-scores[:, 1:], k - 1, axis=1)[:, :k] + 1
-    value = np.take_along_axis(scores, found, axis=1)
-    return np.where(np.isfinite(value) & (value != 0), found, 0)
+    """The k best rows (n, k), the smaller ones among equals; never row 0, and 0 where nothing scores above the lowest."""
+    found = top_k(scores, k, first=1) + 1
+    return np.where(np.take_along_axis(scores, found, axis=1) != 0, found, 0)
 
 
 def _largest(weights: Floats32, k: int) -> IntArray:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from serving.decision.rests import Exposure, ExposureHistory
 from serving.decision.rules import Arm, ContactFacts, Eligibility, Rules, check_arm
 from serving.decision.send_time import Plan, is_open
 from serving.decision.send_window import SendWindow
+from serving.decision.state_rows import StateRows
 from serving.schemas import ArmScore
 
 NOTHING_ARM = Arm(NOTHING, None)
@@ -232,7 +234,7 @@ def _arm_score(
     )
 
 
-def _ask(exposed: Callable[[], Exposures], as_of_s: float) -> dict[int, Exposure]:
+def _ask(exposed: Callable[[], Exposures], as_of_s: float) -> StateRows[Exposure]:
     rows = exposed()
     return _exposures(rows.code, rows.last_s, rows.ignored, rows.channel, np.zeros(len(rows.code)), as_of_s)
 
@@ -244,7 +246,14 @@ def _exposures(
     channels: FloatArray | IntArray,
     earlier: FloatArray,
     as_of_s: float,
-) -> dict[int, Exposure]:
-    days_ago = np.maximum(0.0, (as_of_s - last_s) / DAY_S)
-    rows = zip(*(column.tolist() for column in (codes, days_ago, ignored, channels, earlier)), strict=True)
-    return {code: Exposure(last, int(n), CHANNELS[int(channel)], before > 0) for code, last, n, channel, before in rows}
+) -> StateRows[Exposure]:
+
+    def columns() -> Sequence[list[Any]]:
+        days_ago = np.maximum(0.0, (as_of_s - last_s) / DAY_S)
+        return [column.tolist() for column in (days_ago, ignored, channels, earlier)]
+
+    return StateRows(codes, columns, _exposure)
+
+
+def _exposure(last_days: float, ignored: float, channel: float, earlier: float) -> Exposure:
+    return Exposure(last_days, int(ignored), CHANNELS[int(channel)], earlier > 0)

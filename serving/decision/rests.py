@@ -74,6 +74,16 @@ def resting_products(history: ExposureHistory, rules: Rules) -> dict[int, str]:
     return reasons
 
 
+def product_rest(history: ExposureHistory, code: int, rules: Rules) -> str | None:
+    """The reason of `resting_products` for one product, or None where it does not rest."""
+    longest = _longest_days(rules.product_rest_days, rules.product_rest_growth, rules)
+    exposure = history.within(longest).get(code) if longest > 0 else None
+    if exposure is None:
+        return None
+    reason = _reason(exposure, rules.product_rest_days, rules.product_rest_growth, rules)
+    return None if reason is None else f"last offered {reason}"
+
+
 def campaign_refusal(history: ExposureHistory, campaign_id: str | None, rules: Rules) -> str | None:
     """Why nobody may be contacted for a campaign now, or None where they may be."""
     longest = _longest_days(rules.campaign_rest_days, rules.campaign_rest_growth, rules)

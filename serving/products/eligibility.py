@@ -55,6 +55,11 @@ class ProductTable:
         return np.array([info.available_from_s for info in self._infos])
 
     @cached_property
+    def beginnings(self) -> FloatArray:
+        """The moments from which on another product is sold, in order."""
+        return np.unique(self.available_from_s[np.isfinite(self.available_from_s)])
+
+    @cached_property
     def attributes(self) -> list[dict[str, str]]:
         """Attribute values as small text (V,)."""
         return [
@@ -111,6 +116,15 @@ def sellable(table: ProductTable, store_id: str | None) -> BoolArray:
     return mask
 
 
+@lru_cache(maxsize=64)
+def _begun(table: ProductTable, store_id: str | None, n_begun: int) -> BoolArray:
+    """What of the sellable is sold by now (V,), the same until the next product's first day; must not be written to."""
+    since = table.beginnings[n_begun - 1] if n_begun else -math.inf
+    mask = sellable(table, store_id) & (table.available_from_s <= since)
+    mask.flags.writeable = False
+    return mask
+
+
 def allowed_products(
     table: ProductTable,
     wanted: ProductFilter,
@@ -121,7 +135,8 @@ def allowed_products(
     resting: Collection[int] = (),
 ) -> BoolArray:
     """Which products may be answered (V,); `histories` are the customer's purchases, `resting` codes of products that rest."""
-    allowed = sellable(table, wanted.store_id) & (table.available_from_s <= as_of_s)
+    n_begun = int(np.searchsorted(table.beginnings, as_of_s, side="right"))
+    allowed = _begun(table, wanted.store_id, n_begun).copy()
     if wanted.categories:
         allowed &= np.isin(table.category, [name.casefold() for name in wanted.categories])
     if wanted.brands:
@@ -133,7 +148,10 @@ def allowed_products(
     for name, value in wanted.attributes.items():
         allowed &= np.array([own.get(name) == value.casefold() for own in table.attributes], dtype=np.bool_)
     forbidden = [table.row_of_id[name] for name in wanted.exclude if name in table.row_of_id]
-    bought = histories.within(exclude_recent_days) if wanted.rebuys == "any" else histories.all
+    if wanted.rebuys != "any":
+        bought = histories.all
+    else:
+        bought = histories.within(exclude_recent_days) if exclude_recent_days > 0 else {}
     for code, history in bought.items():
         too_soon = history.last_days < exclude_recent_days
         if too_soon or wanted.rebuys == "never" or (wanted.rebuys == "due" and not is_due(history, rules)):

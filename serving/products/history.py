@@ -1,9 +1,10 @@
 """A customer's state (and, where it has forgotten, the log) in; what they bought, for rules, and reasons in words out."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from features.state.bought import BoughtProducts
 from features.state.kernel_products import in_filter
 from features.vocabulary import DAY_S, KIND_CODES, EventKind
 from serving.decision.rules import RHYTHM_OCCASIONS, ProductHistory, Rules, is_due
+from serving.decision.state_rows import StateRows
 from serving.words import days
 
 _VERBS = {
@@ -80,7 +82,7 @@ def purchase_history(live: LiveState, as_of_s: float) -> PurchaseHistory:
     )
 
 
-def _ask(bought: Callable[[], BoughtProducts], as_of_s: float) -> dict[int, ProductHistory]:
+def _ask(bought: Callable[[], BoughtProducts], as_of_s: float) -> StateRows[ProductHistory]:
     products = bought()
     moments = products.first_s, products.began_s, products.last_s
     return _histories(products.code, products.occasions, moments, as_of_s, np.zeros(len(products.code), np.bool_))
@@ -92,13 +94,20 @@ def _histories(
     moments: tuple[FloatArray, FloatArray, FloatArray],
     as_of_s: float,
     earlier: BoolArray,
-) -> dict[int, ProductHistory]:
+) -> StateRows[ProductHistory]:
     """`counts` are occasions; `moments` when the first of them began, when the last one did, and the last purchase."""
     firsts, began, lasts = moments
-    gaps = ((began - firsts) / DAY_S / np.maximum(counts - 1, 1)).tolist()
-    days_ago = np.maximum(0.0, (as_of_s - lasts) / DAY_S).tolist()
-    rows = zip(codes.tolist(), counts.tolist(), gaps, days_ago, earlier.tolist(), strict=True)
-    return {code: ProductHistory(n, gap if n > 1 else None, last, before) for code, n, gap, last, before in rows}
+
+    def columns() -> Sequence[list[Any]]:
+        gaps = (began - firsts) / DAY_S / np.maximum(counts - 1, 1)
+        days_ago = np.maximum(0.0, (as_of_s - lasts) / DAY_S)
+        return [column.tolist() for column in (counts, gaps, days_ago, earlier)]
+
+    return StateRows(codes, columns, _history)
+
+
+def _history(count: int, gap_days: float, last_days: float, earlier: bool) -> ProductHistory:
+    return ProductHistory(count, gap_days if count > 1 else None, last_days, earlier)
 
 
 def product_reasons(

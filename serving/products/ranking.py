@@ -1,6 +1,6 @@
 """Scores and a customer's history in, the products to show out, with names and reasons."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +10,7 @@ from features.online.live import LiveState
 from features.state.batch import StateBatch
 from features.vocabulary import DAY_S
 from serving.decision.contacts import exposure_history
-from serving.decision.rests import resting_products
+from serving.decision.rests import product_rest, resting_products
 from serving.decision.rules import Rules, product_refusal
 from serving.products.catalogue import Catalogue, ProductInfo
 from serving.products.diversity import DEPTH, Place, diversify, explore
@@ -22,6 +22,8 @@ from serving.scorers.next_product import ProductScorer, Ranked, Scored
 
 CANDIDATES: Final = 64
 """How deep a decision looks for a product that the rules allow."""
+FIRST: Final = 4
+"""How deep it looks at first."""
 TOLD_PASSED_OVER: Final = 3
 """How many products that ranked higher a decision names with the reason against them."""
 NEW: Final = "new in the range: shown to find out who likes it"
@@ -64,7 +66,7 @@ def rank_products(
     ranked = diversify(columns, ordered.scores, groups, request.k, request.diversity)
     ids = [scorer.product_ids[column] for column in ranked]
     new = _new_products(request, histories, catalogue, rules, as_of_s, resting) if request.explore_share > 0 else []
-    teller = _Teller(scorer, ordered, live.scored, histories, as_of_s, catalogue, rules)
+    teller = _Teller(scorer, ordered, live.scored, histories, as_of_s, catalogue, rules, request.explain)
     return [teller.describe(place) for place in explore(ids, new, request.explore_share, seed)]
 
 
@@ -79,21 +81,30 @@ def product_to_offer(
     rules: Rules,
 ) -> Offer:
     """The best product that the rules allow to advertise now, and which better ones they do not."""
-    histories = purchase_history(live, as_of_s)
-    resting = resting_products(exposure_history(live, as_of_s), rules)
+    histories, exposures = purchase_history(live, as_of_s), exposure_history(live, as_of_s)
     table = product_table(scorer.product_ids, catalogue)
     allowed = allowed_products(table, wanted, histories, 0.0, rules, as_of_s)
     ordered = scorer.rank(scored, allowed)
     passed_over: list[str] = []
-    for column in ordered.best(CANDIDATES + len(resting)):
+    for column in _in_order(ordered, lambda: CANDIDATES + len(resting_products(exposures, rules))):
         code, product_id = int(scorer.codes[column]), scorer.product_ids[column]
-        refusal = resting.get(code) or product_refusal(histories.lately(code, rules.bought_recently_days), rules)
+        refusal = product_rest(exposures, code, rules) or product_refusal(
+            histories.lately(code, rules.bought_recently_days), rules
+        )
         if refusal is None:
-            teller = _Teller(scorer, ordered, live.scored, histories, as_of_s, catalogue, rules)
+            teller = _Teller(scorer, ordered, live.scored, histories, as_of_s, catalogue, rules, wanted.explain)
             return Offer(teller.describe(Place(product_id, 1.0)), tuple(passed_over))
         if len(passed_over) < TOLD_PASSED_OVER:
             passed_over.append(f"not {catalogue.get(product_id).name or product_id}: {refusal}")
     return Offer(None, tuple(passed_over))
+
+
+def _in_order(ordered: Ranked, depth: Callable[[], int]) -> Iterator[int]:
+    """Columns of one customer's products, best first, down to a depth that is asked for where the first few do not do."""
+    first = ordered.best(FIRST)
+    yield from first.tolist()
+    if len(first) == FIRST:
+        yield from ordered.best(depth())[FIRST:].tolist()
 
 
 def _new_products(
@@ -122,18 +133,24 @@ class _Teller:
     as_of_s: float
     catalogue: Catalogue
     rules: Rules
+    explain: bool = True
+    """Whether reasons are told; that a product is new in the range always is."""
 
     def describe(self, place: Place) -> Product:
         """One product with what a person wants to know of it; one that the model does not know scores 0."""
         info = self.catalogue.get(place.product_id)
         row = self.scorer.row_of.get(place.product_id)
+        if place.explored or row is None:
+            reasons = [NEW]
+        else:
+            reasons = self._reasons(row, info) if self.explain else []
         return Product(
             product_id=info.product_id,
             name=info.name,
             category=info.category,
             price=info.price,
             score=0.0 if row is None else round(float(self.ordered.scores[row]), 6),
-            reasons=[NEW] if place.explored or row is None else self._reasons(row, info),
+            reasons=reasons,
             pscore=place.pscore,
         )
 

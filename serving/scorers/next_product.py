@@ -11,6 +11,7 @@ from features.scoring.item_tables import Companions
 from features.scoring.model_inputs import CodeRows, model_inputs
 from features.scoring.next_product import ProductFiles
 from features.scoring.popularity import ProductFacts
+from features.scoring.ranking.top_k import top_k, without
 from features.scoring.rerank import Inputs, Pool, candidate_pool, rerank
 from features.state.batch import StateBatch
 from features.state.event_arrays import product_code
@@ -50,13 +51,8 @@ class Ranked:
 
     def best(self, k: int) -> IntArray:
         """Columns of the k best, best first, ties by the smaller column; fewer where fewer are allowed."""
-        k = min(k, len(self.scores))
-        columns = np.arange(len(self.scores))
-        if k < len(columns):
-            border = -np.partition(-self.scores, k - 1)[k - 1]
-            columns = np.flatnonzero(self.scores >= border)  # all who tie on the border: a partition would take any
-        columns = columns[np.argsort(-self.scores[columns], kind="stable")][:k]
-        return columns[np.isfinite(self.scores[columns])].astype(np.int64)
+        columns: IntArray = top_k(self.scores[None], k)[0]
+        return columns[: np.count_nonzero(columns >= 0)]
 
 
 class ProductScorer:
@@ -104,7 +100,7 @@ class ProductScorer:
         """One customer's order (n = 1) among the products that `allowed` (V,) leaves; what is not allowed is nowhere."""
         scores = scored.scores
         if allowed is not None:
-            scores = np.where(np.concatenate(([False], allowed)), scores, np.float32(-np.inf))
+            scores = without(scores[0], allowed)[None]
         if self.trees is None or self.companions is None:
             return Ranked(scores[0, 1:], scored.inputs, self.companions)
         ranked, pool = rerank(scores, scored.inputs, self.companions, self.trees.score)

@@ -1,0 +1,1 @@
+"""From scores of all products to the few that are answered with, compiled."""

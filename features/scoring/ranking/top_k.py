@@ -1,0 +1,73 @@
+"""Scores of all products and which of them are allowed in, the best k of each customer out: one pass, nothing sorted."""
+
+from typing import Any
+
+import numpy as np
+
+from features.arrays import BoolArray, Float32Array, IntArray
+from features.state.jit import in_place, inlined
+
+
+def top_k(scores: Float32Array, k: int, allowed: BoolArray | None = None, first: int = 0) -> IntArray:
+    """Columns (n, k) of each row's k highest finite scores, best first, ties by the smaller one; -1 where there are fewer.
+
+    `scores` (n, first + V) are of the V products from `first` on, and columns count from there. `allowed` is (V,) for all
+    rows, or (n, V).
+    """
+    n, width = scores.shape
+    k = min(k, width - first)
+    columns, values = np.full((n, k), -1, np.int64), np.full((n, k), -np.inf, np.float32)
+    if k > 0 and allowed is None:
+        _all(np.ascontiguousarray(scores), first, columns, values)
+    elif k > 0 and allowed is not None:
+        _allowed(np.ascontiguousarray(scores), first, np.ascontiguousarray(np.atleast_2d(allowed)), columns, values)
+    return columns
+
+
+def without(scores: Float32Array, allowed: BoolArray) -> Float32Array:
+    """One row of scores (V + 1,) with minus infinity for column 0 and what `allowed` (V,) leaves out."""
+    out = np.empty(len(scores), np.float32)
+    _without(scores, np.ascontiguousarray(allowed), out)
+    return out
+
+
+@inlined
+def take(score: Any, column: int, columns: Any, values: Any) -> None:
+    """Insert a column before all with lower scores; it is known to beat the last."""
+    at = columns.shape[0] - 1
+    while at > 0 and score > values[at - 1]:
+        values[at], columns[at] = values[at - 1], columns[at - 1]
+        at -= 1
+    values[at], columns[at] = score, column
+
+
+@in_place
+def _all(scores: Any, first: int, columns: Any, values: Any) -> None:
+    last = columns.shape[1] - 1
+    for row in range(scores.shape[0]):
+        border = values[row, last]
+        for at in range(first, scores.shape[1]):
+            score = scores[row, at]
+            if score > border and score < np.inf:
+                take(score, at - first, columns[row], values[row])
+                border = values[row, last]
+
+
+@in_place
+def _allowed(scores: Any, first: int, allowed: Any, columns: Any, values: Any) -> None:
+    last = columns.shape[1] - 1
+    for row in range(scores.shape[0]):
+        mask = allowed[min(row, allowed.shape[0] - 1)]
+        border = values[row, last]
+        for at in range(first, scores.shape[1]):
+            score = scores[row, at]
+            if score > border and score < np.inf and mask[at - first]:
+                take(score, at - first, columns[row], values[row])
+                border = values[row, last]
+
+
+@in_place
+def _without(scores: Any, allowed: Any, out: Any) -> None:
+    out[0] = -np.inf
+    for at in range(allowed.shape[0]):
+        out[at + 1] = scores[at + 1] if allowed[at] else np.float32(-np.inf)
