@@ -189,7 +189,7 @@ def rerank(
     real = pool.items > 0
     found = tree_scores(pool, trees)
     top = _finite_max(scores)
-    lowest = np.where(real, found, np.inf).min(axis=1, keepdims=True)
+    lowest = np.where(real, found, np.inf).min(axis=1, keepdims=True, initial=np.inf)
     ranked = scores.copy()
     rows = np.broadcast_to(np.arange(len(scores))[:, None], pool.items.shape)
     ranked[rows[real], pool.items[real]] = (top + 1.0 + found - lowest)[real]
@@ -312,7 +312,9 @@ def _largest(weights: Floats32, k: int) -> IntArray:
 
 def _finite_max(values: NDArray[np.floating]) -> NDArray[np.floating]:
     """The largest finite value of each row (n, 1); 0 where there is none."""
-    top = np.where(np.isfinite(values), values, -np.inf).max(axis=1, keepdims=True)
+    top = values.max(axis=1, keepdims=True, initial=-np.inf)
+    if not (top < np.inf).all():
+        top = np.where(np.isfinite(values), values, -np.inf).max(axis=1, keepdims=True)
     return np.where(np.isfinite(top), top, 0.0)
 
 

@@ -55,6 +55,13 @@ class ExposureHistory:
         )
         return self.all if incomplete else self.remembered
 
+    def lately(self, code: int, days_: float) -> Exposure | None:
+        """`within` for one thing: the log is not read because of what the state has forgotten about others."""
+        own = self.remembered.get(code)
+        if own is None:
+            return self.all.get(code) if self.forgotten_days < days_ else None
+        return self.all.get(code, own) if own.earlier and own.last_days < days_ else own
+
 
 def rest_days(exposure: Exposure, base_days: float, growth: float, longest_days: float) -> float:
     """How long after its last contact something rests: longer after each contact in a row that nobody reacted to."""
@@ -77,7 +84,7 @@ def resting_products(history: ExposureHistory, rules: Rules) -> dict[int, str]:
 def product_rest(history: ExposureHistory, code: int, rules: Rules) -> str | None:
     """The reason of `resting_products` for one product, or None where it does not rest."""
     longest = _longest_days(rules.product_rest_days, rules.product_rest_growth, rules)
-    exposure = history.within(longest).get(code) if longest > 0 else None
+    exposure = history.lately(code, longest) if longest > 0 else None
     if exposure is None:
         return None
     reason = _reason(exposure, rules.product_rest_days, rules.product_rest_growth, rules)

@@ -5,6 +5,7 @@ Every way to a product (ranking, decision, exploration) goes through the one mas
 
 import json
 import math
+from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -102,10 +103,19 @@ class ProductTable:
         return np.array([(value or "").casefold() for value in values], dtype=object)
 
 
-@lru_cache(maxsize=4)
+_TABLES: Final[deque[ProductTable]] = deque(maxlen=4)
+
+
 def product_table(product_ids: tuple[str, ...], catalogue: Catalogue) -> ProductTable:
     """The table of a model's products, made once per model and catalogue."""
-    return ProductTable(product_ids, catalogue)
+    for table in tuple(
+        _TABLES
+    ):  # by which tuple it is: to compare or to hash all ids takes longer than a decision's rules
+        if table.product_ids is product_ids and table.catalogue is catalogue:
+            return table
+    table = ProductTable(product_ids, catalogue)
+    _TABLES.appendleft(table)
+    return table
 
 
 @lru_cache(maxsize=64)

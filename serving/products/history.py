@@ -124,7 +124,7 @@ def product_reasons(
                 f"bought about every {days(history.gap_days)}" if usual else f"{days(history.gap_days)} apart"
             )
         reasons.append(f"last bought {days(history.last_days)} ago{_timeliness(history, rules)}")
-    if code in state.cart_product.values:
+    if len(state.cart_product.values) and code in state.cart_product.values:
         reasons.append("in the open cart")
     return reasons + _seen(code, state, as_of_s)
 
@@ -144,10 +144,11 @@ def _timeliness(history: ProductHistory, rules: Rules) -> str:
 def _seen(code: int, state: StateBatch, as_of_s: float) -> list[str]:
     """What else the recent sequence says of a product: the latest view, the latest time in the cart."""
     at = np.flatnonzero(state.seq_product.values == code)
+    kinds = (state.seq_event.values[at] // layout.EVENT_CODE_BASE).tolist()
     reasons = []
     for kind, verb in _VERBS.items():
-        of_kind = at[state.seq_event.values[at] // layout.EVENT_CODE_BASE == kind]
-        if len(of_kind):
-            ago = max(0.0, as_of_s - float(state.seq_time.values[of_kind[-1]])) / DAY_S
+        if kind in kinds:
+            newest = at[len(kinds) - 1 - kinds[::-1].index(kind)]
+            ago = max(0.0, as_of_s - float(state.seq_time.values[newest])) / DAY_S
             reasons.append(f"{verb} {days(ago)} ago")
     return reasons

@@ -3,6 +3,7 @@
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from features.state.batch import StateBatch
 from features.state.event_arrays import product_code
 from features.state.products import ProductStates
 from serving.scorers.model_card import ModelCard
+
+BLOCK: Final = 16
+"""Customers whose scores of all products are held at once."""
 
 
 @dataclass(frozen=True)
@@ -33,26 +37,35 @@ class Scored:
 
 @dataclass(frozen=True)
 class Ranked:
-    """Scores (V,) of one customer's products, minus infinity where not allowed, and what they came from."""
+    """Scores (V,) of one customer's products, which of them are allowed, and what they came from."""
 
     scores: Float32Array
     inputs: Inputs
     companions: Companions | None = None
     ordered: Pool | None = None
     """The candidates that trees ordered; None for a model without trees."""
+    allowed: BoolArray | None = None
+    """What may be answered (V,), whatever it scores; None: everything."""
 
     @cached_property
     def pool(self) -> Pool | None:
         """The candidates, made once and only when asked for where no trees needed them; None without companions."""
         if self.ordered is not None or self.companions is None:
             return self.ordered
-        scores = np.concatenate(([-np.inf], self.scores)).astype(np.float32)[None]
-        return candidate_pool(scores, self.inputs, self.companions)
+        return candidate_pool(without(self.scores, self.allowed)[None], self.inputs, self.companions)
 
     def best(self, k: int) -> IntArray:
-        """Columns of the k best, best first, ties by the smaller column; fewer where fewer are allowed."""
-        columns: IntArray = top_k(self.scores[None], k)[0]
+        """Columns of the k best that are allowed, best first, ties by the smaller column; fewer where there are fewer."""
+        columns: IntArray = top_k(self.scores[None], k, self.allowed)[0]
         return columns[: np.count_nonzero(columns >= 0)]
+
+
+@dataclass(frozen=True)
+class Top:
+    """The best products of n customers, best first."""
+
+    columns: IntArray  # (n, k) -1 where fewer are allowed
+    scores: Float32Array  # (n, k) minus infinity there
 
 
 class ProductScorer:
@@ -91,6 +104,31 @@ class ProductScorer:
         found.files, found.companions = files, files.companions
         return found
 
+    def top(self, states: StateBatch, as_of_s: FloatArray, k: int, allowed: BoolArray | None = None) -> Top:
+        """What `rank` and `best` answer about each of n customers, without reasons: blocks of them fit into caches.
+
+        `allowed` is (V,) for everybody or (n, V).
+        """
+        inputs = model_inputs(states, as_of_s, self.rows)
+        blocks = []
+        for first in range(0, len(states), BLOCK):
+            rows = slice(first, first + BLOCK)
+            mask = allowed if allowed is None or allowed.ndim == 1 else allowed[rows]
+            blocks.append(self._top_block({name: array[rows] for name, array in inputs.items()}, k, mask))
+        if not blocks:
+            return Top(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
+        return Top(*(np.concatenate(part) for part in zip(*blocks, strict=True)))
+
+    def _top_block(self, inputs: Inputs, k: int, allowed: BoolArray | None) -> tuple[IntArray, Float32Array]:
+        scores = self.files.scores(inputs)
+        if self.trees is not None and self.companions is not None:
+            if allowed is not None:
+                scores[:, 1:][~np.broadcast_to(allowed, (len(scores), len(self)))] = -np.inf
+            scores, _ = rerank(scores, inputs, self.companions, self.trees.score)
+        columns = top_k(scores, k, allowed, first=1)
+        best = np.take_along_axis(scores, columns + 1, axis=1)  # of column -1, that of nothing: minus infinity
+        return columns, best
+
     def score(self, states: StateBatch, as_of_s: FloatArray) -> Scored:
         """The network's word on states (n,) at moments (n,), in seconds since the epoch."""
         inputs = model_inputs(states, as_of_s, self.rows)
@@ -98,10 +136,8 @@ class ProductScorer:
 
     def rank(self, scored: Scored, allowed: BoolArray | None = None) -> Ranked:
         """One customer's order (n = 1) among the products that `allowed` (V,) leaves; what is not allowed is nowhere."""
-        scores = scored.scores
-        if allowed is not None:
-            scores = without(scores[0], allowed)[None]
+        scores = scored.scores[0, 1:]
         if self.trees is None or self.companions is None:
-            return Ranked(scores[0, 1:], scored.inputs, self.companions)
-        ranked, pool = rerank(scores, scored.inputs, self.companions, self.trees.score)
-        return Ranked(ranked[0, 1:], scored.inputs, self.companions, pool)
+            return Ranked(scores, scored.inputs, self.companions, allowed=allowed)
+        ranked, pool = rerank(without(scores, allowed)[None], scored.inputs, self.companions, self.trees.score)
+        return Ranked(ranked[0, 1:], scored.inputs, self.companions, pool, allowed)

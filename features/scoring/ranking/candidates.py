@@ -67,7 +67,7 @@ _SCRATCH: Final = _Scratch()
 def candidates(
     scores: Floats32, inputs: Mapping[str, NDArray[Any]], companions: Companions, sizes: Sizes, n_features: int
 ) -> tuple[IntArray, Floats32]:
-    """Item rows (n, C) from the left, 0 after the last, and their features (n, C, F)."""
+    """Item rows (n, C) in ascending order, 0 after the last, and their features (n, C, F)."""
     n, n_rows = scores.shape
     if n_rows != len(companions.category):
         raise ValueError(f"there are scores of {n_rows} rows and companions of {len(companions.category)}")
@@ -176,6 +176,18 @@ def _share(listed: Any, share: Any, place: Any, features: Any, column: int) -> N
 
 
 @inlined
+def _sort(items: Any) -> None:
+    """In place, by Shell's method: for some hundred numbers."""
+    for gap in (132, 57, 23, 10, 4, 1):
+        for i in range(gap, items.shape[0]):
+            item, at = items[i], i
+            while at >= gap and items[at - gap] > item:
+                items[at] = items[at - gap]
+                at -= gap
+            items[at] = item
+
+
+@inlined
 def _n_before(score: Any, item: int, values: Any, items: Any) -> int:
     """How many candidates score more, or as much with a smaller row."""
     more, equal = 0, 0
@@ -276,6 +288,9 @@ def _fill(
         seen = event_items[row, max(0, event_items.shape[1] - sizes.seen) :]
         count = _put_all(seen, sizes.seen, scores, place, items, count)
         found[row] = count
+        _sort(items[:count])
+        for c in range(count):
+            place[items[c], 0] = c + 1
         # Features.
         history = _F(-np.inf)
         for s in range(ages.shape[1]):

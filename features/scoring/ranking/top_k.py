@@ -24,10 +24,14 @@ def top_k(scores: Float32Array, k: int, allowed: BoolArray | None = None, first:
     return columns
 
 
-def without(scores: Float32Array, allowed: BoolArray) -> Float32Array:
-    """One row of scores (V + 1,) with minus infinity for column 0 and what `allowed` (V,) leaves out."""
-    out = np.empty(len(scores), np.float32)
-    _without(scores, np.ascontiguousarray(allowed), out)
+def without(scores: Float32Array, allowed: BoolArray | None) -> Float32Array:
+    """Scores (V,) as a row (V + 1,): column 0 is nothing, and scores minus infinity as what `allowed` (V,) leaves out does."""
+    out = np.empty(len(scores) + 1, np.float32)
+    out[0] = -np.inf
+    if allowed is None:
+        out[1:] = scores
+    else:
+        _without(np.ascontiguousarray(scores), np.ascontiguousarray(allowed), out[1:])
     return out
 
 
@@ -68,6 +72,6 @@ def _allowed(scores: Any, first: int, allowed: Any, columns: Any, values: Any) -
 
 @in_place
 def _without(scores: Any, allowed: Any, out: Any) -> None:
-    out[0] = -np.inf
-    for at in range(allowed.shape[0]):
-        out[at + 1] = scores[at + 1] if allowed[at] else np.float32(-np.inf)
+    for at in range(scores.shape[0]):
+        score = scores[at]
+        out[at] = score if allowed[at] else np.float32(-np.inf)

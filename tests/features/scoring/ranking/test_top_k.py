@@ -41,5 +41,6 @@ def test_columns_count_from_the_first_product(scores: Float32Array, k: int) -> N
 
 
 def test_what_is_not_allowed_scores_nothing() -> None:
-    scores = np.array([5.0, 1.0, 2.0, 3.0], np.float32)
+    scores = np.array([1.0, 2.0, 3.0], np.float32)
     assert without(scores, np.array([True, False, True])).tolist() == [-np.inf, 1.0, -np.inf, 3.0]
+    assert without(scores, None).tolist() == [-np.inf, 1.0, 2.0, 3.0]
