@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -146,7 +147,9 @@ def open_runtime(settings: Settings) -> Runtime:
     )
     drain_file = os.environ.get("OMNI_DRAIN_FILE")
     if drain_file:
-        runtime.draining = Path(drain_file).exists
+        runtime.draining = partial(
+            os.path.exists, drain_file
+        )  # asked with every request: a third of the time of Path's
     profile_dir = os.environ.get(PROFILE_DIR)
     profile = runtime.metrics.profile_into(Path(profile_dir)) if profile_dir else None
     watcher = Watcher(settings, runtime)

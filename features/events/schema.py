@@ -109,7 +109,7 @@ class Event(BaseModel):
     @classmethod
     def of_ours(cls, **fields: Any) -> "Event":
         """An event that the service itself makes, of fields that keep every rule as they are: none is looked at again."""
-        return cls.model_construct(**fields)
+        return _NOTHING_SAID.model_copy(update=fields)
 
     @model_validator(mode="before")
     @classmethod
@@ -121,6 +121,11 @@ class Event(BaseModel):
         if problem:
             raise _as_pydantic(problem)
         return {**data, Columns.OCCURRED_AT: parse_moment(data[Columns.OCCURRED_AT])}
+
+
+_NO_FIELDS: Final[dict[str, Any]] = dict.fromkeys(Event.model_fields)
+_NOTHING_SAID: Final = Event.model_construct(**_NO_FIELDS)
+"""What events of ours are copies of: that takes a third of the time of `model_construct`."""
 
 
 @dataclass(frozen=True)

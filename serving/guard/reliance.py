@@ -137,11 +137,27 @@ async def while_log_answers(writing: "asyncio.Future[T]", reliance: Reliance | N
     """Wait for what writes to the log, however long others keep it busy, but not where it has gone."""
     if reliance is None:
         return await writing
-    try:
-        while not (await asyncio.wait({writing}, timeout=SUSPECT_S))[0]:
-            reliance.log.breaker.suspect()
+    loop = asyncio.get_running_loop()
+    gone: UnavailableError | None = None
+    timer: asyncio.TimerHandle
+
+    def suspect() -> None:
+        nonlocal gone, timer
+        reliance.log.breaker.suspect()
+        try:
             reliance.need_log()
-        return writing.result()
+        except UnavailableError as error:
+            gone = error
+            writing.cancel()  # what nobody waits for any more, and is not begun, is not written
+        else:
+            timer = loop.call_later(SUSPECT_S, suspect)
+
+    timer = loop.call_later(SUSPECT_S, suspect)
+    try:
+        return await writing
+    except asyncio.CancelledError:
+        if gone is not None:
+            raise gone from None
+        raise
     finally:
-        if not writing.cancel():  # what nobody waits for any more, and is not begun, is not written
-            writing.exception()
+        timer.cancel()

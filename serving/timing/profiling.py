@@ -22,7 +22,9 @@ PROFILE_DIR: Final = "OMNI_PROFILE"
 """The variable by which the service tells its workers where to write; without it nothing is profiled."""
 EVERY_S: Final = 0.005
 TOLD_PLACES: Final = 40
-_IDLE: Final = ("select", "wait", "run", "run_forever", "_worker", "accept", "acquire")
+_IDLE: Final = (
+    *("select", "poll", "wait", "_wait", "_wait_for_end", "run", "run_forever", "_worker", "accept", "acquire"),
+)
 """Functions at the end of a stack in which a thread waits for something to do."""
 
 
