@@ -1,6 +1,6 @@
 """Where one answer's CPU goes: every stage of every question, asked of the app in this process, without a network.
 
-    OMNI_HOME=a-copy-of-a-home python tests/benchmarks/bench_stages.py    # needs trained champions; decisions are logged
+    OMNI_HOME=a-copy-of-a-home python tests/benchmarks/stages/bench_stages.py    # needs trained champions; decisions are logged
 
 Microseconds of CPU per answer. `door` is what is left of the thread that answers when the stages are taken off: reading the
 body, the question's shape, guards, counters, the response. `others` are the other threads of the worker, the committer of the
