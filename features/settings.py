@@ -39,6 +39,7 @@ _VARIABLES: Final = {
     "currency": "OMNI_CURRENCY",
     "clock_start": "OMNI_CLOCK_START",
     "timeout_ms": "OMNI_TIMEOUT_MS",
+    "decision_durability": "OMNI_DECISION_DURABILITY",
     "mlflow_tracking_uri": "MLFLOW_TRACKING_URI",
 }
 """Keys of the settings file, and the variables that they stand for."""
@@ -72,12 +73,14 @@ class Settings:
     """Another one while a backup is restored beside the log."""
     timeout_ms: int = 200
     """How long one answer of the service waits for the online store, and for the event log, where they are servers."""
+    decision_durability: str = "disk"
+    """What an answered decision survives: `disk` a power cut as well, `process` the end of every process of ours."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
         """Read `OMNI_HOME`, `OMNI_EVENT_LOG`, `OMNI_ONLINE_STORE`, `OMNI_REDIS`, `OMNI_OFFLINE_STORE`,
         `OMNI_SPARK_MASTER`, `OMNI_CLOCK_START`, `OMNI_IDENTIFIER_KEY`, `OMNI_BOOKKEEPING_KEY`, `OMNI_TASKS`,
-        `OMNI_CURRENCY`, `OMNI_TIMEOUT_MS`, `MLFLOW_TRACKING_URI`.
+        `OMNI_CURRENCY`, `OMNI_TIMEOUT_MS`, `OMNI_DECISION_DURABILITY`, `MLFLOW_TRACKING_URI`.
 
         Of what the mapping does not have, the settings file's value counts. Raises SettingsError when a value cannot be
         used.
@@ -96,6 +99,11 @@ class Settings:
             raise SettingsError(
                 f"OMNI_OFFLINE_STORE is {offline_store!r}.", repair="Set it to 'duckdb' or 'spark', or leave it out."
             )
+        durability = env.get("OMNI_DECISION_DURABILITY") or "disk"
+        if durability not in ("disk", "process"):
+            raise SettingsError(
+                f"OMNI_DECISION_DURABILITY is {durability!r}.", repair="Set it to 'disk' or 'process', or leave it out."
+            )
         return cls(
             home=home,
             event_log_url=env.get("OMNI_EVENT_LOG", f"sqlite:///{home / 'events.db'}"),
@@ -111,6 +119,7 @@ class Settings:
             currency=_parse_currency(env.get("OMNI_CURRENCY", "")),
             started_with=started_with,
             timeout_ms=_parse_timeout(env.get("OMNI_TIMEOUT_MS", "")),
+            decision_durability=durability,
         )
 
     @property

@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import pyarrow as pa
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import to_json
 from starlette.applications import Starlette
@@ -42,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 256 * 1024
 MAX_EVENTS_BODY_BYTES: Final = 8 * 1024 * 1024
-MAX_EVENTS_AT_ONCE: Final = 200
+MAX_EVENTS_AT_ONCE: Final = event_intake.MAX_ROWS
 """A larger batch is checked on another thread, so that other answers need not wait for it."""
 CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
 _CUSTOMER_ID: Final[TypeAdapter[str]] = TypeAdapter(schemas.Name)
@@ -104,13 +103,13 @@ async def post_events(request: Request, runtime: Runtime) -> Response:
     """Keep the good events of a batch, durably, and say what was wrong with the others."""
     _need_log(runtime)
     items = event_intake.event_items(request.state.body)
-    table, rejections = await _sort_out(request, items, runtime)
+    events, rejections = await _sort_out(request, items, runtime)
     rejected = [schemas.RejectedEvent(**vars(rejection)) for rejection in rejections]
     runtime.metrics.events.labels("rejected").inc(len(rejected))
-    if table.num_rows == 0:
+    if not len(events):
         details = [row.model_dump() for row in rejected]
         raise problems.events_rejected(details)
-    result = await _append(request, table)
+    result = await _append(request, events)
     runtime.metrics.events.labels("accepted").inc(result.appended)
     runtime.metrics.events.labels("duplicate").inc(result.duplicates)
     runtime.metrics.events.labels("erased").inc(result.erased)
@@ -271,12 +270,12 @@ def _need_log(runtime: Runtime) -> None:
         runtime.reliance.need_log()
 
 
-async def _sort_out(request: Request, items: list[Any], runtime: Runtime) -> tuple[pa.Table, list[Rejection]]:
+async def _sort_out(request: Request, items: list[Any], runtime: Runtime) -> tuple[Events, list[Rejection]]:
     """The good ones of `items`, with values in the home's currency, and what is wrong with the others."""
     trusted = event_intake.is_trusted(request.headers.get(event_intake.BOOKKEEPING_KEY), runtime.bookkeeping_key)
     now = runtime.clock.now()
 
-    def sort_out() -> tuple[pa.Table, list[Rejection]]:
+    def sort_out() -> tuple[Events, list[Rejection]]:
         return event_intake.sort_out(items, now, runtime, trusted)
 
     if len(items) > MAX_EVENTS_AT_ONCE:

@@ -1,4 +1,4 @@
-"""The body of `POST /v1/events` in; out, a table of the events that may be kept, and what is wrong with each of the others.
+"""The body of `POST /v1/events` in; out, the events that may be kept, and what is wrong with each of the others.
 
 Beside the rules of events, two hold at this door, because whoever may say what happened may not say what was decided.
 Decisions, which carry the chances that everything learned later divides by, come from the service itself; and an outcome of
@@ -16,12 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic_core import from_json
 
+from features.events.rows import EventRow, parse_rows, table_rows
 from features.events.rules import Problem
 from features.events.schema import Rejection, parse_table
 from features.events.values import printable, shorten
+from features.log.batches import Events, batch_of
 from features.log.conflicts import Conflict
 from features.log.event_log import EventLog
-from features.money.incoming import parse_valued
+from features.money.incoming import parse_few, parse_valued
 from features.vocabulary import Columns, EventKind
 from serving import problems
 from serving.runtime import Runtime
@@ -30,6 +32,9 @@ MAX_EVENTS: Final = 10_000
 BOOKKEEPING_KEY: Final = "Omni-Bookkeeping-Key"
 """The header that brings the key."""
 MAX_CONFLICTS_TOLD: Final = 100
+MAX_ROWS: Final = 200
+"""Up to so many events go to the log as rows, and more as a table."""
+_WATCHED: Final = (EventKind.DECISION.value, EventKind.OUTCOME.value)
 
 _SERVICE_ONLY: Final = (
     "is decision, which only the service writes (POST /v1/decide): bring decisions of another system in with `omni ingest`,"
@@ -67,24 +72,23 @@ def event_items(body: bytes) -> list[Any]:
 
 def sort_out(
     items: Sequence[Any], now: datetime, runtime: Runtime, trusted: bool = False
-) -> tuple[pa.Table, list[Rejection]]:
+) -> tuple[Events, list[Rejection]]:
     """The good ones of `items`, with values in the home's currency, and what is wrong with the others, in their order."""
+    few = len(items) <= MAX_ROWS
     if runtime.currency is None:
-        table, rejections = parse_table(items, now, runtime.nobody)
+        events, rejections = (parse_rows if few else parse_table)(items, now, runtime.nobody)
     else:
-        table, rejections = parse_valued(items, now, runtime.currency, runtime.nobody)
-    if trusted:
-        return table, rejections
-    bad = {row: Problem(Columns.KIND, _SERVICE_ONLY) for row in _rows_of(table, EventKind.DECISION)}
-    bad |= _without_decision(table, runtime.log)
+        events, rejections = (parse_few if few else parse_valued)(items, now, runtime.currency, runtime.nobody)
+    bad = {} if trusted else _refused(events, runtime.log)
     if not bad:
-        return table, rejections
+        return events, rejections
     refused = {rejection.index for rejection in rejections}
-    places = [index for index in range(len(items)) if index not in refused]  # of each row of the table
-    event_ids = table[Columns.EVENT_ID].to_pylist()
+    places = [index for index in range(len(items)) if index not in refused]  # of each event
+    event_ids = batch_of(events).event_ids()
     rejections += [Rejection(places[row], *problem, event_ids[row]) for row, problem in bad.items()]
-    left = np.delete(np.arange(table.num_rows), list(bad))
-    return table.take(pa.array(left)), sorted(rejections, key=lambda rejection: rejection.index)
+    left = [row for row in range(len(events)) if row not in bad]
+    kept = events.take(pa.array(left, pa.int64())) if isinstance(events, pa.Table) else [events[row] for row in left]
+    return kept, sorted(rejections, key=lambda rejection: rejection.index)
 
 
 def asks_log(items: Sequence[Any]) -> bool:
@@ -110,29 +114,34 @@ def to_tell(conflicts: Sequence[Conflict], items: Sequence[Any]) -> list[Conflic
     ]
 
 
-def _without_decision(table: pa.Table, log: EventLog) -> dict[int, Problem]:
-    """By row of `table`: outcomes of a decision that the log does not hold, or that was about somebody else."""
+def _refused(events: Events, log: EventLog) -> dict[int, Problem]:
+    """By their places: decisions, and outcomes of a decision that the log does not hold, or that was about somebody else."""
+    watched = _watched(events)
     pairs: dict[int, tuple[str, str]] = {}
-    for row in _rows_of(table, EventKind.OUTCOME):
-        decision_id = table[Columns.DECISION_ID][row].as_py()
-        if decision_id is not None:
-            identifiers = dict(table[Columns.IDENTIFIERS][row].as_py() or [])
-            pairs[row] = decision_id, log.resolve(table[Columns.CUSTOMER_ID][row].as_py(), identifiers) or ""
+    for place, row in watched:
+        if row.kind == EventKind.OUTCOME and row.decision_id is not None:
+            pairs[place] = row.decision_id, log.resolve(row.customer_id, row.identifiers or {}) or ""
     undecided = log.undecided([*pairs.values()]) if pairs else set()
     return {
-        row: Problem(
-            Columns.DECISION_ID,
-            f"is {shorten(pair[0])}, and the log holds no such decision for this customer: send the decision_id that was"
-            " answered, about the customer that was asked about.",
-        )
-        for row, pair in pairs.items()
-        if pair in undecided
+        **{place: Problem(Columns.KIND, _SERVICE_ONLY) for place, row in watched if row.kind == EventKind.DECISION},
+        **{
+            place: Problem(
+                Columns.DECISION_ID,
+                f"is {shorten(pair[0])}, and the log holds no such decision for this customer: send the decision_id that"
+                " was answered, about the customer that was asked about.",
+            )
+            for place, pair in pairs.items()
+            if pair in undecided
+        },
     }
 
 
-def _rows_of(table: pa.Table, kind: EventKind) -> list[int]:
-    rows: list[int] = np.flatnonzero(pc.equal(table[Columns.KIND], kind.value).to_numpy()).tolist()
-    return rows  # Arrow's own `indices_nonzero` ends the process where there is no row
+def _watched(events: Events) -> list[tuple[int, EventRow]]:
+    """The decisions and outcomes among events, with their places."""
+    if not isinstance(events, pa.Table):
+        return [(place, row) for place, row in enumerate(events) if row.kind in _WATCHED]
+    places = np.flatnonzero(pc.is_in(events[Columns.KIND], value_set=pa.array(_WATCHED)).to_numpy())
+    return [*zip(places.tolist(), table_rows(events.take(pa.array(places))), strict=True)]
 
 
 def _lenient_json(body: bytes) -> Any:

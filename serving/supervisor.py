@@ -55,6 +55,7 @@ def child_environment(settings: Settings, port: int, workers: int, mark: Mapping
         "OMNI_TASKS": ",".join(settings.tasks),
         "OMNI_REDIS": settings.redis_url,
         "OMNI_TIMEOUT_MS": str(settings.timeout_ms),
+        "OMNI_DECISION_DURABILITY": settings.decision_durability,
         "OMNI_WORKERS": str(workers),
         PARENT: str(os.getpid()),
         **mark,

@@ -6,7 +6,9 @@ from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
-from features.events.schema import EVENT_SCHEMA, Event
+from features.events.placeholders import Placeholders
+from features.events.rules import NOBODY
+from features.events.schema import EVENT_SCHEMA, Event, Rejection, sort_out
 from features.events.values import dump_properties, parse_moment
 from features.vocabulary import Columns
 
@@ -72,6 +74,14 @@ def fields_row(fields: Mapping[str, Any]) -> EventRow:
     )
 
 
+def parse_rows(
+    items: Sequence[Mapping[str, Any]], now: datetime, nobody: Placeholders = NOBODY
+) -> tuple[list[EventRow], list[Rejection]]:
+    """`parse_events` with the events as rows."""
+    good, rejections = sort_out(items, now, nobody)
+    return [fields_row(fields) for fields in good], rejections
+
+
 def rows_table(rows: Sequence[EventRow]) -> pa.Table:
     """Rows as a table of EVENT_SCHEMA, in the given order."""
     columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in EVENT_SCHEMA]
@@ -79,6 +89,17 @@ def rows_table(rows: Sequence[EventRow]) -> pa.Table:
     columns[pairs] = [None if given is None else list(given.items()) for given in columns[pairs]]
     arrays = [pa.array(values, field.type) for values, field in zip(columns, EVENT_SCHEMA, strict=True)]
     return pa.Table.from_arrays(arrays, schema=EVENT_SCHEMA)
+
+
+def table_rows(table: pa.Table) -> list[EventRow]:
+    """The rows of a table of EVENT_SCHEMA, in the given order."""
+    moments = table.column(Columns.OCCURRED_AT).cast(pa.int64()).to_pylist()
+    columns = [
+        moments if name == Columns.OCCURRED_AT else table.column(name).to_pylist() for name in table.column_names
+    ]
+    pairs = table.column_names.index(Columns.IDENTIFIERS)
+    columns[pairs] = [dict(given) if given else None for given in columns[pairs]]
+    return [EventRow(*values) for values in zip(*columns, strict=True)]
 
 
 def _microseconds(moment: datetime) -> int:

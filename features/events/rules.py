@@ -105,6 +105,7 @@ def rule_of(kind: EventKind) -> KindRule:
 
 
 KIND_RULES: Final[dict[EventKind, KindRule]] = {kind: rule_of(kind) for kind in EventKind}
+"""By kind; its text finds the rule as well."""
 
 
 NOBODY: Final = Placeholders()
@@ -120,6 +121,25 @@ def find_problem(
     `properties`, pairs for `identifiers`). With `now` (aware), moments more than MAX_AHEAD after it are refused.
     `nobody` lists what is no customer id, and what alone tells of nobody as an identifier.
     """
+    if not _are_values_good(fields, now):
+        problem = _find_value_problem(fields, now)
+        if problem:
+            return problem
+    return _find_nobody(fields, nobody) or _find_kind_problem(fields)
+
+
+def _are_values_good(fields: Mapping[str, Any], now: datetime | None) -> bool:
+    """Whether each value keeps its rule: in whichever order, for only what does not is asked in the order of the columns."""
+    if not all(name in fields for name in REQUIRED_COLUMNS):
+        return False
+    for name, value in fields.items():
+        check = VALUE_CHECKS.get(name)
+        if check is None or (value is None and name in REQUIRED_COLUMNS) or (value is not None and check(value, now)):
+            return False
+    return True
+
+
+def _find_value_problem(fields: Mapping[str, Any], now: datetime | None) -> Problem | None:
     for name in fields:
         if name not in VALUE_CHECKS:
             return Problem(printable(str(name)), "is not a field of an event: move it into properties.")
@@ -130,7 +150,7 @@ def find_problem(
         reason = check(value, now)
         if reason:
             return Problem(name, reason)
-    return _find_nobody(fields, nobody) or _find_kind_problem(fields)
+    return None
 
 
 def placeholder_reason(value: str) -> str:
@@ -163,7 +183,7 @@ def _find_nobody(fields: Mapping[str, Any], nobody: Placeholders) -> Problem | N
 
 
 def _find_kind_problem(fields: Mapping[str, Any]) -> Problem | None:
-    rule = KIND_RULES[EventKind(fields[Columns.KIND])]
+    rule = KIND_RULES[fields[Columns.KIND]]
     if rule.needs_one_of and not any(fields.get(name) not in (None, {}, []) for name in rule.needs_one_of):
         return Problem(rule.needs_one_of[0], f"is missing: {rule.why}, so give {' or '.join(rule.needs_one_of)}.")
     reason = _find_payload_problem(fields[Columns.KIND], fields.get(Columns.PROPERTIES))

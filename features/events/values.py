@@ -33,8 +33,14 @@ CURRENCY: Final = "^[A-Z]{3}$"
 ID_TYPE: Final = "^[a-z][a-z0-9_]{0,63}$"
 
 _NO_OBJECT: Final = 'is not a JSON object: wrap it like {"note": ...}.'
+_TOO_LONG: Final = (
+    f"is longer than {MAX_PROPERTIES_BYTES} bytes of JSON: keep the large part elsewhere and send its address."
+)
+_FLAT: Final = 100
+"""So many brackets nest no deeper than any JSON reader goes."""
 _NO_JSON: Final = "is not a JSON object of text, finite numbers, lists and objects: mend its JSON."
 
+_dump: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _unclean = re.compile(UNCLEAN_TEXT)
 _currency = re.compile(CURRENCY)
 _id_type = re.compile(ID_TYPE)
@@ -67,9 +73,7 @@ def parse_moment(value: object) -> datetime | str:
 def parse_properties(text: str) -> dict[str, Any] | str:
     """The JSON object in `text`, or (as text) the reason why it cannot be kept."""
     if len(text.encode("utf-8", "replace")) > MAX_PROPERTIES_BYTES:
-        return (
-            f"is longer than {MAX_PROPERTIES_BYTES} bytes of JSON: keep the large part elsewhere and send its address."
-        )
+        return _TOO_LONG
     try:
         value = json.loads(text)
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
@@ -87,7 +91,7 @@ def dump_properties(value: object) -> str | None:
     if isinstance(value, str):
         return value
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return _dump(value)
     except (TypeError, ValueError, RecursionError):
         return None
 
@@ -110,6 +114,8 @@ def _check_text(value: object, now: datetime | None = None) -> str | None:
         return None
     if not isinstance(value, str):
         return f"is {shorten(value)}, which is not text: put it in quotes."
+    if value.isascii() and value.isprintable() and value.strip(" ") == value and 0 < len(value) <= MAX_TEXT_LENGTH:
+        return None  # nearly always, and at once
     if not value.strip(" "):
         return "is blank: give it a value, or leave it out."
     if len(value) > MAX_TEXT_LENGTH:
@@ -215,6 +221,8 @@ def _check_properties(value: object, now: datetime | None) -> str | None:
     text = dump_properties(value)
     if text is None:
         return _NO_JSON
+    if not isinstance(value, str) and text.isascii() and text.count("{") + text.count("[") < _FLAT:
+        return None if len(text) <= MAX_PROPERTIES_BYTES else _TOO_LONG  # it was an object, and reads as one again
     parsed = parse_properties(text)
     return parsed if isinstance(parsed, str) else None
 

@@ -17,7 +17,7 @@ from features.identity.identifiers import Identifiers
 from features.identity.resolution import IdentityConfig
 from features.log.sightings import Sightings, sightings_in, sightings_of
 from features.log.tables import hash_rows, hash_table, row_to_stored, table_to_rows
-from features.vocabulary import Columns
+from features.vocabulary import Columns, EventKind
 
 Events: TypeAlias = pa.Table | Sequence[EventRow]
 """What may be appended: a valid table (EVENT_SCHEMA), or rows."""
@@ -154,6 +154,11 @@ class RowBatch:
 def batch_of(events: Events) -> Batch:
     """What is to be appended, as a batch."""
     return TableBatch(events) if isinstance(events, pa.Table) else RowBatch(events)
+
+
+def are_decisions(events: Events) -> bool:
+    """Whether they are rows, and decisions only."""
+    return not isinstance(events, pa.Table) and all(row.kind == EventKind.DECISION for row in events)
 
 
 def joined(batches: Sequence[Events]) -> Events:

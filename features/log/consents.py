@@ -16,7 +16,7 @@ from features.events.schema import EVENT_SCHEMA
 from features.identity.addresses import CONSENT_KINDS, Consent, event_id_for_others, spoken_for
 from features.identity.resolution import CUSTOMER, IdentityConfig, Node, unpack
 from features.log.batches import Batch
-from features.log.portable_sql import Connection, get_meta, in_parts, last_seq, note_regrouped, put_meta, select_in
+from features.log.portable_sql import Connection, get_meta, insert_all, last_seq, note_regrouped, put_meta, select_in
 from features.vocabulary import Channel, Columns
 
 CREATE: Final = (
@@ -44,8 +44,6 @@ _HOLDERS: Final = (
     "SELECT DISTINCT customer_id FROM seen_in s CROSS JOIN customers c WHERE c.customer_key = s.customer_key"
     " AND (s.id_type, s.id_value)"
 )
-_INSERTS: Final = (64, 8, 1)
-_ROW: Final = f"({', '.join('?' for _ in _COLUMNS.split(','))})"
 
 
 def _column(name: str) -> str:
@@ -155,9 +153,7 @@ class ConsentBook:
             ).fetchall()
             for node, answers in spoken_for(kind, channel, product_id, unpack(nodes), properties, self._config).items()
         ]
-        for part in in_parts(consents, _INSERTS):
-            statement = f"INSERT INTO consents ({_COLUMNS}) VALUES {', '.join([_ROW] * len(part))}"
-            self._connection.execute(statement, [value for node, *rest in part for value in (*node, *rest)])
+        insert_all(self._connection, f"consents ({_COLUMNS})", ((*node, *rest) for node, *rest in consents))
         return {consent.node for consent in consents}
 
     def _addresses(self) -> str:

@@ -27,6 +27,7 @@ def open_log(settings: Settings, wait_s: float | None = None) -> EventLog:
     `wait_s` is how long one statement waits for the server or for another process; None: as long as it takes.
     """
     rules = identity_rules(settings)
+    sync_decisions = settings.decision_durability == "disk"
     scheme = settings.event_log_url.partition("://")[0]
     if scheme in ("postgresql", "postgres"):
         try:
@@ -36,7 +37,7 @@ def open_log(settings: Settings, wait_s: float | None = None) -> EventLog:
                 "OMNI_EVENT_LOG names a PostgreSQL server, and psycopg is not installed.",
                 repair="Install it: pip install -e '.[postgres]' -c constraints.txt",
             ) from error
-        return PostgresEventLog(settings.event_log_url, rules, wait_s, settings.event_log_schema)
+        return PostgresEventLog(settings.event_log_url, rules, wait_s, settings.event_log_schema, sync_decisions)
     path = sqlite_path(settings)
     if path is None:
         raise SettingsError(
@@ -44,4 +45,4 @@ def open_log(settings: Settings, wait_s: float | None = None) -> EventLog:
             repair="Write it as sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://host/database,"
             " or leave it out.",
         )
-    return SqliteEventLog(path, rules, wait_s)
+    return SqliteEventLog(path, rules, wait_s, sync_decisions)

@@ -31,7 +31,16 @@ from features.identity.resolution import (
 )
 from features.log.batches import Batch
 from features.log.consents import ConsentBook
-from features.log.portable_sql import Connection, count, get_meta, note_regrouped, put_meta, put_metas, select_in
+from features.log.portable_sql import (
+    Connection,
+    count,
+    get_meta,
+    insert_all,
+    note_regrouped,
+    put_meta,
+    put_metas,
+    select_in,
+)
 from features.log.sightings import NO_SIGHTING, Sightings
 from features.settings import Settings
 
@@ -40,9 +49,8 @@ _LIMITS: Final = "identity_limits"
 _PLACEHOLDERS: Final = "identity_placeholders"
 NOTES: Final = (_LIMITS, _PLACEHOLDERS)
 """Notes that `IdentityBook.assign` goes by."""
-_INSERT: Final = "INSERT INTO customers (nodes, customer_id, first_us) VALUES (?, ?, ?)"
-_IDENTIFY: Final = "INSERT INTO identifiers (id_type, id_value, customer_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-_SEE: Final = "INSERT INTO seen_in (id_type, id_value, customer_key) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_SEEN_IN: Final = "seen_in (id_type, id_value, customer_key)"
+_IF_NEW: Final = " ON CONFLICT DO NOTHING"
 
 
 @dataclass(frozen=True)
@@ -252,8 +260,8 @@ class IdentityBook:
             for place, text in enumerate(rows.texts)
             if text in stored and rows.first_us[place] < stored[text].sighting.first_us
         ]
-        for place in new:
-            self._connection.execute(_INSERT, (rows.texts[place], _own_name(rows.nodes[place]), rows.first_us[place]))
+        made = ((rows.texts[place], _own_name(rows.nodes[place]), rows.first_us[place]) for place in new)
+        insert_all(self._connection, "customers (nodes, customer_id, first_us)", made)
         for place in earlier:
             update = "UPDATE customers SET first_us = ? WHERE nodes = ?"
             self._connection.execute(update, (rows.first_us[place], rows.texts[place]))
@@ -275,14 +283,14 @@ class IdentityBook:
         query = "SELECT id_type, id_value FROM identifiers WHERE (id_type, id_value)"
         known = {Node(*row) for row in select_in(self._connection, query, alone)}
         linked = [sighting for sighting in sightings if not _is_plain(sighting.nodes) or sighting.nodes[0] in known]
-        for sighting in linked:
-            for node in sighting.nodes:
-                self._connection.execute(_IDENTIFY, (*node, _own_name((node,))))
-                self._connection.execute(_SEE, (*node, sighting.key))
+        seen = [(node, sighting.key) for sighting in linked for node in sighting.nodes]
+        made = ((*node, _own_name((node,))) for node in dict.fromkeys(node for node, _ in seen))
+        insert_all(self._connection, "identifiers (id_type, id_value, customer_id)", made, _IF_NEW)
+        insert_all(self._connection, _SEEN_IN, ((*node, key) for node, key in seen), _IF_NEW)
         # a customer who was known by their id alone until now
         named = {node for sighting in linked for node in sighting.nodes if node.id_type == CUSTOMER} - known
-        for alone_before in self._read({pack((node,)): (node,) for node in named}).values():
-            self._connection.execute(_SEE, (*alone_before.sighting.nodes[0], alone_before.sighting.key))
+        before = self._read({pack((node,)): (node,) for node in named}).values()
+        insert_all(self._connection, _SEEN_IN, ((*row.sighting.nodes[0], row.sighting.key) for row in before), _IF_NEW)
         return linked
 
     def _regroup(self, nodes: Iterable[Node], seq: int, new_keys: frozenset[int]) -> None:
@@ -298,14 +306,15 @@ class IdentityBook:
                 self._connection.execute(update, (name, int(moved), key))
                 if moved:
                     regrouped |= {name, row.customer_id}
-        for node in {node for row in stored.values() for node in row.sighting.nodes}:
+        seen = {node for row in stored.values() for node in row.sighting.nodes}
+        query = "SELECT id_type, id_value, customer_id, shared FROM identifiers WHERE (id_type, id_value)"
+        for id_type, id_value, *known in select_in(self._connection, query, seen):
+            node = Node(id_type, id_value)
             owner = None if node in shared else groups.owner(node)
-            name = _own_name((node,)) if owner is None else owner.name
-            update = (
-                "UPDATE identifiers SET customer_id = ?, shared = ? WHERE id_type = ? AND id_value = ?"
-                " AND (customer_id <> ? OR shared <> ?)"
-            )
-            self._connection.execute(update, (name, int(node in shared), *node, name, int(node in shared)))
+            now = [_own_name((node,)) if owner is None else owner.name, int(node in shared)]
+            if now != known:
+                update = "UPDATE identifiers SET customer_id = ?, shared = ? WHERE id_type = ? AND id_value = ?"
+                self._connection.execute(update, (*now, *node))
         note_regrouped(self._connection, regrouped, seq)
 
     def _follow_limits(self, seq: int, notes: Mapping[str, str]) -> None:

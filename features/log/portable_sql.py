@@ -24,8 +24,10 @@ COUNT: Final = "count"
 """Note of how many events there are."""
 CONTENT: Final = "content"
 """Note of the sum of their hashes."""
-_LOOKUPS: Final = (512, 64, 8, 1)
+_LOOKUPS: Final = (1, 8, 64, 512)
 """Values per statement: few sizes, so that each is prepared once."""
+INSERTS: Final = (64, 32, 16, 8, 4, 2, 1)
+"""Rows per statement: a thread gives up its turn at every one."""
 
 
 class Answer(Protocol):
@@ -139,15 +141,25 @@ def note_regrouped(connection: Connection, names: Iterable[str], seq: int) -> No
 def select_in(connection: Connection, statement: str, values: Iterable[Any]) -> list[Any]:
     """Run `statement IN (values)`, a few hundred at a time; values are scalars, or tuples for several columns."""
     rows: list[Any] = []
-    for part in in_parts(values, _LOOKUPS):
+    waiting = iter(values)
+    while part := list(islice(waiting, _LOOKUPS[-1])):
+        size = next(size for size in _LOOKUPS if size >= len(part))
+        part += [part[-1]] * (size - len(part))  # to be among some is no other for who is named twice
         if isinstance(part[0], tuple):
             row = f"({', '.join('?' * len(part[0]))})"
-            query, parameters = f"VALUES {', '.join([row] * len(part))}", [field for value in part for field in value]
+            query, parameters = f"VALUES {', '.join([row] * size)}", [field for value in part for field in value]
         else:
-            query, parameters = ", ".join("?" * len(part)), part
+            query, parameters = ", ".join("?" * size), part
         answer = connection.execute(f"{statement} IN ({query})", parameters)
         rows += answer.fetchall() if statement.startswith("SELECT") else []
     return rows
+
+
+def insert_all(connection: Connection, table: str, rows: Iterable[Sequence[Any]], rest: str = "") -> None:
+    """Insert rows, many with each statement; `table` names the columns as well, and `rest` is what follows the values."""
+    for part in in_parts(rows, INSERTS):
+        values = ", ".join([f"({', '.join('?' * len(part[0]))})"] * len(part))
+        connection.execute(f"INSERT INTO {table} VALUES {values}{rest}", [field for row in part for field in row])
 
 
 def in_parts(items: Iterable[Any], sizes: Sequence[int]) -> Iterator[list[Any]]:

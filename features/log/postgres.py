@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import psycopg
 import pyarrow as pa
+from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
 from pyarrow import csv
 
@@ -96,10 +97,18 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
     """The log at a `postgresql://` URL; safe to use from several threads, each of which has its own connection."""
 
     def __init__(
-        self, url: str, rules: IdentityRules = DEFAULT_RULES, wait_s: float | None = None, schema: str = SCHEMA
+        self,
+        url: str,
+        rules: IdentityRules = DEFAULT_RULES,
+        wait_s: float | None = None,
+        schema: str = SCHEMA,
+        sync_decisions: bool = True,
     ) -> None:
-        """`wait_s` is how long a statement may wait for the server, where the thread has no `patience` of its own."""
-        super().__init__(rules)
+        """`wait_s` is how long a statement may wait for the server, where the thread has no `patience` of its own.
+
+        Without `sync_decisions` nobody waits for the server's disk where nothing but decisions is appended.
+        """
+        super().__init__(rules, sync_decisions)
         self._place = without_password(url)
         self._schema = schema
         self._wait_s = wait_s
@@ -153,11 +162,14 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
         self._connections.close()
 
     @contextmanager
-    def _writing(self) -> "Iterator[_Portable]":
+    def _writing(self, synced: bool = True) -> "Iterator[_Portable]":
         """One write transaction, the only one at a time on the whole server, or within one a part of it: all or nothing."""
         with self._in_words():
             connection = self._connection()
+            is_part = connection.driver.info.transaction_status != pq.TransactionStatus.IDLE
             with connection.driver.transaction():
+                if not synced and not is_part:
+                    connection.execute("SET LOCAL synchronous_commit TO off")
                 connection.execute("SELECT pg_advisory_xact_lock(?)", (WRITER_LOCK,))
                 yield connection
 

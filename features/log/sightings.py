@@ -45,8 +45,11 @@ def sightings_of(rows: Iterable[EventRow], known: set[str], config: IdentityConf
             sightings.codes.append(NO_SIGHTING)
             continue
         met.add(row.event_id)
-        pairs = row.identifiers.items() if row.identifiers else ()
-        number = sightings.number(config.telling(sighting_nodes(row.customer_id, pairs)))
+        if row.identifiers or not row.customer_id:
+            pairs = (row.identifiers or {}).items()
+            number = sightings.number(config.telling(sighting_nodes(row.customer_id, pairs)))
+        else:
+            number = sightings.number((named_node(row.customer_id),))
         sightings.codes.append(number)
         if number == len(sightings.first_us):
             sightings.first_us.append(row.occurred_us)

@@ -11,7 +11,7 @@ from features.events.rows import event_rows
 from features.events.schema import Event
 from features.identity.resolution import ANONYMOUS, named_node
 from features.log import identity, marks, portable_sql, tombstones
-from features.log.batches import Batch, Events, batch_of
+from features.log.batches import Batch, Events, are_decisions, batch_of
 from features.log.conflicts import find_conflicts
 from features.log.consents import OF_ADDRESS, OF_OTHERS, OF_OTHERS_MANY
 from features.log.event_log import AppendResult, Arrival
@@ -58,8 +58,9 @@ C = TypeVar("C", bound=Connection)
 class SqlEventLog(ABC, Generic[C]):
     """What an engine's event log inherits; `C` is the engine's connection, on which a parameter is written `?`."""
 
-    def __init__(self, rules: IdentityRules) -> None:
+    def __init__(self, rules: IdentityRules, sync_decisions: bool = True) -> None:
         self._rules = rules
+        self._sync_decisions = sync_decisions
         self._marker = marks.Marker()
 
     @abstractmethod
@@ -67,8 +68,11 @@ class SqlEventLog(ABC, Generic[C]):
         """This thread's own connection."""
 
     @abstractmethod
-    def _writing(self) -> AbstractContextManager[C]:
-        """One write transaction, or within one a part of it: all of it, or after an error nothing."""
+    def _writing(self, synced: bool = True) -> AbstractContextManager[C]:
+        """One write transaction, or within one a part of it: all of it, or after an error nothing.
+
+        What is not `synced` survives the end of this process at once, and a power cut only a moment later.
+        """
 
     @abstractmethod
     def _in_words(self) -> AbstractContextManager[None]:
@@ -80,7 +84,7 @@ class SqlEventLog(ABC, Generic[C]):
 
     def append(self, events: Events) -> AppendResult:
         batch = batch_of(events).kept(self._rules.identifiers)
-        with self._writing() as connection:
+        with self._writing(self._must_sync([events])) as connection:
             before = portable_sql.last_seq(connection)
             notes = portable_sql.get_metas(connection, _NOTES)
             batch, erased = Tombstones(connection).screen(batch, notes.get(tombstones.KEY, ""))
@@ -106,7 +110,10 @@ class SqlEventLog(ABC, Generic[C]):
         return self.append(event_rows(events))
 
     def append_many(self, batches: Sequence[Events]) -> list[AppendResult | Exception]:
-        return append_together(self, self._writing, batches)
+        return append_together(self, lambda: self._writing(self._must_sync(batches)), batches)
+
+    def _must_sync(self, batches: Sequence[Events]) -> bool:
+        return self._sync_decisions or not all(map(are_decisions, batches))
 
     def customer_events(self, customer_id: str, after_seq: int = 0, decided_before_us: int | None = None) -> pa.Table:
         until_us = _NEVER_US if decided_before_us is None else decided_before_us

@@ -41,12 +41,10 @@ logger = logging.getLogger(__name__)
 
 _CACHE_KIB: Final = 131_072
 _NO_SEQ: Final = 2**62
-_INSERTS: Final = (64, 8, 1)
-"""Rows per statement: a thread gives up its turn at every one, and few sizes let each be prepared once."""
 _INSERT_INTO, _, _INSERT_REST = INSERT.partition("VALUES")
 _ON_CONFLICT: Final = _INSERT_REST.partition(")")[2]
 _ROW: Final = f"({', '.join('?' * len(STORED))})"
-_INSERT_MANY: Final = {n: f"{_INSERT_INTO}VALUES {', '.join([_ROW] * n)}{_ON_CONFLICT}" for n in _INSERTS}
+_INSERT_MANY: Final = {n: f"{_INSERT_INTO}VALUES {', '.join([_ROW] * n)}{_ON_CONFLICT}" for n in portable_sql.INSERTS}
 _TRIED_CHARS: Final = 65_536
 _ANEW: Final = "run: omni restore BACKUP (`omni backup` made it). Without a backup, ingest the sources into a new one"
 
@@ -54,9 +52,18 @@ _ANEW: Final = "run: omni restore BACKUP (`omni backup` made it). Without a back
 class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
     """The log in one SQLite file (WAL): many readers, one writer at a time, over threads and processes."""
 
-    def __init__(self, path: Path, rules: IdentityRules = DEFAULT_RULES, wait_s: float | None = None) -> None:
-        """`wait_s` is how long a statement waits for other processes; None: `databases.wait_s()`."""
-        super().__init__(rules)
+    def __init__(
+        self,
+        path: Path,
+        rules: IdentityRules = DEFAULT_RULES,
+        wait_s: float | None = None,
+        sync_decisions: bool = True,
+    ) -> None:
+        """`wait_s` is how long a statement waits for other processes; None: `databases.wait_s()`.
+
+        Without `sync_decisions` nobody waits for the disk where nothing but decisions is appended.
+        """
+        super().__init__(rules, sync_decisions)
         self._path = path
         self._wait_s = wait_s
         self._local = threading.local()
@@ -122,12 +129,10 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
         self._wal.close()
         self._connections.close()
 
-    def _connection(self) -> sqlite3.Connection:
+    def _connection(self) -> "_Opened":
         """This thread's own; a new one where another file has the name by now, as after a backup was restored."""
         if getattr(self._local, "writes_to", None) is not None:
-            connection: sqlite3.Connection = (
-                self._local.writes_to
-            )  # whatever became of the file: a transaction is of one
+            connection: _Opened = self._local.writes_to  # whatever became of the file: a transaction is of one
             return connection
         opened = self._connections.mine()
         if opened.file != self._prepared:
@@ -161,7 +166,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
         if bulk is not None:
             insert_table(connection, bulk, owners.keys)
         else:
-            for part in portable_sql.in_parts(batch.stored(owners.keys), _INSERTS):
+            for part in portable_sql.in_parts(batch.stored(owners.keys), portable_sql.INSERTS):
                 connection.execute(_INSERT_MANY[len(part)], [value for row in part for value in row])
         appended = connection.total_changes - before
         if bulk is not None and appended == len(batch):
@@ -186,7 +191,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
             timeout=self._busy_s,
             isolation_level=None,
             check_same_thread=False,
-            cached_statements=32,
+            cached_statements=128,
         )
         connection.execute("PRAGMA page_size = 8192")  # of a new log: a commit of one event writes five pages
         connection.execute("PRAGMA journal_mode = WAL")
@@ -198,7 +203,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
         return connection
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _writing(self, synced: bool = True) -> Iterator[sqlite3.Connection]:
         """One write transaction, or within one a part of it: all of it, or after an error nothing."""
         with self._in_words():
             connection = self._connection()
@@ -206,12 +211,16 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
             with self._in_words(), _savepoint(connection):
                 yield connection
             return
-        with self._transaction(connection):
+        with self._transaction(connection, synced):
             yield connection
 
     @contextmanager
-    def _transaction(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, connection: "_Opened", synced: bool = True) -> Iterator[sqlite3.Connection]:
         with self._write_lock, self._in_words():  # threads queue here; other processes wait in SQLite's busy handler
+            if connection.synced is not synced:
+                # NORMAL leaves the write-ahead log to the system; the next commit that is synced brings all of it to the disk
+                connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+                connection.synced = synced
             connection.execute("BEGIN IMMEDIATE")
             self._local.writes_to = connection
             try:
@@ -231,9 +240,10 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
 
 
 class _Opened(sqlite3.Connection):
-    """A connection that knows which file it was opened on."""
+    """A connection that knows which file it was opened on, and whether its commits wait for the disk."""
 
     file: int = 0
+    synced: bool = True
 
 
 @contextmanager

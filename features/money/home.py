@@ -6,6 +6,7 @@ that names any; the log keeps it. What names no currency is in the home's.
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 from features.arrays import IntArray
 from features.errors import InputError, SettingsError
 from features.events.payload import CONVERTED_FROM
+from features.events.rows import EventRow
 from features.events.rules import Problem
 from features.log.event_log import EventLog
 from features.money.limits import load_limits
@@ -66,6 +68,13 @@ class HomeCurrency:
         over = self._limits.exceeded(events[Columns.VALUE], events[Columns.CURRENCY], home)
         kept = np.delete(np.arange(events.num_rows), list(over))
         return _beside(over, kept, self._convert(events.take(pa.array(kept)) if over else events))
+
+    def leaves(self, rows: Iterable[EventRow]) -> bool:
+        """Whether `screen` would leave these as they are, as far as that is known without asking the log or the rates."""
+        smallest = self._limits.smallest
+        return all(
+            (row.value is None or abs(row.value) <= smallest) and row.currency in (None, self._settled) for row in rows
+        )
 
     def _convert(self, events: pa.Table) -> Screened:
         named = events[Columns.CURRENCY]

@@ -1,4 +1,4 @@
-"""JSON events come in; a table of the good ones goes out, with values in the home's currency, and what is wrong with others."""
+"""JSON events come in; the good ones go out, with values in the home's currency, and what is wrong with the others."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -7,10 +7,20 @@ from typing import Any
 import pyarrow as pa
 
 from features.events.placeholders import Placeholders
+from features.events.rows import parse_rows
 from features.events.rules import NOBODY
 from features.events.schema import Rejection, parse_table
+from features.log.batches import Events
 from features.money.home import HomeCurrency
 from features.vocabulary import Columns
+
+
+def parse_few(
+    items: Sequence[Mapping[str, Any]], now: datetime, currency: HomeCurrency, nobody: Placeholders = NOBODY
+) -> tuple[Events, list[Rejection]]:
+    """`parse_valued` with the events as rows, but for those of which some are of other currencies, or of large values."""
+    rows, rejections = parse_rows(items, now, nobody)
+    return (rows, rejections) if currency.leaves(rows) else parse_valued(items, now, currency, nobody)
 
 
 def parse_valued(

@@ -41,6 +41,14 @@ def test_a_shop_may_have_only_some_of_the_models(tmp_path: Path) -> None:
         Settings.from_env({**home, "OMNI_TASKS": "churn,churns"})
 
 
+def test_what_decisions_survive(tmp_path: Path) -> None:
+    home = {"OMNI_HOME": str(tmp_path)}
+    assert Settings.from_env(home).decision_durability == "disk"
+    assert Settings.from_env({**home, "OMNI_DECISION_DURABILITY": "process"}).decision_durability == "process"
+    with pytest.raises(SettingsError, match="OMNI_DECISION_DURABILITY is 'memory'"):
+        Settings.from_env({**home, "OMNI_DECISION_DURABILITY": "memory"})
+
+
 def test_how_long_servers_are_waited_for(tmp_path: Path) -> None:
     home = {"OMNI_HOME": str(tmp_path)}
     assert Settings.from_env(home).timeout_ms == 200
