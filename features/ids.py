@@ -10,15 +10,17 @@ import json
 import math
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.arrays import BoolArray
 from features.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 INEXACT: Final = (
     "is {value}, a number with too many digits for its type, so that other ids look the same: write it as text or as a"
@@ -28,6 +30,8 @@ INEXACT: Final = (
 _LIMITS: Final = {pa.float16(): 2.0**11, pa.float32(): 2.0**24, pa.float64(): 2.0**53}
 """From here on a number of the type stands for several whole numbers."""
 _MAX_EXPONENT: Final = 400
+_PANDAS_NOTHING: Final = frozenset({"NaTType", "NAType"})
+"""By their names: who has such a value has pandas, and who has not need not import it."""
 
 
 def id_text(value: Any) -> str | None:
@@ -47,7 +51,7 @@ def id_text(value: Any) -> str | None:
         return _decimal_text(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
-    return None if value is pd.NaT or value is pd.NA else str(value)
+    return None if type(value).__name__ in _PANDAS_NOTHING else str(value)
 
 
 def is_inexact(value: Any) -> bool:
@@ -75,9 +79,9 @@ def inexact(column: pa.Array | pa.ChunkedArray) -> BoolArray:
     return result
 
 
-def read_ids(column: pa.Array | pa.ChunkedArray | pd.Series, name: str) -> pa.ChunkedArray:
+def read_ids(column: "pa.Array | pa.ChunkedArray | pd.Series", name: str) -> pa.ChunkedArray:
     """The same for a column that is used whole; raises InputError, with its `name` and the row, where digits were lost."""
-    if isinstance(column, pd.Series):
+    if not isinstance(column, pa.Array | pa.ChunkedArray):
         column = _from_pandas(column, name)
     rows = np.flatnonzero(inexact(column))
     if len(rows):
@@ -85,8 +89,10 @@ def read_ids(column: pa.Array | pa.ChunkedArray | pd.Series, name: str) -> pa.Ch
     return id_column(column)
 
 
-def id_series(ids: pd.Series, name: str = "") -> pd.Series:
+def id_series(ids: "pd.Series", name: str = "") -> "pd.Series":
     """`read_ids` of a column of a frame, as objects (text or None) under the same index."""
+    import pandas as pd
+
     texts = read_ids(ids, name or str(ids.name)).to_pylist()
     return pd.Series(texts, index=ids.index, dtype=object, name=ids.name)
 
@@ -118,8 +124,10 @@ def joined_ids(parts: Sequence[pa.Array | pa.ChunkedArray]) -> pa.Array | pa.Chu
     return pc.if_else(unclear, pc.binary_join_element_wise(*escaped, "|", null_handling="emit_null"), plain)
 
 
-def numbering(ids: pd.Series) -> tuple[np.ndarray, pd.Index]:
+def numbering(ids: "pd.Series") -> "tuple[np.ndarray, pd.Index]":
     """Codes (n,) of ids that are text, and the distinct ids in order: whole numbers by size where all are, else as text."""
+    import pandas as pd
+
     codes, names = pd.factorize(ids)
     texts = [str(name) for name in names]
     whole = all(text.isascii() and text.isdigit() and (text == "0" or text[0] != "0") for text in texts)
@@ -175,7 +183,7 @@ def _decimal_text(value: Decimal) -> str | None:
     return "0" if text in ("-0", "") else text
 
 
-def _from_pandas(ids: pd.Series, name: str) -> pa.Array | pa.ChunkedArray:
+def _from_pandas(ids: "pd.Series", name: str) -> pa.Array | pa.ChunkedArray:
     if ids.dtype != object:
         return pa.Array.from_pandas(ids)
     values = ids.tolist()

@@ -25,6 +25,7 @@ SCHEMA: Final = "omni"
 STARTED_WITH: Final = "OMNI_STARTED_WITH"
 """Environment variable with the folder of the files that a service was started with: see `Settings.files_home`."""
 SETTINGS_FILE: Final = "settings.toml"
+IDENTITY_FILE: Final = "identity.toml"
 MAX_TIMEOUT_MS: Final = 25_000
 """The longest that anybody may wait for an answer of the service."""
 _VARIABLES: Final = {

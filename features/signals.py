@@ -8,10 +8,9 @@ numbers; a group that says something else by now is computed as it is written he
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pandas as pd
 
 from features.arrays import Float32Array, FloatArray, IntArray
 from features.errors import SettingsError
@@ -21,6 +20,9 @@ from features.state.kernel_agreement import agreeing_parts
 from features.state.kernel_signals import Counted, Part, fill_signals
 from features.state.moment import Moment
 from features.vocabulary import CHANNELS, CUSTOMER_KINDS, DAY_S, HALF_LIVES_DAYS, KIND_CODES, KINDS, Channel, EventKind
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CHUNK_ROWS: Final = 4_096
 """States are opened into dense arrays this many at a time, to bound memory."""
@@ -383,8 +385,10 @@ def _where_from() -> tuple[IntArray, tuple[Group, ...]]:
     return first, tuple(group for group in GROUPS if group.part is None or first[group.part] < 0)
 
 
-def signals_frame(states: StateBatch, as_of: FloatArray) -> pd.DataFrame:
+def signals_frame(states: StateBatch, as_of: FloatArray) -> "pd.DataFrame":
     """`compute_signals` as a DataFrame with one named column per signal, for notebooks."""
+    import pandas as pd
+
     return pd.DataFrame(compute_signals(states, as_of), columns=list(SIGNAL_NAMES))
 
 

@@ -3,28 +3,31 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import duckdb
+from typing import TYPE_CHECKING, Any
 
 from features.errors import InputError
 from features.vocabulary import DAY_US, EventKind
 
+if TYPE_CHECKING:
+    import duckdb
+
 
 def connect(
     memory_limit: str | None = None, *, threads: int | None = None, temp_directory: Path | None = None
-) -> duckdb.DuckDBPyConnection:
+) -> "duckdb.DuckDBPyConnection":
     """A connection in UTC, whatever the machine's zone; beyond its memory it works on disk.
 
     What is not given is DuckDB's own choice: most of the machine's memory, all its cores.
     """
+    import duckdb  # 20 MiB, and many only write SQL
+
     limits = {"memory_limit": memory_limit, "threads": threads, "temp_directory": temp_directory}
     connection = duckdb.connect(config={name: str(value) for name, value in limits.items() if value is not None})
     connection.execute("SET TimeZone = 'UTC'")  # not in the config: the extension that knows zones is loaded later
     return connection
 
 
-def connect_bounded() -> duckdb.DuckDBPyConnection:
+def connect_bounded() -> "duckdb.DuckDBPyConnection":
     """A connection on two threads and 1.5 GB."""
     return connect("1500MB", threads=2)
 

@@ -10,7 +10,8 @@ from features.signals import SIGNAL_NAMES, compute_signals, half_life
 from features.state import layout
 from features.vocabulary import CHANNELS, DAY_S, HALF_LIVES_DAYS, KIND_CODES, KINDS, EventKind
 from serving.decision.contacts import consents
-from serving.products.catalogue import Catalogue, ProductInfo
+from serving.products.catalogue import Catalogue
+from serving.products.product_rows import ProductInfo
 from serving.schemas import CartLine, CustomerInfo, ProfileAnswer, Touch
 
 N_RECENT = 20

@@ -4,15 +4,15 @@ import logging
 import os
 import resource
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import bentoml
+from starlette.applications import Starlette
 
 from features.processes.lifeline import LIFELINES, hand_on, hang_on
-from features.settings import Settings
-from serving.api import create_app
 from serving.guard import slow_heads
-from serving.runtime import Runtime, open_runtime
 
 MAX_FILES: Final = 65_536
 
@@ -21,8 +21,17 @@ class OneDecision:
     """One customer, every channel, one decision."""
 
 
-def _open() -> Runtime:
-    return open_runtime(Settings.from_env(os.environ))
+@asynccontextmanager
+async def _begin(_: Starlette) -> AsyncIterator[None]:
+    """Make our app where it answers: what it imports would lie in the memory of the process that starts workers, too."""
+    from features.settings import Settings
+    from serving.api import create_app
+    from serving.runtime import open_runtime
+
+    ours = create_app(lambda: open_runtime(Settings.from_env(os.environ)))
+    async with ours.router.lifespan_context(ours):
+        slow_heads.serve_first(ours)  # BentoML's own pages (health, docs, index) would hide ours otherwise
+        yield
 
 
 # BentoML imports this in the process that starts the workers, and in each of them. A worker hangs on both above it: it would
@@ -38,7 +47,7 @@ slow_heads.install()
 _, _most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
 # the usual limit of 1,024 open files is one careless sender's connections
 resource.setrlimit(resource.RLIMIT_NOFILE, (_most_files if _most_files >= 0 else MAX_FILES, _most_files))
-_app = create_app(_open)
+_begun = Starlette(lifespan=_begin)
 Omni: Any = bentoml.service(
     name="omni",
     workers=int(os.environ.get("OMNI_WORKERS", "1")),
@@ -47,5 +56,4 @@ Omni: Any = bentoml.service(
     logging={"access": {"enabled": False}},
     traffic={"timeout": 60},  # more than LONGEST_BODY_S and ANSWER_WITHIN_S: ours come first, in our words
 )(OneDecision)
-Omni.mount_asgi_app(_app, path="/")  # BentoML starts and stops it with itself
-slow_heads.serve_first(_app)  # BentoML's own pages (health, docs, index) would hide ours otherwise
+Omni.mount_asgi_app(_begun, path="/")  # BentoML starts and stops it with itself

@@ -14,19 +14,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from features.erasure.recall import recall_if_possible
 from features.errors import InputError, OmniError
-from features.identity.resolution import OWN_CONFIG
-from features.log.engines import open_log
-from features.online.trust import check_log_not_lost
 from features.processes.lifeline import Lifeline
 from features.processes.running import TOKEN, Noted, RunFolder, end_carriers, in_words, listeners
-from features.settings import PARENT, SETTINGS_FILE, STARTED_WITH, Settings
-from serving.house_rules import HouseRules
+from features.settings import IDENTITY_FILE, PARENT, SETTINGS_FILE, STARTED_WITH, Settings
+from serving.preparation import prepare_apart
 from serving.timing.profiling import PROFILE_DIR
 
 logger = logging.getLogger(__name__)
@@ -213,22 +209,22 @@ def run_until_stopped(service: Service, drain_s: float) -> int:
 
 def _prepare(settings: Settings, folder: RunFolder, port: int, workers: int) -> tuple[dict[str, str], Lifeline]:
     """Make what the children work with, and try what they could not start without."""
-    HouseRules(settings).begin()
     started_with = folder.path / "started-with"
     _copy_files(settings.home, started_with)
-    # A worker that cannot start is started again and again; what is wrong is rather said here, once.
-    with contextlib.closing(open_log(replace(settings, started_with=started_with))) as log:
-        check_log_not_lost(settings, log)
-        recall_if_possible(settings, log)  # before anybody is answered about whom they are of
     lifeline = Lifeline()
     mark = {TOKEN: folder.token, STARTED_WITH: str(started_with), **lifeline.environment()}
     env = child_environment(settings, port, workers, mark)
-    Settings.from_env(env)
-    Path(env["BENTOML_HOME"]).mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(env["TMPDIR"], ignore_errors=True)
-    Path(env["TMPDIR"]).mkdir(mode=0o700)
-    Path(env["OMNI_DRAIN_FILE"]).unlink(missing_ok=True)
-    folder.note([])  # the token first: a process that nobody knows could not be found again
+    try:
+        Settings.from_env(env)
+        Path(env["BENTOML_HOME"]).mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(env["TMPDIR"], ignore_errors=True)
+        Path(env["TMPDIR"]).mkdir(mode=0o700)
+        Path(env["OMNI_DRAIN_FILE"]).unlink(missing_ok=True)
+        folder.note([])  # the token first: a process that nobody knows could not be found again
+        prepare_apart(settings, started_with, env)
+    except BaseException:
+        lifeline.let_go()
+        raise
     return env, lifeline
 
 
@@ -236,7 +232,7 @@ def _copy_files(home: Path, copies: Path) -> None:
     """Copy what is read once: a worker that is started anew must do as the others do, and as it did before it crashed."""
     shutil.rmtree(copies, ignore_errors=True)
     copies.mkdir(mode=0o700)
-    for name in (SETTINGS_FILE, OWN_CONFIG):
+    for name in (SETTINGS_FILE, IDENTITY_FILE):
         with contextlib.suppress(FileNotFoundError):
             shutil.copy2(home / name, copies / name)  # with its mode: it may hold a key
 

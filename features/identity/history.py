@@ -9,13 +9,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Final
-
-import pandas as pd
+from typing import TYPE_CHECKING, Final
 
 from features.identity.addresses import Consent, by_node
 from features.identity.resolution import Groups, IdentityConfig, Node, Sighting, in_order, shared_since
 from features.vocabulary import Columns
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SPAN: Final = ("regrouped", "from_us", "until_us")
 _EVER: Final = 2**62
@@ -47,8 +48,10 @@ class History:
     epochs: dict[str, list[Epoch]]
     consents: dict[str, list[Consent]]
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> "pd.DataFrame":
         """One row per epoch and sighting, whose events count until the epoch ends; moments in microseconds since 1970."""
+        import pandas as pd
+
         rows = [
             (name, number, key, epoch.regrouped, epoch.from_us, epoch.until_us)
             for name, epochs in self.epochs.items()

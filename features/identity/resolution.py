@@ -26,13 +26,13 @@ from pydantic import Field
 
 from features.config import Config, load_own
 from features.events.placeholders import PLACEHOLDERS, Placeholders
+from features.settings import IDENTITY_FILE
 from features.vocabulary import Channel, IdType
 
 CUSTOMER: Final = "customer_id"
 """The type of a source's own customer id."""
 ANONYMOUS: Final = "anon:"
 """Names of customers without a customer id begin so; then comes an identifier, type:value."""
-OWN_CONFIG: Final = "identity.toml"
 _LISTS: Final = ("placeholders", "more_placeholders", "no_placeholders")
 _STRENGTH: Final[Mapping[str, int]] = {
     CUSTOMER: 0,
@@ -123,7 +123,7 @@ class IdentityConfig(Limits):
 
 def load_identity_config(home: Path) -> IdentityConfig:
     """The limits in OMNI_HOME/identity.toml, else the defaults. Raises InputError for a bad file."""
-    return load_own(IdentityConfig, home / OWN_CONFIG)
+    return load_own(IdentityConfig, home / IDENTITY_FILE)
 
 
 @dataclass(frozen=True)

@@ -75,12 +75,18 @@ def need_plain_files(place: str, where: str) -> None:
 
     What does not lie on this machine is looked at once it does. Raises ModelError as `model_files` does.
     """
-    address = urlparse(place)
-    if address.scheme in ("", "file") and address.netloc in ("", "localhost"):
-        folder = Path(url2pathname(address.path))
+    folder = local_folder(place)
+    if folder is not None:
         if folder.is_symlink() or not folder.is_dir():
             raise ModelError(f"{where} has no folder {folder}.", repair=_REPAIR)
         model_files(folder, where)
+
+
+def local_folder(place: str) -> Path | None:
+    """The folder of a URI that is of this machine's files; None for another place."""
+    address = urlparse(place)
+    is_here = address.scheme in ("", "file") and address.netloc in ("", "localhost")
+    return Path(url2pathname(address.path)) if is_here else None
 
 
 def digest_files(folder: Path, where: str) -> dict[str, FileDigest]:

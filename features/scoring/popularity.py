@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from features.arrays import FloatArray, IntArray
@@ -141,8 +140,8 @@ def _padded(table: NDArray[Any], n_known: int, n_more: int) -> NDArray[Any]:
 
 def _numbered(words: Sequence[str | None]) -> Ints32:
     """Words (V,) as numbers from 1 (V + 1,); 0 for none."""
-    number, _ = pd.factorize(np.asarray(words, dtype=object), sort=True)
-    return np.concatenate(([0], number + 1)).astype(np.int32)
+    number = {word: place for place, word in enumerate(sorted({word for word in words if word is not None}), start=1)}
+    return np.array([0, *(0 if word is None else number[word] for word in words)], np.int32)
 
 
 def _share_of_group(group: Ints32, count: FloatArray) -> Floats32:

@@ -1,6 +1,8 @@
 """How the fold is compiled: numba's decorators, and a folder of compiled code that belongs to the sources as they are."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -15,6 +17,24 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 # numba itself looks only at the date of a function's own file: a channel that is added to the vocabulary must not meet
 # code that was compiled for one channel less.
 numba_config.CACHE_DIR = str(Path(__file__).parent / "__pycache__" / f"fold-{fold_code()}")  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _without_scipy() -> Iterator[None]:
+    """Have numba find no linear algebra in SciPy: that takes 30 MiB of every process, and nothing compiled here needs it."""
+    wanted = "scipy.linalg"
+    if wanted in sys.modules:
+        yield
+        return
+    sys.modules[wanted] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[wanted]
+
+
+with _without_scipy():
+    import numba.np.arraymath  # noqa: F401 - looks for it once
 
 
 def compiled(function: _Function) -> _Function:

@@ -1,40 +1,23 @@
 """The product table in, a product's name, category and price out."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import inf, isfinite, nan
+from math import isfinite
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.errors import InputError, StoreError
 from features.ids import with_text_ids
 from features.scoring.popularity import ProductFacts
-from features.state.event_arrays import product_code
 from features.vocabulary import Columns
+from serving.products.product_rows import IdsByCode, ProductColumns, ProductInfo, ProductRows
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ProductInfo:
-    """What a person wants to see of a product."""
-
-    product_id: str
-    name: str | None = None
-    category: str | None = None
-    price: float | None = None
-    brand: str | None = None
-    attributes: str | None = None
-    """JSON object, as in the product table."""
-    available_from_s: float = -inf
-    """Since when it is sold, seconds since 1970."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +36,14 @@ class Catalogue:
     @cached_property
     def facts(self) -> ProductFacts:
         """What models want to know of the products."""
-        infos = self.by_id.values()
-        return ProductFacts(
-            self.product_ids,
-            [info.category for info in infos],
-            [info.brand for info in infos],
-            np.array([nan if info.price is None else info.price for info in infos]),
-        )
+        columns = self.columns(self.product_ids)
+        return ProductFacts(self.product_ids, columns.category, columns.brand, columns.price)
+
+    def columns(self, product_ids: Sequence[str]) -> ProductColumns:
+        """What is known of products, at once."""
+        if isinstance(self.by_id, ProductRows):
+            return self.by_id.columns(product_ids)
+        return ProductColumns.of([self.get(product_id) for product_id in product_ids])
 
     def get(self, product_id: str) -> ProductInfo:
         """What is known of a product; for an unknown one only its id."""
@@ -80,35 +64,14 @@ def load_catalogue(path: Path, stock: Path | None = None) -> Catalogue:
     if not path.exists():
         return Catalogue(stock=units)
     with _in_words(path):
-        return _catalogue(
-            with_text_ids(pq.read_table(path, page_checksum_verification=True), (Columns.PRODUCT_ID,)), units
-        )
+        table = pq.read_table(path, page_checksum_verification=True, use_threads=False)
+        return _catalogue(with_text_ids(table, (Columns.PRODUCT_ID,)), units)
 
 
 def _catalogue(table: pa.Table, units: Mapping[str | None, Mapping[str, float]]) -> Catalogue:
-    ids = table[Columns.PRODUCT_ID].to_pylist()
-    columns = (
-        _column(table, name)
-        for name in (
-            *(Columns.NAME, Columns.CATEGORY, Columns.PRICE),
-            *(Columns.BRAND, Columns.ATTRIBUTES, Columns.AVAILABLE_FROM),
-        )
-    )
-    by_id = {
-        product_id: ProductInfo(
-            product_id,
-            name,
-            category,
-            price if price is not None and isfinite(price) else None,
-            brand,
-            attributes,
-            -inf if since is None else since.timestamp(),
-        )
-        for product_id, name, category, price, brand, attributes, since in zip(ids, *columns, strict=True)
-    }
-    codes = product_code(ids).tolist()
-    logger.info("%d products in the catalogue", len(ids))
-    return Catalogue(by_id, dict(zip(codes, ids, strict=True)), units)
+    rows = ProductRows(table)
+    logger.info("%d products in the catalogue", len(rows))
+    return Catalogue(rows, IdsByCode(list(rows)), units)
 
 
 def load_stock(path: Path) -> dict[str | None, dict[str, float]]:
@@ -143,7 +106,3 @@ def _in_words(path: Path) -> Iterator[None]:
             f"{path} cannot be used ({said}).",
             repair="Write it anew, under another name first that is then changed to this one, so that nobody reads half.",
         ) from error
-
-
-def _column(table: pa.Table, name: str) -> list[Any]:
-    return table[name].to_pylist() if name in table.column_names else [None] * table.num_rows

@@ -4,7 +4,7 @@ Every way to a product (ranking, decision, exploration) goes through the one mas
 """
 
 import json
-import math
+import sys
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from features.arrays import BoolArray, FloatArray
 from features.state.event_arrays import product_code
 from serving.decision.rules import Rules, is_due
-from serving.products.catalogue import Catalogue, ProductInfo
+from serving.products.catalogue import Catalogue
 from serving.products.history import PurchaseHistory
+from serving.products.product_rows import ProductColumns
 from serving.schemas import ProductFilter
 
 WITHDRAWN: Final = "withdrawn"
@@ -38,40 +39,37 @@ class ProductTable:
     @cached_property
     def category(self) -> NDArray[np.object_]:
         """Category in small letters, '' where unknown (V,)."""
-        return self._text([info.category for info in self._infos])
+        return self._text(self._columns.category)
 
     @cached_property
     def brand(self) -> NDArray[np.object_]:
         """Brand in small letters, '' where unknown (V,)."""
-        return self._text([info.brand for info in self._infos])
+        return self._text(self._columns.brand)
 
-    @cached_property
+    @property
     def price(self) -> FloatArray:
         """Price, NaN where unknown (V,)."""
-        return np.array([math.nan if info.price is None else info.price for info in self._infos])
+        return self._columns.price
 
-    @cached_property
+    @property
     def available_from_s(self) -> FloatArray:
         """Since when the product is sold, seconds since 1970; minus infinity where unknown (V,)."""
-        return np.array([info.available_from_s for info in self._infos])
+        return self._columns.available_from_s
 
     @cached_property
     def beginnings(self) -> FloatArray:
         """The moments from which on another product is sold, in order."""
         return np.unique(self.available_from_s[np.isfinite(self.available_from_s)])
 
-    @cached_property
-    def attributes(self) -> list[dict[str, str]]:
-        """Attribute values as small text (V,)."""
-        return [
-            {name: str(value).casefold() for name, value in json.loads(info.attributes or "{}").items()}
-            for info in self._infos
-        ]
+    def has(self, attribute: str, value: str) -> BoolArray:
+        """Whose attribute of that name is `value`, in small letters (V,)."""
+        values = self._attributes.get(attribute)
+        return np.zeros(len(self), np.bool_) if values is None else np.asarray(values == value, np.bool_)
 
     @cached_property
     def withdrawn(self) -> BoolArray:
         """Taken off the range (V,)."""
-        return np.array([values.get(WITHDRAWN) == "true" for values in self.attributes], dtype=np.bool_)
+        return self.has(WITHDRAWN, "true")
 
     @cached_property
     def row_of_id(self) -> dict[str, int]:
@@ -96,11 +94,27 @@ class ProductTable:
         return np.array([units.get(product_id, unlisted) > 0 for product_id in self.product_ids], dtype=np.bool_)
 
     @cached_property
-    def _infos(self) -> list[ProductInfo]:
-        return [self.catalogue.get(product_id) for product_id in self.product_ids]
+    def _columns(self) -> ProductColumns:
+        return self.catalogue.columns(self.product_ids)
+
+    @cached_property
+    def _attributes(self) -> dict[str, NDArray[np.object_]]:
+        """Values as small text (V,) by the attribute's name, None where a product has none; each text is read and kept once."""
+        read: dict[str | None, list[tuple[str, str]]] = {None: []}
+        found: dict[str, NDArray[np.object_]] = {}
+        for row, text in enumerate(self._columns.attributes):
+            if text not in read:
+                pairs = json.loads(text or "{}").items()
+                read[text] = [(sys.intern(name), sys.intern(str(value).casefold())) for name, value in pairs]
+            for name, value in read[text]:
+                if name not in found:
+                    found[name] = np.full(len(self), None, dtype=object)
+                found[name][row] = value
+        return found
 
     def _text(self, values: Sequence[str | None]) -> NDArray[np.object_]:
-        return np.array([(value or "").casefold() for value in values], dtype=object)
+        small = {value: (value or "").casefold() for value in set(values)}
+        return np.array([small[value] for value in values], dtype=object)
 
 
 _TABLES: Final[deque[ProductTable]] = deque(maxlen=4)
@@ -156,7 +170,7 @@ def allowed_products(
     if wanted.max_price is not None:
         allowed &= table.price <= wanted.max_price
     for name, value in wanted.attributes.items():
-        allowed &= np.array([own.get(name) == value.casefold() for own in table.attributes], dtype=np.bool_)
+        allowed &= table.has(name, value.casefold())
     forbidden = [table.row_of_id[name] for name in wanted.exclude if name in table.row_of_id]
     if wanted.rebuys != "any":
         bought = histories.all

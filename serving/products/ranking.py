@@ -12,11 +12,12 @@ from features.vocabulary import DAY_S
 from serving.decision.contacts import exposure_history
 from serving.decision.rests import product_rest, resting_products
 from serving.decision.rules import Rules, product_refusal
-from serving.products.catalogue import Catalogue, ProductInfo
+from serving.products.catalogue import Catalogue
 from serving.products.diversity import DEPTH, Place, diversify, explore
 from serving.products.eligibility import allowed_products, product_table
 from serving.products.evidence import evidence_reasons
 from serving.products.history import PurchaseHistory, product_reasons, purchase_history
+from serving.products.product_rows import ProductInfo
 from serving.schemas import NextProductsRequest, Product, ProductFilter
 from serving.scorers.next_product import ProductScorer, Ranked, Scored
 

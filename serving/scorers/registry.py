@@ -3,27 +3,20 @@
 Where a champion must not answer, or the registry does not, the last good version does.
 """
 
-import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from features.errors import OmniError, StoreError
 from features.log.receipt import LearntModel
-from features.scoring.mlflow_home import (
-    CHAMPION,
-    HISTORY_TAG,
-    follow_home,
-    has_registry,
-    look_at_tracking,
-    mlflow_at,
-)
-from features.scoring.model_digests import DIGEST_TAG, need_plain_files
+from features.scoring.mlflow_home import follow_home, has_registry, look_at_tracking, mlflow_at
+from features.scoring.model_digests import DIGEST_TAG, local_folder, need_plain_files
 from features.scoring.model_files import read_metadata
 from features.settings import Settings
 from features.views import feature_service_name
@@ -33,6 +26,7 @@ from serving.scorers.bundle import Bundle, Scorer, load_scorer
 from serving.scorers.churn import ChurnScorer
 from serving.scorers.model_card import ModelCard
 from serving.scorers.next_product import ProductScorer
+from serving.scorers.registered import Version, open_registry
 from serving.scorers.vetting import Download, Vetting
 from serving.scorers.win_back import WinBackScorer
 
@@ -106,7 +100,7 @@ def next_bundle(current: Bundle, fetch: Fetch, fall_back: FallBack = lambda _: (
 
 
 def mlflow_fetch(settings: Settings, vetting: Vetting | None = None) -> Fetch:
-    """Look champions up in the registry at `settings.mlflow_tracking_uri`; imports MLflow (seconds) at the first look.
+    """Look champions up in the registry at `settings.mlflow_tracking_uri`.
 
     Their files come through `vetting`, by default the home's own. A registry that training has not made yet is not made
     here: it has no champions. One that is gone is a problem.
@@ -126,8 +120,8 @@ def mlflow_fetch(settings: Settings, vetting: Vetting | None = None) -> Fetch:
             os.environ.setdefault(name, value)
         look_at_tracking(settings, _WAIT_S)
         follow()
-        found = _champion(task, settings.mlflow_tracking_uri)
-        return None if found is None else _guarded(guard, *found)
+        version = open_registry(settings, _WAIT_S).champion(task)
+        return None if version is None else _guarded(guard, *_found(task, version, settings))
 
     return fetch
 
@@ -139,7 +133,7 @@ def mlflow_fall_back(settings: Settings, vetting: Vetting) -> FallBack:
         yield from vetting.last_good(task)
         if has_registry(settings):
             with suppress(Exception):  # what is wrong with the registry is told already
-                for card, download in _earlier_champions(task, settings.mlflow_tracking_uri):
+                for card, download in _earlier_champions(task, settings):
                     yield card, partial(vetting.files, card, download)
 
     return fall_back
@@ -150,68 +144,49 @@ def registered_models(settings: Settings) -> list[LearntModel]:
     if not has_registry(settings):
         return []
     look_at_tracking(settings)
-    uri = settings.mlflow_tracking_uri
-    mlflow = mlflow_at(uri)
-    from mlflow.exceptions import MlflowException
-
-    client = mlflow.MlflowClient(uri, uri)
-    try:
-        entries = [
-            (task, entry, client.get_registered_model(task.value).aliases)
-            for task in Task
-            for entry in client.search_model_versions(f"name = '{task.value}'")
-        ]
-    except MlflowException as error:
-        raise StoreError(f"The model registry cannot be read: {error.message}") from error
+    registry = open_registry(settings)
     return [
         LearntModel(
             task=task.value,
-            version=int(entry.version),
-            aliases=tuple(sorted(alias for alias, held in aliases.items() if int(held) == int(entry.version))),
-            run_id=entry.run_id or "",
-            trained_at=entry.tags.get("trained_at", ""),
-            as_of_end=entry.tags.get("as_of_end", ""),
-            data_fingerprint=entry.tags.get("data_fingerprint", ""),
+            version=version.number,
+            aliases=tuple(sorted(alias for alias, number in aliases.items() if number == version.number)),
+            run_id=version.run_id,
+            trained_at=version.tags.get("trained_at", ""),
+            as_of_end=version.tags.get("as_of_end", ""),
+            data_fingerprint=version.tags.get("data_fingerprint", ""),
         )
-        for task, entry, aliases in sorted(entries, key=lambda found: (found[0].value, int(found[1].version)))
+        for task in sorted(Task, key=lambda task: task.value)
+        for aliases in [registry.aliases(task)]
+        for version in registry.versions(task)
     ]
 
 
-def _champion(task: Task, uri: str) -> Found | None:
-    mlflow = mlflow_at(uri)
-    from mlflow.exceptions import MlflowException
-
-    try:
-        version = mlflow.MlflowClient(uri).get_model_version_by_alias(task.value, CHAMPION)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise StoreError(f"The model registry cannot be read: {error.message}") from error
-    return _found(mlflow, task, version)
+def _earlier_champions(task: Task, settings: Settings) -> Iterator[Found]:
+    registry = open_registry(settings, _WAIT_S)
+    for number in list(dict.fromkeys(reversed(registry.earlier_champions(task))))[:_EARLIER]:
+        version = registry.version(task, number)
+        if version is not None:
+            yield _found(task, version, settings)
 
 
-def _earlier_champions(task: Task, uri: str) -> Iterator[Found]:
-    mlflow = mlflow_at(uri)
-    client = mlflow.MlflowClient(uri)
-    *earlier, _ = json.loads(client.get_registered_model(task.value).tags.get(HISTORY_TAG, "[0]"))
-    for number in list(dict.fromkeys(reversed(earlier)))[:_EARLIER]:
-        yield _found(mlflow, task, client.get_model_version(task.value, str(number)))
-
-
-def _found(mlflow: Any, task: Task, version: Any) -> Found:
+def _found(task: Task, version: Version, settings: Settings) -> Found:
     card = ModelCard(
         task=task,
-        version=str(version.version),
+        version=str(version.number),
         feature_service=version.tags.get("feature_service", ""),
-        run_id=version.run_id or "",
+        run_id=version.run_id,
         trained_at=version.tags.get("trained_at", ""),
         files_digest=version.tags.get(DIGEST_TAG, ""),
     )
 
     def download(folder: Path) -> Path:
-        source = f"models:/{task.value}/{version.version}"
-        place = mlflow.MlflowClient().get_model_version_download_uri(task.value, str(version.version))
+        place = open_registry(settings, _WAIT_S).place(task, version.number)
         need_plain_files(place, card.name)
+        here = local_folder(place)
+        if here is not None:
+            return shutil.copytree(here, folder, dirs_exist_ok=True)
+        mlflow = mlflow_at(settings.mlflow_tracking_uri)
+        source = f"models:/{task.value}/{version.number}"
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(folder)))
 
     return card, download

@@ -26,7 +26,8 @@ from features.state.fold import fold_customer
 from features.state.products import POPULARITY_DAYS
 from features.vocabulary import Task
 from serving.decision.rules import Rules
-from serving.products.catalogue import Catalogue, ProductInfo
+from serving.products.catalogue import Catalogue
+from serving.products.product_rows import ProductInfo
 from serving.products.ranking import rank_products
 from serving.schemas import NextProductsRequest
 from serving.scorers.model_card import ModelCard

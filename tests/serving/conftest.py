@@ -20,7 +20,8 @@ from features.views import feature_service_name
 from features.vocabulary import Channel, Task
 from serving.answers import Knowledge
 from serving.decision.rules import Arm, Rules
-from serving.products.catalogue import Catalogue, ProductInfo
+from serving.products.catalogue import Catalogue
+from serving.products.product_rows import ProductInfo
 from serving.runtime import Runtime
 from serving.scorers.best_channel import ChannelScorer
 from serving.scorers.booster import BoosterScorer

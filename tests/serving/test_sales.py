@@ -20,7 +20,8 @@ from features.state.product_blocks import N_BLOCKS, ProductBlocks
 from features.state.products import POPULARITY_DAYS, ProductStates, fold_purchases
 from features.vocabulary import Task
 from serving.answers import Knowledge
-from serving.products.catalogue import Catalogue, ProductInfo
+from serving.products.catalogue import Catalogue
+from serving.products.product_rows import ProductInfo
 from serving.runtime import Runtime, Watcher
 from serving.sales import EVERY_S, NEWCOMERS_S, Sales
 from serving.scorers.bundle import Bundle

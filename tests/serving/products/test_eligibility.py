@@ -23,10 +23,11 @@ from features.state.batch import StateBatch
 from features.state.event_arrays import product_code
 from features.vocabulary import Task
 from serving.decision.rules import ProductHistory, Rules
-from serving.products.catalogue import Catalogue, ProductInfo, load_stock
+from serving.products.catalogue import Catalogue, load_stock
 from serving.products.diversity import diversify, explore
 from serving.products.eligibility import allowed_products, product_table
 from serving.products.history import PurchaseHistory
+from serving.products.product_rows import ProductInfo
 from serving.products.ranking import NEW, product_to_offer, rank_products
 from serving.schemas import NextProductsRequest, ProductFilter
 from serving.scorers.model_card import ModelCard
