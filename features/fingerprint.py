@@ -7,6 +7,7 @@ from typing import Final
 
 FOLD_CODE: Final = (
     "vocabulary.py",
+    "events/hashing.py",
     "events/values.py",
     "events/payload.py",
     "state/layout.py",

@@ -34,6 +34,13 @@ PORT_FREE_S: Final = 5.0
 """How long a port may stay taken after whoever had it ended."""
 _TEMPORARY: Final = "tmp"
 """Where the children keep temporary files, in the service's folder."""
+_MEMORY: Final = {
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": str(2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(2**22),
+}
+"""The children give back what they read a file with: left alone, Arrow and glibc keep 50 MiB of it for every worker."""
 _STREAM: Final = [sys.executable, "-m", "features.stream"]
 
 
@@ -43,7 +50,7 @@ class StartError(OmniError):
 
 def child_environment(settings: Settings, port: int, workers: int, mark: Mapping[str, str]) -> dict[str, str]:
     """The environment of the children: ours, with every setting spelled out, nothing phoned home, and our `mark`."""
-    env = dict(os.environ)
+    env = {**_MEMORY, **os.environ}
     env |= {
         "OMNI_HOME": str(settings.home),
         "OMNI_EVENT_LOG": settings.event_log_url,

@@ -14,11 +14,11 @@ from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.arrays import FloatArray, IntArray
+from features.events.hashing import hash_texts
 from features.events.values import MAX_NUMBER
 from features.vocabulary import CHANNEL_CODES, CUSTOMER_KINDS, Columns, EventKind
 
@@ -71,7 +71,7 @@ def read_detail(kind: str, properties: Mapping[str, Any] | None) -> float | str:
 @lru_cache(maxsize=65_536)
 def store_code(store_id: str) -> float:
     """A store's id as a whole number: the same everywhere and always."""
-    return float(pd.util.hash_array(np.array([store_id], dtype=object), categorize=False)[0] >> _HASH_BITS_DROPPED)
+    return float(hash_texts([store_id])[0] >> np.uint64(_HASH_BITS_DROPPED))
 
 
 def detail_column(events: pa.Table) -> FloatArray:

@@ -5,12 +5,12 @@ from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.arrays import BoolArray, FloatArray, IntArray
+from features.events.hashing import hash_texts
 from features.events.payload import detail_column, order_column
 from features.state import layout
 from features.state.layout import EventArrays
@@ -45,11 +45,14 @@ def product_code(product_ids: Sequence[str]) -> IntArray:
 
     States hold six bytes a product. Of a million products two share a code with a chance of 0.2 %, of 100,000 of 0.002 %.
     """
-    values = np.asarray(product_ids, dtype=object)
-    missing = np.array([not value for value in values], dtype=bool)
-    codes = pd.util.hash_array(np.where(missing, "", values), categorize=len(values) > 1000)
-    positive = (codes >> np.uint64(64 - PRODUCT_CODE_BITS)).astype(np.int64)
-    return np.where(missing, 0, np.maximum(positive, 1))
+    distinct = list(dict.fromkeys(product_ids))  # of many events, many are about the same products
+    texts = ["" if not value or value != value else str(value) for value in distinct]
+    positive = (hash_texts(texts) >> np.uint64(64 - PRODUCT_CODE_BITS)).astype(np.int64)
+    codes = np.where([bool(text) for text in texts], np.maximum(positive, 1), 0)
+    if len(distinct) == len(product_ids):
+        return codes
+    code_of = dict(zip(distinct, codes.tolist(), strict=True))
+    return np.fromiter(map(code_of.__getitem__, product_ids), np.int64, len(product_ids))
 
 
 def event_arrays(events: pa.Table) -> EventArrays:

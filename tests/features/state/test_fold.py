@@ -217,6 +217,11 @@ def test_a_few_events_become_the_same_arrays_as_many(n: int, monkeypatch: pytest
         np.testing.assert_array_equal(getattr(few, name), values, err_msg=name)
 
 
+@given(st.lists(st.one_of(st.none(), st.sampled_from(["", "tea", "01", "1000002", "\u00e9"])), max_size=20))
+def test_a_product_has_one_code_whoever_asks_beside_it(ids: list[str]) -> None:
+    assert product_code(ids).tolist() == [int(product_code([name])[0]) for name in ids]
+
+
 def test_product_codes_are_stable_and_zero_for_none() -> None:
     assert product_code(["1029743", "", None]).tolist() == [product_code(["1029743"])[0], 0, 0]
     assert product_code(["a"])[0] > 0
