@@ -31,6 +31,7 @@ from features.online.reach import Reach
 from features.online.reader import Folded, OnlineReader
 from features.online.trust import open_known_log
 from features.online.writer import OnlineWriter
+from features.processes.lean import leave_pandas_out
 from features.processes.lifeline import hang_on
 from features.settings import PARENT, Settings
 from features.state.batch import StateBatch
@@ -206,6 +207,7 @@ def main() -> int:
     parent = int(os.environ.get(PARENT, os.getppid()))
     threading.Thread(target=_stop_with_parent, args=(stop, parent), daemon=True).start()
     hang_on(os.environ)
+    leave_pandas_out()
     try:
         with _alone(settings, stop):
             return 0 if stop.is_set() else _follow(settings, stop)

@@ -11,9 +11,9 @@ from functools import cache
 from typing import Final
 
 import numpy as np
-from scipy.special import expit
 
 from features.arrays import Float32Array, FloatArray, IntArray
+from features.scoring.log_linear import expit
 from features.signals import SIGNAL_NAMES, describe
 from features.vocabulary import CHANNELS, Channel
 from serving.schemas import Reason
@@ -81,9 +81,13 @@ def churn_reasons(shares: FloatArray, signals: Float32Array, log_odds: float) ->
 
 
 def _size(effect: float, log_odds: float) -> str:
-    points = 100 * abs(expit(log_odds) - expit(log_odds - effect))
+    points = 100 * abs(_chance(log_odds) - _chance(log_odds - effect))
     size = "less than 1 point" if points < 1 else "1 point" if round(points) == 1 else f"{points:.0f} points"
     return f"{'raises' if effect > 0 else 'lowers'} the risk by {size}"
+
+
+def _chance(log_odds: float) -> float:
+    return float(expit(np.float64(log_odds)))
 
 
 @cache

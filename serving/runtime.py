@@ -1,5 +1,6 @@
 """Settings in, everything that the service works with out; what changes outside is watched and swapped in whole."""
 
+import gc
 import logging
 import os
 import threading
@@ -15,6 +16,7 @@ from features.events.placeholders import Placeholders
 from features.events.rules import NOBODY
 from features.identity.resolution import load_identity_config
 from features.log.event_log import EventLog
+from features.meter import release_memory
 from features.money.home import HomeCurrency
 from features.online.checkpoint import Checkpoint
 from features.online.live import LiveStates
@@ -252,6 +254,9 @@ class Watcher:
         """Have everybody answered from `known`, once nothing in it is done for the first time any more."""
         if known.states is not None:  # before that, nobody is answered
             rehearse(known, self._runtime.clock, self._runtime.rules_now())
+        if self._runtime.not_ready():  # so that nobody waits meanwhile
+            release_memory()
+            gc.freeze()  # what stays until the end need not be looked through again and again: each time takes 0.1 s
         self._runtime.knowledge = known
 
     def _champions(self, current: Bundle) -> Bundle:

@@ -24,10 +24,12 @@ class OneDecision:
 @asynccontextmanager
 async def _begin(_: Starlette) -> AsyncIterator[None]:
     """Make our app where it answers: what it imports would lie in the memory of the process that starts workers, too."""
+    from features.processes.lean import leave_pandas_out
     from features.settings import Settings
     from serving.api import create_app
     from serving.runtime import open_runtime
 
+    leave_pandas_out()
     ours = create_app(lambda: open_runtime(Settings.from_env(os.environ)))
     async with ours.router.lifespan_context(ours):
         slow_heads.serve_first(ours)  # BentoML's own pages (health, docs, index) would hide ours otherwise

@@ -7,9 +7,8 @@ what is folded so that their states of some moment are of what was known to be t
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -27,6 +26,9 @@ from features.sql import connect, scan, sql_text
 from features.state.event_arrays import product_code
 from features.state.layout import REWRITTEN, UNWRITTEN, WRITTEN
 from features.vocabulary import Channel, Columns, EventKind
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TIMELINE_SCHEMA: Final = pa.schema(
     [
@@ -163,7 +165,7 @@ def count_customers(timeline: Path) -> int:
 
 
 def _write_sorted(
-    target: Path, query: str, order: Sequence[str], **frames: pd.DataFrame | pa.Table | pa.RecordBatchReader
+    target: Path, query: str, order: Sequence[str], **frames: "pd.DataFrame | pa.Table | pa.RecordBatchReader"
 ) -> None:
     """Sort a query's rows on disk with DuckDB, within a bounded memory; the target appears whole or not at all."""
     with (

@@ -64,7 +64,7 @@ def load_catalogue(path: Path, stock: Path | None = None) -> Catalogue:
     if not path.exists():
         return Catalogue(stock=units)
     with _in_words(path):
-        table = pq.read_table(path, page_checksum_verification=True, use_threads=False)
+        table = pq.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)
         return _catalogue(with_text_ids(table, (Columns.PRODUCT_ID,)), units)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from features import atomic
 from features.arrays import FloatArray
 from features.errors import ModelError, OmniError
+from features.processes.lean import leave_pandas_out
 from features.processes.lifeline import hang_on
 from features.scoring.model_digests import model_files
 from features.scoring.model_files import find_all, find_file, read_metadata
@@ -46,6 +47,7 @@ _LONGEST_REASON: Final = 500
 def main(arguments: list[str]) -> int:
     """Try one model; see the module's words. Answers the exit status, 0 also where the model failed."""
     hang_on(os.environ)
+    leave_pandas_out()
     task, version, folder, answer, seconds = arguments
     files = model_files(Path(folder), f"Model {task} version {version}")
     n_bytes = sum(path.stat().st_size for path in files.values())
