@@ -87,7 +87,7 @@ def _size(effect: float, log_odds: float) -> str:
 
 
 def _chance(log_odds: float) -> float:
-    return float(expit(np.float64(log_odds)))
+    return float(expit(np.asarray(log_odds)))
 
 
 @cache

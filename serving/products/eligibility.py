@@ -4,6 +4,7 @@ Every way to a product (ranking, decision, exploration) goes through the one mas
 """
 
 import json
+import math
 import sys
 from collections import deque
 from collections.abc import Collection, Sequence
