@@ -12,12 +12,12 @@ once and are asked in turn; ratios are medians over the rounds. Figures are of t
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ from over_http.builds import (  # noqa: E402
     bento_build,
     copy_home,
     omni_build,
+    python_path,
     source_of,
 )
 from over_http.processes import memory, settle  # noqa: E402
@@ -53,11 +54,11 @@ BATCH_SENDERS = 4
 def main() -> None:
     """Measure, print a table, and write JSON where `--out` says."""
     wanted = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     with tempfile.TemporaryDirectory(prefix="omni-bench-", dir=wanted.scratch) as name:
         folder = Path(name)
         settings = Settings.from_env({"OMNI_HOME": str(wanted.home)})
-        settings = replace(settings, clock_start=replay_start(settings))
-        world = _world(settings, folder)
+        clock_start, world = replay_start(settings).isoformat(), _world(settings, folder)
         report = Report(
             {
                 "cores": os.cpu_count(),
@@ -66,25 +67,32 @@ def main() -> None:
                 "today": wanted.against,
             }
         )
-        trees = {"new": ROOT}
+        trees = {}
         if "today" in wanted.builds:
             trees["today"] = source_of(wanted.against, folder / "today")
+        if "new" in wanted.builds:
+            trees["new"] = ROOT
         if "straightforward" in wanted.builds:
-            from over_http.straightforward_store import make_straightforward
-
-            make_straightforward(settings, world.customers.read_text().split(), folder / "straightforward")
-        for engines in wanted.engines:
-            with ExitStack() as stack:
-                omni = {}
-                for name in [name for name in ("today", "new") if name in wanted.builds]:
-                    home = copy_home(wanted.home, folder / f"{name}-{engines}")
-                    env = _servers(stack, home, trees[name]) if engines == "servers" else {}
-                    omni[name] = omni_build(name, trees[name], home, settings.clock_start.isoformat(), env)
-                for workers in wanted.workers:
-                    _measure(wanted, report, omni, world, folder, engines, workers)
-        print(report.as_markdown("new"))
-        if wanted.out:
-            wanted.out.write_text(json.dumps(report.as_json(), indent=1))
+            made = {"OMNI_HOME": str(wanted.home), "OMNI_CLOCK_START": clock_start}
+            command = [sys.executable, "-m", "over_http.straightforward_store", str(world.customers)]
+            made["PYTHONPATH"] = python_path(HERE, ROOT)
+            subprocess.run(
+                [*command, str(folder / "straightforward")], env={**os.environ, **made}, cwd=HERE, check=True
+            )
+        try:
+            for engines in wanted.engines:
+                with ExitStack() as stack:
+                    omni = {}
+                    for name, tree in trees.items():
+                        home = copy_home(wanted.home, folder / f"{name}-{engines}")
+                        env = _servers(stack, home, tree) if engines == "servers" else {}
+                        omni[name] = omni_build(name, tree, home, clock_start, env)
+                    for workers in wanted.workers:
+                        _measure(wanted, report, omni, world, folder, engines, workers)
+        finally:  # an hour's work: what there is is told
+            print(report.as_markdown("new"))
+            if wanted.out:
+                wanted.out.write_text(json.dumps(report.as_json(), indent=1))
 
 
 def _measure(
@@ -108,6 +116,9 @@ def _measure(
             running[name] = stack.enter_context(_ended(build.start(workers, log)))
             settle(running[name].process.pid)
         order = [running[name] for name in BUILDS if name in running]
+        for one in order:
+            for asked in set(wanted.ask) & set(QUESTIONS):
+                load.warm_up(one, asked, world)
         for _ in range(wanted.rounds):
             for asked in wanted.ask:
                 _round(wanted, report, order, world, asked, engines, workers)
@@ -174,8 +185,8 @@ def _servers(stack: ExitStack, home: Path, tree: Path) -> dict[str, str]:
         "OMNI_ONLINE_STORE": "redis",
         "OMNI_REDIS": stack.enter_context(redis_server()),
     }
-    path = os.pathsep.join([str(tree), *filter(None, [os.environ.get("PYTHONPATH")])])
-    given = {"OMNI_HOME": str(home), "OMNI_BENCH_FROM": f"sqlite:///{home / 'events.db'}", "PYTHONPATH": path}
+    source = f"sqlite:///{home / 'events.db'}"
+    given = {"OMNI_HOME": str(home), "OMNI_BENCH_FROM": source, "PYTHONPATH": python_path(tree)}
     command = [sys.executable, str(HERE / "over_http" / "move_home.py")]
     subprocess.run(command, env={**os.environ, **env, **given}, cwd=tree, check=True)
     return env

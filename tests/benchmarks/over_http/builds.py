@@ -102,17 +102,20 @@ class Running:
 
 def omni_build(name: str, tree: Path, home: Path, clock_start: str, engines: Mapping[str, str]) -> Build:
     """`omni serve` of a source tree, on a home of its own; the time is that of just after its last event."""
-    path = os.pathsep.join([str(tree), *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = {"OMNI_HOME": str(home), "OMNI_CLOCK_START": clock_start, "PYTHONPATH": path, **engines}
+    env = {"OMNI_HOME": str(home), "OMNI_CLOCK_START": clock_start, "PYTHONPATH": python_path(tree), **engines}
     command = (sys.executable, "omni.py", "serve", "--port", "{port}", "--workers", "{workers}")
     return Build(name, (*command, "--drain-seconds", "0"), tree, env, is_omni=True)
 
 
 def bento_build(name: str, target: str, env: Mapping[str, str]) -> Build:
     """A service of this folder, started by BentoML's own command."""
-    path = os.pathsep.join([str(HERE), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = (sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", "{port}")
-    return Build(name, command, HERE, {"PYTHONPATH": path, "BENTOML_DO_NOT_TRACK": "True", **env})
+    return Build(name, command, HERE, {"PYTHONPATH": python_path(HERE, ROOT), "BENTOML_DO_NOT_TRACK": "True", **env})
+
+
+def python_path(*folders: Path) -> str:
+    """What Python finds in `folders`, and after that what it finds now."""
+    return os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def source_of(revision: str, folder: Path) -> Path:

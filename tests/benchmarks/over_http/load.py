@@ -53,6 +53,11 @@ def has_wrk() -> bool:
     return shutil.which("wrk") is not None
 
 
+def warm_up(running: Running, name: str, world: World) -> None:
+    """A second of what is asked next, of every worker, that no figure counts: what is done for the first time is done then."""
+    _load(running, f"/v1/{name}", "decide" if name == "decide" else "ask", world, 8, 1.0)
+
+
 def questions(running: Running, name: str, world: World, connections: int, seconds: float) -> Sample:
     """One question about customers in turn, over so many connections, one request at a time on each."""
     kind = "decide" if name == "decide" else "ask"

@@ -1,7 +1,12 @@
-"""A home with champions in, a folder for the straightforward service out: its own Feast repository and the models' files."""
+"""A home with champions in, a folder for the straightforward service out: its own Feast repository and the models' files.
+
+`python -m over_http.straightforward_store CUSTOMERS FOLDER`: the home and its time as the environment says; an id a line.
+"""
 
 import json
+import os
 import shutil
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +14,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pandas as pd
+import torch
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource
+from feast.types import Array, Float32, Int64, String
+from feast.value_type import ValueType
 from onnx import numpy_helper
 from over_http.straightforward import INPUTS, VIEW
 
@@ -22,10 +31,10 @@ from features.state.batch import StateBatch
 from features.vocabulary import Task
 
 
-def make_straightforward(settings: Settings, customers: list[str], folder: Path) -> None:
-    """Write the champions' files and a Feast repository whose one view holds what they read, for `customers`."""
-    import torch
-
+def main() -> None:
+    """Write the champions' files and a Feast repository whose one view holds what they read."""
+    settings, folder = Settings.from_env(os.environ), Path(sys.argv[2])
+    customers = Path(sys.argv[1]).read_text().split()
     folder.mkdir()
     models = {task: _champion(settings, task) for task in (Task.CHURN, Task.BEST_CHANNEL, Task.NEXT_PRODUCT)}
     shutil.copy(next(models[Task.CHURN].rglob("model.lgb")), folder / "churn.lgb")
@@ -77,10 +86,6 @@ def _rows(settings: Settings, customers: list[str], product_ids: tuple[str, ...]
 
 
 def _write_repository(folder: Path, rows: pd.DataFrame) -> None:
-    from feast import Entity, FeatureStore, FeatureView, Field, FileSource
-    from feast.types import Array, Float32, Int64, String
-    from feast.value_type import ValueType
-
     folder.mkdir()
     configuration = {
         "project": "straightforward",
@@ -101,3 +106,7 @@ def _write_repository(folder: Path, rows: pd.DataFrame) -> None:
     store = FeatureStore(repo_path=str(folder))
     store.apply([customer, view])
     store.materialize_incremental(end_date=datetime.now(UTC))
+
+
+if __name__ == "__main__":
+    main()
