@@ -199,11 +199,14 @@ class Load:
     """Threads that send events and ask for decisions, a bounded number a second, until `stop`.
 
     A batch that was not acknowledged is sent again as it was: the log must hold it once whatever became of it at first.
+    Every question is one that nobody asked before, so that each decision is a row of its own.
     """
 
-    def __init__(self, port: int, seed: int, threads: int = 3, pause_s: float = 0.02) -> None:
+    def __init__(
+        self, port: int, seed: int, threads: int = 3, pause_s: float = 0.02, share_of_decisions: float = 0.3
+    ) -> None:
         self.promises = Promises()
-        self._port, self._pause_s = port, pause_s
+        self._port, self._pause_s, self._share_of_decisions = port, pause_s, share_of_decisions
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._threads = [
             threading.Thread(target=self._run, args=(random.Random(f"{seed}-{number}"), f"l{seed}-{number}"))
@@ -231,8 +234,8 @@ class Load:
         numbers = itertools.count()
         batch: list[dict[str, Any]] = []
         while not self._stop.is_set():
-            if rng.random() < 0.3:
-                self._decide(rng.choice(CUSTOMERS))
+            if rng.random() < self._share_of_decisions:
+                self._decide(rng.choice(CUSTOMERS), f"{name}-{next(numbers)}")
             else:
                 batch = batch or [made_event(f"{name}-{next(numbers)}", rng) for _ in range(rng.randint(1, 5))]
                 if self._send(batch):
@@ -249,10 +252,12 @@ class Load:
                 self.promises.wrong.append(f"a batch of {len(batch)}: {answer}")
         return True
 
-    def _decide(self, customer: str) -> None:
-        answer = self._ask("/v1/decide", {"customer_id": customer})
+    def _decide(self, customer: str, without: str) -> None:
+        answer = self._ask("/v1/decide", {"customer_id": customer, "exclude": [without]})
         if answer is not None:
             with self._lock:
+                if answer["decision_id"] in self.promises.decisions:
+                    self.promises.wrong.append(f"two questions have one decision: {answer['decision_id']}")
                 self.promises.decisions.add(answer["decision_id"])
 
     def _ask(self, path: str, body: Any) -> Any:

@@ -38,6 +38,14 @@ COMBINATIONS = [
 ]
 SHORT = (("supervisor", "stream"), ("a worker", "stream"))
 KEPT_A_ROUND = 30
+KILLED = (
+    ("supervisor", "server", "worker", "stream"),
+    ("a worker",),
+    ("server",),
+    ("worker", "stream"),
+    ("supervisor",),
+)
+"""Of a service that only decides: everything at once first."""
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +65,11 @@ def serving(home: Settings) -> Iterator[Serving]:
         serving.clean_up()
 
 
-def rounds(serving: Serving, settings: Settings, chosen: list[tuple[str, ...]], seed: int) -> dict[str, object]:
+def rounds(
+    serving: Serving, settings: Settings, chosen: list[tuple[str, ...]], seed: int, load: Load | None = None
+) -> dict[str, object]:
     """Kill each of `chosen` in turn under load; what came of it. Fails where a promise was not kept."""
-    rng, load, healthy_s = random.Random(seed), Load(serving.port, seed).start(), []
+    rng, load, healthy_s = random.Random(seed), (load or Load(serving.port, seed)).start(), []
     try:
         for roles in chosen:
             kept = load.n_kept()
@@ -102,6 +112,17 @@ def test_nothing_is_lost_when_processes_are_killed_over_and_over(serving: Servin
     report = rounds(serving, home, list(itertools.islice(itertools.cycle(order), n_rounds)), seed=2)
     with capsys.disabled():
         print(json.dumps(report, indent=1))  # noqa: T201  (what `make chaos` is run for)
+
+
+@pytest.mark.chaos
+def test_no_answered_decision_is_lost_when_everything_is_killed(serving: Serving, home: Settings, capsys) -> None:
+    """Nothing but decisions, as many as two workers give; OMNI_CHAOS_ROUNDS=5 is the short form."""
+    n_rounds = int(os.environ.get("OMNI_CHAOS_ROUNDS", "50"))
+    load = Load(serving.port, seed=3, threads=4, pause_s=0.005, share_of_decisions=1.0)
+    report = rounds(serving, home, list(itertools.islice(itertools.cycle(KILLED), n_rounds)), seed=3, load=load)
+    with capsys.disabled():
+        print(json.dumps(report, indent=1))  # noqa: T201  (what `make chaos` is run for)
+    assert report["acknowledged"] == 0
 
 
 def test_workers_answer_by_the_same_rules_through_a_bad_file_and_a_crash(serving: Serving, home: Settings) -> None:
