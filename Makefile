@@ -68,8 +68,11 @@ notebooks: $(STAMP) ## open the notebooks in JupyterLab on this machine
 bench: $(STAMP) ## measure speed: what tests/benchmarks/README.md states, on your machine
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
-audit: $(STAMP) ## known weaknesses of the pinned packages (pip-audit, in an environment of its own; needs a network)
-	@[ -x build/audit/bin/pip-audit ] || { "$(PYTHON)" -m venv build/audit && build/audit/bin/python -m pip install -q pip-audit; }
+audit: sbom ## known weaknesses of the pinned packages, and whether build/sbom.json is valid CycloneDX (needs a network)
+	@[ -x build/audit/bin/jsonschema ] || { "$(PYTHON)" -m venv build/audit \
+	  && build/audit/bin/python -m pip install -q pip-audit 'cyclonedx-python-lib[json-validation]'; }
+	build/audit/bin/python -c 'import sys; from cyclonedx.schema import SchemaVersion; from cyclonedx.validation.json import JsonStrictValidator; \
+	  sys.exit(JsonStrictValidator(SchemaVersion.V1_6).validate_str(open("build/sbom.json").read()))'
 	build/audit/bin/pip-audit --no-deps --disable-pip -r constraints.txt
 
 sbom: $(STAMP) ## build/sbom.json: what is installed, as CycloneDX 1.6
