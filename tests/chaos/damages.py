@@ -49,6 +49,11 @@ def delete(path: Path) -> None:
     path.unlink()
 
 
+def lock_away(path: Path) -> None:
+    """Nobody may read or write it. Root may all the same; `Prober` is without that privilege."""
+    path.chmod(0)
+
+
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "cut in half": halve,
     "emptied": empty,
@@ -58,6 +63,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "a bit flipped late": flip_late,
     "a folder instead": make_folder,
     "deleted": delete,
+    "unreadable": lock_away,
 }
 
 KINDS: tuple[tuple[str, str], ...] = (
