@@ -4,17 +4,18 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 
-from features.arrays import Float32Array, FloatArray, IntArray
+from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from features.errors import StoreError
 from features.scoring.forest import Forest
 from features.scoring.model_files import find_optional, plain_name
 from features.scoring.tree_text import TextModel, read_text
 from features.scoring.two_part import TwoPart
 from features.signals import SIGNAL_NAMES
+from features.state.jit import released
 from features.vocabulary import NOTHING
 
 EFFECTS_FILE: Final = "effects.json"
@@ -88,15 +89,19 @@ class EffectScorer:
 
     def gains(self, signals: Float32Array) -> FloatArray:
         """Signals (n, F) to gains over nothing (n, arms); NaN for an arm that the log never took."""
-        rewards = np.tile(self.population, (len(signals), 1))
-        if self.model is not None:
-            predicted = self.model(signals[:, self.columns])
-            own = self.slope * (predicted - predicted[:, [self.base]] - self.centre)
-            known = np.nan_to_num(signals[:, _OCCASIONS].astype(np.float64))
-            trust = known / np.maximum(known + self.history_prior, 1e-12)
-            rewards = rewards + trust[:, None] * own
-        gains = rewards - rewards[:, [self.arms.index(NOTHING)]]
-        return cast(FloatArray, np.where(np.array(self.seen), gains, np.nan))
+        seen, nothing = self._seen
+        if self.model is None:
+            gains = np.where(seen, self.population - self.population[nothing], np.nan)
+            return np.broadcast_to(gains, (len(signals), len(gains))).copy()
+        predicted, known = self.model(signals[:, self.columns]), signals[:, _OCCASIONS].astype(np.float64)
+        return _gains(
+            predicted, known, self.population, self.centre, seen, self.base, nothing, self.slope, self.history_prior
+        )
+
+    @cached_property
+    def _seen(self) -> tuple[BoolArray, int]:
+        """`seen` as an array, and the place of nothing among the arms."""
+        return np.array(self.seen), self.arms.index(NOTHING)
 
     def write(self, folder: Path, learner: str) -> None:
         """The inverse of `load_effects`: EFFECTS_FILE and a file of trees per arm that has some; `learner` is a remark."""
@@ -150,6 +155,32 @@ def load_effects(folder: Path, where: str) -> EffectScorer | None:
         base=plain["arms"].index(plain["base"]),
         model=_model(plain, file.parent, where),
     )
+
+
+@released
+def _gains(
+    predicted: FloatArray,
+    known: FloatArray,
+    population: FloatArray,
+    centre: FloatArray,
+    seen: BoolArray,
+    base: int,
+    nothing: int,
+    slope: float,
+    history_prior: float,
+) -> FloatArray:
+    """What arms bring a customer (n, arms), and after how many active moments (n,) that is said, to gains (n, arms)."""
+    gains = np.empty(predicted.shape)
+    for row in range(len(predicted)):
+        moments = 0.0 if np.isnan(known[row]) else known[row]
+        trust = moments / max(moments + history_prior, 1e-12)
+        for arm in range(len(population)):
+            own = slope * (predicted[row, arm] - predicted[row, base] - centre[arm])
+            gains[row, arm] = population[arm] + trust * own
+        of_nothing = gains[row, nothing]
+        for arm in range(len(population)):
+            gains[row, arm] = gains[row, arm] - of_nothing if seen[arm] else np.nan
+    return gains
 
 
 def filled(x: Float32Array, fill: FloatArray) -> FloatArray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from features.arrays import Float32Array, FloatArray, IntArray
 from features.scoring.tree_walk import child_of
-from features.state.jit import compiled
+from features.state.jit import compiled, inlined
 
 
 @compiled
@@ -79,17 +79,18 @@ def _levels(nodes: Any) -> int:
     return deepest
 
 
-@compiled
+@inlined
 def _extend(feature: Any, path: Any, length: int, zero: float, one: float, column: int) -> None:
     """One column more on the path of `length`."""
     feature[length] = column
     path[length, 0], path[length, 1], path[length, 2] = zero, one, 1.0 if length == 0 else 0.0
+    with_it, without_it = one / (length + 1), zero / (length + 1)
     for i in range(length - 1, -1, -1):
-        path[i + 1, 2] += one * path[i, 2] * (i + 1) / (length + 1)
-        path[i, 2] = zero * path[i, 2] * (length - i) / (length + 1)
+        path[i + 1, 2] += path[i, 2] * (i + 1) * with_it
+        path[i, 2] *= (length - i) * without_it
 
 
-@compiled
+@inlined
 def _unwind(feature: Any, path: Any, length: int, place: int) -> None:
     """The inverse of `_extend` of the column at `place`."""
     zero, one, following = path[place, 0], path[place, 1], path[length, 2]
@@ -105,15 +106,17 @@ def _unwind(feature: Any, path: Any, length: int, place: int) -> None:
         path[i, 0], path[i, 1] = path[i + 1, 0], path[i + 1, 1]
 
 
-@compiled
-def _unwound_sum(path: Any, length: int, place: int) -> float:
-    """The sum of the weights after `_unwind` of the column at `place`."""
-    zero, one, following, total = path[place, 0], path[place, 1], path[length, 2], 0.0
+@inlined
+def _unwound_sum(path: Any, length: int, place: int) -> Any:
+    """The sum of the weights after `_unwind` of the column at `place`; of the rows with the column all go on, or none."""
+    zero, following, total = path[place, 0], path[length, 2], 0.0
+    if path[place, 1] == 0.0:
+        for i in range(length):
+            total += path[i, 2] / (length - i)
+        return total * (length + 1) / zero
+    part = zero / (length + 1)
     for i in range(length - 1, -1, -1):
-        if one != 0.0:
-            weight = following * (length + 1) / ((i + 1) * one)
-            total += weight
-            following = path[i, 2] - weight * zero * (length - i) / (length + 1)
-        else:
-            total += path[i, 2] / zero / ((length - i) / (length + 1))
+        weight = following * (length + 1) / (i + 1)
+        total += weight
+        following = path[i, 2] - weight * part * (length - i)
     return total

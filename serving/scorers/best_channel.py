@@ -47,10 +47,17 @@ class ChannelScorer:
         """Signals (n, F) to gains over nothing (n, arms); NaN where none is known."""
         if self.effects is None:
             return np.full((len(signals), len(self.arms)), np.nan)
-        gains = self.effects.gains(signals)
-        known = {name: i for i, name in enumerate(self.effects.arms)}
-        blank = np.full(len(signals), np.nan)
-        return np.column_stack([gains[:, known[arm.name]] if arm.name in known else blank for arm in self.arms])
+        gains = np.full((len(signals), len(self.arms)), np.nan)
+        here, there = self._in_effects
+        gains[:, here] = self.effects.gains(signals)[:, there]
+        return gains
+
+    @cached_property
+    def _in_effects(self) -> tuple[list[int], list[int]]:
+        """The arms that the effects know: their places here, and there."""
+        known = {} if self.effects is None else {name: i for i, name in enumerate(self.effects.arms)}
+        both = [(i, known[arm.name]) for i, arm in enumerate(self.arms) if arm.name in known]
+        return [here for here, _ in both], [there for _, there in both]
 
 
 def load_best_channel(card: ModelCard, folder: Path, where: str) -> ChannelScorer:

@@ -1,5 +1,7 @@
 """The flat walk over trees against LightGBM's own predictions: missing values, zeros, links, and several boosters at once."""
 
+import re
+
 import lightgbm
 import numpy as np
 import pytest
@@ -103,3 +105,11 @@ def test_shapley_values_of_deep_trees_that_split_on_a_column_again_and_again() -
     asked = rows(100, 5)
     expected = np.asarray(booster.predict(asked[:, [0, 1]], pred_contrib=True))[:, :-1]
     np.testing.assert_allclose(forest_of(booster, [0, 1]).shapley(asked)[:, :2], expected, rtol=0, atol=1e-9)
+
+
+def test_a_leaf_that_no_row_came_by_divides_by_nothing() -> None:
+    text = re.sub(
+        r"leaf_count=.*", lambda line: re.sub(r"\d+", "0", line[0], count=1), grown([0, 1], 1).model_to_string()
+    )
+    shares = Forest.of(TextModel.of(text, "a model"), np.array([0, 1]), "a model").shapley(rows(50, 2))
+    assert np.isfinite(shares).all() and shares.any()
