@@ -17,9 +17,11 @@ from features.clock import Clock
 from features.errors import InputError, MissingError
 from features.log.engines import open_log
 from features.offline.build_note import check_of_log
+from features.online.reader import OnlineReader
 from features.settings import Settings
 from features.vocabulary import Columns, Task
 from serving.campaigns.customers import Everybody, customer_ids, everybody, parts
+from serving.campaigns.settled import SettledStates
 from serving.decider import Decider, Decision
 from serving.decision.rules import house_rules
 from serving.decision.send_window import When
@@ -101,7 +103,13 @@ def decide_all(
         ids = customer_ids(settings)
         progress("reading what is newer than the last build")
         who = everybody(ids, settings, runtime.log)
-        return _decide(runtime, who.ids, out, keep, progress, started, when, who, campaign_id)
+        settled = None
+        if runtime.knowledge.states is not None:
+            reader = OnlineReader(settings, runtime.clock)
+            settled = SettledStates.open(
+                settings, runtime.knowledge.states, reader, runtime.log, problem=runtime.store_problem
+            )
+        return _decide(runtime, who.ids, out, keep, progress, started, when, who, campaign_id, settled)
     finally:
         runtime.log.close()
 
@@ -116,7 +124,9 @@ def _decide(
     when: When = "best",
     who: Everybody | None = None,
     campaign_id: str | None = None,
+    settled: SettledStates | None = None,
 ) -> BulkReport:
+    """With `settled`, states are read in bulk; without, one by one."""
     who = who or Everybody()
     request, now = _request(campaign_id, when), runtime.clock.now()
     n_newer = n_refreshed = 0
@@ -129,7 +139,10 @@ def _decide(
         pq.ParquetWriter(unfinished, DECISION_SCHEMA, compression="zstd") as writer,
     ):
         for part in parts(ids):
-            lives = [live for one in part if known.states is not None and (live := known.states.get(one))]
+            if settled is not None:
+                lives = settled.get(part)
+            else:
+                lives = [live for one in part if known.states is not None and (live := known.states.get(one))]
             decisions = decider.decide(lives, request, now)
             if keep and decisions:
                 runtime.answers.record([decision.event for decision in decisions])

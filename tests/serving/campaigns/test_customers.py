@@ -185,3 +185,43 @@ def test_of_an_older_omnis_build_only_who_is_in_the_log_counts(log: EventLog, se
     everyone = everybody([*BUILT, "zed"], settings, log)
     assert set(BUILT) < set(everyone.ids) and "zed" not in everyone.ids
     assert everyone.changed == {*BUILT}
+
+
+def test_states_read_in_bulk_give_the_rows_that_one_by_one_gives(
+    log: EventLog, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settled are ada and the visitor; bob acted, cy's decision is older than his last event, dora is new, the rest joined."""
+    append(
+        log,
+        event("bob", "view", 21, product_id="tea"),
+        event("cy", "decision", 0, decision_id="d1", product_id="tea"),
+        event("ada", "decision", 50, decision_id="d2", product_id="tea"),
+        event("dora", "subscribe", 20, "email"),
+    )
+    asked: list[str] = []
+    get = LiveStates.get
+    monkeypatch.setattr(LiveStates, "get", lambda states, name: asked.append(name) or get(states, name))
+
+    bulk.decide_all(settings, tmp_path / "bulk.parquet", keep=False)
+    singly = [*asked]
+    monkeypatch.setattr(bulk.SettledStates, "open", lambda *_, **__: None)
+    bulk.decide_all(settings, tmp_path / "single.parquet", keep=False)
+
+    assert singly == ["bob", "cy", "dora"]
+    rows, expected = (pq.read_table(tmp_path / f"{name}.parquet").to_pylist() for name in ("bulk", "single"))
+    assert [row["customer_id"] for row in rows] == asked[len(singly) :]
+    assert rows == expected
+
+
+def test_a_visitor_told_apart_while_a_job_runs_is_read_anew(log: EventLog, settings: Settings) -> None:
+    runtime = bulk.Runtime()
+    reader = OnlineReader(settings, runtime.clock)
+    assert runtime.knowledge.states is not None
+    settled = bulk.SettledStates.open(settings, runtime.knowledge.states, reader, log)
+    assert settled is not None
+    (anonymous,) = set(customer_ids(settings)) - set(BUILT)
+    assert [live.customer_id for live in settled.get([anonymous, "ada"])] == [anonymous, "ada"]
+
+    append(log, event("frida", "identify", 40, identifiers={"cookie": "ck-1"}))
+
+    assert [live.customer_id for live in settled.get([anonymous, "frida"])] == ["frida"]

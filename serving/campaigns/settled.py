@@ -1,0 +1,121 @@
+"""Many customers' live states at once: who has done nothing since the last build is read in bulk, everybody else one by one.
+
+The answers are those of `LiveStates.get`, which stays what says what a live state is.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.log.event_log import EventLog
+from features.offline.build_note import is_of_log, layout, read_note
+from features.offline.timeline_rows import TimelineRows
+from features.online.live import LiveState, LiveStates, state_version
+from features.settings import Settings
+from features.state.batch import StateBatch
+from features.state.bought import bought_products
+from features.state.exposed import all_exposures
+from features.state.fold import customer_arrays
+from features.vocabulary import Columns, EventKind
+
+
+class BatchReader(Protocol):
+    """Reads the online store in bulk."""
+
+    def read_batch(self, customer_ids: Sequence[str]) -> tuple[list[str], StateBatch]:
+        """Those of the customers who have a stored state, and their states (n,) in that order."""
+
+
+@dataclass(frozen=True)
+class SettledStates:
+    """Live states in bulk, as of a build and the log's newer events."""
+
+    states: LiveStates
+    reader: BatchReader
+    rows: TimelineRows
+    log: EventLog
+    problem: Callable[[], str]
+    newer: "_Newer"
+
+    @classmethod
+    def open(
+        cls,
+        settings: Settings,
+        states: LiveStates,
+        reader: BatchReader,
+        log: EventLog,
+        problem: Callable[[], str] = str,
+    ) -> "SettledStates | None":
+        """None where the last build is not of this log, or its files are another version's: then nobody is settled."""
+        note = read_note(settings)
+        if note is None or note.layout != layout() or not is_of_log(note, log):
+            return None
+        return cls(states, reader, TimelineRows(settings.timeline_path), log, problem, _Newer(log, note.last_seq))
+
+    def get(self, customer_ids: Sequence[str]) -> list[LiveState]:
+        """The states of those of whom anything is known, in order. Asked in the order of names it is quick."""
+        lives: dict[str, LiveState] = {}
+        if not self.problem():
+            self.newer.look()
+            settled = [customer_id for customer_id in customer_ids if customer_id not in self.newer.changed]
+            names, batch = self.reader.read_batch(settled)
+            last_event_s = batch.scalar("last_event")
+            for row, name in enumerate(names):
+                if self.newer.leaves(name, int(batch.last_seq[row]), float(last_event_s[row])):
+                    lives[name] = self._live(name, batch.take(np.array([row])))
+        found = ((lives.get(name) or self.states.get(name)) for name in customer_ids)
+        return [live for live in found if live is not None]
+
+    def _live(self, name: str, state: StateBatch) -> LiveState:
+        def events() -> pa.Table:
+            return self.rows.of(name)
+
+        return LiveState(
+            customer_id=name,
+            state=state,
+            updated_at=None,
+            fresh_events=0,
+            version=state_version(state),
+            bought=lambda: bought_products(customer_arrays(events())),
+            exposed=lambda: all_exposures(customer_arrays(events())),
+        )
+
+
+class _Newer:
+    """What the log tells of after a build; looked at again before every answer."""
+
+    def __init__(self, log: EventLog, since_seq: int) -> None:
+        self._log = log
+        self._seq = since_seq
+        self._regrouped: Mapping[str, int] = log.regrouped_since(0)
+        self.changed: set[str] = {name for name, seq in self._regrouped.items() if seq > since_seq}
+        self._decided_us: dict[str, int] = {}
+
+    def look(self) -> None:
+        """Take in what came since the last time."""
+        regrouped = self._log.regrouped_since(self._seq)
+        self._regrouped = {**self._regrouped, **regrouped} if regrouped else self._regrouped
+        self.changed |= set(regrouped)
+        for batch in self._log.read(after_seq=self._seq):
+            names = batch[Columns.RESOLVED_CUSTOMER_ID].cast(pa.string())
+            decides = pc.equal(batch[Columns.KIND].cast(pa.string()), EventKind.DECISION.value)
+            self.changed.update(pc.unique(names.filter(pc.invert(decides))).to_pylist())
+            moments = batch[Columns.OCCURRED_AT].cast(pa.int64())
+            decided = pa.table({"name": names.filter(decides), "at_us": moments.filter(decides)})
+            for first in decided.group_by("name").aggregate([("at_us", "min")]).to_pylist():
+                at_us = self._decided_us.get(first["name"], first["at_us_min"])
+                self._decided_us[first["name"]] = min(at_us, first["at_us_min"])
+            self._seq = batch[Columns.SEQ][-1].as_py()
+
+    def leaves(self, name: str, last_seq: int, last_event_s: float) -> bool:
+        """Whether a stored state, folded up to `last_seq`, is the one of now.
+
+        A decision that became known later tells what messages after it were about.
+        """
+        decided_us = self._decided_us.get(name)
+        is_later = decided_us is None or decided_us / 1e6 >= last_event_s
+        return is_later and last_seq >= self._regrouped.get(name, 0)
