@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from features.clock import Clock
 from features.errors import MissingError, StoreError
-from features.events.schema import Event, events_to_table
+from features.events.schema import Event
 from features.log.sqlite import SqliteEventLog
 from features.online.feast_codec import decode_value
 from features.online.live import LiveStates
@@ -47,7 +47,7 @@ def rehearse(knowledge: Knowledge, clock: Clock, rules: Rules) -> None:
         with tempfile.TemporaryDirectory(prefix="omni-rehearsal-") as folder:
             log = SqliteEventLog(Path(folder) / "events.db")
             try:
-                log.append(events_to_table(_history(next(iter(knowledge.catalogue.by_id), "product"), clock.now())))
+                log.append_events(_history(next(iter(knowledge.catalogue.by_id), "product"), clock.now()))
                 known = replace(knowledge, states=LiveStates(_EmptyStore(), log))
                 for ask in _questions(Answers(log, clock, rules, lambda: known)):
                     _ask(ask)

@@ -34,7 +34,8 @@ def hash_texts(texts: Sequence[str]) -> HashArray:
 
 def hash_numbers(numbers: IntArray | FloatArray) -> HashArray:
     """One hash per number of eight bytes, (n,)."""
-    hashes: HashArray = _finalise(numbers.view(np.uint64))
+    # writeable, whatever Arrow hands over: for each sort of array numba would compile another function
+    hashes: HashArray = _finalise(np.require(numbers.view(np.uint64), requirements="W"))
     return hashes
 
 

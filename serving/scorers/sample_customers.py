@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from features.arrays import FloatArray
-from features.events.schema import Event, events_to_table
+from features.events.schema import Event
 from features.log.sqlite import SqliteEventLog
 from features.online.live import LiveStates
 from features.state.batch import StateBatch
@@ -39,7 +39,7 @@ def sample_customers(product_ids: Sequence[str] = ()) -> tuple[StateBatch, Float
         log = SqliteEventLog(Path(folder) / "events.db")
         try:
             histories = dict(_histories(ids))
-            log.append(events_to_table([event for events in histories.values() for event in events]))
+            log.append_events([event for events in histories.values() for event in events])
             live = LiveStates(_EmptyStore(), log)
             states += [found.state for name in histories if (found := live.get(name)) is not None]
         finally:
