@@ -9,6 +9,7 @@ FOLD_CODE: Final = (
     "vocabulary.py",
     "events/hashing.py",
     "events/values.py",
+    "events/hashing.py",
     "events/payload.py",
     "state/layout.py",
     "state/kernel_parts.py",

@@ -36,7 +36,7 @@ from features.processes.lifeline import hang_on
 from features.settings import PARENT, Settings
 from features.state.batch import StateBatch
 from features.state.fold import fold_on
-from features.store.feature_store import Store
+from features.store.apply import apply_elsewhere
 from features.vocabulary import Columns, EventKind
 
 logger = logging.getLogger(__name__)
@@ -218,7 +218,7 @@ def main() -> int:
 
 def _follow(settings: Settings, stop: threading.Event) -> int:
     try:
-        Store(settings).apply()
+        apply_elsewhere(settings)
         log = open_known_log(settings)  # an empty one in place of another would have the store emptied
     except OmniError as error:
         logger.error("%s", error)

@@ -67,7 +67,7 @@ def event_arrays(events: pa.Table) -> EventArrays:
     if Columns.PRODUCT_CODE in events.column_names:
         product = events[Columns.PRODUCT_CODE].to_numpy().astype(np.int64, copy=False)
     else:
-        product = product_code(events[Columns.PRODUCT_ID].to_pylist())
+        product = _ids(events, Columns.PRODUCT_ID)
     seq = events[Columns.SEQ].to_numpy() if Columns.SEQ in events.column_names else np.zeros(n)
     micros = events[Columns.OCCURRED_AT].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
     return EventArrays(

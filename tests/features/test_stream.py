@@ -276,6 +276,8 @@ def test_a_long_way_behind_it_still_stops_when_told(stream, kit, monkeypatch, wr
 
 def test_the_process_follows_the_log_and_ends_when_told(stream, kit, engines):
     log, _, _, settings = stream
+    applied = settings.feast_dir / "applied.json"
+    applied.unlink()  # as after an update
     process = subprocess.Popen(
         [sys.executable, "-m", "features.stream"],
         env={**os.environ, "OMNI_HOME": str(settings.home), **engines},
@@ -288,6 +290,7 @@ def test_the_process_follows_the_log_and_ends_when_told(stream, kit, engines):
         assert_up_to_date(log, OnlineReader(settings), kit)
         _wait_until(lambda: Checkpoint(settings, of="products").read() == log.last_seq())
         assert len(OnlineReader(settings).read_products().states) == 5
+        assert applied.exists()
     finally:
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=30)
