@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from features.arrays import IntArray
 from features.scoring.item_tables import Floats32
 from features.scoring.model_inputs import INPUT_NAMES
-from features.scoring.network.kernel import N_HABIT_FEATURES, add_halves, read_customers
+from features.scoring.network.kernel import BLOCK, N_HABIT_FEATURES, add_halves, read_customers
 
 _ITEM, _KIND, _CHANNEL, _AGE, _HABIT_ITEM, *_HABIT_NUMBERS = INPUT_NAMES
 _LINEAR: Final = ("time", "pool.relevance", "pool.mix", "summary.2", "habit_in", "habit_out.1", "habit_out.3")
@@ -104,7 +104,7 @@ class SplitNetwork:
         add_halves(scores, base, _ints(inputs[_ITEM]), made.event, _ints(inputs[_HABIT_ITEM]), made.habit)
         return scores
 
-    def _scratch(self) -> tuple[Floats32, ...]:
+    def _scratch(self) -> tuple[NDArray[Any], ...]:
         weights = self.weights
         heads, (n_traces, hidden) = len(weights.forgetting), (len(weights.trace_rate), weights.context.shape[1])
         return (
@@ -113,8 +113,11 @@ class SplitNetwork:
             np.empty((self.max_length, n_traces), np.float32),  # traces
             np.empty(len(weights.mix) - 1, np.float32),  # pooled
             np.empty(weights.item.shape[1], np.float32),  # mixed
-            np.empty(len(weights.habit_in) - 1, np.float32),  # features of a habit
-            np.empty((3, hidden), np.float32),  # what the customer adds, and the two layers of a habit
+            np.empty(hidden, np.float32),  # what the customer adds to every habit
+            np.zeros((BLOCK, len(weights.habit_in) - 1), np.float32),  # features of habits
+            np.empty((BLOCK, hidden), np.float32),  # their first layer
+            np.empty((BLOCK, hidden), np.float32),  # their second
+            np.empty(BLOCK, np.int64),  # which habits they are
         )
 
 

@@ -9,6 +9,8 @@ from features.state.jit import in_place, inlined, inlined_floats
 
 N_HABIT_FEATURES: Final = 12
 """Numbers of a habit beside its traces and what its product says of repeats."""
+BLOCK: Final = 4
+"""Habits whose hidden layers are computed together."""
 _F: Any = np.float32
 _UNIT: Final = _F(0.3)
 """What brings features of habits to about unit size."""
@@ -57,6 +59,29 @@ def _multiply_into(out: Any, values: Any, matrix: Any) -> None:
             out[j] += values[i] * matrix[i, j]
 
 
+@inlined
+def _multiply_block(out: Any, values: Any, matrix: Any) -> None:
+    """`_multiply_into` for the four rows of `out` (4, M) and `values` (4, K)."""
+    n = values.shape[1]
+    out_0, out_1, out_2, out_3 = out[0], out[1], out[2], out[3]
+    whole = n - n % 4
+    for i in range(0, whole, 4):
+        a_0, a_1, a_2, a_3 = values[0, i], values[0, i + 1], values[0, i + 2], values[0, i + 3]
+        b_0, b_1, b_2, b_3 = values[1, i], values[1, i + 1], values[1, i + 2], values[1, i + 3]
+        c_0, c_1, c_2, c_3 = values[2, i], values[2, i + 1], values[2, i + 2], values[2, i + 3]
+        d_0, d_1, d_2, d_3 = values[3, i], values[3, i + 1], values[3, i + 2], values[3, i + 3]
+        for j in range(out.shape[1]):
+            w_0, w_1, w_2, w_3 = matrix[i, j], matrix[i + 1, j], matrix[i + 2, j], matrix[i + 3, j]
+            out_0[j] += (a_0 * w_0 + a_1 * w_1) + (a_2 * w_2 + a_3 * w_3)
+            out_1[j] += (b_0 * w_0 + b_1 * w_1) + (b_2 * w_2 + b_3 * w_3)
+            out_2[j] += (c_0 * w_0 + c_1 * w_1) + (c_2 * w_2 + c_3 * w_3)
+            out_3[j] += (d_0 * w_0 + d_1 * w_1) + (d_2 * w_2 + d_3 * w_3)
+    for i in range(whole, n):
+        for b in range(BLOCK):
+            for j in range(out.shape[1]):
+                out[b, j] += values[b, i] * matrix[i, j]
+
+
 @in_place
 def read_customers(
     weights: Any,
@@ -79,10 +104,13 @@ def read_customers(
     traces: Any,
     pooled: Any,
     mixed: Any,
+    of_customer: Any,
     features: Any,
-    layers: Any,
+    first: Any,
+    second: Any,
+    block: Any,
 ) -> None:
-    """Fill `vector` (n, D), `event_score` (n, S) and `habit_score` (n, H), which is zero; the last seven are scratch."""
+    """Fill `vector` (n, D), `event_score` (n, S) and `habit_score` (n, H), which are zero; what follows them is scratch."""
     n_rows = weights.item.shape[0]
     dim, heads, n_traces = weights.item.shape[1], weights.forgetting.shape[0], weights.trace_rate.shape[0]
     length = item.shape[1]
@@ -153,8 +181,11 @@ def read_customers(
             habit_gap_days[row],
             habit_count[row],
             habit_score[row],
+            of_customer,
             features,
-            layers,
+            first,
+            second,
+            block,
         )
 
 
@@ -171,14 +202,16 @@ def _score_habits(
     habit_gap_days: Any,
     habit_count: Any,
     scores: Any,
+    of_customer: Any,
     features: Any,
-    layers: Any,
+    first: Any,
+    second: Any,
+    block: Any,
 ) -> None:
     """One customer's habits; `traces` are of the events that are known, in their order."""
-    n_traces, n_repeat, hidden = weights.trace_rate.shape[0], weights.repeat.shape[1], layers.shape[1]
+    n_traces, n_repeat = weights.trace_rate.shape[0], weights.repeat.shape[1]
     level, frequency = weights.scalars[1], weights.scalars[2]
-    of_customer, first, second = layers[0], layers[1], layers[2]
-    _copy(of_customer, weights.habit_in[features.shape[0]])
+    _copy(of_customer, weights.habit_in[features.shape[1]])
     _multiply_into(of_customer, vector, weights.context)
     total, n_habits = _ZERO, _ZERO
     for h in range(habit_item.shape[0]):
@@ -188,6 +221,8 @@ def _score_habits(
             n_habits += _ONE
             total += max(habit_weight[h], _ZERO)
     total += _TOTAL_FLOOR
+    log_total, log_habits = math.log(total), math.log(_ONE + n_habits)
+    n_block = 0
     for h in range(habit_item.shape[0]):
         product = habit_item[h]
         if product == 0:
@@ -198,41 +233,61 @@ def _score_habits(
         gap = math.log(_ONE + habit_gap_days[h]) if repeated else _ZERO
         due = age - gap if repeated else _ZERO
         log_weight = math.log(weight + _LOG_FLOOR)
-        features[0] = log_weight * _UNIT
-        features[1] = math.log(weight / total + _SHARE_FLOOR) * _UNIT
-        features[2] = math.log(_ONE + count) * _UNIT
-        features[3] = (math.log(count + _LOG_FLOOR) - log_weight) * _UNIT
-        features[4] = age * _UNIT
-        features[5] = gap * _UNIT
-        features[6] = _UNIT if repeated else _ZERO
-        features[7] = due * _UNIT
-        features[8] = math.exp(-abs(due)) * _UNIT if repeated else _ZERO
-        features[9] = math.log(_ONE + n_habits) * _UNIT
-        features[10] = math.log(total) * _UNIT
-        features[11] = log_popularity[product] * _UNIT
+        values = features[n_block]
+        values[0] = log_weight * _UNIT
+        values[1] = math.log(weight / total + _SHARE_FLOOR) * _UNIT
+        values[2] = math.log(_ONE + count) * _UNIT
+        values[3] = (math.log(count + _LOG_FLOOR) - log_weight) * _UNIT
+        values[4] = age * _UNIT
+        values[5] = gap * _UNIT
+        values[6] = _UNIT if repeated else _ZERO
+        values[7] = due * _UNIT
+        values[8] = math.exp(-abs(due)) * _UNIT if repeated else _ZERO
+        values[9] = log_habits * _UNIT
+        values[10] = log_total * _UNIT
+        values[11] = log_popularity[product] * _UNIT
         for t in range(n_traces):
-            features[N_HABIT_FEATURES + t] = _ZERO
+            values[N_HABIT_FEATURES + t] = _ZERO
         e = 0
         for s in range(item.shape[0]):
             if item[s] == product:
                 for t in range(n_traces):
-                    features[N_HABIT_FEATURES + t] += traces[e, t]
+                    values[N_HABIT_FEATURES + t] += traces[e, t]
             if item[s] != 0:
                 e += 1
         for t in range(n_traces):
-            features[N_HABIT_FEATURES + t] = math.log(_ONE + max(features[N_HABIT_FEATURES + t], _ZERO))
+            values[N_HABIT_FEATURES + t] = math.log(_ONE + max(values[N_HABIT_FEATURES + t], _ZERO))
         for r in range(n_repeat):
-            features[N_HABIT_FEATURES + n_traces + r] = weights.repeat[product, r]
-        _copy(first, of_customer)
-        _multiply_into(first, features, weights.habit_in)
-        _gelu(first)
-        _copy(second, weights.habit_hidden[hidden])
-        _multiply_into(second, first, weights.habit_hidden)
-        _gelu(second)
+            values[N_HABIT_FEATURES + n_traces + r] = weights.repeat[product, r]
+        scores[h] = level + frequency * log_weight
+        block[n_block] = h
+        n_block += 1
+        if n_block == BLOCK:
+            _add_hidden(weights, of_customer, features, first, second, block, n_block, scores)
+            n_block = 0
+    if n_block > 0:
+        _add_hidden(weights, of_customer, features, first, second, block, n_block, scores)
+
+
+@inlined
+def _add_hidden(
+    weights: Any, of_customer: Any, features: Any, first: Any, second: Any, block: Any, n: int, scores: Any
+) -> None:
+    """Add what the hidden layers say of the first n habits of a block: four at once, that a weight is fetched once for all."""
+    hidden = of_customer.shape[0]
+    for b in range(BLOCK):
+        _copy(first[b], of_customer)
+        _copy(second[b], weights.habit_hidden[hidden])
+    _multiply_block(first, features, weights.habit_in)
+    for b in range(n):
+        _gelu(first[b])
+    _multiply_block(second, first, weights.habit_hidden)
+    for b in range(n):
+        _gelu(second[b])
         found = weights.habit_out[hidden]
         for j in range(hidden):
-            found += second[j] * weights.habit_out[j]
-        scores[h] = level + frequency * log_weight + found
+            found += second[b, j] * weights.habit_out[j]
+        scores[block[b]] += found
 
 
 @in_place

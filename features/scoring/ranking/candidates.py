@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from features.arrays import IntArray
 from features.scoring.item_tables import Companions, Floats32
-from features.scoring.ranking.top_k import take
-from features.state.jit import in_place, inlined
+from features.scoring.ranking.top_k import STRIDE, any_above, take
+from features.state.jit import in_place, inlined, inlined_floats
 
 _F: Any = np.float32
 _MISSING: Final = _F(-1.0)
@@ -75,6 +75,8 @@ def candidates(
     width = n_lists + len(companions.popular) + sizes.categories * companions.category_best.shape[1]
     items, features = np.zeros((n, width), np.int64), np.zeros((n, width, n_features), np.float32)
     ints = (np.ascontiguousarray(inputs[name], np.int64) for name in _INTS)
+    fading = -np.asarray(inputs["age_days"][:, -sizes.latest :], np.float32)
+    left = np.exp2(fading / companions.half_life_days.astype(np.float32)[:, None, None])
     floats = (np.ascontiguousarray(inputs[name], np.float32) for name in _FLOATS)
     stores, channels = companions.stores, companions.channels
     best = np.empty((4, max(sizes.network, sizes.new, sizes.neighbours)), np.float32)
@@ -82,10 +84,10 @@ def candidates(
     _fill(
         sizes,
         np.ascontiguousarray(scores),
-        (*ints, *floats),
+        (*ints, *floats, left),
         (
             *(companions.popularity, companions.category, companions.brand, companions.log_price),
-            *(companions.in_category, companions.category_best, companions.popular, companions.half_life_days),
+            *(companions.in_category, companions.category_best, companions.popular),
         ),
         (companions.rules.item, companions.rules.weight, companions.pairs.item, companions.pairs.weight),
         (stores.place(inputs["store"]), stores.item, stores.share),
@@ -118,13 +120,12 @@ def _put_all(listed: Any, n: int, scores: Any, place: Any, items: Any, count: in
 
 
 @inlined
-def _tie(event_item: Any, age_days: Any, half_life: Any, item: Any, weight: Any, points: Any, side: int) -> None:
-    """Add what the latest events point to, fading with their age."""
+def _tie(event_item: Any, left: Any, item: Any, weight: Any, points: Any, side: int) -> None:
+    """Add what the latest events point to, by what is left of each."""
     for s in range(event_item.shape[0]):
         if event_item[s] > 0:
-            left = _F(2.0 ** (-age_days[s] / half_life))
             for r in range(item.shape[1]):
-                points[item[event_item[s], r], side] += weight[event_item[s], r] * left
+                points[item[event_item[s], r], side] += weight[event_item[s], r] * left[s]
 
 
 @inlined
@@ -175,6 +176,23 @@ def _share(listed: Any, share: Any, place: Any, features: Any, column: int) -> N
             features[at - 1, column] = share[i]
 
 
+@inlined_floats
+def _sum(values: Any) -> Any:
+    """The sum of up to 128 numbers in the order that NumPy adds them in: equal to the last bit."""
+    n = values.shape[0]
+    whole = n - n % 8
+    total = _F(0.0)
+    if whole:
+        a, b, c, d, e, f, g, h = values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7]
+        for i in range(8, whole, 8):
+            a, b, c, d = a + values[i], b + values[i + 1], c + values[i + 2], d + values[i + 3]
+            e, f, g, h = e + values[i + 4], f + values[i + 5], g + values[i + 6], h + values[i + 7]
+        total = ((a + b) + (c + d)) + ((e + f) + (g + h))
+    for i in range(whole, n):
+        total += values[i]
+    return total
+
+
 @inlined
 def _sort(items: Any) -> None:
     """In place, by Shell's method: for some hundred numbers."""
@@ -215,8 +233,8 @@ def _fill(
     all_features: Any,
     found: Any,
 ) -> None:
-    event_items, event_kinds, habit_items, ages, habit_weights, habit_ages, habit_gaps, habit_counts = inputs
-    popularity, category, brand, log_price, in_category, category_best, popular, half_life = products
+    event_items, event_kinds, habit_items, ages, habit_weights, habit_ages, habit_gaps, habit_counts, left = inputs
+    popularity, category, brand, log_price, in_category, category_best, popular = products
     rule_item, rule_weight, pair_item, pair_weight = tied
     points, place, groups, brands = scratch
     best, value, kept = lists
@@ -228,49 +246,51 @@ def _fill(
         kinds = event_kinds[row, max(0, event_items.shape[1] - sizes.latest) :]
         habit_item, habit_weight = habit_items[row], habit_weights[row]
         # What the customer's habits say of products, categories and brands.
-        total, n_habits, n_new = _F(0.0), 0, 0
-        price_total, priced = 0.0, 0.0
+        total = max(_sum(habit_weight), _LEAST)
+        n_habits, n_new, width = 0, 0, habit_item.shape[0]
         for group in range(groups.shape[0]):
             groups[group, 1] = np.inf
-        for h in range(habit_item.shape[0] - 1, -1, -1):
-            own, weight = habit_item[h], habit_weight[h]
-            total += weight
-            groups[category[own], 0] += weight
-            brands[brand[own]] += weight
+        for h in range(width):
+            own = habit_item[h]
+            groups[category[own], 0] += habit_weight[h]
+            brands[brand[own]] += habit_weight[h]
+            kept[h] = habit_weight[h] if own > 0 and np.isfinite(log_price[own]) else _F(0.0)
             if own > 0:
-                place[own, 1] = h + 1
                 n_habits += 1
                 if habit_counts[row, h] == 1 and habit_ages[row, h] < sizes.new_habit_days:
                     n_new += 1
                 groups[category[own], 1] = min(groups[category[own], 1], habit_ages[row, h])
-                if np.isfinite(log_price[own]):
-                    price_total += log_price[own] * weight
-                    priced += weight
         groups[0, 0] = 0.0
         brands[0] = 0.0
-        total = max(total, _LEAST)
-        usual_price = _F(price_total) / max(_F(priced), _LEAST)
+        priced = max(_sum(kept[:width]), _LEAST)
+        for h in range(width - 1, -1, -1):
+            own = habit_item[h]
+            kept[h] = log_price[own] * kept[h] if kept[h] != 0 else _F(0.0)
+            if own > 0:
+                place[own, 1] = h + 1
+        usual_price = _sum(kept[:width]) / priced
         # Candidates: of the scores, with and without what the customer has; of the ties; of what sells.
         best[:] = 0
         value[:] = -np.inf
         last, last_new = sizes.network - 1, sizes.new - 1
-        for item in range(1, n_rows):
-            score = scores[item]
-            if score > value[1, last_new] and score < np.inf:
-                if score > value[0, last]:
+        for start in range(1, n_rows, STRIDE):
+            end = min(start + STRIDE, n_rows)
+            if not any_above(scores[start:end], min(value[0, last], value[1, last_new])):
+                continue
+            for item in range(start, end):
+                score = scores[item]
+                if score > value[0, last] and score < np.inf:
                     take(score, item, best[0, : sizes.network], value[0, : sizes.network])
-                if place[item, 1] == 0:
+                if score > value[1, last_new] and score < np.inf and place[item, 1] == 0:
                     take(score, item, best[1, : sizes.new], value[1, : sizes.new])
-            elif score > value[0, last] and score < np.inf:
-                take(score, item, best[0, : sizes.network], value[0, : sizes.network])
         top_new = value[1, 0] if np.isfinite(value[1, 0]) else _F(0.0)
         count = 0
         for source in range(2):
             for i in range(sizes.network if source == 0 else sizes.new):
                 if value[source, i] != 0:
                     count = _put(best[source, i], scores, place, items, count)
-        _tie(event_item, age_days, half_life[0], rule_item, rule_weight, points, 0)
-        _tie(event_item, age_days, half_life[1], pair_item, pair_weight, points, 1)
+        _tie(event_item, left[0, row], rule_item, rule_weight, points, 0)
+        _tie(event_item, left[1, row], pair_item, pair_weight, points, 1)
         k = min(sizes.neighbours, n_rows - 1)
         count = _put_tied(event_item, rule_item, points[:, 0], k, best[2], value[2], scores, place, items, count)
         count = _put_tied(event_item, pair_item, points[:, 1], k, best[3], value[3], scores, place, items, count)

@@ -1,11 +1,14 @@
 """Scores of all products and which of them are allowed in, the best k of each customer out: one pass, nothing sorted."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from features.arrays import BoolArray, Float32Array, IntArray
 from features.state.jit import in_place, inlined
+
+STRIDE: Final = 128
+"""Scores that are passed over together where none of them is among the best so far."""
 
 
 def top_k(scores: Float32Array, k: int, allowed: BoolArray | None = None, first: int = 0) -> IntArray:
@@ -45,16 +48,27 @@ def take(score: Any, column: int, columns: Any, values: Any) -> None:
     values[at], columns[at] = score, column
 
 
+@inlined
+def any_above(scores: Any, border: Any) -> bool:
+    """Whether any of a few scores lies above a border: counted, which becomes vectors where looking for the first does not."""
+    n_above = 0
+    for at in range(scores.shape[0]):
+        n_above += scores[at] > border
+    return n_above > 0
+
+
 @in_place
 def _all(scores: Any, first: int, columns: Any, values: Any) -> None:
     last = columns.shape[1] - 1
     for row in range(scores.shape[0]):
-        border = values[row, last]
-        for at in range(first, scores.shape[1]):
-            score = scores[row, at]
-            if score > border and score < np.inf:
-                take(score, at - first, columns[row], values[row])
-                border = values[row, last]
+        for start in range(first, scores.shape[1], STRIDE):
+            end = min(start + STRIDE, scores.shape[1])
+            if not any_above(scores[row, start:end], values[row, last]):
+                continue
+            for at in range(start, end):
+                score = scores[row, at]
+                if score > values[row, last] and score < np.inf:
+                    take(score, at - first, columns[row], values[row])
 
 
 @in_place
@@ -62,12 +76,14 @@ def _allowed(scores: Any, first: int, allowed: Any, columns: Any, values: Any) -
     last = columns.shape[1] - 1
     for row in range(scores.shape[0]):
         mask = allowed[min(row, allowed.shape[0] - 1)]
-        border = values[row, last]
-        for at in range(first, scores.shape[1]):
-            score = scores[row, at]
-            if score > border and score < np.inf and mask[at - first]:
-                take(score, at - first, columns[row], values[row])
-                border = values[row, last]
+        for start in range(first, scores.shape[1], STRIDE):
+            end = min(start + STRIDE, scores.shape[1])
+            if not any_above(scores[row, start:end], values[row, last]):
+                continue
+            for at in range(start, end):
+                score = scores[row, at]
+                if score > values[row, last] and score < np.inf and mask[at - first]:
+                    take(score, at - first, columns[row], values[row])
 
 
 @in_place
