@@ -105,16 +105,15 @@ async def post_events(request: Request, runtime: Runtime) -> Response:
     items = event_intake.event_items(request.state.body)
     events, rejections = await _sort_out(request, items, runtime)
     rejected = [schemas.RejectedEvent(**vars(rejection)) for rejection in rejections]
-    runtime.metrics.events.labels("rejected").inc(len(rejected))
+    runtime.metrics.note_events(rejected=len(rejected))
     if not len(events):
         details = [row.model_dump() for row in rejected]
         raise problems.events_rejected(details)
     result = await _append(request, events)
-    runtime.metrics.events.labels("accepted").inc(result.appended)
-    runtime.metrics.events.labels("duplicate").inc(result.duplicates)
-    runtime.metrics.events.labels("erased").inc(result.erased)
     conflicts = event_intake.to_tell(result.conflicts, items)
-    runtime.metrics.events.labels("conflict").inc(len(conflicts))
+    runtime.metrics.note_events(
+        accepted=result.appended, duplicate=result.duplicates, erased=result.erased, conflict=len(conflicts)
+    )
     return _answer(
         schemas.EventsAnswer(
             accepted=result.appended,

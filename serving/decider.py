@@ -34,7 +34,6 @@ from serving.schemas import (
     CustomerRef,
     DecideRequest,
     DecisionAnswer,
-    Product,
     ProductFilter,
     Status,
     WinBack,
@@ -205,7 +204,7 @@ class Decider:
             pscore=choice.pscore,
             send_at=None if send_at_s is None else datetime.fromtimestamp(send_at_s, UTC),
             when="now" if window is not None and window.at_once else "best",
-            product=_told(scores.offer.product, request) if sends else None,
+            product=scores.offer.product if sends else None,
             response_probability=probability,
             customer_status=status,
             churn_probability=scores.churn,
@@ -309,9 +308,3 @@ class Decider:
             campaign_id=request.campaign_id,
             properties=properties,
         )
-
-
-def _told(product: Product | None, request: DecideRequest) -> Product | None:
-    if product is None or request.explain:
-        return product
-    return product.model_copy(update={"reasons": []})

@@ -29,6 +29,7 @@ _AGE_S = (1.0, 60.0, 3600.0, 21_600.0, DAY_S, 7 * DAY_S, 30 * DAY_S, 90 * DAY_S)
 
 TIMED_EVERY = 8
 """Of so many answers one has its stages timed."""
+_OUTCOMES = ("accepted", "duplicate", "rejected", "erased", "conflict")
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _KINDS = ("counter", "histogram", "gauge_livemin", "gauge_livemax")
 """What prometheus_client's files are named by, before the process id."""
@@ -73,7 +74,7 @@ class Metrics:
         )
         self.events = Counter(
             "omni_events",
-            "Events received over HTTP: accepted, duplicate, rejected, erased.",
+            f"Events received over HTTP: {', '.join(_OUTCOMES)}.",
             ["outcome"],
             registry=registry,
         )
@@ -88,6 +89,7 @@ class Metrics:
         """Of how many answers one has its stages timed."""
         self._profile: Profile | None = None
         self._n_answers = 0
+        self._event_counts = {outcome: self.events.labels(outcome) for outcome in _OUTCOMES}
         self._request_counts: dict[tuple[str, str, int], Counter] = {}
         self._latencies: dict[str, Histogram] = {}
         self._decision_counts: dict[str, Counter] = {}
@@ -150,6 +152,12 @@ class Metrics:
             self._request_counts[key] = self.requests.labels(route, method, str(status))
         self._latencies[route].observe(taken_s)
         self._request_counts[key].inc()
+
+    def note_events(self, **counts: int) -> None:
+        """Count what became of the events of a batch, by outcome."""
+        for outcome, n in counts.items():
+            if n:
+                self._event_counts[outcome].inc(n)
 
     def note_decision(self, arm: str) -> None:
         """Count a decision that was answered and is in the log."""

@@ -76,13 +76,14 @@ def check_arms(
     hangs on `as_of_s` alone. With a `window` an arm is allowed at a moment within it or not at all.
     """
     plan = Plan(hours, rules)
+    standing: dict[Channel, list[str]] = {}
     if window is not None:
-        pairs = [_within(arm, facts, plan, as_of_s, channels, window) for arm in arms]
+        pairs = [_within(arm, facts, plan, as_of_s, channels, window, standing) for arm in arms]
         return [item for item, _ in pairs], [at_s for _, at_s in pairs]
     moments = [plan.moment(arm, as_of_s) for arm in arms]
     checked = []
     for arm, at_s in zip(arms, moments, strict=True):
-        found = check_arm(arm, facts, rules, as_of_s, send_at_s=at_s, channels=channels)
+        found = check_arm(arm, facts, rules, as_of_s, send_at_s=at_s, channels=channels, standing=standing)
         if at_s is None and arm.hours is not None and found.eligible:
             found = Eligibility(
                 arm, False, (f"{arm.channel} is silent in all hours from {arm.hours[0]} to {arm.hours[1]}",)
@@ -179,6 +180,7 @@ def _within(
     as_of_s: float,
     channels: Collection[Channel] | None,
     window: SendWindow,
+    standing: dict[Channel, list[str]],
 ) -> tuple[Eligibility, float | None]:
     """Whether an arm is allowed at some moment of the window, and at which."""
     rules = plan.rules
@@ -186,7 +188,8 @@ def _within(
         return Eligibility(arm, True), None
     at_s = None if window.refusal else _moment_within(arm, arm.channel, plan, window)
     start_s = as_of_s if window.refusal else window.start_s
-    found = check_arm(arm, facts, rules, as_of_s, send_at_s=start_s if at_s is None else at_s, channels=channels)
+    moment_s = start_s if at_s is None else at_s
+    found = check_arm(arm, facts, rules, as_of_s, send_at_s=moment_s, channels=channels, standing=standing)
     if at_s is not None:
         return found, at_s
     return Eligibility(arm, False, (*found.reasons, *_missed(arm, found, rules, window))), None

@@ -203,20 +203,22 @@ def check_arm(
     *,
     send_at_s: float | None = None,
     channels: Collection[Channel] | None = None,
+    standing: dict[Channel, list[str]] | None = None,
 ) -> Eligibility:
     """Whether `arm` may be used at `send_at_s` (now where not given), judged from what is known at `as_of_s`.
 
-    `channels` narrows to those that the caller can use.
+    `channels` narrows to those that the caller can use. `standing` keeps what speaks against each channel at any moment, for
+    the next arm of the same customer and question.
     """
     channel = arm.channel
     if channel is None:
         return Eligibility(arm, True)
-    reasons: list[str] = []
-    if channels is not None and channel not in channels:
-        reasons.append(f"{channel} was not among the channels asked for")
-    reasons += _consent_reasons(channel, facts, rules)
-    reasons += _cap_reasons(channel, facts, rules, as_of_s)
-    reasons += _fatigue_reasons(channel, facts, rules, as_of_s)
+    known = None if standing is None else standing.get(channel)
+    if known is None:
+        known = _standing_reasons(channel, facts, rules, as_of_s, channels)
+        if standing is not None:
+            standing[channel] = known
+    reasons = list(known)
     if is_quiet(channel, rules, rules.local(as_of_s if send_at_s is None else send_at_s)):
         quiet = rules.quiet_hours
         reasons.append(f"quiet hours on {channel} from {quiet.start:%H:%M} to {quiet.end:%H:%M} ({rules.time_zone})")
@@ -262,6 +264,19 @@ def _digest(content: str) -> str:
     """The digest of what JSON says, in whatever order."""
     sorted_content = json.dumps(json.loads(content), sort_keys=True)
     return hashlib.blake2b(sorted_content.encode(), digest_size=6).hexdigest()
+
+
+def _standing_reasons(
+    channel: Channel, facts: ContactFacts, rules: Rules, as_of_s: float, channels: Collection[Channel] | None
+) -> list[str]:
+    """What speaks against a channel, at whatever moment it is used."""
+    asked = channels is None or channel in channels
+    return [
+        *([] if asked else [f"{channel} was not among the channels asked for"]),
+        *_consent_reasons(channel, facts, rules),
+        *_cap_reasons(channel, facts, rules, as_of_s),
+        *_fatigue_reasons(channel, facts, rules, as_of_s),
+    ]
 
 
 def _consent_reasons(channel: Channel, facts: ContactFacts, rules: Rules) -> list[str]:
