@@ -5,7 +5,7 @@ Training, as of its cutoffs, benchmarks and serving, as of now, all make them he
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -124,12 +124,19 @@ def find_newcomers(
     Where there are more than `n_most`, those that sell best by now.
     """
     row = states.rows_of(facts.code)
-    row[[facts.row_of[product_id] for product_id in known if product_id in facts.row_of]] = -1
+    row[_rows_of(facts, tuple(known))] = -1
     place = np.flatnonzero(row >= 0)
     count = states.take(row[place]).counts(at_s)[:, _IN_CATEGORY]
     place = place[np.lexsort((facts.code[place], -count))[:n_most]]
     place = place[np.lexsort((facts.code[place], states.first_s[row[place]]))]
     return [facts.product_ids[at] for at in place.tolist()]
+
+
+@lru_cache(maxsize=2)
+def _rows_of(facts: ProductFacts, product_ids: tuple[str, ...]) -> IntArray:
+    """Where products stand in the table, those that do: asked for a model's products every minute, and always the same."""
+    rows = [facts.row_of[product_id] for product_id in product_ids if product_id in facts.row_of]
+    return np.array(rows, dtype=np.int64)
 
 
 def _padded(table: NDArray[Any], n_known: int, n_more: int) -> NDArray[Any]:
