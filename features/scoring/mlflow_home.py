@@ -56,9 +56,12 @@ def tracking_database(settings: Settings) -> Path | None:
 
 
 def has_registry(settings: Settings) -> bool:
-    """Whether there is a registry to ask: a server's is taken to be there, a file only once training has made it."""
+    """Whether there is a registry to ask: a server's is taken to be there, a file only once training has made it.
+
+    A file of no bytes, as a power cut leaves, is none: to SQLite it would be one without any model.
+    """
     database = tracking_database(settings)
-    return database is None or database.exists()
+    return database is None or (database.exists() and database.stat().st_size > 0)
 
 
 def look_at_tracking(settings: Settings, within_s: float | None = None) -> None:

@@ -24,6 +24,8 @@ SHORT = (
     ("offline/timeline.parquet", "cut in half"),
     ("identity.toml", "a folder instead"),
 )
+WITHDRAWN = ("product table", "stock")
+"""What is a retailer's own: where such a file is deleted, what it said is withdrawn, and answers are other ones."""
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 BEGIN, END = "<!-- damages: begin -->\n", "<!-- damages: end -->"
 
@@ -86,6 +88,8 @@ def test_every_file_and_damage_comes_to_what_the_page_says(bench: Bench, capsys:
     faults: list[tuple[str, str, tuple[str, ...]]] = []
     files = files_under(bench.home)
     for number, (file, damage) in enumerate(itertools.product(files, DAMAGES)):
+        if damage == "deleted" and kind_of(file) in WITHDRAWN:
+            continue
         verdict = judge(bench.base, bench.use(file, damage))
         outcomes[kind_of(file), damage].add(verdict)
         faults += [(str(file), damage, verdict.faults)] if verdict.faults else []

@@ -108,7 +108,7 @@ def test_a_good_champion_answers_and_its_copy_does_without_the_registry(settings
     assert answering(look(settings)) == ("2", "")
     database = settings.home / "mlflow" / "mlflow.db"
     before = database.read_bytes()
-    for content in (b"no database at all, not even a small one", before[: len(before) // 2], None):
+    for content in (b"no database at all, not even a small one", before[: len(before) // 2], b"", None):
         database.unlink()
         if content is not None:
             database.write_bytes(content)

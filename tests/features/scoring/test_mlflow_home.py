@@ -98,6 +98,8 @@ def test_a_registry_is_there_once_its_file_is_and_always_where_a_server_keeps_it
     assert not has_registry(settings)
     database.parent.mkdir()
     database.touch()
+    assert not has_registry(settings)  # a power cut's
+    database.write_bytes(b"SQLite format 3")
     assert has_registry(settings)
     shared = Settings.from_env({"OMNI_HOME": str(tmp_path), "MLFLOW_TRACKING_URI": "http://127.0.0.1:5000"})
     assert tracking_database(shared) is None
