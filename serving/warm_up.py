@@ -15,6 +15,7 @@ from typing import Any, Final
 from features.clock import Clock
 from features.errors import MissingError, StoreError
 from features.events.schema import Event
+from features.log.event_log import EventLog
 from features.log.sqlite import SqliteEventLog
 from features.online.feast_codec import decode_value
 from features.online.live import LiveStates
@@ -49,7 +50,7 @@ def rehearse(knowledge: Knowledge, clock: Clock, rules: Rules) -> None:
             try:
                 log.append_events(_history(next(iter(knowledge.catalogue.by_id), "product"), clock.now()))
                 known = replace(knowledge, states=LiveStates(_EmptyStore(), log))
-                for ask in _questions(Answers(log, clock, rules, lambda: known)):
+                for ask in _questions(Answers(log, clock, rules, lambda: known), log):
                     _ask(ask)
             finally:
                 log.close()
@@ -57,14 +58,19 @@ def rehearse(knowledge: Knowledge, clock: Clock, rules: Rules) -> None:
         logger.warning("The first answers will be slow: there is no place to rehearse them (%s)", error)
 
 
-def _questions(answers: Answers) -> list[Callable[[], object]]:
+def _questions(answers: Answers, log: EventLog) -> list[Callable[[], object]]:
     who = {"customer_id": _NOBODY}
+
+    def decide() -> None:
+        """As the service does: what is decided is in the log before it is answered."""
+        log.append_events([answers.decide(schemas.DecideRequest(**who)).event])
+
     return [
         lambda: answers.profile(_NOBODY, with_signals=True),
         lambda: answers.next_products(schemas.NextProductsRequest(**who, k=10, explore_share=0.1, diversity=0.1)),
         lambda: answers.churn(schemas.ChurnRequest(**who, explain=True)),
         lambda: answers.best_channel(schemas.BestChannelRequest(**who)),
-        lambda: answers.decide(schemas.DecideRequest(**who)),
+        decide,
     ]
 
 
