@@ -180,6 +180,8 @@ def demo(
 
 
 def _bring_in(settings: Settings, meter: "Meter", source: str, sample: float | None, path: Path | None) -> None:
+    from features.meter import release_memory
+
     with meter.step(f"Ingest {source}") as progress:
         from features.ingest import ingest, is_ingested, note_ingested
         from features.offline.build_note import events_since_build
@@ -196,15 +198,19 @@ def _bring_in(settings: Settings, meter: "Meter", source: str, sample: float | N
             progress("level with the log")
         else:
             build_features(settings, progress)
+    release_memory()  # or the next steps' peaks come on top of what this one no longer needs
 
 
 def _train_all(settings: Settings, meter: "Meter") -> "tuple[TrainReport, ...]":
+    from features.meter import release_memory
+
     reports = []
     for task in CORE_TASKS:
         with meter.step(f"Train {task}") as progress:
             from training.pipeline import train
 
             reports.append(train(task, settings, progress=progress, reuse=True, force_first=True))
+        release_memory()
     return tuple(reports)
 
 

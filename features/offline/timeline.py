@@ -76,13 +76,13 @@ def build_timeline(log: EventLog, settings: Settings, progress: Progress) -> int
         others = current_rows(history)
         writer.write_table(timeline_rows(others).append_column(_ARRIVED_SCHEMA.field(-1), others[Columns.CUSTOMER_KEY]))
     progress(f"sorting {n_events:,} events into timelines")
-    with pa.ipc.open_stream(pa.memory_map(str(arrived))) as rows:
+    with pa.OSFile(str(arrived)) as file, pa.ipc.open_stream(file) as rows:
         _write_sorted(path, f"SELECT * EXCLUDE ({Columns.CUSTOMER_KEY}) FROM arrived", ORDER, arrived=rows)
     settings.epochs_path.unlink(missing_ok=True)
     if history.epochs:
         order = Columns.CUSTOMER_ID, Columns.EPOCH, Columns.OCCURRED_AT, Columns.EVENT_ID
         frames = {"epochs": history.frame(), "others": _epochs_of_others(history)}
-        with pa.ipc.open_stream(pa.memory_map(str(arrived))) as rows:
+        with pa.OSFile(str(arrived)) as file, pa.ipc.open_stream(file) as rows:
             _write_sorted(settings.epochs_path, _EPOCHS, order, arrived=rows, **frames)
     arrived.unlink()
     return n_events
