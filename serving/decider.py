@@ -96,12 +96,19 @@ class Decider:
     population_hours: FloatArray  # (168,)
     timer: StageTimer = UNTIMED
 
-    def decide(self, lives: Sequence[LiveState], request: DecideRequest, now: datetime) -> list[Decision]:
-        """One decision per customer; all of them are scored together. Raises MissingError where a model is missing."""
+    def decide(
+        self, lives: Sequence[LiveState], request: DecideRequest, now: datetime, scored: StateBatch | None = None
+    ) -> list[Decision]:
+        """One decision per customer; all of them are scored together. Raises MissingError where a model is missing.
+
+        `scored` is what models may look at (n,) where that is together already.
+        """
         if not lives:
             return []
         as_of = np.array([self._as_of_s(live, now) for live in lives])
-        scores = self._score(lives, as_of, request)
+        if scored is None:
+            scored = StateBatch.concat([live.scored for live in lives]) if len(lives) > 1 else lives[0].scored
+        scores = self._score(lives, scored, as_of, request)
         now_s, bucket_s = now.timestamp(), self.rules.bucket_minutes * 60.0
         decisions = [
             self._decide_one(live, _Moments.of(now_s, float(at), bucket_s), found, request)
@@ -116,16 +123,16 @@ class Decider:
         start = now.timestamp() // bucket_s * bucket_s
         return max(start, live.last_event_s)
 
-    def _score(self, lives: Sequence[LiveState], as_of: FloatArray, request: DecideRequest) -> list[_Scores]:
+    def _score(
+        self, lives: Sequence[LiveState], states: StateBatch, as_of: FloatArray, request: DecideRequest
+    ) -> list[_Scores]:
         channel, product = self.bundle.need_channel(), self.bundle.need_product()
-        states = StateBatch.concat([live.scored for live in lives]) if len(lives) > 1 else lives[0].scored
         signals = compute_signals(states, as_of)
         self.timer.lap("signals")
         arms, gains = channel.probabilities(signals), channel.gains(signals)
         churn = None if self.bundle.churn is None else self.bundle.churn.chances(signals)
         win_back = [None] * len(lives) if self.bundle.win_back is None else self.bundle.win_back.answers(signals)
         self.timer.lap("scores")
-        scored = product.score(states, as_of)
         found = [
             _Scores(
                 signals=signals[i],
@@ -134,7 +141,7 @@ class Decider:
                 churn=None if churn is None or np.isnan(churn[i]) else float(churn[i]),
                 offer=product_to_offer(
                     product,
-                    scored.one(i),
+                    scored,
                     live,
                     float(as_of[i]),
                     wanted=request,
@@ -143,7 +150,7 @@ class Decider:
                 ),
                 win_back=win_back[i],
             )
-            for i, live in enumerate(lives)
+            for i, (live, scored) in enumerate(zip(lives, product.score_each(states, as_of), strict=True))
         ]
         self.timer.lap("products")
         return found

@@ -13,13 +13,15 @@ from features.vocabulary import Columns
 
 _KEPT: Final = 3
 """Row groups at hand: customers lie in the order of their names, and some lie across two groups."""
+_FEW_VALUES: Final = (Columns.CUSTOMER_ID, Columns.KIND, Columns.CHANNEL)
+"""Columns that are read as the file keeps them, each of their texts once: that takes a tenth of the time."""
 
 
 class TimelineRows:
     """Reads the groups of rows that a customer lies in; quick for customers in the order of their names."""
 
     def __init__(self, timeline: Path) -> None:
-        self._file = pq.ParquetFile(timeline)
+        self._file = pq.ParquetFile(timeline, read_dictionary=list(_FEW_VALUES))
         self._groups: OrderedDict[int, tuple[pa.Table, dict[str, tuple[int, int]]]] = OrderedDict()
         column = self._file.schema_arrow.get_field_index(Columns.CUSTOMER_ID)
         metadata = self._file.metadata

@@ -51,6 +51,11 @@ class Ragged:
         source = np.repeat(self.offsets[:-1][index] - offsets[:-1], lengths) + np.arange(offsets[-1])
         return Ragged(offsets, self.values[source])
 
+    def one(self, row: int) -> "Ragged":
+        """The list at `row`, in the same memory."""
+        values = self[row]
+        return Ragged(one_offsets(len(values)), values)
+
     @classmethod
     def concat(cls, parts: "Sequence[Ragged]") -> "Ragged":
         """All lists of all parts, in order."""
@@ -97,6 +102,14 @@ class StateBatch:
         """The states at `index`, in that order; an index may repeat."""
         parts: dict[str, Any] = {
             name: part.take(index) if isinstance(part, Ragged) else part[index] for name, part in vars(self).items()
+        }
+        return StateBatch(**parts)
+
+    def one(self, row: int) -> "StateBatch":
+        """The state at `row` (n = 1), in the same memory."""
+        parts: dict[str, Any] = {
+            name: part.one(row) if isinstance(part, Ragged) else part[row : row + 1]
+            for name, part in vars(self).items()
         }
         return StateBatch(**parts)
 

@@ -3,19 +3,20 @@
 The rule is the fold's (kernel_contacts.py), over as many of them as there are.
 """
 
-import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from features.arrays import FloatArray, IntArray
+from features.state.jit import in_place
 from features.state.layout import CAMPAIGN_MARK, EventArrays
-from features.vocabulary import CONTACT_KINDS, DAY_S, KIND_CODES, KINDS, REACTION_KINDS, EventKind
+from features.vocabulary import CHANNELS, CONTACT_KINDS, DAY_S, KIND_CODES, KINDS, REACTION_KINDS, EventKind
 
 _SEND: Final = KIND_CODES[EventKind.SEND]
-_CONTACTS: Final = frozenset(KIND_CODES[kind] for kind in CONTACT_KINDS)
-_ANSWERS: Final = frozenset({KIND_CODES[EventKind.CLICK], KIND_CODES[EventKind.OUTCOME]})
+_IMPRESSION: Final = KIND_CODES[EventKind.IMPRESSION]
+_CLICK: Final = KIND_CODES[EventKind.CLICK]
+_OUTCOME: Final = KIND_CODES[EventKind.OUTCOME]
 _MATTERS: Final = np.isin(np.arange(len(KINDS)), [KIND_CODES[kind] for kind in (*CONTACT_KINDS, *REACTION_KINDS)])
 
 
@@ -29,46 +30,57 @@ class Exposures:
     channel: IntArray  # (n,) of the last one
 
 
-@dataclass
-class _Exposure:
-    last_s: float
-    ignored: int
-    channel: int
-
-
 def all_exposures(events: EventArrays) -> Exposures:
     """The exposures after all events of one customer, which are in order."""
-    states: dict[int, _Exposure] = {}
-    newest_s: dict[int, float] = {}
     rows = np.flatnonzero(_MATTERS[events.kind])
-    columns = (events.time, events.kind, events.channel, events.product, events.campaign)
-    for t, kind, channel, product, campaign in zip(*(column[rows].tolist() for column in columns), strict=True):
-        subjects = [code for code in (product, campaign and campaign + CAMPAIGN_MARK) if code]
-        if kind in _CONTACTS:
-            newest_s[channel] = t
-            for code in subjects:
-                _contact(states, code, t, channel, sent=kind == _SEND)
-        else:
-            if not subjects and kind in _ANSWERS:
-                subjects = _of_moment(states, channel, newest_s.get(channel))
-            for code in subjects:
-                if code in states:
-                    states[code].ignored = 0
-    return Exposures(
-        np.array(list(states), np.int64),
-        np.array([state.last_s for state in states.values()]),
-        np.array([state.ignored for state in states.values()], np.int64),
-        np.array([state.channel for state in states.values()], np.int64),
+    time, kind, channel, product, campaign = (
+        column[rows] for column in (events.time, events.kind, events.channel, events.product, events.campaign)
     )
+    campaign = np.where(campaign != 0, campaign + CAMPAIGN_MARK, 0)
+    codes, place = np.unique(np.stack([product, campaign]), return_inverse=True)
+    last_s = np.full(len(codes), -np.inf)
+    first, ignored, on_channel = (np.zeros(len(codes), np.int64) for _ in range(3))
+    newest_s = np.full(len(CHANNELS), np.nan)
+    _note(time, kind, channel, codes, place.reshape(2, -1), newest_s, first, last_s, ignored, on_channel)
+    contacted = np.flatnonzero(first)
+    order = contacted[np.argsort(first[contacted])]
+    return Exposures(codes[order], last_s[order], ignored[order], on_channel[order])
 
 
-def _contact(states: dict[int, _Exposure], code: int, t: float, channel: int, *, sent: bool) -> None:
-    state = states.setdefault(code, _Exposure(-math.inf, 0, channel))
-    if sent or not state.ignored or t - state.last_s >= DAY_S:
-        state.ignored += 1
-    state.last_s, state.channel = t, channel
-
-
-def _of_moment(states: dict[int, _Exposure], channel: int, at_s: float | None) -> list[int]:
-    """What the contact on a channel at that moment was about; nothing where it does not say."""
-    return [code for code, state in states.items() if state.channel == channel and state.last_s == at_s]
+@in_place
+def _note(
+    time: Any,
+    kind: Any,
+    channel: Any,
+    codes: Any,
+    place: Any,
+    newest_s: Any,
+    first: Any,
+    last_s: Any,
+    ignored: Any,
+    on_channel: Any,
+) -> None:
+    """Go through events (m,) about the codes at `place` (2, m), and fill what follows; `first` counts contacts from 1."""
+    n_contacts = 0
+    for i in range(len(time)):
+        is_contact, is_nameless = kind[i] == _SEND or kind[i] == _IMPRESSION, True
+        for about in range(2):
+            at = place[about, i]
+            if codes[at] == 0:
+                continue
+            is_nameless = False
+            if not is_contact:
+                ignored[at] = 0
+                continue
+            n_contacts += 1
+            if first[at] == 0:
+                first[at] = n_contacts
+            if kind[i] == _SEND or ignored[at] == 0 or time[i] - last_s[at] >= DAY_S:
+                ignored[at] += 1
+            last_s[at], on_channel[at] = time[i], channel[i]
+        if is_contact:
+            newest_s[channel[i]] = time[i]
+        elif is_nameless and (kind[i] == _CLICK or kind[i] == _OUTCOME):  # it answers the newest contact on its channel
+            for at in range(len(codes)):
+                if on_channel[at] == channel[i] and last_s[at] == newest_s[channel[i]]:
+                    ignored[at] = 0

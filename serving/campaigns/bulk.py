@@ -21,7 +21,7 @@ from features.online.reader import OnlineReader
 from features.settings import Settings
 from features.vocabulary import Columns, Task
 from serving.campaigns.customers import Everybody, customer_ids, everybody, parts
-from serving.campaigns.settled import SettledStates
+from serving.campaigns.settled import Lives, SettledStates
 from serving.decider import Decider, Decision
 from serving.decision.rules import house_rules
 from serving.decision.send_window import When
@@ -140,15 +140,16 @@ def _decide(
     ):
         for part in parts(ids):
             if settled is not None:
-                lives = settled.get(part)
+                found = settled.get(part)
             else:
-                lives = [live for one in part if known.states is not None and (live := known.states.get(one))]
-            decisions = decider.decide(lives, request, now)
+                singly = [live for one in part if known.states is not None and (live := known.states.get(one))]
+                found = Lives(singly)
+            decisions = decider.decide(found.lives, request, now, found.scored)
             if keep and decisions:
                 runtime.answers.record([decision.event for decision in decisions])
             writer.write_table(decisions_table(decisions))
             arms.update(decision.answer.arm for decision in decisions)
-            newer, refreshed = who.count(live.customer_id for live in lives)
+            newer, refreshed = who.count(live.customer_id for live in found.lives)
             n_newer, n_refreshed = n_newer + newer, n_refreshed + refreshed
             for arm in (arm for decision in decisions for arm in decision.answer.arms if not arm.eligible):
                 refused.update(f"{arm.arm}: {reason}" for reason in arm.reasons[:1])

@@ -5,6 +5,7 @@ The answers are those of `LiveStates.get`, which stays what says what a live sta
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from features.state.batch import StateBatch
 from features.state.bought import bought_products
 from features.state.exposed import all_exposures
 from features.state.fold import customer_arrays
+from features.state.layout import EventArrays
 from features.vocabulary import Columns, EventKind
 
 
@@ -56,23 +58,25 @@ class SettledStates:
             return None
         return cls(states, reader, TimelineRows(settings.timeline_path), log, problem, _Newer(log, note.last_seq))
 
-    def get(self, customer_ids: Sequence[str]) -> list[LiveState]:
+    def get(self, customer_ids: Sequence[str]) -> "Lives":
         """The states of those of whom anything is known, in order. Asked in the order of names it is quick."""
-        lives: dict[str, LiveState] = {}
+        settled: dict[str, LiveState] = {}
+        batch = StateBatch.empty(0)
         if not self.problem():
             self.newer.look()
-            settled = [customer_id for customer_id in customer_ids if customer_id not in self.newer.changed]
-            names, batch = self.reader.read_batch(settled)
-            last_event_s = batch.scalar("last_event")
-            for row, name in enumerate(names):
-                if self.newer.leaves(name, int(batch.last_seq[row]), float(last_event_s[row])):
-                    lives[name] = self._live(name, batch.take(np.array([row])))
-        found = ((lives.get(name) or self.states.get(name)) for name in customer_ids)
-        return [live for live in found if live is not None]
+            asked = [customer_id for customer_id in customer_ids if customer_id not in self.newer.changed]
+            names, batch = self.reader.read_batch(asked)
+            ends = zip(names, batch.last_seq.tolist(), batch.scalar("last_event").tolist(), strict=True)
+            rows = [row for row, (name, *upto) in enumerate(ends) if self.newer.leaves(name, *upto)]
+            batch = batch if len(rows) == len(batch) else batch.take(np.array(rows, np.int64))
+            settled = {names[row]: self._live(names[row], batch.one(place)) for place, row in enumerate(rows)}
+        found = ((settled.get(name) or self.states.get(name)) for name in customer_ids)
+        return Lives.of([live for live in found if live is not None], list(settled), batch)
 
     def _live(self, name: str, state: StateBatch) -> LiveState:
-        def events() -> pa.Table:
-            return self.rows.of(name)
+        @cache
+        def events() -> EventArrays:
+            return customer_arrays(self.rows.of(name))
 
         return LiveState(
             customer_id=name,
@@ -80,9 +84,29 @@ class SettledStates:
             updated_at=None,
             fresh_events=0,
             version=state_version(state),
-            bought=lambda: bought_products(customer_arrays(events())),
-            exposed=lambda: all_exposures(customer_arrays(events())),
+            bought=cache(lambda: bought_products(events())),
+            exposed=cache(lambda: all_exposures(events())),
         )
+
+
+@dataclass(frozen=True)
+class Lives:
+    """Customers' live states (n,), and what models may look at of all of them (n,) in one batch."""
+
+    lives: Sequence[LiveState]
+    scored: StateBatch | None = None
+    """None where nobody has put it together."""
+
+    @classmethod
+    def of(cls, lives: Sequence[LiveState], names: Sequence[str], batch: StateBatch) -> "Lives":
+        """Of customers some of whom are the `names` (m,) whose states are in a batch (m,)."""
+        place = {name: row for row, name in enumerate(names)}
+        others = [live for live in lives if live.customer_id not in place or not live.may_profile]
+        if not others and len(lives) == len(batch):
+            return cls(lives, batch)
+        place |= {live.customer_id: len(batch) + row for row, live in enumerate(others)}
+        joined = StateBatch.concat([batch, *(live.scored for live in others)])
+        return cls(lives, joined.take(np.array([place[live.customer_id] for live in lives], np.int64)))
 
 
 class _Newer:

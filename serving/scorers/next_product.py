@@ -1,5 +1,6 @@
 """A next-product model's network and trees, customers' states in, an order of the products that are allowed out."""
 
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -133,6 +134,14 @@ class ProductScorer:
         """The network's word on states (n,) at moments (n,), in seconds since the epoch."""
         inputs = model_inputs(states, as_of_s, self.rows)
         return Scored(self.files.scores(inputs), inputs)
+
+    def score_each(self, states: StateBatch, as_of_s: FloatArray) -> Iterator[Scored]:
+        """`score`, customer by customer (n = 1), of whom a block is held at once."""
+        inputs = model_inputs(states, as_of_s, self.rows)
+        for first in range(0, len(states), BLOCK):
+            block = {name: array[first : first + BLOCK] for name, array in inputs.items()}
+            scored = Scored(self.files.scores(block), block)
+            yield from map(scored.one, range(len(scored.scores)))
 
     def rank(self, scored: Scored, allowed: BoolArray | None = None) -> Ranked:
         """One customer's order (n = 1) among the products that `allowed` (V,) leaves; what is not allowed is nowhere."""

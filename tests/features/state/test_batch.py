@@ -25,3 +25,9 @@ def test_parts_of_a_batch_make_the_batch_again(cuts: list[int]) -> None:
     borders = [0, *cuts, 30]
     parts = [states.take(np.arange(begin, end)) for begin, end in itertools.pairwise(borders)]
     assert_same(StateBatch.concat(parts), states)
+
+
+def test_one_of_a_batch_is_what_take_takes() -> None:
+    states, _ = drawn_states(5, np.random.default_rng(1))
+    for row in range(5):
+        assert_same(states.one(row), states.take(np.array([row])))

@@ -53,3 +53,13 @@ def test_it_is_what_each_is_answered_alone(trees: bool, how: str) -> None:
 
 def test_of_nobody_it_is_nothing() -> None:
     assert scorer(trees=False).top(StateBatch.empty(0), np.empty(0), 3).columns.shape == (0, 3)
+
+
+def test_in_blocks_each_scores_what_all_do_together() -> None:
+    product, (states, as_of_s) = scorer(trees=False), sample_customers(PRODUCTS)
+    together = product.score(states, as_of_s)
+    rows = list(product.score_each(states, as_of_s))
+    assert len(rows) == len(states) > BLOCK
+    np.testing.assert_allclose(np.concatenate([one.scores for one in rows]), together.scores, atol=1e-5)
+    for name, array in together.inputs.items():
+        np.testing.assert_array_equal(np.concatenate([one.inputs[name] for one in rows]), array)
