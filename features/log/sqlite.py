@@ -3,6 +3,7 @@
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -46,6 +47,9 @@ _ON_CONFLICT: Final = _INSERT_REST.partition(")")[2]
 _ROW: Final = f"({', '.join('?' * len(STORED))})"
 _INSERT_MANY: Final = {n: f"{_INSERT_INTO}VALUES {', '.join([_ROW] * n)}{_ON_CONFLICT}" for n in portable_sql.INSERTS}
 _TRIED_CHARS: Final = 65_536
+_LOOK_FIRST_S: Final = 0.0002
+_LOOK_LAST_S: Final = 0.005
+"""Between two looks whether another process has done with writing: a quarter of what was waited so far, within these."""
 _ANEW: Final = "run: omni restore BACKUP (`omni backup` made it). Without a backup, ingest the sources into a new one"
 
 
@@ -216,12 +220,12 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
 
     @contextmanager
     def _transaction(self, connection: "_Opened", synced: bool = True) -> Iterator[sqlite3.Connection]:
-        with self._write_lock, self._in_words():  # threads queue here; other processes wait in SQLite's busy handler
+        with self._write_lock, self._in_words():  # threads queue here, and after that for other processes
             if connection.synced is not synced:
                 # NORMAL leaves the write-ahead log to the system; the next commit that is synced brings all of it to the disk
                 connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
                 connection.synced = synced
-            connection.execute("BEGIN IMMEDIATE")
+            _begin(connection, self._busy_s)
             self._local.writes_to = connection
             try:
                 yield connection
@@ -244,6 +248,28 @@ class _Opened(sqlite3.Connection):
 
     file: int = 0
     synced: bool = True
+
+
+def _begin(connection: sqlite3.Connection, wait_s: float) -> None:
+    """Begin to write; while another process does, look again and again for up to `wait_s`, soon at first.
+
+    SQLite's own waiting sleeps longer and longer, up to 0.1 s: two services' workers would wait for each other many times
+    as long as a commit takes, and beside an ingest, whose pauses are short, one could wait for all of it.
+    """
+    began = time.monotonic()
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                waited_s = time.monotonic() - began
+                if not databases.is_busy(error) or waited_s >= wait_s:
+                    raise
+            time.sleep(min(max(waited_s / 4, _LOOK_FIRST_S), _LOOK_LAST_S, wait_s - waited_s))
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {round(wait_s * 1000)}")
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import psutil
 HERE = Path(__file__).parents[1]
 ROOT = Path(__file__).parents[3]
 READY_S = 180.0
+READY_IN_A_ROW = 8
 QUESTIONS = ("decide", "next-products", "churn", "best-channel")
 
 
@@ -60,14 +61,17 @@ class Running:
     first_ms: dict[str, float] = field(default_factory=dict)
 
     def wait_ready(self, log: Path) -> None:
-        """Wait for /readyz."""
-        deadline = time.monotonic() + READY_S
+        """Wait for /readyz of all workers: each connection goes to any of them."""
+        deadline, in_a_row = time.monotonic() + READY_S, 0
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 with urllib.request.urlopen(f"{self.url}/readyz", timeout=5):
-                    return
+                    in_a_row += 1
             except (OSError, urllib.error.URLError):
+                in_a_row = 0
                 time.sleep(0.02)
+            if in_a_row == READY_IN_A_ROW:
+                return
         raise RuntimeError(f"{self.build.name} is not ready: {log.read_text(errors='replace')[-3000:]}")
 
     def ask(self, path: str, content: Any = None) -> Any:

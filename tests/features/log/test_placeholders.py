@@ -94,7 +94,7 @@ def test_files_reject_the_rows_and_identity_toml_has_the_say(tmp_path: Path) -> 
         'event_id = "event_id"\n'
     )
     for name, toml, kept in (
-        ("default", "", ["walk-in", "c1"]),
+        ("default", "# as it comes", ["walk-in", "c1"]),
         ("own", 'more_placeholders = ["Walk-In"]\nno_placeholders = ["0"]\n', ["0", "c1"]),
         ("list", 'placeholders = ["c1"]\n', ["0", "walk-in", "guest"]),
     ):

@@ -27,7 +27,7 @@ def wait_until_small(path: Path, timeout_s: float = 20.0) -> None:
 
 def fill(log, first: int) -> int:
     """Appends until the limit is passed; returns the next free number."""
-    for _ in range(6):
+    for _ in range(8):
         log.append(many(first, ROWS))
         first += ROWS
     return first

@@ -1,8 +1,11 @@
 """Several writers and readers of one event log, on both engines: who waits for whom, and what each hears of their own."""
 
+import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -11,6 +14,7 @@ from made_visits import many, open_url, read_all, table, writing_elsewhere
 from features import databases
 from features.errors import StoreError
 from features.events.schema import EVENT_SCHEMA
+from features.log import sqlite
 from features.log.event_log import EventLog
 
 
@@ -118,3 +122,25 @@ def test_a_writer_waits_for_the_one_before_and_its_seqs_are_the_later_ones(new_p
             assert log.count() == 0
         writer.join(timeout=30)
         assert log.count() == 1
+
+
+def test_a_writer_looks_soon_whether_another_process_has_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, pauses_s, holds = [0.0], [], [True]
+
+    def sleep(seconds: float) -> None:
+        pauses_s.append(seconds)
+        now_s[0] += seconds
+        if now_s[0] > 0.3 and holds:
+            other.execute("ROLLBACK")
+            holds.clear()
+
+    with closing(open_url(f"sqlite:///{tmp_path / 'events.db'}")) as log:
+        with closing(sqlite3.connect(tmp_path / "events.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            monkeypatch.setattr(sqlite, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: now_s[0]))
+            assert log.append(table({"event_id": "a", "customer_id": "c"})).appended == 1
+        assert pauses_s[0] == 0.0002 and pauses_s[-1] == max(pauses_s) == 0.005
+        assert 0.3 < sum(pauses_s) <= 0.305
+        assert all(pause <= max(0.0002, sum(pauses_s[:i]) / 4) for i, pause in enumerate(pauses_s))
+        connection = sqlite.SqliteEventLog._connection(log)  # what else waits, waits as before
+        assert connection.execute("PRAGMA busy_timeout").fetchone() == (60_000,)
