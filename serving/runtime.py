@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 REFRESH_S: Final = 5.0
 """How often the registry and the files are looked at."""
+OPENING_S: Final = 0.5
+"""How often it is looked for an online store that is not open yet: a stream that starts opens it within a second or two."""
 NOT_LOOKED_YET: Final = "The models are being loaded: try again in a few seconds."
 """What is told of a model before the registry has been looked at; whether there is one is not known then."""
 
@@ -78,6 +80,8 @@ class Runtime:
     """What it does without where it does not answer; None: then nobody is answered without it."""
     timeout_s: float = 0.2
     """How long one answer waits for the log, where that is a server."""
+    looked: threading.Event = field(default_factory=threading.Event)
+    """Set once everything that is watched was looked at for the first time, whatever was found."""
     close: Callable[[], None] = lambda: None
     draining: Callable[[], bool] = lambda: False
 
@@ -248,7 +252,9 @@ class Watcher:
                 logger.warning("%s", error)
             except Exception:  # the watcher must outlive a bad moment of the disk or the registry
                 logger.exception("Looking for what is new failed; it is tried again in %g s", self._refresh_s)
-            self._stop.wait(self._refresh_s)
+            self._runtime.looked.set()
+            is_open = self._runtime.knowledge.states is not None
+            self._stop.wait(self._refresh_s if is_open else min(self._refresh_s, OPENING_S))
 
     def _publish(self, known: Knowledge) -> None:
         """Have everybody answered from `known`, once nothing in it is done for the first time any more."""

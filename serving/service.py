@@ -1,5 +1,6 @@
 """The BentoML service: BentoML runs the workers, our app answers every request. `bentoml serve serving.service:Omni`."""
 
+import asyncio
 import logging
 import os
 import resource
@@ -15,6 +16,11 @@ from features.processes.lifeline import LIFELINES, hand_on, hang_on
 from serving.guard import slow_heads
 
 MAX_FILES: Final = 65_536
+FIRST_LOOK_S: Final = 10.0
+"""How long a worker that starts takes no requests while it loads: the others take them, or they wait, and nobody gets a 503.
+
+Longer than a start where compiled code lies on the disk, and shorter than whoever asks /livez waits before giving it up.
+"""
 
 
 class OneDecision:
@@ -33,6 +39,7 @@ async def _begin(_: Starlette) -> AsyncIterator[None]:
     ours = create_app(lambda: open_runtime(Settings.from_env(os.environ)))
     async with ours.router.lifespan_context(ours):
         slow_heads.serve_first(ours)  # BentoML's own pages (health, docs, index) would hide ours otherwise
+        await asyncio.to_thread(ours.state.runtime.looked.wait, FIRST_LOOK_S)
         yield
 
 

@@ -17,7 +17,7 @@ from features.state.bought import BoughtProducts, bought_products
 from features.state.exposed import Exposures, all_exposures
 from features.state.fold import changes_state, customer_arrays, fold_arrays, fold_customer, fold_newer
 
-_KEPT: Final = 512
+_KEPT: Final = 4_096
 """Customers of whom everything that they bought, or were contacted about, stays at hand."""
 
 
