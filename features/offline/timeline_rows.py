@@ -1,6 +1,7 @@
-"""The rows of one customer in the timeline file: a name in, what the fold reads of their events out, in their order."""
+"""One customer's events in the timeline file: a name in, what the fold reads of them out, in the order in which they count."""
 
 from collections import OrderedDict
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.offline.state_files import FOLD_COLUMNS
+from features.state.event_arrays import event_arrays, named_by_decisions
+from features.state.layout import EventArrays
+from features.state.order import in_order
 from features.vocabulary import Columns
 
 _KEPT: Final = 3
@@ -22,33 +26,36 @@ class TimelineRows:
 
     def __init__(self, timeline: Path) -> None:
         self._file = pq.ParquetFile(timeline, read_dictionary=list(_FEW_VALUES))
-        self._groups: OrderedDict[int, tuple[pa.Table, dict[str, tuple[int, int]]]] = OrderedDict()
-        column = self._file.schema_arrow.get_field_index(Columns.CUSTOMER_ID)
+        self._groups: OrderedDict[int, tuple[EventArrays, dict[str, slice]]] = OrderedDict()
+        fields = self._file.schema_arrow
+        self._schema = pa.schema([fields.field(name) for name in FOLD_COLUMNS])
+        column = fields.get_field_index(Columns.CUSTOMER_ID)
         metadata = self._file.metadata
         statistics = [metadata.row_group(number).column(column).statistics for number in range(metadata.num_row_groups)]
         self._spans = [None if found is None else (found.min, found.max) for found in statistics]
 
-    def of(self, customer_id: str) -> pa.Table:
-        """Their events, sorted as the file is; no rows for somebody who is not in it."""
+    def of(self, customer_id: str) -> EventArrays:
+        """Their events, as `customer_arrays` has them; none of somebody who is not in the file."""
         parts = []
         for number, span in enumerate(self._spans):
             if span is None or span[0] <= customer_id <= span[1]:
-                table, places = self._group(number)
-                start, length = places.get(customer_id, (0, 0))
-                parts.append(table.slice(start, length))
-        schema = pa.schema([self._file.schema_arrow.field(name) for name in FOLD_COLUMNS])
-        return pa.concat_tables([schema.empty_table(), *parts]).combine_chunks()
+                events, places = self._group(number)
+                rows = places.get(customer_id, slice(0, 0))
+                parts.append(EventArrays._make(column[rows] for column in events))
+        parts = [part for part in parts if len(part.time)] or parts[:1] or [event_arrays(self._schema.empty_table())]
+        whole = parts[0] if len(parts) == 1 else EventArrays._make(map(np.concatenate, zip(*parts, strict=True)))
+        return in_order(named_by_decisions(whole))
 
-    def _group(self, number: int) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
+    def _group(self, number: int) -> tuple[EventArrays, dict[str, slice]]:
         if number not in self._groups:
             table = self._file.read_row_group(number, columns=list(FOLD_COLUMNS))
-            encoded = table[Columns.CUSTOMER_ID].combine_chunks().dictionary_encode()
-            codes = encoded.indices.to_numpy()
-            starts = np.flatnonzero(np.append(True, codes[1:] != codes[:-1])) if len(codes) else np.empty(0, np.int64)
-            lengths = np.diff(np.append(starts, len(codes)))
-            names = encoded.dictionary.take(pa.array(codes[starts])).to_pylist()
-            spans = zip(starts.tolist(), lengths.tolist(), strict=True)
-            self._groups[number] = table, dict(zip(names, spans, strict=True))
+            names = table[Columns.CUSTOMER_ID].combine_chunks()
+            codes = names.indices.to_numpy()
+            borders = np.flatnonzero(codes[1:] != codes[:-1]) + 1
+            bounds = [0, *borders.tolist(), len(codes)] if len(codes) else [0]
+            owners = names.dictionary.take(pa.array(codes[bounds[:-1]])).to_pylist()
+            places = {name: slice(*span) for name, span in zip(owners, pairwise(bounds), strict=True)}
+            self._groups[number] = event_arrays(table), places
         self._groups.move_to_end(number)
         while len(self._groups) > _KEPT:
             self._groups.popitem(last=False)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from features.errors import MissingError, StoreError
 from features.state import layout
-from features.state.batch import StateBatch
+from features.state.batch import StateBatch, blank
 from features.state.bought import BoughtProducts, bought_products
 from features.state.exposed import Exposures, all_exposures
 from features.state.fold import changes_state, customer_arrays, fold_arrays, fold_customer, fold_newer
@@ -81,7 +81,7 @@ class LiveState:
     @property
     def scored(self) -> StateBatch:
         """What models may look at (n = 1): the state, or nobody's where the customer refused profiling."""
-        return self.state if self.may_profile else StateBatch.empty(1)
+        return self.state if self.may_profile else blank()
 
     @property
     def last_event_s(self) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 
 from features.arrays import FloatArray, IntArray
 from features.state.batch import StateBatch
-from features.state.fold import fold_arrays
+from features.state.fold import fold_arrays, takes_back
 from features.state.layout import HABIT_GAP_S, EventArrays
 from features.vocabulary import KIND_CODES, EventKind
 
@@ -24,7 +24,8 @@ class BoughtProducts:
 
 def bought_products(events: EventArrays) -> BoughtProducts:
     """What is left of the purchases among all events of one customer, which are in order, after their returns."""
-    fold_arrays(StateBatch.empty(1), events)  # writes what was brought back
+    if takes_back(events).any():
+        fold_arrays(StateBatch.empty(1), events)  # writes what was brought back
     units = np.nan_to_num(events.quantity, nan=1.0)
     kept = (events.kind == KIND_CODES[EventKind.PURCHASE]) & (events.product != 0)
     kept &= (units <= 0) | (events.brought_back < units)

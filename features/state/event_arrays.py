@@ -186,7 +186,9 @@ def _one_code(product_id: str) -> int:
 
 
 def _codes(column: pa.ChunkedArray, codes: dict[str, int]) -> NDArray[np.int8]:
-    encoded = pc.dictionary_encode(column.cast(pa.string())).combine_chunks()
+    if not pa.types.is_dictionary(column.type):
+        column = pc.dictionary_encode(column.cast(pa.string()))
+    encoded = column.combine_chunks()
     lookup = np.array([codes[value] for value in encoded.dictionary.to_pylist()], dtype=np.int8)
     return lookup[encoded.indices.to_numpy()] if len(lookup) else np.zeros(0, dtype=np.int8)
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from features.arrays import FloatArray, IntArray
-from features.state.jit import in_place
+from features.state.jit import in_place, inlined
 from features.state.layout import CAMPAIGN_MARK, EventArrays
 from features.vocabulary import CHANNELS, CONTACT_KINDS, DAY_S, KIND_CODES, KINDS, REACTION_KINDS, EventKind
 
@@ -17,6 +17,7 @@ _SEND: Final = KIND_CODES[EventKind.SEND]
 _IMPRESSION: Final = KIND_CODES[EventKind.IMPRESSION]
 _CLICK: Final = KIND_CODES[EventKind.CLICK]
 _OUTCOME: Final = KIND_CODES[EventKind.OUTCOME]
+_CONTACTS: Final = np.isin(np.arange(len(KINDS)), [KIND_CODES[kind] for kind in CONTACT_KINDS])
 _MATTERS: Final = np.isin(np.arange(len(KINDS)), [KIND_CODES[kind] for kind in (*CONTACT_KINDS, *REACTION_KINDS)])
 
 
@@ -37,14 +38,12 @@ def all_exposures(events: EventArrays) -> Exposures:
         column[rows] for column in (events.time, events.kind, events.channel, events.product, events.campaign)
     )
     campaign = np.where(campaign != 0, campaign + CAMPAIGN_MARK, 0)
-    codes, place = np.unique(np.stack([product, campaign]), return_inverse=True)
-    last_s = np.full(len(codes), -np.inf)
-    first, ignored, on_channel = (np.zeros(len(codes), np.int64) for _ in range(3))
-    newest_s = np.full(len(CHANNELS), np.nan)
-    _note(time, kind, channel, codes, place.reshape(2, -1), newest_s, first, last_s, ignored, on_channel)
-    contacted = np.flatnonzero(first)
-    order = contacted[np.argsort(first[contacted])]
-    return Exposures(codes[order], last_s[order], ignored[order], on_channel[order])
+    most = 2 * int(np.count_nonzero(_CONTACTS[kind]))
+    code, ignored, on_channel = (np.zeros(most, np.int64) for _ in range(3))
+    last_s, newest_s = np.zeros(most), np.full(len(CHANNELS), np.nan)
+    place = np.full(2 ** (2 * most).bit_length(), -1, np.int64)
+    n = _note(time, kind, channel, product, campaign, newest_s, place, code, last_s, ignored, on_channel)
+    return Exposures(code[:n], last_s[:n], ignored[:n], on_channel[:n])
 
 
 @in_place
@@ -52,35 +51,50 @@ def _note(
     time: Any,
     kind: Any,
     channel: Any,
-    codes: Any,
-    place: Any,
+    product: Any,
+    campaign: Any,
     newest_s: Any,
-    first: Any,
+    place: Any,
+    code: Any,
     last_s: Any,
     ignored: Any,
     on_channel: Any,
-) -> None:
-    """Go through events (m,) about the codes at `place` (2, m), and fill what follows; `first` counts contacts from 1."""
-    n_contacts = 0
+) -> int:
+    """Go through events (m,), fill what follows `place`, a hash table of where each code stands, and say how many there are."""
+    n = 0
     for i in range(len(time)):
         is_contact, is_nameless = kind[i] == _SEND or kind[i] == _IMPRESSION, True
-        for about in range(2):
-            at = place[about, i]
-            if codes[at] == 0:
+        for about in (product[i], campaign[i]):
+            if about == 0:
                 continue
             is_nameless = False
+            slot = _slot(about, place, code)
+            at = place[slot]
             if not is_contact:
-                ignored[at] = 0
+                if at >= 0:
+                    ignored[at] = 0
                 continue
-            n_contacts += 1
-            if first[at] == 0:
-                first[at] = n_contacts
+            if at < 0:
+                at = place[slot] = n
+                code[at] = about
+                n += 1
             if kind[i] == _SEND or ignored[at] == 0 or time[i] - last_s[at] >= DAY_S:
                 ignored[at] += 1
             last_s[at], on_channel[at] = time[i], channel[i]
         if is_contact:
             newest_s[channel[i]] = time[i]
         elif is_nameless and (kind[i] == _CLICK or kind[i] == _OUTCOME):  # it answers the newest contact on its channel
-            for at in range(len(codes)):
+            for at in range(n):
                 if on_channel[at] == channel[i] and last_s[at] == newest_s[channel[i]]:
                     ignored[at] = 0
+    return n
+
+
+@inlined
+def _slot(about: int, place: Any, code: Any) -> int:
+    """Where a code lies in the table, or would; codes are hashes already."""
+    mask = len(place) - 1
+    slot = about & mask
+    while place[slot] >= 0 and code[place[slot]] != about:
+        slot = (slot + 1) & mask
+    return slot

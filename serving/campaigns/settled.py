@@ -5,7 +5,7 @@ The answers are those of `LiveStates.get`, which stays what says what a live sta
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -18,9 +18,8 @@ from features.offline.timeline_rows import TimelineRows
 from features.online.live import LiveState, LiveStates, state_version
 from features.settings import Settings
 from features.state.batch import StateBatch
-from features.state.bought import bought_products
-from features.state.exposed import all_exposures
-from features.state.fold import customer_arrays
+from features.state.bought import BoughtProducts, bought_products
+from features.state.exposed import Exposures, all_exposures
 from features.state.layout import EventArrays
 from features.vocabulary import Columns, EventKind
 
@@ -74,19 +73,36 @@ class SettledStates:
         return Lives.of([live for live in found if live is not None], list(settled), batch)
 
     def _live(self, name: str, state: StateBatch) -> LiveState:
-        @cache
-        def events() -> EventArrays:
-            return customer_arrays(self.rows.of(name))
-
+        past = _Past(self.rows, name)
         return LiveState(
             customer_id=name,
             state=state,
             updated_at=None,
             fresh_events=0,
             version=state_version(state),
-            bought=cache(lambda: bought_products(events())),
-            exposed=cache(lambda: all_exposures(events())),
+            bought=past.bought,
+            exposed=past.exposed,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _Past:
+    """What the timeline tells of one customer, read when somebody asks."""
+
+    rows: TimelineRows
+    name: str
+
+    def bought(self) -> BoughtProducts:
+        """Everything that they ever bought."""
+        return bought_products(self._events)
+
+    def exposed(self) -> Exposures:
+        """Everything that they were ever contacted about."""
+        return all_exposures(self._events)
+
+    @cached_property
+    def _events(self) -> EventArrays:
+        return self.rows.of(self.name)
 
 
 @dataclass(frozen=True)
