@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.arrays import FloatArray, IntArray
 from features.online.live import LiveState
@@ -251,9 +252,8 @@ def _exposures(
     as_of_s: float,
 ) -> StateRows[Exposure]:
 
-    def columns() -> Sequence[list[Any]]:
-        days_ago = np.maximum(0.0, (as_of_s - last_s) / DAY_S)
-        return [column.tolist() for column in (days_ago, ignored, channels, earlier)]
+    def columns() -> Sequence[NDArray[Any]]:
+        return np.maximum(0.0, (as_of_s - last_s) / DAY_S), ignored, channels, earlier
 
     return StateRows(codes, columns, _exposure)
 

@@ -7,6 +7,7 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.arrays import BoolArray, ByteArray, FloatArray, IntArray
 from features.online.live import LiveState
@@ -98,10 +99,9 @@ def _histories(
     """`counts` are occasions; `moments` when the first of them began, when the last one did, and the last purchase."""
     firsts, began, lasts = moments
 
-    def columns() -> Sequence[list[Any]]:
+    def columns() -> Sequence[NDArray[Any]]:
         gaps = (began - firsts) / DAY_S / np.maximum(counts - 1, 1)
-        days_ago = np.maximum(0.0, (as_of_s - lasts) / DAY_S)
-        return [column.tolist() for column in (counts, gaps, days_ago, earlier)]
+        return counts, gaps, np.maximum(0.0, (as_of_s - lasts) / DAY_S), earlier
 
     return StateRows(codes, columns, _history)
 

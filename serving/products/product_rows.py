@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import inf, isfinite, nan
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ from features.arrays import FloatArray, IntArray
 from features.state.event_arrays import product_code
 from features.vocabulary import Columns
 
+_KEPT: Final = 1_000
+"""Products of which an object stays at hand: what sells best is asked for again and again."""
 _TEXTS: Final = (Columns.NAME, Columns.CATEGORY, Columns.BRAND, Columns.ATTRIBUTES)
 
 
@@ -68,6 +71,7 @@ class ProductRows(Mapping[str, ProductInfo]):
         self._price = np.array([nan if price is None or not isfinite(price) else price for price in prices], np.float64)
         self._since = np.array([-inf if since is None else since.timestamp() for since in moments], np.float64)
         self._places = Places([hash(product_id) for product_id in ids])
+        self._lately = lru_cache(maxsize=_KEPT)(self._find)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -76,6 +80,9 @@ class ProductRows(Mapping[str, ProductInfo]):
         return iter(self._ids.to_pylist())
 
     def __getitem__(self, product_id: str) -> ProductInfo:
+        return self._lately(product_id)
+
+    def _find(self, product_id: str) -> ProductInfo:
         for row in self._places.of(hash(product_id)):
             if self._ids[row].as_py() == product_id:
                 return self._info(row)

@@ -23,8 +23,8 @@ from serving.scorers.next_product import ProductScorer, Ranked, Scored
 
 CANDIDATES: Final = 64
 """How deep a decision looks for a product that the rules allow."""
-FIRST: Final = 4
-"""How deep it looks at first."""
+FIRST: Final = (4, 16)
+"""How deep it looks at first, and then."""
 TOLD_PASSED_OVER: Final = 3
 """How many products that ranked higher a decision names with the reason against them."""
 NEW: Final = "new in the range: shown to find out who likes it"
@@ -102,10 +102,14 @@ def product_to_offer(
 
 def _in_order(ordered: Ranked, depth: Callable[[], int]) -> Iterator[int]:
     """Columns of one customer's products, best first, down to a depth that is asked for where the first few do not do."""
-    first = ordered.best(FIRST)
-    yield from first.tolist()
-    if len(first) == FIRST:
-        yield from ordered.best(depth())[FIRST:].tolist()
+    begin = 0
+    for end in FIRST:
+        columns = ordered.best(end)
+        yield from columns[begin:].tolist()
+        if len(columns) < end:
+            return
+        begin = end
+    yield from ordered.best(depth())[begin:].tolist()
 
 
 def _new_products(

@@ -10,7 +10,7 @@ from serving.decision.state_rows import StateRows
 
 @given(st.dictionaries(st.integers(-5, 50), st.integers(), max_size=8), st.lists(st.integers(-6, 51), max_size=5))
 def test_it_is_the_dict_of_all_rows(expected: dict[int, int], asked: list[int]) -> None:
-    rows = StateRows(np.array(list(expected), np.int64), lambda: [list(expected.values())], int)
+    rows = StateRows(np.array(list(expected), np.int64), lambda: [np.array(list(expected.values()), object)], int)
     assert dict(rows) == expected
     assert rows == expected
     assert len(rows) == len(expected)
@@ -29,10 +29,10 @@ def test_a_row_is_made_when_it_is_asked_for() -> None:
         made.append(f"{word}{number}")
         return made[-1]
 
-    def never() -> list[list[object]]:
+    def never() -> list[np.ndarray]:
         raise AssertionError
 
-    rows = StateRows(np.array([7, 8, 9]), lambda: [["a", "b", "c"], [1, 2, 3]], make)
+    rows = StateRows(np.array([7, 8, 9]), lambda: [np.array(["a", "b", "c"]), np.array([1, 2, 3])], make)
     assert rows[8] == "b2"
     assert rows.get(10) is None
     assert made == ["b2"]
