@@ -12,6 +12,7 @@ from features.log.conflicts import Conflict
 from features.log.erasure import ErasureBook
 from features.log.identity import IdentityBook
 from features.log.marks import Anchor
+from features.state.event_arrays import Contact
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,10 @@ class EventLog(Protocol):
 
         With `decided_before_us` (microseconds since the epoch) decisions of that moment and later are left out.
         """
+        ...
+
+    def contacts(self, customer_id: str) -> list[Contact]:
+        """What of one customer's events tells what they were contacted about, in the order of `customer_events`."""
         ...
 
     def arrivals(self, after_seq: int, limit: int) -> list[Arrival]:

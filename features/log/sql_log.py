@@ -21,7 +21,8 @@ from features.log.marks import Anchor
 from features.log.portable_sql import Connection
 from features.log.tables import COLUMNS, rows_to_table
 from features.log.tombstones import Tombstones
-from features.vocabulary import EventKind
+from features.state.event_arrays import Contact
+from features.vocabulary import CONTACT_KINDS, REACTION_KINDS, EventKind
 
 _OF_CUSTOMER: Final = (
     f"SELECT * FROM (SELECT {COLUMNS} FROM customers c JOIN events e USING (customer_key) WHERE c.customer_id = ?"
@@ -29,6 +30,11 @@ _OF_CUSTOMER: Final = (
     " ORDER BY occurred_us, event_id"
 )
 _NEVER_US: Final = 2**62
+_CONTACTS: Final = (
+    f"SELECT {', '.join(Contact._fields)} FROM customers c JOIN events e USING (customer_key) WHERE c.customer_id = ?"
+    f" AND kind IN ({', '.join(repr(str(kind)) for kind in (*CONTACT_KINDS, *REACTION_KINDS, EventKind.DECISION))})"
+    " ORDER BY occurred_us, event_id"
+)
 _OF_MANY: Final = (
     "WITH wanted(customer_id, after_seq) AS (VALUES {wanted}) SELECT * FROM (SELECT {columns} FROM wanted w"
     " CROSS JOIN customers c JOIN events e USING (customer_key) WHERE c.customer_id = w.customer_id AND seq > w.after_seq"
@@ -121,6 +127,9 @@ class SqlEventLog(ABC, Generic[C]):
         if not rows and not after_seq and customer_id.startswith(ANONYMOUS):
             rows = self._query(OF_ADDRESS, (customer_id, *named_node(customer_id)))
         return rows_to_table(rows)
+
+    def contacts(self, customer_id: str) -> list[Contact]:
+        return list(map(Contact._make, self._query(_CONTACTS, (customer_id,))))
 
     def arrivals(self, after_seq: int, limit: int) -> list[Arrival]:
         return list(map(Arrival._make, self._query(_ARRIVALS, (after_seq, limit))))

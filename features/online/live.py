@@ -14,8 +14,10 @@ from features.errors import MissingError, StoreError
 from features.state import layout
 from features.state.batch import StateBatch, blank
 from features.state.bought import BoughtProducts, bought_products
+from features.state.event_arrays import Contact, contact_arrays, named_by_decisions
 from features.state.exposed import Exposures, all_exposures
 from features.state.fold import changes_state, customer_arrays, fold_arrays, fold_customer, fold_newer
+from features.state.order import in_order
 
 _KEPT: Final = 4_096
 """Customers of whom everything that they bought, or were contacted about, stays at hand."""
@@ -49,6 +51,9 @@ class CustomerEvents(Protocol):
 
     def regrouped_seq(self, customer_id: str) -> int:
         """The log row at which events of others were joined to the customer's, or theirs taken away; 0 for never."""
+
+    def contacts(self, customer_id: str) -> list[Contact]:
+        """What tells what the customer was contacted about, ordered by (occurred_at, event_id)."""
 
     def customer_events(self, customer_id: str, after_seq: int = 0, decided_before_us: int | None = None) -> pa.Table:
         """A customer's events after a place in the log, ordered by (occurred_at, event_id), without later decisions."""
@@ -173,7 +178,10 @@ class LiveStates:
 
     def _read_exposed(self, customer_id: str, version: str) -> Exposures:
         """What the customer was contacted about by a version of their state."""
-        return all_exposures(customer_arrays(self._log.customer_events(customer_id)))
+        contacts = self._log.contacts(
+            customer_id
+        )  # a heavy buyer's few: a tenth of the time of reading all of their events
+        return all_exposures(in_order(named_by_decisions(contact_arrays(contacts))))
 
 
 def _last_event_us(state: StateBatch) -> int | None:

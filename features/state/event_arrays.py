@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +40,19 @@ _NO_EVENTS: Final = EventArrays(
 )
 
 
-def product_code(product_ids: Sequence[str]) -> IntArray:
+class Contact(NamedTuple):
+    """A contact, an answer to one, or a decision that one may name: when (microseconds since the epoch), how, about what."""
+
+    occurred_us: int
+    kind: str
+    channel: str
+    product_id: str | None
+    campaign_id: str | None
+    decision_id: str | None
+    seq: int
+
+
+def product_code(product_ids: Sequence[str | None]) -> IntArray:
     """Product ids as positive 48-bit hashes, shape (n,): stable over processes and machines, 0 for a missing id.
 
     States hold six bytes a product. Of a million products two share a code with a chance of 0.2 %, of 100,000 of 0.002 %.
@@ -84,6 +96,29 @@ def event_arrays(events: pa.Table) -> EventArrays:
         campaign=_ids(events, Columns.CAMPAIGN_ID),
         decision=_ids(events, Columns.DECISION_ID),
         brought_back=np.zeros(events.num_rows),
+    )
+
+
+def contact_arrays(contacts: Sequence[Contact]) -> EventArrays:
+    """Contacts (m,) of one customer as columns; what they do not tell is empty."""
+    if not contacts:
+        return _NO_EVENTS
+    moments, kinds, channels, products, campaigns, decisions, seqs = zip(*contacts, strict=True)
+    n = len(contacts)
+    return _NO_EVENTS._replace(
+        time=np.array(moments, np.int64) / 1e6,
+        kind=np.array([KIND_CODES[kind] for kind in kinds], np.int8),
+        channel=np.array([CHANNEL_CODES[channel] for channel in channels], np.int8),
+        product=product_code(products),
+        quantity=np.full(n, np.nan),
+        value=np.full(n, np.nan),
+        seq=np.array(seqs, np.int64),
+        detail=np.full(n, np.nan),
+        written=np.full(n, layout.WRITTEN, np.int8),
+        order=np.zeros(n, np.int64),
+        campaign=product_code(campaigns),
+        decision=product_code(decisions),
+        brought_back=np.zeros(n),
     )
 
 

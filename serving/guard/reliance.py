@@ -18,6 +18,7 @@ from features.online.reader import OnlineReader
 from features.online.trust import StoreTrust
 from features.servers.breaker import TRIAL_S, Breaker
 from features.settings import Settings
+from features.state.event_arrays import Contact
 
 ONLINE_STORE: Final = "online_store"
 EVENT_LOG: Final = "event_log"
@@ -64,6 +65,10 @@ class GuardedLog:
     def customer_events(self, customer_id: str, after_seq: int = 0, decided_before_us: int | None = None) -> pa.Table:
         """One customer's events in timeline order."""
         return self._ask(lambda: self.log.customer_events(customer_id, after_seq, decided_before_us))
+
+    def contacts(self, customer_id: str) -> list[Contact]:
+        """What tells what one customer was contacted about."""
+        return self._ask(lambda: self.log.contacts(customer_id))
 
     def regrouped_seq(self, customer_id: str) -> int:
         """The seq at which the customer was last regrouped; 0 for never."""

@@ -31,7 +31,10 @@ from features.log.event_log import EventLog
 from features.online.live import LiveStates
 from features.online.reader import OnlineReader
 from features.settings import Settings
-from features.state.fold import fold_customer
+from features.state.event_arrays import contact_arrays, named_by_decisions
+from features.state.exposed import all_exposures
+from features.state.fold import customer_arrays, fold_customer
+from features.state.order import in_order
 from features.store.feature_store import Store
 from features.stream import Applier
 from features.vocabulary import Channel
@@ -233,6 +236,9 @@ class Histories(RuleBasedStateMachine):
             assert self.engines.log.resolve(None, {"cookie": cookie}) == name
         events = self.engines.log.customer_events(name)
         assert events["event_id"].to_pylist() == [row.event_id for row in expected]
+        contacts = contact_arrays(self.engines.log.contacts(name))
+        few, all_ = all_exposures(in_order(named_by_decisions(contacts))), all_exposures(customer_arrays(events))
+        assert [vars(few)[name].tolist() for name in vars(all_)] == [column.tolist() for column in vars(all_).values()]
         live = states.get(name)
         if live is None:
             assert not expected

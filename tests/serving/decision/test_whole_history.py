@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from features.online.live import LiveState, LiveStates
 from features.state import layout
-from features.state.event_arrays import product_code
+from features.state.event_arrays import Contact, product_code
 from features.vocabulary import CHANNELS, DAY_S, Channel
 from serving.decision.contacts import contact_facts, exposure_history
 from serving.decision.rests import Exposure, campaign_refusal, resting_products
@@ -60,6 +60,18 @@ class Log:
                 "campaign_id": pa.array(campaigns, pa.string()),
             }
         )
+
+    def contacts(self, customer_id: str) -> list[Contact]:
+        columns = self.customer_events(customer_id).to_pylist()
+        return [
+            Contact(
+                round(row["occurred_at"].timestamp() * 1e6),
+                *(row[name] for name in ("kind", "channel", "product_id", "campaign_id")),
+                None,
+                row["seq"],
+            )
+            for row in columns
+        ]
 
 
 def live_of(rows: list[Row]) -> LiveState:
