@@ -1,1 +1,1 @@
-"""What Feast wrote to the online store, read without Feast (SQLite, Redis), and brought up to the newest event."""
+"""The online store of Feast, written and read in its own form without Feast (SQLite, Redis), and states brought up to the newest event."""
