@@ -1,1 +1,1 @@
-"""The online store of Feast, written and read in its own form without Feast (SQLite, Redis), and states brought up to the newest event."""
+"""Feast's online store, written and read in its form without Feast (SQLite, Redis), and states up to the newest event."""
