@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from features.errors import OmniError
-from features.scoring.mlflow_home import CHAMPION, has_registry, look_at_tracking
+from features.scoring.mlflow_home import CHAMPION, emptied_registry, has_registry, look_at_tracking
 from features.scoring.model_digests import DIGEST_TAG
 from features.scoring.quarantine import Quarantine
 from features.settings import Settings
@@ -260,6 +260,11 @@ def check_champion(settings: Settings, task: Task) -> Check:
     """A model of this task is registered and serves, or is none that this shop needs."""
     name, repair = f"model {task}", f"Run omni train {task}, then omni promote {task}."
     needed = task in settings.tasks
+    emptied = emptied_registry(settings)
+    if emptied is not None:
+        return Check(
+            name, Status.FAIL, f"{emptied} is empty: the registry is lost.", "Restore a backup, or delete it. " + repair
+        )
     if not has_registry(settings):
         return Check(name, Status.WARN if needed else Status.OK, "no registry yet.", repair if needed else "")
     look_at_tracking(settings)

@@ -64,6 +64,12 @@ def has_registry(settings: Settings) -> bool:
     return database is None or (database.exists() and database.stat().st_size > 0)
 
 
+def emptied_registry(settings: Settings) -> Path | None:
+    """The registry's file where it is there without a byte in it; else None."""
+    database = tracking_database(settings)
+    return database if database is not None and database.exists() and database.stat().st_size == 0 else None
+
+
 def look_at_tracking(settings: Settings, within_s: float | None = None) -> None:
     """See that the tracking store's file can be used now; raises StoreError within the time, where MLflow tries for minutes."""
     database = tracking_database(settings)

@@ -4,9 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from features.checks.doctor import check_service
+from features.checks.doctor import check_champion, check_service
 from features.processes.running import TOKEN, RunFolder
 from features.settings import Settings
+from features.vocabulary import Task
 
 
 def test_the_doctor_tells_what_is_left_and_which_rules_are_bad(tmp_path: Path) -> None:
@@ -32,3 +33,13 @@ def test_the_doctor_tells_what_is_left_and_which_rules_are_bad(tmp_path: Path) -
     finally:
         left.kill()
         left.wait()
+
+
+def test_a_registry_without_a_byte_is_a_lost_one(tmp_path):
+    settings = Settings.from_env({"OMNI_HOME": str(tmp_path)})
+    assert check_champion(settings, Task.CHURN).found == "no registry yet."
+    database = tmp_path / "mlflow" / "mlflow.db"
+    database.parent.mkdir()
+    database.touch()
+    check = check_champion(settings, Task.CHURN)
+    assert (check.status, check.found) == ("fail", f"{database} is empty: the registry is lost.")
