@@ -72,6 +72,10 @@ class EventLog(Protocol):
         """What of one customer's events tells what they were contacted about, in the order of `customer_events`."""
         ...
 
+    def purchases(self, customer_id: str) -> pa.Table:
+        """One customer's purchases and returns in the order of `customer_events`; tables.PURCHASE_SCHEMA."""
+        ...
+
     def arrivals(self, after_seq: int, limit: int) -> list[Arrival]:
         """The first events with seq > `after_seq`, in seq order: what tells whose state may have changed."""
         ...

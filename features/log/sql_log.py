@@ -19,10 +19,10 @@ from features.log.group_commit import append_together
 from features.log.identity import IdentityBook, IdentityRules, Owners
 from features.log.marks import Anchor
 from features.log.portable_sql import Connection
-from features.log.tables import COLUMNS, rows_to_table
+from features.log.tables import COLUMNS, PURCHASE_SCHEMA, rows_to_table
 from features.log.tombstones import Tombstones
 from features.state.event_arrays import Contact
-from features.vocabulary import CONTACT_KINDS, REACTION_KINDS, EventKind
+from features.vocabulary import CONTACT_KINDS, REACTION_KINDS, Columns, EventKind
 
 _OF_CUSTOMER: Final = (
     f"SELECT * FROM (SELECT {COLUMNS} FROM customers c JOIN events e USING (customer_key) WHERE c.customer_id = ?"
@@ -30,6 +30,12 @@ _OF_CUSTOMER: Final = (
     " ORDER BY occurred_us, event_id"
 )
 _NEVER_US: Final = 2**62
+_STORED_AS: Final = {Columns.OCCURRED_AT: "occurred_us"}
+_PURCHASES: Final = (
+    f"SELECT {', '.join(_STORED_AS.get(name, name) for name in PURCHASE_SCHEMA.names)}"
+    " FROM customers c JOIN events e USING (customer_key) WHERE c.customer_id = ?"
+    f" AND kind IN ('{EventKind.PURCHASE}', '{EventKind.RETURN}') ORDER BY occurred_us, event_id"
+)
 _CONTACTS: Final = (
     f"SELECT {', '.join(Contact._fields)} FROM customers c JOIN events e USING (customer_key) WHERE c.customer_id = ?"
     f" AND kind IN ({', '.join(repr(str(kind)) for kind in (*CONTACT_KINDS, *REACTION_KINDS, EventKind.DECISION))})"
@@ -130,6 +136,11 @@ class SqlEventLog(ABC, Generic[C]):
 
     def contacts(self, customer_id: str) -> list[Contact]:
         return list(map(Contact._make, self._query(_CONTACTS, (customer_id,))))
+
+    def purchases(self, customer_id: str) -> pa.Table:
+        columns = zip(*self._query(_PURCHASES, (customer_id,)), strict=True)
+        arrays = [pa.array(values, field.type) for field, values in zip(PURCHASE_SCHEMA, columns, strict=False)]
+        return pa.Table.from_arrays(arrays, schema=PURCHASE_SCHEMA) if arrays else PURCHASE_SCHEMA.empty_table()
 
     def arrivals(self, after_seq: int, limit: int) -> list[Arrival]:
         return list(map(Arrival._make, self._query(_ARRIVALS, (after_seq, limit))))

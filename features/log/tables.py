@@ -26,6 +26,16 @@ READ_SCHEMA: Final = pa.schema(
     ]
 )
 """What the log gives back: the event, its place in the log, whose it is, and by which sighting (see identity.py)."""
+PURCHASE_SCHEMA: Final = pa.schema(
+    [
+        READ_SCHEMA.field(name)
+        for name in (
+            *(Columns.OCCURRED_AT, Columns.KIND, Columns.CHANNEL, Columns.PRODUCT_ID, Columns.QUANTITY, Columns.VALUE),
+            *(Columns.PROPERTIES, Columns.SEQ),
+        )
+    ]
+)
+"""What tells what a customer bought and kept."""
 
 CREATE: Final = (
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",

@@ -55,6 +55,9 @@ class CustomerEvents(Protocol):
     def contacts(self, customer_id: str) -> list[Contact]:
         """What tells what the customer was contacted about, ordered by (occurred_at, event_id)."""
 
+    def purchases(self, customer_id: str) -> pa.Table:
+        """The customer's purchases and returns, ordered by (occurred_at, event_id)."""
+
     def customer_events(self, customer_id: str, after_seq: int = 0, decided_before_us: int | None = None) -> pa.Table:
         """A customer's events after a place in the log, ordered by (occurred_at, event_id), without later decisions."""
 
@@ -174,7 +177,7 @@ class LiveStates:
 
     def _read_bought(self, customer_id: str, version: str) -> BoughtProducts:
         """What the customer bought by a version of their state, which names the answer for as long as it is kept."""
-        return bought_products(customer_arrays(self._log.customer_events(customer_id)))
+        return bought_products(customer_arrays(self._log.purchases(customer_id)))
 
     def _read_exposed(self, customer_id: str, version: str) -> Exposures:
         """What the customer was contacted about by a version of their state."""

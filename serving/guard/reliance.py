@@ -70,6 +70,10 @@ class GuardedLog:
         """What tells what one customer was contacted about."""
         return self._ask(lambda: self.log.contacts(customer_id))
 
+    def purchases(self, customer_id: str) -> pa.Table:
+        """One customer's purchases and returns in timeline order."""
+        return self._ask(lambda: self.log.purchases(customer_id))
+
     def regrouped_seq(self, customer_id: str) -> int:
         """The seq at which the customer was last regrouped; 0 for never."""
         return self._ask(lambda: self.log.regrouped_seq(customer_id))

@@ -31,6 +31,7 @@ from features.log.event_log import EventLog
 from features.online.live import LiveStates
 from features.online.reader import OnlineReader
 from features.settings import Settings
+from features.state.bought import bought_products
 from features.state.event_arrays import contact_arrays, named_by_decisions
 from features.state.exposed import all_exposures
 from features.state.fold import customer_arrays, fold_customer
@@ -239,6 +240,10 @@ class Histories(RuleBasedStateMachine):
         contacts = contact_arrays(self.engines.log.contacts(name))
         few, all_ = all_exposures(in_order(named_by_decisions(contacts))), all_exposures(customer_arrays(events))
         assert [vars(few)[name].tolist() for name in vars(all_)] == [column.tolist() for column in vars(all_).values()]
+        bought, all_ = (bought_products(customer_arrays(part)) for part in (self.engines.log.purchases(name), events))
+        assert [vars(bought)[name].tolist() for name in vars(all_)] == [
+            column.tolist() for column in vars(all_).values()
+        ]
         live = states.get(name)
         if live is None:
             assert not expected

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -60,6 +61,10 @@ class Log:
                 "campaign_id": pa.array(campaigns, pa.string()),
             }
         )
+
+    def purchases(self, customer_id: str) -> pa.Table:
+        events = self.customer_events(customer_id)
+        return events.filter(pc.is_in(events["kind"], pa.array(["purchase", "return"])))
 
     def contacts(self, customer_id: str) -> list[Contact]:
         columns = self.customer_events(customer_id).to_pylist()
