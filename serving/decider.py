@@ -110,8 +110,9 @@ class Decider:
             scored = StateBatch.concat([live.scored for live in lives]) if len(lives) > 1 else lives[0].scored
         scores = self._score(lives, scored, as_of, request)
         now_s, bucket_s = now.timestamp(), self.rules.bucket_minutes * 60.0
+        models, question = self._versions(), _question(request)
         decisions = [
-            self._decide_one(live, _Moments.of(now_s, float(at), bucket_s), found, request)
+            self._decide_one(live, _Moments.of(now_s, float(at), bucket_s), found, request, models, question)
             for live, at, found in zip(lives, as_of, scores, strict=True)
         ]
         self.timer.lap("arms")
@@ -155,7 +156,15 @@ class Decider:
         self.timer.lap("products")
         return found
 
-    def _decide_one(self, live: LiveState, at: _Moments, scores: _Scores, request: DecideRequest) -> Decision:
+    def _decide_one(
+        self,
+        live: LiveState,
+        at: _Moments,
+        scores: _Scores,
+        request: DecideRequest,
+        models: dict[str, str],
+        question: str,
+    ) -> Decision:
         channel, as_of_s = self.bundle.need_channel(), at.as_of_s
         held_out = is_held_out(live.customer_id, self.rules)
         window = send_window(
@@ -185,8 +194,7 @@ class Decider:
             not_before_s=at.earliest_s,
             window=window,
         )
-        models = self._versions()
-        decision_id = self._decision_id(live, as_of_s, models, request, weighed, window)
+        decision_id = self._decision_id(live, as_of_s, models, request, question, weighed, window)
         choice = weighed.draw(decision_id)
         arm, number = weighed.chosen(choice)
         sends = number is not None
@@ -229,10 +237,10 @@ class Decider:
         as_of_s: float,
         models: dict[str, str],
         request: DecideRequest,
+        question: str,
         weighed: WeighedArms,
         window: SendWindow | None,
     ) -> str:
-        question = request.model_dump_json(include=_ASKED if request.campaign_id is None else {*_ASKED, "campaign_id"})
         parts = [live.customer_id, f"{as_of_s:.6f}", live.version, str(sorted(models.items())), question]
         if window is not None:  # what may be sent in it can change within the stretch of time: then it is another draw
             parts += [str(window.at_once), f"{request.not_before}", f"{request.not_after}", *sorted(weighed.values)]
@@ -315,3 +323,8 @@ class Decider:
             campaign_id=request.campaign_id,
             properties=properties,
         )
+
+
+def _question(request: DecideRequest) -> str:
+    """What of it a decision hangs on, as JSON."""
+    return request.model_dump_json(include=_ASKED if request.campaign_id is None else {*_ASKED, "campaign_id"})

@@ -43,7 +43,9 @@ def in_order(events: EventArrays, customers: IntArray | None = None) -> EventArr
     if not (same & later).any():
         return events
     moment = np.concatenate([[0], np.cumsum(~same)])
-    out_of_order = np.flatnonzero(np.isin(moment, moment[1:][same & later]))
+    is_mixed = np.zeros(moment[-1] + 1, np.bool_)
+    is_mixed[moment[1:][same & later]] = True
+    out_of_order = np.flatnonzero(is_mixed[moment])
     place = np.arange(len(moment))
     place[out_of_order] = out_of_order[np.lexsort((events.seq[out_of_order], rank[out_of_order], moment[out_of_order]))]
     return EventArrays._make(column[place] for column in events)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -151,8 +151,8 @@ def _decide(
             arms.update(decision.answer.arm for decision in decisions)
             newer, refreshed = who.count(live.customer_id for live in found.lives)
             n_newer, n_refreshed = n_newer + newer, n_refreshed + refreshed
-            for arm in (arm for decision in decisions for arm in decision.answer.arms if not arm.eligible):
-                refused.update(f"{arm.arm}: {reason}" for reason in arm.reasons[:1])
+            scores = [arm for decision in decisions for arm in decision.answer.arms]
+            refused.update(f"{arm.arm}: {arm.reasons[0]}" for arm in scores if not arm.eligible and arm.reasons)
             progress(f"{arms.total():,} of {len(ids):,} customers")
     return BulkReport(
         path=out,
@@ -179,26 +179,34 @@ def _request(campaign_id: str | None, when: When) -> DecideRequest:
 
 def decisions_table(decisions: Sequence[Decision]) -> pa.Table:
     """Decisions as a table of DECISION_SCHEMA."""
-    rows = []
-    for decision in decisions:
-        answer = decision.answer
-        product, win_back = answer.product, decision.win_back
-        versions = answer.models if win_back is None else {**answer.models, Task.WIN_BACK.value: win_back.model_version}
-        rows.append(
-            {
-                Columns.CUSTOMER_ID: answer.customer.customer_id,
-                Columns.PRODUCT_ID: product.product_id if product else None,
-                "product_name": product.name if product else None,
-                "win_back_uplift": win_back.uplift if win_back else None,
-                "win_back_advice": win_back.advice if win_back else None,
-                "models": json.dumps(versions),
-                **answer.model_dump(
-                    include={
-                        *(Columns.DECISION_ID, Columns.AS_OF, "action", "arm", Columns.CHANNEL, "send_at", "pscore"),
-                        *("response_probability", "customer_status", "churn_probability", "reasons"),
-                        "rules_version",
-                    }
-                ),
-            }
-        )
-    return pa.Table.from_pylist(rows, schema=DECISION_SCHEMA)
+    rows = list(map(_row, decisions))
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in DECISION_SCHEMA]
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, DECISION_SCHEMA, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=DECISION_SCHEMA)
+
+
+def _row(decision: Decision) -> tuple[Any, ...]:
+    """One decision in the columns of DECISION_SCHEMA."""
+    answer, win_back = decision.answer, decision.win_back
+    product = answer.product
+    versions = answer.models if win_back is None else {**answer.models, Task.WIN_BACK.value: win_back.model_version}
+    return (
+        answer.customer.customer_id,
+        answer.decision_id,
+        answer.as_of,
+        answer.action,
+        answer.arm,
+        answer.channel,
+        None if product is None else product.product_id,
+        None if product is None else product.name,
+        answer.send_at,
+        answer.pscore,
+        answer.response_probability,
+        answer.customer_status,
+        answer.churn_probability,
+        None if win_back is None else win_back.uplift,
+        None if win_back is None else win_back.advice,
+        answer.reasons,
+        json.dumps(versions),
+        answer.rules_version,
+    )

@@ -219,8 +219,8 @@ def check_arm(
         if standing is not None:
             standing[channel] = known
     reasons = list(known)
-    if is_quiet(channel, rules, rules.local(as_of_s if send_at_s is None else send_at_s)):
-        quiet = rules.quiet_hours
+    quiet = rules.quiet_hours
+    if channel in quiet.channels and is_quiet(channel, rules, rules.local(as_of_s if send_at_s is None else send_at_s)):
         reasons.append(f"quiet hours on {channel} from {quiet.start:%H:%M} to {quiet.end:%H:%M} ({rules.time_zone})")
     return Eligibility(arm, not reasons, tuple(reasons))
 
