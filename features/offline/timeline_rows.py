@@ -48,7 +48,7 @@ class TimelineRows:
 
     def _group(self, number: int) -> tuple[EventArrays, dict[str, slice]]:
         if number not in self._groups:
-            table = self._file.read_row_group(number, columns=list(FOLD_COLUMNS))
+            table = self._file.read_row_group(number, columns=list(FOLD_COLUMNS), use_threads=False)
             names = table[Columns.CUSTOMER_ID].combine_chunks()
             codes = names.indices.to_numpy()
             borders = np.flatnonzero(codes[1:] != codes[:-1]) + 1

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from features.errors import StoreError, UnreadableError
 from features.state import kernel, layout, packing, unpacking
 from features.state.layout import RowBuffers
 from features.vocabulary import DAY_S
+
+_SCALARS: Final = {name: column for column, name in enumerate(layout.SCALARS)}
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class StateBatch:
 
     def scalar(self, name: str) -> FloatArray:
         """One scalar by its name in `layout.SCALARS`, shape (n,)."""
-        return self.scalars[:, layout.SCALARS.index(name)]
+        return self.scalars[:, _SCALARS[name]]
 
 
 @cache
