@@ -159,7 +159,7 @@ def _ask_first(running: Running, world: load.World) -> None:
     running.time_first("filtered", "/v1/next-products", who | {"min_price": 1.0, "exclude_recent_days": 7})
     running.time_first("explained", "/v1/churn", who | {"explain": True})
     running.time_first("customer", f"/v1/customers/{customer}")
-    event = {"event_id": world.tag(), "occurred_at": world.moment, "kind": "view", "channel": "web"}
+    event = {"event_id": world.tag(), "kind": "view", "channel": "web"}
     running.time_first("event", "/v1/events", event | who | {"product_id": product})
     folder = world.customers.parent / "answers"
     folder.mkdir(exist_ok=True)
@@ -194,14 +194,13 @@ def _servers(stack: ExitStack, home: Path, tree: Path) -> dict[str, str]:
 
 def _world(settings: Settings, folder: Path) -> load.World:
     """Every customer and a thousand products, in an order that is always the same."""
-    timeline = read_timeline(settings, [Columns.CUSTOMER_ID, Columns.OCCURRED_AT, Columns.PRODUCT_ID])
+    timeline = read_timeline(settings, [Columns.CUSTOMER_ID, Columns.PRODUCT_ID])
     rng = np.random.default_rng(3)
     for column, most in ((Columns.CUSTOMER_ID, 5_000), (Columns.PRODUCT_ID, 1_000)):
         names = sorted(timeline[column].drop_null().unique().to_pylist())
         chosen = rng.permutation(len(names))[:most]
         (folder / f"{column}.txt").write_text("\n".join(str(names[at]) for at in chosen))
-    newest = max(timeline[Columns.OCCURRED_AT].to_pylist())
-    return load.World(folder / f"{Columns.CUSTOMER_ID}.txt", folder / f"{Columns.PRODUCT_ID}.txt", newest.isoformat())
+    return load.World(folder / f"{Columns.CUSTOMER_ID}.txt", folder / f"{Columns.PRODUCT_ID}.txt")
 
 
 @contextmanager

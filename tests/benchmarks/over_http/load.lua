@@ -1,5 +1,5 @@
--- What wrk sends: arguments are the kind of request, a file of customers, a file of products, a tag and a moment.
-local kind, tag, moment
+-- What wrk sends: arguments are the kind of request, a file of customers, a file of products and a tag.
+local kind, tag
 local customers, products, n = {}, {}, 0
 
 local function lines_of(file, into)
@@ -9,12 +9,12 @@ end
 local function event(i)
   local number = n * 100 + i
   local how = number % 2 == 0 and '"kind":"view","channel":"web"' or '"kind":"purchase","channel":"store","value":2.5'
-  return string.format('{"event_id":"%s-%d","occurred_at":"%s",%s,"customer_id":"%s","product_id":"%s"}', tag, number,
-    moment, how, customers[number % #customers + 1], products[number % #products + 1])
+  return string.format('{"event_id":"%s-%d",%s,"customer_id":"%s","product_id":"%s"}', tag, number,
+    how, customers[number % #customers + 1], products[number % #products + 1])
 end
 
 function init(args)
-  kind, tag, moment = args[1], args[4], args[5]
+  kind, tag = args[1], args[4]
   lines_of(args[2], customers)
   lines_of(args[3], products)
 end
