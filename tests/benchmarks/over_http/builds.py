@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ import psutil
 HERE = Path(__file__).parents[1]
 ROOT = Path(__file__).parents[3]
 READY_S = 180.0
-READY_IN_A_ROW = 8
 QUESTIONS = ("decide", "next-products", "churn", "best-channel")
 
 
@@ -61,25 +61,29 @@ class Running:
     first_ms: dict[str, float] = field(default_factory=dict)
 
     def wait_ready(self, log: Path) -> None:
-        """Wait for /readyz of all workers: each connection goes to any of them."""
-        deadline, in_a_row = time.monotonic() + READY_S, 0
+        """Wait for /readyz."""
+        deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 with urllib.request.urlopen(f"{self.url}/readyz", timeout=5):
-                    in_a_row += 1
+                    return
             except (OSError, urllib.error.URLError):
-                in_a_row = 0
                 time.sleep(0.02)
-            if in_a_row == READY_IN_A_ROW:
-                return
         raise RuntimeError(f"{self.build.name} is not ready: {log.read_text(errors='replace')[-3000:]}")
 
     def ask(self, path: str, content: Any = None) -> Any:
         """The JSON that a path answers with, over a connection of its own."""
         body = None if content is None else json.dumps(content).encode()
         request = urllib.request.Request(f"{self.url}{path}", body, {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as response:
-            return json.load(response)
+        deadline = time.monotonic() + READY_S
+        while True:  # one worker is ready, and another that takes the connection may still load its models
+            try:
+                with urllib.request.urlopen(request, timeout=60) as response:
+                    return json.load(response)
+            except urllib.error.HTTPError as error:
+                if error.code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.05)
 
     def time_first(self, kind: str, path: str, content: Any = None) -> Any:
         """`ask`, and note how long it took."""
