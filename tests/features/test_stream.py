@@ -300,8 +300,8 @@ def test_the_process_follows_the_log_and_ends_when_told(stream, kit, engines):
 
 def test_the_process_ends_with_its_parent():
     follow = (
-        "import os, threading; from features.stream import _stop_with_parent; print(1, file=__import__('sys').stderr);"
-        "_stop_with_parent(threading.Event(), os.getppid())"
+        "import os, sys, threading; from features.stream import _stop_with_parent; parent = os.getppid();"
+        "print(1, file=sys.stderr); _stop_with_parent(threading.Event(), parent)"
     )
     start = (
         "import subprocess, sys\n"

@@ -135,6 +135,8 @@ def test_a_writer_looks_soon_whether_another_process_has_done(tmp_path: Path, mo
             holds.clear()
 
     with closing(open_url(f"sqlite:///{tmp_path / 'events.db'}")) as log:
+        connection = sqlite.SqliteEventLog._connection(log)
+        patience_ms = connection.execute("PRAGMA busy_timeout").fetchone()
         with closing(sqlite3.connect(tmp_path / "events.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             monkeypatch.setattr(sqlite, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: now_s[0]))
@@ -142,5 +144,5 @@ def test_a_writer_looks_soon_whether_another_process_has_done(tmp_path: Path, mo
         assert pauses_s[0] == 0.0002 and pauses_s[-1] == max(pauses_s) == 0.005
         assert 0.3 < sum(pauses_s) <= 0.305
         assert all(pause <= max(0.0002, sum(pauses_s[:i]) / 4) for i, pause in enumerate(pauses_s))
-        connection = sqlite.SqliteEventLog._connection(log)  # what else waits, waits as before
-        assert connection.execute("PRAGMA busy_timeout").fetchone() == (60_000,)
+        assert patience_ms > (0,)  # what else waits, waits as before
+        assert connection.execute("PRAGMA busy_timeout").fetchone() == patience_ms

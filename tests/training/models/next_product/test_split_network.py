@@ -71,7 +71,7 @@ def test_scores_are_torchs(seed: int, n: int, filled: float, size: dict[str, int
         expected = net(*given_, torch.from_numpy(popularity)).numpy()
     scores = split.scores(as_arrays(given_), popularity, split.base(popularity), N_ITEMS + 1)
     assert np.isneginf(scores[:, 0]).all()
-    np.testing.assert_allclose(scores[:, 1:], expected[:, 1:], rtol=1e-5, atol=2e-5)
+    np.testing.assert_allclose(scores[:, 1:], expected[:, 1:], rtol=1e-4, atol=1e-4)
     one = {name: array[:1] for name, array in as_arrays(given_).items()}
     alone = split.scores(one, popularity, split.base(popularity), N_ITEMS + 1)
     np.testing.assert_allclose(alone, scores[:1], rtol=1e-5, atol=1e-5)
