@@ -39,11 +39,6 @@ class EventRow(NamedTuple):
     """A JSON object as text."""
 
 
-def event_row(event: Event) -> EventRow:
-    """An event as a row."""
-    return fields_row(vars(event))
-
-
 def event_rows(events: Sequence[Event]) -> list[EventRow]:
     """Events as rows, in the given order."""
     return [fields_row(vars(event)) for event in events]

@@ -181,10 +181,8 @@ class LiveStates:
 
     def _read_exposed(self, customer_id: str, version: str) -> Exposures:
         """What the customer was contacted about by a version of their state."""
-        contacts = self._log.contacts(
-            customer_id
-        )  # a heavy buyer's few: a tenth of the time of reading all of their events
-        return all_exposures(in_order(named_by_decisions(contact_arrays(contacts))))
+        contacts = contact_arrays(self._log.contacts(customer_id))  # in half the time of all of their events
+        return all_exposures(in_order(named_by_decisions(contacts)))
 
 
 def _last_event_us(state: StateBatch) -> int | None:
