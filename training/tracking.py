@@ -20,7 +20,14 @@ import pandas as pd
 
 from features.errors import MissingError, ModelError
 from features.scoring.mlflow_home import CHAMPION as CHAMPION
-from features.scoring.mlflow_home import EXPERIMENT, follow_home, look_at_tracking, mlflow_at, tracking_database
+from features.scoring.mlflow_home import (
+    EXPERIMENT,
+    follow_home,
+    look_at_tracking,
+    make_tracking_database,
+    mlflow_at,
+    tracking_database,
+)
 from features.scoring.model_digests import (
     DIGEST_TAG,
     check_files,
@@ -179,6 +186,7 @@ def connect(settings: Settings) -> ModuleType:
     if database is not None:
         database.parent.mkdir(parents=True, exist_ok=True)
         look_at_tracking(settings)
+        make_tracking_database(database)
         follow_home(settings)
     return mlflow_at(settings.mlflow_tracking_uri)
 

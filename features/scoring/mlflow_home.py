@@ -10,6 +10,7 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from features import databases
+from features.atomic import locked, part_of, put_in_place
 from features.settings import Settings
 
 _ANEW: Final = (
@@ -77,6 +78,25 @@ def look_at_tracking(settings: Settings, within_s: float | None = None) -> None:
         databases.look_at(
             "The tracking store", database, "restore a backup, or move it away and train the models again", within_s
         )
+
+
+def make_tracking_database(database: Path) -> None:
+    """Make the tracking store's file, whole or not at all; nothing where it is there.
+
+    MLflow 3.17.2 makes its tables one statement at a time: what a kill leaves of that it refuses for ever ("table
+    mcp_servers already exists"). So it does that under a name of its own, in a file that nobody else knows.
+    """
+    if database.exists():
+        return
+    with locked(database):
+        if database.exists():
+            return
+        part = part_of(database)
+        try:
+            mlflow_at(f"{_SQLITE}{part}").MlflowClient().search_experiments(max_results=1)
+            put_in_place(part, database)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def follow_home(settings: Settings) -> None:

@@ -9,6 +9,7 @@ import pytest
 from features.checks.doctor import Status, check_champion
 from features.errors import StoreError
 from features.fingerprint import FEATURE_CODE_TAG, feature_code
+from features.scoring import mlflow_home
 from features.scoring.mlflow_home import follow_home, has_registry, mlflow_at, tracking_database
 from features.settings import Settings
 from features.vocabulary import Task
@@ -114,3 +115,32 @@ def test_a_damaged_registry_is_named_with_what_to_do(settings):
         follow_home(settings)
     assert str(database) in error.value.message
     assert "omni restore" in error.value.repair
+
+
+def test_a_tracking_store_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = tmp_path / "mlflow" / "mlflow.db"
+
+    class CutShort:
+        """MLflow that makes one table of many and gets no further."""
+
+        def __init__(self, uri: str) -> None:
+            self.uri = uri
+
+        def MlflowClient(self) -> "CutShort":
+            return self
+
+        def search_experiments(self, max_results: int) -> None:
+            with sqlite3.connect(self.uri.removeprefix("sqlite:///")) as connection:
+                connection.execute("CREATE TABLE experiments (name TEXT)")
+            raise InterruptedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mlflow_home, "mlflow_at", CutShort)
+        with pytest.raises(InterruptedError):
+            mlflow_home.make_tracking_database(database)
+    assert [file.name for file in database.parent.iterdir()] == ["mlflow.db.lock"]
+    for _ in range(2):
+        mlflow_home.make_tracking_database(database)
+    client = mlflow_at(f"sqlite:///{database}").MlflowClient()
+    assert [experiment.name for experiment in client.search_experiments()] == ["Default"]
+    assert client.search_registered_models() == []
