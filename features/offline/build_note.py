@@ -26,7 +26,7 @@ from features.state.products import POPULARITY_DAYS
 from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KINDS, Columns, EventKind
 
 NOT_OF_THE_LOG: Final = "were built from events that the event log does not hold, as after a backup was restored"
-LAYOUT_VERSION: Final = 5
+LAYOUT_VERSION: Final = 6
 """Raised by hand when the same events fold to other states: a build with another version is done anew."""
 
 

@@ -89,7 +89,7 @@ class StateBatch:
     )
     cart_product: Ragged  # at most 128
     cart_stats: Ragged  # (m, CART_WIDTH): channel, units, time
-    exposure_code: Ragged  # products and, with CAMPAIGN_MARK, campaigns that there were contacts about; at most 128
+    exposure_code: Ragged  # products and, with CAMPAIGN_MARK, campaigns that there were contacts about; at most 256
     exposure_stats: Ragged  # (m, EXPOSURE_WIDTH), see layout.py
 
     def __len__(self) -> int:

@@ -17,7 +17,7 @@ N_HABITS: Final = 128
 N_CART: Final = 128
 N_CONTACTS: Final = 16
 """Contacts of each channel whose times are kept: no cap can be higher."""
-N_EXPOSURES: Final = 128
+N_EXPOSURES: Final = 256
 """Products and campaigns that the customer was contacted about and whose last contact is kept."""
 CAMPAIGN_MARK: Final = 1 << 48
 """Added to the code of a campaign, so that it is not a product's."""

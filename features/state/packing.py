@@ -60,7 +60,7 @@ from features.state.layout import (
 )
 from features.vocabulary import CHANNELS, HALF_LIVES_DAYS, KINDS
 
-_FORMAT: Final = 4
+_FORMAT: Final = 5
 _LAYOUT_PARTS: Final = (_FORMAT, SCALARS, CHANNELS, KINDS, HALF_LIVES_DAYS)
 LAYOUT_CODE: Final = zlib.crc32(repr(_LAYOUT_PARTS).encode()) & 0xFFFF
 """What both parts begin with, in two bytes, before their own length in two: another code is of another version of the fold."""
