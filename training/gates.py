@@ -13,7 +13,7 @@ from features.config import Config, load_toml
 from features.vocabulary import Columns, Task
 from training.evaluation import metrics
 from training.evaluation.metrics import BINARY, Metric, Statistic, better, bootstrap, lower_is_better
-from training.tracking import metric_key
+from training.run import metric_key
 
 GATES_FILE: Final = Path(__file__).resolve().parent.parent / "mlflow" / "gates.toml"
 BASELINE_PREFIX: Final = "baseline."

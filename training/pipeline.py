@@ -25,8 +25,10 @@ from training import registry, tracking
 from training.evaluation import plots
 from training.evaluation.metrics import Metric, bootstrap_mean
 from training.gates import PolicyGain
+from training.headlines import description, headlines
+from training.run import Run
 from training.task import PolicyEvidence, Progress, TrainContext, TrainedModel
-from training.tracking import CHAMPION, CONFIG_FILE, EVALUATION_FILE, FIGURES_FILE, ModelVersion, Run
+from training.tracking import CHAMPION, CONFIG_FILE, EVALUATION_FILE, FIGURES_FILE, ModelVersion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,11 +115,11 @@ def train(
     module = TASKS[task]
     fit: Callable[[TrainContext], TrainedModel] = getattr(importlib.import_module(module.module), module.train)
     with tracking.start_run(task, settings) as run:
-        run.log_params({**config.model_dump(), "seed": seed})
+        run.log_params({**config.model_dump(mode="json"), "seed": seed})
         run.log_json(config.model_dump(mode="json"), CONFIG_FILE)
         trained = fit(TrainContext(settings, store, config, run, seed, progress))
         progress(f"{task.value}: writing the run and the model to MLflow")
-        version = _record(run, trained, settings, config, seed)
+        version = _record(run, trained, settings, config, seed, time.perf_counter() - started)
     promotion, gates = _promote_first(task, settings, promote_if_none or force_first, force_first)
     return TrainReport(
         task=task,
@@ -184,20 +186,29 @@ def _report_of(version: ModelVersion, settings: Settings) -> TrainReport:
     )
 
 
-def _record(run: Run, trained: TrainedModel, settings: Settings, config: BaseModel, seed: int) -> ModelVersion:
+def _record(
+    run: Run, trained: TrainedModel, settings: Settings, config: BaseModel, seed: int, seconds: float
+) -> ModelVersion:
     numbers: dict[str, Metric | float] = dict(trained.metrics)
     for name, values in trained.baselines.items():
         numbers |= {f"baseline.{name}.{metric}": value for metric, value in values.items()}
     numbers |= {f"gain_over.{name}": value for name, value in trained.gains.items()}
     numbers |= {f"seconds.{name}": value for name, value in trained.seconds.items()}
     numbers |= {f"rows.{name}": float(value) for name, value in trained.rows.items()}
-    run.log_metrics(numbers)
+    run.keep(numbers)
+    run.write_kept()
+    run.log_metrics(headlines(trained, seconds))
+    about = description(trained)
+    run.describe(about)
     run.log_json(
         {"metrics": _plain(trained.metrics), "baselines": {k: _plain(v) for k, v in trained.baselines.items()}},
         FIGURES_FILE,
     )
     identity = _identity(settings, config, seed)
     run.set_tags(identity)
+    span = {"as_of_end": str(trained.metadata.get("as_of_end", ""))}
+    rows = {f"rows.{name}": str(count) for name, count in trained.rows.items()}
+    run.log_dataset("timeline", identity["data_fingerprint"][:36], settings.timeline_path, span | rows)
     for path, figure in plots.of_evaluation(trained.evaluation):
         run.log_figure(figure, path)
     uri = trained.log_model(run)
@@ -214,7 +225,7 @@ def _record(run: Run, trained: TrainedModel, settings: Settings, config: BaseMod
         "as_of_end": str(trained.metadata.get("as_of_end", "")),
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return tracking.register(run, uri, tags)
+    return tracking.register(run, uri, tags, about)
 
 
 def _rescore_champion(run: Run, trained: TrainedModel, settings: Settings) -> None:

@@ -16,7 +16,7 @@ from training.evaluation.metrics import Metric
 
 if TYPE_CHECKING:
     from features.store.feature_store import Store
-    from training.tracking import Run
+    from training.run import Run
 
 Progress = Callable[[str], None]
 """Takes one line of text for the person who waits."""

@@ -12,12 +12,13 @@ from urllib.request import url2pathname
 from features import databases
 from features.atomic import locked, part_of, put_in_place
 from features.settings import Settings
+from features.vocabulary import Task
 
 _ANEW: Final = (
     "run: omni restore BACKUP (`omni backup` made it). Without a backup, move it away, and train and promote again"
 )
 EXPERIMENT: Final = "omni"
-"""The experiment of all runs."""
+"""What our experiments' names begin with; it was the one experiment of all runs before each task had its own."""
 CHAMPION: Final = "champion"
 """The alias of the version that serves."""
 HISTORY_TAG: Final = "champion_history"
@@ -31,6 +32,11 @@ _PLACES: Final = (
     ("model_versions", "storage_location"),
 )
 """Where MLflow 3 keeps the place of files."""
+
+
+def experiment_of(task: Task) -> str:
+    """The experiment of a task's runs."""
+    return f"{EXPERIMENT}/{task.value}"
 
 
 def mlflow_at(tracking_uri: str) -> ModuleType:
@@ -116,15 +122,19 @@ def _move_places(database: Path, now: str) -> None:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not tables >= {table for table, _ in _PLACES}:
             return
-        found = connection.execute("SELECT artifact_location FROM experiments WHERE name = ?", (EXPERIMENT,)).fetchone()
-        if found is None or found[0] == now:
-            return
-        for table, column in _PLACES:
-            there = f"SELECT DISTINCT {column} FROM {table} WHERE substr({column}, 1, ?) = ?"
-            for (place,) in connection.execute(there, (len(found[0]), found[0])).fetchall():
-                moved = now + place[len(found[0]) :]
-                if _exists(moved):
-                    connection.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (moved, place))
+        ours = "SELECT DISTINCT artifact_location FROM experiments WHERE name = ? OR name GLOB ?"
+        for (before,) in connection.execute(ours, (EXPERIMENT, f"{EXPERIMENT}/*")).fetchall():
+            if before != now:
+                _move_all(connection, before, now)
+
+
+def _move_all(connection: sqlite3.Connection, before: str, now: str) -> None:
+    for table, column in _PLACES:
+        there = f"SELECT DISTINCT {column} FROM {table} WHERE substr({column}, 1, ?) = ?"
+        for (place,) in connection.execute(there, (len(before), before)).fetchall():
+            moved = now + place[len(before) :]
+            if _exists(moved):
+                connection.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (moved, place))
 
 
 def _exists(uri: str) -> bool:

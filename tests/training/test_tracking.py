@@ -21,7 +21,6 @@ from features.signals import SIGNAL_NAMES, signal_index
 from features.vocabulary import Task
 from training import gates, pipeline, registry, tracking
 from training.benchmarks.report import MemoryStates, as_timeline
-from training.evaluation.metrics import Metric
 from training.gates import Gates, PolicyGain, Verdict, judge_against, judge_first
 from training.models import boosted
 from training.models.best_channel import train
@@ -84,7 +83,7 @@ def test_the_run_keeps_metrics_with_intervals_baselines_plots_and_the_config(fir
     client = tracking.connect(settings).MlflowClient()
     files = {item.path for folder in ("", "plots") for item in client.list_artifacts(first.run_id, folder)}
     assert {"config.json", "evaluation.parquet", "plots/calibration.png", "plots/lift.png"} <= files
-    assert "plots/importance.png" in files
+    assert {"metrics.json", "plots/importance.png", "plots/shap.png"} <= files
 
 
 def test_the_churn_file_stands_alone(first, settings, tmp_path) -> None:
@@ -377,11 +376,3 @@ def test_configs_refuse_what_they_do_not_know(tmp_path: Path) -> None:
         pipeline.load_config(Task.CHURN, None, ["horizon_days"])
     with pytest.raises(InputError, match="readable TOML"):
         pipeline.load_config(Task.CHURN, tmp_path / "none.toml")
-
-
-def test_metric_names_become_keys_that_the_store_accepts() -> None:
-    assert tracking.flatten({"lift@10%": Metric(2.0, 1.0, 3.0)}) == {
-        "lift_at_10pct": 2.0,
-        "lift_at_10pct_low": 1.0,
-        "lift_at_10pct_high": 3.0,
-    }

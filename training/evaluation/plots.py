@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from features.arrays import FloatArray
+from features.arrays import Float32Array, FloatArray
 from training.evaluation.metrics import CONTACT_COST, CUSTOMER_VALUE, OFFER_COST, Metric, probability_bins
 
 
@@ -71,6 +71,26 @@ def importance(names: Sequence[str], gains: FloatArray, title: str, top: int = 2
     total = float(gains.sum()) or 1.0
     axes.barh([names[i] for i in order], gains[order] / total)
     figure.set_size_inches(7, 6)
+    return figure
+
+
+def shap_summary(names: Sequence[str], shap: FloatArray, values: Float32Array, title: str, top: int = 15) -> Figure:
+    """What each signal did to each prediction: a dot per row, to the right where it raised it, coloured by its value.
+
+    `shap` (n, signals) are exact contributions in log-odds (TreeSHAP, Lundberg et al. 2020, which LightGBM computes),
+    `values` (n, signals) the signals; grey where there is none. The signals that move predictions most come first.
+    """
+    figure, axes = _figure("contribution to the log-odds", "", title)
+    order = np.argsort(np.abs(shap).mean(axis=0))[-top:]
+    for row, signal in enumerate(order):
+        known = np.isfinite(values[:, signal])
+        ranks = np.argsort(np.argsort(values[known, signal])) / max(1, known.sum() - 1)
+        jitter = 0.35 * np.sin(np.arange(len(shap)) * 2.399963)  # a golden angle spreads dots without a random draw
+        axes.scatter(shap[~known, signal], row + jitter[~known], s=3, color="lightgrey")
+        axes.scatter(shap[known, signal], row + jitter[known], s=3, c=ranks, cmap="coolwarm")
+    axes.axvline(0.0, color="grey", linewidth=1)
+    axes.set_yticks(range(len(order)), [names[i] for i in order])
+    figure.set_size_inches(8, 6)
     return figure
 
 

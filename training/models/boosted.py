@@ -27,6 +27,8 @@ RoundCallback = Callable[[int, float], None]
 """Gets the boosting round and the validation log-loss; may raise to stop a hopeless trial."""
 
 
+SHAP_ROWS: Final = 1_000
+"""Test rows whose contributions a summary shows; exact ones are far slower than predictions."""
 LIGHTGBM_NAMES: Final = {"l2": "lambda_l2", "n_threads": "num_threads"}
 """Our names of parameters that LightGBM calls otherwise; the rest is called the same, see training/README.md."""
 
@@ -146,6 +148,11 @@ def lightgbm_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
 def predict(booster: lgb.Booster, features: Float32Array, *, raw: bool = False) -> FloatArray:
     """Probabilities, or log-odds with `raw`, of features (n, F): shape (n,)."""
     return np.asarray(booster.predict(features, raw_score=raw), dtype=np.float64)
+
+
+def contributions(booster: lgb.Booster, features: Float32Array) -> FloatArray:
+    """What each signal adds to the log-odds (n, F) of features (n, F), exactly (TreeSHAP); without the expected value."""
+    return np.asarray(booster.predict(features, pred_contrib=True), dtype=np.float64)[:, :-1]
 
 
 def platt(

@@ -26,7 +26,8 @@ def test_places_of_artifacts_follow_the_home_and_other_stores_are_left_alone(tmp
             CREATE TABLE experiments (name TEXT, artifact_location TEXT);
             CREATE TABLE runs (artifact_uri TEXT); CREATE TABLE logged_models (artifact_location TEXT);
             CREATE TABLE model_versions (storage_location TEXT);
-            INSERT INTO experiments VALUES ('omni', 'file:///old/mlflow/artifacts'), ('mine', 's3://bucket/mine');
+            INSERT INTO experiments VALUES ('omni', 'file:///old/mlflow/artifacts'), ('mine', 's3://bucket/mine'),
+                ('omni/churn', 'file:///old/mlflow/artifacts');
             INSERT INTO runs VALUES ('file:///old/mlflow/artifacts/r1/artifacts'), ('s3://bucket/mine/r2');
             INSERT INTO logged_models VALUES ('file:///old/mlflow/artifacts/models/m1'),
                 ('file:///old/mlflow/artifacts/models/left_there');
@@ -40,6 +41,7 @@ def test_places_of_artifacts_follow_the_home_and_other_stores_are_left_alone(tmp
         assert connection.execute("SELECT * FROM experiments").fetchall() == [
             ("omni", now),
             ("mine", "s3://bucket/mine"),
+            ("omni/churn", now),
         ]
         assert connection.execute("SELECT * FROM runs").fetchall() == [
             (f"{now}/r1/artifacts",),

@@ -18,7 +18,7 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 
-from features.arrays import FloatArray
+from features.arrays import Float32Array, FloatArray
 from features.scoring.model_files import find_optional
 from features.vocabulary import Task
 from training.data.training_set import TrainingSet
@@ -35,9 +35,17 @@ from training.models.best_channel.data import (
 from training.models.best_channel.effects import Effects, learn_effects, summary
 from training.models.best_channel.evidence import no_evidence
 from training.models.best_channel.measure import evaluation, measure
-from training.models.boosted import Fitted, constant_booster, fit_calibrated, predict, shrunk_rate
+from training.models.boosted import (
+    SHAP_ROWS,
+    Fitted,
+    constant_booster,
+    contributions,
+    fit_calibrated,
+    predict,
+    shrunk_rate,
+)
+from training.run import Run
 from training.task import TrainContext, TrainedModel
-from training.tracking import Run
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +85,8 @@ def train_best_channel(ctx: TrainContext) -> TrainedModel:
     for model in models:
         ctx.run.log_history(f"valid_log_loss/{model.config.name}", model.history)
     names = data[0].train.feature_names
-    _log_importance(ctx.run, models, names)
+    for model, part in zip(models, data, strict=True):
+        _log_importance(ctx.run, model, names, part.test.features[:SHAP_ROWS])
     if effects is not None:
         tables = {"learned": effects.metrics, **effects.baselines}
         values = {name: table["policy_value_dr"] for name, table in tables.items() if "policy_value_dr" in table}
@@ -186,12 +195,16 @@ def fit_arm(part: ArmData, config: BestChannelConfig, seed: int) -> ArmModel:
     return ArmModel(part.config, fitted.booster, rate, constant=False, history=fitted.history)
 
 
-def _log_importance(run: Run, models: Sequence[ArmModel], names: Sequence[str]) -> None:
-    for model in models:
-        if not model.constant:
-            gains = model.booster.feature_importance("gain")
-            title = f"What an answer to {model.config.name} is predicted from"
-            run.log_figure(plots.importance(names, gains, title), f"plots/importance_{model.config.name}.png")
+def _log_importance(run: Run, model: ArmModel, names: Sequence[str], rows: Float32Array) -> None:
+    """Which signals the trees gained from, and what they make of test rows."""
+    if model.constant:
+        return
+    arm = model.config.name
+    gains = model.booster.feature_importance("gain")
+    title = f"What an answer to {arm} is predicted from"
+    run.log_figure(plots.importance(names, gains, title), f"plots/importance_{arm}.png")
+    shap = contributions(model.booster, rows)
+    run.log_figure(plots.shap_summary(names, shap, rows, title), f"plots/shap_{arm}.png")
 
 
 def _rescore(folder: Path, data: Sequence[ArmData]) -> FloatArray:

@@ -30,7 +30,7 @@ from training.data.labels import churn_entities, data_span
 from training.data.splits import shorter
 from training.data.training_set import StateSource, TrainingSet, build_training_set
 from training.evaluation import plots
-from training.models.boosted import predict
+from training.models.boosted import SHAP_ROWS, contributions, predict
 from training.models.churn.blend import SEASON_HISTORY_DAYS, Blend, fit_blend
 from training.models.churn.config import ChurnConfig
 from training.models.churn.measure import ChurnData, Measured, measure
@@ -40,8 +40,8 @@ from training.models.churn.under_contract import (
     fit_contract_blend,
     measure_contracts,
 )
+from training.run import Run
 from training.task import Progress, TrainContext, TrainedModel, evaluation_table
-from training.tracking import Run
 
 logger = logging.getLogger(__name__)
 
@@ -62,18 +62,16 @@ def train_churn(ctx: TrainContext) -> TrainedModel:
     predict_s = time.perf_counter() - started - features_s - fit_s
     report = _measure(data, scores, ctx.seed, blend, config)
     ctx.run.log_history("held_log_loss", blend.history)
-    ctx.run.log_metrics(
+    ctx.run.keep(
         {f"{metric}/{name}": value for name, values in report.slices.items() for metric, value in values.items()}
     )
     more = {days: _more_horizon(ctx, days) for days in config.more_horizons_days if days != config.horizon_days}
-    names = data.test.feature_names
-    gains = blend.booster.feature_importance("gain")
-    ctx.run.log_figure(plots.importance(names, gains, "What churn is predicted from"), "plots/importance.png")
+    _log_trees(ctx.run, blend.booster, data.test)
     ctx.run.log_figure(plots.profit_curve(data.test.labels, scores), "plots/profit.png")
     metadata = {
         "task": Task.CHURN.value,
         "feature_service": data.test.feature_service,
-        "signal_names": list(names),
+        "signal_names": list(data.test.feature_names),
         "config": config.model_dump(mode="json"),
         "as_of_end": (data.cutoff + timedelta(days=config.horizon_days)).isoformat(),
         "horizon_days": config.horizon_days,
@@ -99,6 +97,16 @@ def train_churn(ctx: TrainContext) -> TrainedModel:
     )
 
 
+def _log_trees(run: Run, booster: lgb.Booster, test: TrainingSet) -> None:
+    """Which signals the trees gained from, and what they make of test rows; those under contract see a few signals only."""
+    names = booster.feature_name()
+    gains = booster.feature_importance("gain")
+    run.log_figure(plots.importance(names, gains, "What churn is predicted from"), "plots/importance.png")
+    rows = test.columns(names)[:SHAP_ROWS]
+    figure = plots.shap_summary(names, contributions(booster, rows), rows, "What the trees make of each signal")
+    run.log_figure(figure, "plots/shap.png")
+
+
 def _measure(
     data: ChurnData, scores: FloatArray, seed: int, blend: Blend | ContractBlend, config: ChurnConfig
 ) -> Measured:
@@ -114,7 +122,7 @@ def _more_horizon(ctx: TrainContext, days: float) -> Blend | ContractBlend:
     data = load_data(replace(ctx, config=config))
     blend = fit(data, config, ctx.seed, ctx.progress)
     report = _measure(data, blend.probability(data.test.features), ctx.seed, blend, config)
-    ctx.run.log_metrics({f"{name}/{days:g}d": metric for name, metric in report.metrics.items()})
+    ctx.run.keep({f"{name}/{days:g}d": metric for name, metric in report.metrics.items()})
     return blend
 
 

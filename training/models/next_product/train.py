@@ -41,8 +41,8 @@ from training.models.next_product.onnx_export import as_arrays, export_onnx
 from training.models.next_product.rank_files import rank_with_files
 from training.models.next_product.reranker import ProductRanker, rank_moment
 from training.models.next_product.system import fit_system
+from training.run import Run
 from training.task import TrainContext, TrainedModel, evaluation_table
-from training.tracking import Run
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def train_next_product(ctx: TrainContext) -> TrainedModel:
         "n_spare": config.n_spare,
     }
     if ranker is not None:
-        ctx.run.log_metrics({"valid_network": ranker.valid_network, "valid_ranker": ranker.valid_ranker})
+        ctx.run.keep({"valid_network": ranker.valid_network, "valid_ranker": ranker.valid_ranker})
 
     def rescore(folder: Path) -> FloatArray:
         as_of = seconds(data.test_entities[Columns.AS_OF])
@@ -176,7 +176,7 @@ def log_model(
 def _log_history(run: Run, history: FitHistory, latency: Mapping[str, float]) -> None:
     run.log_history("train_loss", history.loss)
     run.log_history("valid_ndcg_at_10", history.valid)
-    run.log_metrics({f"latency_ms.{name}": value for name, value in latency.items()})
+    run.keep({f"latency_ms.{name}": value for name, value in latency.items()})
 
 
 def _latency_ms(model: bytes, one: Mapping[str, NDArray[Any]], popularity: Float32Array) -> dict[str, float]:

@@ -24,8 +24,8 @@ from training.evaluation import plots
 from training.models.win_back.data import Moments, WinBackConfig, load_moments
 from training.models.win_back.learner import Winback, customer_folds, fit_winback
 from training.models.win_back.measure import PRIMARY, measure
+from training.run import Run
 from training.task import TrainContext, TrainedModel, evaluation_table
-from training.tracking import Run
 
 PART: Final = "lapsing"
 

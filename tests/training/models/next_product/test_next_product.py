@@ -136,7 +136,7 @@ class SilentRun:
     def log_history(self, name: str, values: Sequence[float]) -> None:
         self.logged[name] = values
 
-    def log_metrics(self, metrics: dict[str, float]) -> None:
+    def keep(self, metrics: dict[str, float]) -> None:
         self.logged |= metrics
 
     def log_onnx(self, model: Any, example: Any, output: Any, metadata: Any, extra_files: Sequence[Path]) -> str:

@@ -1,0 +1,61 @@
+"""A run's figures in; the few that MLflow shows as metrics, and the words on top of the run, out.
+
+All others are in the run's `metrics.json`: two hundred figures of one point each hide the ten that somebody compares.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from features.vocabulary import Task
+from training.evaluation.metrics import Metric
+from training.gates import load_gates
+from training.task import TrainedModel
+
+_BESIDE: Final[dict[Task, tuple[str, ...]]] = {
+    Task.NEXT_PRODUCT: ("recall@10", "hr@10", "mrr@10", "coverage@10"),
+    Task.CHURN: ("auc", "average_precision", "ece", "lift@10%"),
+    Task.BEST_CHANNEL: ("auc", "average_precision", "ece", "policy_value_dr"),
+    Task.WIN_BACK: ("qini", "auuc", "effect_slope"),
+}
+"""Shown beside the metric that the task's gates decide by."""
+
+
+def headlines(trained: TrainedModel, seconds: float) -> dict[str, Metric | float]:
+    """The gates' metric with its interval, a few more by value, the gain over the best baseline, rows and seconds."""
+    primary = load_gates(trained.task).primary
+    shown: dict[str, Metric | float] = {primary: trained.metrics[primary]} if primary in trained.metrics else {}
+    shown |= {name: trained.metrics[name].value for name in _BESIDE[trained.task] if name in trained.metrics}
+    rival = best_baseline(trained.gains)
+    if rival is not None:
+        shown["gain_over_best_baseline"] = trained.gains[rival]
+    rows = [count for name, count in trained.rows.items() if name.partition("/")[0] in ("train", "moments")]
+    return shown | {"rows.train": float(sum(rows)), "seconds.total": seconds}
+
+
+def best_baseline(gains: Mapping[str, Metric]) -> str | None:
+    """The baseline that is beaten by least; None where nothing was compared."""
+    known = {name: gain.value for name, gain in gains.items() if np.isfinite(gain.value)}
+    return min(known, key=known.__getitem__) if known else None
+
+
+def description(trained: TrainedModel) -> str:
+    """Markdown: what was learned until when, and the gates' metric beside every baseline's."""
+    primary = load_gates(trained.task).primary
+    as_of_end = str(trained.metadata.get("as_of_end", ""))[:10]
+    rows = ", ".join(f"{count:,} {name}" for name, count in trained.rows.items())
+    lines = [
+        f"**{trained.task.value}**, measured on the last period, which neither fitting nor calibration saw"
+        + (f"; the data ends {as_of_end}." if as_of_end else "."),
+        "",
+        f"| | {primary} | 95 % interval | difference |",
+        "|---|---|---|---|",
+    ]
+    tables = {"this model": trained.metrics, **trained.baselines}
+    for name, metrics in tables.items():
+        if primary in metrics:
+            found, gain = metrics[primary], trained.gains.get(name)
+            difference = "" if gain is None else f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
+            lines.append(f"| {name} | {found.value:.4f} | {found.low:.4f} to {found.high:.4f} | {difference} |")
+    return "\n".join([*lines, "", f"Rows: {rows}." if rows else "", "Every figure: `metrics.json`."])
