@@ -21,7 +21,9 @@ from starlette.routing import Route
 from features.errors import OmniError, UnknownCustomerError
 from features.events.rows import event_rows
 from features.events.schema import Rejection
+from features.formats import Format
 from features.log.batches import Events
+from features.log.conflicts import Conflict
 from features.log.event_log import AppendResult
 from features.log.group_commit import GroupCommitter
 from features.servers.patience import waiting_at_most
@@ -36,6 +38,7 @@ from serving.guard.reliance import append, while_log_answers
 from serving.metrics import Metrics
 from serving.openapi import openapi_document
 from serving.runtime import Runtime
+from serving.webhooks.reading import asked_format, read_webhook
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +105,9 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
 async def post_events(request: Request, runtime: Runtime) -> Response:
     """Keep the good events of a batch, durably, and say what was wrong with the others."""
     _need_log(runtime)
+    asked = asked_format(request.scope["query_string"])
+    if asked is not None:
+        return await _post_webhook(request, runtime, asked)
     items = event_intake.event_items(request.state.body)
     events, rejections = await _sort_out(request, items, runtime)
     rejected = [schemas.RejectedEvent(**vars(rejection)) for rejection in rejections]
@@ -114,20 +120,49 @@ async def post_events(request: Request, runtime: Runtime) -> Response:
     runtime.metrics.note_events(
         accepted=result.appended, duplicate=result.duplicates, erased=result.erased, conflict=len(conflicts)
     )
+    return _answer(schemas.EventsAnswer(**_receipt(result, rejected, conflicts)))
+
+
+async def _post_webhook(request: Request, runtime: Runtime, asked: Format) -> Response:
+    """Keep the good events of another tool's records. Whatever they are, the tool need not send them again: 200."""
+    webhook = read_webhook(request.state.body, asked, request.headers)
+    events, rejections = await _sort_out(request, webhook.events, runtime) if webhook.events else ([], [])
+    rejected = [schemas.RejectedEvent(**vars(rejection)) for rejection in webhook.of_records(rejections)]
+    if len(events):
+        result = await _append(request, events)
+    else:
+        result = AppendResult(0, 0, await _ask(request, lambda _: runtime.log.last_seq()))
+    conflicts = event_intake.to_tell(result.conflicts, webhook.events)
+    runtime.metrics.note_events(
+        accepted=result.appended,
+        duplicate=result.duplicates,
+        erased=result.erased,
+        conflict=len(conflicts),
+        rejected=len(rejected),
+    )
     return _answer(
-        schemas.EventsAnswer(
-            accepted=result.appended,
-            duplicates=result.duplicates,
-            rejected=rejected,
-            erased=result.erased,
-            conflicts=len(conflicts),
-            conflicting=[
-                schemas.ConflictingEvent(event_id=conflict.event_id, fields=[*conflict.fields])
-                for conflict in conflicts[: event_intake.MAX_CONFLICTS_TOLD]
-            ],
-            last_seq=result.last_seq,
+        schemas.WebhookAnswer(
+            **_receipt(result, rejected, conflicts),
+            skipped_by_word=dict(webhook.skipped_by_word.most_common()),
+            notices=webhook.notices,
         )
     )
+
+
+def _receipt(result: AppendResult, rejected: list[schemas.RejectedEvent], conflicts: list[Conflict]) -> dict[str, Any]:
+    """What an answer says of events, whoever sent them."""
+    return {
+        "accepted": result.appended,
+        "duplicates": result.duplicates,
+        "rejected": rejected,
+        "erased": result.erased,
+        "conflicts": len(conflicts),
+        "conflicting": [
+            schemas.ConflictingEvent(event_id=conflict.event_id, fields=[*conflict.fields])
+            for conflict in conflicts[: event_intake.MAX_CONFLICTS_TOLD]
+        ],
+        "last_seq": result.last_seq,
+    }
 
 
 async def next_products(request: Request, runtime: Runtime) -> Response:

@@ -54,7 +54,7 @@ def is_trusted(sent: str | None, key: str) -> bool:
 def event_items(body: bytes) -> list[Any]:
     """The events of a body: {"events": [...]}, a bare list, or one event."""
     try:
-        content = _lenient_json(body)
+        content = lenient_json(body)
     except (ValueError, RecursionError) as error:
         raise problems.invalid_json(error) from error
     if isinstance(content, dict) and "kind" not in content:
@@ -144,7 +144,7 @@ def _watched(events: Events) -> list[tuple[int, EventRow]]:
     return [*zip(places.tolist(), table_rows(events.take(pa.array(places))), strict=True)]
 
 
-def _lenient_json(body: bytes) -> Any:
+def lenient_json(body: bytes) -> Any:
     """The value in `body`; NaN, Infinity and half surrogate pairs are let in, for the rules of events to refuse one by one.
 
     Common writers of JSON let them out, and one such event must not cost the batch that it came with.

@@ -17,7 +17,9 @@ POSTS: Final[dict[str, tuple[str, str, type[BaseModel], type[BaseModel]]]] = {
     "/v1/events": (
         "Record what happened",
         "Each event is kept once, by its event_id, and counts in the very next answer. Good events of a batch are kept, "
-        "bad ones are answered one by one in `rejected`; when every event is bad the status is 422.",
+        "bad ones are answered one by one in `rejected`; when every event is bad the status is 422. With the query `format` "
+        "(segment, ga4, messages or cloudevents) records of other tools are taken in their own words; they are always answered "
+        "200, with what is no event of ours in `skipped_by_word`.",
         schemas.EventsRequest,
         schemas.EventsAnswer,
     ),

@@ -66,7 +66,10 @@ def rule_of(kind: EventKind) -> KindRule:
         case EventKind.VIEW | EventKind.ADD_TO_CART | EventKind.REMOVE_FROM_CART:
             return KindRule((Columns.PRODUCT_ID,), f"a {kind} is about one product", money=True)
         case EventKind.RETURN:
-            return KindRule((Columns.PRODUCT_ID,), "a return gives one product back", money=True)
+            # Some shops only know what was paid back: then the value stands for whatever it was of.
+            return KindRule(
+                (Columns.PRODUCT_ID, Columns.VALUE), "a return gives one product back, or some money", money=True
+            )
         case EventKind.PURCHASE:
             # Some shops only know what the basket cost: then the value stands for the basket.
             return KindRule(

@@ -28,6 +28,7 @@ from serving.schemas.receipts import (
     Problem,
     RejectedEvent,
     RulesInfo,
+    WebhookAnswer,
 )
 from serving.schemas.requests import (
     BestChannelRequest,
@@ -72,5 +73,6 @@ __all__ = [
     "RulesInfo",
     "Status",
     "Touch",
+    "WebhookAnswer",
     "WinBack",
 ]

@@ -51,6 +51,15 @@ class EventsAnswer(BaseModel):
     last_seq: int = Field(description="Place of the newest event in the log.")
 
 
+class WebhookAnswer(EventsAnswer):
+    """What became of records of another tool: as of events, and what of them was none of ours."""
+
+    skipped_by_word: dict[str, int] = Field(
+        {}, description="Records that are no events of ours, by the tool's own word."
+    )
+    notices: list[str] = Field([], description="What somebody has to do before the tool sends anything.")
+
+
 class ErasureAnswer(BaseModel):
     """What an erasure did so far, without personal data. Asking again gives the newest state of the same receipt."""
 
