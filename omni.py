@@ -12,14 +12,15 @@ from typer.core import TyperGroup
 import features.cli
 import serving.cli
 import training.cli
-from features.console import JsonOption, emit, fail, say, set_up_logging
+from features.console import JsonOption, Progress, emit, fail, say, set_up_logging, step
 from features.databases import SERVICE_WAIT_S, explain, wait_at_most
 from features.errors import OmniError
 from features.settings import Settings
-from features.vocabulary import CORE_TASKS
+from features.vocabulary import CORE_TASKS, Task
 
 if TYPE_CHECKING:
     from features.meter import Costs, Meter
+    from features.sample.bring_in import SampleReport
     from serving.showcase import Shown
     from training.pipeline import TrainReport
 
@@ -41,7 +42,7 @@ USER_CAN_MEND: Final = 2
 """Exit code after one line about what the user can mend."""
 COMMAND_WAIT_S: Final = 10.0
 """How long a command waits for a database that another process has locked."""
-WAITS_S: Final = {"doctor": 2.0, "ingest": 30.0, "demo": 30.0, "serve": SERVICE_WAIT_S}
+WAITS_S: Final = {"doctor": 2.0, "ingest": 30.0, "demo": 30.0, "sample": 30.0, "serve": SERVICE_WAIT_S}
 """Commands that wait otherwise: a doctor looks at every database, and two loads of much data wait for each other."""
 
 _UsageError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -131,6 +132,43 @@ class DemoReport:
         from rich.console import Group
 
         return Group(*self.customers, "", _model_table(self.models), "", self.costs)
+
+
+@app.command()
+def sample(
+    customers: Annotated[int | None, typer.Option(min=1, help="How many customers. [default: 3000]")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="How many days of history. [default: 200]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Which shop: the same seed gives the same one. [default: 0]")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="The moment at which the shop stands: 2026-06-01T12:00:00Z. [default: now]")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """An invented shop of all channels, up to this moment: events, products, stock, decisions and their outcomes.
+
+    It is for trying everything out without data of your own, and never mixed with any: the home must be empty, or hold it.
+    """
+    from features.moments import utc
+
+    settings = Settings.from_env(os.environ)
+    wanted = {"customers": customers, "days": days, "seed": seed, "until": None if until is None else utc(until)}
+    with step("Making the sample shop") as progress:
+        report = _make_sample(settings, {name: value for name, value in wanted.items() if value is not None}, progress)
+    emit(report, as_json)
+
+
+def _make_sample(settings: Settings, wanted: dict[str, Any], progress: Progress) -> "SampleReport":
+    """The sample shop in the home, with the arms that its decisions chose among as the home's own best-channel.toml."""
+    from features import atomic
+    from features.clock import Clock
+    from features.sample.bring_in import bring_in_sample
+    from training.pipeline import CONFIGS, own_config
+
+    report = bring_in_sample(settings, wanted, Clock.from_settings(settings).now(), progress)
+    if own_config(Task.BEST_CHANNEL, settings) is None:
+        arms = (CONFIGS / "best-channel-decisions.toml").read_text(encoding="utf-8")
+        atomic.write_text(settings.home / f"{Task.BEST_CHANNEL.value}.toml", arms)
+    return report
 
 
 @app.command()

@@ -88,8 +88,20 @@ def ingest(
     again. Rejected rows of this source are in one Parquet file (REJECTED_SCHEMA) that a later run replaces.
     Raises InputError where the source cannot be read at all.
     """
-    started = time.perf_counter()
     batches = open_source(source, sample=sample, path=path, mapping=mapping)
+    return ingest_batches(source, batches, settings, mapping=mapping, progress=progress)
+
+
+def ingest_batches(
+    source: str,
+    batches: Iterator[SourceBatch],
+    settings: Settings,
+    *,
+    mapping: Path | None = None,
+    progress: Callable[[str], None] = lambda words: None,
+) -> IngestReport:
+    """Bring what a source handed over into the log; `source` is what it is called in the report. See `ingest`."""
+    started = time.perf_counter()
     now = max(Clock.from_settings(settings).now(), datetime.now(UTC))  # replayed data may be of our future or past
     log = open_known_log(settings)
     identity = identity_rules(settings)

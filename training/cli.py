@@ -1,21 +1,37 @@
 """The commands around models: `omni train`, `models`, `promote`, `rollback`, `benchmark …`; and `omni report`."""
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import features.cli
-from features.console import JsonOption, emit, step
+from features.console import JsonOption, Progress, emit, step
+from features.errors import InputError
 from features.settings import Settings
 from features.vocabulary import Task
 from training.report.cli import report
 
 if TYPE_CHECKING:
     from features.scoring.quarantine import Quarantine
+    from training.all_tasks import AllTasks
+    from training.pipeline import TrainReport
     from training.tracking import ModelVersion
 
+
+class Chosen(StrEnum):
+    """One task, or all of them."""
+
+    NEXT_PRODUCT = Task.NEXT_PRODUCT.value
+    CHURN = Task.CHURN.value
+    BEST_CHANNEL = Task.BEST_CHANNEL.value
+    WIN_BACK = Task.WIN_BACK.value
+    ALL = "all"
+
+
+ChosenArgument = Annotated[Chosen, typer.Argument(help="next-product, churn, best-channel, win-back; or all.")]
 TaskArgument = Annotated[Task, typer.Argument(help="next-product, churn, best-channel or win-back.")]
 ReportOption = Annotated[Path | None, typer.Option("--report", help="Write the report here as one JSON object.")]
 SeedOption = Annotated[int, typer.Option(help="Of every random choice.")]
@@ -38,7 +54,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    task: TaskArgument,
+    task: ChosenArgument,
     config: Annotated[
         Path | None, typer.Option("--config", help="A TOML file instead of training/configs/TASK.toml.")
     ] = None,
@@ -49,19 +65,49 @@ def train(
     seed: SeedOption = 20170101,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a model, measure it against its baselines, log it to MLflow and register it as challenger."""
+    """Train a model, measure it against its baselines, log it to MLflow and register it as challenger.
+
+    The settings are those of --config, else of OMNI_HOME/TASK.toml, else Omni's own. With all, every task that the log can
+    feed: one that fails does not stop the others.
+    """
+    settings = Settings.from_env(os.environ)
+    if task is not Chosen.ALL:
+        with step(f"Training {task.value}") as progress:
+            report = _train_one(Task(task.value), settings, config, overrides or [], trials, seed, progress)
+        emit(report, as_json)
+        return
+    if config is not None or overrides:
+        raise InputError(
+            "--config and --set are about one task.",
+            repair="Name it, or write OMNI_HOME/TASK.toml, which `omni train all` reads.",
+        )
+    from training.all_tasks import train_all
+
+    def train_one(task: Task) -> "TrainReport":
+        with step(f"Training {task.value}") as progress:
+            return _train_one(task, settings, None, [], trials, seed, progress)
+
+    _end_with(train_all(settings, train_one), as_json)
+
+
+def _train_one(
+    task: Task,
+    settings: Settings,
+    config: Path | None,
+    overrides: list[str],
+    trials: int,
+    seed: int,
+    progress: Progress,
+) -> "TrainReport":
     from training import pipeline
 
-    settings = Settings.from_env(os.environ)
-    chosen = list(overrides or [])
-    with step(f"Training {task.value}") as progress:
-        if trials:
-            from training.tuning import tune
+    chosen = list(overrides)
+    if trials:
+        from training.tuning import tune
 
-            base = pipeline.load_config(task, config, chosen)
-            chosen += tune(task, settings, base, trials, progress, seed)
-        report = pipeline.train(task, settings, chosen, config_path=config, progress=progress, seed=seed)
-    emit(report, as_json)
+        base = pipeline.load_config(task, config or pipeline.own_config(task, settings), chosen)
+        chosen += tune(task, settings, base, trials, progress, seed)
+    return pipeline.train(task, settings, chosen, config_path=config, progress=progress, seed=seed)
 
 
 def models(as_json: JsonOption = False) -> None:
@@ -90,18 +136,27 @@ def models(as_json: JsonOption = False) -> None:
 
 
 def promote(
-    task: TaskArgument,
+    task: ChosenArgument,
     version: Annotated[int | None, typer.Option(help="A version instead of the challenger.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Promote even if the gates refuse; this is recorded.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make the challenger the champion if it passes the gates of mlflow/gates.toml.
 
-    On the same data it must be better than the champion; with newer data, no worse by more than a stated share.
+    On the same data it must be better than the champion; with newer data, no worse by more than a stated share. With all,
+    every task that has a challenger.
     """
-    from training import registry
+    settings = Settings.from_env(os.environ)
+    if task is not Chosen.ALL:
+        from training import registry
 
-    emit(registry.promote(task, Settings.from_env(os.environ), version=version, force=force), as_json)
+        emit(registry.promote(Task(task.value), settings, version=version, force=force), as_json)
+        return
+    if version is not None:
+        raise InputError("--version is about one task.", repair="Name it, or leave --version out.")
+    from training.all_tasks import promote_all
+
+    _end_with(promote_all(settings, force=force), as_json)
 
 
 def rollback(task: TaskArgument, as_json: JsonOption = False) -> None:
@@ -222,6 +277,12 @@ def benchmark_win_back(
     with step("Benchmark win-back") as progress:
         found = benchmark(events, decisions, truth, out=out, seed=seed, progress=progress)
     _hand_over(found, report, as_json)
+
+
+def _end_with(report: "AllTasks", as_json: bool) -> None:
+    emit(report, as_json)
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
 
 
 def _held_against(quarantine: "Quarantine", version: "ModelVersion") -> str:

@@ -101,12 +101,13 @@ def train(
 ) -> TrainReport:
     """Train, evaluate, log and register a challenger; the first one of a task becomes champion if the gates let it.
 
-    `overrides` are `key=value` texts that replace keys of the TOML config. With `reuse` nothing is done when the
+    The config is `config_path`, the home's own or ours; `overrides` are `key=value` texts that replace keys of it.
+    With `reuse` nothing is done when the
     champion came from the same data, config and code. `force_first` makes the first version champion even when the
     gates refuse (recorded on the version): a demo on a handful of customers still has something to serve.
     Raises OmniError with the repair when the data is not there or too short.
     """
-    config = load_config(task, config_path, overrides)
+    config = load_config(task, config_path or own_config(task, settings), overrides)
     if reuse and (same := up_to_date(task, settings, config, seed)) is not None:
         progress(f"{task.value}: version {same.version} is up to date")
         return _report_of(same, settings)
@@ -153,6 +154,12 @@ def load_config(task: Task, path: Path | None = None, overrides: Sequence[str] =
     file = path or CONFIGS / f"{task.value}.toml"
     kind: type[BaseModel] = getattr(importlib.import_module(TASKS[task].module), TASKS[task].config)
     return load_toml(kind, file, parse_overrides(overrides))
+
+
+def own_config(task: Task, settings: Settings) -> Path | None:
+    """The home's own config of a task, OMNI_HOME/<task>.toml, which goes before ours; None where there is none."""
+    file = settings.home / f"{task.value}.toml"
+    return file if file.exists() else None
 
 
 def code_fingerprint() -> str:

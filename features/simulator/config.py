@@ -42,6 +42,8 @@ class WorldConfig:
     """Share of decisions that are uniform over all arms; the rest go to the channel that the customer opened most."""
     anonymous_share: float = 0.3
     """Share of the web visits without a login, which carry a cookie only; 0: every event names its customer."""
+    named_products: bool = False
+    """Products with the names, brands and prices of catalogue.csv, instead of numbers and drawn prices."""
 
     def __post_init__(self) -> None:
         bad = [

@@ -1,7 +1,9 @@
 """A generator in, a shop out: products with prices and promotions, stores, and stock that sells and is filled up."""
 
+import csv
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -20,6 +22,8 @@ ONLINE: Final = N_STORES
 """The place of stock that web and app sell from, after the stores."""
 PROMOTION: Final = 0.25
 """Share taken off the price of a product on promotion."""
+CATALOGUE: Final = Path(__file__).with_name("catalogue.csv")
+"""Products that a person recognises, as many of every category: category, brand, name and price in EUR."""
 STOCK_SCHEMA: Final = pa.schema(
     [
         (Columns.PRODUCT_ID, pa.string()),
@@ -28,6 +32,23 @@ STOCK_SCHEMA: Final = pa.schema(
         (Columns.AS_OF, pa.timestamp("us", "UTC")),
     ]
 )
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a product is called."""
+
+    category: str
+    brand: str
+    name: str
+    price: float
+
+
+def read_catalogue() -> tuple[Named, ...]:
+    """The products of `CATALOGUE`, in the order of `CATEGORIES`."""
+    with CATALOGUE.open(encoding="utf-8", newline="") as file:
+        rows = [Named(row["category"], row["brand"], row["name"], float(row["price"])) for row in csv.DictReader(file)]
+    return tuple(sorted(rows, key=lambda row: CATEGORIES.index(row.category)))
 
 
 @dataclass
@@ -42,24 +63,36 @@ class Shop:
     fill_to: IntArray  # (P, places)
     promoted: BoolArray  # (P,)
     history: list[tuple[int, IntArray]] = field(default_factory=list)
+    names: tuple[Named, ...] = ()
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, units_per_product: float) -> "Shop":
-        """A shop; `units_per_product` is about what one place holds of a product."""
+    def draw(cls, rng: np.random.Generator, units_per_product: float, names: tuple[Named, ...] = ()) -> "Shop":
+        """A shop; `units_per_product` is about what one place holds of a product. `names` (P,) say what it sells."""
         category = np.sort(rng.integers(0, len(CATEGORIES), N_PRODUCTS))
         category[: len(CATEGORIES)] = np.arange(len(CATEGORIES))
         category = np.sort(category)
+        if names:
+            category = np.array([CATEGORIES.index(product.category) for product in names])
         weight = 1.0 / rng.permutation(np.arange(1, N_PRODUCTS + 1)) ** 0.7
         totals = np.bincount(category, weight)
         within = np.concatenate([np.cumsum(weight[category == c]) / totals[c] for c in range(len(CATEGORIES))])
         level = np.exp(np.log(6.0) + 0.7 * rng.standard_normal(len(CATEGORIES)))
         price = np.round(level[category] * np.exp(0.35 * rng.standard_normal(N_PRODUCTS)), 2)
+        if names:
+            price = np.array([product.price for product in names])
         share = weight / totals[category]
         fill = np.maximum(2, units_per_product * share[:, None] * rng.uniform(0.5, 2.0, (N_PRODUCTS, N_STORES + 1)))
         fill[:, ONLINE] *= 3
         units = fill.astype(np.int64)
         return cls(
-            category, price, within + category, np.arange(N_PRODUCTS), units.copy(), units, np.zeros(N_PRODUCTS, bool)
+            category,
+            price,
+            within + category,
+            np.arange(N_PRODUCTS),
+            units.copy(),
+            units,
+            np.zeros(N_PRODUCTS, bool),
+            names=names,
         )
 
     def products_of(self) -> list[IntArray]:
@@ -97,9 +130,9 @@ class Shop:
         rows = [
             {
                 Columns.PRODUCT_ID: product_id(i),
-                Columns.NAME: f"{CATEGORIES[self.category[i]].title()} {i:03d}",
+                Columns.NAME: self.names[i].name if self.names else f"{CATEGORIES[self.category[i]].title()} {i:03d}",
                 Columns.CATEGORY: CATEGORIES[self.category[i]],
-                Columns.BRAND: f"brand-{i % 17:02d}",
+                Columns.BRAND: self.names[i].brand if self.names else f"brand-{i % 17:02d}",
                 Columns.PRICE: float(self.price[i]),
             }
             for i in range(N_PRODUCTS)

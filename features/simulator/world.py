@@ -48,12 +48,12 @@ from features.simulator.config import WorldConfig, world_config
 from features.simulator.day import DayLoop
 from features.simulator.events import EventBuffer
 from features.simulator.people import draw_people
-from features.simulator.shop import CATEGORIES, N_STORES, Shop
+from features.simulator.shop import CATEGORIES, N_STORES, Shop, read_catalogue
 
 __all__ = ["ACTION_ARMS", "START", "World", "WorldConfig", "simulate", "world_config"]
 
 START: Final = datetime(2024, 1, 1, tzinfo=UTC)
-"""Day 0 of every world: a Monday."""
+"""Day 0 of a world that is not told another one: a Monday."""
 
 
 @dataclass(frozen=True)
@@ -106,33 +106,33 @@ class World:
         return {name: table.num_rows for name, table in tables.items()}
 
 
-def simulate(config: WorldConfig) -> World:
-    """The world of a config; the same config gives the same world."""
+def simulate(config: WorldConfig, start: datetime = START) -> World:
+    """The world of a config, whose day 0 is `start` (a Monday, 0:00 UTC); the same config gives the same world."""
     rng = np.random.default_rng(config.seed)
-    shop = Shop.draw(rng, config.stock_level)
+    shop = Shop.draw(rng, config.stock_level, read_catalogue() if config.named_products else ())
     people = draw_people(config, len(CATEGORIES), shop.products_of(), N_STORES, rng)
     arms = Arms(config.contact_effect, config.timing, config.costs)
     loop = DayLoop(config, people, shop, arms, EventBuffer(), rng)
     for day in range(config.n_days):
         loop.run(day)
     ids = np.array([f"C{i:06d}" for i in range(len(people))], dtype=object)
-    decisions, truth = loop.log.tables(START, ids)
+    decisions, truth = loop.log.tables(start, ids)
     return World(
         config=config,
-        events=loop.events.table(START, ids, loop.cookies),
+        events=loop.events.table(start, ids, loop.cookies),
         products=shop.product_table(),
-        stock=shop.stock_table(START),
+        stock=shop.stock_table(start),
         decisions=decisions,
         truth=truth,
-        customers=_customers(loop, ids),
+        customers=_customers(loop, ids, start),
     )
 
 
-def _customers(loop: DayLoop, ids: np.ndarray) -> pd.DataFrame:
+def _customers(loop: DayLoop, ids: np.ndarray, day_0: datetime) -> pd.DataFrame:
     people = loop.people
     never = np.full(len(people), np.inf)
     nothing, contact = loop.retention(np.arange(len(people)), never)
-    start = pd.Timestamp(START)
+    start = pd.Timestamp(day_0)
     gone = np.isfinite(loop.left_day)
     left = pd.Series(start + pd.to_timedelta(np.where(gone, loop.left_day, 0).astype(np.int64), unit="D"))
     return pd.DataFrame(
