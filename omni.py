@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 import features.cli
 import serving.cli
 import training.cli
+from features import __version__
 from features.console import JsonOption, Progress, emit, fail, say, set_up_logging, step
 from features.databases import SERVICE_WAIT_S, explain, wait_at_most
 from features.errors import OmniError
@@ -105,9 +106,18 @@ app = typer.Typer(
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"omni {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def front_door(
     context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens to stderr.")] = False,
 ) -> None:
     """One customer, every channel, one decision: which product, through which channel, when, or nothing at all."""

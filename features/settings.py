@@ -36,6 +36,11 @@ _VARIABLES: Final = {
     "spark_master": "OMNI_SPARK_MASTER",
     "identifier_key": "OMNI_IDENTIFIER_KEY",
     "bookkeeping_key": "OMNI_BOOKKEEPING_KEY",
+    "admin_key": "OMNI_ADMIN_KEY",
+    "access": "OMNI_ACCESS",
+    "rate_limit": "OMNI_RATE_LIMIT",
+    "cors_origins": "OMNI_CORS_ORIGINS",
+    "log_format": "OMNI_LOG_FORMAT",
     "tasks": "OMNI_TASKS",
     "currency": "OMNI_CURRENCY",
     "clock_start": "OMNI_CLOCK_START",
@@ -63,6 +68,16 @@ class Settings:
     identifier_key: str = field(default="", repr=False)
     bookkeeping_key: str = field(default="", repr=False)
     """A secret: who sends it may bring decisions over HTTP; empty: only the service and the command line make any."""
+    admin_key: str = field(default="", repr=False)
+    """A secret: a key with every scope, for where no key can be made before the service starts; empty: there is none."""
+    access: str = "auto"
+    """Whether HTTP demands keys: `keys`, `open`, or `auto`, which is keys where it listens beyond this machine."""
+    rate_limit: float = 0.0
+    """Requests per second of one key, unless the key has a rate of its own; 0: as many as come."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may ask what a browser may ask."""
+    log_format: str = "text"
+    """What a service logs: `text`, or `json`, a line of JSON for each record and each request."""
     tasks: tuple[Task, ...] = CORE_TASKS
     """The models that this shop needs: the service is ready without the others, and answers with them where they are."""
     currency: str = ""
@@ -80,8 +95,9 @@ class Settings:
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
         """Read `OMNI_HOME`, `OMNI_EVENT_LOG`, `OMNI_ONLINE_STORE`, `OMNI_REDIS`, `OMNI_OFFLINE_STORE`,
-        `OMNI_SPARK_MASTER`, `OMNI_CLOCK_START`, `OMNI_IDENTIFIER_KEY`, `OMNI_BOOKKEEPING_KEY`, `OMNI_TASKS`,
-        `OMNI_CURRENCY`, `OMNI_TIMEOUT_MS`, `OMNI_DECISION_DURABILITY`, `MLFLOW_TRACKING_URI`.
+        `OMNI_SPARK_MASTER`, `OMNI_CLOCK_START`, `OMNI_IDENTIFIER_KEY`, `OMNI_BOOKKEEPING_KEY`, `OMNI_ADMIN_KEY`,
+        `OMNI_ACCESS`, `OMNI_RATE_LIMIT`, `OMNI_CORS_ORIGINS`, `OMNI_LOG_FORMAT`, `OMNI_TASKS`, `OMNI_CURRENCY`,
+        `OMNI_TIMEOUT_MS`, `OMNI_DECISION_DURABILITY`, `MLFLOW_TRACKING_URI`.
 
         Of what the mapping does not have, the settings file's value counts. Raises SettingsError when a value cannot be
         used.
@@ -115,7 +131,12 @@ class Settings:
             offline_store=offline_store,
             spark_master=env.get("OMNI_SPARK_MASTER", "local[2]"),
             identifier_key=env.get("OMNI_IDENTIFIER_KEY", ""),
-            bookkeeping_key=_parse_secret(env.get("OMNI_BOOKKEEPING_KEY", "")),
+            bookkeeping_key=_parse_secret("OMNI_BOOKKEEPING_KEY", env.get("OMNI_BOOKKEEPING_KEY", "")),
+            admin_key=_parse_secret("OMNI_ADMIN_KEY", env.get("OMNI_ADMIN_KEY", "")),
+            access=_parse_word("OMNI_ACCESS", env.get("OMNI_ACCESS", ""), ("auto", "keys", "open")),
+            rate_limit=_parse_rate(env.get("OMNI_RATE_LIMIT", "")),
+            cors_origins=_parse_origins(env.get("OMNI_CORS_ORIGINS", "")),
+            log_format=_parse_word("OMNI_LOG_FORMAT", env.get("OMNI_LOG_FORMAT", ""), ("text", "json")),
             tasks=_parse_tasks(env.get("OMNI_TASKS", "")),
             currency=_parse_currency(env.get("OMNI_CURRENCY", "")),
             started_with=started_with,
@@ -225,10 +246,40 @@ def _parse_tasks(text: str) -> tuple[Task, ...]:
     return tuple(task for task in Task if task in named) or CORE_TASKS
 
 
-def _parse_secret(text: str) -> str:
+def _parse_word(variable: str, text: str, words: tuple[str, ...]) -> str:
+    if text and text not in words:
+        listed = ", ".join(repr(word) for word in words[:-1])
+        raise SettingsError(
+            f"{variable} is {text!r}.", repair=f"Set it to {listed} or {words[-1]!r}, or leave it out for {words[0]!r}."
+        )
+    return text or words[0]
+
+
+def _parse_rate(text: str) -> float:
+    if not text:
+        return Settings.rate_limit
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", text):
+        raise SettingsError(
+            f"OMNI_RATE_LIMIT is {text!r}.", repair="Write requests per second of one key, like 50, or 0 for no limit."
+        )
+    return float(text)
+
+
+def _parse_origins(text: str) -> tuple[str, ...]:
+    origins = tuple(part.strip() for part in text.split(",") if part.strip())
+    for origin in origins:
+        if not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", origin):
+            raise SettingsError(
+                f"OMNI_CORS_ORIGINS names {origin!r}.",
+                repair="Write origins as browsers do, with commas: https://shop.example,https://www.shop.example",
+            )
+    return origins
+
+
+def _parse_secret(variable: str, text: str) -> str:
     if text and (len(text) < _SECRET_LENGTH or not re.fullmatch("[!-~]+", text)):
         raise SettingsError(
-            f"OMNI_BOOKKEEPING_KEY is no secret that a header can carry: it has {_SECRET_LENGTH} or more letters, digits and"
+            f"{variable} is no secret that a header can carry: it has {_SECRET_LENGTH} or more letters, digits and"
             " marks of ASCII, and no blanks.",
             repair="Make one: python -c 'import secrets; print(secrets.token_urlsafe())'",
         )

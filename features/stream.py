@@ -196,6 +196,10 @@ def main() -> int:
     """Follow the log that the environment names, until SIGTERM, SIGINT or the end of the parent process."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     settings = Settings.from_env(os.environ)
+    if settings.log_format == "json":
+        from features.console import log_json_lines
+
+        log_json_lines()
     stop = threading.Event()
 
     def end(_signal: int, _frame: FrameType | None) -> None:

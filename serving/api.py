@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cache
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
@@ -15,9 +14,10 @@ from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from features import __version__
 from features.errors import OmniError, UnknownCustomerError
 from features.events.rows import event_rows
 from features.events.schema import Rejection
@@ -28,15 +28,19 @@ from features.log.event_log import AppendResult
 from features.log.group_commit import GroupCommitter
 from features.servers.patience import waiting_at_most
 from serving import event_intake, problems, schemas
+from serving.access import browser
+from serving.access.gate import Caller
 from serving.admission import Turns
 from serving.answers import Answers
-from serving.door import Door, Handler, error_response, guard, http_error
+from serving.door import Door, Handler, admit, error_response, guard, http_error
 from serving.erasure import Eraser
 from serving.guard.bodies import Bodies
 from serving.guard.readiness import ReadinessProbe
 from serving.guard.reliance import append, while_log_answers
 from serving.metrics import Metrics
-from serving.openapi import openapi_document
+from serving.openapi import VERSION, openapi_document
+from serving.pages.routes import page_routes
+from serving.problems import ApiError
 from serving.runtime import Runtime
 from serving.webhooks.reading import asked_format, read_webhook
 
@@ -46,7 +50,6 @@ MAX_BODY_BYTES: Final = 256 * 1024
 MAX_EVENTS_BODY_BYTES: Final = 8 * 1024 * 1024
 MAX_EVENTS_AT_ONCE: Final = event_intake.MAX_ROWS
 """A larger batch is checked on another thread, so that other answers need not wait for it."""
-CONSOLE: Final = Path(__file__).with_name("console") / "index.html"
 _CUSTOMER_ID: Final[TypeAdapter[str]] = TypeAdapter(schemas.Name)
 
 QuestionT = TypeVar("QuestionT", bound=schemas.CustomerRef)
@@ -90,7 +93,8 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
             methods=["GET", "DELETE"],
         ),
         Route("/v1/models", guard("/v1/models", get_models), methods=["GET"]),
-        Route("/", console, methods=["GET"]),
+        Route("/v1", info, methods=["GET"]),
+        *page_routes(),
         Route("/docs.json", docs, methods=["GET"]),
         Route("/livez", livez, methods=["GET"]),
         Route("/healthz", livez, methods=["GET"]),
@@ -106,6 +110,8 @@ async def post_events(request: Request, runtime: Runtime) -> Response:
     """Keep the good events of a batch, durably, and say what was wrong with the others."""
     _need_log(runtime)
     asked = asked_format(request.scope["query_string"])
+    if asked is not None and request.state.caller.is_public:
+        raise problems.not_for_pages("Records of other tools come from their servers, not from pages.", "format")
     if asked is not None:
         return await _post_webhook(request, runtime, asked)
     items = event_intake.event_items(request.state.body)
@@ -120,7 +126,10 @@ async def post_events(request: Request, runtime: Runtime) -> Response:
     runtime.metrics.note_events(
         accepted=result.appended, duplicate=result.duplicates, erased=result.erased, conflict=len(conflicts)
     )
-    return _answer(schemas.EventsAnswer(**_receipt(result, rejected, conflicts)))
+    answer = schemas.EventsAnswer(**_receipt(result, rejected, conflicts))
+    if request.state.caller.is_public:  # how much happens here is nobody's business
+        answer.last_seq = 0
+    return _answer(answer)
 
 
 async def _post_webhook(request: Request, runtime: Runtime, asked: Format) -> Response:
@@ -168,10 +177,14 @@ def _receipt(result: AppendResult, rejected: list[schemas.RejectedEvent], confli
 async def next_products(request: Request, runtime: Runtime) -> Response:
     """The products that a customer buys next; where new ones are explored, in the log before it is answered."""
     wanted = _parse(request, schemas.NextProductsRequest)
+    is_public = request.state.caller.is_public
+    if is_public:
+        wanted = browser.narrow(wanted)
     answer, event = await _ask(request, lambda answers: answers.next_products(wanted))
     if event is not None:
         await _append(request, event_rows([event]))
-    return _noted(request, answer)
+    request.state.decision_id = answer.decision_id
+    return _noted(request, browser.without_customer(answer) if is_public else answer)
 
 
 async def churn(request: Request, runtime: Runtime) -> Response:
@@ -193,6 +206,7 @@ async def decide(request: Request, runtime: Runtime) -> Response:
     if wanted.log:  # what is only looked at is nobody's contact
         await _append(request, event_rows([decision.event]))
         runtime.metrics.note_decision(decision.answer.arm)
+    request.state.decision_id = decision.answer.decision_id
     return _noted(request, decision.answer)
 
 
@@ -243,9 +257,10 @@ async def get_models(request: Request, runtime: Runtime) -> Response:
     return _answer(schemas.ModelsAnswer(models=runtime.knowledge.bundle.infos(), rules=runtime.rules_info()))
 
 
-async def console(request: Request) -> Response:
-    """The page that a marketer looks at."""
-    return FileResponse(CONSOLE, media_type="text/html")
+async def info(request: Request) -> Response:
+    """What answers here."""
+    demands_keys = request.app.state.runtime.gate.demands_keys(request.scope)
+    return _answer(schemas.InfoAnswer(version=__version__, contract=VERSION, access="keys" if demands_keys else "open"))
 
 
 async def docs(request: Request) -> Response:
@@ -262,6 +277,9 @@ async def readyz(request: Request) -> Response:
     """Ready, and what is done without meanwhile; or what it waits for. The real paths are asked."""
     probe: ReadinessProbe = request.app.state.probe
     readiness = await probe.ask()
+    if not _may(request, "/readyz"):  # a balancer need not know what things are called here
+        short = problems.not_ready([("service", "see its log, or ask with a key of the scope metrics.")])
+        return error_response(short) if readiness.reasons else JSONResponse({"status": "ready"})
     warnings = await asyncio.to_thread(request.app.state.runtime.warnings)
     if readiness.reasons:
         return error_response(problems.not_ready([*readiness.reasons, *(("service", warning) for warning in warnings)]))
@@ -273,7 +291,19 @@ async def readyz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Counters for Prometheus."""
     found: Runtime = request.app.state.runtime
+    try:
+        admit(request, "/metrics")
+    except ApiError as error:
+        return error_response(error)
     return Response(found.metrics.render(), media_type=found.metrics.content_type)
+
+
+def _may(request: Request, route: str) -> bool:
+    try:
+        admit(request, route)
+    except ApiError:
+        return False
+    return True
 
 
 def _parse(request: Request, model: type[QuestionT]) -> QuestionT:
@@ -306,10 +336,15 @@ def _need_log(runtime: Runtime) -> None:
 
 async def _sort_out(request: Request, items: list[Any], runtime: Runtime) -> tuple[Events, list[Rejection]]:
     """The good ones of `items`, with values in the home's currency, and what is wrong with the others."""
-    trusted = event_intake.is_trusted(request.headers.get(event_intake.BOOKKEEPING_KEY), runtime.bookkeeping_key)
+    caller: Caller = request.state.caller
+    trusted = caller.keeps_books or event_intake.is_trusted(
+        request.headers.get(event_intake.BOOKKEEPING_KEY), runtime.bookkeeping_key
+    )
     now = runtime.clock.now()
 
     def sort_out() -> tuple[Events, list[Rejection]]:
+        if caller.is_public:
+            return browser.sort_out(items, lambda good: event_intake.sort_out(good, now, runtime))
         return event_intake.sort_out(items, now, runtime, trusted)
 
     if len(items) > MAX_EVENTS_AT_ONCE:

@@ -11,6 +11,7 @@ import typer
 from features.console import JsonOption, emit, say, set_up_logging, step
 from features.errors import InputError
 from features.settings import Settings
+from serving.access.cli import key_commands
 
 ReplayOption = Annotated[
     bool,
@@ -25,8 +26,16 @@ class When(StrEnum):
     BEST = "best"
 
 
+class LogFormat(StrEnum):
+    """What a log's lines are."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 def register(app: typer.Typer) -> None:
     """Add this package's commands to the front door."""
+    app.add_typer(key_commands(), name="key", no_args_is_help=True)
     app.command("serve")(serve)
     app.command("decide")(decide)
     app.command("audience")(audience)
@@ -44,6 +53,12 @@ def serve(
         bool, typer.Option(help="Also run the process that brings new events into the online store.")
     ] = True,
     replay: ReplayOption = False,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Ask nobody for a key, also where others than this machine reach it.")
+    ] = False,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(help="Words, or a line of JSON for each record and each request.")
+    ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Write where each worker's time went when it stops; it answers slower.")
     ] = False,
@@ -51,10 +66,13 @@ def serve(
     """Answer over HTTP until stopped (Ctrl-C): the contract is at /docs.json, the console at /."""
     from serving.supervisor import run_until_stopped, start_service
 
-    set_up_logging()
-    service = start_service(
-        _settings(replay), host=host, port=port, workers=workers, with_applier=applier, profile=profile
-    )
+    settings = _settings(replay)
+    if insecure:
+        settings = replace(settings, access="open")
+    if log_format is not None:
+        settings = replace(settings, log_format=log_format.value)
+    set_up_logging(log_format=settings.log_format)
+    service = start_service(settings, host=host, port=port, workers=workers, with_applier=applier, profile=profile)
     say(f"Starting on {service.url} (ready when {service.url}/readyz says so; Ctrl-C stops it)")
     raise typer.Exit(run_until_stopped(service, drain_seconds))
 

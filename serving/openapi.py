@@ -5,12 +5,15 @@ from typing import Any, Final
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
+from features import __version__
 from features.events.schema import Event
 from serving import schemas
+from serving.access.gate import NEEDS
 from serving.event_contract import bodies, event_schema
 from serving.event_intake import BOOKKEEPING_KEY, MAX_EVENTS
 
 VERSION: Final = "1.0.0"
+"""Of the contract under /v1: fields are added to it and none is taken away."""
 _REF: Final = "#/components/schemas/{model}"
 
 POSTS: Final[dict[str, tuple[str, str, type[BaseModel], type[BaseModel]]]] = {
@@ -55,7 +58,7 @@ POSTS: Final[dict[str, tuple[str, str, type[BaseModel], type[BaseModel]]]] = {
 def openapi_document() -> dict[str, Any]:
     """The whole contract (OpenAPI 3.1)."""
     models: list[type[BaseModel]] = [Event, schemas.ProfileAnswer, schemas.ModelsAnswer, schemas.ErrorAnswer]
-    models.append(schemas.ErasureAnswer)
+    models += [schemas.ErasureAnswer, schemas.InfoAnswer]
     for _, _, request, answer in POSTS.values():
         models += [request, answer]
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
@@ -70,13 +73,15 @@ def openapi_document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "Omni",
-            "version": VERSION,
+            "version": __version__,
+            "x-contract": VERSION,
             "description": "One customer, every channel, one decision. Customers are named by `customer_id` or by any "
-            'identifier. Every error has the same shape: `{"error": {"code", "message", "details"}}`.',
+            'identifier. Every error has the same shape: `{"error": {"code", "message", "details"}}`. Every answer names its '
+            "request in `X-Request-ID`.",
         },
         "servers": [{"url": "."}],
-        "paths": {**{path: {"post": _post(*what)} for path, what in POSTS.items()}, **_gets()},
-        "components": {"schemas": components},
+        "paths": {**{path: {"post": _post(path, *what)} for path, what in POSTS.items()}, **_gets()},
+        "components": {"schemas": components, "securitySchemes": _DOORS},
     }
 
 
@@ -99,7 +104,15 @@ def _names_someone(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _post(summary: str, description: str, request: type[BaseModel], answer: type[BaseModel]) -> dict[str, Any]:
+def _security(method: str, path: str) -> list[dict[str, list[str]]]:
+    """A key of one of these scopes; or none, where the service does not demand keys."""
+    scopes = [[scope.value] for scope in NEEDS[method, path]]
+    return [{}, *({door: scope} for scope in scopes for door in _DOORS)]
+
+
+def _post(
+    path: str, summary: str, description: str, request: type[BaseModel], answer: type[BaseModel]
+) -> dict[str, Any]:
     is_events = request is schemas.EventsRequest
     content = _json(request)
     if is_events:
@@ -110,11 +123,12 @@ def _post(summary: str, description: str, request: type[BaseModel], answer: type
         "description": description,
         "operationId": request.__name__.removesuffix("Request").lower(),
         "tags": ["events" if is_events else "answers"],
+        "security": _security("POST", path),
         **({"parameters": [_KEY]} if is_events else {}),
         "requestBody": {"required": True, "content": content},
         "responses": {
             "200": {"description": "The answer.", "content": _json(answer), **_LINKS.get(request.__name__, {})},
-            **_errors("400", "403", "408", "413", "422", "429", "500", "503", "504"),
+            **_errors("400", "401", "403", "408", "413", "422", "429", "500", "503", "504"),
             **({} if is_events else _errors("404")),
         },
     }
@@ -141,10 +155,11 @@ def _gets() -> dict[str, Any]:
                 "description": "By id, or by identifier (`email:ada@example.org`).",
                 "operationId": "profile",
                 "tags": ["customers"],
+                "security": _security("GET", "/v1/customers/{customer_id}"),
                 "parameters": [customer, signals],
                 "responses": {
                     "200": {"description": "The customer.", "content": _json(schemas.ProfileAnswer)},
-                    **_errors("404", "422", "429", "500", "503", "504"),
+                    **_errors("401", "403", "404", "422", "429", "500", "503", "504"),
                 },
             },
             "delete": {
@@ -154,11 +169,12 @@ def _gets() -> dict[str, Any]:
                 "in the background: 202 while something is pending, 200 when asked again and all is done.",
                 "operationId": "erase",
                 "tags": ["customers"],
+                "security": _security("DELETE", "/v1/customers/{customer_id}"),
                 "parameters": [customer],
                 "responses": {
                     "200": {"description": "Everything is done.", "content": _json(schemas.ErasureAnswer)},
                     "202": {"description": "Some steps are pending.", "content": _json(schemas.ErasureAnswer)},
-                    **_errors("403", "404", "422", "429", "500", "503", "504"),
+                    **_errors("401", "403", "404", "422", "429", "500", "503", "504"),
                 },
             },
         },
@@ -167,19 +183,23 @@ def _gets() -> dict[str, Any]:
                 "summary": "The models in use",
                 "operationId": "models",
                 "tags": ["models"],
+                "security": _security("GET", "/v1/models"),
                 "responses": {
                     "200": {
                         "description": "One line per task, and which rules are in force.",
                         "content": _json(schemas.ModelsAnswer),
                     },
-                    **_errors("429", "500", "504"),
+                    **_errors("401", "403", "429", "500", "504"),
                 },
             }
         },
+        "/v1": {"get": _plain("What answers here, and does it demand keys?", "info", _json(schemas.InfoAnswer))},
         "/livez": {"get": _plain("Is the process alive?", "livez", _status("alive"))},
         "/readyz": {"get": _plain("Can it answer everything, and what does it wait for?", "readyz", _ready(), "503")},
         "/metrics": {
-            "get": _plain("Counters for Prometheus", "metrics", {"text/plain": {"schema": {"type": "string"}}})
+            "get": _plain(
+                "Counters for Prometheus", "metrics", {"text/plain": {"schema": {"type": "string"}}}, "401", "403"
+            )
         },
     }
 
@@ -223,6 +243,10 @@ def _json(model: type[BaseModel]) -> dict[str, Any]:
     return {"application/json": content}
 
 
+_DOORS: Final[dict[str, dict[str, Any]]] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key that `omni key create` made."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key in its own header."},
+}
 _NAME: Final = TypeAdapter(schemas.Name).json_schema()
 _KEY: Final = {
     "name": BOOKKEEPING_KEY,
@@ -263,12 +287,14 @@ _LINKS: Final[dict[str, dict[str, Any]]] = {
 
 _MEANING: Final = {
     "400": "The body is not JSON.",
-    "403": "A page of another site asks, through a browser; or a bookkeeping key is not this home's.",
+    "401": "A key is missing, or not known.",
+    "403": "The key has not the scope; or a page of another site asks, through a browser; or a bookkeeping key is not this "
+    "home's.",
     "404": "Nobody by that name is known.",
     "408": "The body did not arrive in time.",
     "413": "The body is too large.",
     "422": "The request cannot be used; `details` names the fields.",
-    "429": "Too many requests at once; try again.",
+    "429": "Too many requests, of this key or altogether; try again.",
     "500": "A defect of the service; its log holds the cause.",
     "503": "Something that is needed is missing or does not answer; the message says what to do.",
     "504": "It was not done in time; ask again.",

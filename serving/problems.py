@@ -1,5 +1,6 @@
 """An exception in, the status and body of the error answer out: every error has the same shape."""
 
+import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -116,6 +117,34 @@ def too_slow(within_s: float) -> ApiError:
 def cross_site() -> ApiError:
     """A browser says that another site's page asks."""
     return ApiError(403, "cross_site", "A page of another site may not ask this: ask from a server.")
+
+
+def no_key() -> ApiError:
+    """Nobody may ask without a key, and none came."""
+    text = "This needs a key: send it as Authorization: Bearer omni_…, or in X-API-Key."
+    return ApiError(401, "no_key", f"{text} Whoever runs the service makes one with omni key create.")
+
+
+def wrong_api_key() -> ApiError:
+    """A key that is none of this home's, was revoked, or has expired."""
+    return ApiError(401, "unknown_key", "This key is not known, was revoked, or has expired: see omni key list.")
+
+
+def missing_scope(needs: Sequence[str]) -> ApiError:
+    """A key that is not made for this."""
+    text = f"This key may not do that: it needs the scope {' or '.join(needs)}."
+    return ApiError(403, "missing_scope", text, [{"scope": scope} for scope in needs])
+
+
+def too_often(wait_s: float) -> ApiError:
+    """A key that asks more often than it may."""
+    text = "This key asks more often than it may: ask again when the time in Retry-After is over."
+    return ApiError(429, "rate_limited", text, retry_after_s=math.ceil(wait_s))
+
+
+def not_for_pages(message: str, field: str) -> ApiError:
+    """Something that a page in a browser may not ask."""
+    return ApiError(403, "not_for_pages", message, [{"field": field}])
 
 
 def wrong_key(header: str) -> ApiError:

@@ -24,6 +24,8 @@ from features.online.reader import OnlineReader
 from features.online.trust import StoreTrust, open_known_log
 from features.settings import Settings
 from features.vocabulary import CORE_TASKS, Task
+from serving.access.gate import Gate
+from serving.access.request_log import RequestLog
 from serving.answers import Answers, Knowledge
 from serving.decision.rules import Rules
 from serving.decision.send_time import population_hours
@@ -66,6 +68,10 @@ class Runtime:
     """Values that name nobody, by identity.toml."""
     currency: HomeCurrency | None = None
     """What events' values are brought to; None: they are taken as they are."""
+    gate: Gate = field(default_factory=Gate, repr=False)
+    """Lets in who may ask."""
+    request_log: RequestLog | None = None
+    """Where a line goes for each request; None: nowhere."""
     bookkeeping_key: str = field(default="", repr=False)
     """Who sends it may bring decisions and any outcome over HTTP; empty: nobody may."""
     tasks: Sequence[Task] = CORE_TASKS
@@ -145,6 +151,8 @@ def open_runtime(settings: Settings) -> Runtime:
         eraser=Eraser(settings, log),
         nobody=load_identity_config(settings.files_home).nobody,
         currency=HomeCurrency(settings, log),
+        gate=Gate.from_env(settings, os.environ),
+        request_log=RequestLog() if settings.log_format == "json" else None,
         bookkeeping_key=settings.bookkeeping_key,
         tasks=settings.tasks,
         reliance=Reliance.on(settings, clock, log),

@@ -36,11 +36,24 @@ async def _begin(_: Starlette) -> AsyncIterator[None]:
     from serving.runtime import open_runtime
 
     leave_pandas_out()
-    ours = create_app(lambda: open_runtime(Settings.from_env(os.environ)))
+    settings = Settings.from_env(os.environ)
+    if settings.log_format == "json":
+        _log_json_lines()
+    ours = create_app(lambda: open_runtime(settings))
     async with ours.router.lifespan_context(ours):
         slow_heads.serve_first(ours)  # BentoML's own pages (health, docs, index) would hide ours otherwise
         await asyncio.to_thread(ours.state.runtime.looked.wait, FIRST_LOOK_S)
         yield
+
+
+def _log_json_lines() -> None:
+    """Have what BentoML logs take our form, too: it has given its loggers handlers of their own by now."""
+    from features.console import log_json_lines
+
+    log_json_lines()
+    for name in ("bentoml", "circus", "uvicorn", "uvicorn.error"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
 
 
 # BentoML imports this in the process that starts the workers, and in each of them. A worker hangs on both above it: it would

@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from features.errors import InputError, OmniError
 from features.processes.lifeline import Lifeline
 from features.processes.running import TOKEN, Noted, RunFolder, end_carriers, in_words, listeners
 from features.settings import IDENTITY_FILE, PARENT, SETTINGS_FILE, STARTED_WITH, Settings
+from serving.access.listening import RATES_FILE, access_on
 from serving.preparation import prepare_apart
 from serving.timing.profiling import PROFILE_DIR
 
@@ -60,6 +61,9 @@ def child_environment(settings: Settings, port: int, workers: int, mark: Mapping
         "OMNI_TIMEOUT_MS": str(settings.timeout_ms),
         "OMNI_DECISION_DURABILITY": settings.decision_durability,
         "OMNI_WORKERS": str(workers),
+        "OMNI_ACCESS": settings.access,
+        "OMNI_LOG_FORMAT": settings.log_format,
+        RATES_FILE: str(_run_dir(settings, port) / "rates"),
         PARENT: str(os.getpid()),
         **mark,
         "OMNI_DRAIN_FILE": str(_run_dir(settings, port) / "draining"),
@@ -164,11 +168,13 @@ def start_service(
 ) -> Service:
     """Start the server (port 0: any free one) and the applier; answers at once, use `wait_ready`.
 
-    What a service of the same home and port left behind that was killed is ended first. Raises InputError where such a
-    service runs, the port is taken or OMNI_HOME cannot be written to, and OmniError where the event log or the rules
-    cannot be used. Messages of the children go to `log_file`, or to our stderr. With `profile` each worker writes where its
-    time went into the service's folder when it stops.
+    What a service of the same home and port left behind that was killed is ended first. Raises InputError where keys are
+    demanded, as they are beyond this machine, and there is none; where such a service runs, the port is taken or OMNI_HOME
+    cannot be written to, and OmniError where the event log, the rules or the keys cannot be used. Messages of the children
+    go to `log_file`, or to our stderr. With `profile` each worker writes where its time went into the service's folder when
+    it stops.
     """
+    settings = replace(settings, access=access_on(settings, host))
     port = port or _free_port(host, port)
     folder = RunFolder(_run_dir(settings, port))
     try:
@@ -226,7 +232,8 @@ def _prepare(settings: Settings, folder: RunFolder, port: int, workers: int) -> 
         Path(env["BENTOML_HOME"]).mkdir(parents=True, exist_ok=True)
         shutil.rmtree(env["TMPDIR"], ignore_errors=True)
         Path(env["TMPDIR"]).mkdir(mode=0o700)
-        Path(env["OMNI_DRAIN_FILE"]).unlink(missing_ok=True)
+        for old in (env["OMNI_DRAIN_FILE"], env[RATES_FILE]):
+            Path(old).unlink(missing_ok=True)
         folder.note([])  # the token first: a process that nobody knows could not be found again
         prepare_apart(settings, started_with, env)
     except BaseException:

@@ -1,7 +1,7 @@
 """What is answered about the service's own doings: events kept, customers erased, models in use, errors."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -23,6 +23,15 @@ class ConflictingEvent(BaseModel):
 
     event_id: str
     fields: list[str] = Field(description="What differs from the event in the log, which stays.")
+
+
+class InfoAnswer(BaseModel):
+    """What answers here."""
+
+    name: Literal["omni"] = "omni"
+    version: str = Field(description="Of the whole project.")
+    contract: str = Field(description="Of the calls under /v1.")
+    access: Literal["open", "keys"] = Field(description="Whether who asks this way needs a key.")
 
 
 class EventsAnswer(BaseModel):

@@ -32,7 +32,7 @@ async def ask(app: Door, method: str, path: str, body: bytes, headers: dict[str,
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as http,
     ):
-        response = await http.request(method, path, content=body, headers=headers)
+        response = await http.request(method, path, content=body, headers={"x-request-id": "r-1"} | headers)
     return response.status_code, response.content, response.headers
 
 
