@@ -126,10 +126,10 @@ async def post_events(request: Request, runtime: Runtime) -> Response:
     runtime.metrics.note_events(
         accepted=result.appended, duplicate=result.duplicates, erased=result.erased, conflict=len(conflicts)
     )
-    answer = schemas.EventsAnswer(**_receipt(result, rejected, conflicts))
+    receipt = _receipt(result, rejected, conflicts)
     if request.state.caller.is_public:  # how much happens here is nobody's business
-        answer.last_seq = 0
-    return _answer(answer)
+        receipt["last_seq"] = 0
+    return _answer(schemas.EventsAnswer(**receipt))
 
 
 async def _post_webhook(request: Request, runtime: Runtime, asked: Format) -> Response:

@@ -184,7 +184,7 @@ def _caller(key: ApiKey) -> Caller:
 
 
 def _key_of(scope: Mapping[str, Any], told: Mapping[bytes, bytes]) -> str:
-    """The key that a request brings: as a bearer's, as a password, by itself, or, of a page's beacon, which has no headers, in the query."""
+    """The key that a request brings: a bearer's, a password, by itself, or in the address, of a beacon without headers."""
     authorization = told.get(b"authorization")
     if authorization is not None and authorization[:7].lower() == b"bearer ":
         return authorization[7:].strip().decode("latin-1")
