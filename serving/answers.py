@@ -180,7 +180,10 @@ class Answers:
             models={Task.BEST_CHANNEL.value: scorer.card.version},
             rules_version=self.rules.version,
             best=arms[0].arm,
-            reasons=[*not_personal(live), *best_arm_reasons(arms[0], len(weighed.values), personal=scorer.personal)],
+            reasons=[
+                *not_personal(live.may_profile),
+                *best_arm_reasons(arms[0], len(weighed.values), personal=scorer.personal),
+            ],
             arms=arms,
             **self._marks(live),
         )

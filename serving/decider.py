@@ -4,12 +4,9 @@ A decision depends on the customer, their behaviour, the stretch of time, the mo
 nothing else: whichever worker is asked by whichever channel, the answer and its `decision_id` are the same.
 """
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
 
 import numpy as np
 
@@ -21,29 +18,25 @@ from features.state.batch import StateBatch
 from features.vocabulary import CORE_TASKS, NOTHING, Channel, EventKind
 from serving.decision.arm_weighing import WeighedArms, weigh_arms
 from serving.decision.contacts import exposure_history
-from serving.decision.holdout import holdout_flag, holdout_reason, is_held_out
+from serving.decision.holdout import holdout_reason, is_held_out
 from serving.decision.policy import Choice
+from serving.decision.record import Drawn, decision_properties, draw_arm, question_of
 from serving.decision.rests import campaign_refusal
-from serving.decision.rules import Arm, Rules, not_personal
+from serving.decision.rules import Rules, not_personal
 from serving.decision.send_time import earliest_moment, step_start
 from serving.decision.send_window import SendWindow, send_window
 from serving.products.catalogue import Catalogue
 from serving.products.ranking import Offer, product_to_offer
 from serving.schemas import (
     CustomerInfo,
-    CustomerRef,
     DecideRequest,
     DecisionAnswer,
-    ProductFilter,
     Status,
     WinBack,
 )
 from serving.scorers.bundle import Bundle
 from serving.scorers.churn import status_of
 from serving.timing.stages import UNTIMED, StageTimer
-
-_ASKED: Final = ({*ProductFilter.model_fields, "channels"} - set(CustomerRef.model_fields)) - {"explain"}
-"""What of a question the decision hangs on, beside the customer, the campaign and the time of the offer."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +62,7 @@ class _Scores:
 
 
 @dataclass(frozen=True)
-class _Moments:
+class Moments:
     """What time it is for one decision, in seconds since the epoch; `now_s` alone differs within a step of the stretch."""
 
     as_of_s: float
@@ -80,7 +73,7 @@ class _Moments:
     """Where it ends: the first moment that all who ask in it could send at."""
 
     @classmethod
-    def of(cls, now_s: float, as_of_s: float, bucket_s: float) -> "_Moments":
+    def of(cls, now_s: float, as_of_s: float, bucket_s: float) -> "Moments":
         """The moments of a customer whose state is of `as_of_s`, asked about at `now_s`."""
         earliest_s = max(earliest_moment(now_s, bucket_s), as_of_s)
         return cls(as_of_s, max(now_s, as_of_s), step_start(now_s, bucket_s), earliest_s)
@@ -110,9 +103,9 @@ class Decider:
             scored = StateBatch.concat([live.scored for live in lives]) if len(lives) > 1 else lives[0].scored
         scores = self._score(lives, scored, as_of, request)
         now_s, bucket_s = now.timestamp(), self.rules.bucket_minutes * 60.0
-        models, question = self._versions(), _question(request)
+        models, question = self.versions(), question_of(request)
         decisions = [
-            self._decide_one(live, _Moments.of(now_s, float(at), bucket_s), found, request, models, question)
+            self._decide_one(live, Moments.of(now_s, float(at), bucket_s), found, request, models, question)
             for live, at, found in zip(lives, as_of, scores, strict=True)
         ]
         self.timer.lap("arms")
@@ -159,7 +152,7 @@ class Decider:
     def _decide_one(
         self,
         live: LiveState,
-        at: _Moments,
+        at: Moments,
         scores: _Scores,
         request: DecideRequest,
         models: dict[str, str],
@@ -194,70 +187,54 @@ class Decider:
             not_before_s=at.earliest_s,
             window=window,
         )
-        decision_id = self._decision_id(live, as_of_s, models, request, question, weighed, window)
-        choice = weighed.draw(decision_id)
-        arm, number = weighed.chosen(choice)
-        sends = number is not None
-        send_at_s = None if number is None else weighed.moments[number]
-        status = status_of(live)
-        probability = None if number is None else float(scores.arms[number])
-        reasons = not_personal(live) if request.explain else []
-        if request.explain and held_out:
-            reasons.append(holdout_reason(self.rules))
-        elif request.explain:
-            reasons += self._reasons(choice, arm, weighed, scores, send_at_s, status, window)
+        drawn = draw_arm(live.customer_id, live.version, as_of_s, request, question, models, weighed, window)
+        number, send_at_s = drawn.number, drawn.send_at_s
+        sends, status = number is not None, status_of(live)
+        reasons: list[str] = []
+        if request.explain:
+            reasons = not_personal(live.may_profile)
+            reasons += self.reasons(drawn, weighed, scores.offer, scores.churn, status, window, held_out=held_out)
         answer = DecisionAnswer(
             customer=CustomerInfo(customer_id=live.customer_id, personal=live.may_profile),
             as_of=datetime.fromtimestamp(as_of_s, UTC),
             feature_age_s=as_of_s - live.last_event_s,
             models=models,
             rules_version=self.rules.version,
-            decision_id=decision_id,
+            decision_id=drawn.decision_id,
             action="send" if sends else NOTHING,
-            arm=arm.name,
-            channel=arm.channel,
-            pscore=choice.pscore,
+            arm=drawn.arm.name,
+            channel=drawn.arm.channel,
+            pscore=drawn.choice.pscore,
             send_at=None if send_at_s is None else datetime.fromtimestamp(send_at_s, UTC),
             when="now" if window is not None and window.at_once else "best",
             product=scores.offer.product if sends else None,
-            response_probability=probability,
+            response_probability=None if number is None else float(scores.arms[number]),
             customer_status=status,
             churn_probability=scores.churn,
             reasons=reasons,
             arms=weighed.scores(explain=request.explain),
         )
-        return Decision(answer, self._event(answer, live, scores, choice, request), scores.win_back)
+        return Decision(answer, self._event(answer, live, scores, drawn.choice, request), scores.win_back)
 
-    def _versions(self) -> dict[str, str]:
+    def versions(self) -> dict[str, str]:
+        """Version of each model that a decision hangs on."""
         return {task.value: card.version for task in CORE_TASKS if (card := self.bundle.card(task)) is not None}
 
-    def _decision_id(
+    def reasons(
         self,
-        live: LiveState,
-        as_of_s: float,
-        models: dict[str, str],
-        request: DecideRequest,
-        question: str,
+        drawn: Drawn,
         weighed: WeighedArms,
-        window: SendWindow | None,
-    ) -> str:
-        parts = [live.customer_id, f"{as_of_s:.6f}", live.version, str(sorted(models.items())), question]
-        if window is not None:  # what may be sent in it can change within the stretch of time: then it is another draw
-            parts += [str(window.at_once), f"{request.not_before}", f"{request.not_after}", *sorted(weighed.values)]
-        digest = hashlib.blake2b("\x1f".join([*parts, self.rules.text]).encode(), digest_size=12)
-        return f"d-{digest.hexdigest()}"
-
-    def _reasons(
-        self,
-        choice: Choice,
-        arm: Arm,
-        weighed: WeighedArms,
-        scores: _Scores,
-        send_at_s: float | None,
+        offer: Offer,
+        churn: float | None,
         status: Status,
         window: SendWindow | None,
+        *,
+        held_out: bool,
     ) -> list[str]:
         """The decision in sentences: why this way, this product and this hour, and what was ruled out."""
+        if held_out:
+            return [holdout_reason(self.rules)]
+        choice, arm = drawn.choice, drawn.arm
         values = weighed.values
         best = max(values, key=lambda name: (values[name], name))
         ways = f"{len(values)} allowed ways, nothing among them"
@@ -269,16 +246,18 @@ class Decider:
                 f"learning; {best} has the highest of {ways} ({values[best]:.2f})"
             ]
         if arm.channel is not None:
-            product = scores.offer.product
+            product = offer.product
             if product is not None:
                 reasons.append(f"{product.name or product.product_id}: {', '.join(product.reasons)}")
-            reasons += scores.offer.passed_over
+            reasons += offer.passed_over
             if window is not None and window.at_once:
                 reasons.append(f"to be sent at once: {window.why}")
-            elif send_at_s is not None:
-                reasons.append(f"likely active around {self.rules.local(send_at_s):%H}:00 ({self.rules.time_zone})")
-        if scores.churn is not None:
-            reasons.append(f"churn probability {scores.churn:.0%}")
+            elif drawn.send_at_s is not None:
+                reasons.append(
+                    f"likely active around {self.rules.local(drawn.send_at_s):%H}:00 ({self.rules.time_zone})"
+                )
+        if churn is not None:
+            reasons.append(f"churn probability {churn:.0%}")
         elif status == "prospect":
             reasons.append("a prospect: never bought, so there is no churn")
         reasons += [f"not {item.arm.name}: {'; '.join(item.reasons)}" for item in weighed.checked if not item.eligible]
@@ -287,31 +266,25 @@ class Decider:
     def _event(
         self, answer: DecisionAnswer, live: LiveState, scores: _Scores, choice: Choice, request: DecideRequest
     ) -> Event:
-        """The decision as an event, with the inputs frozen as the models saw them."""
-        card = self.bundle.need_channel().card
-        properties: dict[str, Any] = {
-            "arm": answer.arm,
-            "pscore": answer.pscore,
-            "chances": {name: round(chance, 9) for name, chance in choice.chances.items()},
-            "response_probabilities": {
-                row.arm: round(row.response_probability, 9)
-                for row in answer.arms
-                if row.response_probability is not None
-            },
-            "customer_status": answer.customer_status,
-            "churn_probability": answer.churn_probability,
-            "models": answer.models,
-            "rules_version": answer.rules_version,
-            "feature_service": card.feature_service,
-            "state_version": live.version,
-            "when": answer.when,
-            "signals_float32_base64": base64.b64encode(scores.signals.astype("<f4").tobytes()).decode(),
-            **holdout_flag(live.customer_id, self.rules),
+        """The decision as an event."""
+        probabilities = {
+            row.arm: row.response_probability for row in answer.arms if row.response_probability is not None
         }
-        if answer.send_at is not None:
-            properties["send_at"] = answer.send_at.isoformat()
-        if request.asked_by is not None:
-            properties["asked_by"] = request.asked_by.value
+        properties = decision_properties(
+            live.customer_id,
+            live.version,
+            choice,
+            request,
+            scores.signals,
+            probabilities,
+            status=answer.customer_status,
+            churn=answer.churn_probability,
+            models=answer.models,
+            feature_service=self.bundle.need_channel().card.feature_service,
+            when=answer.when,
+            send_at=answer.send_at,
+            rules=self.rules,
+        )
         return Event.of_ours(
             event_id=answer.decision_id,
             occurred_at=answer.as_of,
@@ -323,8 +296,3 @@ class Decider:
             campaign_id=request.campaign_id,
             properties=properties,
         )
-
-
-def _question(request: DecideRequest) -> str:
-    """What of it a decision hangs on, as JSON."""
-    return request.model_dump_json(include=_ASKED if request.campaign_id is None else {*_ASKED, "campaign_id"})

@@ -198,9 +198,21 @@ def _as_stored(customer_id: str, stored: StoredState) -> LiveState:
 
 def state_version(state: StateBatch) -> str:
     """A short name of what the customer has done so far (n = 1): event counts by channel and kind, and the last moment."""
-    order = np.argsort(state.pair_codes.values, kind="stable")
-    digest = hashlib.blake2b(digest_size=8)
-    digest.update(state.scalar("last_event").tobytes())
-    digest.update(np.ascontiguousarray(state.pair_codes.values[order].astype(np.int32)).tobytes())
-    digest.update(np.ascontiguousarray(state.pair_stats.values[order, layout.PAIR_TOTAL]).tobytes())
-    return digest.hexdigest()
+    return state_versions(state)[0]
+
+
+def state_versions(states: StateBatch) -> list[str]:
+    """`state_version` of n customers."""
+    codes = states.pair_codes.values
+    order = np.argsort(codes, kind="stable") if len(states) == 1 else np.lexsort((codes, states.pair_codes.rows()))
+    moments = states.scalar("last_event").tobytes()
+    pairs = codes[order].astype(np.int32).tobytes()
+    totals = states.pair_stats.values[order, layout.PAIR_TOTAL].tobytes()
+    versions, begin = [], 0
+    for row, end in enumerate(states.pair_codes.offsets[1:].tolist()):
+        digest = hashlib.blake2b(moments[8 * row : 8 * row + 8], digest_size=8)
+        digest.update(pairs[4 * begin : 4 * end])
+        digest.update(totals[8 * begin : 8 * end])
+        versions.append(digest.hexdigest())
+        begin = end
+    return versions

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,10 +43,8 @@ class SqliteSource:
             keys = {entity_key(views[0].join_key, value): value for value in part}
             of_keys = f"IN ({', '.join('?' * len(keys))})"
             select = " UNION ALL ".join(_select(number, view, of_keys) for number, view in enumerate(views))
-            stored: dict[bytes, list[tuple[Any, ...]]] = {}
-            for number, key, *row in self._query(select, (*keys,) * len(views)):
-                stored.setdefault(key, []).append((number, *row))
-            rows |= {keys[key]: _rows(views, of_key) for key, of_key in stored.items()}
+            found = _rows_by_key(views, self._query(select, (*keys,) * len(views)))
+            rows |= {keys[key]: of_key for key, of_key in found.items()}
         return rows
 
     def read_field(self, view: View, field: str, values: Sequence[str]) -> dict[str, tuple[Any, datetime]]:
@@ -167,6 +166,28 @@ def _rows(views: Sequence[View], stored: Sequence[tuple[Any, ...]]) -> list[Stor
     return [_row(view, [row[1:] for row in stored if row[0] == number]) for number, view in enumerate(views)]
 
 
+def _rows_by_key(views: Sequence[View], stored: Sequence[tuple[Any, ...]]) -> dict[bytes, list[StoredRow | None]]:
+    """`_rows` of many entities by their keys, of rows of (number of the view, key, field, value, event_ts, created_ts)."""
+    types = [dict(view.fields) for view in views]
+    found: dict[bytes, list[StoredRow | None]] = {}
+    for number, key, name, value, event_at, written_at in stored:
+        dtype = types[number].get(name)
+        if dtype is None:
+            continue
+        rows = found.get(key)
+        if rows is None:
+            rows = found[key] = [None] * len(views)
+        row = rows[number]
+        if row is None:
+            row = rows[number] = StoredRow({}, _from_feast(event_at), _from_feast(written_at))
+        row.fields[name] = decode_value(value, dtype)
+    for rows in found.values():
+        for number, row in enumerate(rows):
+            if row is not None and len(row.fields) < len(types[number]):
+                rows[number] = None
+    return found
+
+
 def _row(view: View, stored: Sequence[tuple[Any, ...]]) -> StoredRow | None:
     """The row that rows of (field, value, event_ts, created_ts) make."""
     types = dict(view.fields)
@@ -189,6 +210,7 @@ def timeout_s() -> float:
     return min(_WAIT_S, databases.wait_s())
 
 
+@lru_cache(maxsize=4_096)
 def _from_feast(stored: int) -> datetime:
     """Feast writes naive UTC as if it were local time, in whole seconds; this undoes it the way its own reader does."""
     return datetime.fromtimestamp(stored).replace(tzinfo=UTC)  # noqa: DTZ006

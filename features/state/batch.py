@@ -58,6 +58,11 @@ class Ragged:
         values = self[row]
         return Ragged(one_offsets(len(values)), values)
 
+    def part(self, begin: int, end: int) -> "Ragged":
+        """The lists from `begin` to before `end`, in the same memory."""
+        offsets = self.offsets[begin : end + 1]
+        return Ragged(offsets - offsets[0], self.values[offsets[0] : offsets[-1]])
+
     @classmethod
     def concat(cls, parts: "Sequence[Ragged]") -> "Ragged":
         """All lists of all parts, in order."""
@@ -111,6 +116,14 @@ class StateBatch:
         """The state at `row` (n = 1), in the same memory."""
         parts: dict[str, Any] = {
             name: part.one(row) if isinstance(part, Ragged) else part[row : row + 1]
+            for name, part in vars(self).items()
+        }
+        return StateBatch(**parts)
+
+    def part(self, begin: int, end: int) -> "StateBatch":
+        """The states from `begin` to before `end`, in the same memory."""
+        parts: dict[str, Any] = {
+            name: part.part(begin, end) if isinstance(part, Ragged) else part[begin:end]
             for name, part in vars(self).items()
         }
         return StateBatch(**parts)

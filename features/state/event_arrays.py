@@ -79,7 +79,7 @@ def event_arrays(events: pa.Table) -> EventArrays:
     if Columns.PRODUCT_CODE in events.column_names:
         product = events[Columns.PRODUCT_CODE].to_numpy().astype(np.int64, copy=False)
     else:
-        product = _ids(events, Columns.PRODUCT_ID)
+        product = event_codes(events, Columns.PRODUCT_ID)
     seq = events[Columns.SEQ].to_numpy() if Columns.SEQ in events.column_names else np.zeros(n)
     micros = events[Columns.OCCURRED_AT].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
     return EventArrays(
@@ -93,8 +93,8 @@ def event_arrays(events: pa.Table) -> EventArrays:
         detail=_details(events),
         written=_written(events),
         order=_orders(events),
-        campaign=_ids(events, Columns.CAMPAIGN_ID),
-        decision=_ids(events, Columns.DECISION_ID),
+        campaign=event_codes(events, Columns.CAMPAIGN_ID),
+        decision=event_codes(events, Columns.DECISION_ID),
         brought_back=np.zeros(events.num_rows),
     )
 
@@ -155,6 +155,17 @@ def nameless(events: EventArrays) -> BoolArray:
     return np.asarray(_IS_DECIDED[events.kind] & (events.product == 0) & (events.decision != 0))
 
 
+def event_codes(events: pa.Table, name: str) -> IntArray:
+    """The codes of a column of ids, 0 where there is none; hashed once for every id, as many events have the same."""
+    if name not in events.column_names or events[name].null_count == events.num_rows:
+        return np.zeros(events.num_rows, np.int64)
+    if events.num_rows <= _FEW:
+        return np.array([_one_code(value) if value else 0 for value in events[name].to_pylist()], dtype=np.int64)
+    encoded = pc.dictionary_encode(events[name].cast(pa.string()).combine_chunks())
+    codes = np.append(product_code(encoded.dictionary.to_pylist()), 0)
+    return np.asarray(codes[encoded.indices.fill_null(len(codes) - 1).to_numpy()])
+
+
 def _few_arrays(events: pa.Table) -> EventArrays:
     """`event_arrays` by way of Python values: for a few events that takes a tenth of what Arrow's functions take."""
     if events.num_rows == 0:
@@ -180,8 +191,8 @@ def _few_arrays(events: pa.Table) -> EventArrays:
         detail=_details(events),
         written=_written(events),
         order=_orders(events),
-        campaign=_ids(events, Columns.CAMPAIGN_ID),
-        decision=_ids(events, Columns.DECISION_ID),
+        campaign=event_codes(events, Columns.CAMPAIGN_ID),
+        decision=event_codes(events, Columns.DECISION_ID),
         brought_back=np.zeros(events.num_rows),
     )
 
@@ -196,17 +207,6 @@ def _orders(events: pa.Table) -> IntArray:
     if Columns.ORDER_CODE in events.column_names:
         return np.array(events[Columns.ORDER_CODE].fill_null(0).to_numpy(), dtype=np.int64)
     return order_column(events)
-
-
-def _ids(events: pa.Table, name: str) -> IntArray:
-    """The codes of a column of ids, 0 where there is none; hashed once for every id, as many events have the same."""
-    if name not in events.column_names or events[name].null_count == events.num_rows:
-        return np.zeros(events.num_rows, np.int64)
-    if events.num_rows <= _FEW:
-        return np.array([_one_code(value) if value else 0 for value in events[name].to_pylist()], dtype=np.int64)
-    encoded = pc.dictionary_encode(events[name].cast(pa.string()).combine_chunks())
-    codes = np.append(product_code(encoded.dictionary.to_pylist()), 0)
-    return np.asarray(codes[encoded.indices.fill_null(len(codes) - 1).to_numpy()])
 
 
 def _written(events: pa.Table) -> NDArray[np.int8]:

@@ -1,14 +1,12 @@
 """Every customer in, one decision each out, as a table for campaign tools; in one process, without HTTP."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
@@ -17,12 +15,13 @@ from features.clock import Clock
 from features.errors import InputError, MissingError
 from features.log.engines import open_log
 from features.offline.build_note import check_of_log
+from features.online.many import LiveBatch
 from features.online.reader import OnlineReader
 from features.settings import Settings
-from features.vocabulary import Columns, Task
+from serving.campaigns.crowd import DECISION_SCHEMA, Crowd
 from serving.campaigns.customers import Everybody, customer_ids, everybody, parts
-from serving.campaigns.settled import Lives, SettledStates
-from serving.decider import Decider, Decision
+from serving.campaigns.settled import SettledStates
+from serving.decider import Decider
 from serving.decision.rules import house_rules
 from serving.decision.send_window import When
 from serving.runtime import Runtime, Watcher
@@ -30,30 +29,6 @@ from serving.schemas import DecideRequest
 
 REASONS_TOLD: Final = 5
 """How many reasons against an arm the report names."""
-_MOMENT: Final = pa.timestamp("us", "UTC")
-DECISION_SCHEMA: Final = pa.schema(
-    [
-        (Columns.CUSTOMER_ID, pa.string()),
-        (Columns.DECISION_ID, pa.string()),
-        (Columns.AS_OF, _MOMENT),
-        ("action", pa.string()),
-        ("arm", pa.string()),
-        (Columns.CHANNEL, pa.string()),
-        (Columns.PRODUCT_ID, pa.string()),
-        ("product_name", pa.string()),
-        ("send_at", _MOMENT),
-        ("pscore", pa.float64()),
-        ("response_probability", pa.float64()),
-        ("customer_status", pa.string()),
-        ("churn_probability", pa.float64()),
-        ("win_back_uplift", pa.float64()),
-        ("win_back_advice", pa.string()),
-        ("reasons", pa.list_(pa.string())),
-        ("models", pa.string()),
-        ("rules_version", pa.string()),
-    ]
-)
-"""One row per customer; `models` is JSON, task to version. The columns win_back_… are null where no such model serves."""
 
 
 @dataclass(frozen=True)
@@ -128,10 +103,10 @@ def _decide(
 ) -> BulkReport:
     """With `settled`, states are read in bulk; without, one by one."""
     who = who or Everybody()
-    request, now = _request(campaign_id, when), runtime.clock.now()
     n_newer = n_refreshed = 0
     known = runtime.knowledge
     decider = Decider(known.bundle, known.catalogue, runtime.rules, known.population_hours)
+    crowd = Crowd(decider, _request(campaign_id, when), runtime.clock.now())
     arms: Counter[str] = Counter()
     refused: Counter[str] = Counter()
     with (
@@ -140,19 +115,19 @@ def _decide(
     ):
         for part in parts(ids):
             if settled is not None:
-                found = settled.get(part)
+                batch = settled.get(part)
             else:
                 singly = [live for one in part if known.states is not None and (live := known.states.get(one))]
-                found = Lives(singly)
-            decisions = decider.decide(found.lives, request, now, found.scored)
-            if keep and decisions:
-                runtime.answers.record([decision.event for decision in decisions])
-            writer.write_table(decisions_table(decisions))
-            arms.update(decision.answer.arm for decision in decisions)
-            newer, refreshed = who.count(live.customer_id for live in found.lives)
+                batch = LiveBatch.of(singly)
+            if len(batch):
+                decisions = crowd.decide(batch)
+                if keep:
+                    runtime.log.append(decisions.events())
+                writer.write_table(decisions.table())
+                arms.update(decisions.arms())
+                refused.update(decisions.refused())
+            newer, refreshed = who.count(batch.names)
             n_newer, n_refreshed = n_newer + newer, n_refreshed + refreshed
-            scores = [arm for decision in decisions for arm in decision.answer.arms]
-            refused.update(f"{arm.arm}: {arm.reasons[0]}" for arm in scores if not arm.eligible and arm.reasons)
             progress(f"{arms.total():,} of {len(ids):,} customers")
     return BulkReport(
         path=out,
@@ -175,38 +150,3 @@ def _request(campaign_id: str | None, when: When) -> DecideRequest:
         raise InputError(
             f"{campaign_id!r} is no campaign's name: {error.errors()[0]['msg']}.", repair="Name it as your sends do."
         ) from error
-
-
-def decisions_table(decisions: Sequence[Decision]) -> pa.Table:
-    """Decisions as a table of DECISION_SCHEMA."""
-    rows = list(map(_row, decisions))
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in DECISION_SCHEMA]
-    arrays = [pa.array(values, field.type) for values, field in zip(columns, DECISION_SCHEMA, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=DECISION_SCHEMA)
-
-
-def _row(decision: Decision) -> tuple[Any, ...]:
-    """One decision in the columns of DECISION_SCHEMA."""
-    answer, win_back = decision.answer, decision.win_back
-    product = answer.product
-    versions = answer.models if win_back is None else {**answer.models, Task.WIN_BACK.value: win_back.model_version}
-    return (
-        answer.customer.customer_id,
-        answer.decision_id,
-        answer.as_of,
-        answer.action,
-        answer.arm,
-        answer.channel,
-        None if product is None else product.product_id,
-        None if product is None else product.name,
-        answer.send_at,
-        answer.pscore,
-        answer.response_probability,
-        answer.customer_status,
-        answer.churn_probability,
-        None if win_back is None else win_back.uplift,
-        None if win_back is None else win_back.advice,
-        answer.reasons,
-        json.dumps(versions),
-        answer.rules_version,
-    )

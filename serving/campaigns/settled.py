@@ -5,23 +5,24 @@ The answers are those of `LiveStates.get`, which stays what says what a live sta
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from features.log.event_log import EventLog
 from features.offline.build_note import is_of_log, layout, read_note
 from features.offline.timeline_rows import TimelineRows
-from features.online.live import LiveState, LiveStates, state_version
+from features.online.live import LiveState, LiveStates
+from features.online.many import LiveBatch, joined
 from features.settings import Settings
 from features.state.batch import StateBatch
-from features.state.bought import BoughtProducts, bought_products
-from features.state.exposed import Exposures, all_exposures
-from features.state.layout import EventArrays
-from features.vocabulary import Columns, EventKind
+from features.state.bought import bought_products
+from features.state.exposed import all_exposures
+from features.vocabulary import EventKind
+
+_AT_ONCE: Final = 10_000
+"""Events of the log that are looked at together."""
+_NEVER_US: Final = 2**62
 
 
 class BatchReader(Protocol):
@@ -55,74 +56,33 @@ class SettledStates:
         note = read_note(settings)
         if note is None or note.layout != layout() or not is_of_log(note, log):
             return None
-        return cls(states, reader, TimelineRows(settings.timeline_path), log, problem, _Newer(log, note.last_seq))
+        rows = TimelineRows(settings.timeline_path)
+        return cls(states, reader, rows, log, problem, _Newer(log, note.last_seq))
 
-    def get(self, customer_ids: Sequence[str]) -> "Lives":
+    def get(self, customer_ids: Sequence[str]) -> LiveBatch:
         """The states of those of whom anything is known, in order. Asked in the order of names it is quick."""
-        settled: dict[str, LiveState] = {}
-        batch = StateBatch.empty(0)
+        settled = LiveBatch((), StateBatch.empty(0), self._live)
         if not self.problem():
             self.newer.look()
             asked = [customer_id for customer_id in customer_ids if customer_id not in self.newer.changed]
             names, batch = self.reader.read_batch(asked)
             ends = zip(names, batch.last_seq.tolist(), batch.scalar("last_event").tolist(), strict=True)
             rows = [row for row, (name, *upto) in enumerate(ends) if self.newer.leaves(name, *upto)]
-            batch = batch if len(rows) == len(batch) else batch.take(np.array(rows, np.int64))
-            settled = {names[row]: self._live(names[row], batch.one(place)) for place, row in enumerate(rows)}
-        found = ((settled.get(name) or self.states.get(name)) for name in customer_ids)
-        return Lives.of([live for live in found if live is not None], list(settled), batch)
+            settled = LiveBatch(names, batch, self._live).take(np.array(rows, np.int64))
+        known = set(settled.names)
+        others = (self.states.get(name) for name in customer_ids if name not in known)
+        return joined(customer_ids, settled, [live for live in others if live is not None])
 
-    def _live(self, name: str, state: StateBatch) -> LiveState:
-        past = _Past(self.rows, name)
+    def _live(self, name: str, state: StateBatch, version: str) -> LiveState:
         return LiveState(
             customer_id=name,
             state=state,
             updated_at=None,
             fresh_events=0,
-            version=state_version(state),
-            bought=past.bought,
-            exposed=past.exposed,
+            version=version,
+            bought=lambda: bought_products(self.rows.purchases_of(name)),
+            exposed=lambda: all_exposures(self.rows.of(name)),
         )
-
-
-@dataclass(frozen=True, eq=False)
-class _Past:
-    """What the timeline tells of one customer, read when somebody asks."""
-
-    rows: TimelineRows
-    name: str
-
-    def bought(self) -> BoughtProducts:
-        """Everything that they ever bought."""
-        return bought_products(self._events)
-
-    def exposed(self) -> Exposures:
-        """Everything that they were ever contacted about."""
-        return all_exposures(self._events)
-
-    @cached_property
-    def _events(self) -> EventArrays:
-        return self.rows.of(self.name)
-
-
-@dataclass(frozen=True)
-class Lives:
-    """Customers' live states (n,), and what models may look at of all of them (n,) in one batch."""
-
-    lives: Sequence[LiveState]
-    scored: StateBatch | None = None
-    """None where nobody has put it together."""
-
-    @classmethod
-    def of(cls, lives: Sequence[LiveState], names: Sequence[str], batch: StateBatch) -> "Lives":
-        """Of customers some of whom are the `names` (m,) whose states are in a batch (m,)."""
-        place = {name: row for row, name in enumerate(names)}
-        others = [live for live in lives if live.customer_id not in place or not live.may_profile]
-        if not others and len(lives) == len(batch):
-            return cls(lives, batch)
-        place |= {live.customer_id: len(batch) + row for row, live in enumerate(others)}
-        joined = StateBatch.concat([batch, *(live.scored for live in others)])
-        return cls(lives, joined.take(np.array([place[live.customer_id] for live in lives], np.int64)))
 
 
 class _Newer:
@@ -140,16 +100,13 @@ class _Newer:
         regrouped = self._log.regrouped_since(self._seq)
         self._regrouped = {**self._regrouped, **regrouped} if regrouped else self._regrouped
         self.changed |= set(regrouped)
-        for batch in self._log.read(after_seq=self._seq):
-            names = batch[Columns.RESOLVED_CUSTOMER_ID].cast(pa.string())
-            decides = pc.equal(batch[Columns.KIND].cast(pa.string()), EventKind.DECISION.value)
-            self.changed.update(pc.unique(names.filter(pc.invert(decides))).to_pylist())
-            moments = batch[Columns.OCCURRED_AT].cast(pa.int64())
-            decided = pa.table({"name": names.filter(decides), "at_us": moments.filter(decides)})
-            for first in decided.group_by("name").aggregate([("at_us", "min")]).to_pylist():
-                at_us = self._decided_us.get(first["name"], first["at_us_min"])
-                self._decided_us[first["name"]] = min(at_us, first["at_us_min"])
-            self._seq = batch[Columns.SEQ][-1].as_py()
+        while arrivals := self._log.arrivals(self._seq, _AT_ONCE):
+            for seq, name, kind, occurred_us in arrivals:
+                if kind != EventKind.DECISION:
+                    self.changed.add(name)
+                elif occurred_us < self._decided_us.get(name, _NEVER_US):
+                    self._decided_us[name] = occurred_us
+                self._seq = seq
 
     def leaves(self, name: str, last_seq: int, last_event_s: float) -> bool:
         """Whether a stored state, folded up to `last_seq`, is the one of now.

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from features.arrays import FloatArray
 from features.online.live import LiveState
 from features.vocabulary import Channel
-from serving.decision.contacts import NOTHING_ARM, allowed_values, check_arms, contact_facts, known_gains, score_arms
+from serving.decision.contacts import (
+    NOTHING_ARM,
+    allowed_values,
+    arm_value,
+    check_arms,
+    contact_facts,
+    known_gains,
+    score_arms,
+)
 from serving.decision.holdout import hold_back
 from serving.decision.policy import Choice, choice_chances, draw
 from serving.decision.rules import Arm, Eligibility, Rules, refuse_all
@@ -36,6 +44,15 @@ class WeighedArms:
     def scores(self, *, explain: bool = True) -> list[ArmScore]:
         """Every arm and nothing, best first; where it does not `explain`, without reasons."""
         return score_arms(self.checked, self.probabilities, self.gains, self.rules, self.chances, explain=explain)
+
+    def probability_of_arm(self) -> dict[str, float]:
+        """The probability of a response to each arm, in the order of `scores`."""
+        chances, gains = self.probabilities.tolist(), self.gains.tolist()
+        rows = [
+            (not item.eligible, -arm_value(item.arm, chance, self.rules, gain), item.arm.name, chance)
+            for item, chance, gain in zip(self.checked, chances, gains, strict=True)
+        ]
+        return {name: chance for _, _, name, chance in sorted(rows)}
 
     def draw(self, seed: str) -> Choice:
         """One arm by the chances, the same for the same seed."""

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+import numpy as np
+
+from features.arrays import FloatArray
 from features.state.event_arrays import product_code
 from features.state.layout import CAMPAIGN_MARK
 from features.vocabulary import Channel
@@ -69,15 +72,22 @@ def rest_days(exposure: Exposure, base_days: float, growth: float, longest_days:
     return max(base_days, min(base_days * growth**doublings, longest_days))
 
 
+def many_rest_days(ignored: FloatArray, rules: Rules) -> FloatArray:
+    """`rest_days` of products that were contacted about so often in a row without a reaction, of any shape."""
+    doublings = np.clip(ignored - 1, 0, _MOST_DOUBLINGS)
+    grown = rules.product_rest_days * np.power(rules.product_rest_growth, doublings)
+    return np.maximum(rules.product_rest_days, np.minimum(grown, rules.rest_max_days))
+
+
 def resting_products(history: ExposureHistory, rules: Rules) -> dict[int, str]:
     """Codes of the products that must not be offered now, each with the reason in words."""
     longest = _longest_days(rules.product_rest_days, rules.product_rest_growth, rules)
     reasons = {}
     for code, exposure in (history.within(longest) if longest > 0 else {}).items():
         if code < CAMPAIGN_MARK:
-            reason = _reason(exposure, rules.product_rest_days, rules.product_rest_growth, rules)
+            reason = product_rest_reason(exposure, rules)
             if reason is not None:
-                reasons[code] = f"last offered {reason}"
+                reasons[code] = reason
     return reasons
 
 
@@ -85,10 +95,18 @@ def product_rest(history: ExposureHistory, code: int, rules: Rules) -> str | Non
     """The reason of `resting_products` for one product, or None where it does not rest."""
     longest = _longest_days(rules.product_rest_days, rules.product_rest_growth, rules)
     exposure = history.lately(code, longest) if longest > 0 else None
-    if exposure is None:
-        return None
+    return None if exposure is None else product_rest_reason(exposure, rules)
+
+
+def product_rest_reason(exposure: Exposure, rules: Rules) -> str | None:
+    """Why a product must not be offered now that was offered so, or None where it may be."""
     reason = _reason(exposure, rules.product_rest_days, rules.product_rest_growth, rules)
     return None if reason is None else f"last offered {reason}"
+
+
+def product_rest_at_most(rules: Rules) -> float:
+    """Days after which no product rests any more; 0 where none ever rests."""
+    return _longest_days(rules.product_rest_days, rules.product_rest_growth, rules)
 
 
 def campaign_refusal(history: ExposureHistory, campaign_id: str | None, rules: Rules) -> str | None:

@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, field_validator
 
 from features.config import Config, check, load_toml, parse_toml
-from features.online.live import LiveState
 from features.settings import Settings
 from features.state.layout import N_CONTACTS
 from features.vocabulary import DAY_S, Channel
@@ -190,9 +189,9 @@ def parse_rules(content: bytes, file: Path) -> Rules:
     return check(Rules, parse_toml(content, file), file)
 
 
-def not_personal(live: LiveState) -> list[str]:
+def not_personal(may_profile: bool) -> list[str]:
     """The words for a customer who refused profiling: rules still look at them, models do not."""
-    return [] if live.may_profile else ["the customer refused profiling: scored as somebody unknown"]
+    return [] if may_profile else ["the customer refused profiling: scored as somebody unknown"]
 
 
 def check_arm(

@@ -75,12 +75,19 @@ def customer_hours(state: StateBatch, population: FloatArray) -> FloatArray:
     return np.asarray((spread + PRIOR_WEIGHT * population) / (own.sum() + PRIOR_WEIGHT))
 
 
+def many_hours(states: StateBatch, population: FloatArray) -> FloatArray:
+    """`customer_hours` of n customers (n, 168)."""
+    own = states.hours()
+    spread = 0.25 * np.roll(own, 1, axis=1) + 0.5 * own + 0.25 * np.roll(own, -1, axis=1)
+    return np.asarray((spread + PRIOR_WEIGHT * population) / (own.sum(axis=1, keepdims=True) + PRIOR_WEIGHT))
+
+
 def coming_hours(hours: FloatArray, rules: Rules, as_of_s: float) -> list[tuple[float, datetime]]:
     """The hours of the day that begins at `as_of_s`, the likeliest of `hours` (168,) first.
 
     Each as its start, in seconds (`as_of_s` itself for the present hour), and in local time.
     """
-    of_week, moments = _day_from(as_of_s, rules.zone)
+    of_week, moments = day_from(as_of_s, rules.zone)
     return [moments[i] for i in np.argsort(-hours[of_week], kind="stable").tolist()]
 
 
@@ -123,7 +130,7 @@ class Plan:
         """
         if arm.channel is None:
             return None
-        for start_s in (from_s, from_s // HOUR_S * HOUR_S + DAY_S):  # the hours after those of the first day
+        for start_s in (from_s, next_day(from_s)):
             if start_s >= before_s:
                 return None
             if start_s not in self._days:
@@ -132,6 +139,11 @@ class Plan:
             if moment_s is not None:
                 return moment_s
         return None
+
+
+def next_day(from_s: float) -> float:
+    """Where the hours after those of the day that begins at `from_s` begin."""
+    return from_s // HOUR_S * HOUR_S + DAY_S
 
 
 def earliest_moment(now_s: float, bucket_s: float) -> float:
@@ -149,14 +161,8 @@ def step_start(now_s: float, bucket_s: float) -> float:
     return start + (now_s - start) // step * step
 
 
-def _hours_left(state: StateBatch) -> float:
-    """What is left of the weights of a customer's (n = 1) hours as of their last action; see `StateBatch.hours`."""
-    later_days = (state.scalar("last_action")[0] - state.scalar("hours_from")[0]) / DAY_S
-    return 1.0 if math.isnan(later_days) else float(np.exp2(-later_days / HOUR_HALF_LIFE_DAYS))
-
-
 @lru_cache(maxsize=1_024)
-def _day_from(as_of_s: float, zone: ZoneInfo) -> tuple[IntArray, tuple[tuple[float, datetime], ...]]:
+def day_from(as_of_s: float, zone: ZoneInfo) -> tuple[IntArray, tuple[tuple[float, datetime], ...]]:
     """The 24 hours from `as_of_s` on: each one's hour of the week (24,), and its start in seconds and in local time.
 
     Remembered, because everybody who is asked about in one stretch of time has the same day ahead.
@@ -164,6 +170,12 @@ def _day_from(as_of_s: float, zone: ZoneInfo) -> tuple[IntArray, tuple[tuple[flo
     starts = np.floor(as_of_s / HOUR_S) * HOUR_S + HOUR_S * np.arange(24)
     moments = np.maximum(starts, as_of_s).tolist()
     return hour_of_week(starts), tuple((at_s, _local(at_s, zone)) for at_s in moments)
+
+
+def _hours_left(state: StateBatch) -> float:
+    """What is left of the weights of a customer's (n = 1) hours as of their last action; see `StateBatch.hours`."""
+    later_days = (state.scalar("last_action")[0] - state.scalar("hours_from")[0]) / DAY_S
+    return 1.0 if math.isnan(later_days) else float(np.exp2(-later_days / HOUR_HALF_LIFE_DAYS))
 
 
 @lru_cache(maxsize=4_096)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,11 @@ from serving.decision.rules import RHYTHM_OCCASIONS, ProductHistory, Rules, is_d
 from serving.decision.state_rows import StateRows
 from serving.words import days
 
-_VERBS = {
+SEEN_VERBS: Final = {
     KIND_CODES[EventKind.VIEW]: "viewed",
     KIND_CODES[EventKind.ADD_TO_CART]: "put in the cart",
 }
+"""What the recent sequence tells of a product, in words, by the kind's code."""
 _LAPSED_GAPS = 3.0
 """A product that was not bought for this many of its usual gaps is no longer due: the habit has lapsed."""
 
@@ -106,6 +107,14 @@ def _histories(
     return StateRows(codes, columns, _history)
 
 
+def history_of_row(habit: FloatArray, as_of_s: float) -> ProductHistory:
+    """The history that one row of a state's habits (HABIT_WIDTH,) tells, as of a moment."""
+    count = int(habit[layout.HABIT_OCCASIONS])
+    gap_days = (habit[layout.HABIT_BEGAN] - habit[layout.HABIT_FIRST]) / DAY_S / max(count - 1, 1)
+    last_days = max(0.0, (as_of_s - habit[layout.HABIT_LAST]) / DAY_S)
+    return _history(count, float(gap_days), float(last_days), bool(habit[layout.HABIT_EARLIER] > 0))
+
+
 def _history(count: int, gap_days: float, last_days: float, earlier: bool) -> ProductHistory:
     return ProductHistory(count, gap_days if count > 1 else None, last_days, earlier)
 
@@ -114,8 +123,15 @@ def product_reasons(
     code: int, state: StateBatch, histories: PurchaseHistory, rules: Rules, as_of_s: float
 ) -> list[str]:
     """What the customer did with this product, in words; nothing for one that is new to them."""
+    in_cart = len(state.cart_product.values) > 0 and code in state.cart_product.values
+    return done_in_words(histories.remembered.get(code), in_cart, _seen(code, state, as_of_s), rules)
+
+
+def done_in_words(
+    history: ProductHistory | None, in_cart: bool, seen_days: Mapping[int, float], rules: Rules
+) -> list[str]:
+    """What was done with a product, in words; `seen_days` ago it was last viewed or put in the cart, by the kind's code."""
     reasons = []
-    history = histories.remembered.get(code)
     if history is not None:
         reasons += _times(history)
         if history.gap_days is not None:
@@ -124,9 +140,9 @@ def product_reasons(
                 f"bought about every {days(history.gap_days)}" if usual else f"{days(history.gap_days)} apart"
             )
         reasons.append(f"last bought {days(history.last_days)} ago{_timeliness(history, rules)}")
-    if len(state.cart_product.values) and code in state.cart_product.values:
+    if in_cart:
         reasons.append("in the open cart")
-    return reasons + _seen(code, state, as_of_s)
+    return reasons + [f"{verb} {days(seen_days[kind])} ago" for kind, verb in SEEN_VERBS.items() if kind in seen_days]
 
 
 def _times(history: ProductHistory) -> list[str]:
@@ -141,14 +157,13 @@ def _timeliness(history: ProductHistory, rules: Rules) -> str:
     return ": due" if history.last_days <= _LAPSED_GAPS * history.gap_days else ": lapsed, worth a reminder"
 
 
-def _seen(code: int, state: StateBatch, as_of_s: float) -> list[str]:
-    """What else the recent sequence says of a product: the latest view, the latest time in the cart."""
+def _seen(code: int, state: StateBatch, as_of_s: float) -> dict[int, float]:
+    """Days since the latest view of a product, and the latest time in the cart, by the kind's code: of the recent sequence."""
     at = np.flatnonzero(state.seq_product.values == code)
     kinds = (state.seq_event.values[at] // layout.EVENT_CODE_BASE).tolist()
-    reasons = []
-    for kind, verb in _VERBS.items():
+    seen_days = {}
+    for kind in SEEN_VERBS:
         if kind in kinds:
             newest = at[len(kinds) - 1 - kinds[::-1].index(kind)]
-            ago = max(0.0, as_of_s - float(state.seq_time.values[newest])) / DAY_S
-            reasons.append(f"{verb} {days(ago)} ago")
-    return reasons
+            seen_days[kind] = max(0.0, as_of_s - float(state.seq_time.values[newest])) / DAY_S
+    return seen_days

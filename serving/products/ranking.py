@@ -82,10 +82,25 @@ def product_to_offer(
     rules: Rules,
 ) -> Offer:
     """The best product that the rules allow to advertise now, and which better ones they do not."""
-    histories, exposures = purchase_history(live, as_of_s), exposure_history(live, as_of_s)
+    histories = purchase_history(live, as_of_s)
     table = product_table(scorer.product_ids, catalogue)
-    allowed = allowed_products(table, wanted, histories, 0.0, rules, as_of_s)
-    ordered = scorer.rank(scored, allowed)
+    ordered = scorer.rank(scored, allowed_products(table, wanted, histories, 0.0, rules, as_of_s))
+    return offer_of(scorer, ordered, live, as_of_s, histories, explain=wanted.explain, catalogue=catalogue, rules=rules)
+
+
+def offer_of(
+    scorer: ProductScorer,
+    ordered: Ranked,
+    live: LiveState,
+    as_of_s: float,
+    histories: PurchaseHistory,
+    *,
+    explain: bool,
+    catalogue: Catalogue,
+    rules: Rules,
+) -> Offer:
+    """`product_to_offer` of products that are ranked already."""
+    exposures = exposure_history(live, as_of_s)
     passed_over: list[str] = []
     for column in _in_order(ordered, lambda: CANDIDATES + len(resting_products(exposures, rules))):
         code, product_id = int(scorer.codes[column]), scorer.product_ids[column]
@@ -93,7 +108,7 @@ def product_to_offer(
             histories.lately(code, rules.bought_recently_days), rules
         )
         if refusal is None:
-            teller = _Teller(scorer, ordered, live.scored, histories, as_of_s, catalogue, rules, wanted.explain)
+            teller = _Teller(scorer, ordered, live.scored, histories, as_of_s, catalogue, rules, explain)
             return Offer(teller.describe(Place(product_id, 1.0)), tuple(passed_over))
         if len(passed_over) < TOLD_PASSED_OVER:
             passed_over.append(f"not {catalogue.get(product_id).name or product_id}: {refusal}")

@@ -20,7 +20,7 @@ from features.state.event_arrays import product_code
 from features.state.products import ProductStates
 from serving.scorers.model_card import ModelCard
 
-BLOCK: Final = 16
+BLOCK: Final = 32
 """Customers whose scores of all products are held at once."""
 
 
@@ -59,6 +59,36 @@ class Ranked:
         """Columns of the k best that are allowed, best first, ties by the smaller column; fewer where there are fewer."""
         columns: IntArray = top_k(self.scores[None], k, self.allowed)[0]
         return columns[: np.count_nonzero(columns >= 0)]
+
+
+@dataclass(frozen=True)
+class RankedBlock:
+    """`Ranked` of a few customers."""
+
+    scores: Float32Array  # (n, V + 1), column 0 for nothing
+    inputs: Inputs
+    companions: Companions | None
+    ordered: Pool | None
+    allowed: BoolArray | None  # (V,) or (n, V)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def best(self, k: int) -> IntArray:
+        """Columns (n, k) of each one's best that are allowed, best first; -1 where there are fewer."""
+        return top_k(self.scores, k, self.allowed, first=1)
+
+    def at(self, columns: IntArray) -> Float32Array:
+        """The scores of columns (n, k); of -1 that of nothing: minus infinity."""
+        return np.take_along_axis(self.scores, columns + 1, axis=1)
+
+    def one(self, row: int) -> Ranked:
+        """One of the customers."""
+        own = slice(row, row + 1)
+        inputs = {name: array[own] for name, array in self.inputs.items()}
+        pool = None if self.ordered is None else Pool(self.ordered.items[own], self.ordered.features[own])
+        allowed = self.allowed if self.allowed is None or self.allowed.ndim == 1 else self.allowed[row]
+        return Ranked(self.scores[row, 1:], inputs, self.companions, pool, allowed)
 
 
 @dataclass(frozen=True)
@@ -106,29 +136,35 @@ class ProductScorer:
         return found
 
     def top(self, states: StateBatch, as_of_s: FloatArray, k: int, allowed: BoolArray | None = None) -> Top:
-        """What `rank` and `best` answer about each of n customers, without reasons: blocks of them fit into caches.
+        """What `rank` and `best` answer about each of n customers, without reasons; `allowed` as `rank_blocks` has it."""
+        found = [(block.best(k), block) for block in self.rank_blocks(states, as_of_s, allowed)]
+        if not found:
+            return Top(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
+        return Top(
+            np.concatenate([columns for columns, _ in found]),
+            np.concatenate([block.at(columns) for columns, block in found]),
+        )
+
+    def rank_blocks(
+        self, states: StateBatch, as_of_s: FloatArray, allowed: BoolArray | None = None
+    ) -> Iterator[RankedBlock]:
+        """What `rank` answers about each of n customers, some of them at a time: blocks of them fit into caches.
 
         `allowed` is (V,) for everybody or (n, V).
         """
         inputs = model_inputs(states, as_of_s, self.rows)
-        blocks = []
         for first in range(0, len(states), BLOCK):
             rows = slice(first, first + BLOCK)
             mask = allowed if allowed is None or allowed.ndim == 1 else allowed[rows]
-            blocks.append(self._top_block({name: array[rows] for name, array in inputs.items()}, k, mask))
-        if not blocks:
-            return Top(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
-        return Top(*(np.concatenate(part) for part in zip(*blocks, strict=True)))
-
-    def _top_block(self, inputs: Inputs, k: int, allowed: BoolArray | None) -> tuple[IntArray, Float32Array]:
-        scores = self.files.scores(inputs)
-        if self.trees is not None and self.companions is not None:
-            if allowed is not None:
-                scores[:, 1:][~np.broadcast_to(allowed, (len(scores), len(self)))] = -np.inf
-            scores, _ = rerank(scores, inputs, self.companions, self.trees.score)
-        columns = top_k(scores, k, allowed, first=1)
-        best = np.take_along_axis(scores, columns + 1, axis=1)  # of column -1, that of nothing: minus infinity
-        return columns, best
+            block = {name: array[rows] for name, array in inputs.items()}
+            scores = self.files.scores(block)
+            if self.trees is None or self.companions is None:
+                yield RankedBlock(scores, block, self.companions, None, mask)
+                continue
+            if mask is not None:
+                scores[:, 1:][~np.broadcast_to(mask, (len(scores), len(self)))] = -np.inf
+            ranked, pool = rerank(scores, block, self.companions, self.trees.score)
+            yield RankedBlock(ranked, block, self.companions, pool, mask)
 
     def score(self, states: StateBatch, as_of_s: FloatArray) -> Scored:
         """The network's word on states (n,) at moments (n,), in seconds since the epoch."""

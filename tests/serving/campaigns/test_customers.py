@@ -220,8 +220,8 @@ def test_a_visitor_told_apart_while_a_job_runs_is_read_anew(log: EventLog, setti
     settled = bulk.SettledStates.open(settings, runtime.knowledge.states, reader, log)
     assert settled is not None
     (anonymous,) = set(customer_ids(settings)) - set(BUILT)
-    assert [live.customer_id for live in settled.get([anonymous, "ada"]).lives] == [anonymous, "ada"]
+    assert settled.get([anonymous, "ada"]).names == [anonymous, "ada"]
 
     append(log, event("frida", "identify", 40, identifiers={"cookie": "ck-1"}))
 
-    assert [live.customer_id for live in settled.get([anonymous, "frida"]).lives] == ["frida"]
+    assert settled.get([anonymous, "frida"]).names == ["frida"]

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from features.clock import Clock
 from features.errors import StoreError
+from features.online.many import LiveBatch
 from features.state import layout
 from features.state.batch import StateBatch
 from features.vocabulary import CHANNELS, DAY_S, Channel
-from serving.campaigns.bulk import decisions_table
+from serving.campaigns.crowd import Crowd
 from serving.decider import Decider
 from serving.decision.contacts import check_arms
 from serving.decision.rules import Arm, ContactFacts, QuietHours, Rules, is_quiet
@@ -203,8 +204,9 @@ def test_no_decision_of_a_day_sends_into_the_past(
     for minutes, question in itertools.product(range(0, 1440, 47), range(6)):  # every question is a draw of its own
         now = datetime(2024, 3, 1, 12, tzinfo=UTC) + timedelta(minutes=minutes)
         (decision,) = decider.decide([live], DecideRequest(customer_id="ada", exclude=[f"other-{question}"]), now)
-        (row,) = decisions_table([decision]).to_pylist()
-        assert row["send_at"] == decision.answer.send_at
+        waits = DecideRequest(customer_id="ada", exclude=[f"other-{question}"], when="best")
+        (row,) = Crowd(decider, waits, now).decide(LiveBatch.of([live])).table().to_pylist()
+        assert row["send_at"] == decider.decide([live], waits, now)[0].answer.send_at
         kept = plans.setdefault(decision.answer.decision_id, decision.answer)
         assert (kept.arm, kept.pscore, kept.product) == (
             decision.answer.arm,

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_decisions import table_of_all
 
 from features.events.schema import events_to_table, parse_events
 from features.log.sqlite import SqliteEventLog
@@ -11,7 +12,6 @@ from features.scoring.bg_nbd import Rates, Spend
 from features.scoring.churn import ChurnScore, prospects
 from features.signals import SIGNAL_NAMES
 from serving.campaigns.audience import audience_table
-from serving.campaigns.bulk import decisions_table
 from serving.campaigns.condition import Condition
 from serving.runtime import Runtime
 from serving.schemas import ChurnRequest, DecideRequest
@@ -68,7 +68,7 @@ def test_a_decision_and_the_table_of_all_say_so_too(shop: Runtime) -> None:
     assert "a prospect: never bought, so there is no churn" in zoe.answer.reasons
     assert (zoe.event.properties["customer_status"], zoe.event.properties["churn_probability"]) == ("prospect", None)
     assert not any("prospect" in reason for name in ("ada", "eve") for reason in decisions[name].answer.reasons)
-    table = decisions_table(list(decisions.values()))
+    table = table_of_all(shop, "ada", "zoe", "eve")
     assert table["customer_status"].to_pylist() == ["customer", "prospect", "customer"]
     assert [value is None for value in table["churn_probability"].to_pylist()] == [False, True, True]
 

@@ -6,18 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_decisions import table_of_all
 
 from features.errors import MissingError
 from features.log.sqlite import SqliteEventLog
-from features.online.live import LiveState
 from features.scoring.win_back import SCORE_FILE, Lapsing, LinearEffect, WinBackScore
 from features.vocabulary import CORE_TASKS, Task
 from serving.campaigns.audience import audience_table
-from serving.campaigns.bulk import DECISION_SCHEMA, decisions_table
 from serving.campaigns.condition import Condition
-from serving.decider import Decider
+from serving.campaigns.crowd import DECISION_SCHEMA
 from serving.runtime import Runtime
-from serving.schemas import ChurnRequest, DecideRequest
+from serving.schemas import ChurnRequest
 from serving.scorers.bundle import Bundle, load_scorer
 from serving.scorers.model_card import ModelCard
 from serving.scorers.registry import next_bundle
@@ -76,13 +75,7 @@ def test_decisions_for_everybody_carry_it_and_stay_the_same(
     runtime: Runtime, serve: Callable[[float], Runtime], log: SqliteEventLog
 ) -> None:
     def decide() -> tuple[str, dict[str, object]]:
-        known = runtime.knowledge
-        assert known.states is not None
-        live = known.states.get("ada")
-        assert isinstance(live, LiveState)
-        decider = Decider(known.bundle, known.catalogue, runtime.rules, known.population_hours)
-        decisions = decider.decide([live], DecideRequest(customer_id="ada"), runtime.clock.now())
-        table = decisions_table(decisions)
+        table = table_of_all(runtime, "ada")
         assert table.schema == DECISION_SCHEMA
         row = table.to_pylist()[0]
         return row["decision_id"], {name: row[name] for name in ("win_back_uplift", "win_back_advice", "models")}

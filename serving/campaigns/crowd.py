@@ -1,0 +1,279 @@
+"""Many customers' states in, one decision each out, as rows of a table and as events: what `Decider` answers to each alone.
+
+What models, hours and rules say is computed for all of them together; the draw, the words and the event of each decision are
+made by the functions that `/v1/decide` uses.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property, lru_cache
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from features.arrays import Float32Array, FloatArray
+from features.events.rows import EventRow, rows_table
+from features.events.values import dump_properties
+from features.online.many import LiveBatch
+from features.signals import compute_signals
+from features.vocabulary import NOTHING, Channel, Columns, EventKind, Task
+from serving.decider import Decider, Moments
+from serving.decision.arm_weighing import WeighedArms
+from serving.decision.contacts import exposure_history
+from serving.decision.holdout import is_held_out
+from serving.decision.many_arms import ManyArms
+from serving.decision.record import Drawn, decision_properties, draw_arm, question_of
+from serving.decision.rests import campaign_code, campaign_refusal
+from serving.decision.rules import not_personal
+from serving.decision.send_window import SendWindow
+from serving.products.many_offers import ManyOffers, places_of
+from serving.products.ranking import Offer
+from serving.schemas import DecideRequest, Status
+
+_MOMENT: Final = pa.timestamp("us", "UTC")
+DECISION_SCHEMA: Final = pa.schema(
+    [
+        (Columns.CUSTOMER_ID, pa.string()),
+        (Columns.DECISION_ID, pa.string()),
+        (Columns.AS_OF, _MOMENT),
+        ("action", pa.string()),
+        ("arm", pa.string()),
+        (Columns.CHANNEL, pa.string()),
+        (Columns.PRODUCT_ID, pa.string()),
+        ("product_name", pa.string()),
+        ("send_at", _MOMENT),
+        ("pscore", pa.float64()),
+        ("response_probability", pa.float64()),
+        ("customer_status", pa.string()),
+        ("churn_probability", pa.float64()),
+        ("win_back_uplift", pa.float64()),
+        ("win_back_advice", pa.string()),
+        ("reasons", pa.list_(pa.string())),
+        ("models", pa.string()),
+        ("rules_version", pa.string()),
+    ]
+)
+"""One row per customer; `models` is JSON, task to version. The columns win_back_… are null where no such model serves."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_OFFER: Final = Offer(None)
+
+
+@dataclass(frozen=True, eq=False)
+class Decisions:
+    """One decision per customer (n)."""
+
+    request: DecideRequest
+    decider: Decider
+    batch: LiveBatch
+    as_of_s: FloatArray
+    signals: Float32Array  # (n, F)
+    weighed: Sequence[WeighedArms]
+    drawn: Sequence[Drawn]
+    offers: Sequence[Offer]
+    """Nobody is offered anything to whom nothing is sent."""
+    churn: Sequence[float | None]
+    statuses: Sequence[Status]
+    windows: Sequence[SendWindow | None]
+    held_out: Sequence[bool]
+
+    def __len__(self) -> int:
+        return len(self.drawn)
+
+    def arms(self) -> Counter[str]:
+        """How often each arm was chosen."""
+        return Counter(drawn.arm.name for drawn in self.drawn)
+
+    def refused(self) -> Counter[str]:
+        """How often which first reason was given against which arm, as "arm: reason"."""
+        kinds = Counter(map(id, (weighed.checked for weighed in self.weighed)))
+        checked = {id(weighed.checked): weighed.checked for weighed in self.weighed}
+        found: Counter[str] = Counter()
+        for key, n in kinds.items():
+            for item in checked[key]:
+                if not item.eligible and item.reasons:
+                    found[f"{item.arm.name}: {item.reasons[0]}"] += n
+        return found
+
+    def table(self) -> pa.Table:
+        """As rows of DECISION_SCHEMA."""
+        n, bundle = len(self), self.decider.bundle
+        models = self.decider.versions()
+        uplift, advice = [None] * n, [None] * n
+        if bundle.win_back is not None and n:
+            gains = bundle.win_back.score.uplift(self.signals)
+            advice = bundle.win_back.score.advice(gains).tolist()
+            uplift = [None if gain != gain else gain for gain in gains.tolist()]
+            models = {**models, Task.WIN_BACK.value: bundle.win_back.card.version}
+        products = [offer.product for offer in self.offers]
+        columns: list[Sequence[Any]] = [
+            self.batch.names,
+            [drawn.decision_id for drawn in self.drawn],
+            [moment_of(at_s) for at_s in self.as_of_s.tolist()],
+            [NOTHING if drawn.number is None else "send" for drawn in self.drawn],
+            [drawn.arm.name for drawn in self.drawn],
+            [drawn.arm.channel for drawn in self.drawn],
+            [None if product is None else product.product_id for product in products],
+            [None if product is None else product.name for product in products],
+            [None if drawn.send_at_s is None else moment_of(drawn.send_at_s) for drawn in self.drawn],
+            [drawn.choice.pscore for drawn in self.drawn],
+            [
+                None if drawn.number is None else weighed.probabilities.item(drawn.number)
+                for drawn, weighed in zip(self.drawn, self.weighed, strict=True)
+            ],
+            self.statuses,
+            self.churn,
+            uplift,
+            advice,
+            [self._reasons(row) for row in range(n)],
+            [json.dumps(models)] * n,
+            [self.decider.rules.version] * n,
+        ]
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, DECISION_SCHEMA, strict=True)]
+        return pa.Table.from_arrays(arrays, schema=DECISION_SCHEMA)
+
+    def events(self) -> pa.Table:
+        """As events, to be kept in the log."""
+        return rows_table([self._event(row) for row in range(len(self))])
+
+    def _reasons(self, row: int) -> list[str]:
+        reasons = not_personal(bool(self.batch.may_profile[row]))
+        return reasons + self.decider.reasons(
+            self.drawn[row],
+            self.weighed[row],
+            self.offers[row],
+            self.churn[row],
+            self.statuses[row],
+            self.windows[row],
+            held_out=self.held_out[row],
+        )
+
+    def _event(self, row: int) -> EventRow:
+        drawn, window, product = self.drawn[row], self.windows[row], self.offers[row].product
+        properties = decision_properties(
+            self.batch.names[row],
+            self.batch.versions[row],
+            drawn.choice,
+            self.request,
+            self.signals[row],
+            self.weighed[row].probability_of_arm(),
+            status=self.statuses[row],
+            churn=self.churn[row],
+            models=self._models,
+            feature_service=self.decider.bundle.need_channel().card.feature_service,
+            when="now" if window is not None and window.at_once else "best",
+            send_at=None if drawn.send_at_s is None else moment_of(drawn.send_at_s),
+            rules=self.decider.rules,
+        )
+        return EventRow(
+            drawn.decision_id,
+            (moment_of(self.as_of_s.item(row)) - _EPOCH) // timedelta(microseconds=1),
+            EventKind.DECISION.value,
+            str(drawn.arm.channel or self.request.asked_by or Channel.WEB),
+            self.batch.names[row],
+            product_id=None if product is None else product.product_id,
+            campaign_id=self.request.campaign_id,
+            decision_id=drawn.decision_id,
+            properties=dump_properties(properties),
+        )
+
+    @cached_property
+    def _models(self) -> dict[str, str]:
+        return self.decider.versions()
+
+
+class Crowd:
+    """Decides one question for any customers."""
+
+    def __init__(self, decider: Decider, request: DecideRequest, now: datetime) -> None:
+        """Of a question that waits for the best hour, or is to be sent at once, for any product and by any channel.
+
+        Raises MissingError where a model is missing.
+        """
+        assert request.when is not None and request.not_before is None and request.not_after is None
+        assert request.channels is None
+        self._decider, self._request, self._now_s = decider, request, now.timestamp()
+        channel, rules = decider.bundle.need_channel(), decider.rules
+        self._arms = ManyArms(channel.arms, decider.population_hours, rules)
+        self._offers = ManyOffers(decider.bundle.need_product(), request, decider.catalogue, rules)
+
+    def decide(self, batch: LiveBatch) -> Decisions:
+        """One decision for each of n customers."""
+        decider, bundle, rules = self._decider, self._decider.bundle, self._decider.rules
+        bucket_s = rules.bucket_minutes * 60.0
+        as_of_s = np.maximum(self._now_s // bucket_s * bucket_s, batch.last_event_s)
+        moments = [Moments.of(self._now_s, at_s, bucket_s) for at_s in as_of_s.tolist()]
+        windows = [self._window(moment) for moment in moments]
+        signals = compute_signals(batch.scored, as_of_s)
+        channel = bundle.need_channel()
+        held_out = [rules.holdout_share > 0 and is_held_out(name, rules) for name in batch.names]
+        weighed = self._arms.weigh(
+            batch.states,
+            batch.scored,
+            as_of_s,
+            channel.probabilities(signals),
+            channel.gains(signals),
+            held_out=held_out,
+            refusals=self._refusals(batch, as_of_s),
+            not_before_s=np.array([moment.earliest_s for moment in moments]),
+            windows=windows,
+        )
+        question, models = question_of(self._request), decider.versions()
+        told = zip(batch.names, batch.versions, as_of_s.tolist(), weighed, windows, strict=True)
+        drawn = [
+            draw_arm(name, version, at_s, self._request, question, models, of_arms, window)
+            for name, version, at_s, of_arms, window in told
+        ]
+        offers = [_NO_OFFER] * len(batch)
+        sent = np.flatnonzero([of_one.number is not None for of_one in drawn])
+        for row, offer in zip(sent.tolist(), self._offers.of(batch.take(sent), as_of_s[sent]), strict=True):
+            offers[row] = offer
+        chances = np.full(len(batch), np.nan) if bundle.churn is None else bundle.churn.chances(signals)
+        return Decisions(
+            self._request,
+            decider,
+            batch,
+            as_of_s,
+            signals,
+            weighed,
+            drawn,
+            offers,
+            [None if chance != chance else chance for chance in chances.tolist()],
+            _statuses(batch),
+            windows,
+            held_out,
+        )
+
+    def _window(self, moments: Moments) -> SendWindow | None:
+        """What `send_window` answers to such a question."""
+        return SendWindow(moments.now_s, at_once=True, why="as asked") if self._request.when == "now" else None
+
+    def _refusals(self, batch: LiveBatch, as_of_s: FloatArray) -> list[str | None]:
+        """Why each may not be contacted for the campaign now; only who was, or may have been, is looked at."""
+        campaign = self._request.campaign_id
+        refusals: list[str | None] = [None] * len(batch)
+        if campaign is not None:
+            codes = np.full(len(batch), campaign_code(campaign))
+            known = places_of(batch.states.exposure_code, codes) >= 0
+            forgotten = ~np.isnan(batch.states.scalar("exposures_until"))
+            for row in np.flatnonzero(known | forgotten).tolist():
+                history = exposure_history(batch.live(row), as_of_s.item(row))
+                refusals[row] = campaign_refusal(history, campaign, self._decider.rules)
+        return refusals
+
+
+@lru_cache(maxsize=1_024)
+def moment_of(at_s: float) -> datetime:
+    """Seconds since the epoch as a moment; everybody shares a few."""
+    return datetime.fromtimestamp(at_s, UTC)
+
+
+def _statuses(batch: LiveBatch) -> list[Status]:
+    """`status_of` of n customers."""
+    bought = np.isfinite(batch.states.scalar("last_occasion"))
+    return [
+        "customer" if known else "prospect" for known in (bought | (batch.states.scalar("n_contracts") > 0)).tolist()
+    ]
