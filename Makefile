@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 BRIEFLY := awk '/^Collecting /{if (++n % 20 == 0) {print "  " n " packages found"; fflush()}} \
   /^Installing collected/{print "  unpacking"; fflush()}'
 
-.PHONY: help install spark demo test chaos serve notebooks mlflow bench audit sbom clean distclean
+.PHONY: help install spark demo test chaos serve notebooks mlflow docs site bench audit sbom clean distclean
 
 help: ## list the commands
 	@echo "Omni: one customer, every channel, one decision."
@@ -68,6 +68,14 @@ notebooks: $(STAMP) ## open the notebooks in JupyterLab on this machine
 mlflow: $(STAMP) ## runs, metrics and models in MLflow's own pages, on 127.0.0.1:5000
 	@MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true $(BIN)/mlflow ui --host 127.0.0.1 --workers 1 \
 	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$${OMNI_HOME:-.omni}/mlflow/mlflow.db}"
+
+docs: $(STAMP) ## build/site: the documentation, with a reference made from the code; a broken link fails
+	@cd docs && ../$(BIN)/python -m site_builder ../build/docs
+	@$(BIN)/zensical build --clean --strict
+
+site: docs ## the same, in a browser: http://127.0.0.1:3080/ until Ctrl-C
+	@(sleep 1; $(BIN)/python -m webbrowser http://127.0.0.1:3080/) >/dev/null 2>&1 &
+	@$(BIN)/python -m http.server 3080 --bind 127.0.0.1 --directory build/site
 
 bench: $(STAMP) ## measure speed: what tests/benchmarks/README.md states, on your machine
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file"; done

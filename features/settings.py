@@ -58,14 +58,23 @@ class Settings:
     """Places of all local state; everything under `home` is deletable and rebuilt from the sources."""
 
     home: Path
+    """The folder of all local state."""
     event_log_url: str
+    """The event log: SQLite's URL of a file, or PostgreSQL's, `postgresql://…`."""
     mlflow_tracking_uri: str
+    """Tracking and registry: a file's URL, or that of an MLflow server."""
     online_store: str = "sqlite"
+    """Where states are for the service: `sqlite`, or `redis` for several machines."""
     redis_url: str = "localhost:6379"
+    """Redis' address, with its options after commas; used with `redis` only."""
     clock_start: datetime | None = None
+    """The moment at which the service's clock starts, for data that ends in the past; left out: the real one."""
     offline_store: str = "duckdb"
+    """Who folds the history and answers for training rows: `duckdb` in this process, or `spark`."""
     spark_master: str = "local[2]"
+    """Where Spark runs; used with `spark` only."""
     identifier_key: str = field(default="", repr=False)
+    """A secret: with it, e-mail addresses and phone numbers are kept as keyed hashes only."""
     bookkeeping_key: str = field(default="", repr=False)
     """A secret: who sends it may bring decisions over HTTP; empty: only the service and the command line make any."""
     admin_key: str = field(default="", repr=False)

@@ -61,13 +61,12 @@ def measure(
     """
     past = lines.before(cutoff)
     slices = slices_of(test, past, cutoff - recent_days * SECONDS_PER_DAY)
-    share = np.bincount(past.item, minlength=lines.n_items + 1) / max(len(past.item), 1)
-    surprise = -np.log2(np.maximum(share, 1.0 / max(len(past.item), 1)))
+    bits = surprise(past.item, lines.n_items)
     n_items = len(np.unique(past.item))
 
     def summary(top: IntArray, top_new: IntArray) -> dict[str, Metric]:
         values = ranking_values(top, test.targets, KS)
-        novelty = {f"novelty@{k}": surprise[top[:, :k]].mean(axis=1) for k in KS}
+        novelty = {f"novelty@{k}": bits[top[:, :k]].mean(axis=1) for k in KS}
         found = with_intervals(values, seed) | with_intervals(novelty, seed)
         for name, mask in slices.targets.items():
             split = ranking_values(top, test.targets.keep(mask), (10, 20))
@@ -94,6 +93,13 @@ def measure(
         gains={name: paired_gain(ours, value(top), seed) for name, top in baselines.all.items()},
         values=ours,
     )
+
+
+def surprise(items: IntArray, n_items: int) -> FloatArray:
+    """Bits that each item (n_items + 1,) tells, by its share of the purchases `items`; what was never bought as if once."""
+    n = max(len(items), 1)
+    share: FloatArray = np.bincount(items, minlength=n_items + 1) / n
+    return -np.log2(np.maximum(share, 1.0 / n))
 
 
 def slices_of(test: Examples, past: Interactions, new_since: float) -> Slices:
