@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -20,11 +21,27 @@ def test_the_first_page_stays_short():
     assert len(README.split()) <= 1300
 
 
-def test_the_first_screen_has_two_commands_and_the_picture():
+def test_the_first_screen_has_two_commands_the_page_for_people_and_the_picture():
     first = README.split("\n## ")[0]
 
     assert [line.split()[:2] for line in fences(first, "sh")[0].splitlines()] == [["make", "demo"], ["make", "test"]]
-    assert len(fences(first, "mermaid")) == 1
+    shown = re.findall(r"!\[[^\]]{40,}\]\((docs/images/\S+)\)", first)
+    assert shown == ["docs/images/console.png", "docs/images/flow.svg"]
+    assert all((ROOT / name).stat().st_size < 64 * 1024 for name in shown)
+
+
+def test_the_badges_say_what_the_project_says():
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    pythons = [line.rsplit(" ", 1)[1] for line in project["classifiers"] if re.search(r"Python :: 3\.\d+$", line)]
+    badges = dict(re.findall(r"!\[(\w+): ([^\]]+)\]\(docs/images/\w+\.svg\)", README))
+
+    assert badges == {"licence": project["license"], "Python": ", ".join(pythons)}
+    for name, said in badges.items():
+        assert f"<title>{name}: {said}</title>" in read(f"docs/images/{name.lower()}.svg")
+
+
+def test_it_ends_with_few_links():
+    assert 4 <= len(re.findall(r"^- \[", section(README, "## Read on"), flags=re.M)) <= 6
 
 
 def test_the_mapping_example_works(settings, tmp_path):
