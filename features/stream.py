@@ -45,8 +45,8 @@ _BATCH_EVENTS: Final = 5_000
 _CUSTOMERS_PER_WRITE: Final = 200
 _CUSTOMERS_ANEW: Final = 20
 """Customers who are folded from all of their events in one go: that many may have hundreds of thousands."""
-_RECORDS: Final = frozenset({EventKind.DECISION, EventKind.IDENTIFY, EventKind.ERASE})
-"""Kinds of events that are our own records of a customer: they change no state."""
+_RECORDS: Final = frozenset({EventKind.DECISION, EventKind.ERASE})
+"""Kinds of events that are our own records of a customer and change no state."""
 _LEFT_RECORDS: Final = 64
 _LEFT_CUSTOMERS: Final = 100_000
 """How many customers are remembered for whom a row was not written."""

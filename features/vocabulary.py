@@ -113,6 +113,7 @@ class Columns:
     PRODUCT_CODE: Final = "product_code"
     DETAIL: Final = "detail"
     ORDER_CODE: Final = "order_code"
+    IDENTIFIED: Final = "identified"
     EPOCH: Final = "epoch"
     WRITTEN: Final = "written"
     AS_OF: Final = "as_of"

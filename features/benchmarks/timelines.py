@@ -117,6 +117,7 @@ def _draw(rng: np.random.Generator, first_customer: int, first_seq: int, codes: 
             order=np.zeros(m, np.int64),
             campaign=np.zeros(m, np.int64),
             decision=np.zeros(m, np.int64),
+            identified=np.zeros(m, np.int64),
             brought_back=np.zeros(m),
         ),
     )

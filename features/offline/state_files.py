@@ -28,6 +28,7 @@ FOLD_COLUMNS: Final = (
     Columns.ORDER_CODE,
     Columns.CAMPAIGN_ID,
     Columns.DECISION_ID,
+    Columns.IDENTIFIED,
     Columns.SEQ,
 )
 """What the fold reads of the timeline."""

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from features import atomic
 from features.console import Progress
 from features.errors import MissingError
+from features.events.contact_points import identified_column
 from features.events.payload import OTHERS_ID, detail_column, order_column
 from features.identity.history import History
 from features.log.event_log import EventLog
@@ -46,13 +47,14 @@ TIMELINE_SCHEMA: Final = pa.schema(
         (Columns.ORDER_CODE, pa.int64()),
         (Columns.CAMPAIGN_ID, pa.string()),
         (Columns.DECISION_ID, pa.string()),
+        (Columns.IDENTIFIED, pa.int64()),
         (Columns.STORE_ID, pa.string()),
         (Columns.SESSION_ID, pa.string()),
         (Columns.PROPERTIES, pa.string()),
     ]
 )
 """Its columns: `customer_id` is the resolved one, a product code of 0 means no product, `detail` and `order_code` are from
-events/payload.py."""
+events/payload.py, `identified` is from events/contact_points.py."""
 
 ORDER: Final = (Columns.CUSTOMER_ID, Columns.OCCURRED_AT, Columns.EVENT_ID)
 """How the file is sorted. Events of one moment count in the order of features/state/order.py."""
@@ -139,6 +141,7 @@ def timeline_rows(events: pa.Table) -> pa.Table:
     columns[Columns.PRODUCT_CODE] = pa.array(product_code(events[Columns.PRODUCT_ID].to_pylist()))
     columns[Columns.DETAIL] = pa.array(detail_column(events), from_pandas=True)
     columns[Columns.ORDER_CODE] = pa.array(order_column(events))
+    columns[Columns.IDENTIFIED] = pa.array(identified_column(events))
     return pa.table({name: columns[name] for name in TIMELINE_SCHEMA.names}, schema=TIMELINE_SCHEMA)
 
 

@@ -197,7 +197,9 @@ def _as_stored(customer_id: str, stored: StoredState) -> LiveState:
 
 
 def state_version(state: StateBatch) -> str:
-    """A short name of what the customer has done so far (n = 1): event counts by channel and kind, and the last moment."""
+    """A short name of what the customer has done so far (n = 1): event counts by channel and kind, the last moment,
+    and by what they are known.
+    """
     return state_versions(state)[0]
 
 
@@ -208,11 +210,13 @@ def state_versions(states: StateBatch) -> list[str]:
     moments = states.scalar("last_event").tobytes()
     pairs = codes[order].astype(np.int32).tobytes()
     totals = states.pair_stats.values[order, layout.PAIR_TOTAL].tobytes()
-    versions, begin = [], 0
+    identified, versions, begin = states.scalar("identified"), [], 0
     for row, end in enumerate(states.pair_codes.offsets[1:].tolist()):
         digest = hashlib.blake2b(moments[8 * row : 8 * row + 8], digest_size=8)
         digest.update(pairs[4 * begin : 4 * end])
         digest.update(totals[8 * begin : 8 * end])
+        if identified[row]:  # nothing of who never had an identifier: their version stays what it was
+            digest.update(identified[row].tobytes())
         versions.append(digest.hexdigest())
         begin = end
     return versions

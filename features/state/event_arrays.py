@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.arrays import BoolArray, FloatArray, IntArray
+from features.events.contact_points import identified_column
 from features.events.hashing import hash_texts
 from features.events.payload import detail_column, order_column
 from features.state import layout
@@ -36,6 +37,7 @@ _NO_EVENTS: Final = EventArrays(
     order=np.zeros(0, np.int64),
     campaign=np.zeros(0, np.int64),
     decision=np.zeros(0, np.int64),
+    identified=np.zeros(0, np.int64),
     brought_back=np.zeros(0),
 )
 
@@ -71,7 +73,7 @@ def event_arrays(events: pa.Table) -> EventArrays:
     """Event columns as the kernel wants them, in the table's order.
 
     Needs occurred_at, kind, channel, quantity and value, and product_code or product_id; takes seq, and detail, order_code or
-    properties, where they are there.
+    properties, identified or identifiers, where they are there.
     """
     n = events.num_rows
     if n <= _FEW:
@@ -95,6 +97,7 @@ def event_arrays(events: pa.Table) -> EventArrays:
         order=_orders(events),
         campaign=event_codes(events, Columns.CAMPAIGN_ID),
         decision=event_codes(events, Columns.DECISION_ID),
+        identified=_identified(events),
         brought_back=np.zeros(events.num_rows),
     )
 
@@ -118,6 +121,7 @@ def contact_arrays(contacts: Sequence[Contact]) -> EventArrays:
         order=np.zeros(n, np.int64),
         campaign=product_code(campaigns),
         decision=product_code(decisions),
+        identified=np.zeros(n, np.int64),
         brought_back=np.zeros(n),
     )
 
@@ -193,6 +197,7 @@ def _few_arrays(events: pa.Table) -> EventArrays:
         order=_orders(events),
         campaign=event_codes(events, Columns.CAMPAIGN_ID),
         decision=event_codes(events, Columns.DECISION_ID),
+        identified=_identified(events),
         brought_back=np.zeros(events.num_rows),
     )
 
@@ -207,6 +212,12 @@ def _orders(events: pa.Table) -> IntArray:
     if Columns.ORDER_CODE in events.column_names:
         return np.array(events[Columns.ORDER_CODE].fill_null(0).to_numpy(), dtype=np.int64)
     return order_column(events)
+
+
+def _identified(events: pa.Table) -> IntArray:
+    if Columns.IDENTIFIED in events.column_names:
+        return np.array(events[Columns.IDENTIFIED].fill_null(0).to_numpy(), dtype=np.int64)
+    return identified_column(events)
 
 
 def _written(events: pa.Table) -> NDArray[np.int8]:

@@ -45,6 +45,7 @@ from features.state.layout import (
     HABIT_FIRST,
     HABIT_LAST,
     HABIT_WIDTH,
+    IDENTIFIED,
     LAST_EVENT,
     LAST_RESPONSE,
     LAST_SEQ,
@@ -85,7 +86,8 @@ _IS_PRODUCT: Final = _kind_mask(PRODUCT_KINDS)
 _IS_REACTION: Final = _kind_mask(REACTION_KINDS)
 _IS_RESPONSE: Final = _kind_mask(RESPONSE_KINDS)
 _IS_BOOKKEEPING: Final = _kind_mask((EventKind.DECISION, EventKind.IDENTIFY, EventKind.ERASE))
-"""Kinds that are about our records, not about behaviour: they change no state."""
+"""Kinds that are about our records, not about behaviour: they change nothing of a state but what the customer is
+known by."""
 _ADD: Final = KIND_CODES[EventKind.ADD_TO_CART]
 _REMOVE: Final = KIND_CODES[EventKind.REMOVE_FROM_CART]
 _PURCHASE: Final = KIND_CODES[EventKind.PURCHASE]
@@ -171,6 +173,8 @@ def apply_event(s: Any, e: Any, begin: int, i: int, marked: bool) -> bool:
     """
     t, kind, channel, product, value, detail = e.time[i], e.kind[i], e.channel[i], e.product[i], e.value[i], e.detail[i]
     s.cursors[LAST_SEQ] = max(s.cursors[LAST_SEQ], e.seq[i])
+    if e.identified[i] != 0:
+        s.scalars[IDENTIFIED] = np.float64(np.int64(s.scalars[IDENTIFIED]) | e.identified[i])
     if not tells_something(kind, detail):
         return False
     of_others = kind in (_SUBSCRIBE, _UNSUBSCRIBE) and detail == OF_OTHERS
@@ -226,10 +230,12 @@ def apply_event(s: Any, e: Any, begin: int, i: int, marked: bool) -> bool:
 def apply_moment(s: Any, e: Any, begin: int, start: int, stop: int, marked: bool) -> Any:
     """Fold the events of the moment of event `start`, all of which come before event `stop`; of `marked` see `apply_event`.
 
-    Returns (the event after them, whether the product part changed, whether any was about the customer).
+    Returns (the event after them, whether the product part changed, whether any was about the customer, or named
+    an identifier of a new kind).
     """
     changed = False
     behaved = False
+    identified = s.scalars[IDENTIFIED]
     i = start
     while i < stop and e.time[i] == e.time[start]:
         if apply_event(s, e, begin, i, marked):
@@ -239,7 +245,8 @@ def apply_moment(s: Any, e: Any, begin: int, start: int, stop: int, marked: bool
         i += 1
     if s.cursors[N_BROUGHT_BACK] > 0:
         settle(s, e, begin, i)
-    return i, changed, behaved
+    known_by_more = s.scalars[IDENTIFIED] != identified and not math.isnan(s.scalars[LAST_EVENT])
+    return i, changed, behaved or known_by_more
 
 
 @in_place

@@ -65,11 +65,13 @@ SCALARS: Final[tuple[str, ...]] = (
     "n_contracts",
     "forgotten_until",
     "exposures_until",
+    "identified",
 )
 """Names of the scalar part of a state. Times are seconds since the epoch; NaN means never (or, of profiling, the
 preferred channel and the last store, codes: not said; of a contract's end: open; of `forgotten_until`, the latest purchase of
 a product that the table of habits had no room for any more: every product ever bought is in it; of `exposures_until`, the
-latest contact about a product or campaign that the exposures had no room for)."""
+latest contact about a product or campaign that the exposures had no room for). `identified` has a bit for each kind of
+identifier that the customer's events named, see events/contact_points.py."""
 (
     FIRST_SEEN,
     LAST_EVENT,
@@ -99,9 +101,19 @@ PROFILING, N_RATINGS, RATING_MEAN, LAST_RATING, PREFERRED_CHANNEL, LAST_STORE = 
     N_CONTRACTS_OPENED,
     FORGOTTEN_UNTIL,
     EXPOSURES_UNTIL,
-) = range(LAST_STORE + 1, LAST_STORE + 8)
+    IDENTIFIED,
+) = range(LAST_STORE + 1, LAST_STORE + 9)
 COUNTERS: Final = frozenset(
-    {"n_action_occasions", "n_occasions", "n_gaps", "gap_m2", "occasion_value", "n_ratings", "n_contracts"}
+    {
+        "n_action_occasions",
+        "n_occasions",
+        "n_gaps",
+        "gap_m2",
+        "occasion_value",
+        "n_ratings",
+        "n_contracts",
+        "identified",
+    }
     | {name for name in SCALARS if name.startswith("occasions_")}
 )
 """Scalars that start at 0; all others start as NaN."""
@@ -196,6 +208,7 @@ class EventArrays(NamedTuple):
     order: IntArray  # the order that a purchase or return is of, see events/payload.py; 0 where it does not say
     campaign: IntArray  # the code of the campaign; 0 where there is none
     decision: IntArray  # the code of the decision that it belongs to; 0 where there is none
+    identified: IntArray  # bits of the kinds of identifier that it names, see events/contact_points.py
     brought_back: (
         FloatArray  # units of a purchase that were brought back so far: written by the fold, whatever is in it
     )

@@ -216,6 +216,7 @@ class Crowd:
             as_of_s,
             channel.probabilities(signals),
             channel.gains(signals),
+            names=batch.names,
             held_out=held_out,
             refusals=self._refusals(batch, as_of_s),
             not_before_s=np.array([moment.earliest_s for moment in moments]),

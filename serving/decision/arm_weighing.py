@@ -86,7 +86,7 @@ def weigh_arms(
     `refusal` of all contacts, in words. `population_hours` (168,) stand for a customer whose hours are not known. Nothing is
     sent before `not_before_s`, in seconds, nor outside the `window`.
     """
-    facts = contact_facts(live.state)
+    facts = contact_facts(live.state, live.customer_id)
     hours = customer_hours(live.scored, population_hours)
     checked, moments = check_arms(
         arms, facts, hours, rules, as_of_s, channels=channels, not_before_s=not_before_s, window=window

@@ -14,6 +14,7 @@ from features.state import layout
 from features.state.batch import StateBatch
 from features.state.exposed import Exposures
 from features.vocabulary import CHANNELS, DAY_S, NOTHING, Channel
+from serving.decision.reachable import reach
 from serving.decision.rests import Exposure, ExposureHistory
 from serving.decision.rules import Arm, ContactFacts, Eligibility, Rules, check_arm
 from serving.decision.send_time import Plan, is_open
@@ -30,13 +31,14 @@ def consents(state: StateBatch) -> dict[Channel, bool]:
     return {channel: bool(said[i] > 0.5) for i, channel in enumerate(CHANNELS) if said[i] >= 0}
 
 
-def contact_facts(state: StateBatch) -> ContactFacts:
-    """What the rules look at, from a state (n = 1)."""
+def contact_facts(state: StateBatch, customer_id: str | None = None) -> ContactFacts:
+    """What the rules look at, from a state (n = 1); without the customer's id, as of somebody who can be reached anywhere."""
     unanswered = state.channels[0, :, layout.UNANSWERED]
     return ContactFacts(
         consents=consents(state),
         contacts=tuple((CHANNELS[int(channel)], float(at_s)) for channel, at_s in state.contacts.values),
         unanswered={channel: int(unanswered[i]) for i, channel in enumerate(CHANNELS) if unanswered[i] > 0},
+        reach=None if customer_id is None else reach(state, customer_id),
     )
 
 

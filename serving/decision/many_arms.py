@@ -18,7 +18,8 @@ from serving.decision.arm_weighing import WeighedArms
 from serving.decision.contacts import NOTHING_ARM, check_arms, contact_facts
 from serving.decision.holdout import hold_back
 from serving.decision.policy import choice_chances
-from serving.decision.rules import Arm, Cap, Eligibility, Rules, refuse_all
+from serving.decision.reachable import reached
+from serving.decision.rules import Arm, Cap, ContactFacts, Eligibility, Rules, refuse_all
 from serving.decision.send_time import best_moment, day_from, many_hours, next_day
 from serving.decision.send_window import SendWindow
 
@@ -45,13 +46,14 @@ class ManyArms:
         probabilities: FloatArray,
         gains: FloatArray,
         *,
+        names: Sequence[str],
         held_out: Sequence[bool],
         refusals: Sequence[str | None],
         not_before_s: FloatArray,
         windows: Sequence[SendWindow | None],
     ) -> list[WeighedArms]:
         """`weigh_arms` of n customers; `probabilities` and `gains` are (n, arms), windows at once or none."""
-        seen = what_rules_see(states, as_of_s, self.rules)
+        seen = what_rules_see(states, names, as_of_s, self.rules)
         gains = np.where(self._is_refused(seen), np.nan, gains)
         values = np.where(np.isnan(gains), probabilities * self.rules.response_value - self._costs, gains)
         hours = many_hours(scored, self.population_hours)
@@ -67,7 +69,7 @@ class ManyArms:
                 if len(self._checked) >= MOST_KINDS:
                     self._checked.clear()
                 checked = self._checked[key] = self._check(
-                    states.one(row), hours[row], at_s, window, held_out[row], refusal
+                    contact_facts(states.one(row), names[row]), hours[row], at_s, window, held_out[row], refusal
                 )
             allowed = {
                 item.arm.name: value for item, value in zip(checked, values[row].tolist(), strict=True) if item.eligible
@@ -80,14 +82,14 @@ class ManyArms:
 
     def _check(
         self,
-        state: StateBatch,
+        facts: ContactFacts,
         hours: FloatArray,
         as_of_s: float,
         window: SendWindow | None,
         held_out: bool,
         refusal: str | None,
     ) -> tuple[Eligibility, ...]:
-        checked, _ = check_arms(self.arms, contact_facts(state), hours, self.rules, as_of_s, window=window)
+        checked, _ = check_arms(self.arms, facts, hours, self.rules, as_of_s, window=window)
         if held_out:
             checked = hold_back(checked, self.rules)
         elif refusal is not None:
@@ -146,7 +148,7 @@ class ManyArms:
         return best
 
 
-def what_rules_see(states: StateBatch, as_of_s: FloatArray, rules: Rules) -> IntArray:
+def what_rules_see(states: StateBatch, names: Sequence[str], as_of_s: FloatArray, rules: Rules) -> IntArray:
     """All that `check_arms` looks at of n customers beside their hours, as whole numbers (n, K); the consents first.
 
     Two customers with the same numbers are answered the same, in the same words.
@@ -174,4 +176,5 @@ def what_rules_see(states: StateBatch, as_of_s: FloatArray, rules: Rules) -> Int
     np.maximum.at(last_s, cell, at_s)
     rests = as_of_s[:, None] - last_s.reshape(n, n_channels) < rules.rest_days * DAY_S
     tired = np.where((unanswered >= rules.max_unanswered) & rests, unanswered, 0)
-    return np.column_stack([said, capped, overall.astype(np.int64), tired])
+    by_some_way = reached(states, names, said, rules.reachable).astype(np.int64)
+    return np.column_stack([said, capped, overall.astype(np.int64), tired, by_some_way])

@@ -16,6 +16,8 @@ from features.config import Config, check, load_toml, parse_toml
 from features.settings import Settings
 from features.state.layout import N_CONTACTS
 from features.vocabulary import DAY_S, Channel
+from serving.decision.never import Never
+from serving.decision.reachable import Reach, Reachable, unreachable
 from serving.words import days
 
 RULES_FILE: Final = "rules.toml"
@@ -57,6 +59,10 @@ class Rules(Config):
     rest_days: float = Field(30, ge=0)
     """How long it rests, from its last message."""
     quiet_hours: QuietHours = QuietHours()
+    reachable: Reachable = Reachable()
+    """By what a channel can reach a customer."""
+    never: Never = Never()
+    """What is never advertised."""
     bought_recently_days: float = Field(7, ge=0)
     """A product bought within this many days is not offered, unless the customer rebuys it and it is due."""
     due_after: float = Field(0.8, gt=0)
@@ -140,6 +146,8 @@ class ContactFacts:
     consents: Mapping[Channel, bool] = field(default_factory=dict)
     contacts: Sequence[tuple[Channel, float]] = ()
     unanswered: Mapping[Channel, int] = field(default_factory=dict)
+    reach: Reach | None = None
+    """By what they are known; None: everybody can be reached."""
 
 
 @dataclass(frozen=True)
@@ -275,7 +283,15 @@ def _standing_reasons(
         *_consent_reasons(channel, facts, rules),
         *_cap_reasons(channel, facts, rules, as_of_s),
         *_fatigue_reasons(channel, facts, rules, as_of_s),
+        *_reach_reasons(channel, facts, rules),
     ]
+
+
+def _reach_reasons(channel: Channel, facts: ContactFacts, rules: Rules) -> list[str]:
+    consent = facts.consents.get(channel)
+    if facts.reach is None or consent is False:  # who refused is not looked for
+        return []
+    return unreachable(channel, facts.reach, consent, rules.reachable)
 
 
 def _consent_reasons(channel: Channel, facts: ContactFacts, rules: Rules) -> list[str]:

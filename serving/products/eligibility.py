@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from features.arrays import BoolArray, FloatArray
 from features.state.event_arrays import product_code
+from serving.decision.never import COST, MARGIN, Never
 from serving.decision.rules import Rules, is_due
 from serving.products.catalogue import Catalogue
 from serving.products.history import PurchaseHistory
@@ -67,6 +68,11 @@ class ProductTable:
         values = self._attributes.get(attribute)
         return np.zeros(len(self), np.bool_) if values is None else np.asarray(values == value, np.bool_)
 
+    def numbers(self, attribute: str) -> FloatArray:
+        """The attribute of that name as a number, NaN where there is none (V,)."""
+        values = self._attributes.get(attribute)
+        return np.full(len(self), math.nan) if values is None else np.array(list(map(_number, values)), np.float64)
+
     @cached_property
     def withdrawn(self) -> BoolArray:
         """Taken off the range (V,)."""
@@ -81,6 +87,32 @@ class ProductTable:
     def row_of_code(self) -> dict[int, int]:
         """The code that states hold of a product, to column."""
         return {code: row for row, code in enumerate(product_code(self.product_ids).tolist())}
+
+    def refused(self, never: Never) -> BoolArray:
+        """What is never advertised (V,)."""
+        mask = np.zeros(len(self), np.bool_)
+        if never.categories:
+            mask |= np.isin(self.category, [name.casefold() for name in never.categories])
+        if never.brands:
+            mask |= np.isin(self.brand, [name.casefold() for name in never.brands])
+        for product_id in never.products:
+            if product_id in self.row_of_id:
+                mask[self.row_of_id[product_id]] = True
+        for name, values in never.attributes.items():
+            for value in values:
+                mask |= self.has(name, value.casefold())
+        if never.min_price is not None:
+            mask |= self.price < never.min_price  # NaN is not less
+        if never.min_margin is not None:
+            mask |= self.margin < never.min_margin
+        return mask
+
+    @cached_property
+    def margin(self) -> FloatArray:
+        """The margin as a share of the price, NaN where neither it nor price and cost are known (V,)."""
+        priced = np.where(self.price > 0, self.price, math.nan)
+        own = self.numbers(MARGIN)
+        return np.where(np.isnan(own), 1.0 - self.numbers(COST) / priced, own)
 
     def in_stock(self, store_id: str | None) -> BoolArray:
         """Where units are known, at least one (V,).
@@ -134,18 +166,23 @@ def product_table(product_ids: tuple[str, ...], catalogue: Catalogue) -> Product
 
 
 @lru_cache(maxsize=64)
-def sellable(table: ProductTable, store_id: str | None) -> BoolArray:
-    """Neither withdrawn nor out of stock (V,); must not be written to."""
+def sellable(table: ProductTable, store_id: str | None, never: Never = Never()) -> BoolArray:  # noqa: B008 (frozen)
+    """Neither withdrawn nor out of stock nor what is never advertised (V,); must not be written to.
+
+    Made once for a catalogue and a version of the rules, and not for each question.
+    """
     mask = table.in_stock(store_id) & ~table.withdrawn
+    if not never.is_empty:
+        mask &= ~table.refused(never)
     mask.flags.writeable = False
     return mask
 
 
 @lru_cache(maxsize=64)
-def _begun(table: ProductTable, store_id: str | None, n_begun: int) -> BoolArray:
+def _begun(table: ProductTable, store_id: str | None, n_begun: int, never: Never) -> BoolArray:
     """What of the sellable is sold by now (V,), the same until the next product's first day; must not be written to."""
     since = table.beginnings[n_begun - 1] if n_begun else -math.inf
-    mask = sellable(table, store_id) & (table.available_from_s <= since)
+    mask = sellable(table, store_id, never) & (table.available_from_s <= since)
     mask.flags.writeable = False
     return mask
 
@@ -161,7 +198,7 @@ def allowed_products(
 ) -> BoolArray:
     """Which products may be answered (V,); `histories` are the customer's purchases, `resting` codes of products that rest."""
     n_begun = int(np.searchsorted(table.beginnings, as_of_s, side="right"))
-    allowed = _begun(table, wanted.store_id, n_begun).copy()
+    allowed = _begun(table, wanted.store_id, n_begun, rules.never).copy()
     if wanted.categories:
         allowed &= np.isin(table.category, [name.casefold() for name in wanted.categories])
     if wanted.brands:
@@ -184,3 +221,11 @@ def allowed_products(
     forbidden += [table.row_of_code[code] for code in resting if code in table.row_of_code]
     allowed[forbidden] = False
     return allowed
+
+
+def _number(value: str | None) -> float:
+    try:
+        number = math.nan if value is None else float(value)
+    except ValueError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan

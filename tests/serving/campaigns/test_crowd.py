@@ -15,6 +15,7 @@ from features.online.many import LiveBatch
 from features.vocabulary import Channel
 from serving.campaigns.crowd import Crowd
 from serving.decider import Decider
+from serving.decision.reachable import Reachable
 from serving.decision.rules import Arm, Cap, ContactFacts, QuietHours, Rules
 from serving.runtime import Runtime
 from serving.schemas import DecideRequest
@@ -44,6 +45,13 @@ RULES = {
         time_zone="Asia/Kathmandu",
         quiet_hours=QuietHours(
             start=time(9, 20), end=time(19, 10), channels=(Channel.EMAIL, Channel.SMS, Channel.CALL_CENTER)
+        ),
+        exploration=1.0,
+    ),
+    "by the ways that reach them": Rules(
+        opt_in_channels=(),
+        reachable=Reachable(
+            email=("device", "consent"), sms=("purchase",), push=("phone",), post=("phone", "email activity")
         ),
         exploration=1.0,
     ),
@@ -78,7 +86,10 @@ def shop(runtime: Runtime, log: SqliteEventLog) -> Runtime:
             )
         if customer % 9 == 0:
             add(customer, "profile", "web", 70, properties={"profiling": False})
-        add(customer, "visit", "web", [0.0005, 0.2, 3][customer % 3])  # some of them within the stretch of time
+        known_by = {"identifiers": {("phone", "device")[customer % 2]: f"n-{customer}"}} if customer % 4 < 2 else {}
+        add(
+            customer, "visit", "web", [0.0005, 0.2, 3][customer % 3], **known_by
+        )  # some of them within the stretch of time
     events, rejected = parse_events(items, now)
     assert not rejected
     log.append(events_to_table(events))
@@ -119,4 +130,4 @@ def test_each_is_decided_for_as_if_alone(shop: Runtime, rules: Rules, when: Any)
 
 def test_all_that_rules_look_at_is_what_customers_are_told_apart_by() -> None:
     # a fact that is added here must become one of the numbers of `what_rules_see`, or some are decided for by another's facts
-    assert set(ContactFacts.__dataclass_fields__) == {"consents", "contacts", "unanswered"}
+    assert set(ContactFacts.__dataclass_fields__) == {"consents", "contacts", "unanswered", "reach"}
