@@ -1,8 +1,8 @@
 """Signals: states and a moment in, named numbers out; nothing that depends on time is ever stored ready-made.
 
-To add a signal, add a line to a group (or a group to `GROUPS`): training, serving and the parity proof follow. The groups as
-they are here also exist compiled (features/state/kernel_signals.py), and are taken from there as long as both give the same
-numbers; a group that says something else by now is computed as it is written here, at a few times the cost.
+To add a signal, write a function under `@signal` with its words: training, serving, Feast's named view and the parity proof
+follow. The groups as they are here also exist compiled (features/state/kernel_signals.py), and are taken from there as long
+as both give the same numbers; a group that says something else by now is computed as it is written here, which costs more.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,8 +18,18 @@ from features.state import layout
 from features.state.batch import Ragged, StateBatch
 from features.state.kernel_agreement import agreeing_parts
 from features.state.kernel_signals import Counted, Part, fill_signals
-from features.state.moment import Moment
-from features.vocabulary import CHANNELS, CUSTOMER_KINDS, DAY_S, HALF_LIVES_DAYS, KIND_CODES, KINDS, Channel, EventKind
+from features.state.moment import Moment, latest, ratio
+from features.vocabulary import (
+    CHANNEL_WORDS,
+    CHANNELS,
+    CUSTOMER_KINDS,
+    DAY_S,
+    HALF_LIVES_DAYS,
+    KIND_CODES,
+    KIND_WORDS,
+    KINDS,
+    EventKind,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,31 +38,9 @@ CHUNK_ROWS: Final = 4_096
 """States are opened into dense arrays this many at a time, to bound memory."""
 _PRIOR_CONTACTS: Final = 5.0
 """A response rate counts this many imagined contacts without response, so that one lucky click is not 100 %."""
-_KIND_WORDS: Final[dict[EventKind, str]] = {
-    EventKind.VIEW: "product views",
-    EventKind.SEARCH: "searches",
-    EventKind.ADD_TO_CART: "additions to the cart",
-    EventKind.REMOVE_FROM_CART: "removals from the cart",
-    EventKind.PURCHASE: "purchased lines",
-    EventKind.RETURN: "returns",
-    EventKind.SEND: "messages sent",
-    EventKind.OPEN: "messages opened",
-    EventKind.CLICK: "clicks",
-    EventKind.OUTCOME: "conversions of a contact",
-    EventKind.VISIT: "visits",
-    EventKind.CALL: "calls",
-    EventKind.FEEDBACK: "ratings and survey answers",
-    EventKind.IMPRESSION: "promotions seen",
-}
-_KINDS: Final = np.array([KIND_CODES[kind] for kind in _KIND_WORDS])
+_KINDS: Final = np.array([KIND_CODES[kind] for kind in KIND_WORDS])
 _ACTIONS: Final = np.array([KIND_CODES[kind] for kind in CUSTOMER_KINDS])
 _RESPONSES: Final = np.array([KIND_CODES[kind] for kind in (EventKind.OPEN, EventKind.CLICK, EventKind.OUTCOME)])
-_CHANNEL_WORDS: Final[dict[Channel, str]] = {
-    Channel.CALL_CENTER: "call centre",
-    Channel.EMAIL: "e-mail",
-    Channel.SMS: "SMS",
-    Channel.POST: "post",
-}
 _COUNTED: Final = (7, 30, 90, 365)
 """Half-lives in days that signals of counts and money are named after."""
 
@@ -87,14 +75,23 @@ class Group:
     part: Part | None = None
     """Where the same numbers are compiled, if they are."""
 
+    @property
+    def title(self) -> str:
+        """What the group is called: its compiled part, or `single` for signals of one function each."""
+        return "single" if self.part is None else self.part.name.lower()
 
-def _nanmax(times: FloatArray, axis: int | tuple[int, ...]) -> FloatArray:
-    latest = np.max(np.where(np.isnan(times), -np.inf, times), axis=axis)
-    return np.where(np.isneginf(latest), np.nan, latest)
+
+_SINGLE: Final[list[Group]] = []
 
 
-def _ratio(above: FloatArray, below: FloatArray) -> FloatArray:
-    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+def signal(words: str) -> Callable[[Callable[[Moment], FloatArray]], Callable[[Moment], FloatArray]]:
+    """Make a signal of a function: its name is the signal's, `words` are a marketer's, it gives a number (n,) per state."""
+
+    def register(compute: Callable[[Moment], FloatArray]) -> Callable[[Moment], FloatArray]:
+        _SINGLE.append(Group({compute.__name__: words}, lambda m: [compute(m)]))
+        return compute
+
+    return register
 
 
 def _kinds(m: Moment) -> list[FloatArray]:
@@ -102,7 +99,7 @@ def _kinds(m: Moment) -> list[FloatArray]:
     return [
         by_kind[:, :, _COUNTED_AT].reshape(len(by_kind), -1),
         np.asarray(m.totals.sum(axis=1)[:, _KINDS]),
-        m.days_since(_nanmax(m.last, axis=1)[:, _KINDS]),
+        m.days_since(latest(m.last, axis=1)[:, _KINDS]),
     ]
 
 
@@ -113,7 +110,7 @@ def _channels(m: Moment) -> list[FloatArray]:
     return [
         m.counts[:, :, KIND_CODES[EventKind.PURCHASE], _DAY90],
         m.counts[:, :, _ACTIONS, _DAY30].sum(axis=2),
-        m.days_since(_nanmax(m.last[:, :, _ACTIONS], axis=2)),
+        m.days_since(latest(m.last[:, :, _ACTIONS], axis=2)),
         m.counts[:, :, KIND_CODES[EventKind.SEND], _DAY30],
         m.counts[:, :, KIND_CODES[EventKind.IMPRESSION], _DAY30],
         responses / (contacts + _PRIOR_CONTACTS),
@@ -128,7 +125,7 @@ def _channels(m: Moment) -> list[FloatArray]:
 def _rhythm(m: Moment) -> list[FloatArray]:
     since = m.days_since(m.scalar("last_occasion"))
     mean, n_gaps = m.scalar("gap_mean_days"), m.scalar("n_gaps")
-    spread = np.sqrt(_ratio(m.scalar("gap_m2"), n_gaps))
+    spread = np.sqrt(ratio(m.scalar("gap_m2"), n_gaps))
     return [
         m.scalar("n_occasions"),
         m.occasions,
@@ -136,9 +133,9 @@ def _rhythm(m: Moment) -> list[FloatArray]:
         mean,
         spread,
         m.scalar("last_gap_days"),
-        _ratio(since, mean),
+        ratio(since, mean),
         (since - mean) / (spread + 1.0),
-        _ratio(m.occasions[:, _DAY30] * HALF_LIVES_DAYS[_DAY365], m.occasions[:, _DAY365] * HALF_LIVES_DAYS[_DAY30]),
+        ratio(m.occasions[:, _DAY30] * HALF_LIVES_DAYS[_DAY365], m.occasions[:, _DAY365] * HALF_LIVES_DAYS[_DAY30]),
         m.days_since(m.scalar("first_seen")),
         m.days_since(m.scalar("first_purchase")),
         m.days_since(m.scalar("last_action")),
@@ -153,11 +150,11 @@ def _money(m: Moment) -> list[FloatArray]:
     return [
         spent[:, _COUNTED_AT],
         returned[:, _DAY90],
-        _ratio(spent[:, _DAY90], m.occasions[:, _DAY90]),
-        _ratio(lines[:, _DAY90], m.occasions[:, _DAY90]),
+        ratio(spent[:, _DAY90], m.occasions[:, _DAY90]),
+        ratio(lines[:, _DAY90], m.occasions[:, _DAY90]),
         m.scalar("occasion_value"),
         m.scalar("previous_occasion_value"),
-        _ratio(returned[:, _DAY365], spent[:, _DAY365] + returned[:, _DAY365]),
+        ratio(returned[:, _DAY365], spent[:, _DAY365] + returned[:, _DAY365]),
     ]
 
 
@@ -211,12 +208,12 @@ def _contract(m: Moment) -> list[FloatArray]:
 
 
 def _per_kind(name: str, words: str) -> dict[str, str]:
-    return {name.format(kind=kind.value): words.format(kind=text) for kind, text in _KIND_WORDS.items()}
+    return {name.format(kind=kind.value): words.format(kind=text) for kind, text in KIND_WORDS.items()}
 
 
 def _per_channel(name: str, words: str) -> dict[str, str]:
     return {
-        name.format(channel=channel.value): words.format(channel=_CHANNEL_WORDS.get(channel, channel.value))
+        name.format(channel=channel.value): words.format(channel=CHANNEL_WORDS.get(channel, channel.value))
         for channel in CHANNELS
     }
 
@@ -225,7 +222,7 @@ GROUPS: Final[tuple[Group, ...]] = (
     Group(
         {
             f"{kind.value}_{days}d": f"{text}, lately (half-life {days} days)"
-            for kind, text in _KIND_WORDS.items()
+            for kind, text in KIND_WORDS.items()
             for days in _COUNTED
         }
         | _per_kind("{kind}_total", "{kind}, ever")
@@ -330,6 +327,7 @@ GROUPS: Final[tuple[Group, ...]] = (
         _contract,
         Part.CONTRACT,
     ),
+    *_SINGLE,
 )
 WORDS: Final[dict[str, str]] = {name: words for group in GROUPS for name, words in group.words.items()}
 SIGNAL_NAMES: Final[tuple[str, ...]] = tuple(WORDS)

@@ -35,6 +35,8 @@ class View:
     join_key: str
     fields: tuple[tuple[str, str], ...]
     ttl: timedelta
+    about: str
+    """What Feast says of the view."""
 
     def path(self, settings: Settings) -> Path:
         """The view's offline source."""
@@ -46,14 +48,40 @@ class View:
         return settings.feast_dir / f"{self.name}_moments.parquet"
 
     @property
+    def of(self) -> str:
+        """What Feast says of the view's entity."""
+        return f"A {self.entity.replace('_', ' ')}, by {self.join_key}."
+
+    @property
     def table(self) -> str:
         """The view's table in Feast's SQLite online store."""
         return f"{PROJECT}_{self.name}"
 
 
-CUSTOMER_STATE: Final = View("customer_state", "customer", Columns.CUSTOMER_ID, STATE_FIELDS, CUSTOMER_TTL)
-CUSTOMER_PRODUCTS: Final = View("customer_products", "customer", Columns.CUSTOMER_ID, PRODUCTS_FIELDS, CUSTOMER_TTL)
-PRODUCT_SALES: Final = View("product_sales", BLOCK, BLOCK, BLOCK_FIELDS, PRODUCT_TTL)
+CUSTOMER_STATE: Final = View(
+    "customer_state",
+    "customer",
+    Columns.CUSTOMER_ID,
+    STATE_FIELDS,
+    CUSTOMER_TTL,
+    "What is known of a customer after each event, packed; `customer_signals` says it by name.",
+)
+CUSTOMER_PRODUCTS: Final = View(
+    "customer_products",
+    "customer",
+    Columns.CUSTOMER_ID,
+    PRODUCTS_FIELDS,
+    CUSTOMER_TTL,
+    "A customer's habits and latest interactions, packed.",
+)
+PRODUCT_SALES: Final = View(
+    "product_sales",
+    BLOCK,
+    BLOCK,
+    BLOCK_FIELDS,
+    PRODUCT_TTL,
+    "What every product sold lately, decayed, a block of them a row.",
+)
 CUSTOMER_VIEWS: Final = (CUSTOMER_STATE, CUSTOMER_PRODUCTS)
 VIEWS: Final = (*CUSTOMER_VIEWS, PRODUCT_SALES)
 

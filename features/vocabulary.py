@@ -179,3 +179,28 @@ REACTION_KINDS: Final[tuple[EventKind, ...]] = (
 
 RESPONSE_KINDS: Final[tuple[EventKind, ...]] = (EventKind.OPEN, EventKind.CLICK, EventKind.OUTCOME)
 """Kinds that answer a contact on the same channel."""
+
+KIND_WORDS: Final[dict[EventKind, str]] = {
+    EventKind.VIEW: "product views",
+    EventKind.SEARCH: "searches",
+    EventKind.ADD_TO_CART: "additions to the cart",
+    EventKind.REMOVE_FROM_CART: "removals from the cart",
+    EventKind.PURCHASE: "purchased lines",
+    EventKind.RETURN: "returns",
+    EventKind.SEND: "messages sent",
+    EventKind.OPEN: "messages opened",
+    EventKind.CLICK: "clicks",
+    EventKind.OUTCOME: "conversions of a contact",
+    EventKind.VISIT: "visits",
+    EventKind.CALL: "calls",
+    EventKind.FEEDBACK: "ratings and survey answers",
+    EventKind.IMPRESSION: "promotions seen",
+}
+"""What is counted of a customer, in a marketer's words."""
+CHANNEL_WORDS: Final[dict[Channel, str]] = {
+    Channel.CALL_CENTER: "call centre",
+    Channel.EMAIL: "e-mail",
+    Channel.SMS: "SMS",
+    Channel.POST: "post",
+}
+"""Channels whose words are not their names."""

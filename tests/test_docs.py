@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -344,24 +345,25 @@ def test_the_map_of_the_code_shows_every_wing():
 
 
 def test_the_recipe_for_a_signal_works():
-    """The two lines of the recipe, put where it says, make a signal with the value that its words promise."""
+    """As it is printed, put above GROUPS, it makes a signal with the value and the words that it promises."""
     import types
 
+    import numpy as np
+
     from features import signals
-    from features.state.batch import StateBatch
+    from features.state.drawn import drawn_states
 
-    words, column = (line.split("  #")[0].strip() for line in fences(read("CONTRIBUTING.md"), "python")[0].splitlines())
+    recipe = textwrap.dedent(fences(read("CONTRIBUTING.md"), "python")[0])
     source = Path(signals.__file__).read_text(encoding="utf-8")
-    for after, line in (('"n_action_occasions": "', words), ('        m.scalar("n_action_occasions"),', column)):
-        at = source.index("\n", source.index(after))
-        source = f"{source[:at]}\n{line}{source[at:]}"
-    changed = types.ModuleType("changed_signals")
-    changed.__dict__["__name__"] = signals.__name__
-    exec(compile(source, "changed_signals", "exec"), changed.__dict__)
+    changed = types.ModuleType(signals.__name__)
+    exec(compile(source.replace("GROUPS: Final[", f"{recipe}\nGROUPS: Final[", 1), "changed", "exec"), changed.__dict__)
 
-    name = words.split('"')[1]
-    added = set(changed.SIGNAL_NAMES) - set(signals.SIGNAL_NAMES)
-    state = StateBatch.empty(1)
-    assert added == {name}
-    assert changed.signals_frame(state, 0.0)[name].isna().all()
-    assert changed.compute_signals(state, 0.0).shape == (1, len(signals.SIGNAL_NAMES) + 1)
+    (name,) = set(changed.SIGNAL_NAMES) - set(signals.SIGNAL_NAMES)
+    states, as_of = drawn_states(20, np.random.default_rng(1))
+    bought, active = states.scalar("n_occasions"), states.scalar("n_action_occasions")
+    expected = np.divide(bought, active, out=np.full(20, np.nan), where=active > 0)
+    np.testing.assert_allclose(changed.signals_frame(states, as_of)[name], expected, rtol=1e-6)
+    assert np.isfinite(expected).any()
+    assert changed.describe(name) == "share of the active moments in which something was bought"
+    others = changed.signals_frame(states, as_of)[list(signals.SIGNAL_NAMES)].to_numpy()
+    np.testing.assert_array_equal(others, signals.compute_signals(states, as_of))

@@ -73,3 +73,14 @@ class Moment:
         elapsed = (self.as_of[self.states.pair_codes.rows()] - stats[:, layout.PAIR_LAST]) / DAY_S
         left = np.exp2(-elapsed[:, None] / np.array(HALF_LIVES_DAYS))
         return self._open(stats[:, first : first + len(HALF_LIVES_DAYS)] * left, 0.0)
+
+
+def ratio(above: FloatArray, below: FloatArray) -> FloatArray:
+    """`above / below`, NaN where there is nothing to divide by."""
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+
+
+def latest(times: FloatArray, axis: int | tuple[int, ...]) -> FloatArray:
+    """The largest of `times` along `axis`, NaN where all are."""
+    largest = np.max(np.where(np.isnan(times), -np.inf, times), axis=axis)
+    return np.where(np.isneginf(largest), np.nan, largest)

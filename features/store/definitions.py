@@ -10,7 +10,17 @@ from feast.types import Array, Bytes, FeastType, Float32, Float64, Int32, Int64,
 
 from features.offline.files import ROW_TIME
 from features.settings import Settings
-from features.views import CUSTOMER_VIEWS, TASK_VIEWS, VIEWS, View, exact_name, feature_service_name, moments_name
+from features.store.named_signals import OWNER, named_view
+from features.views import (
+    CUSTOMER_STATE,
+    CUSTOMER_VIEWS,
+    TASK_VIEWS,
+    VIEWS,
+    View,
+    exact_name,
+    feature_service_name,
+    moments_name,
+)
 from features.vocabulary import Columns
 
 _ONE_MOMENT: Final = timedelta(seconds=1)
@@ -31,7 +41,10 @@ _TYPES: Final[dict[str, FeastType]] = {
 def define(settings: Settings) -> list[Any]:
     """Every entity, view and service that is registered with Feast, for the places that `settings` names."""
     entities = {
-        view.entity: Entity(name=view.entity, join_keys=[view.join_key], value_type=ValueType.STRING) for view in VIEWS
+        view.entity: Entity(
+            name=view.entity, join_keys=[view.join_key], value_type=ValueType.STRING, description=view.of, owner=OWNER
+        )
+        for view in VIEWS
     }
     views = {view.name: _feature_view(view, entities[view.entity], settings) for view in VIEWS}
     helpers = []
@@ -42,10 +55,11 @@ def define(settings: Settings) -> list[Any]:
             name=feature_service_name(task),
             features=[views[view.name] for view in task_views],
             description=f"What the {task.value} model sees.",
+            owner=OWNER,
         )
         for task, task_views in TASK_VIEWS.items()
     ]
-    return [*entities.values(), *views.values(), *helpers, *services]
+    return [*entities.values(), *views.values(), named_view(views[CUSTOMER_STATE.name]), *helpers, *services]
 
 
 def _feature_view(view: View, entity: Entity, settings: Settings) -> FeatureView:
@@ -77,11 +91,23 @@ def _view(
 ) -> FeatureView:
     schema = [Field(name=view.join_key, dtype=String)]
     schema += [Field(name=field, dtype=_TYPES[dtype]) for field, dtype in fields]
-    return FeatureView(name=name, entities=[entity], ttl=ttl, schema=schema, source=source, online=online)
+    return FeatureView(
+        name=name,
+        entities=[entity],
+        ttl=ttl,
+        schema=schema,
+        source=source,
+        online=online,
+        description=view.about,
+        owner=OWNER,
+        tags={"code": "features/state"},
+    )
 
 
 def _source(name: str, path: Path, settings: Settings) -> DataSource:
     if settings.offline_store != "spark":
+        # A relative path would be taken from the repository when it is checked, and from wherever the process runs when
+        # it is read (Feast 0.67.0 with DuckDB, findings/feast-relative-source.sh).
         return FileSource(name=f"{name}_file", path=str(path), timestamp_field=Columns.EVENT_TIMESTAMP)
     from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
 

@@ -16,6 +16,7 @@ from features import atomic, views
 from features.errors import StoreError
 from features.offline.spark_session import spark_conf
 from features.settings import Settings
+from features.signals import WORDS
 
 _NO_ENTITY: Final = "__dummy"
 """The entity that Feast adds for views without one."""
@@ -74,8 +75,9 @@ class FeastFolder:
         return self._folder / "registry.db"
 
     def _yaml(self) -> str:
+        """Feast's configuration; its own files are named relative to the folder."""
         online = (
-            {"type": "sqlite", "path": str(self._settings.online_db_path)}
+            {"type": "sqlite", "path": self._settings.online_db_path.relative_to(self._folder).as_posix()}
             if self._uses_sqlite
             else {
                 "type": "redis",
@@ -93,7 +95,7 @@ class FeastFolder:
             "project": views.PROJECT,
             "provider": "local",
             # Definitions change only when they are applied, so a long-lived process need not read them again.
-            "registry": {"path": str(self.registry_path), "cache_ttl_seconds": 0},
+            "registry": {"path": self.registry_path.name, "cache_ttl_seconds": 0},
             "offline_store": offline,
             "online_store": online,
             "entity_key_serialization_version": 3,
@@ -101,14 +103,27 @@ class FeastFolder:
         return json.dumps(configuration, indent=2)  # JSON is YAML, and quotes every path correctly
 
     def _fingerprint(self) -> str:
-        facts = [self._yaml(), _SHIM, repr(views.VIEWS), repr(views.TASK_VIEWS), str(views.SERVICE_VERSION)]
+        facts = [
+            str(self._folder),  # Feast's registry keeps whole paths of sources
+            self._yaml(),
+            _SHIM,
+            repr(views.VIEWS),
+            repr(views.TASK_VIEWS),
+            str(views.SERVICE_VERSION),
+            repr(WORDS),
+        ]
         return json.dumps({"definitions": sha256("\n".join([*facts, version("feast")]).encode()).hexdigest()})
 
 
 def left_over(feast: Any, objects: Sequence[Any]) -> list[Any]:
     """What an older version registered and this one does not name: to be deleted, with its rows in the online store."""
     named = {thing.name for thing in objects}
-    registered = (feast.list_feature_services(), feast.list_batch_feature_views(), feast.list_entities())
+    registered = (
+        feast.list_feature_services(),
+        feast.list_on_demand_feature_views(),
+        feast.list_batch_feature_views(),
+        feast.list_entities(),
+    )
     return [thing for kind in registered for thing in kind if thing.name not in named and thing.name != _NO_ENTITY]
 
 
