@@ -96,8 +96,8 @@ def step(title: str) -> Iterator[Progress]:
     say(f"{title}: {time.perf_counter() - started:.1f} s")
 
 
-def set_up_logging(verbose: bool = False, log_format: str = "text") -> None:
-    """Send log records to stderr, as words or as lines of JSON; entry points call this, libraries never do."""
+def set_up_logging(verbose: bool = False) -> None:
+    """Send log records to stderr; entry points call this, libraries never do."""
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
         stream=sys.stderr,
@@ -105,23 +105,11 @@ def set_up_logging(verbose: bool = False, log_format: str = "text") -> None:
         datefmt="%H:%M:%S",
         force=True,
     )
-    if log_format == "json":
-        log_json_lines()
     if not verbose:
         for chatty in ("alembic", "mlflow", "feast", "bentoml", "matplotlib", "onnxscript"):
             logging.getLogger(chatty).setLevel(logging.ERROR)
         for told_in_a_line in _TOLD_IN_A_LINE:
             logging.getLogger(told_in_a_line).setLevel(logging.CRITICAL)
-
-
-def log_json_lines() -> None:
-    """Send every record of this process to stderr as one line of JSON: time, level, logger, message, and what it names."""
-    from pythonjsonlogger.json import JsonFormatter
-
-    renamed = {"levelname": "level", "name": "logger"}
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter("%(levelname)s %(name)s %(message)s", rename_fields=renamed, timestamp="time"))
-    logging.getLogger().handlers[:] = [handler]
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from features.online.reach import Reach
 from features.online.reader import Folded, OnlineReader
 from features.online.trust import open_known_log
 from features.online.writer import OnlineWriter
+from features.processes.json_lines import log_json_lines
 from features.processes.lean import leave_pandas_out
 from features.processes.lifeline import hang_on
 from features.settings import PARENT, Settings
@@ -197,8 +198,6 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     settings = Settings.from_env(os.environ)
     if settings.log_format == "json":
-        from features.console import log_json_lines
-
         log_json_lines()
     stop = threading.Event()
 

@@ -10,6 +10,7 @@ import typer
 
 from features.console import JsonOption, emit, say, set_up_logging, step
 from features.errors import InputError
+from features.processes.json_lines import log_json_lines
 from features.settings import Settings
 from serving.access.cli import key_commands
 
@@ -71,7 +72,9 @@ def serve(
         settings = replace(settings, access="open")
     if log_format is not None:
         settings = replace(settings, log_format=log_format.value)
-    set_up_logging(log_format=settings.log_format)
+    set_up_logging()
+    if settings.log_format == "json":
+        log_json_lines()
     service = start_service(settings, host=host, port=port, workers=workers, with_applier=applier, profile=profile)
     say(f"Starting on {service.url} (ready when {service.url}/readyz says so; Ctrl-C stops it)")
     raise typer.Exit(run_until_stopped(service, drain_seconds))

@@ -12,6 +12,7 @@ from typing import Any, Final
 import bentoml
 from starlette.applications import Starlette
 
+from features.processes.json_lines import log_json_lines
 from features.processes.lifeline import LIFELINES, hand_on, hang_on
 from serving.guard import slow_heads
 
@@ -38,7 +39,7 @@ async def _begin(_: Starlette) -> AsyncIterator[None]:
     leave_pandas_out()
     settings = Settings.from_env(os.environ)
     if settings.log_format == "json":
-        _log_json_lines()
+        log_json_lines()  # again: BentoML has set up its own meanwhile
     ours = create_app(lambda: open_runtime(settings))
     async with ours.router.lifespan_context(ours):
         slow_heads.serve_first(ours)  # BentoML's own pages (health, docs, index) would hide ours otherwise
@@ -46,21 +47,13 @@ async def _begin(_: Starlette) -> AsyncIterator[None]:
         yield
 
 
-def _log_json_lines() -> None:
-    """Have what BentoML logs take our form, too: it has given its loggers handlers of their own by now."""
-    from features.console import log_json_lines
-
-    log_json_lines()
-    for name in ("bentoml", "circus", "uvicorn", "uvicorn.error"):
-        logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = True
-
-
 # BentoML imports this in the process that starts the workers, and in each of them. A worker hangs on both above it: it would
 # answer on for ever where that process is killed, and hold the port.
 if os.environ.get(LIFELINES):  # started by `omni serve` and not by `bentoml serve`
     hang_on(os.environ)
     _lifeline = hand_on(os.environ)
+if os.environ.get("OMNI_LOG_FORMAT") == "json":
+    log_json_lines()
 for _package in ("features", "serving"):
     logging.getLogger(_package).setLevel(logging.INFO)  # which model answers since when; BentoML shows warnings only
 # Threads of one worker take turns. At Python's own 5 ms, a commit would wait that long after each of its statements.
