@@ -1,0 +1,152 @@
+"""Questions and events of a program in, the service's answers out, one after the other."""
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+import httpx
+
+from serving import schemas
+from serving.client import options
+from serving.client.flows import AnswerT, Flow, Flows, Outcome, Patience, customer_path, who
+
+LOCAL = "http://127.0.0.1:3000"
+
+
+class OmniClient:
+    """Asks and tells one service; keeps its connections open, so make one and keep it. Threads may share it.
+
+    Every method raises RequestFailedError for what was refused, failed, or got no answer in time.
+    """
+
+    def __init__(
+        self,
+        url: str = LOCAL,
+        key: str | None = None,
+        *,
+        patience: Patience | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """`key` is one that `omni key create` made; without it, where the service demands none."""
+        patience = patience or Patience()
+        self._flows = Flows(url.rstrip("/"), key, patience)
+        self._http = httpx.Client(timeout=patience.timeout(), transport=transport)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> Self:
+        """A client of the service at OMNI_URL, with the key OMNI_API_KEY."""
+        env = os.environ if env is None else env
+        return cls(env.get("OMNI_URL", LOCAL), env.get("OMNI_API_KEY") or None)
+
+    def send(self, events: Iterable[Mapping[str, Any]]) -> schemas.EventsAnswer:
+        """Send events, as mappings of an event's columns, in batches as large as the service takes.
+
+        Each gets an `event_id` where it has none, so that it counts once however often it is sent. What could not be kept is
+        in `rejected`, by its place; RequestFailedError is raised where that is all of them.
+        """
+        return self._run(self._flows.send(events))
+
+    def next_products(
+        self,
+        customer_id: str | None = None,
+        *,
+        identifiers: Mapping[str, str] | None = None,
+        **more: Unpack[options.NextProductsOptions],
+    ) -> schemas.NextProductsAnswer:
+        """The products that a customer buys next."""
+        question = self._flows.question(
+            "next-products",
+            schemas.NextProductsAnswer,
+            who(customer_id, identifiers),
+            more,
+            repeatable=not more.get("explore_share"),
+        )
+        return self._run(question)
+
+    def churn(
+        self,
+        customer_id: str | None = None,
+        *,
+        identifiers: Mapping[str, str] | None = None,
+        **more: Unpack[options.ChurnOptions],
+    ) -> schemas.ChurnAnswer:
+        """How likely a customer leaves."""
+        question = self._flows.question("churn", schemas.ChurnAnswer, who(customer_id, identifiers), more)
+        return self._run(question)
+
+    def best_channel(
+        self,
+        customer_id: str | None = None,
+        *,
+        identifiers: Mapping[str, str] | None = None,
+        **more: Unpack[options.Question],
+    ) -> schemas.BestChannelAnswer:
+        """Through which channel a customer answers."""
+        question = self._flows.question("best-channel", schemas.BestChannelAnswer, who(customer_id, identifiers), more)
+        return self._run(question)
+
+    def decide(
+        self,
+        customer_id: str | None = None,
+        *,
+        identifiers: Mapping[str, str] | None = None,
+        **more: Unpack[options.DecideOptions],
+    ) -> schemas.DecisionAnswer:
+        """One decision, which is logged. It is asked for again only where it was surely not made."""
+        question = self._flows.question(
+            "decide",
+            schemas.DecisionAnswer,
+            who(customer_id, identifiers),
+            more,
+            repeatable=more.get("log") is False,
+        )
+        return self._run(question)
+
+    def profile(self, name: str, *, signals: bool = False) -> schemas.ProfileAnswer:
+        """One customer over all channels; `name` is an id, or like `email:ada@example.org`."""
+        path = customer_path(name) + ("?signals=true" if signals else "")
+        return self._run(self._flows.get(path, schemas.ProfileAnswer))
+
+    def erase(self, name: str, *, wait_s: float = 0.0) -> schemas.ErasureAnswer:
+        """Erase a customer. What runs on in the background is waited for, for so many seconds: see `completed_at`."""
+        return self._run(self._flows.erase(name, wait_s))
+
+    def models(self) -> schemas.ModelsAnswer:
+        """The models in use, and the rules."""
+        return self._run(self._flows.get("/v1/models", schemas.ModelsAnswer))
+
+    def info(self) -> schemas.InfoAnswer:
+        """What answers there, in which version."""
+        return self._run(self._flows.get("/v1", schemas.InfoAnswer))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, flow: Flow[AnswerT]) -> AnswerT:
+        outcome: Outcome = None
+        while True:
+            try:
+                step = flow.send(outcome)
+            except StopIteration as done:
+                answer: AnswerT = done.value
+                return answer
+            outcome = None
+            if isinstance(step, httpx.Request):
+                step.extensions = {"timeout": self._http.timeout.as_dict()}
+                try:
+                    outcome = self._http.send(step)
+                except httpx.TransportError as error:
+                    outcome = error
+            else:
+                time.sleep(step)
