@@ -19,7 +19,9 @@ class Never(Config):
     """
 
     categories: tuple[str, ...] = ()
+    """Whole categories, by name."""
     brands: tuple[str, ...] = ()
+    """Whole brands, by name."""
     products: tuple[str, ...] = ()
     """Ids of products."""
     attributes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
