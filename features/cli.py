@@ -38,13 +38,14 @@ def register_benchmarks(group: typer.Typer) -> None:
 
 def ingest(
     source: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            help="complete-journey, starbucks-offers, online-retail-2, or the path of a Parquet, CSV or JSONL file."
+            help="A built-in source (complete-journey, starbucks-offers, online-retail-2), or where your data lies: a file, a"
+            " folder, a pattern, a zip, or an address such as s3://bucket/folder."
         ),
-    ],
+    ] = None,
     path: Annotated[
-        Path | None, typer.Option(help="Where a built-in source's own files are, if it does not bring them along.")
+        str | None, typer.Option(help="Where a built-in source's own files are, if it does not bring them along.")
     ] = None,
     mapping: Annotated[
         Path | None, typer.Option(help="A TOML file that says which of your columns means what.")
@@ -52,6 +53,15 @@ def ingest(
     sample: Annotated[
         float | None,
         typer.Option(min=0.0, max=1.0, help="Take this share of the customers, the same ones every time."),
+    ] = None,
+    join: Annotated[
+        str | None,
+        typer.Option(help="FILE:KEY, a second file with more columns of the same rows, and the column that both have."),
+    ] = None,
+    sql: Annotated[str | None, typer.Option(help="Instead of a source: a query whose rows are read.")] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", help="The database to ask: postgresql://…, sqlite:///FILE or duckdb:///FILE."),
     ] = None,
     table: Annotated[
         TableName | None,
@@ -69,21 +79,29 @@ def ingest(
     from features.ingest import ingest as run
     from features.ingest_table import ingest_table
 
+    if (sql is None) is not (from_ is None) or (source is None) is (sql is None):
+        raise InputError(
+            "Say what to read.",
+            repair="Give a source or a file, or else --sql with a query and --from with a database.",
+        )
     if table is not None:
-        if (path, mapping, sample) != (None, None, None):
+        if source is None or (path, mapping, sample, join) != (None, None, None, None):
             raise InputError(
-                "--table takes no --path, --mapping or --sample.", repair="Name the columns of the file as the table's."
+                "--table takes a file, and no --path, --mapping, --sample or --join.",
+                repair="Name the columns of the file as the table's.",
             )
         with step(f"Merging {source} into {table}") as progress:
             emit(ingest_table(source, table, Settings.from_env(os.environ), progress), as_json)
         return
-    with step(f"Ingesting {source}") as progress:
+    with step(f"Ingesting {source or 'the query'}") as progress:
         report = run(
-            source,
+            str(source or sql),
             Settings.from_env(os.environ),
             sample=sample,
             path=path,
             mapping=mapping,
+            join=join,
+            database=from_,
             progress=progress,
         )
     emit(report, as_json)

@@ -97,7 +97,7 @@ def test_help_is_quick_and_imports_nothing_heavy():
     [
         (["ingets"], "No such command 'ingets'"),
         (["train", "sales"], "sales"),
-        (["ingest"], "Missing argument"),
+        (["ingest"], "Say what to read"),
         (["ingest", "no-such-source"], "no-such-source"),
         (["ingest", "no-such-file.csv"], "no-such-file.csv"),
     ],

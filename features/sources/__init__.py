@@ -8,51 +8,84 @@ from typing import Final
 from features.errors import InputError
 from features.sources import complete_journey, online_retail_2, starbucks_offers
 from features.sources.batch import PRODUCT_SCHEMA, SourceBatch
+from features.sources.mapping_config import JoinSpec
 
-__all__ = ["PRODUCT_SCHEMA", "SOURCES", "SourceBatch", "SourceInfo", "load_source"]
+__all__ = ["PRODUCT_SCHEMA", "SOURCES", "SourceBatch", "SourceInfo", "SourceRequest", "load_source"]
+
+
+@dataclass(frozen=True)
+class SourceRequest:
+    """What somebody asks of a source: where its files lie, a share of the customers, their own mapping, a second file."""
+
+    path: str | None = None
+    sample: float | None = None
+    mapping: Path | None = None
+    join: JoinSpec | None = None
 
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """A built-in source: what it is, what `--path` must name (empty: nothing), and how it is read."""
+    """A built-in source: what it is, what `--path` must name (empty: nothing), and how it is read.
+
+    `takes` names what it understands beside the path: mapping, join.
+    """
 
     title: str
     path_help: str
-    load: Callable[[Path | None, float | None], Iterator[SourceBatch]]
+    load: Callable[[SourceRequest], Iterator[SourceBatch]]
+    takes: frozenset[str] = frozenset()
+
+
+def _of_path(
+    load: Callable[[Path | None, float | None], Iterator[SourceBatch]],
+) -> Callable[[SourceRequest], Iterator[SourceBatch]]:
+    """A source that knows nothing but its path and a share."""
+    return lambda request: load(None if request.path is None else Path(request.path), request.sample)
 
 
 SOURCES: Final[dict[str, SourceInfo]] = {
     "complete-journey": SourceInfo(
         "Grocery baskets, mailed campaigns, coupons and store promotions of 2,469 households over a year",
         "",
-        complete_journey.load,
+        _of_path(complete_journey.load),
     ),
     "starbucks-offers": SourceInfo(
         "A month of offers sent over web, e-mail, app and social media (simulated by its publisher)",
         "the folder with portfolio.parquet, profile.parquet and transcript.parquet",
-        starbucks_offers.load,
+        _of_path(starbucks_offers.load),
     ),
     "online-retail-2": SourceInfo(
         "Two years of invoices of a British web shop for gifts",
         "online_retail_II.parquet (both sheets of the published workbook)",
-        online_retail_2.load,
+        _of_path(online_retail_2.load),
     ),
 }
 
 
-def load_source(name: str, sample: float | None = None, path: Path | None = None) -> Iterator[SourceBatch]:
+def load_source(
+    name: str,
+    sample: float | None = None,
+    path: str | Path | None = None,
+    mapping: Path | None = None,
+    join: JoinSpec | None = None,
+) -> Iterator[SourceBatch]:
     """Batches of a built-in source; `sample` in (0, 1] keeps that share of the customers, the same ones each time.
 
-    Raises InputError for an unknown name, a bad share or a path that is missing.
+    Raises InputError for an unknown name, a bad share, a path that is missing, and for what the source does not understand.
     """
     if name not in SOURCES:
         raise InputError(
             f"There is no source {name!r}.",
-            repair=f"Use one of {', '.join(SOURCES)}, or the path of a Parquet, CSV or JSONL file.",
+            repair=f"Use one of {', '.join(SOURCES)}, or the path of a file or folder.",
         )
     if sample is not None and not 0 < sample <= 1:
         raise InputError(f"The sample is {sample}.", repair="Give a share above 0 and up to 1, like 0.1.")
     info = SOURCES[name]
     if info.path_help and path is None:
         raise InputError(f"The source {name!r} needs --path.", repair=f"Pass --path with {info.path_help}.")
-    return info.load(path, sample)
+    for option, value in (("mapping", mapping), ("join", join)):
+        if value is not None and option not in info.takes:
+            raise InputError(
+                f"{name!r} is a built-in source.", repair=f"Leave --{option} out; it is for your own files."
+            )
+    return info.load(SourceRequest(None if path is None else str(path), sample, mapping, join))

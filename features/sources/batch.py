@@ -1,19 +1,24 @@
 """What every source hands over: a batch of events and products, and small helpers to make one."""
 
-from collections.abc import Iterator
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pandas.util import hash_array
 
 from features.arrays import IntArray
-from features.events.rules import TEXT_COLUMNS
-from features.events.schema import EVENT_SCHEMA
+from features.events.rules import TEXT_COLUMNS, Problem
+from features.events.schema import EVENT_SCHEMA, rejected_table
 from features.ids import id_column, with_text_ids
+from features.sources.readers.rows import RawRows
 from features.vocabulary import Columns
 
 PRODUCT_SCHEMA: Final = pa.schema(
@@ -58,6 +63,38 @@ class SourceBatch:
     row_numbers: IntArray | None = None
     product_lines: ProductLines | None = None
     clear: tuple[str, ...] = ()
+    skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Rows of the source that are not wanted, by the word in them that says so; they are neither events nor rejected."""
+    contents: NDArray[np.uint64] | None = None
+    """A hash of all that the row behind each event holds, (n_events,); None where events say all there is."""
+    repeats: Literal["first", "refuse"] = "first"
+    """What to do where rows of one source share an event_id and differ: keep the first, or refuse the source."""
+
+
+def to_batch(
+    events: pa.Table, raw: RawRows, problems: dict[int, Problem], parents: IntArray | None = None
+) -> SourceBatch:
+    """Events (n, EVENT_SCHEMA) without those that have a problem: these are rejected.
+
+    Each is of one of `raw`'s rows, or of the rows at the places `parents` (n,).
+    """
+    rows_total = len(raw) + raw.rejected.num_rows
+    numbers = raw.numbers if parents is None else raw.numbers[parents]
+    if not problems:
+        return SourceBatch(events, rejected=raw.rejected, rows_total=rows_total, row_numbers=numbers)
+    bad = np.array(sorted(problems))
+    good = np.ones(len(numbers), np.bool_)
+    good[bad] = False
+    shown = raw.select(bad if parents is None else parents[bad]).objects()
+    source_rows = [json.dumps(row, default=str, ensure_ascii=False) for row in shown]
+    reasons = [problems[place] for place in bad.tolist()]
+    rejected = rejected_table(events.take(pa.array(bad)), numbers[bad].tolist(), reasons, source_rows)
+    return SourceBatch(
+        events.filter(pa.array(good)),
+        rejected=pa.concat_tables([raw.rejected, rejected]),
+        rows_total=rows_total,
+        row_numbers=numbers[good],
+    )
 
 
 def read_query(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:

@@ -1,290 +1,355 @@
-"""Anybody's own CSV, Parquet or JSONL file and its mapping.toml come in; events and products go out.
+"""Anybody's own file, folder or query and its mapping.toml come in; events and products go out.
 
-Nothing is guessed and nothing is lost: what the mapping does not settle is rejected with the reason, row by row.
-Spaces around a value are taken off, and ids of any type become text: a whole number stored as 17850.0 is 17850.
+Nothing is guessed and nothing is lost: what the mapping does not settle is rejected with the reason, row by row, and a file
+that cannot be what the mapping says is refused as a whole. Spaces around a value are taken off, and ids of any type become
+text: a whole number stored as 17850.0 is 17850.
 """
 
-import hashlib
-import json
+import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from features.errors import InputError
-from features.events.rules import NUMBER_COLUMNS, Problem
+from features.arrays import BoolArray, IntArray
+from features.events.rules import Problem
 from features.events.schema import EVENT_SCHEMA
-from features.events.values import MAX_NUMBER, shorten
-from features.ids import id_column, joined_ids
-from features.sources.amounts import Money, parse_money, parse_numbers
+from features.events.values import MAX_NUMBER
+from features.sources.amounts import Money
 from features.sources.batch import (
     ID_COLUMNS,
     ProductLines,
     SourceBatch,
     sampled,
+    to_batch,
     to_event_table,
     to_product_table,
 )
-from features.sources.files import RawRows, mentions, read_rows, select, text_ending, to_batch
-from features.sources.mapping_config import MappingConfig, read_mapping
-from features.sources.nested import flattened
-from features.sources.parsing import Problems, note_inexact, parse_moments
-from features.vocabulary import CHANNEL_CODES, KIND_CODES, Columns, EventKind
+from features.sources.mapped import words
+from features.sources.mapped.details import joined_objects, read_consents, read_identifiers, read_properties
+from features.sources.mapped.event_ids import RowHasher, content_ids, given_ids, named_ids
+from features.sources.mapped.groups import Carrier, LineCounter, whole_groups
+from features.sources.mapped.joined import read_joined
+from features.sources.mapped.money import AMOUNTS, Texts, fill_numbers, read_money
+from features.sources.mapped.rows import Hits, MappedRows
+from features.sources.mapped.times import TimeReader
+from features.sources.mapped.values import clean, clean_id, clean_raw, joined_texts
+from features.sources.mapping_config import ColumnSpec, JoinSpec, MappingConfig, read_mapping
+from features.sources.parsing import Problems
+from features.sources.readers import RawRows, ReadOptions, read_rows
+from features.vocabulary import Columns, EventKind
 
-__all__ = ["MappingConfig", "load_mapped", "read_mapping"]
+__all__ = ["MappingConfig", "load_mapped", "map_rows", "read_mapping"]
 
-UNIT_PRICE = "unit_price"
+logger = logging.getLogger(__name__)
+
+_APART = (Columns.OCCURRED_AT, Columns.EVENT_ID, Columns.QUANTITY, *AMOUNTS)
+"""Columns of a mapping that are not words or ids."""
+_PROFILE_ID = ":profile"
 
 
-def load_mapped(file: Path, mapping: Path, sample: float | None = None) -> Iterator[SourceBatch]:
-    """Batches of a file as its mapping describes it; `sample` keeps a share of the customers.
+def load_mapped(
+    place: str | Path, mapping: Path | MappingConfig, sample: float | None = None, join: JoinSpec | None = None
+) -> Iterator[SourceBatch]:
+    """Batches of what lies at a place as its mapping describes it; `sample` keeps a share of the customers.
 
-    Raises InputError for a mapping or a file that cannot be used as a whole, with the key or the column to mend.
+    `join` names a second file, in place of the mapping's. Raises InputError for a mapping or a file that cannot be used as a
+    whole, with the key or the column to mend: at the latest after the last batch, so nothing may be kept before.
     """
-    config = read_mapping(mapping)
-    seen: Counter[str] = Counter()  # how often each row without an id of its own has come, over the whole file
-    optional: set[str] = set()
-    for raw in read_rows(file, config.encoding, config.delimiter):
-        file_columns = raw.table.column_names
-        if raw.table.num_rows:
-            raw = _with_columns(raw, file, mapping, config, optional)
-        yield _map_rows(raw, file_columns, config, sample, seen)
+    config = mapping if isinstance(mapping, MappingConfig) else read_mapping(mapping)
+    yield from map_rows(read_rows(place, read_options(config)), str(place), mapping, sample, join)
 
 
-def _with_columns(raw: RawRows, file: Path, mapping: Path, config: MappingConfig, optional: set[str]) -> RawRows:
-    """Rows with every column that the mapping reads; of JSONL a key that only other rows have is null here.
-
-    `optional` remembers such keys over the batches of a file. Raises InputError for a name that the file does not have.
-    """
-    wanted = config.source_columns()
-    table = flattened(raw.table, wanted)
-    for name in [name for name in wanted if name not in table.column_names]:
-        key = name.split(".")[-1]
-        if name not in optional and not (_is_jsonl(file) and mentions(file, config.encoding, key)):
-            raise InputError(
-                f"{file} has no column {name!r}, which {mapping} names; it has {raw.table.column_names}.",
-                repair="Correct the name in the mapping (what lies inside an object is named like user.id).",
-            )
-        optional.add(name)
-        table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
-    return RawRows(table, raw.numbers, raw.rejected)
+def read_options(config: MappingConfig) -> ReadOptions:
+    """What a mapping says of how its file is read."""
+    return ReadOptions(
+        encoding=config.encoding,
+        delimiter=config.delimiter,
+        quoting=config.quoting,
+        multiline=config.multiline,
+        header=config.header,
+        names=frozenset(config.source_columns()),
+        sheet=config.sheet,
+    )
 
 
-def _is_jsonl(file: Path) -> bool:
-    return text_ending(file) in (".jsonl", ".ndjson")
-
-
-def _map_rows(
-    raw: RawRows, file_columns: list[str], config: MappingConfig, sample: float | None, seen: Counter[str]
-) -> SourceBatch:
-    """Events of the rows; `file_columns` names the file's own columns, which are what names a row that has no id."""
-    if raw.table.num_rows == 0:
-        return to_batch(EVENT_SCHEMA.empty_table(), raw, {})
-    if sample is not None:
-        who = config.columns.get("customer_id") or next(iter(config.identifiers.values()))
-        raw = select(raw, sampled(_clean(raw.table.column(who), config), sample))
-    problems: Problems = {}
-    table, n_rows = raw.table, raw.table.num_rows
-    _note_lost_digits(table, config, problems)
-    columns: dict[str, pa.Array | pa.ChunkedArray | str | None] = {
-        target: _clean(table.column(source), config)
-        for target, source in config.columns.items()
-        if target not in (Columns.OCCURRED_AT, UNIT_PRICE, *NUMBER_COLUMNS)
-    }
-    for name, words in ((Columns.KIND, config.kinds), (Columns.CHANNEL, config.channels)):
-        if name in columns:
-            columns[name] = _translate(name, columns[name], {key: word.value for key, word in words.items()}, problems)
-    for name, constant in config.constants.items():
-        columns[name] = pc.fill_null(columns[name], constant) if name in columns else pa.repeat(constant, n_rows)
-    columns[Columns.OCCURRED_AT] = moments = _moments(table, config, problems)
-    _fill_numbers(columns, table, config, problems)
-    price = _prices(columns, table, config, problems)
-    columns[Columns.IDENTIFIERS] = _identifiers(table, config)
-    columns[Columns.PROPERTIES] = _properties(table, config)
-    if Columns.EVENT_ID in columns:
-        columns[Columns.EVENT_ID] = pc.binary_join_element_wise(config.event_id_prefix, columns[Columns.EVENT_ID], "")
-    else:
-        columns[Columns.EVENT_ID] = _event_ids(table, file_columns, config, seen)
-    batch = to_batch(to_event_table(columns, n_rows), raw, problems)
-    return _with_products(batch, moments, price, table, raw, problems, config)
-
-
-def _note_lost_digits(table: pa.Table, config: MappingConfig, problems: Problems) -> None:
-    """Refuse rows with an id whose type could not hold all of its digits, whatever the id is of."""
-    ids = {target: source for target, source in config.columns.items() if target in ID_COLUMNS}
-    for name, source in (*ids.items(), *config.identifiers.items(), *((name, name) for name in config.event_id_from)):
-        note_inexact(name, table.column(source), problems)
-
-
-def _clean(column: pa.ChunkedArray, config: MappingConfig) -> pa.ChunkedArray:
-    """A column as trimmed text, with null for what stands for a missing value."""
-    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    text = id_column(column)
-    if not is_text and not pa.types.is_dictionary(column.type):
-        return text
-    trimmed = pc.utf8_trim_whitespace(text)
-    return pc.if_else(pc.is_in(trimmed, value_set=pa.array(config.missing, pa.string())), None, trimmed)
-
-
-def _translate(name: str, column: pa.ChunkedArray, words: dict[str, str], problems: Problems) -> pa.Array:
-    ours = KIND_CODES if name == Columns.KIND else CHANNEL_CODES
-    encoded = pc.dictionary_encode(column).combine_chunks()
-    given = encoded.dictionary.to_pylist()
-    meant = pa.array([words.get(word, word if word in ours else None) for word in given], pa.string())
-    result = meant.take(encoded.indices)
-    for place in pc.indices_nonzero(pc.and_(pc.is_null(result), pc.is_valid(column))).to_pylist():
-        reason = f"is {shorten(column[place].as_py())}: say under [{name}s] of the mapping what that means."
-        problems.setdefault(place, Problem(name, reason))
-    return result
-
-
-def _moments(table: pa.Table, config: MappingConfig, problems: Problems) -> pa.Array:
-    column = table.column(config.columns["occurred_at"])
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        column = _clean(column, config)
-    return parse_moments(Columns.OCCURRED_AT, column, problems, config.time_zone, config.time_format, config.ambiguous)
-
-
-def _fill_numbers(
-    columns: dict[str, pa.Array | pa.ChunkedArray | str | None],
-    table: pa.Table,
-    config: MappingConfig,
-    problems: Problems,
-) -> None:
-    """Put quantity and value into `columns`, and turn purchases of a negative quantity into returns."""
-    numbers: dict[str, pa.Array] = {}
-    if Columns.QUANTITY in config.columns:
-        column = _raw_numbers(table, config.columns["quantity"], config)
-        numbers[Columns.QUANTITY] = parse_numbers(Columns.QUANTITY, column, problems, config.decimal, config.thousands)
-    for name in (Columns.VALUE, UNIT_PRICE):
-        source = config.columns.get(name)  # type: ignore[call-overload]
-        if source is not None:
-            money = _money(name, source, columns, table, config, problems)
-            numbers[name], columns[Columns.CURRENCY] = money
-    if UNIT_PRICE in numbers:
-        units = pc.fill_null(numbers[Columns.QUANTITY], 1.0) if Columns.QUANTITY in numbers else 1.0
-        numbers[Columns.VALUE] = pc.round(pc.multiply(numbers.pop(UNIT_PRICE), units), 6)
-    if config.negative_quantity == "return" and Columns.QUANTITY in numbers:
-        kinds = columns[Columns.KIND]
-        back = pc.and_(pc.less(numbers[Columns.QUANTITY], 0.0), pc.equal(kinds, EventKind.PURCHASE.value))
-        back = pc.fill_null(back, False)
-        columns[Columns.KIND] = pc.if_else(back, EventKind.RETURN.value, kinds)
-        for name in NUMBER_COLUMNS:
-            if name in numbers:
-                numbers[name] = pc.if_else(back, pc.abs(numbers[name]), numbers[name])
-    columns.update(numbers)
-
-
-def _raw_numbers(table: pa.Table, source: str, config: MappingConfig) -> pa.ChunkedArray:
-    """A column of numbers without what stands for no value."""
-    column = table.column(source)
-    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    return _clean(column, config) if is_text or pa.types.is_dictionary(column.type) else column
-
-
-def _money(
-    name: str,
-    source: str,
-    columns: dict[str, pa.Array | pa.ChunkedArray | str | None],
-    table: pa.Table,
-    config: MappingConfig,
-    problems: Problems,
-) -> Money:
-    column, currencies = _raw_numbers(table, source, config), columns.get(Columns.CURRENCY)
-    return parse_money(name, column, currencies, problems, config.decimal, config.thousands)
-
-
-def _prices(
-    columns: dict[str, pa.Array | pa.ChunkedArray | str | None],
-    table: pa.Table,
-    config: MappingConfig,
-    problems: Problems,
-) -> Money | None:
-    """What the rows say their products cost; a price that cannot be one is a problem. None where they say nothing."""
-    source = config.products.get(Columns.PRICE)
-    if source is None:
-        return None
-    price = _money(Columns.PRICE, source, columns, table, config, problems)
-    amounts = price.amounts.to_numpy(zero_copy_only=False)
-    given = price.amounts.is_valid().to_numpy(zero_copy_only=False) & ~np.isnan(
-        amounts
-    )  # pandas writes NaN for nothing
-    for place in np.flatnonzero(given & ~((amounts >= 0) & (amounts <= MAX_NUMBER))).tolist():
-        problems.setdefault(
-            place, Problem(Columns.PRICE, f"is {amounts[place]}: a price is from 0 to {MAX_NUMBER:.0e}.")
+def map_rows(
+    batches: Iterable[RawRows],
+    place: str,
+    mapping: Path | MappingConfig,
+    sample: float | None = None,
+    join: JoinSpec | None = None,
+) -> Iterator[SourceBatch]:
+    """`load_mapped` of rows that somebody reads; `place` is for messages."""
+    config = mapping if isinstance(mapping, MappingConfig) else read_mapping(mapping)
+    hits = Hits(place, "the mapping" if isinstance(mapping, MappingConfig) else str(mapping))
+    mapper = _Mapper(config, hits, sample)
+    rows = iter(batches)
+    join = join or config.join
+    if join is not None:
+        second = read_joined(
+            join,
+            replace(read_options(config), header=(), names=frozenset()),
+            None if isinstance(mapping, MappingConfig) else mapping.parent,
         )
-    return Money(pa.array(amounts, pa.float64(), mask=~given), price.currencies)
+        rows = map(second.add, rows)
+    rows = map(Carrier(config, hits).fill, rows)
+    group = config.within or config.line_of
+    if "order_discount" in config.columns and config.explode is None and group is not None:
+        rows = whole_groups(rows, ColumnSpec(column=group), config, hits)
+    for raw in rows:
+        yield mapper.map(raw)
+    mapper.finish()
 
 
-def _identifiers(table: pa.Table, config: MappingConfig) -> pa.Array | None:
-    if not config.identifiers:
-        return None
-    values = [_clean(table.column(source), config).to_pylist() for source in config.identifiers.values()]
-    pairs = [
-        [(id_type, value) for id_type, value in zip(config.identifiers, row, strict=True) if value is not None] or None
-        for row in zip(*values, strict=True)
-    ]
-    return pa.array(pairs, EVENT_SCHEMA.field(Columns.IDENTIFIERS).type)
+class _Mapper:
+    """Batches of a file in their order; what has to be known over all of them is kept here."""
+
+    def __init__(self, config: MappingConfig, hits: Hits, sample: float | None) -> None:
+        self._config, self._hits, self._sample = config, hits, sample
+        self._times = TimeReader(config, hits.place)
+        self._counter = LineCounter()
+        self._seen: Counter[str] = Counter()
+        self._hasher = RowHasher()
+        self._named = bool(config.event_id_from or config.line_of or "event_id" in config.columns)
+
+    def map(self, raw: RawRows) -> SourceBatch:
+        """Events of the rows of a batch, or of the elements in each."""
+        config = self._config
+        self._hits.learn(raw)
+        if not len(raw):
+            return to_batch(EVENT_SCHEMA.empty_table(), raw, {})
+        rows = MappedRows(raw, self._hits, config.explode)
+        lines = rows.lines
+        if lines is None and config.line_of is not None:
+            keys = clean(rows.column(ColumnSpec(column=config.line_of)), config)
+            lines = self._counter.number(keys)
+        total = len(raw) + raw.rejected.num_rows
+        contents = self._hasher.hashes(raw) if self._named else None
+        rows, kept, texts, skipped = self._wanted(rows)
+        lines = None if lines is None else lines[kept]
+        problems: Problems = {}
+        columns = self._columns(rows, texts, lines, problems)
+        consents = read_consents(rows, config, problems)
+        properties = read_properties(rows, config, problems)
+        is_profile = pc.fill_null(pc.equal(columns[Columns.KIND], EventKind.PROFILE.value), False)
+        members = [pc.if_else(is_profile, text, None) for text in consents]
+        columns[Columns.PROPERTIES] = joined_objects([*members, *properties])
+        price = self._prices(columns, rows, problems)
+        events = to_event_table(columns, len(rows))
+        batch = to_batch(events, rows.raw, problems, rows.parents)
+        batch = replace(
+            batch,
+            rows_total=total,
+            skipped=skipped,
+            repeats="first" if config.duplicates == "first" else "refuse",
+        )
+        if contents is not None:
+            batch = replace(batch, contents=self._contents(contents, raw, batch.row_numbers, lines, problems))
+        batch = self._with_products(batch, columns, price, rows, problems)
+        return _with_profiles(batch, events, consents, is_profile, rows, problems)
+
+    def finish(self) -> None:
+        """Say what only the whole file shows. Raises InputError for paths that hit nothing and for a wrong unit of time."""
+        optional = {path for spec in self._config.specs() if spec.optional for path in spec.paths}
+        several = {path for spec in self._config.specs() if len(spec.paths) > 1 for path in spec.paths}
+        missed = self._hits.missed()
+        for spec in self._config.specs():
+            if len(spec.paths) > 1 and not spec.optional and all(path in missed for path in spec.paths):
+                raise self._hits.complaint(spec.paths[0])
+        for path in missed:
+            if path in optional:
+                logger.warning("%s has no %s in any row, which the mapping calls optional.", self._hits.place, path)
+            elif path not in several:
+                raise self._hits.complaint(path)
+        self._times.finish()
+
+    def _wanted(self, rows: MappedRows) -> tuple[MappedRows, BoolArray, Texts, dict[str, int]]:
+        """The rows that are wanted, which they are (n,), their kind and channel, and how many others there are by word."""
+        config = self._config
+        unwanted = np.zeros(len(rows), np.bool_)
+        skipped: Counter[str] = Counter()
+        texts: Texts = {}
+        given: Texts = {}
+        for name, meanings in ((Columns.KIND, config.kinds), (Columns.CHANNEL, config.channels)):
+            column = self._words(name, rows)
+            if column is None:
+                continue
+            meant, skip = words.read_words(
+                name,
+                column,
+                {word: ours.value for word, ours in meanings.items()},
+                config.skip.get(name, ()),  # type: ignore[call-overload]
+            )
+            texts[name], given[name] = meant, column
+            self._count(column, skip.to_numpy(zero_copy_only=False), unwanted, rows, skipped)
+        for target, unwanted_words in config.skip.items():
+            if target not in texts and target in config.columns:
+                column = clean(rows.column(config.columns[target]), config)
+                self._count(column, words.unwanted_rows(column, unwanted_words), unwanted, rows, skipped)
+        wanted = ~unwanted
+        if self._sample is not None:
+            who = config.columns.get("customer_id") or next(iter(config.identifiers.values()))
+            share = sampled(clean(rows.column(who), config), self._sample)
+            wanted &= share.to_numpy(zero_copy_only=False)
+        texts["given"] = None
+        if not wanted.all():
+            places = pa.array(np.flatnonzero(wanted))
+            rows = rows.keep(wanted)
+            texts = {name: None if column is None else column.take(places) for name, column in texts.items()}  # type: ignore[union-attr]
+            given = {name: column.take(places) for name, column in given.items()}  # type: ignore[union-attr]
+        texts.pop("given")
+        return rows, wanted, {**texts, **{f"given {name}": column for name, column in given.items()}}, dict(skipped)
+
+    def _words(self, name: str, rows: MappedRows) -> pa.ChunkedArray | None:
+        """The file's own words for what happened, or where; None where the mapping names no column of them."""
+        config = self._config
+        if name == Columns.KIND and config.kind_from:
+            parts = [clean(rows.column(ColumnSpec(column=path)), config) for path in config.kind_from]
+            return joined_texts(parts, "/")
+        spec = config.columns.get(name)  # type: ignore[call-overload]
+        return None if spec is None else clean(rows.column(spec), config)
+
+    def _count(
+        self, column: pa.ChunkedArray, skip: BoolArray, unwanted: BoolArray, rows: MappedRows, skipped: Counter[str]
+    ) -> None:
+        fresh = skip & ~unwanted
+        if fresh.any():
+            skipped.update(words.count_words(column, fresh, rows.numbers))
+            unwanted |= fresh
+
+    def _columns(self, rows: MappedRows, texts: Texts, lines: IntArray | None, problems: Problems) -> Texts:
+        """The columns of the events but their properties."""
+        config, n_rows = self._config, len(rows)
+        columns: Texts = {}
+        for target, spec in config.columns.items():
+            if target in _APART or target in (Columns.KIND, Columns.CHANNEL):
+                continue
+            if target in ID_COLUMNS:
+                columns[target] = clean_id(target, rows.column(spec), config, problems, rows.raw.typed)
+            else:
+                columns[target] = clean(rows.column(spec), config)
+        for name in (Columns.KIND, Columns.CHANNEL):
+            if name in texts:
+                columns[name] = texts[name]
+                words.note_unknown(name, texts[f"given {name}"], texts[name], problems)
+        for name, constant in config.constants.items():
+            columns[name] = pc.fill_null(columns[name], constant) if name in columns else pa.repeat(constant, n_rows)
+        if Columns.KIND not in columns:
+            columns[Columns.KIND] = pa.repeat(EventKind.PROFILE.value, n_rows)
+        columns[Columns.OCCURRED_AT] = self._times.read(
+            clean_raw(rows.column(config.columns["occurred_at"]), config), problems
+        )
+        fill_numbers(columns, rows, self._groups(rows), config, problems)
+        columns[Columns.IDENTIFIERS] = read_identifiers(rows, config, problems)
+        if "event_id" in config.columns:
+            columns[Columns.EVENT_ID] = given_ids(rows, lines, config, problems)
+        elif self._named:
+            columns[Columns.EVENT_ID] = named_ids(rows, lines, config, problems)
+        else:
+            own = rows.raw.names
+            columns[Columns.EVENT_ID] = content_ids(rows.raw, rows, own, config, self._seen)
+        return columns
+
+    def _groups(self, rows: MappedRows) -> IntArray | None:
+        """The order of each row (n,), as a number; None where no amount is of a whole order."""
+        if "order_discount" not in self._config.columns:
+            return None
+        if rows.parents is not None:
+            return rows.parents
+        key = self._config.within or self._config.line_of
+        column = clean(rows.column(ColumnSpec(column=key)), self._config)
+        codes: IntArray = pc.dictionary_encode(column, null_encoding="encode").combine_chunks().indices.to_numpy()
+        return np.cumsum(np.diff(codes, prepend=codes[:1]) != 0)
+
+    def _contents(
+        self, contents: np.ndarray, raw: RawRows, numbers: IntArray | None, lines: IntArray | None, problems: Problems
+    ) -> NDArray[np.uint64]:
+        """Hashes of the rows behind the events that are left."""
+        assert numbers is not None
+        of_rows: NDArray[np.uint64] = contents[np.searchsorted(raw.numbers, numbers)]
+        if lines is None or self._config.explode is None:
+            return of_rows
+        left = np.delete(np.arange(len(lines)), list(problems))
+        return of_rows ^ (lines[left].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+
+    def _prices(self, columns: Texts, rows: MappedRows, problems: Problems) -> Money | None:
+        """What the rows say their products cost; a price that cannot be one is a problem. None where they say nothing."""
+        spec = self._config.products.get("price")
+        if spec is None:
+            return None
+        price = read_money(Columns.PRICE, spec, columns, rows, self._config, problems)
+        amounts = price.amounts.to_numpy(zero_copy_only=False)
+        given = price.amounts.is_valid().to_numpy(zero_copy_only=False) & ~np.isnan(amounts)
+        for place in np.flatnonzero(given & ~((amounts >= 0) & (amounts <= MAX_NUMBER))).tolist():
+            reason = f"is {amounts[place]}: a price is from 0 to {MAX_NUMBER:.0e}."
+            problems.setdefault(place, Problem(Columns.PRICE, reason))
+        return Money(pa.array(amounts, pa.float64(), mask=~given), price.currencies)
+
+    def _with_products(
+        self, batch: SourceBatch, columns: Texts, price: Money | None, rows: MappedRows, problems: Problems
+    ) -> SourceBatch:
+        """The batch with what its rows say of products; rows that have a problem say nothing."""
+        config = self._config
+        ids, moments = columns.get(Columns.PRODUCT_ID), columns[Columns.OCCURRED_AT]
+        if not (config.products or config.clear) or ids is None:
+            return batch
+        usable = np.ones(len(rows), np.bool_)
+        usable[list(problems)] = False
+        places = pa.array(np.flatnonzero(usable & pc.is_valid(ids).to_numpy()))
+        said: dict[str, pa.Array | pa.ChunkedArray] = {
+            target: clean(rows.column(spec), config)
+            for target, spec in config.products.items()
+            if target != Columns.PRICE
+        }
+        if price is not None:
+            said |= {Columns.PRICE: price.amounts, Columns.CURRENCY: price.currencies}
+        said = {target: column.take(places) for target, column in {Columns.PRODUCT_ID: ids, **said}.items()}
+        return replace(
+            batch,
+            products=to_product_table(said, len(places)),
+            product_lines=ProductLines(rows.numbers[places.to_numpy()], moments.take(places)),  # type: ignore[union-attr]
+            clear=config.clear,
+        )
 
 
-def _properties(table: pa.Table, config: MappingConfig) -> pa.Array | None:
-    if not config.properties:
-        return None
-    values = [_clean(table.column(source), config).to_pylist() for source in config.properties.values()]
-    texts = []
-    for row in zip(*values, strict=True):
-        kept = {name: value for name, value in zip(config.properties, row, strict=True) if value is not None}
-        texts.append(json.dumps(kept, ensure_ascii=False, separators=(",", ":")) if kept else None)
-    return pa.array(texts, pa.string())
-
-
-def _event_ids(table: pa.Table, file_columns: list[str], config: MappingConfig, seen: Counter[str]) -> pa.Array:
-    """Ids that come out the same each time the file is read: the naming columns, or a hash of the whole row."""
-    prefix = config.event_id_prefix
-    if config.event_id_from:
-        parts = [_clean(table.column(name), config) for name in config.event_id_from]
-        return pc.binary_join_element_wise(prefix, joined_ids(parts), "")
-    ids = []
-    for row in zip(*(table.column(name).cast(pa.string()).to_pylist() for name in sorted(file_columns)), strict=True):
-        digest = hashlib.blake2b(repr(row).encode(), digest_size=16).hexdigest()
-        if config.duplicates == "keep":
-            seen[digest] += 1
-            digest = digest if seen[digest] == 1 else f"{digest}:{seen[digest]}"
-        ids.append(prefix + digest)
-    return pa.array(ids, pa.string())
-
-
-def _with_products(
+def _with_profiles(
     batch: SourceBatch,
-    moments: pa.Array,
-    price: Money | None,
-    table: pa.Table,
-    raw: RawRows,
+    events: pa.Table,
+    consents: list[pa.Array],
+    is_profile: pa.Array,
+    rows: MappedRows,
     problems: Problems,
-    config: MappingConfig,
 ) -> SourceBatch:
-    """The batch with what its rows say of products; rows that have a problem say nothing."""
-    if not (config.products or config.clear) or "product_id" not in config.columns:
+    """Beside events of another kind, a profile event for each good row that says something of consent."""
+    said = joined_objects(consents)
+    if said is None:
         return batch
-    ids = _clean(table.column(config.columns["product_id"]), config)
-    usable = np.ones(table.num_rows, np.bool_)
-    usable[list(problems)] = False
-    places = pa.array(np.flatnonzero(usable & ids.is_valid().to_numpy()))
-    said: dict[str, pa.Array | pa.ChunkedArray] = {
-        target: _clean(table.column(source), config)
-        for target, source in config.products.items()
-        if target != Columns.PRICE
+    wanted = pc.and_(pc.is_valid(said), pc.invert(is_profile)).to_numpy(zero_copy_only=False).copy()
+    wanted[list(problems)] = False
+    if not wanted.any():
+        return batch
+    assert batch.row_numbers is not None
+    places = pa.array(np.flatnonzero(wanted))
+    profiles = events.take(places)
+    columns: Texts = {
+        name: profiles.column(name)
+        for name in (Columns.OCCURRED_AT, Columns.CHANNEL, Columns.CUSTOMER_ID, Columns.IDENTIFIERS)
     }
-    if price is not None:
-        said |= {Columns.PRICE: price.amounts, Columns.CURRENCY: price.currencies}
-    said = {target: column.take(places) for target, column in {Columns.PRODUCT_ID: ids, **said}.items()}
+    columns[Columns.EVENT_ID] = pc.binary_join_element_wise(profiles.column(Columns.EVENT_ID), _PROFILE_ID, "")
+    columns |= {Columns.KIND: EventKind.PROFILE.value, Columns.PROPERTIES: said.take(places)}
+    numbers = rows.numbers[places.to_numpy()]
+    contents = batch.contents
+    if contents is not None:
+        contents = np.concatenate([contents, contents[np.searchsorted(batch.row_numbers, numbers)]])
     return replace(
         batch,
-        products=to_product_table(said, len(places)),
-        product_lines=ProductLines(raw.numbers[places.to_numpy()], moments.take(places)),
-        clear=config.clear,
+        events=pa.concat_tables([batch.events, to_event_table(columns, len(places))]),
+        row_numbers=np.concatenate([batch.row_numbers, numbers]),
+        contents=contents,
     )

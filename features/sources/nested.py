@@ -1,7 +1,6 @@
-"""Columns of objects and lists, or of bytes, come in; columns of text and the values inside objects go out."""
+"""Python values, or columns of any type, come in; columns that text can be made of go out."""
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,51 +11,38 @@ from features.ids import id_text
 
 def to_array(values: list[Any]) -> pa.Array:
     """A column of JSON values: objects and lists as JSON text, values of several types as text."""
-    values = [_dump(value) if isinstance(value, dict | list) else value for value in values]
+    if any(isinstance(value, dict | list) for value in values):
+        values = [_dump(value) if isinstance(value, dict | list) else value for value in values]
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return pa.array([id_text(value) for value in values], pa.string())
 
 
-def flattened(table: pa.Table, wanted: Sequence[str]) -> pa.Table:
-    """The table without types that text cannot be made of, and with the columns `user.id` of `wanted` out of `user`.
+def readable(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column without types that text cannot be made of: objects and lists are JSON text, bytes are UTF-8."""
+    kind = column.type
+    if pa.types.is_nested(kind) and not pa.types.is_dictionary(kind):
+        texts = [None if value is None else _dump(value) for value in column.to_pylist()]
+        return pa.chunked_array([pa.array(texts, pa.string())])
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        texts = [None if value is None else value.decode("utf-8", "backslashreplace") for value in column.to_pylist()]
+        return pa.chunked_array([pa.array(texts, pa.string())])
+    if pa.types.is_duration(kind):
+        return pc.cast(column, pa.int64())
+    if pa.types.is_string_view(kind) or pa.types.is_large_string(kind):
+        return column.cast(pa.string())
+    return column
 
-    Objects and lists become JSON text. A column that is there under its dotted name is taken as it is.
-    """
+
+def flattened(table: pa.Table) -> pa.Table:
+    """The table with every column `readable`."""
     for place, field in enumerate(table.schema):
-        if pa.types.is_nested(field.type) and not pa.types.is_dictionary(field.type):
-            texts = [None if value is None else _dump(value) for value in table.column(place).to_pylist()]
-            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
-        elif pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
-            bytes_ = table.column(place).to_pylist()
-            texts = [None if value is None else value.decode("utf-8", "backslashreplace") for value in bytes_]
-            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
-        elif pa.types.is_duration(field.type):
-            table = table.set_column(place, field.name, pc.cast(table.column(place), pa.int64()))
-    for name in wanted:
-        head, *path = name.split(".")
-        if name not in table.column_names and path and head in table.column_names:
-            table = table.append_column(name, _inside(table.column(head), path))
+        column = table.column(place)
+        plain = readable(column)
+        if plain is not column:
+            table = table.set_column(place, field.name, plain)
     return table
-
-
-def _inside(column: pa.ChunkedArray, path: Sequence[str]) -> pa.Array:
-    """What lies at `path` in each object of a column of JSON texts; null where it has no such key."""
-    values = []
-    for text in column.to_pylist():
-        value = _parse(text)
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
-        values.append(value)
-    return to_array(values)
-
-
-def _parse(text: Any) -> Any:
-    try:
-        return json.loads(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
 
 
 def _dump(value: Any) -> str:

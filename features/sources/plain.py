@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -14,21 +15,21 @@ from features.events.schema import EVENT_SCHEMA, as_event_schema
 from features.events.values import shorten
 from features.ids import INEXACT, id_column, id_text, is_inexact
 from features.sources.amounts import parse_money, parse_numbers
-from features.sources.batch import ID_COLUMNS, SourceBatch, sampled
+from features.sources.batch import ID_COLUMNS, SourceBatch, sampled, to_batch
 from features.sources.epochs import is_number
-from features.sources.files import RawRows, read_rows, select, to_batch
 from features.sources.parsing import Problems, note_inexact, parse_moments
+from features.sources.readers import RawRows, ReadOptions, read_rows
 from features.vocabulary import Columns
 
 
-def load_plain(file: Path, sample: float | None = None) -> Iterator[SourceBatch]:
+def load_plain(place: str | Path, sample: float | None = None) -> Iterator[SourceBatch]:
     """Batches of a Parquet, CSV or JSONL file in the event schema; `sample` keeps a share of the customers.
 
     CSV holds `identifiers` and `properties` as JSON text, JSONL may hold them as objects; moments are ISO 8601 with
     their offset, or numbers since 1970 whose size tells their unit. A row that cannot be typed is rejected with the
     reason. Raises InputError for any other file.
     """
-    for raw in read_rows(file):
+    for raw in read_rows(place, ReadOptions(names=frozenset(EVENT_COLUMNS))):
         yield _to_events(raw, sample)
 
 
@@ -40,7 +41,8 @@ def _to_events(raw: RawRows, sample: float | None) -> SourceBatch:
             repair="Drop them, move them into properties, or describe the file in a mapping.toml and pass --mapping.",
         )
     if sample is not None and Columns.CUSTOMER_ID in raw.table.column_names:
-        raw = select(raw, sampled(raw.table.column(Columns.CUSTOMER_ID), sample))
+        kept = sampled(raw.table.column(Columns.CUSTOMER_ID), sample)
+        raw = raw.select(np.flatnonzero(kept.to_numpy(zero_copy_only=False)))
     problems: Problems = {}
     columns = {
         name: _type_column(name, raw.table.column(name), problems)

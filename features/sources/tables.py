@@ -15,10 +15,10 @@ from features.events.rules import Problem
 from features.events.values import MAX_NUMBER, VALUE_CHECKS, parse_properties, shorten
 from features.ids import id_column
 from features.sources.amounts import parse_money, parse_numbers
-from features.sources.batch import PRODUCT_SCHEMA, to_event_table
-from features.sources.files import RawRows, read_rows, to_batch
+from features.sources.batch import PRODUCT_SCHEMA, to_batch, to_event_table
 from features.sources.nested import flattened
 from features.sources.parsing import Problems, note_inexact, parse_moments
+from features.sources.readers import RawRows, ReadOptions, read_rows
 from features.vocabulary import Columns
 
 UNITS: Final = "units"
@@ -52,7 +52,7 @@ def load_table(file: Path, schema: pa.Schema) -> Iterator[TableRows]:
 
     Raises InputError for a file that cannot be read, has other columns, or lacks one that the table cannot do without.
     """
-    for raw in read_rows(file):
+    for raw in read_rows(file, ReadOptions(names=frozenset(schema.names))):
         if raw.table.num_rows:
             _check_columns(raw.table, file, schema)
         yield _to_rows(raw, schema)
@@ -70,7 +70,7 @@ def _check_columns(table: pa.Table, file: Path, schema: pa.Schema) -> None:
 
 def _to_rows(raw: RawRows, schema: pa.Schema) -> TableRows:
     problems: Problems = {}
-    table = flattened(raw.table, [])
+    table = flattened(raw.table)
     for name in sorted({Columns.PRODUCT_ID, Columns.STORE_ID} & set(table.column_names)):
         note_inexact(name, table.column(name), problems)
     texts = {

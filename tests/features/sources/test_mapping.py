@@ -248,7 +248,7 @@ def test_values_inside_objects_are_named_with_dots_in_jsonl_and_parquet_alike(tm
 
 
 def test_a_key_that_only_late_lines_have_is_no_wrong_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("features.sources.files.BATCH_ROWS", 2)
+    monkeypatch.setattr("features.sources.readers.json_text.BATCH_ROWS", 2)
     row = {"ts": 1714521600000, "ev": "view", "user": {"id": 1, "device": {"id": "d"}}, "product": "a"}
     file = tmp_path / "rows.jsonl"
     file.write_text("\n".join(json.dumps({**row, "ts": row["ts"] + i}) for i in range(4)), encoding="utf-8")

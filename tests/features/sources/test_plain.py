@@ -63,7 +63,7 @@ def test_plain_jsonl_and_parquet_are_the_same_events(tmp_path: Path) -> None:
     ("name", "content", "words"),
     [
         ("events.csv", "event_id,sku\n1,2\n", "pass --mapping"),
-        ("events.xlsx", "x", "ends in '.xlsx'"),
+        ("events.xlsx", "x", "cannot be read as a workbook"),
         ("events.csv", "", "is empty"),
         ("events.parquet", "no parquet", "cannot be read as Parquet"),
         ("events.csv", "event_id,event_id\n1,2\n", "two columns named 'event_id'"),

@@ -85,7 +85,7 @@ def test_of_a_files_rows_the_last_that_says_something_counts(settings: Settings)
 
 
 def test_it_is_the_same_over_several_batches(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("features.sources.files.BATCH_ROWS", 1)
+    monkeypatch.setattr("features.sources.readers.delimited._BLOCK_BYTES", 64)
     bring(
         settings,
         "what,n,c\nmilk,A,x\nmilk,B,\nmilk,,y\nmilk,,",
