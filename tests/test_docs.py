@@ -195,8 +195,10 @@ def test_the_tables_of_keys_name_the_defaults():
         shown = {row[0]: row[1] for row in table(read(page), heading) if row[0].count("`") == 2}
         for cell, text in shown.items():
             default = config.model_fields[cell.strip("`[]")].default
-            if isinstance(default, (int, float)):
-                assert float(text.replace(",", "")) == default, cell
+            if isinstance(default, bool):
+                assert text.strip("`") == str(default).lower(), cell
+            elif isinstance(default, (int, float)):
+                assert float(text.replace("`", "").replace(",", "")) == default, cell
             elif isinstance(default, str) and default:
                 assert text.strip("`") == f'"{default}"', cell
 

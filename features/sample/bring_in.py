@@ -20,7 +20,8 @@ from features import atomic
 from features.build import build_features
 from features.console import Progress
 from features.errors import InputError, StoreError
-from features.ingest import APPEND_ROWS, ingest_batches, is_ingested, note_ingested
+from features.ingest import ingest_batches, is_ingested, note_ingested
+from features.intake.checking import APPEND_ROWS
 from features.online.trust import open_known_log
 from features.sample.shop import SampleShop
 from features.settings import Settings

@@ -87,7 +87,7 @@ def _is_json(head: bytes, name: str, options: ReadOptions) -> bool:
 @contextmanager
 def _unpacked(stream: BinaryIO, name: str) -> Iterator[io.BufferedReader]:
     """The stream without the compression that its first bytes tell of, so that one may look ahead."""
-    source: io.BufferedReader = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore[type-var]
+    source: io.BufferedReader = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore[arg-type]
     head = source.peek(8)[:8]
     opened: Any
     if head.startswith(b"\x1f\x8b"):
