@@ -35,7 +35,8 @@ _UDF: Final = cleandoc(
 
 
 class _StatedView(OnDemandFeatureView):
-    """An on-demand view whose schema is stated: Feast would try it on bytes that are no state, only to compare types."""
+    """An on-demand view whose schema is stated: Feast would try it on bytes that are no state, and refuse fields that have words
+    (0.67.0, findings/feast-on-demand-descriptions.sh)."""
 
     def infer_features(self) -> None:
         """Nothing to be found out."""
