@@ -35,8 +35,10 @@ _UDF: Final = cleandoc(
 
 
 class _StatedView(OnDemandFeatureView):
-    """An on-demand view whose schema is stated: Feast would try it on bytes that are no state, and refuse fields that have words
-    (0.67.0, findings/feast-on-demand-descriptions.sh)."""
+    """An on-demand view whose schema is stated.
+
+    Feast 0.67.0 would try it on bytes that are no state, and refuse fields with words (findings/feast-on-demand-descriptions.sh).
+    """
 
     def infer_features(self) -> None:
         """Nothing to be found out."""
