@@ -37,7 +37,7 @@ _UDF: Final = cleandoc(
 class _StatedView(OnDemandFeatureView):
     """An on-demand view whose schema is stated.
 
-    Feast 0.67.0 would try it on bytes that are no state and refuse fields with words (findings/feast-on-demand-descriptions.sh).
+    Feast 0.67.0 would try it on bytes that are no state and refuse words of fields (findings/feast-on-demand-descriptions.sh).
     """
 
     def infer_features(self) -> None:
