@@ -42,13 +42,13 @@ def _usage(words: str, command: Any) -> str:
 
 
 def _options(command: Any) -> str:
-    rows = [(code(_name(param)), "", text(_words(param))) for param in _arguments(command)]
+    rows = [(code(_name(param)), text(_words(param))) for param in _arguments(command)]
     rows += [
-        (", ".join(code(name) for name in (*param.opts, *param.secondary_opts)), _default(param), text(_words(param)))
+        (", ".join(code(name) for name in (*param.opts, *param.secondary_opts)), text(_words(param)))
         for param in command.params
         if param.param_type_name == "option" and "--help" not in param.opts and not getattr(param, "hidden", False)
     ]
-    return table(("", "default", "what it says"), rows)
+    return table(("option", "what it says"), rows)
 
 
 def _arguments(command: Any) -> list[Any]:
@@ -64,10 +64,8 @@ def _words(param: Any) -> str:
     kind = param.type_descriptor.annotation
     is_choice = isinstance(kind, type) and issubclass(kind, Enum)
     may_be = f" One of: {', '.join(str(choice.value) for choice in kind)}." if is_choice else ""
-    return f"{param.help or ''}{may_be}".strip()
-
-
-def _default(param: Any) -> str:
-    default = param.default
-    is_shown = isinstance(default, (str, int, float)) and not isinstance(default, bool) and default != ""
-    return code(getattr(default, "value", default)) if is_shown else ""
+    said, _, stated = (param.help or "").partition("[default: ")
+    default = getattr(param.default, "value", param.default)
+    is_plain = isinstance(default, str | int | float) and not isinstance(default, bool)
+    known = stated.rstrip("]. ") or (str(default) if is_plain else "")
+    return f"{said.strip()}{may_be}{f' Default: `{known}`.' if known else ''}".strip()

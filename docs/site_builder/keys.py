@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import re
 import textwrap
+from enum import Enum
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -74,8 +75,9 @@ def attribute_words(kind: type) -> dict[str, str]:
 def _models(model: type[BaseModel]) -> str:
     """The table of a config and one for each of its sections."""
     parts = [_table(model)]
-    for name, section in _sections(model).items():
-        parts.append(f"## {name}\n\n{_sentence(section)}\n\n{_table(section)}")
+    for section, keys in _sections(model).items():
+        title = ", ".join(f"[{key}]" for key in keys)
+        parts.append(f"## {text(title)}\n\n{_sentence(section)}\n\n{_table(section)}")
     return "\n\n".join(parts)
 
 
@@ -101,13 +103,14 @@ def _of_section(annotation: Any) -> str:
     return " ".join((annotation.__doc__ or "").split()) if is_section else ""
 
 
-def _sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
-    """Sections within a config, by the name of the class."""
-    known: dict[str, type[BaseModel]] = {}
-    for hint in get_type_hints(model, include_extras=False).values():
+def _sections(model: type[BaseModel], within: str = "") -> dict[type[BaseModel], list[str]]:
+    """Sections of a config, and of its sections, with the keys under which they stand."""
+    known: dict[type[BaseModel], list[str]] = {}
+    for name, hint in get_type_hints(model, include_extras=False).items():
         for kind in (hint, *_parts(hint)):
-            if isinstance(kind, type) and issubclass(kind, BaseModel) and kind.__name__ not in known:
-                known |= {kind.__name__: kind} | _sections(kind)
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                known.setdefault(kind, []).append(f"{within}{name}")
+                known |= _sections(kind, f"{within}{name}.")
     return known
 
 
@@ -137,7 +140,11 @@ def _type(annotation: Any) -> str:
         return " or ".join(code(value) for value in inner)
     if inner:
         return " or ".join(_type(one) for one in inner)
-    return code(getattr(annotation, "__name__", annotation))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "section"
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return re.sub(r"(?<!^)(?=[A-Z])", " ", annotation.__name__).lower()
+    return getattr(annotation, "__name__", str(annotation))
 
 
 def _shown(default: Any) -> str:

@@ -35,7 +35,7 @@ from training.models.next_product.measure import surprise
 
 PAGE = read("docs/same-name.md")
 STATED = {
-    row[0]: row[2 if len(row) == 5 else 3]
+    row[0]: row[2 if len(row) == 4 else 3]
     for heading in ("| figure | others |", "| figure | case |")
     for part in PAGE.split("\n## ")
     if heading in part

@@ -79,11 +79,11 @@ def test_scripts_and_python_can_be_read() -> None:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Two customers who buy tea and want e-mails, champions, and no exploration: both are sent something."""
+    """Customers who buy tea and want e-mails, champions, and no exploration: all are sent something."""
     settings = Settings.from_env({"OMNI_HOME": str(tmp_path_factory.mktemp("home"))})
     now = datetime.now(UTC)
     items: list[dict[str, Any]] = []
-    for name in ("ana", "ben"):
+    for name in ("ana", "ben", "eve"):
         who = {"customer_id": name, "identifiers": {"email": f"{name}@example.org"}}
         items.append({"event_id": f"{name}-yes", "kind": "subscribe", "channel": "email", **who})
         for day in (90, 60, 30):
@@ -146,14 +146,12 @@ def parsed(text: str) -> list[Any]:
 
 
 def test_the_python_closes_it_and_the_report_tells(service: Service, home: Settings) -> None:
+    with_client, without = fences(LOOP, "python")
     names: dict[str, Any] = {}
-    exec(at(service, fences(LOOP, "python")[0]), names)
-
-    decision = names["decision"]
-    assert decision["action"] == "send"
-    told = {event["kind"]: event for event in events_of(home) if event["decision_id"] == decision["decision_id"]}
-    assert set(told) == {"decision", "send", "click", "outcome"}
-    assert (told["outcome"]["value"], told["send"]["channel"]) == (4.5, decision["channel"])
+    exec(at(service, with_client), names)
+    assert kinds_about(names["decision"].decision_id, home) == {"decision", "send", "click", "outcome"}
+    exec(at(service, without), names)
+    assert kinds_about(names["decision"]["decision_id"], home) == {"decision", "send", "outcome"}
 
     build_features(home, lambda _: None)
     asked = subprocess.run(
@@ -165,6 +163,10 @@ def test_the_python_closes_it_and_the_report_tells(service: Service, home: Setti
     assert asked.returncode == 0, asked.stderr
     measures = {one["name"]: one["now"]["value"] for one in json.loads(asked.stdout)["success"]["measures"]}
     assert measures["contacts_per_customer"] == 1.0
+
+
+def kinds_about(decision_id: str, home: Settings) -> set[str]:
+    return {event["kind"] for event in events_of(home) if event["decision_id"] == decision_id}
 
 
 def test_the_webhooks_orders_are_events(service: Service, home: Settings) -> None:
