@@ -4,29 +4,19 @@ All others are in the run's `metrics.json`: two hundred figures of one point eac
 """
 
 from collections.abc import Mapping
-from typing import Final
 
 import numpy as np
 
-from features.vocabulary import Task
 from training.evaluation.metrics import Metric
-from training.gates import load_gates
+from training.evaluation.tables import HEADLINES
 from training.task import TrainedModel
-
-_BESIDE: Final[dict[Task, tuple[str, ...]]] = {
-    Task.NEXT_PRODUCT: ("recall@10", "hr@10", "mrr@10", "coverage@10"),
-    Task.CHURN: ("auc", "average_precision", "ece", "lift@10%"),
-    Task.BEST_CHANNEL: ("auc", "average_precision", "ece", "policy_value_dr"),
-    Task.WIN_BACK: ("qini", "auuc", "effect_slope"),
-}
-"""Shown beside the metric that the task's gates decide by."""
 
 
 def headlines(trained: TrainedModel, seconds: float) -> dict[str, Metric | float]:
     """The gates' metric with its interval, a few more by value, the gain over the best baseline, rows and seconds."""
-    primary = load_gates(trained.task).primary
+    primary, *beside = HEADLINES[trained.task]
     shown: dict[str, Metric | float] = {primary: trained.metrics[primary]} if primary in trained.metrics else {}
-    shown |= {name: trained.metrics[name].value for name in _BESIDE[trained.task] if name in trained.metrics}
+    shown |= {name: trained.metrics[name].value for name in beside if name in trained.metrics}
     rival = best_baseline(trained.gains)
     if rival is not None:
         shown["gain_over_best_baseline"] = trained.gains[rival]
@@ -42,7 +32,7 @@ def best_baseline(gains: Mapping[str, Metric]) -> str | None:
 
 def description(trained: TrainedModel) -> str:
     """Markdown: what was learned until when, and the gates' metric beside every baseline's."""
-    primary = load_gates(trained.task).primary
+    primary = HEADLINES[trained.task][0]
     as_of_end = str(trained.metadata.get("as_of_end", ""))[:10]
     rows = ", ".join(f"{count:,} {name}" for name, count in trained.rows.items())
     lines = [

@@ -36,7 +36,8 @@ def test_mlflow_shows_a_run_of_its_task_with_headlines_flat_params_its_data_and_
     assert client.get_experiment(run.info.experiment_id).name == "omni/churn"
     curve = {"held_log_loss"}
     assert set(run.data.metrics) - curve == {
-        *("log_loss", "log_loss_low", "log_loss_high", "auc", "average_precision", "ece", "lift_at_10pct"),
+        *("log_loss", "log_loss_low", "log_loss_high", "auc", "average_precision", "brier", "ece"),
+        "lift_at_10pct",
         *("gain_over_best_baseline", "gain_over_best_baseline_low", "gain_over_best_baseline_high"),
         *("rows.train", "seconds.total"),
     }
