@@ -81,7 +81,7 @@ class Gate:
     """Lets requests in, or not, by the keys and settings of a home; belongs to one event loop."""
 
     def __init__(self, settings: Settings | None = None, rates: Rates | None = None) -> None:
-        """Without settings everything is open. Raises StoreError where the file of keys cannot be used."""
+        """Without settings everything is open. A file of keys that cannot be used opens nothing."""
         self._home = None if settings is None else settings.home
         self._access = "open" if settings is None else settings.access
         self._admin = digest(settings.admin_key) if settings is not None and settings.admin_key else ""
@@ -92,10 +92,8 @@ class Gate:
         self._rates = rates or Rates()
         self._keys: dict[str, tuple[ApiKey, Caller]] = {}
         self._stamp: tuple[int, int, int] | None = None
-        self._looked_at = float("-inf")
-        if self._home is not None:
-            self._stamp = _stamp(self._home / KEYS_FILE)
-            self._take(read_keys(self._home))
+        self._looked_at = time.monotonic()
+        self._look()
 
     @classmethod
     def from_env(cls, settings: Settings, env: Mapping[str, str]) -> "Gate":
@@ -168,13 +166,10 @@ class Gate:
         if stamp == self._stamp:
             return
         try:
-            self._take(read_keys(self._home))
+            self._keys = {key.key_id: (key, _caller(key)) for key in read_keys(self._home)}
         except StoreError as error:
-            logger.error("%s The keys of before stay in force.", error)
+            logger.error("%s The keys known before stay in force.", error)
         self._stamp = stamp
-
-    def _take(self, keys: list[ApiKey]) -> None:
-        self._keys = {key.key_id: (key, _caller(key)) for key in keys}
 
 
 def _caller(key: ApiKey) -> Caller:

@@ -112,6 +112,17 @@ def test_keys_that_are_made_and_revoked_count_while_it_stands(tmp_path: Path, mo
     assert refused(gate) == (401, "no_key")
 
 
+def test_a_worker_that_starts_with_a_damaged_file_lets_nobody_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "LOOK_S", 0.0)
+    key = create_key(tmp_path, "a", (Scope.ASK,)).key
+    whole = (tmp_path / KEYS_FILE).read_text()
+    (tmp_path / KEYS_FILE).write_text(whole[:50])
+    gate = Gate(settings(tmp_path))
+    assert refused(gate, key) == (401, "unknown_key")
+    (tmp_path / KEYS_FILE).write_text(whole)
+    assert ask(gate, key).name == "a"
+
+
 def test_a_key_that_has_expired_opens_nothing(tmp_path: Path) -> None:
     key = create_key(tmp_path, "a", (Scope.ASK,), days=-1.0).key
     assert refused(Gate(settings(tmp_path)), key) == (401, "unknown_key")
