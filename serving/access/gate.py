@@ -1,8 +1,8 @@
 """A request's headers in, who asks and what they may out; or an error for whoever has no key, a wrong one, or asks too often.
 
-The file of keys is looked at again every half second, so a key that was made or revoked counts in every worker within that.
-One that is deleted or damaged opens nothing: the keys known before stay (of a file that is gone: none), and where keys are
-demanded they are demanded still.
+The file of keys is looked at again every half second, and when an unknown key comes: a key that was made counts at once, one
+that was revoked opens no worker half a second later. A file that is damaged changes nothing; one that is gone, or damaged
+when a worker starts, opens nothing. Where keys are demanded they are demanded still.
 """
 
 import base64
@@ -146,10 +146,10 @@ class Gate:
 
     def _known(self, key: str) -> Caller | None:
         now = time.monotonic()
-        if now - self._looked_at > LOOK_S:
+        key_id = key.removeprefix(PREFIX).partition("_")[0]
+        if now - self._looked_at > LOOK_S or key_id not in self._keys:
             self._looked_at = now
             self._look()
-        key_id = key.removeprefix(PREFIX).partition("_")[0]
         record, caller = self._keys.get(key_id, (None, None))
         if record is not None and caller is not None:
             if not record.is_of(key) or (record.expires_at is not None and record.has_expired(datetime.now(UTC))):

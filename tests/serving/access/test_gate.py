@@ -112,7 +112,9 @@ def test_keys_that_are_made_and_revoked_count_while_it_stands(tmp_path: Path, mo
     assert refused(gate) == (401, "no_key")
 
 
-def test_a_worker_that_starts_with_a_damaged_file_lets_nobody_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_starts_with_a_damaged_file_lets_nobody_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(gates, "LOOK_S", 0.0)
     key = create_key(tmp_path, "a", (Scope.ASK,)).key
     whole = (tmp_path / KEYS_FILE).read_text()
