@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from features.console import JsonOption, emit, step
+from features.console import JsonOption, emit, say, step, to_plain
 from features.errors import InputError
 from features.settings import Settings
 from features.vocabulary import TableName
@@ -16,6 +16,9 @@ from features.vocabulary import TableName
 def register(app: typer.Typer) -> None:
     """Add this package's commands to the front door."""
     app.command("ingest")(ingest)
+    mappings = typer.Typer(help="What somebody's own columns mean.")
+    mappings.command("suggest")(suggest_mapping)
+    app.add_typer(mappings, name="mapping", no_args_is_help=True)
     group = typer.Typer(help="Fold the event log into the feature stores, and prove that they agree.")
     group.command("build")(build)
     group.command("parity")(parity)
@@ -40,7 +43,8 @@ def ingest(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="A built-in source (complete-journey, starbucks-offers, online-retail-2), or where your data lies: a file, a"
+            help="A built-in source (complete-journey, starbucks-offers, online-retail-2,"
+            " shopify-orders, ga4, segment, messages, contacts, orders), or where your data lies: a file, a"
             " folder, a pattern, a zip, or an address such as s3://bucket/folder."
         ),
     ] = None,
@@ -69,6 +73,12 @@ def ingest(
             help="The file is one of products or of stock: merge its rows into that table, under our column names."
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Keep nothing: show the first events, sums, and what would not come in and why."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Bring events into the log, each once; rows that cannot be used go to a file with the reason.
@@ -76,6 +86,7 @@ def ingest(
     Values are counted in one currency (OMNI_CURRENCY, or that of the first value); others are converted by
     OMNI_HOME/rates.csv (date,currency,rate), or rejected.
     """
+    from features.ingest import dry_run as look
     from features.ingest import ingest as run
     from features.ingest_table import ingest_table
 
@@ -93,6 +104,22 @@ def ingest(
         with step(f"Merging {source} into {table}") as progress:
             emit(ingest_table(source, table, Settings.from_env(os.environ), progress), as_json)
         return
+    if dry_run:
+        with step(f"Looking at {source or 'the query'}") as progress:
+            found = look(
+                str(source or sql),
+                Settings.from_env(os.environ),
+                sample=sample,
+                path=path,
+                mapping=mapping,
+                join=join,
+                database=from_,
+                progress=progress,
+            )
+        emit(found, as_json)
+        if found.problem is not None:
+            raise typer.Exit(1)
+        return
     with step(f"Ingesting {source or 'the query'}") as progress:
         report = run(
             str(source or sql),
@@ -105,6 +132,27 @@ def ingest(
             progress=progress,
         )
     emit(report, as_json)
+
+
+def suggest_mapping(
+    file: Annotated[str, typer.Argument(help="Where your data lies, as for omni ingest.")],
+    out: Annotated[Path, typer.Option(help="The file to write; one that is there already stays as it is.")] = Path(
+        "mapping.toml"
+    ),
+    as_json: JsonOption = False,
+) -> None:
+    """Write a first mapping.toml from a file's columns and values, with a comment for each guess, and show it."""
+    from features.sources.suggesting.suggestion import suggest, write
+
+    with step(f"Looking at {file}"):
+        found = suggest(file)
+    written = write(found, out)
+    if as_json:
+        emit({"mapping": str(out) if written else None, **to_plain(found)}, as_json=True)
+    else:
+        typer.echo(found.text, nl=False)
+    say(f"{out} is written." if written else f"{out} is there already and stays; the mapping is on stdout.")
+    say(found.verdict)
 
 
 def build(

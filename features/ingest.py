@@ -16,6 +16,8 @@ from features.clock import Clock
 from features.errors import InputError
 from features.intake.appending import Intake
 from features.intake.checking import Checker
+from features.intake.landed import LandedEvents
+from features.intake.preview import Preview, preview
 from features.log.engines import open_log
 from features.log.event_log import EventLog
 from features.log.identity import identity_rules
@@ -29,6 +31,7 @@ from features.sources import SOURCES, SourceBatch, load_source
 from features.sources.mapping import MappingConfig, load_mapped, map_rows, read_mapping
 from features.sources.mapping_config import JoinSpec
 from features.sources.plain import load_plain
+from features.sources.providers.shopify_lines import Landed, nothing_landed
 from features.sources.readers import read_query
 from features.sources.readers.places import exists
 from features.sources.spool import Spool
@@ -89,8 +92,11 @@ def ingest(
     again. Rejected rows of this source are in one Parquet file (REJECTED_SCHEMA) that a later run replaces.
     Raises InputError where the source cannot be read, or is not what its mapping says: then nothing of it is in the log.
     """
-    batches = open_source(source, sample=sample, path=path, mapping=mapping, join=join, database=database)
-    return ingest_batches(source, batches, settings, mapping=mapping, progress=progress)
+    with closing(LandedEvents(settings)) as landed:
+        batches = open_source(
+            source, sample=sample, path=path, mapping=mapping, join=join, database=database, landed=landed.find
+        )
+        return ingest_batches(source, batches, settings, mapping=mapping, progress=progress)
 
 
 def ingest_batches(
@@ -154,6 +160,27 @@ def ingest_batches(
     )
 
 
+def dry_run(
+    source: str,
+    settings: Settings,
+    *,
+    sample: float | None = None,
+    path: str | Path | None = None,
+    mapping: Path | None = None,
+    join: str | None = None,
+    database: str | None = None,
+    progress: Callable[[str], None] = lambda words: None,
+) -> Preview:
+    """What `ingest` of the same would bring, and nothing is kept. Money is told in the currencies that it came in."""
+    now = max(Clock.from_settings(settings).now(), datetime.now(UTC))
+    nobody = identity_rules(settings).config.nobody
+    with closing(LandedEvents(settings)) as landed:
+        batches = open_source(
+            source, sample=sample, path=path, mapping=mapping, join=join, database=database, landed=landed.find
+        )
+        return preview(source, batches, now, nobody, progress)
+
+
 def open_source(
     source: str,
     *,
@@ -162,10 +189,11 @@ def open_source(
     mapping: Path | None = None,
     join: str | None = None,
     database: str | None = None,
+    landed: Landed = nothing_landed,
 ) -> Iterator[SourceBatch]:
     """The batches of a built-in source, of what lies at a path or an address, or of a query's answer from a `database`.
 
-    `join` is FILE:KEY. Raises InputError for what is none of these.
+    `join` is FILE:KEY; `landed` says what of an id came in before. Raises InputError for what is none of these.
     """
     second = None if join is None else parse_join(join)
     if database is not None:
@@ -173,7 +201,7 @@ def open_source(
             raise InputError("--sql needs --mapping.", repair="Say in a mapping.toml what the query's columns mean.")
         return map_rows(read_query(source, database), "The query", mapping, sample, second)
     if source in SOURCES:
-        return load_source(source, sample, path, mapping, second)
+        return load_source(source, sample, path, mapping, second, landed)
     if not exists(source):
         raise InputError(
             f"There is no source and no file {source!r}.",

@@ -88,6 +88,10 @@ class EventLog(Protocol):
         """Who this is: the customer with that id (any id of theirs) where given, else with these identifiers, else None."""
         ...
 
+    def kept_under(self, beginning: str) -> dict[str, float | None]:
+        """The values of the events whose event_id begins so, by their ids."""
+        ...
+
     def undecided(self, outcomes: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         """Those of the (decision_id, resolved customer) pairs of which the log holds no decision."""
         ...

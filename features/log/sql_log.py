@@ -54,6 +54,7 @@ _ARRIVALS: Final = (
     " (SELECT seq, customer_key, kind, occurred_us FROM events WHERE seq > ? ORDER BY seq LIMIT ?) e"
     " JOIN customers c USING (customer_key) ORDER BY seq"
 )
+_UNDER: Final = "SELECT event_id, value FROM events WHERE event_id >= ? AND event_id < ?"
 _DECISIONS: Final = (
     "SELECT e.decision_id, c.customer_id FROM customers c JOIN events e USING (customer_key)"
     f" WHERE e.kind = '{EventKind.DECISION}'"
@@ -160,6 +161,12 @@ class SqlEventLog(ABC, Generic[C]):
     def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
         with self._in_words():
             return self.identity().find(customer_id, identifiers)
+
+    def kept_under(self, beginning: str) -> dict[str, float | None]:
+        # the next text after all that begin so: in the order of bytes, in which both engines keep ids
+        after = beginning[:-1] + chr(ord(beginning[-1]) + 1)
+        with self._in_words():
+            return {str(event_id): value for event_id, value in self._query(_UNDER, (beginning, after))}
 
     def undecided(self, outcomes: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         left = set(outcomes)

@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Final
 
 from features.errors import InputError
+from features.formats import FORMATS
 from features.sources import complete_journey, online_retail_2, starbucks_offers
 from features.sources.batch import PRODUCT_SCHEMA, SourceBatch
+from features.sources.mapping import load_mapped
 from features.sources.mapping_config import JoinSpec
+from features.sources.providers import contacts, orders, shopify_orders, tool_records
+from features.sources.providers.shopify_lines import Landed, nothing_landed
 
 __all__ = ["PRODUCT_SCHEMA", "SOURCES", "SourceBatch", "SourceInfo", "SourceRequest", "load_source"]
 
@@ -21,6 +25,8 @@ class SourceRequest:
     sample: float | None = None
     mapping: Path | None = None
     join: JoinSpec | None = None
+    landed: Landed = nothing_landed
+    """What has come in before: of the beginning of an id, the ids that begin so and their values."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,21 @@ def _of_path(
     return lambda request: load(None if request.path is None else Path(request.path), request.sample)
 
 
+def _of_records(name: str) -> SourceInfo:
+    """A source of another tool's records, which come in live as well (features/formats)."""
+    return SourceInfo(
+        f"Files of {FORMATS[name].title}",
+        "the file or folder with them",
+        lambda request: tool_records.load(name, request.path, request.sample),
+    )
+
+
+def _load_contacts(request: SourceRequest) -> Iterator[SourceBatch]:
+    if request.mapping is not None:
+        return load_mapped(request.path or "", request.mapping, request.sample)
+    return contacts.load(request.path, request.sample)
+
+
 SOURCES: Final[dict[str, SourceInfo]] = {
     "complete-journey": SourceInfo(
         "Grocery baskets, mailed campaigns, coupons and store promotions of 2,469 households over a year",
@@ -59,6 +80,26 @@ SOURCES: Final[dict[str, SourceInfo]] = {
         "online_retail_II.parquet (both sheets of the published workbook)",
         _of_path(online_retail_2.load),
     ),
+    "shopify-orders": SourceInfo(
+        "Orders as Shopify exports them: purchases and returns, a line each",
+        "the CSV file, or the folder or zip of its parts",
+        lambda request: shopify_orders.load(request.path, request.sample, request.landed),
+    ),
+    "ga4": _of_records("ga4"),
+    "segment": _of_records("segment"),
+    "messages": _of_records("messages"),
+    "contacts": SourceInfo(
+        "People and what they agreed to, as CRMs and newsletter tools export them",
+        "the list",
+        _load_contacts,
+        frozenset({"mapping"}),
+    ),
+    "orders": SourceInfo(
+        "Orders with their lines, in two files or one inside the other, told by the names of their columns",
+        "the file of lines, or of orders that hold their lines",
+        lambda request: orders.load(request.path, request.sample, request.mapping, request.join),
+        frozenset({"mapping", "join"}),
+    ),
 }
 
 
@@ -68,6 +109,7 @@ def load_source(
     path: str | Path | None = None,
     mapping: Path | None = None,
     join: JoinSpec | None = None,
+    landed: Landed = nothing_landed,
 ) -> Iterator[SourceBatch]:
     """Batches of a built-in source; `sample` in (0, 1] keeps that share of the customers, the same ones each time.
 
@@ -88,4 +130,4 @@ def load_source(
             raise InputError(
                 f"{name!r} is a built-in source.", repair=f"Leave --{option} out; it is for your own files."
             )
-    return info.load(SourceRequest(None if path is None else str(path), sample, mapping, join))
+    return info.load(SourceRequest(None if path is None else str(path), sample, mapping, join, landed))

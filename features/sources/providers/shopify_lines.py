@@ -34,6 +34,11 @@ Landed = Callable[[str], Mapping[str, float | None]]
 """Of the beginning of an id: the ids of the log that begin so, and their values."""
 
 
+def nothing_landed(beginning: str) -> Mapping[str, float | None]:
+    """What a log holds that is empty."""
+    return {}
+
+
 @dataclass(frozen=True)
 class OrderMeaning:
     """What an order means: events of each of its rows, or the word under which all of them are counted."""
@@ -41,12 +46,6 @@ class OrderMeaning:
     rows: tuple[tuple[Fields, ...], ...] = ()
     skipped: str | None = None
     adds_up: bool = True
-
-
-def newest(row: Row) -> datetime | None:
-    """The newest moment that a row names."""
-    moments = [moment(row[name], name) for name in TIMES if row.get(name)]
-    return max(moments, default=None)
 
 
 def read_order(rows: Sequence[Row], seen_until: datetime, landed: Landed) -> OrderMeaning:

@@ -172,3 +172,10 @@ def test_both_engines_give_the_same_back_bit_for_bit(tmp_path: Path, new_postgre
     assert [row["event_id"] for row in results[0][1]] == ["Z", "a", "é"]
     assert results[0][2] == 'a"b,c'
     assert results[0][3] == len(rows) + BULK_MIN_ROWS + 1
+
+
+def test_events_are_found_by_how_their_ids_begin(log: EventLog) -> None:
+    names = ("a:1", "a:2:return", "a", "a;", "b:1")
+    log.append(table(*({"event_id": name, "customer_id": "c", "value": 2.5} for name in names)))
+    assert log.kept_under("a:") == {"a:1": 2.5, "a:2:return": 2.5}
+    assert log.kept_under("%") == {}

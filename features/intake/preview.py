@@ -1,0 +1,269 @@
+"""Batches of a source come in; what they would become in the log goes out, and nothing is kept: `omni ingest --dry-run`."""
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.errors import InputError
+from features.events.hashing import hash_texts
+from features.events.placeholders import Placeholders
+from features.events.schema import validate_table
+from features.sources.batch import SourceBatch
+from features.vocabulary import Columns, EventKind
+
+SHOWN: Final = 10
+"""So many events, ids and reasons are shown."""
+_NO_CURRENCY: Final = "no currency"
+_value = re.compile(r"'[^']*'|[-+]?\d[\d.,:+TZ-]*")
+
+
+@dataclass(frozen=True)
+class Sum:
+    """How many events there are, and their values by currency."""
+
+    events: int
+    value: dict[str, float]
+
+
+@dataclass(frozen=True)
+class RepeatedId:
+    """An id that several rows give: `differ` where these rows are not the same one again."""
+
+    event_id: str
+    rows: int
+    differ: bool
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What an ingest would bring: sums of its events, the first of them, and what would not come in and why."""
+
+    source: str
+    rows: int
+    events: int
+    by_kind: dict[str, Sum]
+    by_channel: dict[str, Sum]
+    """Their values are those of purchases."""
+    by_month: dict[str, Sum]
+    """Likewise."""
+    skipped: int
+    skipped_by_word: dict[str, int]
+    rejected: int
+    rejected_by_reason: dict[str, int]
+    repeated: int
+    """Ids that more than one row gives."""
+    repeated_ids: tuple[RepeatedId, ...]
+    products: int
+    first: tuple[dict[str, Any], ...]
+    problem: str | None = None
+    """Why the source as a whole would be refused."""
+
+    def __rich__(self) -> Any:
+        """The same for a person: tables of sums, and the first events."""
+        from rich.console import Group
+        from rich.table import Table
+
+        told = Table(box=None, show_header=False, pad_edge=False)
+        told.add_row("rows", f"{self.rows:,}")
+        told.add_row("events", f"{self.events:,}")
+        for name, count, details in (
+            ("skipped", self.skipped, self.skipped_by_word),
+            ("rejected", self.rejected, self.rejected_by_reason),
+        ):
+            told.add_row(
+                name, f"{count:,}" + "".join(f"\n  {number:,} × {_plain(why)}" for why, number in details.items())
+            )
+        repeated = [
+            f"\n  {_plain(one.event_id)}: {one.rows} rows{', which differ' if one.differ else ''}"
+            for one in self.repeated_ids
+        ]
+        told.add_row("ids that repeat", f"{self.repeated:,}" + "".join(repeated))
+        told.add_row("products", f"{self.products:,}")
+        if self.problem is not None:
+            told.add_row("refused", _plain(self.problem))
+        parts: list[Any] = [told]
+        for title, value, sums in (
+            ("kind", "value", self.by_kind),
+            ("channel", "bought", self.by_channel),
+            ("month", "bought", self.by_month),
+        ):
+            table = Table(title, "events", value, box=None, pad_edge=False)
+            for name, total in sums.items():
+                money = ", ".join(f"{amount:,.2f} {code}" for code, amount in total.value.items())
+                table.add_row(name, f"{total.events:,}", money)
+            parts += ["", table]
+        parts += ["", "The first events (nothing is kept):"]
+        parts += [_plain(json.dumps(event, ensure_ascii=False)) for event in self.first]
+        return Group(*parts)
+
+
+@dataclass
+class _Sums:
+    events: Counter[str] = field(default_factory=Counter)
+    values: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+
+    def add(self, names: pa.ChunkedArray, table: pa.Table) -> None:
+        rows = pa.table({"name": names, "currency": table[Columns.CURRENCY], "value": table[Columns.VALUE]})
+        grouped = rows.group_by(["name", "currency"]).aggregate(
+            [([], "count_all"), ("value", "sum"), ("value", "count")]
+        )
+        for row in grouped.to_pylist():
+            self.events[row["name"]] += row["count_all"]
+            if row["value_count"]:
+                self.values[row["name"]][row["currency"] or _NO_CURRENCY] += row["value_sum"]
+
+    def told(self, by_name: bool = False) -> dict[str, Sum]:
+        names = sorted(self.events) if by_name else [name for name, _ in self.events.most_common()]
+        return {
+            name: Sum(self.events[name], {code: round(value, 2) for code, value in self.values[name].items()})
+            for name in names
+        }
+
+
+class _Reasons:
+    """Why rows are rejected: those that say the same of other values are counted as one, under the first of them."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def add(self, fields: list[str], reasons: list[str]) -> None:
+        for name, reason in zip(fields, reasons, strict=True):
+            shape = f"{name} {_value.sub('…', reason)}"
+            self.counts[shape] += 1
+            self._first.setdefault(shape, f"{name} {reason}")
+
+    def told(self) -> dict[str, int]:
+        return {self._first[shape]: count for shape, count in self.counts.most_common(SHOWN)}
+
+
+class _Ids:
+    """Ids as they come, to tell in the end which of them came more than once."""
+
+    def __init__(self) -> None:
+        self._ids: list[pa.ChunkedArray] = []
+        self._hashes: list[np.ndarray] = []
+        self._contents: list[np.ndarray] = []
+
+    def add(self, ids: pa.ChunkedArray, contents: np.ndarray | None) -> None:
+        self._ids.append(ids)
+        self._hashes.append(hash_texts(ids.to_pylist()))
+        self._contents.append(np.zeros(len(ids), np.uint64) if contents is None else contents)
+
+    def repeated(self) -> tuple[int, tuple[RepeatedId, ...], bool]:
+        """How many ids came more than once, the first of them, and whether any is of rows that differ."""
+        if not self._ids:
+            return 0, (), False
+        hashes, contents = np.concatenate(self._hashes), np.concatenate(self._contents)
+        order = np.argsort(hashes, kind="stable")
+        found, starts, counts = np.unique(hashes[order], return_index=True, return_counts=True)
+        several = np.flatnonzero(counts > 1)
+        if len(several) == 0:
+            return 0, (), False
+        differ = np.array(
+            [len(set(contents[order[starts[i] : starts[i] + counts[i]]].tolist())) > 1 for i in several.tolist()]
+        )
+        shown = sorted(range(len(several)), key=lambda i: (not differ[i], order[starts[several[i]]]))[:SHOWN]
+        ids = pa.chunked_array([chunk for column in self._ids for chunk in column.chunks], pa.string())
+        told = tuple(
+            RepeatedId(ids[int(order[starts[several[i]]])].as_py(), int(counts[several[i]]), bool(differ[i]))
+            for i in shown
+        )
+        return len(found[several]), told, bool(differ.any())
+
+
+def preview(
+    source: str,
+    batches: Iterable[SourceBatch],
+    now: datetime,
+    nobody: Placeholders,
+    progress: Callable[[str], None] = lambda words: None,
+) -> Preview:
+    """What the batches of a source would become; `now` and `nobody` are as for an ingest (validate_table)."""
+    by_kind, by_channel, by_month = _Sums(), _Sums(), _Sums()
+    ids = _Ids()
+    skipped: Counter[str] = Counter()
+    reasons = _Reasons()
+    first: list[dict[str, Any]] = []
+    products: set[str] = set()
+    rows = events = 0
+    problem, refuses = None, False
+    try:
+        for batch in batches:
+            rows += batch.rows_total
+            skipped.update(batch.skipped)
+            good, rejected = validate_table(batch.events, now, nobody)
+            for table in (batch.rejected, rejected):
+                if table is not None and table.num_rows:
+                    reasons.add(table["field"].to_pylist(), table["reason"].to_pylist())
+            refuses = refuses or batch.repeats == "refuse"
+            contents = batch.contents
+            if contents is not None and rejected.num_rows:
+                contents = np.delete(contents, rejected["index"].to_numpy())
+            ids.add(good[Columns.EVENT_ID], contents)
+            events += good.num_rows
+            by_kind.add(good[Columns.KIND], good)
+            of_purchases = _values_of_purchases(good)
+            by_channel.add(good[Columns.CHANNEL], of_purchases)
+            by_month.add(pc.strftime(good[Columns.OCCURRED_AT], "%Y-%m"), of_purchases)
+            first += [_said(row) for row in good.slice(0, SHOWN - len(first)).to_pylist()]
+            if batch.products is not None:
+                products.update(batch.products[Columns.PRODUCT_ID].to_pylist())
+            progress(f"{rows:,} rows read")
+    except InputError as error:
+        problem = str(error)
+    repeated, told, differ = ids.repeated()
+    if problem is None and refuses and differ:
+        problem = (
+            f"rows that differ share an event id, such as {told[0].event_id!r}: name more columns in event_id_from, add"
+            ' line_of, or say duplicates = "first".'
+        )
+    return Preview(
+        source,
+        rows,
+        events,
+        by_kind.told(),
+        by_channel.told(),
+        by_month.told(by_name=True),
+        sum(skipped.values()),
+        dict(skipped.most_common()),
+        sum(reasons.counts.values()),
+        reasons.told(),
+        repeated,
+        told,
+        len(products),
+        tuple(first),
+        problem,
+    )
+
+
+def _values_of_purchases(events: pa.Table) -> pa.Table:
+    """The events, with no value but those of purchases."""
+    place = events.schema.get_field_index(Columns.VALUE)
+    bought = pc.if_else(pc.equal(events[Columns.KIND], EventKind.PURCHASE.value), events[Columns.VALUE], None)
+    return events.set_column(place, Columns.VALUE, bought)
+
+
+def _said(row: dict[str, Any]) -> dict[str, Any]:
+    """An event as it would be sent over HTTP: only what it says."""
+    moment = row[Columns.OCCURRED_AT]
+    row[Columns.OCCURRED_AT] = moment.isoformat().replace("+00:00", "Z")
+    row[Columns.IDENTIFIERS] = dict(row[Columns.IDENTIFIERS] or []) or None
+    if row[Columns.PROPERTIES] is not None:
+        row[Columns.PROPERTIES] = json.loads(row[Columns.PROPERTIES])
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _plain(text: str) -> str:
+    """Text in which a terminal takes nothing for a style."""
+    from rich.markup import escape
+
+    return escape(text)
