@@ -22,7 +22,7 @@ from features.vocabulary import CORE_TASKS, Task
 if TYPE_CHECKING:
     from features.meter import Costs, Meter
     from features.sample.bring_in import SampleReport
-    from serving.showcase import Shown
+    from serving.showcase import Mix, Shown
     from training.pipeline import TrainReport
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,9 @@ COMMAND_WAIT_S: Final = 10.0
 """How long a command waits for a database that another process has locked."""
 WAITS_S: Final = {"doctor": 2.0, "ingest": 30.0, "demo": 30.0, "sample": 30.0, "serve": SERVICE_WAIT_S}
 """Commands that wait otherwise: a doctor looks at every database, and two loads of much data wait for each other."""
+
+DEMO_SHOP: Final = {"customers": 400, "days": 150}
+"""As small as three models can be trained on, so that the demo's first answers come within a minute."""
 
 _UsageError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 # Typer carries its own copy of click in some releases and the real one in others; this is the base in both.
@@ -133,12 +136,13 @@ def front_door(
 class DemoReport:
     """What the demo shows: the models' figures, three customers' answers, and where the time and memory went."""
 
+    sample_shop: "Mix | None"
     models: "tuple[TrainReport, ...]"
     customers: "tuple[Shown, ...]"
     costs: "Costs"
 
     def __rich__(self) -> Any:
-        """All of it in words."""
+        """All of it in words but the sample shop, which was shown as soon as it could be asked."""
         from rich.console import Group
 
         return Group(*self.customers, "", _model_table(self.models), "", self.costs)
@@ -192,11 +196,14 @@ def demo(
     source: Annotated[str, typer.Option(help="The built-in source to take.")] = "complete-journey",
     path: Annotated[Path | None, typer.Option(help="Where the source's files are, if it does not bring them.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where the service listens, on 127.0.0.1.")] = 3000,
+    shop: Annotated[
+        bool, typer.Option(help="Begin with a small sample shop: decisions by e-mail, push and SMS within a minute.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """The whole path on real data: events, features, three models, registry, service, and three customers' answers.
+    """The whole path, on an invented shop of all channels and on real data: events, features, models, service, answers.
 
-    What is done already is not done again. Without --once the service stays up until Ctrl-C.
+    What is done already is not done again. Without --once the service of the real data stays up until Ctrl-C.
     """
     from features.meter import Meter, release_memory
     from serving import showcase
@@ -204,6 +211,9 @@ def demo(
 
     settings = Settings.from_env(os.environ)
     with Meter() as meter:
+        mix = _show_sample(settings, meter, port) if shop else None
+        if mix is not None and not as_json:
+            emit(mix)
         _bring_in(settings, meter, source, sample, path)
         models = _train_all(settings, meter)
         picks = showcase.pick_customers(settings)
@@ -219,12 +229,31 @@ def demo(
         except BaseException:
             service.stop()
             raise
-        emit(DemoReport(models, shown, meter.costs()), as_json)
+        emit(DemoReport(mix, models, shown, meter.costs()), as_json)
     if once:
         service.stop()
         return
     say(f"\nThe service stays up: {service.url} (Ctrl-C stops it)")
     raise typer.Exit(run_until_stopped(service, drain_s=0.0))
+
+
+def _show_sample(settings: Settings, meter: "Meter", port: int) -> "Mix":
+    """The first act: a small sample shop in a home of its own, on files whatever engines the real one has."""
+    from serving import showcase
+    from serving.supervisor import start_service
+
+    kept = {name: os.environ[name] for name in ("OMNI_CLOCK_START", "OMNI_TIMEOUT_MS") if name in os.environ}
+    home = Settings.from_env({"OMNI_HOME": str(settings.home / "sample"), **kept})
+    with meter.step("Make a sample shop") as progress:
+        _make_sample(home, DEMO_SHOP, progress)
+    _train_all(home, meter, "sample shop's ")
+    service = start_service(home, port=port, log_file=home.home / "service.log")
+    try:
+        with meter.step("Ask the sample shop") as progress:
+            service.wait_ready(progress=progress)
+            return showcase.show_mix(home, service.url)
+    finally:
+        service.stop()
 
 
 def _bring_in(settings: Settings, meter: "Meter", source: str, sample: float | None, path: Path | None) -> None:
@@ -249,12 +278,12 @@ def _bring_in(settings: Settings, meter: "Meter", source: str, sample: float | N
     release_memory()  # or the next steps' peaks come on top of what this one no longer needs
 
 
-def _train_all(settings: Settings, meter: "Meter") -> "tuple[TrainReport, ...]":
+def _train_all(settings: Settings, meter: "Meter", whose: str = "") -> "tuple[TrainReport, ...]":
     from features.meter import release_memory
 
     reports = []
     for task in CORE_TASKS:
-        with meter.step(f"Train {task}") as progress:
+        with meter.step(f"Train {whose}{task}") as progress:
             from training.pipeline import train
 
             reports.append(train(task, settings, progress=progress, reuse=True, force_first=True))

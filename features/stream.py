@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 from features.errors import OmniError, StoreError
 from features.log.event_log import Arrival, EventLog
 from features.online.checkpoint import Checkpoint
+from features.online.follower import stream_lock
 from features.online.products import LiveProducts
 from features.online.reach import Reach
 from features.online.reader import Folded, OnlineReader
@@ -243,7 +244,7 @@ def _alone(settings: Settings, stop: threading.Event) -> Iterator[None]:
     Two would write each customer twice and move one checkpoint: no harm, but double the work. The one that waits takes
     over when the other ends, however that ends.
     """
-    with _open_lock(settings.home / "run" / "stream.lock") as lock:
+    with _open_lock(stream_lock(settings)) as lock:
         told = False
         while not stop.is_set():
             try:

@@ -2,8 +2,10 @@
 
 import gc
 import logging
+import math
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,6 +21,7 @@ from features.log.event_log import EventLog
 from features.meter import release_memory
 from features.money.home import HomeCurrency
 from features.online.checkpoint import Checkpoint
+from features.online.follower import NOBODY_FOLLOWS, is_followed
 from features.online.live import LiveStates
 from features.online.reader import OnlineReader
 from features.online.trust import StoreTrust, open_known_log
@@ -49,6 +52,8 @@ REFRESH_S: Final = 5.0
 """How often the registry and the files are looked at."""
 OPENING_S: Final = 0.5
 """How often it is looked for an online store that is not open yet: a stream that starts opens it within a second or two."""
+UNFOLLOWED_S: Final = 10.0
+"""How long no stream may follow the log before that is told."""
 NOT_LOOKED_YET: Final = "The models are being loaded: try again in a few seconds."
 """What is told of a model before the registry has been looked at; whether there is one is not known then."""
 
@@ -82,6 +87,8 @@ class Runtime:
     """Whether the log or the online store is a server, so that an answer may have to wait for one."""
     store_problem: Callable[[], str] = str
     """Why answers do without the online store at present, and come from the log alone; empty where they do not."""
+    unfollowed: str = ""
+    """What to do where no stream brings the log's news into the online store; empty where one does."""
     reliance: Reliance | None = None
     """What it does without where it does not answer; None: then nobody is answered without it."""
     timeout_s: float = 0.2
@@ -116,7 +123,7 @@ class Runtime:
     def warnings(self) -> list[str]:
         """What its operator should know though every answer is right; empty as a rule."""
         store = self.store_problem() if self.knowledge.states is not None else ""
-        return [problem for problem in (store, self.rules_info().problem) if problem]
+        return [problem for problem in (store, self.rules_info().problem, self.unfollowed) if problem]
 
     def forget(self) -> None:
         """Have nothing of any customer in memory that was read before now."""
@@ -201,6 +208,7 @@ class Watcher:
         self._thread = threading.Thread(target=self._run, name="omni-watcher", daemon=True)
         self._seen: dict[Path, tuple[int, int]] = {}
         self._told = ""
+        self._unfollowed_since = math.inf
         self._vetting = Vetting(settings.home)
         self._fetch = mlflow_fetch(settings, self._vetting)
         self._fall_back = mlflow_fall_back(settings, self._vetting)
@@ -247,10 +255,22 @@ class Watcher:
             for name, breaker in self._runtime.reliance.breakers().items():
                 self._runtime.metrics.note_dependency(name, not breaker.is_open)
         done_seq = self._checkpoint.read()
+        self._look_for_stream(done_seq)
         if done_seq:  # 0 where the stream runs on another machine, or never ran
             log = self._runtime.log
             level = not self._runtime.store_problem()
             self._runtime.metrics.note_stream(max(0, log.last_seq() - done_seq) if level else log.count())
+
+    def _look_for_stream(self, done_seq: int) -> None:
+        """Say so where no stream has followed this home for a while; one that starts, or starts again, takes a moment."""
+        elsewhere = self._settings.online_store == "redis" and not done_seq
+        if elsewhere or is_followed(self._settings):
+            self._unfollowed_since, self._runtime.unfollowed = math.inf, ""
+            return
+        self._unfollowed_since = min(self._unfollowed_since, time.monotonic())
+        if time.monotonic() - self._unfollowed_since >= UNFOLLOWED_S and not self._runtime.unfollowed:
+            self._runtime.unfollowed = NOBODY_FOLLOWS
+            logger.warning("%s", NOBODY_FOLLOWS)
 
     def _run(self) -> None:
         while not self._stop.is_set():

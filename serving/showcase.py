@@ -1,8 +1,9 @@
-"""The demo's last act: a running service is asked about three real customers over HTTP, and the answers are shown."""
+"""The demo's acts: a running service is asked about customers over HTTP, and the answers are shown."""
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ import httpx
 
 from features.errors import MissingError, OmniError
 from features.settings import Settings
-from features.vocabulary import NOTHING
+from features.vocabulary import NOTHING, Channel
 
 QUESTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("next-products", {"k": 5}),
@@ -65,6 +66,66 @@ class Shown:
         return Group(*(Text.from_markup(line) for line in lines))
 
 
+@dataclass(frozen=True)
+class Mix:
+    """Decisions for many customers: how often each channel, and the first customer of each channel that is shown."""
+
+    asked: int
+    channels: dict[str, int]
+    """Customers by the channel of their decision, `nothing` among them, most first."""
+    customers: tuple[Shown, ...]
+
+    def __rich__(self) -> Any:
+        """The customers, then the counts."""
+        from rich.console import Group
+
+        counts = ", ".join(f"{channel} {count}" for channel, count in self.channels.items())
+        return Group(*self.customers, f"\nDecided for the {self.asked} who were there last: {counts}")
+
+
+SHOWN_CHANNELS = (Channel.EMAIL, Channel.PUSH, Channel.SMS)
+"""Of the sample shop one customer each is shown who is contacted there: Complete Journey has none of these."""
+N_ASKED = 100
+
+
+def show_mix(settings: Settings, url: str) -> Mix:
+    """Decide for the `N_ASKED` customers who were there last, and show one each whose decision is a channel of interest."""
+    with _timeline(settings) as connection:
+        rows = connection.execute(
+            "SELECT customer_id FROM timeline GROUP BY customer_id ORDER BY max(occurred_at) DESC, customer_id "
+            f"LIMIT {N_ASKED}"
+        ).fetchall()
+    decisions: dict[str, dict[str, Any]] = {}
+    with httpx.Client(base_url=url, timeout=30.0) as http:
+        for (customer_id,) in rows:
+            decisions[customer_id] = _ask(http, "decide", {"customer_id": customer_id, "asked_by": "web"})
+    first: dict[str, str] = {}
+    for customer_id, answer in decisions.items():
+        first.setdefault(_way(answer), customer_id)
+    shown = tuple(
+        _with_decision(show(first[channel], f"who is contacted by {channel}", url, QUESTIONS[:-1]), decisions, url)
+        for channel in SHOWN_CHANNELS
+        if channel in first
+    )
+    return Mix(len(decisions), dict(Counter(map(_way, decisions.values())).most_common()), shown)
+
+
+def _with_decision(shown: Shown, decisions: dict[str, dict[str, Any]], url: str) -> Shown:
+    """The same with the decision that was made already: asked again, the service would know of the first."""
+    question, extra = QUESTIONS[-1]
+    curl = curl_line(url, question, {"customer_id": shown.customer_id, **extra})
+    return Shown(
+        shown.customer_id,
+        shown.picked_as,
+        {**shown.curl, question: curl},
+        {**shown.answers, question: decisions[shown.customer_id]},
+    )
+
+
+def _way(answer: dict[str, Any]) -> str:
+    return NOTHING if answer["action"] == NOTHING else str(answer["channel"])
+
+
 def pick_customers(settings: Settings) -> list[tuple[str, str]]:
     """(customer_id, why) for up to three customers of the timeline, by the rules in `PICKS`."""
     picks: list[tuple[str, str]] = []
@@ -86,21 +147,28 @@ def replay_start(settings: Settings) -> datetime:
     return datetime.fromtimestamp(newest // 1_000_000 + 1, UTC)
 
 
-def show(customer_id: str, picked_as: str, url: str) -> Shown:
+def show(
+    customer_id: str, picked_as: str, url: str, questions: Sequence[tuple[str, dict[str, Any]]] = QUESTIONS
+) -> Shown:
     """Ask every question about one customer.
 
     Raises OmniError when the service answers with anything but 200.
     """
     curl, answers = {}, {}
     with httpx.Client(base_url=url, timeout=30.0) as http:
-        for question, extra in QUESTIONS:
+        for question, extra in questions:
             body = {"customer_id": customer_id, **extra}
-            response = http.post(f"/v1/{question}", json=body)
-            if response.status_code != 200:
-                raise OmniError(f"POST /v1/{question} answered {response.status_code}: {response.text[:300]}")
+            answers[question] = _ask(http, question, body)
             curl[question] = curl_line(url, question, body)
-            answers[question] = response.json()
     return Shown(customer_id, picked_as, curl, answers)
+
+
+def _ask(http: httpx.Client, question: str, body: dict[str, Any]) -> dict[str, Any]:
+    response = http.post(f"/v1/{question}", json=body)
+    if response.status_code != 200:
+        raise OmniError(f"POST /v1/{question} answered {response.status_code}: {response.text[:300]}")
+    answer: dict[str, Any] = response.json()
+    return answer
 
 
 def curl_line(url: str, question: str, body: dict[str, Any]) -> str:

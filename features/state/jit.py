@@ -1,5 +1,6 @@
 """How the fold is compiled: numba's decorators, and a folder of compiled code that belongs to the sources as they are."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +16,9 @@ _njit: Any = njit  # whose stubs leave `_nrt` out
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 # numba itself looks only at the date of a function's own file: a channel that is added to the vocabulary must not meet
-# code that was compiled for one channel less.
-numba_config.CACHE_DIR = str(Path(__file__).parent / "__pycache__" / f"fold-{fold_code()}")  # type: ignore[attr-defined]
+# code that was compiled for one channel less. In an image the sources are not to be written to: NUMBA_CACHE_DIR says where to.
+_compiled_in = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parent / "__pycache__")
+numba_config.CACHE_DIR = str(_compiled_in / f"fold-{fold_code()}")  # type: ignore[attr-defined]
 
 
 @contextmanager
