@@ -91,7 +91,7 @@ sbom: $(STAMP) ## build/sbom.json: what is installed, as CycloneDX 1.6
 	$(BIN)/python -m features.checks.sbom build/sbom.json
 
 clean: ## delete all state (.omni) and caches; the next demo starts from the sources
-	rm -rf .omni .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	rm -rf .omni .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .cache build dist *.egg-info
 	find features training serving tests notebooks -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## the same, and .venv too
