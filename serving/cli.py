@@ -81,7 +81,7 @@ def serve(
 
 
 def decide(
-    out: Annotated[Path, typer.Option(help="The Parquet file to write: one row per customer.")],
+    out: Annotated[Path, typer.Option(help="The file to write, Parquet or CSV by its ending: one row per customer.")],
     everybody: Annotated[bool, typer.Option("--all", help="Decide for every customer.")] = False,
     keep: Annotated[
         bool, typer.Option("--log/--no-log", help="Put the decisions into the event log, to learn from their outcomes.")
@@ -102,6 +102,8 @@ def decide(
 
     with step("Deciding for every customer") as progress:
         report = decide_all(_settings(replay), out, keep=keep, when=when.value, campaign_id=campaign, progress=progress)
+    for warning in report.warnings:
+        say(f"warning: {warning}")
     emit(report, as_json)
 
 

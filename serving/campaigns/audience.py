@@ -11,7 +11,7 @@ import pandas as pd
 
 from features import atomic
 from features.clock import Clock
-from features.errors import InputError, MissingError
+from features.errors import MissingError
 from features.log.engines import open_log
 from features.offline.build_note import check_of_log
 from features.online.live import LiveState, state_version
@@ -23,6 +23,7 @@ from features.vocabulary import Columns
 from serving.campaigns.condition import Condition
 from serving.campaigns.customers import customer_ids, everybody, parts
 from serving.campaigns.segments import CHURN_COLUMNS, WIN_BACK_COLUMNS, add_deciles, segment_table
+from serving.campaigns.table_file import check_out
 from serving.decision.holdout import is_held_out
 from serving.decision.rules import house_rules
 from serving.runtime import Runtime, Watcher
@@ -61,10 +62,7 @@ def export_audience(
     store is missing.
     """
     started = time.perf_counter()
-    if out.suffix.lower() not in (".parquet", ".csv"):
-        raise InputError(f"{out} ends neither in .parquet nor in .csv.", repair="Choose one of the two.")
-    if not out.parent.is_dir():
-        raise InputError(f"The folder {out.parent} does not exist.", repair="Make it, or choose another --out.")
+    check_out(out)
     condition = Condition.parse(where)
     ids = customer_ids(settings)
     runtime = Runtime(log=open_log(settings), clock=Clock.from_settings(settings), rules=house_rules(settings))

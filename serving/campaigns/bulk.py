@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from features import atomic
 from features.clock import Clock
 from features.errors import InputError, MissingError
 from features.log.engines import open_log
@@ -21,7 +19,9 @@ from features.settings import Settings
 from serving.campaigns.crowd import DECISION_SCHEMA, Crowd
 from serving.campaigns.customers import Everybody, customer_ids, everybody, parts
 from serving.campaigns.settled import SettledStates
+from serving.campaigns.table_file import check_out, table_writer
 from serving.decider import Decider
+from serving.decision.refusals import Refusals
 from serving.decision.rules import house_rules
 from serving.decision.send_window import When
 from serving.runtime import Runtime, Watcher
@@ -43,6 +43,12 @@ class BulkReport:
     arms: dict[str, int] = field(default_factory=dict)
     not_allowed: dict[str, int] = field(default_factory=dict)
     """The most frequent first reasons why an arm was not allowed, as "arm: reason"."""
+    refused: dict[str, int] = field(default_factory=dict)
+    """By rule the customers for whom it refused at least one arm."""
+    without_any_arm: int = 0
+    """Customers who could be contacted in no way."""
+    warnings: tuple[str, ...] = ()
+    """Rules that refused nearly everybody, with what to do."""
     n_newer_customers: int = 0
     """Who came since the last build, among `customers`; the log told of them."""
     n_refreshed: int = 0
@@ -58,7 +64,7 @@ def decide_all(
     campaign_id: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> BulkReport:
-    """Decide for every customer of the timeline and the log and write DECISION_SCHEMA to `out` (Parquet).
+    """Decide for every customer of the timeline and the log and write DECISION_SCHEMA to `out`, Parquet or CSV by its ending.
 
     `when` is "best" for everybody's likeliest hour or "now" for what may be sent at once. With `keep` the decisions go
     into the event log, so that outcomes can be traced back to them; `campaign_id` names the campaign that they are for.
@@ -66,8 +72,7 @@ def decide_all(
     another log, InputError where `out` cannot be written.
     """
     started = time.perf_counter()
-    if not out.parent.is_dir():
-        raise InputError(f"The folder {out.parent} does not exist.", repair="Make it, or choose another --out.")
+    check_out(out)
     runtime = Runtime(log=open_log(settings), clock=Clock.from_settings(settings), rules=house_rules(settings))
     try:
         check_of_log(settings, runtime.log)
@@ -109,10 +114,8 @@ def _decide(
     crowd = Crowd(decider, _request(campaign_id, when), runtime.clock.now())
     arms: Counter[str] = Counter()
     refused: Counter[str] = Counter()
-    with (
-        atomic.replacing(out) as unfinished,
-        pq.ParquetWriter(unfinished, DECISION_SCHEMA, compression="zstd") as writer,
-    ):
+    refusals = Refusals()
+    with table_writer(out, DECISION_SCHEMA) as writer:
         for part in parts(ids):
             if settled is not None:
                 batch = settled.get(part)
@@ -126,6 +129,7 @@ def _decide(
                 writer.write_table(decisions.table())
                 arms.update(decisions.arms())
                 refused.update(decisions.refused())
+                refusals.merge(decisions.refusals())
             newer, refreshed = who.count(batch.names)
             n_newer, n_refreshed = n_newer + newer, n_refreshed + refreshed
             progress(f"{arms.total():,} of {len(ids):,} customers")
@@ -137,6 +141,9 @@ def _decide(
         rules_version=runtime.rules.version,
         arms=dict(arms.most_common()),
         not_allowed=dict(refused.most_common(REASONS_TOLD)),
+        refused=dict(refusals.by_rule.most_common()),
+        without_any_arm=refusals.without_any_arm,
+        warnings=tuple(refusals.warnings()),
         n_newer_customers=n_newer,
         n_refreshed=n_refreshed,
     )

@@ -27,6 +27,7 @@ from serving.decision.contacts import exposure_history
 from serving.decision.holdout import is_held_out
 from serving.decision.many_arms import ManyArms
 from serving.decision.record import Drawn, decision_properties, draw_arm, question_of
+from serving.decision.refusals import Refusals
 from serving.decision.rests import campaign_code, campaign_refusal
 from serving.decision.rules import not_personal
 from serving.decision.send_window import SendWindow
@@ -97,6 +98,15 @@ class Decisions:
                 if not item.eligible and item.reasons:
                     found[f"{item.arm.name}: {item.reasons[0]}"] += n
         return found
+
+    def refusals(self) -> Refusals:
+        """How many customers each rule refused."""
+        kinds = Counter(id(weighed.checked) for weighed in self.weighed)
+        checked = {id(weighed.checked): weighed.checked for weighed in self.weighed}
+        refusals = Refusals()
+        for key, n in kinds.items():
+            refusals.add(checked[key], n)
+        return refusals
 
     def table(self) -> pa.Table:
         """As rows of DECISION_SCHEMA."""

@@ -1,5 +1,7 @@
 """Decisions for everybody: one row each, in batches the same as one by one, and logged once."""
 
+import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,18 @@ def test_everybody_gets_the_row_that_one_by_one_gives(ready: Runtime, settings: 
     ]
     assert sum(report.not_allowed.values()) == sum(not arm.eligible for arm in refused) > 0
     assert list(out.parent.glob("*.part")) == []
+    assert report.refused == {"consent": 1, "reachable": 1}  # zoe, of whom a view is known
+    assert (report.without_any_arm, report.warnings) == (1, ())
+
+
+def test_decisions_are_a_csv_by_the_ending(ready: Runtime, settings: Settings, tmp_path: Path) -> None:
+    run(ready, settings, tmp_path / "d.parquet", keep=False)
+    run(ready, settings, tmp_path / "d.csv", keep=False)
+    with (tmp_path / "d.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    expected = pq.read_table(tmp_path / "d.parquet").to_pylist()
+    assert [row["decision_id"] for row in rows] == [row["decision_id"] for row in expected]
+    assert [json.loads(row["reasons"]) for row in rows] == [row["reasons"] for row in expected]
 
 
 def test_bulk_waits_for_the_best_hour_unless_it_is_to_be_now(

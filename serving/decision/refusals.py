@@ -1,0 +1,92 @@
+"""Reasons against arms in, how many customers each rule refused out, with a warning and a cure where it is nearly everybody."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from serving.decision.rules import Eligibility
+
+NEARLY_ALL: Final = 0.9
+"""The share of customers from which on a rule that refuses them is told loudly."""
+_RULES: Final = (
+    ("consent", r"no consent for \S+ is on record"),
+    ("refused", r"the customer refused "),
+    ("reachable", r"not reachable on "),
+    ("caps", r"\d+ contacts (on|over) .* is the cap"),
+    ("fatigue", r"the last \d+ messages on \S+ were not answered"),
+    ("quiet hours", r"quiet hours on |\S+ is silent in all hours|sent from \d+ to \d+ o'clock"),
+    ("campaign", r"campaign "),
+    ("hold-out", r"the customer is one of the .* in the hold-out "),
+)
+"""What each rule says begins so; tests hold it to what the rules say."""
+_CURES: Final = {
+    "consent": "ingest consents as profile or subscribe events, or take the channel out of opt_in_channels in rules.toml",
+    "refused": "their refusals stand in the log; was the consent column of your data mapped the wrong way round?",
+    "reachable": "ingest what reaches them (identifiers such as email or phone), or say it in [reachable] of rules.toml",
+    "caps": "raise channel_caps or overall_cap in rules.toml, or wait",
+    "fatigue": "ingest opens and clicks too, or change max_unanswered or rest_days in rules.toml",
+    "quiet hours": "ask at another hour or with --when best, or change quiet_hours or time_zone in rules.toml",
+    "campaign": "it rests for them: change campaign_rest_days in rules.toml, or name another campaign",
+    "hold-out": "holdout_share in rules.toml keeps them back",
+}
+
+
+def rule_of(reason: str) -> str:
+    """The rule that a reason against an arm is of."""
+    return next((rule for rule, words in _RULES if re.match(words, reason)), "others")
+
+
+@dataclass
+class Refusals:
+    """Customers whom rules refused."""
+
+    customers: int = 0
+    without_any_arm: int = 0
+    """To whom nothing but `nothing` was allowed."""
+    by_rule: Counter[str] = field(default_factory=Counter)
+    """Customers for whom a rule refused at least one arm; several rules may have refused the same one."""
+    by_arm: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By rule and arm."""
+
+    def add(self, checked: Sequence[Eligibility], n: int = 1) -> None:
+        """Count `n` customers whose arms were judged so."""
+        pairs = {(rule_of(reason), item.arm.name) for item in checked if not item.eligible for reason in item.reasons}
+        for pair in pairs:
+            self.by_arm[pair] += n
+        for rule in {rule for rule, _ in pairs}:
+            self.by_rule[rule] += n
+        self.customers += n
+        self.without_any_arm += n * all(not item.eligible for item in checked if item.arm.channel is not None)
+
+    def merge(self, others: "Refusals") -> None:
+        """Count what others counted, too."""
+        self.customers += others.customers
+        self.without_any_arm += others.without_any_arm
+        self.by_rule.update(others.by_rule)
+        self.by_arm.update(others.by_arm)
+
+    def warnings(self) -> list[str]:
+        """Rules that refused nearly everybody, the most refusing first: how many, which arms, and what to do."""
+        told = [self._warning(rule, arms) for rule, arms in self._nearly_all().items()]
+        if self.customers and self.without_any_arm >= NEARLY_ALL * self.customers:
+            told.insert(0, f"No way of contact is allowed for {self._share(self.without_any_arm)}.")
+        return told
+
+    def _nearly_all(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for (rule, arm), n in self.by_arm.most_common():
+            if self.customers and n >= NEARLY_ALL * self.customers:
+                found.setdefault(rule, []).append(arm)
+        return found
+
+    def _warning(self, rule: str, arms: Iterable[str]) -> str:
+        n = max(self.by_arm[rule, arm] for arm in arms)
+        cure = _CURES.get(rule)
+        return f"The rule {rule!r} refuses {', '.join(sorted(arms))} to {self._share(n)}" + (
+            f": {cure}." if cure else "."
+        )
+
+    def _share(self, n: int) -> str:
+        return f"{n:,} of {self.customers:,} customers ({n / self.customers:.0%})"
