@@ -105,7 +105,8 @@ app = typer.Typer(
     help="One customer, every channel, one decision: which product, through which channel, when, or nothing at all.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 
 

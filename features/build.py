@@ -150,12 +150,24 @@ def _fold_here(settings: Settings, n_events: int, progress: Progress) -> FoldCou
     states, products = settings.customer_state_path, settings.customer_products_path
     for left_over in (_part(states), _part(products)):
         files.discard(left_over)
-    done = FoldCount()
+    done, n_to_fold = FoldCount(), max(n_events, _n_to_fold(settings))
     for done in fold_to_files(_pieces(settings), _part(states), _part(products)):
-        progress(f"{done.events:,} of {n_events:,} events folded, {done.state_rows:,} states")
+        progress(f"{done.events:,} of {n_to_fold:,} events folded, {done.state_rows:,} states")
     files.replace(_part(states), states)
     files.replace(_part(products), products)
     return done
+
+
+def _n_to_fold(settings: Settings) -> int:
+    """Rows that `_pieces` hands over: those of customers who were put together are told once for each epoch."""
+    n_rows = int(pq.read_metadata(settings.timeline_path).num_rows)
+    if not settings.epochs_path.exists():
+        return n_rows
+    column = [Columns.CUSTOMER_ID]
+    put_together = pq.read_table(settings.epochs_path, columns=column)[Columns.CUSTOMER_ID]
+    current = pq.read_table(settings.timeline_path, columns=column)[Columns.CUSTOMER_ID]
+    again = pc.sum(pc.is_in(current, value_set=put_together.unique())).as_py() or 0
+    return int(n_rows - again + len(put_together))
 
 
 def _pieces(settings: Settings) -> Iterator[pa.Table]:

@@ -81,7 +81,7 @@ def ingest(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring events into the log, each once; rows that cannot be used go to a file with the reason.
+    """Bring events into the log, each once; rows that cannot be used go to a file with the reason; exit 1 if none can.
 
     Values are counted in one currency (OMNI_CURRENCY, or that of the first value); others are converted by
     OMNI_HOME/rates.csv (date,currency,rate), or rejected.
@@ -132,6 +132,9 @@ def ingest(
             progress=progress,
         )
     emit(report, as_json)
+    if report.nothing_usable:
+        say(f"omni: every row of {source or 'the query'} was rejected: {'; '.join(report.rejected_reasons)}.")
+        raise typer.Exit(1)
 
 
 def suggest_mapping(

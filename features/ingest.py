@@ -39,6 +39,8 @@ from features.vocabulary import Columns
 
 logger = logging.getLogger(__name__)
 
+REASONS_TOLD: Final = 3
+"""How many of the reasons why rows were rejected the report names."""
 TWINS_WARNED_OF: Final = 0.1
 """Share of rows that equal kept events in all but their id, from which on the ingest says so."""
 
@@ -62,6 +64,8 @@ class IngestReport:
     erased: int
     rejected: int
     rejected_by_field: dict[str, int]
+    rejected_reasons: dict[str, int]
+    """The commonest reasons, with the rows that they hold of."""
     rejected_path: str | None
     skipped: int
     """Rows that the mapping, or the source, does not want."""
@@ -73,6 +77,11 @@ class IngestReport:
     currency: str | None
     """What this home counts in: values of other currencies were converted, and rejected where there was no rate."""
     seconds: float
+
+    @property
+    def nothing_usable(self) -> bool:
+        """Whether rows came in and every one of them was rejected."""
+        return self.rejected > 0 and self.events == 0 and self.products == 0
 
 
 def ingest(
@@ -150,6 +159,7 @@ def ingest_batches(
         erased=intake.erased,
         rejected=rejects.rows,
         rejected_by_field=dict(rejects.fields.most_common()),
+        rejected_reasons=dict(rejects.reasons.most_common(REASONS_TOLD)),
         rejected_path=str(rejects.path) if rejects.rows else None,
         skipped=sum(checker.skipped.values()),
         skipped_by_word=dict(checker.skipped.most_common()),

@@ -13,6 +13,9 @@ from features import atomic
 from features.events.schema import REJECTED_SCHEMA
 from features.identity.identifiers import Identifiers
 
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_NUMBERS = re.compile(r"\d[\d.,:TZ+-]*")
+
 logger = logging.getLogger(__name__)
 
 
@@ -24,6 +27,8 @@ class RejectedFile:
         self._identifiers = identifiers
         self.rows = 0
         self.fields: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        """By field and what is wrong with it, without the value in question."""
         self._part: Path | None = None
         self._writer: pq.ParquetWriter | None = None
 
@@ -36,6 +41,8 @@ class RejectedFile:
         self._writer.write_table(self._without_secrets(table))
         self.rows += table.num_rows
         self.fields.update(table.column("field").to_pylist())
+        pairs = zip(table.column("field").to_pylist(), table.column("reason").to_pylist(), strict=True)
+        self.reasons.update(f"{field}: {without_values(str(reason))}" for field, reason in pairs)
 
     def finish(self) -> None:
         """Put the file in its place; with nothing rejected, take the one of an earlier run away."""
@@ -60,6 +67,11 @@ class RejectedFile:
         if self._writer is not None and self._part is not None:
             self._writer.close()
             self._part.unlink(missing_ok=True)
+
+
+def without_values(reason: str) -> str:
+    """A reason without the value it is about, so that equal ones are counted together and none tells of a person."""
+    return _NUMBERS.sub("…", _QUOTED.sub("…", reason))
 
 
 def file_name(source: str) -> str:

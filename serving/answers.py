@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from features.arrays import FloatArray
+from features.arrays import FloatArray, shown
 from features.clock import Clock
 from features.errors import MissingError, RequestError, StoreError, UnavailableError, UnknownCustomerError
 from features.events.placeholders import Placeholders
@@ -277,7 +277,9 @@ def _unknown(customer_id: str) -> LiveState:
 
 def _known(values: FloatArray | None) -> float | None:
     """The value of one customer (n = 1), or None where there is none."""
-    return None if values is None or np.isnan(values[0]) else float(values[0])
+    if values is None or np.isnan(values[0]):
+        return None
+    return shown(values[0]) if values.dtype == np.float32 else float(values[0])
 
 
 def _info(live: LiveState) -> CustomerInfo:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from features.arrays import shown
 from features.online.live import LiveState
 from features.signals import SIGNAL_NAMES, compute_signals, half_life
 from features.state import layout
@@ -21,8 +22,8 @@ def build_profile(live: LiveState, as_of_s: float, catalogue: Catalogue, with_si
     """Everything worth showing of a state (n = 1) at `as_of_s`."""
     signals = None
     if with_signals:
-        values = compute_signals(live.state, np.array([as_of_s]))[0].tolist()
-        signals = {name: _finite(value) for name, value in zip(SIGNAL_NAMES, values, strict=True)}
+        values = compute_signals(live.state, np.array([as_of_s]))[0]
+        signals = {name: _finite(shown(value)) for name, value in zip(SIGNAL_NAMES, values, strict=True)}
     return ProfileAnswer(
         customer=CustomerInfo(customer_id=live.customer_id, personal=live.may_profile),
         as_of=datetime.fromtimestamp(as_of_s, UTC),
@@ -101,7 +102,7 @@ def _recent(live: LiveState, catalogue: Catalogue) -> list[Touch]:
                 channel=CHANNELS[channel].value,
                 product_id=info.product_id or None,
                 name=info.name,
-                value=_finite(float(state.seq_value.values[i])),
+                value=_finite(shown(state.seq_value.values[i])),
             )
         )
     return touches

@@ -220,3 +220,17 @@ def test_a_damaged_file_is_named_in_one_line_whatever_read_it(tmp_path, monkeypa
         assert line.endswith("Delete it and run: omni features build --force")
     assert run(omni.app, ["features", "build", "--force"]).exit_code == 0
     assert run(omni.app, ["features", "check"]).exit_code in (0, 1)
+
+
+def test_a_short_flag_asks_for_help_everywhere():
+    for command in ([], ["ingest"], ["features", "build"], ["decide"]):
+        short, long = (CliRunner().invoke(omni.app, [*command, flag]) for flag in ("-h", "--help"))
+        assert short.exit_code == 0
+        assert short.stdout == long.stdout
+
+
+def test_a_shell_completes_commands():
+    shown = CliRunner().invoke(
+        omni.app, [], env={"_OMNI_COMPLETE": "complete_bash", "COMP_WORDS": "omni dec", "COMP_CWORD": "1"}
+    )
+    assert "decide" in shown.stdout

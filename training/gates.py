@@ -88,22 +88,25 @@ def judge_against(
     policy: PolicyGain | None = None,
     champion_version: int | None = None,
     newer_data: bool = False,
+    other_features: bool = False,
 ) -> Verdict:
     """Against a champion: both evaluations (see TrainedModel) hold the same keys and are compared in pairs.
 
     On the same data a challenger must be better. One that knows `newer_data` need only be no worse, by a stated margin
-    (non-inferiority): what the champion knows of products and habits ages. So that a chain of such steps leads nowhere
-    bad, it must then also beat every baseline of its own run.
+    (non-inferiority): what the champion knows of products and habits ages. Likewise one with `other_features`, made since the
+    feature code changed: the champion is given signals now that it did not learn from. So that a chain of such steps leads
+    nowhere bad, it must then also beat every baseline of its own run.
     """
     ours = challenger.set_index("key").sort_index()
     theirs = champion.set_index("key").sort_index()
     if not ours.index.equals(theirs.index):
         return Verdict(False, ("the challenger and the champion were not scored on the same rows",))
     groups = ours[Columns.CUSTOMER_ID].to_numpy()
-    loss_share = gates.max_loss_if_newer if newer_data else 0.0
+    loss_share = gates.max_loss_if_newer if newer_data or other_features else 0.0
+    because = "it knows newer data" if newer_data else "the feature code has changed since the champion"
     gain = _gain(gates.primary, ours, theirs, groups)
     needed = gates.min_gain - loss_share * abs(_value(gates.primary, theirs))
-    why = f" ({loss_share:.1%} less than the champion: it knows newer data)" if loss_share else ""
+    why = f" ({loss_share:.1%} less than the champion: {because})" if loss_share else ""
     rules = [
         *_floors(gates, found),
         (gain.low > needed, f"{gates.primary} gain over the champion {gain}, needs > {needed:.4g}{why}"),

@@ -9,6 +9,7 @@ from typing import Final
 import pandas as pd
 
 from features.errors import MissingError, ModelError, OmniError
+from features.fingerprint import FEATURE_CODE_TAG, feature_code
 from features.moments import utc
 from features.scoring.mlflow_home import HISTORY_TAG
 from features.scoring.quarantine import Quarantine
@@ -117,7 +118,8 @@ def judge(challenger: ModelVersion, champion: ModelVersion | None, settings: Set
     if ours is None or theirs is None:
         return Verdict(False, ("no test rows were kept to compare the two in pairs",))
     newer = _knows_newer_data(challenger, champion)
-    return judge_against(gates, found, ours, theirs, policy, champion.version, newer)
+    other = _other_features(challenger, champion)
+    return judge_against(gates, found, ours, theirs, policy, champion.version, newer, other)
 
 
 def _need_good(version: ModelVersion, settings: Settings) -> None:
@@ -149,6 +151,12 @@ def _knows_newer_data(challenger: ModelVersion, champion: ModelVersion) -> bool:
         return False
     before, now = (utc(str(end)) for end in ends)
     return before < now
+
+
+def _other_features(challenger: ModelVersion, champion: ModelVersion) -> bool:
+    """Whether the challenger learned from signals that today's code makes, and the champion from another code's."""
+    ours, theirs = challenger.tags.get(FEATURE_CODE_TAG), champion.tags.get(FEATURE_CODE_TAG)
+    return ours == feature_code() and theirs is not None and theirs != ours
 
 
 def _champion_scores(challenger: ModelVersion, champion: ModelVersion, settings: Settings) -> pd.DataFrame | None:

@@ -51,7 +51,7 @@ class TimeSplit:
             raise InputError(
                 f"The history from {data_start:%Y-%m-%d} to {self.test_end:%Y-%m-%d} is too short: three horizons of "
                 f"{horizon_days:g} days and a warm-up of {warmup_days:g} days need {3 * horizon_days + warmup_days:g}.",
-                repair=shorter(days, 4, warmup=True),
+                repair=shorter(days, 4, warmup=True, needed_days=3 * horizon_days + warmup_days),
             )
         return cutoffs[::-1]
 
@@ -65,9 +65,14 @@ class TimeSplit:
         return period
 
 
-def shorter(days: float, n_parts: int, *, warmup: bool = False) -> str:
-    """What to do about a history of `days` that does not hold `n_parts` horizons (the warm-up counts as one)."""
+def shorter(days: float, n_parts: int, *, warmup: bool = False, needed_days: float | None = None) -> str:
+    """What to do about a history of `days` that does not hold `n_parts` horizons (the warm-up counts as one).
+
+    `needed_days` is what the horizon as it is set takes.
+    """
     horizon = int(days // n_parts)
+    settings = f"--set horizon_days={max(horizon, 1)}" + (f" --set warmup_days={max(horizon, 1)}" if warmup else "")
     if horizon < 1:
-        return f"Bring a longer history: at least {n_parts} days."
-    return f"Pass --set horizon_days={horizon}" + (f" --set warmup_days={horizon}." if warmup else ".")
+        longer = "Bring a longer history" if needed_days is None else f"Bring a history of {needed_days:g} days"
+        return f"{longer}; {n_parts} days are enough only for {settings}."
+    return f"Pass {settings}."

@@ -45,12 +45,16 @@ def metric_table(
 def gain_line(task: Task, gains: Mapping[str, Metric]) -> str:
     """The smallest gain in the headline metric over a baseline, in words; '' where there is none.
 
+    One whose 95 % interval holds 0 is none: then the two are no different, as far as the data tell.
     Where gains are told as a whole and by part (`most_engaged/mailer`), those of the whole count.
     """
     whole = {name: gain for name, gain in gains.items() if "/" not in name} or dict(gains)
     if not whole:
         return ""
     name, gain = min(whole.items(), key=lambda item: item[1].value)
+    if gain.low <= 0 <= gain.high:
+        held = f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
+        return f"{HEADLINES[task][0]}: no different from {name}, {held}, in pairs"
     worse = gain.value < 0
     found = Metric(-gain.value, -gain.high, -gain.low) if worse else gain
     word = "worse" if worse else "better"

@@ -99,7 +99,7 @@ def _holdout(told: "HoldoutReport") -> Shown:
     for c in told.comparisons:
         form, change = _forms(c.name)
         values = [_value(c.contacted, form), _value(c.held_out, form), _value(c.difference, change)]
-        rows.append([c.name, *values, _interval(c.difference, change)])
+        rows.append([c.name, *values, _interval(c.difference, change) + _no_different(c.difference)])
     for name, metric in (
         ("incremental revenue, all contacted", told.incremental_revenue),
         ("incremental revenue per money spent", told.return_on_spend),
@@ -175,6 +175,11 @@ def _value(metric: Metric | None, form: Callable[[float], str]) -> str:
 
 def _interval(metric: Metric | None, form: Callable[[float], str]) -> str:
     return "–" if metric is None or not math.isfinite(metric.low) else f"{form(metric.low)} to {form(metric.high)}"
+
+
+def _no_different(difference: Metric | None) -> str:
+    """What is said of a difference whose interval holds 0."""
+    return ", no different" if difference is not None and difference.low <= 0 <= difference.high else ""
 
 
 def _percents(row: Mapping[Any, Any]) -> str:

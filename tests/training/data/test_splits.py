@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from features.errors import InputError
-from training.data.splits import TimeSplit
+from training.data.splits import TimeSplit, shorter
 
 END = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -55,3 +55,14 @@ def test_a_window_belongs_to_the_period_that_holds_it_whole(start: str, period: 
     split = TimeSplit.at_end_of(END, 30)
     starts = pd.Series(pd.to_datetime([start], utc=True))
     assert split.assign(starts, 7).tolist() == [period]
+
+
+def test_what_is_told_of_a_short_history_does_not_contradict_itself() -> None:
+    split = TimeSplit.at_end_of(END, 28)
+    with pytest.raises(InputError) as raised:
+        split.train_cutoffs(END - timedelta(days=3), 28, 7, warmup_days=56)
+    told = str(raised.value)
+    assert "need 140" in told and "Bring a history of 140 days" in told
+    assert "4 days are enough only for --set horizon_days=1 --set warmup_days=1." in told
+    assert shorter(80, 4, warmup=True, needed_days=140) == "Pass --set horizon_days=20 --set warmup_days=20."
+    assert shorter(2, 3) == "Bring a longer history; 3 days are enough only for --set horizon_days=1."

@@ -45,4 +45,8 @@ def test_a_loss_is_told_as_one_and_parts_do_not_stand_for_the_whole() -> None:
     gains = {"rate": Metric(0.02, 0.01, 0.03), "rate/mailer": Metric(-0.5, -0.6, -0.4)}
     assert gain_line(Task.BEST_CHANNEL, gains) == "log_loss: better than rate by 0.0200 (0.0100 to 0.0300), in pairs"
     lost = gain_line(Task.CHURN, {"bg_nbd": Metric(-0.02, -0.03, 0.01)})
-    assert lost == "log_loss: worse than bg_nbd by 0.0200 (-0.0100 to 0.0300), in pairs"
+    assert lost == "log_loss: no different from bg_nbd, -0.0200 (-0.0300 to +0.0100), in pairs"
+    assert (
+        gain_line(Task.CHURN, {"bg_nbd": Metric(-0.02, -0.03, -0.01)})
+        == "log_loss: worse than bg_nbd by 0.0200 (0.0100 to 0.0300), in pairs"
+    )

@@ -1,7 +1,11 @@
 """Best channel's config and training rows: the timeline and the arms in, contacts and their answers by period out."""
 
 import logging
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Final, Literal, Self
 
 import pandas as pd
@@ -11,6 +15,7 @@ from features.config import Config
 from features.errors import InputError
 from features.vocabulary import NOTHING, Channel, Columns, EventKind, Task
 from training.data.labels import ARM, Arm, Span, contact_entities, data_span
+from training.data.rhythm import usual_gaps
 from training.data.splits import TimeSplit
 from training.data.training_set import TrainingSet, build_training_set
 from training.models.best_channel.arms_of_log import N_MIN_CONTACTS, find_arms, never_used
@@ -70,7 +75,8 @@ class BestChannelConfig(Config):
     n_max_contacts: int = Field(24_000, ge=100)
     """Most contacts per arm; of more a fixed sample is taken."""
     period_days: float | None = Field(None, gt=0)
-    """Length of the validation and of the test period; left out: twice the longest response window."""
+    """Length of the validation and of the test period; left out: twice the longest response window, or longer where the log's
+    own rhythm (a newsletter every other week) would leave an arm without a contact in one of them."""
     min_positives: int = Field(20, ge=1)
     """An arm with fewer answers in training or none in validation gets one constant, shrunk rate for everybody."""
     booster: BoosterConfig = BoosterConfig()
@@ -102,7 +108,7 @@ def load_data(ctx: TrainContext) -> tuple[list[ArmData], TimeSplit]:
     """Every arm's contacts by period, and the periods. Raises InputError for an arm never used."""
     config: BestChannelConfig = ctx.config
     entities, span, split = _contacts(ctx, config)
-    _check_periods(entities, config)
+    _check_periods(entities, config, ctx.settings.timeline_path, split)
     fingerprint = f"{span.start.isoformat()}/{span.end.isoformat()}"
     whole = build_training_set(entities, Task.BEST_CHANNEL, ctx.store, fingerprint, progress=ctx.progress)
     parts = []
@@ -152,8 +158,6 @@ def _contacts(ctx: TrainContext, config: BestChannelConfig) -> tuple[pd.DataFram
     """Contacts of all arms whose answers could be awaited, with the `period` they belong to."""
     answers = {kind.value for arm in config.arms for kind in arm.response_kinds}
     span = data_span(ctx.settings.timeline_path, sorted(answers))
-    longest = max(arm.response_days for arm in config.arms)
-    split = TimeSplit.at_end_of(span.end, config.period_days or 2 * longest)
     ctx.progress("best-channel: finding the contacts and their answers")
     entities = contact_entities(
         ctx.settings.timeline_path,
@@ -162,23 +166,61 @@ def _contacts(ctx: TrainContext, config: BestChannelConfig) -> tuple[pd.DataFram
         config.n_max_contacts,
         ctx.seed,
     )
+    split = TimeSplit.at_end_of(span.end, config.period_days or _shortest_period(config))
+    found = _in_periods(entities, split, config)
+    late = [arm for arm in config.arms if {"valid", "test"} & set(_missing_periods(found, arm))]
+    if late and config.period_days is None:
+        days = _period_by_rhythm(ctx.settings.timeline_path, config, late)
+        longer = TimeSplit.at_end_of(span.end, max(days, _shortest_period(config)))
+        of_longer = _in_periods(entities, longer, config)
+        if all("train" not in _missing_periods(of_longer, arm) for arm in late):
+            split, found = longer, of_longer
+    return found, span, split
+
+
+def _shortest_period(config: BestChannelConfig) -> float:
+    return 2 * max(arm.response_days for arm in config.arms)
+
+
+def _period_by_rhythm(timeline: Path, config: BestChannelConfig, arms: Sequence[ArmConfig]) -> float:
+    """Days of a period in which each of these arms is used once at least, early enough for its answer to be awaited."""
+    gaps = usual_gaps(timeline, [arm.arm() for arm in arms])
+    longest = max(arm.response_days for arm in config.arms)
+    return math.ceil(longest + max(gaps.values(), default=0.0))
+
+
+def _in_periods(entities: pd.DataFrame, split: TimeSplit, config: BestChannelConfig) -> pd.DataFrame:
+    """The contacts whose answer's whole window lies in one of the periods, with its name."""
     windows = entities[ARM].map({arm.name: arm.response_days for arm in config.arms})
     period = pd.Series("", index=entities.index, dtype=object)
     for days in windows.unique():
         rows = windows == days
         period[rows] = split.assign(entities.loc[rows, Columns.AS_OF], float(days))
-    return entities.assign(period=period)[period != ""].reset_index(drop=True), span, split
+    return entities.assign(period=period)[period != ""].reset_index(drop=True)
 
 
-def _check_periods(entities: pd.DataFrame, config: BestChannelConfig) -> None:
+def _check_periods(entities: pd.DataFrame, config: BestChannelConfig, timeline: Path, split: TimeSplit) -> None:
     for arm in config.arms:
         missing = _missing_periods(entities, arm)
         if missing:
             raise InputError(
-                f"The arm {arm.name} has no contact whose answer could be awaited in: {', '.join(missing)}.",
-                repair="Take the arm out of best-channel.toml, or set a shorter response_days or period_days."
+                f"The arm {arm.name} has no contact whose answer could be awaited in: {', '.join(missing)} "
+                f"(of {(split.test_end - split.valid_end) / timedelta(days=1):g} days each, from the end).",
+                repair=_cure(missing, arm, config, timeline, split)
                 + (" A decision counts where a send names its decision_id." if arm.kind is EventKind.DECISION else ""),
             )
+
+
+def _cure(missing: Sequence[str], arm: ArmConfig, config: BestChannelConfig, timeline: Path, split: TimeSplit) -> str:
+    """What to do about an arm without contacts in some periods: longer ones hold more of them, but leave less to train on."""
+    days = (split.test_end - split.valid_end) / timedelta(days=1)
+    gap = usual_gaps(timeline, [arm.arm()]).get(arm.name)
+    needed = _period_by_rhythm(timeline, config, [arm])
+    if "train" in missing:
+        return "Bring a longer history, set a shorter period_days or response_days, or take the arm out of the config."
+    if gap is not None and needed > days:
+        return f"It is used about every {gap:g} days: pass a longer period, --set period_days={needed:g}."
+    return f"Pass a longer period, such as --set period_days={2 * days:g}, or take the arm out of the config."
 
 
 def _missing_periods(entities: pd.DataFrame, arm: ArmConfig) -> list[str]:

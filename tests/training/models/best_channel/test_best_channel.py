@@ -142,6 +142,38 @@ def test_an_arm_that_was_never_used_is_named(tmp_path: Path) -> None:
         load_data(context(tmp_path, [MAIL, {**MAIL, "name": "push", "channel": "push"}]))
 
 
+def fortnightly(tmp_path: Path, **settings: float) -> TrainContext:
+    """A log whose only contact is a letter every other week, answered within a week or not at all."""
+    ctx = context(tmp_path, [{**MAIL, "response_days": 7}])
+    table = pd.read_parquet(ctx.settings.timeline_path)
+    of_mail = table["kind"].isin(["send", "outcome"]) & (table["channel"] == "post")
+    day = (table["occurred_at"] - START) / pd.Timedelta(days=1)
+    wave = table["campaign_id"].str.removeprefix("w").where(of_mail).astype("Float64")
+    moved = (day - 10 - wave * 12) + 3 + wave * 14  # every 14 days, the last one 2 days before the end
+    table["occurred_at"] = table["occurred_at"].where(
+        ~of_mail.to_numpy(), START + pd.to_timedelta(moved.astype(float), unit="D")
+    )
+    table.to_parquet(ctx.settings.timeline_path)
+    config = ctx.config.model_copy(update={"period_days": None, **settings})
+    return replace(ctx, config=config)
+
+
+def test_a_fortnightly_newsletter_is_learned_from_in_periods_of_its_own_rhythm(tmp_path: Path) -> None:
+    (mail,), split = load_data(fortnightly(tmp_path))
+    assert (split.test_end - split.valid_end).days == 7 + 14  # its answers' window, and a gap
+    assert min(len(mail.train), len(mail.valid), len(mail.test)) > 0
+    assert set(mail.test.entities["as_of"].dt.normalize().unique()) <= {
+        day.normalize() for day in pd.date_range(split.valid_end, split.test_end, freq="D")
+    }
+
+
+def test_a_period_that_is_set_too_short_is_told_to_be_longer(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"used about every 14 days: pass a longer period, --set period_days=21\."):
+        load_data(fortnightly(tmp_path, period_days=8.0))
+    (mail,), _ = load_data(fortnightly(tmp_path, period_days=21.0))
+    assert len(mail.test) > 0
+
+
 def test_the_shipped_config_is_valid_and_two_arms_cannot_share_a_name() -> None:
     config = load_config(Task.BEST_CHANNEL)
     assert isinstance(config, BestChannelConfig)
