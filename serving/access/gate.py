@@ -105,8 +105,10 @@ class Gate:
         """Whether who asks on this connection needs a key."""
         if self._access != "auto":
             return self._access == "keys"
-        address = (scope.get("server") or ("127.0.0.1",))[0]  # where the connection came in; nobody can forge it
-        return not is_loopback(str(address))
+        address, port = scope.get("server") or ("", None)  # where the connection came in; nobody can forge it
+        return port is not None and not is_loopback(
+            address
+        )  # without a port it is a socket of this machine, or no connection
 
     def admit(self, scope: Mapping[str, Any], told: Mapping[bytes, bytes], route: str) -> Caller:
         """Who asks, where they may; `told` are its headers of `TELLING`. Raises ApiError: 401, 403 or 429."""

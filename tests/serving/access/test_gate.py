@@ -145,6 +145,7 @@ def test_by_itself_it_demands_keys_of_connections_from_elsewhere(tmp_path: Path)
     gate = Gate(settings(tmp_path, OMNI_ACCESS="auto"))
     assert ask(gate, server=("127.0.0.1", 3000)).name == ""
     assert ask(gate, server=("::1", 3000)).name == ""
+    assert ask(gate, server=("/run/omni.sock", None)).name == ask(gate, server=None).name == ""
     assert refused(gate, server=("192.0.2.9", 3000)) == (401, "no_key")
 
 
