@@ -60,15 +60,20 @@ _FIELDS = {"OMNI_HOME": "home", "OMNI_EVENT_LOG": "event_log_url", "OMNI_REDIS":
 """Fields of `Settings` whose name is not the key's."""
 
 
+_FEW = 4
+"""So many choices stand in the column of types."""
+
+
 def attribute_words(kind: type) -> dict[str, str]:
-    """The docstrings that stand under the fields of a class, by the field's name."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
-    statements = next(node.body for node in tree.body if isinstance(node, ast.ClassDef))
-    words = {}
-    for statement, after in pairwise(statements):
-        match statement, after:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(said))):
-                words[name] = " ".join(said.split())
+    """The docstrings that stand under the fields of a class, its bases' too, by the field's name."""
+    words: dict[str, str] = {}
+    for part in (part for part in reversed(kind.__mro__) if part.__module__ == kind.__module__):
+        tree = ast.parse(textwrap.dedent(inspect.getsource(part)))
+        statements = next(node.body for node in tree.body if isinstance(node, ast.ClassDef))
+        for statement, after in pairwise(statements):
+            match statement, after:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(said))):
+                    words[name] = " ".join(said.split())
     return words
 
 
@@ -90,12 +95,22 @@ def _table(model: type[BaseModel]) -> str:
             code(name),
             text(_type(field.annotation)),
             "needed" if field.is_required() else _shown(field.get_default(call_default_factory=True)),
-            text(words.get(name, field.description or _of_section(field.annotation))),
+            text(_with_choices(words.get(name, field.description or _of_section(field.annotation)), field.annotation)),
         )
         for name, field in model.model_fields.items()
     ]
     n_columns = 4 if any(row[3] for row in rows) else 3
     return table(heading[:n_columns], [row[:n_columns] for row in rows])
+
+
+def _with_choices(said: str, annotation: Any) -> str:
+    """The words of a key, and after them what it may be, where that is too much for the column of types."""
+    choices = [value for part in (annotation, *_parts(annotation)) if _is_long(part) for value in part.__args__]
+    return f"{said} One of: {', '.join(code(value) for value in choices)}." if choices else said
+
+
+def _is_long(hint: Any) -> bool:
+    return "Literal" in str(getattr(hint, "__origin__", "")) and len(hint.__args__) > _FEW
 
 
 def _of_section(annotation: Any) -> str:
@@ -136,6 +151,8 @@ def _type(annotation: Any) -> str:
         return f"list of {_type(inner[0])}"
     if origin is dict or "Mapping" in str(origin):
         return f"{_type(inner[0])} → {_type(inner[1])}"
+    if _is_long(annotation):
+        return "word"
     if "Literal" in str(origin):
         return " or ".join(code(value) for value in inner)
     if inner:
@@ -148,12 +165,16 @@ def _type(annotation: Any) -> str:
 
 
 def _shown(default: Any) -> str:
+    """A default as TOML has it; nothing where there is none."""
     if default is None or default is PydanticUndefined or default is dataclasses.MISSING or default in ((), {}, ""):
         return ""
     if isinstance(default, BaseModel):
         return "its own defaults"
-    if isinstance(default, tuple):
-        return ", ".join(code(getattr(one, "value", one)) for one in default)
-    if isinstance(default, dict):
-        return ", ".join(code(getattr(one, "value", one)) for one in default)
-    return code(getattr(default, "value", default))
+    if isinstance(default, tuple | dict):
+        return ", ".join(_value(one) for one in default)
+    return _value(default)
+
+
+def _value(value: Any) -> str:
+    plain = getattr(value, "value", value)
+    return code(str(plain).lower() if isinstance(plain, bool) else plain)

@@ -18,8 +18,8 @@ def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def code(word: object) -> str:
-    """A word as code."""
-    return f"`{word}`"
+    """A word as code; one without a letter in quotes, so that it can be seen."""
+    return f"`{word}`" if str(word).strip() else f'`"{word}"`'
 
 
 def text(words: str) -> str:
