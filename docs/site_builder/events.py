@@ -24,8 +24,8 @@ def body() -> str:
         [
             "What each means, with examples: [An event](../your-data.md#an-event).",
             "## Kinds",
-            "About a product: `product_id` names it; only a purchase or return may leave it out. By the customer: counts as activity. "
-            "A contact: the retailer reaches the customer by it. An answer: answers a contact on the same channel.",
+            "About a product: `product_id` names it; only a purchase or return may leave it out. By the customer: counts as "
+            "activity. A contact: the retailer reaches the customer by it. An answer: answers a contact on the same channel.",
             table(("kind", "about a product", "by the customer", "a contact", "an answer"), map(_kind, KINDS)),
             "## Channels",
             ", ".join(code(channel.value) for channel in CHANNELS),
