@@ -182,6 +182,8 @@ def _caller(key: ApiKey) -> Caller:
 
 def _key_of(scope: Mapping[str, Any], told: Mapping[bytes, bytes]) -> str:
     """The key that a request brings: a bearer's, a password, by itself, or in the address, of a beacon without headers."""
+    if b"x-api-key" in told:  # first: the other header may be a gateway's
+        return told[b"x-api-key"].strip().decode("latin-1")
     authorization = told.get(b"authorization")
     if authorization is not None and authorization[:7].lower() == b"bearer ":
         return authorization[7:].strip().decode("latin-1")
@@ -191,8 +193,6 @@ def _key_of(scope: Mapping[str, Any], told: Mapping[bytes, bytes]) -> str:
         except binascii.Error:
             return ""
         return (password or named).decode("latin-1")
-    if b"x-api-key" in told:
-        return told[b"x-api-key"].strip().decode("latin-1")
     query: bytes = scope.get("query_string", b"")
     if query.startswith(b"key=omni_pk"):  # only what is no secret may stand in an address
         return query[4:].partition(b"&")[0].decode("latin-1")

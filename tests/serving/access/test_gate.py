@@ -81,6 +81,8 @@ def test_a_key_may_come_in_its_own_header(tmp_path: Path) -> None:
     scope = {"method": "POST", "query_string": b"key=" + key.encode()}
     gate = Gate(settings(tmp_path))
     assert gate.admit(scope, {b"x-api-key": key.encode()}, "/v1/churn").name == "a"
+    both = {b"x-api-key": key.encode(), b"authorization": b"Basic Z2F0ZXdheTpzZWNyZXQ="}  # of a gateway before us
+    assert gate.admit(scope, both, "/v1/churn").name == "a"
     with pytest.raises(ApiError, match="needs a key"):  # what is a secret does not count in an address
         gate.admit(scope, {}, "/v1/churn")
 

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import omni
+from features import __version__
 from features.errors import InputError, SettingsError, StoreError
 from features.settings import Settings
 from serving.access.keys import KEYS_FILE, Scope, create_key, read_keys, revoke_key
@@ -86,6 +87,21 @@ def test_the_commands_make_list_and_revoke(tmp_path: Path, monkeypatch: pytest.M
     assert "crm" in run("list") and made["key"] not in run("list")
     assert json.loads(run("revoke", "crm", "--json")) == {"revoked": "crm", "key_id": listed["key_id"]}
     assert read_keys(tmp_path) == []
+
+
+def test_a_service_beyond_this_machine_does_not_start_without_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMNI_HOME", str(tmp_path))
+    result = CliRunner().invoke(omni.app, ["serve", "--host", "0.0.0.0", "--port", "0"])
+    assert result.exit_code == 2
+    assert "demands keys, and this home has none. Make one (omni key create NAME --scope ask)" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_version_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = CliRunner().invoke(omni.app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"omni {__version__}\n")
 
 
 def test_keys_are_demanded_beyond_this_machine(tmp_path: Path) -> None:
