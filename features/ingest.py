@@ -181,14 +181,14 @@ def dry_run(
     database: str | None = None,
     progress: Callable[[str], None] = lambda words: None,
 ) -> Preview:
-    """What `ingest` of the same would bring, and nothing is kept. Money is told in the currencies that it came in."""
+    """What `ingest` of the same would bring, and nothing is kept."""
     now = max(Clock.from_settings(settings).now(), datetime.now(UTC))
     nobody = identity_rules(settings).config.nobody
     with closing(LandedEvents(settings)) as landed:
         batches = open_source(
             source, sample=sample, path=path, mapping=mapping, join=join, database=database, landed=landed.find
         )
-        return preview(source, batches, now, nobody, progress)
+        return preview(source, batches, now, nobody, HomeCurrency(settings, landed).screen, progress)
 
 
 def open_source(

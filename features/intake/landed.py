@@ -1,4 +1,4 @@
-"""The beginning of an id comes in; the ids of the log that begin so go out, with their values: what a source may ask the log.
+"""What the log holds already, for a source that asks and for an ingest that keeps nothing: the log is only read.
 
 A log that is not there yet holds nothing, and is not made by asking.
 """
@@ -16,14 +16,27 @@ class LandedEvents:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._log: EventLog | None = None
+        self._currency: str | None = None
 
     def find(self, beginning: str) -> Mapping[str, float | None]:
         """The ids that begin so, and the values of their events."""
-        if self._log is None:
-            if not has_log(self._settings):
-                return {}
+        log = self._opened()
+        return {} if log is None else log.kept_under(beginning)
+
+    def currency(self) -> str | None:
+        """What the home counts in, or would once this came in."""
+        log = self._opened()
+        return self._currency or (None if log is None else log.currency())
+
+    def settle_currency(self, code: str) -> str:
+        """As if it were settled."""
+        self._currency = self.currency() or code
+        return self._currency
+
+    def _opened(self) -> EventLog | None:
+        if self._log is None and has_log(self._settings):
             self._log = open_log(self._settings)
-        return self._log.kept_under(beginning)
+        return self._log
 
     def close(self) -> None:
         if self._log is not None:

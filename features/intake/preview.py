@@ -16,6 +16,7 @@ from features.errors import InputError
 from features.events.hashing import hash_texts
 from features.events.placeholders import Placeholders
 from features.events.schema import validate_table
+from features.money.home import Screened
 from features.sources.batch import SourceBatch
 from features.vocabulary import Columns, EventKind
 
@@ -185,9 +186,13 @@ def preview(
     batches: Iterable[SourceBatch],
     now: datetime,
     nobody: Placeholders,
+    screen: Callable[[pa.Table], Screened],
     progress: Callable[[str], None] = lambda words: None,
 ) -> Preview:
-    """What the batches of a source would become; `now` and `nobody` are as for an ingest (validate_table)."""
+    """What the batches of a source would become; `now` and `nobody` are as for an ingest (validate_table).
+
+    `screen` brings values into the home's currency, or says why it cannot (HomeCurrency).
+    """
     by_kind, by_channel, by_month = _Sums(), _Sums(), _Sums()
     ids = _Ids()
     skipped: Counter[str] = Counter()
@@ -208,6 +213,12 @@ def preview(
             contents = batch.contents
             if contents is not None and rejected.num_rows:
                 contents = np.delete(contents, rejected["index"].to_numpy())
+            good, problems = screen(good)
+            reasons.add(
+                [problem.field for problem in problems.values()], [problem.reason for problem in problems.values()]
+            )
+            if contents is not None and problems:
+                contents = np.delete(contents, list(problems))
             ids.add(good[Columns.EVENT_ID], contents)
             events += good.num_rows
             by_kind.add(good[Columns.KIND], good)

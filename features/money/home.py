@@ -7,7 +7,7 @@ that names any; the log keeps it. What names no currency is in the home's.
 import json
 from collections import Counter
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,6 @@ from features.errors import InputError, SettingsError
 from features.events.payload import CONVERTED_FROM
 from features.events.rows import EventRow
 from features.events.rules import Problem
-from features.log.event_log import EventLog
 from features.money.limits import load_limits
 from features.money.rates import RATES_FILE, Rates, read_rates
 from features.settings import Settings
@@ -35,10 +34,22 @@ class Screened(NamedTuple):
     problems: dict[int, Problem]
 
 
+class CurrencyBook(Protocol):
+    """Where it is kept what a home counts in: the event log."""
+
+    def currency(self) -> str | None:
+        """The currency of the values; None as long as none was settled."""
+        ...
+
+    def settle_currency(self, code: str) -> str:
+        """Settle the currency where none is yet; the one that holds."""
+        ...
+
+
 class HomeCurrency:
     """The one currency in which this home counts; safe to use from several threads."""
 
-    def __init__(self, settings: Settings, log: EventLog) -> None:
+    def __init__(self, settings: Settings, log: CurrencyBook) -> None:
         """Raises SettingsError where the setting names another currency than the one that the log counts in, InputError for
         a bad limits.toml.
         """

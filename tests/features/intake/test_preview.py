@@ -6,10 +6,12 @@ from io import StringIO
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from features.errors import InputError
-from features.events.rules import NOBODY
+from features.events.rules import NOBODY, Problem
 from features.intake.preview import Preview, RepeatedId, Sum, preview
+from features.money.home import Screened
 from features.sources.batch import SourceBatch
 from features.sources.providers.outcomes import event_table
 
@@ -21,8 +23,18 @@ def event(number: int, month: int, kind: str = "purchase", **more: Any) -> dict[
     return {"event_id": f"e{number}", "occurred_at": moment, "kind": kind, "channel": "web", "customer_id": "c", **more}
 
 
+def as_they_are(events: pa.Table) -> Screened:
+    return Screened(events, {})
+
+
+def without_yen(events: pa.Table) -> Screened:
+    yen = [place for place, code in enumerate(events["currency"].to_pylist()) if code == "JPY"]
+    kept = [place for place in range(events.num_rows) if place not in yen]
+    return Screened(events.take(kept), {place: Problem("currency", "has no rate.") for place in yen})
+
+
 def look(*batches: SourceBatch) -> Preview:
-    return preview("file", batches, NOW, NOBODY)
+    return preview("file", batches, NOW, NOBODY, as_they_are)
 
 
 def test_sums_are_by_kind_channel_and_month() -> None:
@@ -52,12 +64,19 @@ def test_ids_that_repeat_are_named_those_of_differing_rows_first() -> None:
     assert "e2" in str(found.problem)
 
 
+def test_money_that_cannot_be_counted_is_rejected_as_it_would_be() -> None:
+    events = [event(1, 1, value=1.0, currency="EUR"), event(2, 1, value=1.0, currency="JPY")]
+    batch = SourceBatch(event_table(events), contents=np.array([1, 2], np.uint64), repeats="refuse")
+    found = preview("file", [batch], NOW, NOBODY, without_yen)
+    assert (found.events, found.rejected_by_reason) == (1, {"currency has no rate.": 1})
+
+
 def test_what_the_source_is_refused_for_is_told() -> None:
     def batches() -> Any:
         yield SourceBatch(event_table([event(1, 1, value=1.0)]))
         raise InputError("The unit is another one.", repair="Say epoch_ms.")
 
-    found = preview("file", batches(), NOW, NOBODY)
+    found = preview("file", batches(), NOW, NOBODY, as_they_are)
     assert found.events == 1
     assert "another one" in str(found.problem)
 
