@@ -1,8 +1,12 @@
-"""The one front door: `omni COMMAND …` comes in, one of the three packages' commands runs."""
+"""The one front door: `omni COMMAND …` comes in, one of the three packages' commands runs.
+
+For notebooks and programs it is the one import: `from omni import Settings, Store, signals_frame`; PUBLIC says what there is.
+"""
 
 import logging
 import os
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -48,6 +52,49 @@ WAITS_S: Final = {"doctor": 2.0, "ingest": 30.0, "demo": 30.0, "sample": 30.0, "
 
 DEMO_SHOP: Final = {"customers": 400, "days": 150}
 """As small as three models can be trained on, so that the demo's first answers come within a minute."""
+PUBLIC: Final[dict[str, tuple[str, ...]]] = {
+    "features.settings": ("Settings",),
+    "features.errors": ("OmniError", "InputError", "MissingError", "StoreError"),
+    "features.vocabulary": ("Channel", "Columns", "EventKind", "Task"),
+    "features.log.engines": ("open_log",),
+    "features.ingest": ("ingest",),
+    "features.build": ("build_features",),
+    "features.store.feature_store": ("Store",),
+    "features.signals": ("SIGNAL_NAMES", "compute_signals", "describe", "signals_frame"),
+    "features.simulator.world": ("simulate", "world_config"),
+    "training.pipeline": ("train", "load_config"),
+    "training.registry": ("promote", "rollback"),
+    "training.benchmarks.report": ("MemoryStates", "parquet"),
+    "training.data.baskets": ("load_purchases",),
+    "training.data.decisions": ("as_decisions",),
+    "training.data.held_out": ("NEXT_BASKET", "read_held_out"),
+    "training.data.labels": ("data_span",),
+    "training.evaluation": ("plots",),
+    "training.evaluation.intervals": ("gain", "intervals"),
+    "training.evaluation.metrics": ("Metric", "resample"),
+    "training.evaluation.off_policy": ("single_arm", "statistics", "support"),
+    "training.evaluation.qini": ("N_POINTS", "qini_curve"),
+    "training.evaluation.ranking": ("coverage_at_k", "paired_gain", "ranking_values", "with_intervals"),
+    "training.models.uplift.meta_learners": ("EffectConfig", "reward_model"),
+    "training.models.uplift.policy": ("learn_policy",),
+    "training.task": ("evaluation_table",),
+    "serving.client": ("AsyncOmniClient", "OmniClient"),
+    "serving.decision.policy": ("choose",),
+    "serving.products.catalogue": ("load_catalogue",),
+    "serving.products.diversity": ("diversify",),
+}
+"""What `from omni import …` gives, by the module that it lies in; it is loaded when first asked for."""
+_HOME: Final = {name: module for module, names in PUBLIC.items() for name in names}
+__all__ = ["PUBLIC", "app", "main", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, from where it lies."""
+    if name not in _HOME:
+        raise AttributeError(f"omni has no {name!r}; PUBLIC in omni.py says what there is.")
+    module = import_module(_HOME[name])
+    return getattr(module, name) if hasattr(module, name) else import_module(f"{_HOME[name]}.{name}")
+
 
 _UsageError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 # Typer carries its own copy of click in some releases and the real one in others; this is the base in both.
