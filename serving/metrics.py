@@ -95,6 +95,12 @@ class Metrics:
         self._decision_counts: dict[str, Counter] = {}
         self._stage_times = {stage: self.stages.labels(stage) for stage in STAGES}
         self.decisions = Counter("omni_decisions", "Decisions answered.", ["arm"], registry=registry)
+        self.batches = Counter(
+            "omni_batch_customers",
+            "Customers of batch calls, by task: answered, or failed with a problem of their own.",
+            ["task", "outcome"],
+            registry=registry,
+        )
         self.feature_age = Histogram(
             "omni_feature_age_seconds", "Age of the newest behaviour used.", buckets=_AGE_S, registry=registry
         )
@@ -164,6 +170,12 @@ class Metrics:
         if arm not in self._decision_counts:
             self._decision_counts[arm] = self.decisions.labels(arm)
         self._decision_counts[arm].inc()
+
+    def note_batch(self, task: str, answered: int, failed: int) -> None:
+        """Count the customers of a batch call."""
+        for outcome, n in (("answered", answered), ("failed", failed)):
+            if n:
+                self.batches.labels(task, outcome).inc(n)
 
     def time_this(self) -> StageTimer:
         """What times the stages of the answer that is about to be given: in earnest for one of `every`."""

@@ -52,6 +52,20 @@ POSTS: Final[dict[str, tuple[str, str, type[BaseModel], type[BaseModel]]]] = {
         schemas.DecideRequest,
         schemas.DecisionAnswer,
     ),
+    "/v1/next-products:batch": (
+        "Which products will each of these customers buy next?",
+        "Up to 1,000 customers in one call, answered in the order asked: each as `/v1/next-products` answers about them alone, "
+        "or with a problem of their own.",
+        schemas.NextProductsBatchRequest,
+        schemas.NextProductsBatchAnswer,
+    ),
+    "/v1/predict:batch": (
+        "One prediction about each of these customers",
+        "Up to 1,000 customers in one call, answered in the order asked: each as the single question of the task answers "
+        "about them, or with a problem of their own.",
+        schemas.PredictBatchRequest,
+        schemas.PredictBatchAnswer,
+    ),
 }
 
 
@@ -67,8 +81,10 @@ def openapi_document() -> dict[str, Any]:
     components["EventsRequest"]["additionalProperties"] = False
     components["Event"] = event_schema(components["Event"])
     for _, _, request, _ in POSTS.values():
+        if issubclass(request, schemas.CustomerRef | schemas.ManyRequest):
+            components[request.__name__] |= _with_named_keys(components[request.__name__])
         if issubclass(request, schemas.CustomerRef):
-            components[request.__name__] |= _names_someone(components[request.__name__])
+            components[request.__name__] |= _NAMES_SOMEONE
     return {
         "openapi": "3.1.0",
         "info": {
@@ -85,23 +101,14 @@ def openapi_document() -> dict[str, Any]:
     }
 
 
-def _names_someone(request: dict[str, Any]) -> dict[str, Any]:
-    """What a question's schema says beside its fields: whom it is about, and that the keys of its maps are names, too.
-
-    pydantic says of such a map what the values of good keys are, and nothing of other keys.
-    """
+def _with_named_keys(request: dict[str, Any]) -> dict[str, Any]:
+    """A question's properties with the keys of its maps as names: pydantic tells of good keys, and nothing of others."""
     properties = dict(request["properties"])
     for field, schema in properties.items():
         if "patternProperties" in schema:
             kept = {key: value for key, value in schema.items() if key not in ("patternProperties", "propertyNames")}
             properties[field] = {**kept, "propertyNames": _NAME, "additionalProperties": _NAME}
-    return {
-        "properties": properties,
-        "anyOf": [
-            {"required": ["customer_id"], "properties": {"customer_id": {"type": "string"}}},
-            {"required": ["identifiers"], "properties": {"identifiers": {"minProperties": 1}}},
-        ],
-    }
+    return {"properties": properties}
 
 
 def _security(method: str, path: str) -> list[dict[str, list[str]]]:
@@ -248,6 +255,13 @@ _DOORS: Final[dict[str, dict[str, Any]]] = {
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key in its own header."},
 }
 _NAME: Final = TypeAdapter(schemas.Name).json_schema()
+_NAMES_SOMEONE: Final = {
+    "anyOf": [
+        {"required": ["customer_id"], "properties": {"customer_id": {"type": "string"}}},
+        {"required": ["identifiers"], "properties": {"identifiers": {"minProperties": 1}}},
+    ]
+}
+"""What a question's schema says beside its fields: it is about somebody."""
 _KEY: Final = {
     "name": BOOKKEEPING_KEY,
     "in": "header",

@@ -18,7 +18,7 @@ from features.events.schema import Event
 from features.log.event_log import EventLog
 from features.log.sqlite import SqliteEventLog
 from features.online.feast_codec import decode_value
-from features.online.live import LiveStates
+from features.online.live import LiveStates, NobodyStored
 from features.vocabulary import Channel, EventKind
 from serving import schemas
 from serving.answers import Answers, Knowledge
@@ -29,13 +29,6 @@ logger = logging.getLogger(__name__)
 _NOBODY: Final = "rehearsal"
 _STORED_LIST: Final = b"\x72\x03\x0a\x01\x01"
 """The list [1] as the online store holds it."""
-
-
-class _EmptyStore:
-    """An online store that holds nobody."""
-
-    def read_state(self, customer_id: str) -> None:
-        return None
 
 
 def rehearse(knowledge: Knowledge, clock: Clock, rules: Rules) -> None:
@@ -49,7 +42,7 @@ def rehearse(knowledge: Knowledge, clock: Clock, rules: Rules) -> None:
             log = SqliteEventLog(Path(folder) / "events.db")
             try:
                 log.append_events(_history(next(iter(knowledge.catalogue.by_id), "product"), clock.now()))
-                known = replace(knowledge, states=LiveStates(_EmptyStore(), log))
+                known = replace(knowledge, states=LiveStates(NobodyStored(), log))
                 for ask in _questions(Answers(log, clock, rules, lambda: known), log):
                     _ask(ask)
             finally:

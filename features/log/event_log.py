@@ -84,6 +84,18 @@ class EventLog(Protocol):
         """`customer_events` of several customers, each after a seq of their own; one customer after the other."""
         ...
 
+    def whose_is_newer(self, folded: Sequence[tuple[str, int, int]]) -> set[str]:
+        """Those of several customers of whom there are events after a seq of their own, as `customer_events` has them.
+
+        Each is a name, a seq and a moment (microseconds): decisions of that moment and later do not count. Nor does what
+        others said of a common address: whom that governs was regrouped.
+        """
+        ...
+
+    def names_of(self, customer_ids: Sequence[str]) -> dict[str, str | None]:
+        """`resolve` of several customer ids."""
+        ...
+
     def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
         """Who this is: the customer with that id (any id of theirs) where given, else with these identifiers, else None."""
         ...

@@ -149,6 +149,13 @@ class IdentityBook:
                 candidates.append((shared, name.startswith(ANONYMOUS), len(candidates), name))
         return min(candidates)[-1] if candidates else None
 
+    def find_many(self, customer_ids: Sequence[str]) -> dict[str, str | None]:
+        """`find` of several customer ids."""
+        node_of = {name: named_node(name) for name in customer_ids if name not in self.config.nobody}
+        query = "SELECT id_type, id_value, customer_id FROM identifiers WHERE (id_type, id_value)"
+        owners = {Node(*row[:2]): str(row[2]) for row in select_in(self._connection, query, set(node_of.values()))}
+        return {name: owners.get(node_of[name], name) if name in node_of else None for name in customer_ids}
+
     def owners(self, name: str) -> set[str]:
         """Customers whom a name may mean: a customer id, an identifier as type:value, or the bare value of identifiers."""
         node = named_node(name)

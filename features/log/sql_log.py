@@ -48,6 +48,13 @@ _OF_MANY: Final = (
 )
 _MANY: Final = (64, 8, 1)
 """Customers per statement: few sizes, so that each is prepared once."""
+_NEWER: Final = (
+    "WITH wanted(customer_id, after_seq, until_us) AS (VALUES {wanted}) SELECT w.customer_id FROM wanted w WHERE EXISTS"
+    " (SELECT 1 FROM customers c JOIN events e USING (customer_key) WHERE c.customer_id = w.customer_id"
+    f" AND e.seq > w.after_seq AND (e.kind <> '{EventKind.DECISION}' OR e.occurred_us < w.until_us))"
+)
+_ONE_FOLDED: Final = "(CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS BIGINT))"
+_LOOKED_AT: Final = (256, 32, 4, 1)
 _ONE_OF_MANY: Final = "(CAST(? AS TEXT), CAST(? AS BIGINT))"
 _ARRIVALS: Final = (
     "SELECT seq, c.customer_id, kind, occurred_us FROM"
@@ -157,6 +164,17 @@ class SqlEventLog(ABC, Generic[C]):
             if name not in known and not after_seq and name.startswith(ANONYMOUS):
                 rows += self._query(OF_ADDRESS, (name, *named_node(name)))
         return rows_to_table(rows)
+
+    def whose_is_newer(self, folded: Sequence[tuple[str, int, int]]) -> set[str]:
+        newer: set[str] = set()
+        for part in portable_sql.in_parts(folded, _LOOKED_AT):
+            query = _NEWER.format(wanted=", ".join([_ONE_FOLDED] * len(part)))
+            newer.update(str(name) for (name,) in self._query(query, tuple(value for row in part for value in row)))
+        return newer
+
+    def names_of(self, customer_ids: Sequence[str]) -> dict[str, str | None]:
+        with self._in_words():
+            return self.identity().find_many(customer_ids)
 
     def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
         with self._in_words():

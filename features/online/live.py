@@ -1,8 +1,8 @@
 """Live states: a customer's id in, their state with every acknowledged event out (online row and the log's newer events)."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache, partial
 from typing import Final, Literal, Protocol
@@ -45,12 +45,32 @@ class StateReader(Protocol):
     def read_state(self, customer_id: str) -> StoredState | None:
         """The stored state, or None where there is none."""
 
+    def read_batch(self, customer_ids: Sequence[str]) -> tuple[list[str], StateBatch]:
+        """Those of the customers who have a stored state, and their states (n,) in that order."""
+
+
+class NobodyStored:
+    """An online store that holds nobody: all are folded from the log."""
+
+    def read_state(self, customer_id: str) -> None:
+        """Nobody's."""
+
+    def read_batch(self, customer_ids: Sequence[str]) -> tuple[list[str], StateBatch]:
+        """None of them."""
+        return [], StateBatch.empty(0)
+
 
 class CustomerEvents(Protocol):
     """What is needed of the event log."""
 
     def regrouped_seq(self, customer_id: str) -> int:
         """The log row at which events of others were joined to the customer's, or theirs taken away; 0 for never."""
+
+    def regrouped_seqs(self, customer_ids: Sequence[str]) -> Mapping[str, int]:
+        """`regrouped_seq` of those of several customers who were regrouped."""
+
+    def whose_is_newer(self, folded: Sequence[tuple[str, int, int]]) -> set[str]:
+        """Those of several customers who have events after a log row, later decisions (microseconds) aside."""
 
     def contacts(self, customer_id: str) -> list[Contact]:
         """What tells what the customer was contacted about, ordered by (occurred_at, event_id)."""
@@ -136,16 +156,38 @@ class LiveStates:
             return _as_stored(customer_id, stored)
         if np.isnan(state.scalar("last_event")[0]):
             return None
-        version = state_version(state)
+        live = self.live_of(customer_id, state, state_version(state))
+        updated_at = stored.updated_at if stored is not None else None
+        return replace(live, updated_at=updated_at, fresh_events=n_fresh, without=without)
+
+    def level(self, customer_ids: Sequence[str]) -> tuple[list[str], StateBatch]:
+        """Those whose stored state has every event in the log, and their states (n,), in one go; who is left is for `get`."""
+        try:
+            names, states = self._reader.read_batch(customer_ids) if not self._problem() else ([], StateBatch.empty(0))
+            micros = np.nan_to_num(np.round(states.scalar("last_event") * 1e6)).astype(np.int64).tolist()
+            newer = self._log.whose_is_newer(list(zip(names, states.last_seq.tolist(), micros, strict=True)))
+            # asked after the events, as for one of them; who was ever regrouped may have events by a common address, too
+            left = newer | self._log.regrouped_seqs(names).keys()
+        except (StoreError, MissingError):
+            if not self._degrades:
+                raise
+            return [], StateBatch.empty(0)
+        left |= {name for name, at_us in zip(names, micros, strict=True) if at_us == 0}
+        rows = [row for row, name in enumerate(names) if name not in left]
+        if len(rows) == len(names):
+            return names, states
+        return [names[row] for row in rows], states.take(np.array(rows, np.int64))
+
+    def live_of(self, customer_id: str, state: StateBatch, version: str) -> LiveState:
+        """The live state of a customer whose state (n = 1) has every event in the log."""
         return LiveState(
             customer_id=customer_id,
             state=state,
-            updated_at=stored.updated_at if stored is not None else None,
-            fresh_events=n_fresh,
+            updated_at=None,
+            fresh_events=0,
             version=version,
             bought=partial(self._bought, customer_id, version),
             exposed=partial(self._exposed, customer_id, version),
-            without=without,
         )
 
     def stored(self, customer_id: str) -> LiveState | None:

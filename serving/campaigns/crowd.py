@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -30,10 +30,12 @@ from serving.decision.record import Drawn, decision_properties, draw_arm, questi
 from serving.decision.refusals import Refusals
 from serving.decision.rests import campaign_code, campaign_refusal
 from serving.decision.rules import not_personal
+from serving.decision.send_time import moment_of
 from serving.decision.send_window import SendWindow
 from serving.products.many_offers import ManyOffers, places_of
 from serving.products.ranking import Offer
 from serving.schemas import DecideRequest, Status
+from serving.scorers.churn import statuses_of
 
 _MOMENT: Final = pa.timestamp("us", "UTC")
 DECISION_SCHEMA: Final = pa.schema(
@@ -253,7 +255,7 @@ class Crowd:
             drawn,
             offers,
             [None if chance != chance else chance for chance in chances.tolist()],
-            _statuses(batch),
+            statuses_of(batch.states),
             windows,
             held_out,
         )
@@ -274,17 +276,3 @@ class Crowd:
                 history = exposure_history(batch.live(row), as_of_s.item(row))
                 refusals[row] = campaign_refusal(history, campaign, self._decider.rules)
         return refusals
-
-
-@lru_cache(maxsize=1_024)
-def moment_of(at_s: float) -> datetime:
-    """Seconds since the epoch as a moment; everybody shares a few."""
-    return datetime.fromtimestamp(at_s, UTC)
-
-
-def _statuses(batch: LiveBatch) -> list[Status]:
-    """`status_of` of n customers."""
-    bought = np.isfinite(batch.states.scalar("last_occasion"))
-    return [
-        "customer" if known else "prospect" for known in (bought | (batch.states.scalar("n_contracts") > 0)).tolist()
-    ]

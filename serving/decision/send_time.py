@@ -141,6 +141,12 @@ class Plan:
         return None
 
 
+@lru_cache(maxsize=1_024)
+def moment_of(at_s: float) -> datetime:
+    """Seconds since the epoch as a moment; many customers share a few."""
+    return datetime.fromtimestamp(at_s, UTC)
+
+
 def next_day(from_s: float) -> float:
     """Where the hours after those of the day that begins at `from_s` begin."""
     return from_s // HOUR_S * HOUR_S + DAY_S

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
@@ -18,6 +18,7 @@ from features.online.reader import OnlineReader
 from features.online.trust import StoreTrust
 from features.servers.breaker import TRIAL_S, Breaker
 from features.settings import Settings
+from features.state.batch import StateBatch
 from features.state.event_arrays import Contact
 
 ONLINE_STORE: Final = "online_store"
@@ -35,6 +36,9 @@ class Named(Protocol):
     def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
         """Who this is; None where nobody is known by that."""
 
+    def names_of(self, customer_ids: Sequence[str]) -> dict[str, str | None]:
+        """`resolve` of several customer ids."""
+
     def append(self, events: Events) -> AppendResult:
         """Keep valid events."""
 
@@ -50,6 +54,10 @@ class GuardedReader:
         """Raises UnavailableError, at once where the breaker is open."""
         return self.breaker.call(lambda: self.reader.read_state(customer_id))
 
+    def read_batch(self, customer_ids: Sequence[str]) -> tuple[list[str], StateBatch]:
+        """Raises as `read_state` does."""
+        return self.breaker.call(lambda: self.reader.read_batch(customer_ids))
+
 
 @dataclass(frozen=True)
 class GuardedLog:
@@ -61,6 +69,18 @@ class GuardedLog:
     def resolve(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
         """Raises UnavailableError, at once where the breaker is open; so do the other reads."""
         return self._ask(lambda: self.log.resolve(customer_id, identifiers))
+
+    def names_of(self, customer_ids: Sequence[str]) -> dict[str, str | None]:
+        """`resolve` of several customer ids."""
+        return self._ask(lambda: self.log.names_of(customer_ids))
+
+    def whose_is_newer(self, folded: Sequence[tuple[str, int, int]]) -> set[str]:
+        """Who of several customers has newer events than their state."""
+        return self._ask(lambda: self.log.whose_is_newer(folded))
+
+    def regrouped_seqs(self, customer_ids: Sequence[str]) -> dict[str, int]:
+        """`regrouped_seq` of several customers."""
+        return self._ask(lambda: self.log.regrouped_seqs(customer_ids))
 
     def customer_events(self, customer_id: str, after_seq: int = 0, decided_before_us: int | None = None) -> pa.Table:
         """One customer's events in timeline order."""

@@ -4,7 +4,7 @@ What a state has forgotten, and what speaks for a product that is new to somebod
 the way that one customer is answered by.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,7 +89,9 @@ class ManyOffers:
                 offers.append(self._alone(block.one(row), batch.live(begin + row), float(as_of_s[row])))
                 continue
             column = int(columns[row, place])
-            product = self._product(column, float(block.scores[row, column + 1]), reasons)
+            product = product_of(
+                self.catalogue, self.scorer.product_ids[column], float(block.scores[row, column + 1]), reasons
+            )
             passed = columns[row, : min(place, TOLD_PASSED_OVER)].tolist()
             offers.append(Offer(product, tuple(self._passed(known, row, at, other) for at, other in enumerate(passed))))
         return offers
@@ -105,17 +107,6 @@ class ManyOffers:
             explain=self.wanted.explain,
             catalogue=self.catalogue,
             rules=self.rules,
-        )
-
-    def _product(self, column: int, score: float, reasons: list[str]) -> Product:
-        info = self.catalogue.get(self.scorer.product_ids[column])
-        return Product(
-            product_id=info.product_id,
-            name=info.name,
-            category=info.category,
-            price=info.price,
-            score=round(score, 6),
-            reasons=reasons,
         )
 
     def _passed(self, known: "_Known", row: int, place: int, column: int) -> str:
@@ -192,6 +183,19 @@ class _Known:
     def _days_since(self, at_s: FloatArray) -> FloatArray:
         """Days from moments (n, k) on, none below 0; of what never was (NaN), NaN."""
         return np.maximum(0.0, (self.as_of_s[:, None] - at_s) / DAY_S)
+
+
+def product_of(catalogue: Catalogue, product_id: str, score: float, reasons: Sequence[str] = ()) -> Product:
+    """A product as answers tell of it."""
+    info = catalogue.get(product_id)
+    return Product(
+        product_id=info.product_id,
+        name=info.name,
+        category=info.category,
+        price=info.price,
+        score=round(score, 6),
+        reasons=list(reasons),
+    )
 
 
 def places_of(lists: Ragged, codes: IntArray, which: BoolArray | None = None) -> IntArray:

@@ -18,6 +18,14 @@ from serving.schemas.answers import (
     WinBack,
 )
 from serving.schemas.base import Name, Probability
+from serving.schemas.batches import (
+    AskedCustomer,
+    ManyRequest,
+    NextProductsBatchAnswer,
+    NextProductsBatchRequest,
+    PredictBatchAnswer,
+    PredictBatchRequest,
+)
 from serving.schemas.receipts import (
     ConflictingEvent,
     ErasureAnswer,
@@ -44,6 +52,7 @@ from serving.schemas.requests import (
 __all__ = [
     "Answer",
     "ArmScore",
+    "AskedCustomer",
     "BestChannelAnswer",
     "BestChannelRequest",
     "CartLine",
@@ -60,11 +69,16 @@ __all__ = [
     "EventsRequest",
     "HorizonProbability",
     "InfoAnswer",
+    "ManyRequest",
     "ModelInfo",
     "ModelsAnswer",
     "Name",
     "NextProductsAnswer",
+    "NextProductsBatchAnswer",
+    "NextProductsBatchRequest",
     "NextProductsRequest",
+    "PredictBatchAnswer",
+    "PredictBatchRequest",
     "Probability",
     "Problem",
     "Product",

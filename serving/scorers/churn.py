@@ -19,6 +19,7 @@ from features.scoring.churn_kernel import CompiledChurn
 from features.scoring.contract import ContractScore, read_score, under_contract
 from features.scoring.model_files import find_all, find_file, find_optional
 from features.scoring.tree_text import read_text
+from features.state.batch import StateBatch
 from serving.schemas import Status
 from serving.scorers.booster import BoosterScorer
 from serving.scorers.model_card import ModelCard
@@ -46,16 +47,22 @@ class ChurnScorer:
         return isinstance(self.score, ContractScore)
 
     def horizons(self, signals: Float32Array, probability: float) -> dict[float, float]:
-        """Horizon to chance for one customer (n = 1), shortest first.
+        """Horizon to chance for one customer (n = 1), shortest first."""
+        return {
+            days: float(chances[0]) for days, chances in self.many_horizons(signals, np.array([probability])).items()
+        }
+
+    def many_horizons(self, signals: Float32Array, probability: FloatArray) -> dict[float, FloatArray]:
+        """Horizon to chances (n,), shortest first, where the served one has those.
 
         A longer silence is never the likelier one, and a contract that is over stays so.
         """
-        chances = {scorer.horizon_days or 0.0: float(scorer.probability(signals)[0]) for scorer in self.more}
+        chances = {scorer.horizon_days or 0.0: scorer.probability(signals) for scorer in self.more}
         if self.horizon_days is not None:
             chances[self.horizon_days] = probability
         days = sorted(chances)
         served = days.index(self.horizon_days) if self.horizon_days in chances else 0
-        after, before = (max, min) if self.of_contracts else (min, max)
+        after, before = (np.maximum, np.minimum) if self.of_contracts else (np.minimum, np.maximum)
         for at in range(served + 1, len(days)):
             chances[days[at]] = after(chances[days[at]], chances[days[at - 1]])
         for at in range(served - 1, -1, -1):
@@ -104,9 +111,13 @@ class ChurnScorer:
 
 def status_of(live: LiveState) -> Status:
     """Whether they ever bought or had a contract; nothing is guessed there, so it is said of who refused profiling too."""
-    state = live.state
-    is_customer = np.isfinite(state.scalar("last_occasion")[0]) or state.scalar("n_contracts")[0] > 0
-    return "customer" if is_customer else "prospect"
+    return statuses_of(live.state)[0]
+
+
+def statuses_of(states: StateBatch) -> list[Status]:
+    """`status_of` of n customers."""
+    is_customer = np.isfinite(states.scalar("last_occasion")) | (states.scalar("n_contracts") > 0)
+    return ["customer" if known else "prospect" for known in is_customer.tolist()]
 
 
 def load_churn(card: ModelCard, metadata: Mapping[str, Any], folder: Path, where: str) -> ChurnScorer:

@@ -14,7 +14,7 @@ import numpy as np
 from features.arrays import FloatArray
 from features.events.schema import Event
 from features.log.sqlite import SqliteEventLog
-from features.online.live import LiveStates
+from features.online.live import LiveStates, NobodyStored
 from features.state.batch import StateBatch
 from features.vocabulary import Channel, EventKind
 
@@ -22,13 +22,6 @@ NOW: Final = datetime(2024, 3, 1, 12, tzinfo=UTC)
 _LATER_DAYS: Final = (0.0, 3.0, 45.0, 400.0)
 """How long after NOW each customer is asked about: fresh, and silent for longer and longer."""
 _DAY: Final = timedelta(days=1)
-
-
-class _EmptyStore:
-    """An online store that holds nobody."""
-
-    def read_state(self, customer_id: str) -> None:
-        return None
 
 
 def sample_customers(product_ids: Sequence[str] = ()) -> tuple[StateBatch, FloatArray]:
@@ -40,7 +33,7 @@ def sample_customers(product_ids: Sequence[str] = ()) -> tuple[StateBatch, Float
         try:
             histories = dict(_histories(ids))
             log.append_events([event for events in histories.values() for event in events])
-            live = LiveStates(_EmptyStore(), log)
+            live = LiveStates(NobodyStored(), log)
             states += [found.state for name in histories if (found := live.get(name)) is not None]
         finally:
             log.close()

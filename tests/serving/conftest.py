@@ -13,7 +13,7 @@ import pytest
 
 from features.events.schema import events_to_table, parse_events
 from features.log.sqlite import SqliteEventLog
-from features.online.live import LiveStates
+from features.online.live import LiveStates, NobodyStored
 from features.scoring.next_product import ProductFiles
 from features.signals import SIGNAL_NAMES
 from features.views import feature_service_name
@@ -40,13 +40,6 @@ class StandingClock:
 
     def now(self) -> datetime:
         return self.moment
-
-
-class NoStore:
-    """An online store that holds nobody yet: everything comes from the log."""
-
-    def read_state(self, customer_id: str) -> None:
-        return None
 
 
 class FakeSession:
@@ -127,7 +120,7 @@ def log(tmp_path: Path) -> Iterator[SqliteEventLog]:
 
 @pytest.fixture
 def runtime(log: SqliteEventLog) -> Runtime:
-    knowledge = Knowledge(make_bundle(), make_catalogue(), states=LiveStates(NoStore(), log))
+    knowledge = Knowledge(make_bundle(), make_catalogue(), states=LiveStates(NobodyStored(), log))
     return Runtime(log, StandingClock(), Rules(), knowledge)  # type: ignore[arg-type]
 
 

@@ -1,6 +1,7 @@
 """A state now: the online row plus the log's newer events equals the fold of everything, whatever the row's lag."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,12 @@ class Store:
 
     def read_state(self, customer_id: str) -> Row | None:
         return self.row
+
+    def read_batch(self, customer_ids: Sequence[str]) -> tuple[list[str], StateBatch]:
+        if self.row is None:
+            return [], StateBatch.empty(0)
+        state = replace(self.row.state, last_seq=np.array([self.row.last_seq]))
+        return list(customer_ids), StateBatch.concat([state] * len(customer_ids))
 
 
 def append(log: SqliteEventLog, *items: dict[str, Any]) -> None:
