@@ -1,4 +1,4 @@
-"""Batch calls: each row is what the single call answers about that customer, or the problem that it tells; in the order asked."""
+"""Batch calls: each row is what the single call answers about that customer, or the problem that it tells, in order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
