@@ -37,7 +37,7 @@ from serving.erasure import Eraser
 from serving.guard.bodies import Bodies
 from serving.guard.readiness import ReadinessProbe
 from serving.guard.reliance import append, while_log_answers
-from serving.many.answers import ManyAnswers, Results
+from serving.many.handlers import BATCHES
 from serving.metrics import Metrics
 from serving.openapi import VERSION, openapi_document
 from serving.pages.routes import page_routes
@@ -48,13 +48,12 @@ from serving.webhooks.reading import asked_format, read_webhook
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 256 * 1024
-MAX_BATCH_BODY_BYTES: Final = 1024 * 1024
 MAX_EVENTS_BODY_BYTES: Final = 8 * 1024 * 1024
 MAX_EVENTS_AT_ONCE: Final = event_intake.MAX_ROWS
 """A larger batch is checked on another thread, so that other answers need not wait for it."""
 _CUSTOMER_ID: Final[TypeAdapter[str]] = TypeAdapter(schemas.Name)
 
-QuestionT = TypeVar("QuestionT", bound=schemas.CustomerRef | schemas.ManyRequest)
+QuestionT = TypeVar("QuestionT", bound=schemas.CustomerRef)
 T = TypeVar("T")
 
 
@@ -85,8 +84,7 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
         "/v1/churn": (churn, MAX_BODY_BYTES),
         "/v1/best-channel": (best_channel, MAX_BODY_BYTES),
         "/v1/decide": (decide, MAX_BODY_BYTES),
-        "/v1/next-products:batch": (next_products_batch, MAX_BATCH_BODY_BYTES),
-        "/v1/predict:batch": (predict_batch, MAX_BATCH_BODY_BYTES),
+        **BATCHES,
     }
     guarded = {path: guard(path, handler, body_bytes) for path, (handler, body_bytes) in posts.items()}
     routes = [
@@ -214,18 +212,6 @@ async def decide(request: Request, runtime: Runtime) -> Response:
     return _noted(request, decision.answer)
 
 
-async def next_products_batch(request: Request, runtime: Runtime) -> Response:
-    """The products that each of many customers buys next; where new ones are explored, in the log before it is answered."""
-    wanted = _parse(request, schemas.NextProductsBatchRequest)
-    return await _ask_many(request, "next-product", lambda many: many.next_products(wanted))
-
-
-async def predict_batch(request: Request, runtime: Runtime) -> Response:
-    """One prediction about each of many customers."""
-    wanted = _parse(request, schemas.PredictBatchRequest)
-    return await _ask_many(request, wanted.task, lambda many: many.predict(wanted))
-
-
 async def customer(request: Request, runtime: Runtime) -> Response:
     """One path, and so one route: else nobody who asks with another method would hear of both."""
     return await (delete_customer if request.method == "DELETE" else get_customer)(request, runtime)
@@ -343,23 +329,6 @@ async def _ask(request: Request, question: Callable[[Answers], T]) -> T:
             return question(runtime.answers_timed(timer))
 
     return await _turns(request).ask(patiently)
-
-
-async def _ask_many(request: Request, task: str, question: Callable[[ManyAnswers], Results]) -> Response:
-    """Answer about many customers on the working thread, so that answers about one go on meanwhile."""
-    runtime: Runtime = request.app.state.runtime
-    patience_s = min(runtime.timeout_s, request.state.within_s)
-
-    def patiently() -> tuple[Results, bytes]:
-        with waiting_at_most(patience_s):
-            results = question(ManyAnswers(runtime.answers))
-        return results, to_json(results.plain())
-
-    results, body = await _in_background(request, patiently)
-    if results.events:
-        await _append(request, event_rows(results.events))
-    runtime.metrics.note_batch(task, len(results.rows) - results.failed, results.failed)
-    return Response(body, media_type="application/json")
 
 
 def _need_log(runtime: Runtime) -> None:

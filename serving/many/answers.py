@@ -119,12 +119,14 @@ class ManyAnswers:
         if not len(batch):
             return {}
         now_s = self.answers.clock.now().timestamp()
-        ask: Callable[..., Iterator[tuple[int, schemas.Answer]]]
-        if isinstance(pattern, schemas.NextProductsRequest):
-            ask = self._products
-        else:
-            ask = self._churn if isinstance(pattern, schemas.ChurnRequest) else self._channels
-        found = ask(batch, np.maximum(now_s, batch.last_event_s), known, pattern)
+        as_of_s = np.maximum(now_s, batch.last_event_s)
+        match pattern:
+            case schemas.NextProductsRequest():
+                found = self._products(batch, as_of_s, known, pattern)
+            case schemas.ChurnRequest():
+                found = self._churn(batch, as_of_s, known, pattern)
+            case schemas.BestChannelRequest():
+                found = self._channels(batch, as_of_s, known)
         return {row: answer for place, answer in found for row in rows_of[batch.names[place]]}
 
     def _names(self, asked: Sequence[Question | Problem]) -> dict[str, list[int]]:
@@ -219,7 +221,7 @@ class ManyAnswers:
             )
 
     def _channels(
-        self, batch: LiveBatch, as_of_s: FloatArray, known: Knowledge, pattern: schemas.BestChannelRequest
+        self, batch: LiveBatch, as_of_s: FloatArray, known: Knowledge
     ) -> Iterator[tuple[int, schemas.Answer]]:
         scorer, rules = known.bundle.need_channel(), self.answers.rules
         signals = compute_signals(batch.scored, as_of_s)
@@ -230,6 +232,7 @@ class ManyAnswers:
             as_of_s,
             scorer.probabilities(signals),
             scorer.gains(signals),
+            names=batch.names,
             held_out=[False] * len(batch),
             refusals=nothing,
             not_before_s=as_of_s,

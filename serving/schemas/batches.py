@@ -39,6 +39,10 @@ class ManyRequest(BaseModel):
     )
 
 
+class _ManyProducts(ManyRequest):
+    model_config = described({"customers": ["1", "2"], "k": 5}, request=True)
+
+
 _OWN: Final = {
     name: (field.annotation, field)
     for name, field in NextProductsRequest.model_fields.items()
@@ -50,12 +54,10 @@ _QUESTION: Final[dict[str, Any]] = {
 }
 NextProductsBatchRequest: Final[type[ManyRequest]] = create_model(
     "NextProductsBatchRequest",
-    __base__=ManyRequest,
+    __base__=_ManyProducts,
     __doc__="What will each of these customers buy next? The fields are those of `/v1/next-products`, for all of them.",
     **_QUESTION,
 )
-NextProductsBatchRequest.model_config |= described({"customers": ["1", "2"], "k": 5}, request=True)
-NextProductsBatchRequest.model_rebuild(force=True)
 
 
 class PredictBatchRequest(ManyRequest):
@@ -102,7 +104,7 @@ class NextProductsBatchAnswer(_Counts):
             "answered": 1,
             "failed": 1,
             "results": [
-                {"answer": dict(NextProductsAnswer.model_config["json_schema_extra"]["examples"][0])},  # type: ignore[index,call-overload,arg-type]
+                {"answer": dict(NextProductsAnswer.model_config["json_schema_extra"]["examples"][0])},  # type: ignore[index,arg-type]
                 {"error": {"code": "customer_unknown", "message": "Nothing is known of this customer.", "details": []}},
             ],
         }
@@ -119,7 +121,7 @@ class PredictBatchAnswer(_Counts):
             "answered": 1,
             "failed": 1,
             "results": [
-                {"answer": dict(ChurnAnswer.model_config["json_schema_extra"]["examples"][0])},  # type: ignore[index,call-overload,arg-type]
+                {"answer": dict(ChurnAnswer.model_config["json_schema_extra"]["examples"][0])},  # type: ignore[index,arg-type]
                 {"error": {"code": "customer_unknown", "message": "Nothing is known of this customer.", "details": []}},
             ],
         }
