@@ -50,7 +50,10 @@ _OWN: Final = {
 }
 _QUESTION: Final[dict[str, Any]] = {
     **_OWN,
-    "explain": (bool, Field(False, description="True: reasons in words, which take as long as single calls do.")),
+    "explain": (
+        bool,
+        Field(False, strict=True, description="True: reasons in words, which take as long as single calls do."),
+    ),
 }
 NextProductsBatchRequest: Final[type[ManyRequest]] = create_model(
     "NextProductsBatchRequest",
@@ -69,7 +72,7 @@ class PredictBatchRequest(ManyRequest):
         description="What `/v1/churn`, `/v1/best-channel` or `/v1/next-products` answer; of products the best 10."
     )
     explain: bool = Field(
-        False, description="Of churn and products: add the reasons, which take as long as single calls do."
+        False, strict=True, description="Of churn and products: add the reasons, which take as long as single calls do."
     )
 
 
