@@ -40,7 +40,7 @@ class ManyRequest(BaseModel):
 
 
 class _ManyProducts(ManyRequest):
-    model_config = described({"customers": ["1", "2"], "k": 5}, request=True)
+    model_config = ConfigDict(**described({"customers": ["1", "2"], "k": 5}, request=True), strict=True)
 
 
 _OWN: Final = {
@@ -52,7 +52,7 @@ _QUESTION: Final[dict[str, Any]] = {
     **_OWN,
     "explain": (
         bool,
-        Field(False, strict=True, description="True: reasons in words, which take as long as single calls do."),
+        Field(False, description="True: reasons in words, which take as long as single calls do."),
     ),
 }
 NextProductsBatchRequest: Final[type[ManyRequest]] = create_model(
@@ -66,13 +66,13 @@ NextProductsBatchRequest: Final[type[ManyRequest]] = create_model(
 class PredictBatchRequest(ManyRequest):
     """One prediction about each of these customers."""
 
-    model_config = described({"task": "churn", "customers": ["1", "2"]}, request=True)
+    model_config = ConfigDict(**described({"task": "churn", "customers": ["1", "2"]}, request=True), strict=True)
 
     task: Literal["churn", "best-channel", "next-product"] = Field(
         description="What `/v1/churn`, `/v1/best-channel` or `/v1/next-products` answer; of products the best 10."
     )
     explain: bool = Field(
-        False, strict=True, description="Of churn and products: add the reasons, which take as long as single calls do."
+        False, description="Of churn and products: add the reasons, which take as long as single calls do."
     )
 
 
