@@ -2,7 +2,7 @@
 
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from features.settings import MAX_TIMEOUT_MS
 from serving.schemas.answers import BestChannelAnswer, ChurnAnswer, NextProductsAnswer
@@ -37,6 +37,17 @@ class ManyRequest(BaseModel):
         le=MAX_TIMEOUT_MS,
         description="How long the caller waits for all of the answers: 504 after that. Left out: 25 s.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_numbers(cls, data: Any) -> Any:
+        """JSON knows one kind of number: 5.0 is 5."""
+        if not isinstance(data, dict):
+            return data
+        return {
+            name: int(value) if isinstance(value, float) and value.is_integer() else value
+            for name, value in data.items()
+        }
 
 
 class _ManyProducts(ManyRequest):
