@@ -96,9 +96,9 @@ def ingest(
             repair="Give a source or a file, or else --sql with a query and --from with a database.",
         )
     if table is not None:
-        if source is None or (path, mapping, sample, join) != (None, None, None, None):
+        if source is None or dry_run or (path, mapping, sample, join) != (None, None, None, None):
             raise InputError(
-                "--table takes a file, and no --path, --mapping, --sample or --join.",
+                "--table takes a file, and no --path, --mapping, --sample, --join or --dry-run.",
                 repair="Name the columns of the file as the table's.",
             )
         with step(f"Merging {source} into {table}") as progress:
@@ -117,7 +117,7 @@ def ingest(
                 progress=progress,
             )
         emit(found, as_json)
-        if found.problem is not None:
+        if found.problem is not None or found.nothing_usable:
             raise typer.Exit(1)
         return
     with step(f"Ingesting {source or 'the query'}") as progress:

@@ -330,7 +330,7 @@ def _who(record: Record, provider: Provider, fields: Fields) -> Fields:
     recipient = text(at(record, "data.recipient"), "recipient") if provider.keys[0] == "metric" else None
     if recipient is not None and email is None and "@" in recipient:
         email = recipient
-    elif recipient is not None and fields["channel"] == Channel.SMS:
+    elif recipient is not None and "@" not in recipient and fields["channel"] == Channel.SMS:
         phone = phone or recipient
     identifiers = said(**{IdType.EMAIL.value: email, IdType.PHONE.value: phone})
     if not identifiers and "customer_id" not in fields and provider.device:

@@ -67,6 +67,11 @@ class Preview:
     problem: str | None = None
     """Why the source as a whole would be refused."""
 
+    @property
+    def nothing_usable(self) -> bool:
+        """Whether rows came, and every one of them would be rejected."""
+        return self.rejected > 0 and self.events == 0 and self.products == 0
+
     def __rich__(self) -> Any:
         """The same for a person: tables of sums, and the first events."""
         from rich.console import Group

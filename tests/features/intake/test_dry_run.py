@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from features.cli import register
 from features.ingest import dry_run, ingest
 from features.settings import Settings
 
@@ -43,3 +46,20 @@ def test_a_later_export_is_told_with_what_came_before(tmp_path: Path, settings: 
     assert ingest("shopify-orders", settings, path=file).appended == 1
     again = ingest("shopify-orders", settings, path=file)
     assert (again.appended, again.conflicts) == (0, 0)
+
+
+def test_the_commands_keep_nothing_and_say_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMNI_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    app = typer.Typer()
+    register(app)
+    run = CliRunner().invoke
+    (tmp_path / "orders.csv").write_text(ORDERS)
+    shown = run(app, ["mapping", "suggest", "orders.csv"])
+    assert shown.exit_code == 0
+    assert (tmp_path / "mapping.toml").read_text() in shown.output
+    again = run(app, ["mapping", "suggest", "orders.csv", "--json"])
+    assert '"mapping": null' in again.output
+    assert run(app, ["ingest", "orders.csv", "--mapping", "mapping.toml", "--dry-run"]).exit_code == 1  # two currencies
+    assert run(app, ["ingest", "orders.csv", "--table", "stock", "--dry-run"]).exit_code != 0
+    assert not (tmp_path / "home" / "events.db").exists()
