@@ -5,9 +5,12 @@ For notebooks and programs it is the one import: `from omni import Settings, Sto
 
 import logging
 import os
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -52,6 +55,8 @@ WAITS_S: Final = {"doctor": 2.0, "ingest": 30.0, "demo": 30.0, "sample": 30.0, "
 
 DEMO_SHOP: Final = {"customers": 400, "days": 150}
 """As small as three models can be trained on, so that the demo's first answers come within a minute."""
+DEMO_SHOP_OVERRIDES: Final = {Task.NEXT_PRODUCT: ("with_ranker=false",)}
+"""What costs more time than four hundred customers are worth."""
 PUBLIC: Final[dict[str, tuple[str, ...]]] = {
     "features.settings": ("Settings",),
     "features.errors": ("OmniError", "InputError", "MissingError", "StoreError"),
@@ -262,6 +267,7 @@ def demo(
         mix = _show_sample(settings, meter, port) if shop else None
         if mix is not None and not as_json:
             emit(mix)
+            sys.stdout.flush()  # it is to be read while the rest goes on
         _bring_in(settings, meter, source, sample, path)
         models = _train_all(settings, meter)
         picks = showcase.pick_customers(settings)
@@ -294,7 +300,7 @@ def _show_sample(settings: Settings, meter: "Meter", port: int) -> "Mix":
     home = Settings.from_env({"OMNI_HOME": str(settings.home / "sample"), **kept})
     with meter.step("Make a sample shop") as progress:
         _make_sample(home, DEMO_SHOP, progress)
-    _train_all(home, meter, "sample shop's ")
+    _train_all(home, meter, "sample shop's ", DEMO_SHOP_OVERRIDES)
     service = start_service(home, port=port, log_file=home.home / "service.log")
     try:
         with meter.step("Ask the sample shop") as progress:
@@ -326,7 +332,9 @@ def _bring_in(settings: Settings, meter: "Meter", source: str, sample: float | N
     release_memory()  # or the next steps' peaks come on top of what this one no longer needs
 
 
-def _train_all(settings: Settings, meter: "Meter", whose: str = "") -> "tuple[TrainReport, ...]":
+def _train_all(
+    settings: Settings, meter: "Meter", whose: str = "", overrides: Mapping[Task, Sequence[str]] = MappingProxyType({})
+) -> "tuple[TrainReport, ...]":
     from features.meter import release_memory
 
     reports = []
@@ -334,7 +342,8 @@ def _train_all(settings: Settings, meter: "Meter", whose: str = "") -> "tuple[Tr
         with meter.step(f"Train {whose}{task}") as progress:
             from training.pipeline import train
 
-            reports.append(train(task, settings, progress=progress, reuse=True, force_first=True))
+            chosen = overrides.get(task, ())
+            reports.append(train(task, settings, chosen, progress=progress, reuse=True, force_first=True))
         release_memory()
     return tuple(reports)
 

@@ -47,6 +47,8 @@ _REPAIRS: Final = (
 )
 """What to do about a damaged file, by the first pattern that fits its place below OMNI_HOME."""
 _OTHERS: Final = "Bring it back from a backup, or move it away."
+_COUNTERS: Final = "prometheus_multiproc_dir"
+"""The folder in which the workers of a service keep their counters."""
 _REGISTRY: Final = "feast/registry.db"
 """Feast's own, which only Feast can read; a build makes it anew where that fails."""
 _FOREIGN: Final = {"pyarrow", "duckdb", "_duckdb", "sqlalchemy", "google", "mlflow", "sqlite3"}
@@ -91,6 +93,8 @@ def damaged_files(settings: Settings) -> Iterator[DamagedFile]:
         place = path.relative_to(home).as_posix()
         look = None if place == _REGISTRY else _READERS.get(path.suffix)
         if look is None or place.startswith("mlflow/artifacts/") or (path.is_dir() and path.suffix == ".parquet"):
+            continue
+        if _COUNTERS in path.parts:  # .db of prometheus_client's own, no SQLite
             continue
         try:
             if path.is_dir():

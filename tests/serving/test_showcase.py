@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.errors import MissingError
-from serving import schemas
-from serving.showcase import curl_line, in_words, pick_customers, replay_start
+from serving import schemas, showcase
+from serving.showcase import curl_line, in_words, pick_customers, replay_start, show_mix
 
 
 def example(kind):
@@ -79,6 +79,28 @@ def test_one_customer_is_shown_once(settings):
     write_timeline(settings, [("only", "purchase", 0, "a"), ("only", "outcome", 1, None)])
 
     assert len(pick_customers(settings)) == 1
+
+
+def test_many_are_decided_for_once_and_one_of_each_channel_is_shown(settings, monkeypatch):
+    ways = {"ann": "email", "bob": "nothing", "cem": "email", "dia": "push"}
+    write_timeline(settings, [(name, "visit", 10 - place, name) for place, name in enumerate(ways)])
+    asked = []
+
+    def answer(_http, question, body):
+        asked.append((question, body["customer_id"]))
+        way = ways[body["customer_id"]]
+        more = {"action": way} if way == "nothing" else {"channel": way}
+        return {**example(schemas.DecisionAnswer), **more} if question == "decide" else {"asked": question}
+
+    monkeypatch.setattr(showcase, "_ask", answer)
+    mix = show_mix(settings, "http://127.0.0.1:3000")
+
+    assert (mix.asked, mix.channels) == (4, {"email": 2, "nothing": 1, "push": 1})
+    assert [shown.customer_id for shown in mix.customers] == ["ann", "dia"]
+    assert mix.customers[1].answers["decide"]["channel"] == "push"
+    assert list(mix.customers[1].answers) == ["next-products", "churn", "best-channel", "decide"]
+    assert mix.customers[1].curl["decide"].endswith('"customer_id": "dia", "asked_by": "web"}\'')
+    assert [name for question, name in asked if question == "decide"] == list(ways)
 
 
 def test_without_a_timeline_the_repair_is_named(settings):

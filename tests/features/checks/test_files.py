@@ -115,3 +115,12 @@ def test_a_librarys_error_counts_only_where_a_file_is_damaged(settings: Settings
     assert isinstance(known, StoreError)
     assert str(files["parquet"]) in known.message
     assert in_words(AssertionError("ours"), settings) is None
+
+
+def test_the_counters_of_a_service_are_no_databases(settings: Settings) -> None:
+    write_all(settings.home)
+    counters = settings.home / "run" / "3000" / "bentoml" / "prometheus_multiproc_dir" / "counter_17.db"
+    counters.parent.mkdir(parents=True)
+    counters.write_bytes(bytes(100))
+
+    assert list(damaged_files(settings)) == []
