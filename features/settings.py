@@ -45,6 +45,7 @@ _VARIABLES: Final = {
     "currency": "OMNI_CURRENCY",
     "clock_start": "OMNI_CLOCK_START",
     "timeout_ms": "OMNI_TIMEOUT_MS",
+    "deadline_ms": "OMNI_DEADLINE_MS",
     "decision_durability": "OMNI_DECISION_DURABILITY",
     "mlflow_tracking_uri": "MLFLOW_TRACKING_URI",
 }
@@ -98,6 +99,8 @@ class Settings:
     """Another one while a backup is restored beside the log."""
     timeout_ms: int = 200
     """How long one answer of the service waits for the online store, and for the event log, where they are servers."""
+    deadline_ms: int = 200
+    """How long a question waits for its answer that does not say so itself; after that what needs no model is answered."""
     decision_durability: str = "disk"
     """What an answered decision survives: `disk` a power cut as well, `process` the end of every process of ours."""
 
@@ -106,7 +109,7 @@ class Settings:
         """Read `OMNI_HOME`, `OMNI_EVENT_LOG`, `OMNI_ONLINE_STORE`, `OMNI_REDIS`, `OMNI_OFFLINE_STORE`,
         `OMNI_SPARK_MASTER`, `OMNI_CLOCK_START`, `OMNI_IDENTIFIER_KEY`, `OMNI_BOOKKEEPING_KEY`, `OMNI_ADMIN_KEY`,
         `OMNI_ACCESS`, `OMNI_RATE_LIMIT`, `OMNI_CORS_ORIGINS`, `OMNI_LOG_FORMAT`, `OMNI_TASKS`, `OMNI_CURRENCY`,
-        `OMNI_TIMEOUT_MS`, `OMNI_DECISION_DURABILITY`, `MLFLOW_TRACKING_URI`.
+        `OMNI_TIMEOUT_MS`, `OMNI_DEADLINE_MS`, `OMNI_DECISION_DURABILITY`, `MLFLOW_TRACKING_URI`.
 
         Of what the mapping does not have, the settings file's value counts. Raises SettingsError when a value cannot be
         used.
@@ -149,7 +152,8 @@ class Settings:
             tasks=_parse_tasks(env.get("OMNI_TASKS", "")),
             currency=_parse_currency(env.get("OMNI_CURRENCY", "")),
             started_with=started_with,
-            timeout_ms=_parse_timeout(env.get("OMNI_TIMEOUT_MS", "")),
+            timeout_ms=_parse_ms("OMNI_TIMEOUT_MS", env.get("OMNI_TIMEOUT_MS", ""), cls.timeout_ms),
+            deadline_ms=_parse_ms("OMNI_DEADLINE_MS", env.get("OMNI_DEADLINE_MS", ""), cls.deadline_ms),
             decision_durability=durability,
         )
 
@@ -303,13 +307,13 @@ def _parse_currency(text: str) -> str:
     return text
 
 
-def _parse_timeout(text: str) -> int:
+def _parse_ms(name: str, text: str, default: int) -> int:
     if not text:
-        return Settings.timeout_ms
+        return default
     if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= MAX_TIMEOUT_MS:
         raise SettingsError(
-            f"OMNI_TIMEOUT_MS is {text!r}.",
-            repair=f"Write whole milliseconds from 1 to {MAX_TIMEOUT_MS}, or leave it out for {Settings.timeout_ms}.",
+            f"{name} is {text!r}.",
+            repair=f"Write whole milliseconds from 1 to {MAX_TIMEOUT_MS}, or leave it out for {default}.",
         )
     return int(text)
 

@@ -1,6 +1,7 @@
 """Questions of many requests in, each one's answer out in its turn: what waits is counted, and nobody waits for long."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,10 @@ MAX_LET_IN: Final = 64
 """Rounds of the event loop between two answers."""
 LET_IN_EVERY_S: Final = 0.005
 """Answers that follow each other faster have no rounds between them but what the loop does anyway."""
+TRUSTED_S: Final = 1.0
+"""For so long after a quick answer this machine's files are taken to be quick: a disk that hangs must hold up no loop."""
+QUICK_S: Final = 0.05
+"""An answer from this machine's files that took less was quick; they take about a millisecond."""
 _ROUNDS_TO_BEGIN: Final = 4
 """From the accepted connection to its handler."""
 T = TypeVar("T")
@@ -29,7 +34,9 @@ class Turns:
         self._begun = 0
         self._let_in_at = 0.0
         self._turn = asyncio.Lock()
-        self._readers = ThreadPoolExecutor(READERS, "omni-reader") if asks_servers else None
+        self._asks_servers = asks_servers
+        self._quick_at = -math.inf
+        self._readers = ThreadPoolExecutor(READERS if asks_servers else 1, "omni-reader")
 
     def arrive(self) -> None:
         """Note that a request is at the door, its body perhaps still on its way."""
@@ -45,23 +52,27 @@ class Turns:
 
     def close(self) -> None:
         """Answer what is being answered and nothing more."""
-        if self._readers is not None:
-            self._readers.shutdown(cancel_futures=True)
+        self._readers.shutdown(cancel_futures=True)
 
     async def ask(self, question: Callable[[], T]) -> T:
-        """Answer: on this thread where it reads this machine's files; where it waits for a server, on another one.
+        """Answer: on this thread where it reads this machine's files and these are quick; else on another one.
 
-        A server that hangs then holds up who asks it, and not whoever else asks whether the service is alive. Raises
-        ApiError for whoever has waited too long: the answer would come too late, and hold up those behind them.
+        A server or a disk that hangs then holds up who asks it, and not whoever else asks whether the service is alive, nor
+        the answer that is given instead when time is up. Raises ApiError for whoever has waited too long: the answer would
+        come too late, and hold up those behind them.
         """
         deadline = time.monotonic() + MAX_WAIT_S
 
         def answer_in_time() -> T:
-            if time.monotonic() > deadline:
+            started = time.monotonic()
+            if started > deadline:
                 raise overloaded()
-            return question()
+            answer = question()
+            ended = time.monotonic()
+            self._quick_at = ended if ended - started < QUICK_S else -math.inf
+            return answer
 
-        if self._readers is not None:
+        if self._asks_servers or time.monotonic() - self._quick_at > TRUSTED_S:
             return await asyncio.get_running_loop().run_in_executor(self._readers, answer_in_time)
         async with self._turn:
             await self._let_in()

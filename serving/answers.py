@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from features.errors import MissingError, RequestError, StoreError, UnavailableE
 from features.events.placeholders import Placeholders
 from features.events.rules import NOBODY, placeholder_reason
 from features.events.schema import Event, events_to_table
+from features.identity.identifiers import PLAIN, Identifiers
+from features.identity.resolution import ANONYMOUS, sighting_nodes
 from features.online.live import LiveState, LiveStates, state_version
 from features.signals import compute_signals
 from features.state.batch import StateBatch
@@ -24,6 +27,8 @@ from serving.decision.arm_weighing import weigh_arms
 from serving.decision.contacts import best_arm_reasons
 from serving.decision.rules import Rules, not_personal
 from serving.decision.send_time import uniform_hours
+from serving.fallback.choice import Chosen, Fallback
+from serving.fallback.population import HORIZON_DAYS, Population
 from serving.guard.reliance import EVENT_LOG, Named
 from serving.products.catalogue import Catalogue
 from serving.products.exploration import shelf_event
@@ -42,6 +47,7 @@ from serving.schemas import (
     NextProductsRequest,
     ProfileAnswer,
     Reason,
+    Status,
 )
 from serving.scorers.bundle import Bundle
 from serving.scorers.churn import status_of
@@ -57,6 +63,13 @@ class Knowledge:
     population_hours: FloatArray = field(default_factory=uniform_hours)
     states: LiveStates | None = None
     store_problem: str = ""
+    counted: Fallback | None = None
+    """What answers without models, once everybody was counted."""
+
+    @cached_property
+    def fallback(self) -> Fallback:
+        """What answers without models: before anybody was counted it knows the range of products and nothing more."""
+        return self.counted or Fallback.of(Population(), self.catalogue)
 
 
 @dataclass(frozen=True)
@@ -72,13 +85,24 @@ class Answers:
     unheard_s: Callable[[], float] | None = None
     """How long the log has not answered; None: then nobody is answered without it."""
     timer: StageTimer = UNTIMED
+    identifiers: Identifiers = PLAIN
+    """The form in which identifiers are kept, and so what somebody is called whom they name and nobody knows."""
+    hurried: bool = False
+    """There is no time to look at anybody: what is known of everybody is answered."""
+
+    def in_haste(self) -> "Answers":
+        """What answers where the answer was not there in time."""
+        return replace(self, hurried=True, timer=UNTIMED)
 
     def next_products(self, request: NextProductsRequest) -> tuple[NextProductsAnswer, Event | None]:
         """The products that a customer buys next, and, where new ones are explored, the event that keeps their chances."""
         known = self.knowledge()
-        scorer = known.bundle.need_product()
+        if self.hurried and request.explore_share > 0:  # what is explored must be in the log first
+            request = request.model_copy(update={"explore_share": 0.0})
         explores = request.explore_share > 0
         live = self._find(request, known, allow_unknown=request.allow_unknown, acts=explores)
+        chosen = self._choose(known, live, request.store_id, request.channel)
+        scorer = chosen.bundle.need_product()
         as_of_s = self._as_of_s(live)
         self.timer.lap("state")
         scored = scorer.score(live.scored, np.array([as_of_s]))
@@ -97,10 +121,11 @@ class Answers:
             customer=_info(live),
             as_of=_moment(as_of_s),
             feature_age_s=_age_s(live, as_of_s),
-            models={Task.NEXT_PRODUCT.value: scorer.card.version},
+            models=chosen.versions(Task.NEXT_PRODUCT),
             rules_version=self.rules.version,
             products=products,
             **self._marks(live),
+            **chosen.marks(Task.NEXT_PRODUCT),
         )
         self.timer.lap("products")
         event = shelf_event(answer, request, live.version, seed) if explores and live.customer_id else None
@@ -114,10 +139,13 @@ class Answers:
     def churn(self, request: ChurnRequest) -> ChurnAnswer:
         """How likely a customer leaves, and why."""
         known = self.knowledge()
-        scorer = known.bundle.need_churn()
         live = self._find(request, known)
+        chosen = self._choose(known, live)
         as_of_s = self._as_of_s(live)
         self.timer.lap("state")
+        if Task.CHURN in chosen.why:
+            return self._everybodys_churn(known, live, chosen, as_of_s)
+        scorer = chosen.bundle.need_churn()
         signals = compute_signals(live.scored, np.array([as_of_s]))
         self.timer.lap("signals")
         reasons: list[Reason] = []
@@ -148,15 +176,40 @@ class Answers:
             reasons=reasons,
             win_back=win_back,
             **self._marks(live),
+            **({} if at_risk else _cannot_leave(live)),
         )
         self.timer.lap("scores")
         return answer
 
+    def _everybodys_churn(self, known: Knowledge, live: LiveState, chosen: Chosen, as_of_s: float) -> ChurnAnswer:
+        """The rate of all customers, for who is one; what a deadline leaves unseen is taken for one, and the note says so."""
+        rate = known.fallback.population.churn
+        status: Status = "customer" if self.hurried else status_of(live)
+        marks = chosen.marks(Task.CHURN)
+        if status == "prospect":
+            marks |= _cannot_leave(live)
+        elif rate is not None:
+            marks["note"] = f"{marks['note']} ({rate.words})"
+        else:
+            marks["note"] = f"{marks['note']} (the log is too young to tell how many leave)"
+        return ChurnAnswer(
+            customer=_info(live),
+            as_of=_moment(as_of_s),
+            feature_age_s=_age_s(live, as_of_s),
+            models={},
+            customer_status=status,
+            churn_probability=None if rate is None or status == "prospect" else rate.rate,
+            horizon_days=HORIZON_DAYS,
+            **self._marks(live),
+            **marks,
+        )
+
     def best_channel(self, request: BestChannelRequest) -> BestChannelAnswer:
         """Ways of reaching a customer, best first."""
         known = self.knowledge()
-        scorer = known.bundle.need_channel()
         live = self._find(request, known)
+        chosen = self._choose(known, live)
+        scorer = chosen.bundle.need_channel()
         as_of_s = self._as_of_s(live)
         self.timer.lap("state")
         signals = compute_signals(live.scored, np.array([as_of_s]))
@@ -171,13 +224,14 @@ class Answers:
             gains,
             known.population_hours,
             self.rules,
+            refusal=chosen.refusal,
         )
         arms = weighed.scores()
         answer = BestChannelAnswer(
             customer=_info(live),
             as_of=_moment(as_of_s),
             feature_age_s=_age_s(live, as_of_s),
-            models={Task.BEST_CHANNEL.value: scorer.card.version},
+            models=chosen.versions(Task.BEST_CHANNEL),
             rules_version=self.rules.version,
             best=arms[0].arm,
             reasons=[
@@ -186,6 +240,7 @@ class Answers:
             ],
             arms=arms,
             **self._marks(live),
+            **chosen.marks(Task.BEST_CHANNEL),
         )
         self.timer.lap("arms")
         return answer
@@ -193,10 +248,10 @@ class Answers:
     def decide(self, request: DecideRequest) -> Decision:
         """One decision. The caller logs its event before it answers."""
         known = self.knowledge()
-        known.bundle.need_channel()
         live = self._find(request, known, acts=True)
         self.timer.lap("state")
-        decider = Decider(known.bundle, known.catalogue, self.rules, known.population_hours, self.timer)
+        chosen = self._choose(known, live, request.store_id)
+        decider = Decider(chosen.bundle, known.catalogue, self.rules, known.population_hours, self.timer, chosen)
         decision = decider.decide([live], request, self.clock.now())[0]
         marks = self._marks(live)
         return replace(decision, answer=decision.answer.model_copy(update=marks)) if marks else decision
@@ -209,19 +264,42 @@ class Answers:
         """One customer over all channels, named by id or by an identifier like email:ada@example.org."""
         known = self.knowledge()
         try:
-            live = self._find(CustomerRef(customer_id=name), known)
+            live = self._find_known(CustomerRef(customer_id=name), known)
         except UnknownCustomerError:
             id_type, _, value = name.partition(":")
             if not id_type or not value:
                 raise
-            live = self._find(CustomerRef(identifiers={id_type: value}), known)
+            live = self._find_known(CustomerRef(identifiers={id_type: value}), known)
         as_of_s = self._as_of_s(live)
         return build_profile(live, as_of_s, known.catalogue, with_signals).model_copy(update=self._marks(live))
+
+    def _choose(
+        self, known: Knowledge, live: LiveState, store_id: str | None = None, channel: str | None = None
+    ) -> Chosen:
+        """Who answers about a customer."""
+        return known.fallback.choose(
+            known.bundle,
+            known=not math.isnan(live.last_event_s),
+            may_profile=live.may_profile,
+            store_id=store_id,
+            channel=channel,
+            hurried=self.hurried,
+        )
+
+    def _find_known(self, who: CustomerRef, known: Knowledge) -> LiveState:
+        """The state of somebody of whom something is known. Raises UnknownCustomerError for anybody else."""
+        live = self._find(who, known)
+        if math.isnan(live.last_event_s):
+            raise UnknownCustomerError(who.customer_id)
+        return live
 
     def _find(
         self, who: CustomerRef, known: Knowledge, *, allow_unknown: bool = False, acts: bool = False
     ) -> LiveState:
-        """The state of whom the question is about. Who `acts` on the answer is given none without the log."""
+        """The state of whom the question is about, an empty one of somebody never seen.
+
+        Who `acts` on the answer is given none without the log; `allow_unknown` answers about nobody in particular.
+        """
         if known.states is None:
             raise MissingError(known.store_problem or "The online store is not open yet.", repair="Try again shortly.")
         asked = who.customer_id
@@ -229,6 +307,8 @@ class Answers:
             if not allow_unknown:
                 raise RequestError(f"customer_id {placeholder_reason(asked)}")
             asked = None
+        if self.hurried:
+            return _unknown(asked or self._name(who))
         try:
             customer_id = self.log.resolve(asked, who.identifiers)
             live = None if customer_id is None else known.states.get(customer_id)
@@ -240,9 +320,16 @@ class Answers:
             raise UnavailableError("The event log does not answer.", repair="Ask again in a moment.")
         if live is not None:
             return live
-        if not allow_unknown:
-            raise UnknownCustomerError(who.customer_id)
-        return _unknown(customer_id or asked or "")
+        name = customer_id or asked or self._name(who)
+        if not name and not allow_unknown:
+            raise RequestError("identifiers name nobody: each of them is a placeholder, or empty.")
+        return _unknown(name)
+
+    def _name(self, who: CustomerRef) -> str:
+        """What the log would call somebody whom nothing but these identifiers is known of; empty where they name nobody."""
+        pairs = self.identifiers.kept_pairs(who.identifiers)
+        nodes = [node for node in sighting_nodes(None, pairs.items()) if node.value and node.value not in self.nobody]
+        return f"{ANONYMOUS}{nodes[0]}" if nodes else ""
 
     def _without_log(self, customer_id: str | None, known: Knowledge, *, allow_unknown: bool) -> LiveState:
         """What the online store holds under the very id that was given: who else that may be only the log knows."""
@@ -268,6 +355,13 @@ class Answers:
     def _as_of_s(self, live: LiveState) -> float:
         now_s = self.clock.now().timestamp()
         return now_s if math.isnan(live.last_event_s) else max(now_s, live.last_event_s)
+
+
+def _cannot_leave(live: LiveState) -> dict[str, Any]:
+    """What is said where churn is asked of who never bought; nothing where it is null for another reason."""
+    if status_of(live) == "customer":
+        return {}
+    return {"reason": "never bought", "note": "not a customer yet: who never bought cannot leave"}
 
 
 def _unknown(customer_id: str) -> LiveState:

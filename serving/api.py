@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, TypeAdapter
-from pydantic_core import to_json
+from pydantic import TypeAdapter
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
@@ -32,13 +31,13 @@ from serving.access import browser
 from serving.access.gate import Caller
 from serving.admission import Turns
 from serving.answers import Answers
+from serving.asking.in_time import decided_in_haste, noted, or_else, parse, respond
 from serving.door import Door, Handler, admit, error_response, guard, http_error
 from serving.erasure import Eraser
 from serving.guard.bodies import Bodies
 from serving.guard.readiness import ReadinessProbe
 from serving.guard.reliance import append, while_log_answers
 from serving.many.handlers import BATCHES
-from serving.metrics import Metrics
 from serving.openapi import VERSION, openapi_document
 from serving.pages.routes import page_routes
 from serving.problems import ApiError
@@ -53,7 +52,6 @@ MAX_EVENTS_AT_ONCE: Final = event_intake.MAX_ROWS
 """A larger batch is checked on another thread, so that other answers need not wait for it."""
 _CUSTOMER_ID: Final[TypeAdapter[str]] = TypeAdapter(schemas.Name)
 
-QuestionT = TypeVar("QuestionT", bound=schemas.CustomerRef)
 T = TypeVar("T")
 
 
@@ -131,7 +129,7 @@ async def post_events(request: Request, runtime: Runtime) -> Response:
     receipt = _receipt(result, rejected, conflicts)
     if request.state.caller.is_public:  # how much happens here is nobody's business
         receipt["last_seq"] = 0
-    return _answer(schemas.EventsAnswer(**receipt))
+    return respond(schemas.EventsAnswer(**receipt))
 
 
 async def _post_webhook(request: Request, runtime: Runtime, asked: Format) -> Response:
@@ -151,7 +149,7 @@ async def _post_webhook(request: Request, runtime: Runtime, asked: Format) -> Re
         conflict=len(conflicts),
         rejected=len(rejected),
     )
-    return _answer(
+    return respond(
         schemas.WebhookAnswer(
             **_receipt(result, rejected, conflicts),
             skipped_by_word=dict(webhook.skipped_by_word.most_common()),
@@ -178,38 +176,44 @@ def _receipt(result: AppendResult, rejected: list[schemas.RejectedEvent], confli
 
 async def next_products(request: Request, runtime: Runtime) -> Response:
     """The products that a customer buys next; where new ones are explored, in the log before it is answered."""
-    wanted = _parse(request, schemas.NextProductsRequest)
+    wanted = parse(request, schemas.NextProductsRequest)
     is_public = request.state.caller.is_public
     if is_public:
         wanted = browser.narrow(wanted)
+    tell = browser.without_customer if is_public else _as_it_is
+    or_else(request, lambda answers: tell(answers.next_products(wanted)[0]))
     answer, event = await _ask(request, lambda answers: answers.next_products(wanted))
     if event is not None:
         await _append(request, event_rows([event]))
     request.state.decision_id = answer.decision_id
-    return _noted(request, browser.without_customer(answer) if is_public else answer)
+    return noted(request, tell(answer))
 
 
 async def churn(request: Request, runtime: Runtime) -> Response:
     """How likely a customer leaves."""
-    wanted = _parse(request, schemas.ChurnRequest)
-    return _noted(request, await _ask(request, lambda answers: answers.churn(wanted)))
+    wanted = parse(request, schemas.ChurnRequest)
+    or_else(request, lambda answers: answers.churn(wanted))
+    return noted(request, await _ask(request, lambda answers: answers.churn(wanted)))
 
 
 async def best_channel(request: Request, runtime: Runtime) -> Response:
     """Through which channel a customer answers."""
-    wanted = _parse(request, schemas.BestChannelRequest)
-    return _noted(request, await _ask(request, lambda answers: answers.best_channel(wanted)))
+    wanted = parse(request, schemas.BestChannelRequest)
+    or_else(request, lambda answers: answers.best_channel(wanted))
+    return noted(request, await _ask(request, lambda answers: answers.best_channel(wanted)))
 
 
 async def decide(request: Request, runtime: Runtime) -> Response:
     """One decision, in the log before it is answered, unless it is only looked at."""
-    wanted = _parse(request, schemas.DecideRequest)
+    wanted = parse(request, schemas.DecideRequest)
+    or_else(request, lambda answers: decided_in_haste(request, answers.decide(wanted), keep=wanted.log))
     decision = await _ask(request, lambda answers: answers.decide(wanted))
-    if wanted.log:  # what is only looked at is nobody's contact
+    if wanted.log and decision.answer.customer.customer_id:  # what is only looked at is nobody's contact
+        request.state.is_kept = True
         await _append(request, event_rows([decision.event]))
         runtime.metrics.note_decision(decision.answer.arm)
     request.state.decision_id = decision.answer.decision_id
-    return _noted(request, decision.answer)
+    return noted(request, decision.answer)
 
 
 async def customer(request: Request, runtime: Runtime) -> Response:
@@ -224,7 +228,7 @@ async def get_customer(request: Request, runtime: Runtime) -> Response:
     if wanted not in ("true", "false", "1", "0"):
         raise problems.unusable("signals must be true or false.", [{"field": "signals"}])
     with_signals = wanted in ("true", "1")
-    return _noted(request, await _ask(request, lambda answers: answers.profile(name, with_signals)))
+    return noted(request, await _ask(request, lambda answers: answers.profile(name, with_signals)))
 
 
 async def delete_customer(request: Request, runtime: Runtime) -> Response:
@@ -242,8 +246,8 @@ async def delete_customer(request: Request, runtime: Runtime) -> Response:
         raise UnknownCustomerError(None)
     answer = schemas.ErasureAnswer.model_validate(receipt.model_dump())
     if receipt.complete:
-        return _answer(answer)
-    response = _answer(answer, status=202)
+        return respond(answer)
+    response = respond(answer, status=202)
     response.background = BackgroundTask(_finish_erasures, eraser)
     return response
 
@@ -256,13 +260,13 @@ def _customer(request: Request) -> str:
 
 async def get_models(request: Request, runtime: Runtime) -> Response:
     """The models in use, and the rules."""
-    return _answer(schemas.ModelsAnswer(models=runtime.knowledge.bundle.infos(), rules=runtime.rules_info()))
+    return respond(schemas.ModelsAnswer(models=runtime.knowledge.bundle.infos(), rules=runtime.rules_info()))
 
 
 async def info(request: Request) -> Response:
     """What answers here."""
     demands_keys = request.app.state.runtime.gate.demands_keys(request.scope)
-    return _answer(schemas.InfoAnswer(version=__version__, contract=VERSION, access="keys" if demands_keys else "open"))
+    return respond(schemas.InfoAnswer(version=__version__, contract=VERSION, access="keys" if demands_keys else "open"))
 
 
 async def docs(request: Request) -> Response:
@@ -286,7 +290,8 @@ async def readyz(request: Request) -> Response:
     if readiness.reasons:
         return error_response(problems.not_ready([*readiness.reasons, *(("service", warning) for warning in warnings)]))
     degraded = [{"dependency": name, "reason": why} for name, why in readiness.degraded]
-    more = {"degraded": degraded, "warnings": warnings}
+    fallbacks = [{"task": task, "reason": why} for task, why in request.app.state.runtime.fallbacks().items()]
+    more = {"degraded": degraded, "fallbacks": fallbacks, "warnings": warnings}
     return JSONResponse({"status": "ready"} | {name: texts for name, texts in more.items() if texts})
 
 
@@ -308,19 +313,10 @@ def _may(request: Request, route: str) -> bool:
     return True
 
 
-def _parse(request: Request, model: type[QuestionT]) -> QuestionT:
-    with problems.parse_request():
-        wanted = model.model_validate_json(request.state.body)
-    if wanted.timeout_ms is not None:
-        request.state.within_s = wanted.timeout_ms / 1000
-        request.state.limit.reschedule(asyncio.get_running_loop().time() + request.state.within_s)
-    return wanted
-
-
 async def _ask(request: Request, question: Callable[[Answers], T]) -> T:
     """Answer in turn; servers are waited for no longer than the settings or the question say."""
     runtime: Runtime = request.app.state.runtime
-    patience_s = min(runtime.timeout_s, request.state.within_s)
+    patience_s = min(runtime.timeout_s, request.state.within_s / 2)  # half is left to answer without what does not
     timer = request.state.timer = runtime.metrics.time_this()
 
     def patiently() -> T:
@@ -363,6 +359,10 @@ async def _append(request: Request, events: Events) -> AppendResult:
     return result
 
 
+def _as_it_is(answer: schemas.NextProductsAnswer) -> schemas.NextProductsAnswer:
+    return answer
+
+
 def _turns(request: Request) -> Turns:
     found: Turns = request.app.state.turns
     return found
@@ -371,21 +371,6 @@ def _turns(request: Request) -> Turns:
 def _in_background(request: Request, work: Callable[[], T]) -> asyncio.Future[T]:
     """Do long work on the one working thread, so that answering others goes on meanwhile."""
     return asyncio.get_running_loop().run_in_executor(request.app.state.worker, work)
-
-
-def _noted(request: Request, answer: schemas.Answer) -> Response:
-    """An answer about a customer, and what it tells the metrics."""
-    counters: Metrics = request.app.state.runtime.metrics
-    if answer.feature_age_s is not None:
-        counters.feature_age.observe(answer.feature_age_s)
-    response = _answer(answer)
-    request.state.timer.lap("encode")
-    counters.note_stages(request.state.timer)
-    return response
-
-
-def _answer(answer: BaseModel, status: int = 200) -> Response:
-    return Response(to_json(answer), status_code=status, media_type="application/json")
 
 
 async def _finish_erasures(eraser: Eraser) -> None:

@@ -4,6 +4,7 @@ A decision depends on the customer, their behaviour, the stretch of time, the mo
 nothing else: whichever worker is asked by whichever channel, the answer and its `decision_id` are the same.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,16 +16,17 @@ from features.events.schema import Event
 from features.online.live import LiveState
 from features.signals import compute_signals
 from features.state.batch import StateBatch
-from features.vocabulary import CORE_TASKS, NOTHING, Channel, EventKind
+from features.vocabulary import CORE_TASKS, NOTHING, Channel, EventKind, Task
 from serving.decision.arm_weighing import WeighedArms, weigh_arms
 from serving.decision.contacts import exposure_history
 from serving.decision.holdout import holdout_reason, is_held_out
 from serving.decision.policy import Choice
-from serving.decision.record import Drawn, decision_properties, draw_arm, question_of
+from serving.decision.record import MODELS_ALONE, Drawn, decision_properties, draw_arm, question_of
 from serving.decision.rests import campaign_refusal
 from serving.decision.rules import Rules, not_personal
 from serving.decision.send_time import earliest_moment, step_start
 from serving.decision.send_window import SendWindow, send_window
+from serving.fallback.choice import MODELS, Chosen
 from serving.products.catalogue import Catalogue
 from serving.products.ranking import Offer, product_to_offer
 from serving.schemas import (
@@ -88,6 +90,8 @@ class Decider:
     rules: Rules
     population_hours: FloatArray  # (168,)
     timer: StageTimer = UNTIMED
+    chosen: Chosen = MODELS
+    """Whose bundle it is, and why where no model answers."""
 
     def decide(
         self, lives: Sequence[LiveState], request: DecideRequest, now: datetime, scored: StateBatch | None = None
@@ -171,7 +175,9 @@ class Decider:
             earliest_s=at.earliest_s,
         )
         campaign, refusal = request.campaign_id, None
-        if campaign is not None:
+        if self.chosen.refusal is not None:
+            refusal = self.chosen.refusal
+        elif campaign is not None:
             refusal = campaign_refusal(exposure_history(live, as_of_s), campaign, self.rules)
         weighed = weigh_arms(
             live,
@@ -187,17 +193,18 @@ class Decider:
             not_before_s=at.earliest_s,
             window=window,
         )
-        drawn = draw_arm(live.customer_id, live.version, as_of_s, request, question, models, weighed, window)
+        basis, marks = self.chosen.basis, self.chosen.marks(Task.NEXT_PRODUCT, Task.BEST_CHANNEL)
+        drawn = draw_arm(live.customer_id, live.version, as_of_s, request, question, models, weighed, window, basis)
         number, send_at_s = drawn.number, drawn.send_at_s
-        sends, status = number is not None, status_of(live)
+        sends, status, is_known = number is not None, status_of(live), not math.isnan(live.last_event_s)
         reasons: list[str] = []
         if request.explain:
             reasons = not_personal(live.may_profile)
             reasons += self.reasons(drawn, weighed, scores.offer, scores.churn, status, window, held_out=held_out)
         answer = DecisionAnswer(
-            customer=CustomerInfo(customer_id=live.customer_id, personal=live.may_profile),
+            customer=CustomerInfo(customer_id=live.customer_id, known=is_known, personal=live.may_profile),
             as_of=datetime.fromtimestamp(as_of_s, UTC),
-            feature_age_s=as_of_s - live.last_event_s,
+            feature_age_s=as_of_s - live.last_event_s if is_known else None,
             models=models,
             rules_version=self.rules.version,
             decision_id=drawn.decision_id,
@@ -213,12 +220,13 @@ class Decider:
             churn_probability=scores.churn,
             reasons=reasons,
             arms=weighed.scores(explain=request.explain),
+            **marks,
         )
         return Decision(answer, self._event(answer, live, scores, drawn.choice, request), scores.win_back)
 
     def versions(self) -> dict[str, str]:
         """Version of each model that a decision hangs on."""
-        return {task.value: card.version for task in CORE_TASKS if (card := self.bundle.card(task)) is not None}
+        return Chosen(self.bundle, self.chosen.why).versions(*CORE_TASKS)
 
     def reasons(
         self,
@@ -284,6 +292,7 @@ class Decider:
             when=answer.when,
             send_at=answer.send_at,
             rules=self.rules,
+            served={"served_by": answer.served_by, "fallbacks": answer.fallbacks} if answer.fallbacks else MODELS_ALONE,
         )
         return Event.of_ours(
             event_id=answer.decision_id,

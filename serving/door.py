@@ -148,18 +148,30 @@ async def _try(route: str, handler: Handler, request: Request) -> Response:
         return error_response(problems.overloaded())
     request.state.within_s = ANSWER_WITHIN_S
     request.state.timer = UNTIMED
+    request.state.instead = None
     request.state.limit = limit = asyncio.timeout(ANSWER_WITHIN_S)
     try:
         async with limit:
             return await handler(request, state.runtime)
     except Exception as error:  # noqa: BLE001 - every error is answered in one shape; what is our own fault is logged
-        problem = problems.too_slow(request.state.within_s) if limit.expired() else problems.to_api_error(error)
-        if problem is None or problem.status == 500:
-            # a path can hold an e-mail address, and so can an error's words
-            named = {"request_id": request.scope["request_id"].decode()}
-            logger.error("%s %s failed\n%s", request.method, route, trace(error), extra=named)
-            problem = problem or problems.internal()
-        return error_response(problem)
+        if not limit.expired():
+            return _error(route, request, error)
+    instead: Callable[[], Response] | None = request.state.instead
+    if instead is None:
+        return error_response(problems.too_slow(request.state.within_s))
+    try:
+        return instead()
+    except Exception as error:  # noqa: BLE001 - likewise; such as a store that was never open
+        return _error(route, request, error)
+
+
+def _error(route: str, request: Request, error: Exception) -> Response:
+    problem = problems.to_api_error(error)
+    if problem is None or problem.status == 500:
+        # a path can hold an e-mail address, and so can an error's words
+        logger.error("%s %s failed\n%s", request.method, route, trace(error))
+        problem = problem or problems.internal()
+    return error_response(problem)
 
 
 def error_response(error: ApiError) -> Response:

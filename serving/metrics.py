@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter as Counts
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from prometheus_client import (
@@ -101,6 +101,13 @@ class Metrics:
             ["task", "outcome"],
             registry=registry,
         )
+        self.fallbacks = Counter(
+            "omni_fallbacks",
+            "Answers, by task, that no model gave, and why.",
+            ["task", "reason"],
+            registry=registry,
+        )
+        self._fallback_counts: dict[tuple[str, str], Counter] = {}
         self.feature_age = Histogram(
             "omni_feature_age_seconds", "Age of the newest behaviour used.", buckets=_AGE_S, registry=registry
         )
@@ -176,6 +183,13 @@ class Metrics:
         for outcome, n in (("answered", answered), ("failed", failed)):
             if n:
                 self.batches.labels(task, outcome).inc(n)
+
+    def note_fallbacks(self, fallbacks: Mapping[str, str]) -> None:
+        """Count an answer that no model gave: why, by task."""
+        for task, reason in fallbacks.items():
+            if (task, reason) not in self._fallback_counts:
+                self._fallback_counts[task, reason] = self.fallbacks.labels(task, reason)
+            self._fallback_counts[task, reason].inc()
 
     def time_this(self) -> StageTimer:
         """What times the stages of the answer that is about to be given: in earnest for one of `every`."""

@@ -16,8 +16,10 @@ from features.clock import Clock
 from features.errors import OmniError, StoreError, UnavailableError
 from features.events.placeholders import Placeholders
 from features.events.rules import NOBODY
+from features.identity.identifiers import PLAIN, Identifiers
 from features.identity.resolution import load_identity_config
 from features.log.event_log import EventLog
+from features.log.identity import identity_rules
 from features.meter import release_memory
 from features.money.home import HomeCurrency
 from features.online.checkpoint import Checkpoint
@@ -25,7 +27,7 @@ from features.online.follower import NOBODY_FOLLOWS, is_followed
 from features.online.live import LiveStates
 from features.online.reader import OnlineReader
 from features.online.trust import StoreTrust, open_known_log
-from features.settings import Settings
+from features.settings import MAX_TIMEOUT_MS, Settings
 from features.vocabulary import CORE_TASKS, Task
 from serving.access.gate import Gate
 from serving.access.request_log import RequestLog
@@ -33,13 +35,14 @@ from serving.answers import Answers, Knowledge
 from serving.decision.rules import Rules
 from serving.decision.send_time import population_hours
 from serving.erasure import Eraser, ErasureWorker, oldest_s
+from serving.fallback.census import Census
 from serving.guard.reliance import WRITE_WAIT_S, Reliance
 from serving.house_rules import HouseRules
 from serving.metrics import Metrics
 from serving.products.catalogue import load_catalogue
 from serving.sales import Sales
 from serving.schemas import RulesInfo
-from serving.scorers.bundle import Bundle
+from serving.scorers.bundle import LOADING, Bundle
 from serving.scorers.registry import mlflow_fall_back, mlflow_fetch, next_bundle
 from serving.scorers.vetting import Vetting
 from serving.timing.profiling import PROFILE_DIR
@@ -54,8 +57,6 @@ OPENING_S: Final = 0.5
 """How often it is looked for an online store that is not open yet: a stream that starts opens it within a second or two."""
 UNFOLLOWED_S: Final = 10.0
 """How long no stream may follow the log before that is told."""
-NOT_LOOKED_YET: Final = "The models are being loaded: try again in a few seconds."
-"""What is told of a model before the registry has been looked at; whether there is one is not known then."""
 
 
 @dataclass
@@ -93,6 +94,10 @@ class Runtime:
     """What it does without where it does not answer; None: then nobody is answered without it."""
     timeout_s: float = 0.2
     """How long one answer waits for the log, where that is a server."""
+    deadline_s: float = MAX_TIMEOUT_MS / 1000
+    """How long a question waits for its answer that does not say so itself."""
+    identifiers: Identifiers = PLAIN
+    """The form in which the log keeps identifiers."""
     looked: threading.Event = field(default_factory=threading.Event)
     """Set once everything that is watched was looked at for the first time, whatever was found."""
     close: Callable[[], None] = lambda: None
@@ -107,7 +112,8 @@ class Runtime:
         """The same; the timer is told of each stage of an answer."""
         log = self.log if self.reliance is None else self.reliance.log
         unheard_s = None if self.reliance is None else self.reliance.log.breaker.unheard_s
-        return Answers(log, self.clock, self.rules_now(), lambda: self.knowledge, self.nobody, unheard_s, timer)
+        rules = self.rules_now()
+        return Answers(log, self.clock, rules, lambda: self.knowledge, self.nobody, unheard_s, timer, self.identifiers)
 
     def rules_now(self) -> Rules:
         """The rules that a question which is asked now is answered by."""
@@ -131,14 +137,18 @@ class Runtime:
             self.knowledge.states.forget()
 
     def not_ready(self) -> list[str]:
-        """Why the service cannot answer everything of `tasks` yet; empty when it can."""
+        """Why the service cannot answer yet, or not with what it will have in a moment; empty when it can."""
         if self.draining():
             return ["The service is stopping."]
         known = self.knowledge
         reasons = [] if known.states is not None else [known.store_problem or "The online store is not open yet."]
-        return reasons + [
-            str(info.problem) for info in known.bundle.infos() if info.task in self.tasks and not info.ready
-        ]
+        loading = any(known.bundle.problems.get(task) == LOADING for task in self.tasks if not known.bundle.card(task))
+        return [*reasons, LOADING] if loading else reasons
+
+    def fallbacks(self) -> dict[Task, str]:
+        """Of `tasks` those that are answered without a model, each with the reason and the cure."""
+        bundle = self.knowledge.bundle
+        return {task: bundle.problem(task) for task in self.tasks if bundle.card(task) is None}
 
 
 def open_runtime(settings: Settings) -> Runtime:
@@ -154,9 +164,10 @@ def open_runtime(settings: Settings) -> Runtime:
         clock=clock,
         rules=house.current().rules,
         house=house,
-        knowledge=Knowledge(Bundle(problems=dict.fromkeys(Task, NOT_LOOKED_YET))),
+        knowledge=Knowledge(Bundle(problems=dict.fromkeys(Task, LOADING))),
         eraser=Eraser(settings, log),
         nobody=load_identity_config(settings.files_home).nobody,
+        identifiers=identity_rules(settings).identifiers,
         currency=HomeCurrency(settings, log),
         gate=Gate.from_env(settings, os.environ),
         request_log=RequestLog() if settings.log_format == "json" else None,
@@ -164,6 +175,7 @@ def open_runtime(settings: Settings) -> Runtime:
         tasks=settings.tasks,
         reliance=Reliance.on(settings, clock, log),
         timeout_s=settings.timeout_ms / 1000,
+        deadline_s=settings.deadline_ms / 1000,
         asks_servers=settings.online_store == "redis" or not settings.event_log_url.startswith("sqlite:"),
     )
     drain_file = os.environ.get("OMNI_DRAIN_FILE")
@@ -216,6 +228,7 @@ class Watcher:
         reliance = runtime.reliance
         problem = StoreTrust(settings, runtime.log).problem if reliance is None else reliance.problem
         self._sales = Sales(settings, runtime.clock, problem=problem)
+        self._census = Census(settings, runtime.log, runtime.clock)
         runtime.store_problem = problem
 
     def start(self) -> None:
@@ -248,6 +261,9 @@ class Watcher:
             self._publish(now)
         elif now.bundle is not bundle:
             self._runtime.knowledge = now  # other numbers of the same products: nothing to do for the first time
+        counted = self._census.up_to_date(self._runtime.knowledge.counted, now.catalogue)
+        if counted is not now.counted:
+            self._runtime.knowledge = replace(self._runtime.knowledge, counted=counted)
         self._runtime.metrics.note_models(bundle.infos())
         self._runtime.metrics.note_rules(self._runtime.rules_info())
         self._runtime.metrics.note_quarantine(entry.task for entry in self._vetting.quarantine.entries())

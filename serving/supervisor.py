@@ -59,6 +59,7 @@ def child_environment(settings: Settings, port: int, workers: int, mark: Mapping
         "OMNI_TASKS": ",".join(settings.tasks),
         "OMNI_REDIS": settings.redis_url,
         "OMNI_TIMEOUT_MS": str(settings.timeout_ms),
+        "OMNI_DEADLINE_MS": str(settings.deadline_ms),
         "OMNI_DECISION_DURABILITY": settings.decision_durability,
         "OMNI_WORKERS": str(workers),
         "OMNI_ACCESS": settings.access,

@@ -84,3 +84,7 @@ class Identifiers:
         person, text = (part.encode("utf-8", "surrogatepass") for part in (id_type, value))  # any text may be asked for
         digest = hashlib.blake2b(text, digest_size=16, key=secret, person=person[:16])
         return _HASHED + digest.hexdigest()
+
+
+PLAIN: Final = Identifiers()
+"""Nothing is hashed."""

@@ -16,11 +16,11 @@ from features.offline.build_note import check_of_log
 from features.online.many import LiveBatch
 from features.online.reader import OnlineReader
 from features.settings import Settings
-from serving.campaigns.crowd import DECISION_SCHEMA, Crowd
+from serving.campaigns.crowd import DECISION_SCHEMA
 from serving.campaigns.customers import Everybody, customer_ids, everybody, parts
+from serving.campaigns.deciding import Crowds
 from serving.campaigns.settled import SettledStates
 from serving.campaigns.table_file import check_out, table_writer
-from serving.decider import Decider
 from serving.decision.refusals import Refusals
 from serving.decision.rules import house_rules
 from serving.decision.send_window import When
@@ -53,6 +53,10 @@ class BulkReport:
     """Who came since the last build, among `customers`; the log told of them."""
     n_refreshed: int = 0
     """Who is of the last build and has newer events; they were decided for as of now."""
+    fallbacks: dict[str, int] = field(default_factory=dict)
+    """Decisions that rest on what needs no model, as "task: why"; empty where models answered for everybody."""
+    cures: list[str] = field(default_factory=list)
+    """What is missing, and the command that makes it."""
 
 
 def decide_all(
@@ -68,8 +72,9 @@ def decide_all(
 
     `when` is "best" for everybody's likeliest hour or "now" for what may be sent at once. With `keep` the decisions go
     into the event log, so that outcomes can be traced back to them; `campaign_id` names the campaign that they are for.
-    Raises MissingError where a model, the timeline or the online store is missing, StoreError where the timeline is of
-    another log, InputError where `out` cannot be written.
+    Where a model is missing, what needs none decides, and the report says for how many. Raises MissingError where the
+    timeline or the online store is missing, StoreError where the timeline is of another log, InputError where `out` cannot
+    be written.
     """
     started = time.perf_counter()
     check_out(out)
@@ -110,10 +115,10 @@ def _decide(
     who = who or Everybody()
     n_newer = n_refreshed = 0
     known = runtime.knowledge
-    decider = Decider(known.bundle, known.catalogue, runtime.rules, known.population_hours)
-    crowd = Crowd(decider, _request(campaign_id, when), runtime.clock.now())
+    crowds = Crowds(known, runtime.rules, _request(campaign_id, when), runtime.clock.now())
     arms: Counter[str] = Counter()
     refused: Counter[str] = Counter()
+    fallen: Counter[str] = Counter()
     refusals = Refusals()
     with table_writer(out, DECISION_SCHEMA) as writer:
         for part in parts(ids):
@@ -123,13 +128,16 @@ def _decide(
                 singly = [live for one in part if known.states is not None and (live := known.states.get(one))]
                 batch = LiveBatch.of(singly)
             if len(batch):
-                decisions = crowd.decide(batch)
+                decided = crowds.decide(batch)
                 if keep:
-                    runtime.log.append(decisions.events())
-                writer.write_table(decisions.table())
-                arms.update(decisions.arms())
-                refused.update(decisions.refused())
-                refusals.merge(decisions.refusals())
+                    for decisions in decided.parts:
+                        runtime.log.append(decisions.events())
+                writer.write_table(decided.table())
+                for decisions in decided.parts:
+                    arms.update(decisions.arms())
+                    refused.update(decisions.refused())
+                    refusals.merge(decisions.refusals())
+                    fallen.update(decisions.fallen())
             newer, refreshed = who.count(batch.names)
             n_newer, n_refreshed = n_newer + newer, n_refreshed + refreshed
             progress(f"{arms.total():,} of {len(ids):,} customers")
@@ -146,6 +154,8 @@ def _decide(
         warnings=tuple(refusals.warnings()),
         n_newer_customers=n_newer,
         n_refreshed=n_refreshed,
+        fallbacks=dict(fallen.most_common()),
+        cures=list(runtime.fallbacks().values()),
     )
 
 

@@ -58,6 +58,7 @@ DECISION_SCHEMA: Final = pa.schema(
         ("reasons", pa.list_(pa.string())),
         ("models", pa.string()),
         ("rules_version", pa.string()),
+        ("served_by", pa.string()),
     ]
 )
 """One row per customer; `models` is JSON, task to version. The columns win_back_… are null where no such model serves."""
@@ -110,6 +111,10 @@ class Decisions:
             refusals.add(checked[key], n)
         return refusals
 
+    def fallen(self) -> Counter[str]:
+        """How many rest on what needs no model, by task and reason, as "task: reason"."""
+        return Counter({f"{task}: {why}": len(self) for task, why in self._served.get("fallbacks", {}).items()})
+
     def table(self) -> pa.Table:
         """As rows of DECISION_SCHEMA."""
         n, bundle = len(self), self.decider.bundle
@@ -143,6 +148,7 @@ class Decisions:
             [self._reasons(row) for row in range(n)],
             [json.dumps(models)] * n,
             [self.decider.rules.version] * n,
+            [self._served.get("served_by", "model")] * n,
         ]
         arrays = [pa.array(values, field.type) for values, field in zip(columns, DECISION_SCHEMA, strict=True)]
         return pa.Table.from_arrays(arrays, schema=DECISION_SCHEMA)
@@ -179,6 +185,7 @@ class Decisions:
             when="now" if window is not None and window.at_once else "best",
             send_at=None if drawn.send_at_s is None else moment_of(drawn.send_at_s),
             rules=self.decider.rules,
+            served=self._served,
         )
         return EventRow(
             drawn.decision_id,
@@ -191,6 +198,10 @@ class Decisions:
             decision_id=drawn.decision_id,
             properties=dump_properties(properties),
         )
+
+    @cached_property
+    def _served(self) -> dict[str, Any]:
+        return self.decider.chosen.marks(Task.NEXT_PRODUCT, Task.BEST_CHANNEL)
 
     @cached_property
     def _models(self) -> dict[str, str]:
@@ -234,10 +245,10 @@ class Crowd:
             not_before_s=np.array([moment.earliest_s for moment in moments]),
             windows=windows,
         )
-        question, models = question_of(self._request), decider.versions()
+        question, models, basis = question_of(self._request), decider.versions(), decider.chosen.basis
         told = zip(batch.names, batch.versions, as_of_s.tolist(), weighed, windows, strict=True)
         drawn = [
-            draw_arm(name, version, at_s, self._request, question, models, of_arms, window)
+            draw_arm(name, version, at_s, self._request, question, models, of_arms, window, basis)
             for name, version, at_s, of_arms, window in told
         ]
         offers = [_NO_OFFER] * len(batch)

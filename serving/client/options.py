@@ -29,6 +29,7 @@ class NextProductsOptions(ProductOptions, total=False):
     """What `next_products` may say."""
 
     k: int
+    channel: str
     exclude_recent_days: float
     exclude_resting: bool
     allow_unknown: bool

@@ -2,9 +2,10 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 from features.arrays import Float32Array
@@ -17,6 +18,9 @@ from serving.schemas import CustomerRef, DecideRequest, ProductFilter, Status
 
 _ASKED: Final = ({*ProductFilter.model_fields, "channels"} - set(CustomerRef.model_fields)) - {"explain"}
 """What of a question the decision hangs on, beside the customer, the campaign and the time of the offer."""
+
+MODELS_ALONE: Final[Mapping[str, Any]] = MappingProxyType({})
+"""What there is to say of an answer that models alone give."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,16 @@ def draw_arm(
     models: Mapping[str, str],
     weighed: WeighedArms,
     window: SendWindow | None,
+    basis: Sequence[str] = (),
 ) -> Drawn:
-    """One of the weighed arms for a customer whose behaviour has this `version`; `question` is what `question_of` says."""
+    """One of the weighed arms for a customer whose behaviour has this `version`; `question` is what `question_of` says.
+
+    `basis` is what else the chances rest on where models do not give all of them.
+    """
     parts = [customer_id, f"{as_of_s:.6f}", version, str(sorted(models.items())), question]
     if window is not None:  # what may be sent in it can change within the stretch of time: then it is another draw
         parts += [str(window.at_once), f"{request.not_before}", f"{request.not_after}", *sorted(weighed.values)]
-    digest = hashlib.blake2b("\x1f".join([*parts, weighed.rules.text]).encode(), digest_size=12)
+    digest = hashlib.blake2b("\x1f".join([*parts, *basis, weighed.rules.text]).encode(), digest_size=12)
     decision_id = f"d-{digest.hexdigest()}"
     choice = weighed.draw(decision_id)
     arm, number = weighed.chosen(choice)
@@ -72,10 +80,11 @@ def decision_properties(
     when: When,
     send_at: datetime | None,
     rules: Rules,
+    served: Mapping[str, Any] = MODELS_ALONE,
 ) -> dict[str, Any]:
     """What a decision's event holds beside who, when and what: chances, models, the inputs frozen as the models saw them.
 
-    `probabilities` are of a response to each arm, best first; `signals` (F,).
+    `probabilities` are of a response to each arm, best first; `signals` (F,); `served` what the answer says of who gave it.
     """
     properties: dict[str, Any] = {
         "arm": choice.arm,
@@ -92,6 +101,9 @@ def decision_properties(
         "signals_float32_base64": base64.b64encode(signals.astype("<f4").tobytes()).decode(),
         **holdout_flag(customer_id, rules),
     }
+    for name in ("served_by", "fallbacks"):
+        if name in served:
+            properties[name] = served[name]
     if send_at is not None:
         properties["send_at"] = send_at.isoformat()
     if request.asked_by is not None:

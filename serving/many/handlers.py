@@ -62,5 +62,8 @@ async def _ask(request: Request, runtime: Runtime, task: str, question: Callable
     results, body = await asyncio.get_running_loop().run_in_executor(state.worker, patiently)
     if results.events:
         await append(state.committer, runtime.reliance, event_rows(results.events))
+    for row in results.rows:
+        if isinstance(row, schemas.ServedAnswer) and row.fallbacks:
+            runtime.metrics.note_fallbacks(row.fallbacks)
     runtime.metrics.note_batch(task, len(results.rows) - results.failed, results.failed)
     return Response(body, media_type="application/json")

@@ -180,6 +180,8 @@ class _Teller:
         own = product_reasons(code, self.state, self.histories, self.rules, self.as_of_s)
         if own:
             return own
+        if self.scorer.says is not None:
+            return [self.scorer.says(row)]
         found = evidence_reasons(
             self.scorer, self.ordered, row, name_of=self._name, category=info.category, brand=info.brand
         )

@@ -13,8 +13,10 @@ from serving.schemas.answers import (
     Product,
     ProfileAnswer,
     Reason,
+    ServedAnswer,
     Status,
     Touch,
+    Why,
     WinBack,
 )
 from serving.schemas.base import Name, Probability
@@ -87,8 +89,10 @@ __all__ = [
     "Reason",
     "RejectedEvent",
     "RulesInfo",
+    "ServedAnswer",
     "Status",
     "Touch",
     "WebhookAnswer",
+    "Why",
     "WinBack",
 ]

@@ -12,7 +12,9 @@ class CustomerInfo(Finite):
     """The customer that the answer is about."""
 
     customer_id: str
-    known: bool = Field(True, description="False where nothing was ever seen of them.")
+    known: bool = Field(
+        True, description="False where nothing was ever seen of them, or there was no time to look at them."
+    )
     personal: bool = Field(
         True, description="False where they refused profiling: scores are then those of somebody unknown."
     )
@@ -40,7 +42,30 @@ class Answer(Finite):
     )
 
 
-class RuledAnswer(Answer):
+Why = Literal["no model", "model loading", "unknown customer", "profiling refused", "never bought", "deadline"]
+"""Why an answer is not a model's word on this customer."""
+
+
+class ServedAnswer(Answer):
+    """An answer that a model gives, or what needs none."""
+
+    served_by: Literal["model", "popularity", "population"] = Field(
+        "model",
+        description="Who answers: models; `popularity`, what everybody buys and what the customer buys again; or "
+        "`population`, everybody's rates.",
+    )
+    reason: Why | None = Field(
+        None,
+        description="Why it is not a model's word on this customer; null where it is. A customer who `never bought` "
+        "cannot leave.",
+    )
+    note: str | None = Field(None, description="The same as a sentence, with what to do about it.")
+    fallbacks: dict[str, Why] = Field(
+        {}, description="The tasks that no model answered, and why; empty where models did."
+    )
+
+
+class RuledAnswer(ServedAnswer):
     """An answer that the house rules have a say in."""
 
     rules_version: str | None = Field(None, description="Version of the rules that it follows.")
@@ -119,7 +144,7 @@ class WinBack(Finite):
     model_version: str
 
 
-class ChurnAnswer(Answer):
+class ChurnAnswer(ServedAnswer):
     """How likely the customer buys nothing in the next `horizon_days`, or has no contract then."""
 
     model_config = described(

@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, Strict, StrictBool, model_validator
 
 from features.settings import MAX_TIMEOUT_MS
 from features.vocabulary import Channel
-from serving.schemas.base import Name, described
+from serving.schemas.base import NO_TEXT, Name, Real, described
 
 
 class CustomerRef(BaseModel):
@@ -20,11 +20,10 @@ class CustomerRef(BaseModel):
         default_factory=dict, max_length=16, description="Identifiers: email, phone, cookie, device, loyalty_card, …"
     )
 
-    timeout_ms: int | None = Field(
+    timeout_ms: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_MS), NO_TEXT] | None = Field(
         None,
-        ge=1,
-        le=MAX_TIMEOUT_MS,
-        description="How long the caller waits for the answer: 504 after that. Left out: 25 s.",
+        description="How long the caller waits for the answer: after that what needs no model is answered. Left out: "
+        "OMNI_DEADLINE_MS (200).",
     )
 
     @model_validator(mode="after")
@@ -42,8 +41,8 @@ class ProductFilter(CustomerRef):
         None, min_length=1, max_length=200, description="Only products of these categories."
     )
     brands: list[Name] | None = Field(None, min_length=1, max_length=200, description="Only products of these brands.")
-    min_price: float | None = Field(None, ge=0, description="Only products that cost at least this much.")
-    max_price: float | None = Field(None, ge=0, description="Only products that cost at most this much.")
+    min_price: Real | None = Field(None, ge=0, description="Only products that cost at least this much.")
+    max_price: Real | None = Field(None, ge=0, description="Only products that cost at most this much.")
     attributes: dict[Name, Name] = Field(
         default_factory=dict, max_length=16, description="Only products whose attributes have these values."
     )
@@ -51,7 +50,7 @@ class ProductFilter(CustomerRef):
     rebuys: Literal["any", "due", "never"] = Field(
         "any", description="Products bought before: all, only those that are due again, or none."
     )
-    explain: bool = Field(True, description="False: the answer is the same, without its reasons in words.")
+    explain: StrictBool = Field(True, description="False: the answer is the same, without its reasons in words.")
 
 
 class NextProductsRequest(ProductFilter):
@@ -59,23 +58,26 @@ class NextProductsRequest(ProductFilter):
 
     model_config = described({"customer_id": "1", "k": 5}, request=True)
 
-    k: int = Field(10, ge=1, le=100, description="How many products.")
-    exclude_recent_days: float = Field(
+    k: Annotated[int, Field(ge=1, le=100), NO_TEXT] = Field(10, description="How many products.")
+    exclude_recent_days: Real = Field(
         0.0, ge=0, le=3650, description="Leave out what the customer bought in this many days."
     )
-    exclude_resting: bool = Field(
+    exclude_resting: StrictBool = Field(
         False, description="Leave out what rests after messages and impressions, as decisions do."
     )
-    allow_unknown: bool = Field(
-        False, description="Answer with what is popular for somebody never seen, instead of 404."
+    allow_unknown: StrictBool = Field(
+        False,
+        description="Answer with what is popular even for what names nobody (a placeholder such as `undefined`), or where "
+        "the event log does not answer who is asked about.",
     )
-    diversity: float = Field(
+    channel: Channel | None = Field(None, description="Where no model answers: what is popular on this channel.")
+    diversity: Real = Field(
         0.0, ge=0, le=1, description="0: the best products. More: fewer products of one category, at some cost."
     )
-    explore_share: float = Field(
+    explore_share: Real = Field(
         0.0, ge=0, le=0.5, description="Chance with which a place goes to a new product; every place tells its own."
     )
-    new_days: float = Field(28.0, gt=0, le=3650, description="A product is new for so long after it became available.")
+    new_days: Real = Field(28.0, gt=0, le=3650, description="A product is new for so long after it became available.")
 
 
 class ChurnRequest(CustomerRef):
@@ -83,7 +85,7 @@ class ChurnRequest(CustomerRef):
 
     model_config = described({"customer_id": "1", "explain": True}, request=True)
 
-    explain: bool = Field(False, description="Add the reasons, strongest first (about 5 ms more).")
+    explain: StrictBool = Field(False, description="Add the reasons, strongest first (about 5 ms more).")
 
 
 class BestChannelRequest(CustomerRef):
@@ -103,7 +105,7 @@ def _on_the_calendar(moment: datetime) -> datetime:
     return moment
 
 
-_Moment = Annotated[AwareDatetime, AfterValidator(_on_the_calendar)]
+_Moment = Annotated[AwareDatetime, Strict(), AfterValidator(_on_the_calendar)]
 
 
 class DecideRequest(ProductFilter):
@@ -132,7 +134,7 @@ class DecideRequest(ProductFilter):
     not_after: _Moment | None = Field(
         None, description="The offer ends then: nothing is sent from then on. With a zone."
     )
-    log: bool = Field(
+    log: StrictBool = Field(
         True, description="False: only looked at. It is not logged, so it is never learned from; do not send it."
     )
 

@@ -6,7 +6,7 @@ Native LightGBM and ONNX on one thread; no pyfunc in the request path.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from features.errors import MissingError
 from features.scoring.model_files import find_file
@@ -21,6 +21,10 @@ from serving.scorers.next_product import ProductScorer
 from serving.scorers.win_back import WinBackScorer
 
 Scorer = ChurnScorer | ChannelScorer | ProductScorer | WinBackScorer
+
+
+LOADING: Final = "The models are being loaded: try again in a few seconds."
+"""What is told of a model before the registry has been looked at; whether there is one is not known then."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,10 @@ class Bundle:
             Task.WIN_BACK: self.win_back,
         }[task]
         return scorer.card if scorer is not None else None
+
+    def problem(self, task: Task) -> str:
+        """Why a task has no model, and the command that makes it."""
+        return str(self._missing(task))
 
     def infos(self) -> list[ModelInfo]:
         """One line per task, ready or not."""

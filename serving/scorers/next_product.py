@@ -1,6 +1,6 @@
 """A next-product model's network and trees, customers' states in, an order of the products that are allowed out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -112,6 +112,8 @@ class ProductScorer:
         self.codes = product_code(files.product_ids)
         self.row_of = {product_id: row for row, product_id in enumerate(files.product_ids)}
         self.rows = CodeRows(files.product_ids)
+        self.says: Callable[[int], str] | None = None
+        """What is said of the product in a row that a customer never had; None: what speaks for it is looked for."""
 
     def __len__(self) -> int:
         return len(self.product_ids)

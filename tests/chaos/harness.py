@@ -120,7 +120,7 @@ class Serving:
         """Start it, once more where it was started before."""
         command = [sys.executable, "omni.py", "serve", "--port", str(self.port), "--workers", str(self.workers)]
         with (self.home / "serve.log").open("ab") as log:
-            env = {**os.environ, "OMNI_HOME": str(self.home), "PYTHONPATH": str(ROOT)}
+            env = {**os.environ, "OMNI_HOME": str(self.home), "PYTHONPATH": str(ROOT), "OMNI_DEADLINE_MS": "25000"}
             self.started.append(subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log))
         return self
 

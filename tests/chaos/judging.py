@@ -78,7 +78,7 @@ def _marks(answers: dict[str, Any]) -> list[str]:
     """What `/readyz` and `/v1/models` say is wrong."""
     status, ready = answers["/readyz"]
     models = answers["/v1/models"][1]
-    said = [str(ready)] if status != 200 or "warnings" in ready or "degraded" in ready else []
+    said = [str(ready)] if status != 200 or {"warnings", "degraded", "fallbacks"} & set(ready) else []
     said += [info["problem"] for info in models["models"] if info["problem"] and info["task"] != "win-back"]
     return said + [models["rules"]["problem"]] * bool(models["rules"]["problem"])
 

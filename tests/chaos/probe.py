@@ -16,6 +16,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,7 +29,7 @@ import omni
 from features.checks.files import in_words
 from features.errors import OmniError
 from features.processes.running import RunFolder
-from features.settings import Settings
+from features.settings import MAX_TIMEOUT_MS, Settings
 from serving import runtime as runtime_module
 from serving import supervisor
 from serving.api import create_app
@@ -184,7 +185,8 @@ def use(home: Path, scratch: Path) -> dict[str, Any]:
 
 def _asked(home: Path, posted: list[dict[str, Any]]) -> dict[str, Any]:
     try:
-        settings = Settings.from_env(os.environ)
+        # a busy machine answers late, and not otherwise
+        settings = replace(Settings.from_env(os.environ), deadline_ms=MAX_TIMEOUT_MS)
     except OmniError as error:
         return {"start": str(error)}
     return serve(settings, posted)

@@ -64,15 +64,14 @@ def test_products_that_rest_can_be_left_out(client: Any) -> None:
     assert products == [["milk", "bread", "soap"], ["tea", "milk", "bread", "soap"]]
 
 
-def test_somebody_never_seen_is_404_or_gets_what_is_popular(client: Any) -> None:
-    unknown, popular = client.run(
-        ("POST", "/v1/next-products", {"customer_id": "zed"}),
-        ("POST", "/v1/next-products", {"customer_id": "zed", "allow_unknown": True, "k": 1}),
+def test_somebody_never_seen_gets_what_is_popular(client: Any) -> None:
+    unknown, page = client.run(
+        ("POST", "/v1/next-products", {"customer_id": "zed", "k": 1}), ("GET", "/v1/customers/zed", None)
     )
-    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "customer_unknown")
-    assert popular.json()["customer"] == {"customer_id": "zed", "known": False, "personal": True}
-    assert popular.json()["products"][0]["reasons"] == ["popular now"]
-    assert popular.json()["feature_age_s"] is None
+    assert unknown.json()["customer"] == {"customer_id": "zed", "known": False, "personal": True}
+    assert unknown.json()["products"][0]["reasons"] == ["in the range"]  # nobody was counted in this process
+    assert (unknown.json()["served_by"], unknown.json()["feature_age_s"]) == ("popularity", None)
+    assert (page.status_code, page.json()["error"]["code"]) == (404, "customer_unknown")  # there is nothing to show
 
 
 def test_an_answer_that_explores_is_in_the_log_with_its_chances(client: Any, runtime: Runtime) -> None:
@@ -235,7 +234,7 @@ def test_a_batch_of_only_bad_events_is_422(client: Any) -> None:
         ("/v1/next-products", {"customer_id": "ada", "k": 0}, 422, "invalid_request"),
         ("/v1/next-products", b'{"customer_id": "ada", "exclude_recent_days": NaN}', 422, "invalid_request"),
         ("/v1/decide", {"customer_id": "ada", "channels": ["pigeon"]}, 422, "invalid_request"),
-        ("/v1/decide", {"identifiers": {"email": "no@example.org"}}, 404, "customer_unknown"),
+        ("/v1/decide", {"identifiers": {"email": "undefined"}}, 422, "invalid_request"),
         ("/v1/events", b"[" * 100_000, 400, "invalid_json"),
         ("/v1/events", b'{"events": [{"value": NaN}]}', 422, "events_rejected"),
         ("/v1/events", b'["\\ud800"]', 422, "events_rejected"),

@@ -71,7 +71,7 @@ def test_our_pages_are_not_hidden_by_bentomls_own(service: Service) -> None:
     assert json.loads(call(f"{service.url}/docs.json")[1])["info"]["title"] == "Omni"
     assert b"omni_events_total" in call(f"{service.url}/metrics")[1]
     status, body = call(f"{service.url}/readyz")
-    assert (status, json.loads(body)["error"]["code"]) == (503, "not_ready")
+    assert (status, json.loads(body)["error"]["code"]) == (503, "not_ready")  # no stream opens the online store
 
 
 def test_errors_have_our_shape(service: Service) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from features import __version__
 from features.settings import Settings
+from features.vocabulary import Task
 from serving.access.gate import NEEDS, Gate
 from serving.access.keys import Scope, create_key
 from serving.access.request_log import RequestLog
@@ -122,7 +124,9 @@ def test_decisions_come_in_with_a_key_for_bookkeeping(locked: Runtime, home: Pat
 
 def test_readiness_gives_its_reasons_to_who_may_know_them(locked: Runtime, home: Path) -> None:
     key = create_key(home, "prometheus", (Scope.METRICS,)).key
-    locked.tasks = ("win-back",)  # type: ignore[assignment]
+    locked.tasks = (Task.WIN_BACK,)
+    known = locked.knowledge
+    locked.knowledge = replace(known, states=None, store_problem="Run `omni features build`.")
     calls: list[Call] = [
         ("GET", "/readyz", None, {}),
         ("GET", "/readyz", None, bearer(key)),
@@ -130,7 +134,10 @@ def test_readiness_gives_its_reasons_to_who_may_know_them(locked: Runtime, home:
     ]
     bare, told, metrics = ask(locked, *calls)
     assert (bare.status_code, told.status_code, metrics.status_code) == (503, 503, 200)
-    assert "win-back" in told.text and "win-back" not in bare.text
+    assert "features build" in told.text and "features build" not in bare.text
+    locked.knowledge = known
+    bare, told = ask(locked, *calls[:2])
+    assert (bare.status_code, told.json()["fallbacks"][0]["task"], "win-back" in bare.text) == (200, "win-back", False)
     locked.tasks = ()
     assert ask(locked, ("GET", "/readyz", None, {}))[0].json() == {"status": "ready"}
 

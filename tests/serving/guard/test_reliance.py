@@ -312,14 +312,13 @@ def test_a_redis_that_dies_and_comes_back_empty(tmp_path: Path, runtime: Runtime
         asyncio.run(ask(service, first, int(address.rpartition(":")[2])))
 
 
-def test_a_question_gives_up_when_its_caller_does(on_servers: Runtime, postgres: str, redis: str) -> None:
+def test_a_question_is_answered_without_them_in_time(on_servers: Runtime, postgres: str, redis: str) -> None:
     async def ask() -> None:
         async with asking(on_servers) as http:
             with paused(postgres), paused(redis):
                 started = time.monotonic()
                 late = await http.post("/v1/churn", json={**ADA, "timeout_ms": 30})
-                assert (late.status_code, late.json()["error"]["code"]) == (504, "timeout")
-                assert "within 0.03 s" in late.json()["error"]["message"]
+                assert (late.status_code, late.json()["reason"]) == (200, "deadline")
                 assert time.monotonic() - started < 0.5
             refused = await http.post("/v1/churn", json={**ADA, "timeout_ms": 25_001})
             assert refused.status_code == 422

@@ -23,9 +23,8 @@ from features.state.event_arrays import product_code
 from features.views import feature_service_name
 from features.vocabulary import Channel, Task
 from serving.decision.rules import Arm
-from serving.runtime import NOT_LOOKED_YET
 from serving.scorers.booster import BoosterScorer
-from serving.scorers.bundle import Bundle, load_scorer
+from serving.scorers.bundle import LOADING, Bundle, load_scorer
 from serving.scorers.churn import ChurnScorer
 from serving.scorers.model_card import ModelCard
 from serving.scorers.next_product import ProductScorer, Ranked, Scored
@@ -151,7 +150,7 @@ def test_a_champion_of_another_feature_service_is_refused() -> None:
 
 
 def test_before_the_first_look_nobody_is_told_to_train() -> None:
-    unseen = Bundle(problems=dict.fromkeys(Task, NOT_LOOKED_YET))
+    unseen = Bundle(problems=dict.fromkeys(Task, LOADING))
     with pytest.raises(MissingError, match="are being loaded"):
         unseen.need_churn()
     with pytest.raises(MissingError, match="Run `omni train churn`"):

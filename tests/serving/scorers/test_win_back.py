@@ -47,9 +47,9 @@ def test_without_a_model_nothing_is_said_and_nothing_is_missed(runtime: Runtime)
     assert answer.win_back is None
     assert answer.models == {"churn": "2"}
     assert runtime.tasks == CORE_TASKS and Task.WIN_BACK not in runtime.tasks
-    assert runtime.not_ready() == []
+    assert (runtime.not_ready(), runtime.fallbacks()) == ([], {})
     runtime.tasks = (*CORE_TASKS, Task.WIN_BACK)
-    assert "omni train win-back" in runtime.not_ready()[0]
+    assert "omni train win-back" in runtime.fallbacks()[Task.WIN_BACK]
     assert "win_back_uplift" not in audience_table(runtime, ["ada"]).columns
     with pytest.raises(MissingError, match="omni train win-back"):
         runtime.knowledge.bundle.need_win_back()

@@ -1,0 +1,1 @@
+"""Questions of requests read, and answered in time."""
