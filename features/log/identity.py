@@ -31,6 +31,7 @@ from features.identity.resolution import (
 )
 from features.log.batches import Batch
 from features.log.consents import ConsentBook
+from features.log.known import Known
 from features.log.portable_sql import (
     Connection,
     count,
@@ -130,6 +131,7 @@ class IdentityBook:
         self._consents = ConsentBook(connection, config)
         self._connection = connection
         self._identifiers = identifiers
+        self._known: Known[Stored] = getattr(connection, "known", None) or Known()
 
     def find(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
         """Whose name or identifiers these are; None for identifiers that nobody is known by.
@@ -238,6 +240,7 @@ class IdentityBook:
         )
         nodes = {Node(*row[:2]) for row in rows}
         spoken_for = self._consents.take_out(keys)
+        self._known.drop()
         for table in ("seen_in", "customers"):
             select_in(self._connection, f"DELETE FROM {table} WHERE customer_key", keys)
         left = select_in(self._connection, "SELECT id_type, id_value FROM seen_in WHERE (id_type, id_value)", nodes)
@@ -272,6 +275,7 @@ class IdentityBook:
         for place in earlier:
             update = "UPDATE customers SET first_us = ? WHERE nodes = ?"
             self._connection.execute(update, (rows.first_us[place], rows.texts[place]))
+            self._known.drop(rows.texts[place])
         if new:
             stored |= self._read({rows.texts[place]: rows.nodes[place] for place in new})
         changed = [stored[rows.texts[place]] for place in (*new, *earlier)]
@@ -311,6 +315,7 @@ class IdentityBook:
                 moved = key not in new_keys
                 update = "UPDATE customers SET customer_id = ?, moved = ? WHERE customer_key = ?"
                 self._connection.execute(update, (name, int(moved), key))
+                self._known.drop(pack(row.sighting.nodes))
                 if moved:
                     regrouped |= {name, row.customer_id}
         seen = {node for row in stored.values() for node in row.sighting.nodes}
@@ -344,8 +349,12 @@ class IdentityBook:
 
     def _read(self, wanted: Mapping[str, tuple[Node, ...]]) -> dict[str, Stored]:
         """Those of the sightings, given as texts with their identifiers, that the log has."""
-        rows = select_in(self._connection, f"{_STORED} WHERE nodes", wanted)
-        return {text: Stored(Sighting(key, wanted[text], first_us), name) for key, text, first_us, name in rows}
+        known = self._known.current(self._connection, len(wanted))
+        stored = {text: known[text] for text in wanted if text in known} if known else {}
+        unknown = [text for text in wanted if text not in stored] if stored else wanted
+        for key, text, first_us, name in select_in(self._connection, f"{_STORED} WHERE nodes", unknown):
+            stored[text] = known[text] = Stored(Sighting(key, wanted[text], first_us), name)
+        return stored
 
 
 _STORED: Final = "SELECT customer_key, nodes, first_us, customers.customer_id FROM customers"

@@ -1,6 +1,7 @@
 """Events in; out, the distinct sightings among them (identity/resolution.py), and which one each event is of."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -29,12 +30,22 @@ class Sightings:
 
     def number(self, nodes: Sequence[Node]) -> int:
         """The number of a sighting; a new one where these identifiers have not come together yet."""
-        text = pack(nodes)
+        return self.number_packed(pack(nodes), tuple(nodes))
+
+    def number_packed(self, text: str, nodes: tuple[Node, ...]) -> int:
+        """The number of a sighting of which the text is known."""
         number = self._numbers.setdefault(text, len(self.texts))
         if number == len(self.texts):
             self.texts.append(text)
-            self.nodes.append(tuple(nodes))
+            self.nodes.append(nodes)
         return number
+
+
+@lru_cache(maxsize=300_000)
+def _alone(name: str) -> tuple[str, tuple[Node, ...]]:
+    """The sighting of a customer id and nothing else, as text and as nodes: a bulk load meets most of them many times."""
+    nodes = (named_node(name),)
+    return pack(nodes), nodes
 
 
 def sightings_of(rows: Iterable[EventRow], known: set[str], config: IdentityConfig) -> Sightings:
@@ -65,7 +76,7 @@ def sightings_in(table: pa.Table, known: set[str], config: IdentityConfig) -> Si
         codes, one_by_one = np.full(table.num_rows, NO_SIGHTING), np.arange(table.num_rows)
     else:
         ids = pc.dictionary_encode(table.column(Columns.CUSTOMER_ID)).combine_chunks()
-        named = [sightings.number((named_node(name),)) for name in ids.dictionary.to_pylist()]
+        named = [sightings.number_packed(*_alone(name)) for name in ids.dictionary.to_pylist()]
         codes = np.append(np.array(named, np.int64), NO_SIGHTING)[pc.fill_null(ids.indices, len(named)).to_numpy()]
         one_by_one = np.flatnonzero(pc.is_valid(table.column(Columns.IDENTIFIERS)).to_numpy())
     part = table.select([Columns.EVENT_ID, Columns.CUSTOMER_ID, Columns.IDENTIFIERS])

@@ -20,7 +20,8 @@ from features.log.batches import Batch, TableBatch
 from features.log.bulk import insert_table
 from features.log.consents import CREATE as CREATE_CONSENTS
 from features.log.erasure import SqliteErasureBook
-from features.log.identity import DEFAULT_RULES, IdentityRules, Owners
+from features.log.identity import DEFAULT_RULES, IdentityRules, Owners, Stored
+from features.log.known import Known
 from features.log.sql_log import SqlEventLog
 from features.log.tables import (
     COLUMNS,
@@ -204,6 +205,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
         connection.execute(f"PRAGMA journal_size_limit = {LIMIT_BYTES}")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         connection.file = self._file()
+        connection.known = Known()
         return connection
 
     @contextmanager
@@ -231,6 +233,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
+                connection.known.drop()
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
@@ -244,10 +247,11 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
 
 
 class _Opened(sqlite3.Connection):
-    """A connection that knows which file it was opened on, and whether its commits wait for the disk."""
+    """A connection that knows its file, whether its commits wait for the disk, and which customers it has met."""
 
     file: int = 0
     synced: bool = True
+    known: Known[Stored]
 
 
 def _begin(connection: sqlite3.Connection, wait_s: float) -> None:
@@ -273,11 +277,12 @@ def _begin(connection: sqlite3.Connection, wait_s: float) -> None:
 
 
 @contextmanager
-def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
+def _savepoint(connection: "_Opened") -> Iterator[None]:
     connection.execute("SAVEPOINT part")
     try:
         yield
     except BaseException:
+        connection.known.drop()
         if connection.in_transaction:  # some errors, as of a full disk, have ended the whole transaction already
             connection.execute("ROLLBACK TO part")
             connection.execute("RELEASE part")
