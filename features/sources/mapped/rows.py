@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from features.arrays import IntArray
 from features.errors import InputError
+from features.ids import id_column
 from features.sources.mapped.paths import MISSED, Path, known_paths, near_paths, parse_path, walk
 from features.sources.mapping_config import ColumnSpec
 from features.sources.nested import readable, to_array
@@ -107,8 +108,11 @@ class MappedRows:
         columns = [self._path(path, flat) for path in spec.paths]
         if len(columns) == 1:
             return columns[0]
-        if len({column.type for column in columns}) > 1:
-            columns = [readable(column) for column in columns]
+        kinds = {column.type for column in columns} - {pa.null()}
+        if len(kinds) == 1:
+            columns = [column.cast(next(iter(kinds))) for column in columns]
+        elif kinds:
+            columns = [id_column(column) for column in columns]
         return _chunked(pc.coalesce(*[blank_as_null(column) for column in columns]))
 
     def _path(self, path: str, flat: bool) -> pa.ChunkedArray:
