@@ -48,7 +48,9 @@ from features.settings import Settings
 _KEY_MARK: Final = "identifier_key"
 _LIMITS: Final = "identity_limits"
 _PLACEHOLDERS: Final = "identity_placeholders"
-NOTES: Final = (_LIMITS, _PLACEHOLDERS)
+_CHANGES: Final = "identity_changes"
+"""How often sightings that were kept were given another customer, or taken out."""
+NOTES: Final = (_LIMITS, _PLACEHOLDERS, _CHANGES)
 """Notes that `IdentityBook.assign` goes by."""
 _SEEN_IN: Final = "seen_in (id_type, id_value, customer_key)"
 _IF_NEW: Final = " ON CONFLICT DO NOTHING"
@@ -132,6 +134,7 @@ class IdentityBook:
         self._connection = connection
         self._identifiers = identifiers
         self._known: Known[Stored] = getattr(connection, "known", None) or Known()
+        self._version = "0"
 
     def find(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
         """Whose name or identifiers these are; None for identifiers that nobody is known by.
@@ -182,6 +185,7 @@ class IdentityBook:
 
         `notes` are those of NOTES that the log has.
         """
+        self._version = notes.get(_CHANGES, "0")
         self._follow_limits(seq, notes)
         sightings = batch.sightings(self._known_events(batch), self.config)
         stored = self._learn(sightings, seq)
@@ -241,6 +245,7 @@ class IdentityBook:
         nodes = {Node(*row[:2]) for row in rows}
         spoken_for = self._consents.take_out(keys)
         self._known.drop()
+        self._note_change()
         for table in ("seen_in", "customers"):
             select_in(self._connection, f"DELETE FROM {table} WHERE customer_key", keys)
         left = select_in(self._connection, "SELECT id_type, id_value FROM seen_in WHERE (id_type, id_value)", nodes)
@@ -273,8 +278,8 @@ class IdentityBook:
         made = ((rows.texts[place], _own_name(rows.nodes[place]), rows.first_us[place]) for place in new)
         insert_all(self._connection, "customers (nodes, customer_id, first_us)", made)
         for place in earlier:
-            update = "UPDATE customers SET first_us = ? WHERE nodes = ?"
-            self._connection.execute(update, (rows.first_us[place], rows.texts[place]))
+            update = "UPDATE customers SET first_us = ? WHERE nodes = ? AND first_us > ?"
+            self._connection.execute(update, (rows.first_us[place], rows.texts[place], rows.first_us[place]))
             self._known.drop(rows.texts[place])
         if new:
             stored |= self._read({rows.texts[place]: rows.nodes[place] for place in new})
@@ -328,6 +333,14 @@ class IdentityBook:
                 update = "UPDATE identifiers SET customer_id = ?, shared = ? WHERE id_type = ? AND id_value = ?"
                 self._connection.execute(update, (*now, *node))
         note_regrouped(self._connection, regrouped, seq)
+        if regrouped:
+            self._note_change()
+
+    def _note_change(self) -> None:
+        """Tell other connections that what they remember of sightings no longer holds."""
+        self._version = str(int(get_meta(self._connection, _CHANGES, "0")) + 1)
+        put_metas(self._connection, {_CHANGES: self._version})
+        self._known.follow(self._version)
 
     def _follow_limits(self, seq: int, notes: Mapping[str, str]) -> None:
         """Where the limits or lists are not those that the log was written with, everybody is found out anew."""
@@ -349,7 +362,7 @@ class IdentityBook:
 
     def _read(self, wanted: Mapping[str, tuple[Node, ...]]) -> dict[str, Stored]:
         """Those of the sightings, given as texts with their identifiers, that the log has."""
-        known = self._known.current(self._connection, len(wanted))
+        known = self._known.current(self._version, len(wanted))
         stored = {text: known[text] for text in wanted if text in known} if known else {}
         unknown = [text for text in wanted if text not in stored] if stored else wanted
         for key, text, first_us, name in select_in(self._connection, f"{_STORED} WHERE nodes", unknown):

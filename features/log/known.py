@@ -1,37 +1,40 @@
-"""What one connection to the log has read of it comes in and is given again, for as long as nothing else has written there.
+"""What one connection to the log has read of it comes in and is given again, for as long as nobody has changed it.
 
 A bulk load meets the same customers with every batch: looked up anew they cost more than their events.
 """
 
 from typing import Final, Generic, TypeVar
 
-from features.log.portable_sql import Connection
-
 _MOST: Final = 300_000
 """Entries that are kept, of some 500 bytes each."""
 _BULK: Final = 1_000
-"""From so many lookups on it pays to ask whether others have written."""
+"""Fewer lookups are made anew."""
 
 T = TypeVar("T")
 
 
 class Known(Generic[T]):
-    """Entries by text, of one connection; whoever changes or takes back one on that connection `drop`s it."""
+    """Entries by text, of one connection; whoever changes one there, or takes back what was written, `drop`s it."""
 
     def __init__(self) -> None:
         self._entries: dict[str, T] = {}
-        self._version = -1
+        self._version = ""
 
-    def current(self, connection: Connection, lookups: int) -> dict[str, T]:
-        """The entries that hold in this transaction, to be read and added to; a passing dict for few lookups."""
+    def current(self, version: str, lookups: int) -> dict[str, T]:
+        """The entries, to be read and added to; a passing dict for few lookups.
+
+        `version` is what the log says of changes to any of them, whoever made them: another one than before drops all.
+        """
         if lookups < _BULK:
             return {}
-        # changes whenever another connection, of this process or another, has committed
-        version = int(connection.execute("PRAGMA data_version").fetchone()[0])
         if version != self._version or len(self._entries) > _MOST:
             self._entries = {}
             self._version = version
         return self._entries
+
+    def follow(self, version: str) -> None:
+        """Keep the entries over a change that was made here, and for which those that it is about were dropped."""
+        self._version = version
 
     def drop(self, text: str | None = None) -> None:
         """Forget an entry, or all of them, as after a transaction that was rolled back."""
