@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Literal, Self, Unpack
 
 import httpx
 
@@ -103,6 +103,23 @@ class AsyncOmniClient:
             repeatable=more.get("log") is False,
         )
         return await self._run(question)
+
+    async def next_products_many(
+        self, customers: Iterable[str | Mapping[str, Any]], **more: Unpack[options.NextProductsOptions]
+    ) -> schemas.NextProductsBatchAnswer:
+        """The products that each of many customers buys next, by id or as mappings with `identifiers`, in their order."""
+        flow = self._flows.many("next-products", schemas.NextProductsBatchAnswer, customers, more)
+        return await self._run(flow)
+
+    async def predict_many(
+        self,
+        task: Literal["churn", "best-channel", "next-product"],
+        customers: Iterable[str | Mapping[str, Any]],
+        **more: Unpack[options.ChurnOptions],
+    ) -> schemas.PredictBatchAnswer:
+        """One prediction for each of many customers, in their order; who cannot be answered about has an error instead."""
+        flow = self._flows.many("predict", schemas.PredictBatchAnswer, customers, {"task": task, **more})
+        return await self._run(flow)
 
     async def profile(self, name: str, *, signals: bool = False) -> schemas.ProfileAnswer:
         """One customer over all channels; `name` is an id, or like `email:ada@example.org`."""

@@ -21,6 +21,7 @@ from pydantic_core import to_json
 from features import __version__
 from serving import schemas
 from serving.client.errors import RequestFailedError, of_response, of_trouble
+from serving.schemas.batches import MAX_CUSTOMERS
 
 MAX_EVENTS: Final = 10_000
 MAX_BODY_BYTES: Final = 8_000_000
@@ -34,6 +35,7 @@ _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeou
 _POLL_S: Final = 0.5
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
+ManyT = TypeVar("ManyT", schemas.NextProductsBatchAnswer, schemas.PredictBatchAnswer)
 Step: TypeAlias = httpx.Request | float
 Outcome: TypeAlias = httpx.Response | httpx.TransportError | None
 Flow: TypeAlias = Generator[Step, Outcome, AnswerT]
@@ -109,6 +111,22 @@ class Flows:
         """Ask about a customer."""
         body = to_json({**who, **options})
         return (yield from self._ask("POST", f"/v1/{what}", body, answer, repeatable=repeatable))
+
+    def many(
+        self, what: str, answer: type[ManyT], customers: Iterable[str | Mapping[str, Any]], options: Options
+    ) -> Flow[ManyT]:
+        """Ask about any number of customers, in batches; one result for each, in their order."""
+        asked = list(customers)
+        batches: list[ManyT] = []
+        for start in range(0, len(asked), MAX_CUSTOMERS):
+            body = to_json({**options, "customers": asked[start : start + MAX_CUSTOMERS]})
+            repeatable = not options.get("explore_share")
+            batches.append((yield from self._ask("POST", f"/v1/{what}:batch", body, answer, repeatable=repeatable)))
+        return answer(
+            answered=sum(batch.answered for batch in batches),
+            failed=sum(batch.failed for batch in batches),
+            results=[row for batch in batches for row in batch.results],
+        )
 
     def get(self, path: str, answer: type[AnswerT]) -> Flow[AnswerT]:
         """Read something."""

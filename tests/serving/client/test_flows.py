@@ -178,6 +178,28 @@ def test_batches_stay_below_the_size_that_is_taken(run: Any, monkeypatch: pytest
     assert len(service.asked) == 5 and all(len(request.content) <= 302 for request in service.asked)
 
 
+def test_many_customers_are_asked_about_in_batches(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flows, "MAX_CUSTOMERS", 2)
+    row = {"error": {"code": "customer_unknown", "message": "No.", "details": []}}
+    service = Service(
+        ok({"answered": 0, "failed": 2, "results": [row, row]}),
+        problem(503, "unavailable"),
+        ok({"answered": 0, "failed": 1, "results": [row]}),
+    )
+    who = ["a", {"identifiers": {"email": "ada@example.org"}}, "c"]
+    answer = run(service, lambda client: client.predict_many("churn", who, explain=True))
+    assert (answer.answered, answer.failed, len(answer.results)) == (0, 3, 3)
+    assert {result.error.code for result in answer.results} == {"customer_unknown"}
+    first, *rest = (json.loads(request.content) for request in service.asked)
+    assert first == {"task": "churn", "explain": True, "customers": who[:2]}
+    assert [body["customers"] for body in rest] == [["c"], ["c"]]
+    assert service.asked[0].url.path == "/v1/predict:batch"
+    exploring = Service(problem(503, "unavailable"))
+    with pytest.raises(RequestFailedError):
+        run(exploring, lambda client: client.next_products_many(["a"], k=2, explore_share=0.1))
+    assert [request.url.path for request in exploring.asked] == ["/v1/next-products:batch"]
+
+
 def test_events_of_which_none_can_be_kept_are_an_error(run: Any) -> None:
     service = Service(problem(422, "events_rejected", [{"index": 0, "field": "kind", "reason": "is wrong"}]))
     with pytest.raises(RequestFailedError) as caught:
@@ -212,10 +234,12 @@ def test_a_client_is_made_from_the_environment() -> None:
         (options.ChurnOptions, schemas.ChurnRequest),
         (options.Question, schemas.BestChannelRequest),
         (options.DecideOptions, schemas.DecideRequest),
+        (options.NextProductsOptions, schemas.NextProductsBatchRequest),
+        (options.ChurnOptions, schemas.PredictBatchRequest),
     ],
 )
 def test_the_options_are_those_of_the_contract(typed: type, shape: Any) -> None:
-    assert set(get_type_hints(typed)) == set(shape.model_fields) - {"customer_id", "identifiers"}
+    assert set(get_type_hints(typed)) == set(shape.model_fields) - {"customer_id", "identifiers", "customers", "task"}
 
 
 def test_the_limits_are_those_of_the_service() -> None:
