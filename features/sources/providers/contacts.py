@@ -70,11 +70,16 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
 """What we take -> names of columns in small letters with _ between their words, the first that the file has."""
 CONSENTS: Final[Mapping[str, tuple[str, ...]]] = {
     PROFILING: ("profiling", "profile", "personalisation", "personalization"),
-    Channel.SMS.value: ("sms", "text", "mobile"),
-    Channel.PUSH.value: ("push",),
     Channel.CHAT.value: ("whatsapp", "whats", "chat"),
+    Channel.PUSH.value: ("push",),
+    Channel.APP.value: ("app",),
+    Channel.SMS.value: ("sms", "text", "mobile"),
     Channel.POST.value: ("post", "postal", "letter", "catalogue", "catalog"),
     Channel.CALL_CENTER.value: ("phone", "call", "calls", "telephone"),
+    Channel.ADS.value: ("ads", "ad", "advertising"),
+    Channel.SOCIAL.value: ("social",),
+    Channel.STORE.value: ("store",),
+    Channel.WEB.value: ("web",),
     Channel.EMAIL.value: ("email", "mail", "newsletter", "marketing", "mailing"),
 }
 """What a consent is to -> words of the column's name that say so, in the order in which they are looked for."""
@@ -96,6 +101,13 @@ _asks = re.compile(
     r"|^status$"
 )
 _refuses = re.compile(r"(^|_)(unsubscribed|opt_?out|opted_out|optedout|do_not|donot|blacklisted)(_|$)|optedout")
+_ASKED_OF_ALL: Final = frozenset(
+    """
+    accepts accept allows opt in out optin optout opted subscribed unsubscribed consent consents agrees may permission
+    subscriber subscription member status from all to communications promotions promotional
+    """.split()  # noqa: SIM905
+)
+"""Words of a name that says of nothing in particular what is agreed to: then it is e-mail, which such lists are for."""
 _beside = re.compile(r"_(timestamp|at|date|time|source|method|ip|level|country|reason|campaign)$")
 _words = re.compile(r"[^a-z0-9]+")
 _capitals = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -185,8 +197,10 @@ def _consent(name: str) -> Consent | None:
     if _beside.search(plain) or not (refuses or _asks.search(plain)):
         return None
     words = set(plain.split("_")) | ({"email"} if "email" in plain else set())
-    to = next((ours for ours, theirs in CONSENTS.items() if words & set(theirs)), Channel.EMAIL.value)
-    return Consent(name, to, refuses)
+    to = next((ours for ours, theirs in CONSENTS.items() if words & set(theirs)), None)
+    if to is None and words <= _ASKED_OF_ALL:
+        to = Channel.EMAIL.value
+    return None if to is None else Consent(name, to, refuses)  # who accepts terms has agreed to no message
 
 
 def _answers(row: Mapping[str, Any], plan: Plan) -> dict[str, bool]:

@@ -65,6 +65,8 @@ def test_without_a_moment_it_counts_from_when_the_file_was_written(tmp_path: Pat
         ("Email Address,LAST_CHANGED,LEID,EUID,UNSUB_TIME,UNSUB_REASON\na@example.org,2025-01-02,1,x,2025-01-03,N\n",
          '{"consent": {"email": false}}'),
         ("email,status\na@example.org,unsubscribed\n", '{"consent": {"email": false}}'),
+        ("email,accepts_terms,cookie_consent,opt_in\na@example.org,yes,yes,no\n", '{"consent": {"email": false}}'),
+        ("email,ads_consent,opt_in_app\na@example.org,yes,no\n", '{"consent": {"ads": true, "app": false}}'),
         ("email,WhatsApp consent,may_post\na@example.org,ja,nein\n", '{"consent": {"chat": true, "post": false}}'),
     ],
 )  # fmt: skip
