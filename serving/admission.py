@@ -19,8 +19,8 @@ LET_IN_EVERY_S: Final = 0.005
 """Answers that follow each other faster have no rounds between them but what the loop does anyway."""
 TRUSTED_S: Final = 1.0
 """For so long after a quick answer this machine's files are taken to be quick: a disk that hangs must hold up no loop."""
-QUICK_S: Final = 0.05
-"""An answer from this machine's files that took less was quick; they take about a millisecond."""
+QUICK_S: Final = 1.0
+"""An answer from this machine's files that took less was quick: on a busy machine one takes long without a disk that hangs."""
 _ROUNDS_TO_BEGIN: Final = 4
 """From the accepted connection to its handler."""
 T = TypeVar("T")
