@@ -92,7 +92,7 @@ sbom: $(STAMP) ## build/sbom.json: what is installed, as CycloneDX 1.6
 
 clean: ## delete all state (.omni) and caches; the next demo starts from the sources
 	rm -rf .omni .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .cache build dist *.egg-info
-	find features training serving tests notebooks -name __pycache__ -prune -exec rm -rf {} +
+	find features training serving tests notebooks docs -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## the same, and .venv too
 	rm -rf $(VENV)

@@ -3,7 +3,7 @@
 import os
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -104,36 +104,20 @@ def ingest(
         with step(f"Merging {source} into {table}") as progress:
             emit(ingest_table(source, table, Settings.from_env(os.environ), progress), as_json)
         return
+    settings, what = Settings.from_env(os.environ), source or "the query"
+    asked: dict[str, Any] = {"sample": sample, "path": path, "mapping": mapping, "join": join, "database": from_}
     if dry_run:
-        with step(f"Looking at {source or 'the query'}") as progress:
-            found = look(
-                str(source or sql),
-                Settings.from_env(os.environ),
-                sample=sample,
-                path=path,
-                mapping=mapping,
-                join=join,
-                database=from_,
-                progress=progress,
-            )
-        emit(found, as_json)
-        if found.problem is not None or found.nothing_usable:
+        with step(f"Looking at {what}") as progress:
+            preview = look(str(source or sql), settings, progress=progress, **asked)
+        emit(preview, as_json)
+        if preview.problem is not None or preview.nothing_usable:
             raise typer.Exit(1)
         return
-    with step(f"Ingesting {source or 'the query'}") as progress:
-        report = run(
-            str(source or sql),
-            Settings.from_env(os.environ),
-            sample=sample,
-            path=path,
-            mapping=mapping,
-            join=join,
-            database=from_,
-            progress=progress,
-        )
+    with step(f"Ingesting {what}") as progress:
+        report = run(str(source or sql), settings, progress=progress, **asked)
     emit(report, as_json)
     if report.nothing_usable:
-        say(f"omni: every row of {source or 'the query'} was rejected: {'; '.join(report.rejected_reasons)}.")
+        say(f"omni: every row of {what} was rejected: {'; '.join(report.rejected_reasons)}.")
         raise typer.Exit(1)
 
 

@@ -23,6 +23,7 @@ from features.events.values import shorten
 from features.formats.reading import (
     BOT_CLICK,
     MACHINE_OPEN,
+    YES,
     Fields,
     Meaning,
     Record,
@@ -49,7 +50,6 @@ from features.formats.words_of_messages import (
 )
 from features.vocabulary import Channel, EventKind, IdType
 
-YES: Final = frozenset({"true", "1", "yes"})
 ANY: Final = frozenset[str]()
 EVENT_TYPE: Final = "event_type"
 """The key under which Braze says what happened; in its files the folder or the schema says it."""

@@ -21,6 +21,8 @@ Record = Mapping[str, Any]
 MACHINE_OPEN: Final = "machine_open"
 """The word under which an open is counted that a program made, not a reader."""
 BOT_CLICK: Final = "bot_click"
+YES: Final = frozenset({"true", "1", "yes"})
+"""How a mark that is set is written, in small letters."""
 NOTHING: Final = frozenset({"", "null", "(not set)", "(none)"})
 """What tools write where they know nothing."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -129,4 +131,4 @@ def said(**fields: Any) -> Fields:
 
 def yes(value: Any) -> bool:
     """Whether a mark is set, which tools write as true, "true" or 1."""
-    return value is True or str(value).strip().lower() in ("true", "1", "yes")
+    return str(value).strip().lower() in YES

@@ -277,7 +277,7 @@ def _begin(connection: sqlite3.Connection, wait_s: float) -> None:
 
 
 @contextmanager
-def _savepoint(connection: "_Opened") -> Iterator[None]:
+def _savepoint(connection: _Opened) -> Iterator[None]:
     connection.execute("SAVEPOINT part")
     try:
         yield

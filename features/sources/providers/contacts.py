@@ -171,7 +171,7 @@ def read_contact(row: Mapping[str, Any], plan: Plan, written_at: datetime) -> Me
     """The profile event of one person. Raises UnreadableError for a word that is no answer, and for no moment."""
     if plan.skipped is not None:
         return Meaning(skipped=plan.skipped)
-    who = {ours: text(_bare(row.get(column)), column) for ours, column in plan.columns.items() if ours not in (MOMENT,)}
+    who = {ours: text(_bare(row.get(column)), column) for ours, column in plan.columns.items() if ours != MOMENT}
     answers = _answers(row, plan)
     profiling = answers.pop(PROFILING, None)
     fields = said(

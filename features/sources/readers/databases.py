@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any, Final
 
 from features.errors import InputError
@@ -43,7 +44,8 @@ def _postgres(query: str, address: str) -> Iterator[RawRows]:
 
 def _sqlite(query: str, file: str) -> Iterator[RawRows]:
     try:
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+        address = f"{Path(file).absolute().as_uri()}?mode=ro"  # an address, in which # and ? of a name are written out
+        with closing(sqlite3.connect(address, uri=True)) as connection:
             yield from _batches(connection.execute(query))
     except sqlite3.Error as error:
         raise _complaint(error) from error

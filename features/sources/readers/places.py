@@ -1,7 +1,6 @@
 """A path, a folder, a pattern, a zip or the address of an object store comes in; the parts that lie there go out, in order."""
 
 import glob
-import io
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,7 +12,9 @@ from features.errors import InputError
 
 _SCHEMES: Final = ("s3://", "s3a://", "gs://", "gcs://", "az://", "azure://", "abfs://", "abfss://")
 _HIDDEN: Final = ("_", ".")
-_WILD: Final = "*?["
+WILD: Final = "*?["
+"""Marks of a pattern."""
+_ZIP: Final = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,8 @@ def is_part(inside: str) -> bool:
     return not any(step.startswith(_HIDDEN) for step in PurePosixPath(inside).parts)
 
 
-def buffered(content: bytes) -> AbstractContextManager[BinaryIO]:
-    """Bytes in hand as a file."""
-    return io.BytesIO(content)
-
-
 def _of_file(file: Path, inside: str) -> Iterator[Part]:
-    part = Part(str(file), inside, lambda: _opened(file))
-    with part.open() as stream:
-        is_zip = stream.read(4) == b"PK\x03\x04"
-    yield from zip_parts(part) if is_zip else (part,)
+    yield from unzipped(Part(str(file), inside, lambda: _opened(file)))
 
 
 @contextmanager
@@ -91,8 +84,13 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
         yield stream
 
 
-def zip_parts(part: Part) -> Iterator[Part]:
-    """The files in a zip; a workbook is a zip too, and one part."""
+def unzipped(part: Part) -> Iterator[Part]:
+    """The files in a zip; anything else is one part, and so is a workbook, which is a zip too."""
+    with part.open() as stream:
+        is_zip = stream.read(len(_ZIP)) == _ZIP
+    if not is_zip:
+        yield part
+        return
     try:
         with part.open() as stream, zipfile.ZipFile(stream) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
@@ -116,7 +114,7 @@ def _in_zip(part: Part, name: str) -> Iterator[BinaryIO]:
 
 def _matches(pattern: str) -> list[str]:
     """Files that a pattern names, without those that are no parts."""
-    if not any(mark in pattern for mark in _WILD):
+    if not any(mark in pattern for mark in WILD):
         return []
     found = glob.glob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207 - also absolute ones
     return sorted(match for match in found if Path(match).is_file() and not Path(match).name.startswith(_HIDDEN))

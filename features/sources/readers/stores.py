@@ -13,9 +13,8 @@ from typing import Any, BinaryIO, Final
 from urllib.parse import urlsplit
 
 from features.errors import InputError
-from features.sources.readers.places import Part, is_part, zip_parts
+from features.sources.readers.places import WILD, Part, is_part, unzipped
 
-_WILD: Final = "*?["
 _BUFFER_BYTES: Final = 4 * 2**20
 
 
@@ -32,7 +31,7 @@ def store_parts(address: str) -> Iterator[Part]:
         raise InputError(f"{address} needs the package obstore.", repair="Install it: pip install obstore.") from error
     scheme, bucket, path, _, _ = urlsplit(address.replace("gcs://", "gs://"))
     path = path.lstrip("/")
-    fixed = path[: min((path.find(mark) for mark in _WILD if mark in path), default=len(path))]
+    fixed = path[: min((path.find(mark) for mark in WILD if mark in path), default=len(path))]
     try:
         store = from_url(f"{scheme}://{bucket}")
         prefix = fixed.rpartition("/")[0] if fixed != path else path.rstrip("/")
@@ -52,10 +51,7 @@ def store_parts(address: str) -> Iterator[Part]:
         raise InputError(f"There is nothing at {address}.", repair="Check the address.")
     for each in paths:
         inside = each[start:] if start else PurePosixPath(each).name
-        part = Part(f"{scheme}://{bucket}/{each}", inside, lambda each=each: _opened(store, each))  # type: ignore[misc]
-        with part.open() as stream:
-            is_zip = stream.read(4) == b"PK\x03\x04"
-        yield from zip_parts(part) if is_zip else (part,)
+        yield from unzipped(Part(f"{scheme}://{bucket}/{each}", inside, lambda each=each: _opened(store, each)))  # type: ignore[misc]
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def _who(table: Table, draft: Draft) -> None:
         if column is not None and column.path not in draft.used():
             draft.identifiers[id_type] = (column.path, f"in {column.share:.0%} of the rows")
     nobody = sum(1 for values in _people(table, draft) if not any(values))
-    if nobody and _people(table, draft):
+    if nobody:
         draft.notes.append(f"{nobody:,} of {table.n_rows:,} rows name nobody; they are rejected")
     if "customer_id" not in draft.columns and not draft.identifiers:
         for column in table.find(COLUMNS["session_id"]):
