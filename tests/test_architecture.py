@@ -1,9 +1,11 @@
 """The shape of the project: who may import whom, where the packages come from, and what `import mlflow` finds."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,28 @@ def test_every_package_folder_is_installed():
     }
 
     assert folders == listed
+
+
+def test_whatever_is_imported_is_named_with_a_range_and_pinned():
+    """A package that is there because another one brings it is gone as soon as that one no longer does."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    listed = [
+        *project["dependencies"],
+        *(line for name in ("demo", "redis", "postgres", "spark") for line in extras[name]),
+    ]
+    named = {normal_name(re.match(r"[\w.-]+", line)[0]) for line in listed}
+    pinned = {normal_name(line.partition("==")[0]) for line in (ROOT / "constraints.txt").read_text().splitlines()}
+
+    brought_by = packages_distributions()
+    unnamed = {
+        name
+        for name in third_party_imports()
+        if not named & {normal_name(each) for each in brought_by.get(name, [name])}
+    }
+
+    assert sorted(unnamed) == []
+    assert sorted(named - pinned) == []
 
 
 def test_no_folder_is_too_full_to_be_taken_in_at_a_glance():
@@ -137,6 +161,21 @@ def files_below(folder: Path) -> list[Path]:
         for path in folder.rglob("*")
         if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in path.relative_to(ROOT).parts)
     ]
+
+
+def third_party_imports() -> set[str]:
+    """The first names of what the packages import that is neither Python's nor ours, nor travels with a model."""
+    files = [path for package in PACKAGES for path in files_below(ROOT / package) if path.suffix == ".py"]
+    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    modules += [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
+    with_models = {path.stem for path in (ROOT / "features" / "scoring").glob("*.py")}
+    return {module.partition(".")[0] for module in modules} - set(sys.stdlib_module_names) - {*PACKAGES, *with_models}
+
+
+def normal_name(distribution: str) -> str:
+    """A distribution's name as registries compare it."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def first_line(path: Path) -> str:
