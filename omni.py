@@ -314,11 +314,12 @@ def _bring_in(settings: Settings, meter: "Meter", source: str, sample: float | N
     from features.meter import release_memory
 
     with meter.step(f"Ingest {source}") as progress:
-        from features.ingest import ingest, is_ingested, note_ingested
+        from features.ingest import ingest, is_ingested, note_ingested, take_rules
         from features.offline.build_note import events_since_build
 
         if is_ingested(settings, source, sample, path):
             progress("the log holds it already")
+            take_rules(source, settings)
         else:
             ingest(source, settings, sample=sample, path=path, progress=progress)
             note_ingested(settings, source, sample, path)

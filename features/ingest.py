@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,7 @@ from features.log.twins import twin_share
 from features.money.home import HomeCurrency
 from features.online.trust import open_known_log
 from features.rejects import RejectedFile, file_name
-from features.settings import Settings
+from features.settings import RULES_FILE, Settings
 from features.sources import SOURCES, SourceBatch, load_source
 from features.sources.mapping import MappingConfig, load_mapped, map_rows, read_mapping
 from features.sources.mapping_config import JoinSpec
@@ -105,7 +106,9 @@ def ingest(
         batches = open_source(
             source, sample=sample, path=path, mapping=mapping, join=join, database=database, landed=landed.find
         )
-        return ingest_batches(source, batches, settings, mapping=mapping, progress=progress)
+        report = ingest_batches(source, batches, settings, mapping=mapping, progress=progress)
+    take_rules(source, settings)
+    return report
 
 
 def ingest_batches(
@@ -230,6 +233,15 @@ def parse_join(text: str) -> JoinSpec:
     if not file or not key:
         raise InputError(f"--join is {text!r}.", repair="Write it as FILE:KEY, with the column that both files have.")
     return JoinSpec(file=file, key=key)
+
+
+def take_rules(source: str, settings: Settings) -> None:
+    """Put the rules of a built-in source's shop into a home that has none of its own."""
+    rules = SOURCES[source].rules if source in SOURCES else ""
+    own = settings.home / RULES_FILE
+    if rules and not own.exists():
+        atomic.write_text(own, files("features.sources").joinpath(rules).read_text(encoding="utf-8"))
+        logger.info("%s had no rules: those of %s were put there", own, source)
 
 
 def is_ingested(settings: Settings, source: str, sample: float | None, path: str | Path | None) -> bool:

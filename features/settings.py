@@ -26,6 +26,8 @@ STARTED_WITH: Final = "OMNI_STARTED_WITH"
 """Environment variable with the folder of the files that a service was started with: see `Settings.files_home`."""
 SETTINGS_FILE: Final = "settings.toml"
 IDENTITY_FILE: Final = "identity.toml"
+RULES_FILE: Final = "rules.toml"
+"""The retailer's own rules, in OMNI_HOME."""
 MAX_TIMEOUT_MS: Final = 25_000
 """The longest that anybody may wait for an answer of the service."""
 _VARIABLES: Final = {
@@ -75,7 +77,7 @@ class Settings:
     spark_master: str = "local[2]"
     """Where Spark runs; used with `spark` only."""
     identifier_key: str = field(default="", repr=False)
-    """A secret: with it, e-mail addresses and phone numbers are kept as keyed hashes only."""
+    """A secret that e-mail addresses and phone numbers are hashed with; empty: the log has a key of its own."""
     bookkeeping_key: str = field(default="", repr=False)
     """A secret: who sends it may bring decisions over HTTP; empty: only the service and the command line make any."""
     admin_key: str = field(default="", repr=False)

@@ -212,6 +212,7 @@ async def decide(request: Request, runtime: Runtime) -> Response:
         request.state.is_kept = True
         await _append(request, event_rows([decision.event]))
         runtime.metrics.note_decision(decision.answer.arm)
+        runtime.metrics.refusals.note(decision.checked)
     request.state.decision_id = decision.answer.decision_id
     return noted(request, decision.answer)
 

@@ -23,7 +23,7 @@ from serving.decision.holdout import holdout_reason, is_held_out
 from serving.decision.policy import Choice
 from serving.decision.record import MODELS_ALONE, Drawn, decision_properties, draw_arm, question_of
 from serving.decision.rests import campaign_refusal
-from serving.decision.rules import Rules, not_personal
+from serving.decision.rules import Eligibility, Rules, not_personal
 from serving.decision.send_time import earliest_moment, step_start
 from serving.decision.send_window import SendWindow, send_window
 from serving.fallback.choice import MODELS, Chosen
@@ -49,6 +49,8 @@ class Decision:
     event: Event
     win_back: WinBack | None = None
     """What a contact does to the customer's return; no part of the decision. None where no such model serves."""
+    checked: tuple[Eligibility, ...] = ()
+    """Every arm, and what the rules say of it."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,9 @@ class Decider:
             arms=weighed.scores(explain=request.explain),
             **marks,
         )
-        return Decision(answer, self._event(answer, live, scores, drawn.choice, request), scores.win_back)
+        return Decision(
+            answer, self._event(answer, live, scores, drawn.choice, request), scores.win_back, weighed.checked
+        )
 
     def versions(self) -> dict[str, str]:
         """Version of each model that a decision hangs on."""

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from features.backup.catalogue import known_backups
@@ -162,9 +162,9 @@ def finish_all(
         return _finish_pending(settings, log, progress)
 
 
-def oldest_s(pending: Sequence[Receipt]) -> float:
+def oldest_s(pending: Sequence[Receipt], now: datetime) -> float:
     """How long the oldest of these erasures has been under way, in seconds; 0 where there is none."""
-    return max(((datetime.now(UTC) - receipt.erased_at).total_seconds() for receipt in pending), default=0.0)
+    return max((max(0.0, (now - receipt.erased_at).total_seconds()) for receipt in pending), default=0.0)
 
 
 def _finish_pending(

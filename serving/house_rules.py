@@ -21,8 +21,8 @@ from pydantic import ValidationError
 
 from features.atomic import locked, write_text
 from features.errors import InputError
-from features.settings import Settings
-from serving.decision.rules import RULES_FILE, Rules, package_rules, parse_rules
+from features.settings import RULES_FILE, Settings
+from serving.decision.rules import Rules, package_rules, parse_rules
 
 logger = logging.getLogger(__name__)
 

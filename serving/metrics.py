@@ -17,6 +17,7 @@ from prometheus_client import (
 )
 
 from features.vocabulary import DAY_S, Task
+from serving.decision.refusals import RecentRefusals
 from serving.schemas import ModelInfo, RulesInfo
 from serving.supervisor import is_alive
 from serving.timing.profiling import Profile
@@ -95,6 +96,14 @@ class Metrics:
         self._decision_counts: dict[str, Counter] = {}
         self._stage_times = {stage: self.stages.labels(stage) for stage in STAGES}
         self.decisions = Counter("omni_decisions", "Decisions answered.", ["arm"], registry=registry)
+        self._refused = Counter(
+            "omni_refusals",
+            "Decisions answered in which a rule refused at least one way of contact.",
+            ["rule"],
+            registry=registry,
+        )
+        self.refusals = RecentRefusals(lambda rule, n: self._refused.labels(rule).inc(n))
+        """What rules refused, of this worker's newest decisions."""
         self.batches = Counter(
             "omni_batch_customers",
             "Customers of batch calls, by task: answered, or failed with a problem of their own.",
@@ -243,6 +252,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """The text that Prometheus reads."""
+        self.refusals.settle()
         if _in_files():
             together = CollectorRegistry()
             multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]

@@ -20,6 +20,7 @@ from features.identity.identifiers import PLAIN, Identifiers
 from features.identity.resolution import load_identity_config
 from features.log.event_log import EventLog
 from features.log.identity import identity_rules
+from features.log.receipt import Receipt
 from features.meter import release_memory
 from features.money.home import HomeCurrency
 from features.online.checkpoint import Checkpoint
@@ -129,7 +130,8 @@ class Runtime:
     def warnings(self) -> list[str]:
         """What its operator should know though every answer is right; empty as a rule."""
         store = self.store_problem() if self.knowledge.states is not None else ""
-        return [problem for problem in (store, self.rules_info().problem, self.unfollowed) if problem]
+        problems = [problem for problem in (store, self.rules_info().problem, self.unfollowed) if problem]
+        return problems + self.metrics.refusals.warnings()
 
     def forget(self) -> None:
         """Have nothing of any customer in memory that was read before now."""
@@ -149,6 +151,12 @@ class Runtime:
         """Of `tasks` those that are answered without a model, each with the reason and the cure."""
         bundle = self.knowledge.bundle
         return {task: bundle.problem(task) for task in self.tasks if bundle.card(task) is None}
+
+
+def _note_every_look(runtime: Runtime, pending: Sequence[Receipt]) -> None:
+    """Metrics that no request sets: of a worker whose page nobody asks, too."""
+    runtime.metrics.note_erasures(len(pending), oldest_s(pending, runtime.clock.now()))
+    runtime.metrics.refusals.settle()
 
 
 def open_runtime(settings: Settings) -> Runtime:
@@ -190,7 +198,7 @@ def open_runtime(settings: Settings) -> Runtime:
     stop_looking = house.watch()
     erasures = ErasureWorker(
         Eraser(settings, log),
-        note=lambda pending: runtime.metrics.note_erasures(len(pending), oldest_s(pending)),
+        note=lambda pending: _note_every_look(runtime, pending),
         forget=runtime.forget,
     )
     erasures.start()

@@ -21,6 +21,7 @@ from features.backup import sqlite_copy
 from features.backup.backup import HOME, LOG, LOG_FILE, MLFLOW, mlflow_is_here
 from features.backup.catalogue import KnownBackup, remember
 from features.backup.manifest import Manifest, read_manifest, verify
+from features.clock import Clock
 from features.console import Progress
 from features.errors import InputError, OmniError
 from features.log.carried import CarriedErasure, carry_erasures, erasures_of, keep_erasures, kept_erasures, together
@@ -72,7 +73,7 @@ def restore(
     with _staged(settings, folder, manifest, name, progress) as staged:
         with closing(open_log(staged)) as log:
             log_id = log.renew_id()
-            carried = carry_erasures(log, erasures, now)
+            carried = carry_erasures(log, erasures, Clock.from_settings(settings).now())
             last_seq, events = log.last_seq(), log.count()
         check_nothing_runs(settings)  # a service may have been started meanwhile
         progress("putting it in place")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from features.errors import InputError
+from features.identity.identifiers import Identifiers
 from features.identity.resolution import ANONYMOUS, CUSTOMER, Node, Sighting, in_order, named_node, resolve
 from features.log.event_log import EventLog
 
@@ -97,7 +98,7 @@ def explain(log: EventLog, name: str) -> Explanation:
     sightings = [stored.sighting for stored in sightings_around.values()]
     groups, shared = resolve(sightings, book.config, stops)
     owned = in_order(stored.sighting for stored in sightings_around.values() if stored.customer_id == owner)
-    asked = _asked(name, nodes, owner)
+    asked = _asked(name, nodes, owner, book.identifiers)
     apart = [
         f"{node} is shared by many and joins nobody" for node in sorted({n for s in owned for n in s.nodes} & shared)
     ]
@@ -130,9 +131,11 @@ def report(log: EventLog) -> IdentityReport:
     )
 
 
-def _asked(name: str, nodes: list[Node], owner: str) -> Node:
+def _asked(name: str, nodes: list[Node], owner: str, identifiers: Identifiers) -> Node:
     """The identifier that was asked for."""
-    meant = [node for node in nodes if name in (str(node), node.value, f"{ANONYMOUS}{node}")]
+    id_type, _, value = name.removeprefix(ANONYMOUS).partition(":")
+    typed, bare = Node(id_type, identifiers.kept(id_type, value)), identifiers.forms(name)
+    meant = [node for node in nodes if node == typed or node.value in bare]
     return next(iter(meant), named_node(owner))
 
 

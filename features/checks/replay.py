@@ -13,7 +13,6 @@ from features.events.schema import EVENT_SCHEMA
 from features.identity.history import connected
 from features.log.engines import open_log
 from features.log.event_log import EventLog
-from features.log.identity import identity_rules
 from features.log.sqlite import SqliteEventLog
 from features.settings import Settings
 from features.state.batch import StateBatch
@@ -35,13 +34,13 @@ def relive(settings: Settings, customer_id: str, stops_us: IntArray) -> StateBat
     """
     log = open_log(settings)
     try:
-        events = _of_all_around(log, customer_id)
+        events, rules = _of_all_around(log, customer_id), log.identity().rules
     finally:
         log.close()
     times = events[Columns.OCCURRED_AT].cast(pa.int64()).to_numpy()
     states = []
     with TemporaryDirectory() as folder:
-        scratch = SqliteEventLog(Path(folder) / "events.db", identity_rules(settings))
+        scratch = SqliteEventLog(Path(folder) / "events.db", rules)
         try:
             for before, stop in pairwise([-(2**62), *stops_us.tolist()]):
                 scratch.append(events.filter(pa.array((times > before) & (times <= stop))))

@@ -9,7 +9,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from features.clock import Clock
@@ -91,7 +91,9 @@ def finish_erasure(
         places = look_at_all(settings, book, receipt, backups())
         again = tuple(step for step, kind in _KINDS.items() if left_in(places, kind))
         if not again:
-            return _conclude(settings, book, receipt.after(Step.MODELS, models=learnt).concluded(places, _now()))
+            return _conclude(
+                settings, book, receipt.after(Step.MODELS, models=learnt).concluded(places, _now(settings, receipt))
+            )
         book.change(receipt.receipt_id, lambda underway, again=again: underway.reopened(again))  # type: ignore[misc]
     raise StoreError(
         f"Rows of an erased customer come back after they were removed ({', '.join(again)}).",
@@ -146,7 +148,10 @@ def _online(settings: Settings, book: ErasureBook, begun: Begun, wait_s: float =
     with turn(settings, ONLINE, wait_s):
         matcher = book.matcher(receipt_id)
         erase_online(settings, matcher, begun.customer_ids, _note(book, begun.receipt))
-        return book.change(receipt_id, lambda underway: underway.after(Step.ONLINE, absent={ONLINE_ROWS: _now()}))
+        return book.change(
+            receipt_id,
+            lambda underway: underway.after(Step.ONLINE, absent={ONLINE_ROWS: _now(settings, underway)}),
+        )
 
 
 def _files(settings: Settings, book: ErasureBook, receipt: Receipt) -> Receipt:
@@ -158,7 +163,8 @@ def _files(settings: Settings, book: ErasureBook, receipt: Receipt) -> Receipt:
         # once more: a stream that had read the customer's events before may have written their row since
         erase_online(settings, matcher, note=note)
         return book.change(
-            receipt.receipt_id, lambda underway: underway.after(Step.FILES, absent={ONLINE_ROWS: _now()})
+            receipt.receipt_id,
+            lambda underway: underway.after(Step.FILES, absent={ONLINE_ROWS: _now(settings, underway)}),
         )
 
 
@@ -172,9 +178,9 @@ def _conclude(settings: Settings, book: ErasureBook, receipt: Receipt) -> Receip
     return book.change(receipt.receipt_id, lambda _: written)
 
 
-def _now() -> datetime:
-    """By the computer's own clock, whatever a replay says: it is the proof of something that was done."""
-    return datetime.now(UTC).replace(microsecond=0)
+def _now(settings: Settings, receipt: Receipt) -> datetime:
+    """By the clock that the erasure began by; each process that replays begins anew, and no step is before the first."""
+    return max(Clock.from_settings(settings).now().replace(microsecond=0), receipt.erased_at)
 
 
 def _learnt(models: Sequence[LearntModel], known_since: datetime | None) -> tuple[LearntModel, ...]:

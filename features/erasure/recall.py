@@ -6,8 +6,8 @@ begins, and by a running service once the number of the log's erasures is anothe
 """
 
 import logging
-from datetime import UTC, datetime
 
+from features.clock import Clock
 from features.erasure.turns import WORK, turn_if_free
 from features.errors import OmniError
 from features.log.carried import CarryReport, carry_erasures, is_of_log, keep_erasures, unknown_erasures
@@ -26,7 +26,7 @@ def recall_erasures(settings: Settings, log: EventLog) -> CarryReport:
     forgotten = [erasure for erasure in unknown_erasures(settings, log) if is_of_log(erasure, log)]
     if not forgotten:
         return CarryReport()
-    report = carry_erasures(log, forgotten, datetime.now(UTC))
+    report = carry_erasures(log, forgotten, Clock.from_settings(settings).now())
     keep_erasures(settings, log)
     logger.warning(
         "The event log is older than %d erasures, as after it was restored by hand: they hold again. Customers who were in it"

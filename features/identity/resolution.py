@@ -82,7 +82,7 @@ class IdentityConfig(Limits):
     types: dict[str, Limits] = Field(default_factory=dict)
     """Limits of one type of identifier, for example [types.email]; they replace both of the general ones."""
     hashed: tuple[str, ...] = (IdType.EMAIL.value, IdType.PHONE.value)
-    """Types that are kept as keyed hashes where OMNI_IDENTIFIER_KEY is set."""
+    """Types that are kept as keyed hashes."""
     placeholders: tuple[str, ...] = PLACEHOLDERS
     """Values that name nobody: as a customer id they are refused, as an identifier they join nobody. This replaces the list."""
     more_placeholders: tuple[str, ...] = ()

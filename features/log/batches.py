@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from features.events.rows import EventRow, rows_table
 from features.identity.addresses import CONSENT_KINDS
 from features.identity.identifiers import Identifiers
-from features.identity.resolution import IdentityConfig
+from features.identity.resolution import ANONYMOUS, IdentityConfig
 from features.log.sightings import Sightings, sightings_in, sightings_of
 from features.log.tables import hash_rows, hash_table, row_to_stored, table_to_rows
 from features.vocabulary import Columns, EventKind
@@ -116,14 +116,7 @@ class RowBatch:
         return len(self.rows)
 
     def kept(self, identifiers: Identifiers) -> "RowBatch":
-        if not any(row.identifiers for row in self.rows):
-            return self
-        return RowBatch(
-            [
-                row._replace(identifiers=identifiers.kept_pairs(row.identifiers)) if row.identifiers else row
-                for row in self.rows
-            ]
-        )
+        return RowBatch([_kept(row, identifiers) for row in self.rows])
 
     def take(self, places: Sequence[int]) -> "RowBatch":
         return RowBatch([self.rows[place] for place in places])
@@ -167,3 +160,11 @@ def joined(batches: Sequence[Events]) -> Events:
         return [row for rows in batches for row in rows]
     tables = [events if isinstance(events, pa.Table) else rows_table(events) for events in batches]
     return pa.concat_tables(tables).combine_chunks()
+
+
+def _kept(row: EventRow, identifiers: Identifiers) -> EventRow:
+    if row.identifiers:
+        row = row._replace(identifiers=identifiers.kept_pairs(row.identifiers))
+    if row.customer_id is not None and row.customer_id.startswith(ANONYMOUS):
+        row = row._replace(customer_id=identifiers.kept_name(row.customer_id))
+    return row

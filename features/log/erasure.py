@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, Protocol
 
 import numpy as np
@@ -214,7 +214,7 @@ class LogErasureBook:
         receipt = Underway(
             receipt_id=receipt_id,
             customer=hasher.customer(whom.name).hex(),
-            erased_at=datetime.now(UTC).replace(microsecond=0),
+            erased_at=now.replace(microsecond=0),
             removed=removed,
             pending=(Step.ONLINE, Step.FILES, Step.MODELS),
             known_since=known_since,
@@ -292,7 +292,8 @@ def _begun_before(connection: Connection, name: str, rules: IdentityRules) -> Be
     id_type, _, value = name.partition(":")
     values = map(hasher.value, rules.identifiers.forms(name))
     typed = hasher.identifier(id_type, rules.identifiers.kept(id_type, value))
-    erasure = stones.erasure_of([hasher.customer(name), typed, *values])
+    named = hasher.customer(rules.identifiers.kept_name(name))
+    erasure = stones.erasure_of([named, typed, *values])
     return Begun(_load(connection, erasure)) if erasure else None
 
 

@@ -5,8 +5,9 @@ Events point to their sighting, so that a merge changes a few rows of `customers
 """
 
 import json
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -46,6 +47,9 @@ from features.log.sightings import NO_SIGHTING, Sightings
 from features.settings import Settings
 
 _KEY_MARK: Final = "identifier_key"
+_OWN_KEY: Final = "own_identifier_key"
+"""Note of the key that a log hashes addresses with where the settings name none; backups have it, as it is in the log."""
+_PLAIN: Final = Identifiers().mark()
 _LIMITS: Final = "identity_limits"
 _PLACEHOLDERS: Final = "identity_placeholders"
 _CHANGES: Final = "identity_changes"
@@ -62,6 +66,8 @@ class IdentityRules:
 
     config: IdentityConfig
     identifiers: Identifiers
+    makes_key: bool = False
+    """Whether a new log gets a key of its own where `identifiers` has none."""
 
     def book(self, connection: Connection) -> "IdentityBook":
         """The book of the log behind a connection."""
@@ -71,27 +77,46 @@ class IdentityRules:
         """What addresses consented to and refused in the log behind a connection."""
         return ConsentBook(connection, self.config)
 
-    def check_key(self, connection: Connection, place: str) -> None:
-        """Note the key's mark in a log that is new; raises SettingsError where the log was written with another one."""
-        mark = self.identifiers.mark()
+    def is_settled(self, connection: Connection) -> bool:
+        """Whether the log was begun with the key that it would be opened with, and so `of_log` writes nothing."""
+        mark = self._with_own_key(connection).identifiers.mark()
+        return count(connection) > 0 and get_meta(connection, _KEY_MARK, "") == mark
+
+    def of_log(self, connection: Connection, place: str) -> "IdentityRules":
+        """These rules with the key that the log was begun with; the caller is in a write transaction or `is_settled`.
+
+        A log without events gets a key, and its mark. One that was begun when addresses were kept as they are goes on so.
+        Raises SettingsError where the log was written with another key than the one that is set.
+        """
+        has_events = count(connection) > 0
         known = get_meta(connection, _KEY_MARK, "")
-        if known == mark:
-            return
-        if known and count(connection):
+        is_wanted = self.makes_key and not self.identifiers.key and not (has_events and known == _PLAIN)
+        if is_wanted and not get_meta(connection, _OWN_KEY, ""):
+            put_meta(connection, _OWN_KEY, secrets.token_hex(32))
+        rules = self._with_own_key(connection)
+        mark = rules.identifiers.mark()
+        if known and known != mark and has_events:
             raise SettingsError(
                 f"The event log {place} keeps identifiers by another OMNI_IDENTIFIER_KEY, or hashes other types of them.",
                 repair="Set the key and the types it was made with, or begin a new log.",
             )
-        put_meta(connection, _KEY_MARK, mark)
+        if known != mark:
+            put_meta(connection, _KEY_MARK, mark)
+        return rules
+
+    def _with_own_key(self, connection: Connection) -> "IdentityRules":
+        own = "" if self.identifiers.key else get_meta(connection, _OWN_KEY, "")
+        return replace(self, identifiers=replace(self.identifiers, key=own)) if own else self
 
 
 DEFAULT_RULES: Final = IdentityRules(IdentityConfig(), Identifiers())
+"""Addresses are kept as they are: for logs that live no longer than what they are asked."""
 
 
 def identity_rules(settings: Settings) -> IdentityRules:
     """The rules that the environment and OMNI_HOME/identity.toml name. Raises InputError for a bad file."""
     config = load_identity_config(settings.files_home)
-    return IdentityRules(config, Identifiers(settings.identifier_key, config.hashed, config.nobody))
+    return IdentityRules(config, Identifiers(settings.identifier_key, config.hashed, config.nobody), makes_key=True)
 
 
 @dataclass(frozen=True)
@@ -132,9 +157,14 @@ class IdentityBook:
         self.config = config
         self._consents = ConsentBook(connection, config)
         self._connection = connection
-        self._identifiers = identifiers
+        self.identifiers = identifiers
         self._known: Known[Stored] = getattr(connection, "known", None) or Known()
         self._version = "0"
+
+    @property
+    def rules(self) -> IdentityRules:
+        """The rules that the log is kept by."""
+        return IdentityRules(self.config, self.identifiers)
 
     def find(self, customer_id: str | None, identifiers: Mapping[str, str]) -> str | None:
         """Whose name or identifiers these are; None for identifiers that nobody is known by.
@@ -145,10 +175,11 @@ class IdentityBook:
         if customer_id:
             if customer_id in self.config.nobody:
                 return None
+            customer_id = self.identifiers.kept_name(customer_id)
             name, _ = self._owner(named_node(customer_id))
             return name or customer_id
         candidates: list[tuple[bool, bool, int, str]] = []
-        for node in sighting_nodes(None, self._identifiers.kept_pairs(identifiers).items()):
+        for node in sighting_nodes(None, self.identifiers.kept_pairs(identifiers).items()):
             name, shared = self._owner(node)
             if name is not None and node.value not in self.config.nobody:
                 candidates.append((shared, name.startswith(ANONYMOUS), len(candidates), name))
@@ -156,20 +187,21 @@ class IdentityBook:
 
     def find_many(self, customer_ids: Sequence[str]) -> dict[str, str | None]:
         """`find` of several customer ids."""
-        node_of = {name: named_node(name) for name in customer_ids if name not in self.config.nobody}
+        kept = {name: self.identifiers.kept_name(name) for name in customer_ids if name not in self.config.nobody}
+        node_of = {name: named_node(kept_name) for name, kept_name in kept.items()}
         query = "SELECT id_type, id_value, customer_id FROM identifiers WHERE (id_type, id_value)"
         owners = {Node(*row[:2]): str(row[2]) for row in select_in(self._connection, query, set(node_of.values()))}
-        return {name: owners.get(node_of[name], name) if name in node_of else None for name in customer_ids}
+        return {name: owners.get(node_of[name], kept[name]) if name in node_of else None for name in customer_ids}
 
     def owners(self, name: str) -> set[str]:
         """Customers whom a name may mean: a customer id, an identifier as type:value, or the bare value of identifiers."""
-        node = named_node(name)
+        node = named_node(self.identifiers.kept_name(name))
         if node.id_type != CUSTOMER or self._read({pack((node,)): (node,)}) or self._owner(node)[0]:
             return {self.find(name, {}) or name}
         id_type, _, value = name.partition(":")
-        typed = self._owner(Node(id_type, self._identifiers.kept(id_type, value)))[0]
+        typed = self._owner(Node(id_type, self.identifiers.kept(id_type, value)))[0]
         bare = select_in(
-            self._connection, "SELECT customer_id FROM identifiers WHERE id_value", self._identifiers.forms(name)
+            self._connection, "SELECT customer_id FROM identifiers WHERE id_value", self.identifiers.forms(name)
         )
         return {str(owner) for (owner,) in bare} | ({typed} if typed else set())
 

@@ -131,7 +131,12 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
                 portable_sql.put_meta(connection, portable_sql.LAYOUT, portable_sql.CURRENT_LAYOUT)
         with self._in_words():
             portable_sql.check_layout(self._connection(), self._place)
-            rules.check_key(self._connection(), self._place)
+            is_settled = rules.is_settled(self._connection())
+        if is_settled:
+            self._rules = rules.of_log(self._connection(), self._place)
+        else:  # two that open a new log at once agree on one key
+            with self._writing() as connection:
+                self._rules = rules.of_log(connection, self._place)
         if not self._has("marks") or not marks.is_marked(self._connection()):
             with self._writing() as connection:
                 self._create(connection, marks.CREATE)

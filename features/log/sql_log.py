@@ -79,7 +79,7 @@ class SqlEventLog(ABC, Generic[C]):
     """What an engine's event log inherits; `C` is the engine's connection, on which a parameter is written `?`."""
 
     def __init__(self, rules: IdentityRules, sync_decisions: bool = True) -> None:
-        self._rules = rules
+        self._rules_given = self._rules = rules
         self._sync_decisions = sync_decisions
         self._marker = marks.Marker()
 

@@ -155,7 +155,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
                 connection.execute(statement.format(bytes="BLOB", text="TEXT"))
             portable_sql.put_meta(connection, portable_sql.LAYOUT, portable_sql.CURRENT_LAYOUT)
             marks.begin_marks(connection)
-            self._rules.check_key(connection, str(self._path))
+            self._rules = self._rules_given.of_log(connection, str(self._path))
             self._rules.consents(connection).follow_addresses()
 
     def _file(self) -> int:

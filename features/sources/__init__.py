@@ -33,13 +33,14 @@ class SourceRequest:
 class SourceInfo:
     """A built-in source: what it is, what `--path` must name (empty: nothing), and how it is read.
 
-    `takes` names what it understands beside the path: mapping, join.
+    `takes` names what it understands beside the path: mapping, join. `rules` is the shop's own rules.toml, beside this file.
     """
 
     title: str
     path_help: str
     load: Callable[[SourceRequest], Iterator[SourceBatch]]
     takes: frozenset[str] = frozenset()
+    rules: str = ""
 
 
 def _of_path(
@@ -69,6 +70,7 @@ SOURCES: Final[dict[str, SourceInfo]] = {
         "Grocery baskets, mailed campaigns, coupons and store promotions of 2,469 households over a year",
         "",
         _of_path(complete_journey.load),
+        rules="complete_journey_rules.toml",
     ),
     "starbucks-offers": SourceInfo(
         "A month of offers sent over web, e-mail, app and social media (simulated by its publisher)",

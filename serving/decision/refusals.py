@@ -1,15 +1,22 @@
 """Reasons against arms in, how many customers each rule refused out, with a warning and a cure where it is nearly everybody."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from serving.decision.rules import Eligibility
 
 NEARLY_ALL: Final = 0.9
 """The share of customers from which on a rule that refuses them is told loudly."""
+RECENT: Final = 1_000
+"""Decisions of a worker that its warnings are about."""
+_RECENT_LEAST: Final = 100
+"""Fewer say nothing about a rule."""
+_SETTLED_AT: Final = 64
 _RULES: Final = (
     ("consent", r"no consent for \S+ is on record"),
     ("refused", r"the customer refused "),
@@ -33,6 +40,7 @@ _CURES: Final = {
 }
 
 
+@lru_cache(maxsize=4096)  # live decisions have few reasons, again and again
 def rule_of(reason: str) -> str:
     """The rule that a reason against an arm is of."""
     return next((rule for rule, words in _RULES if re.match(words, reason)), "others")
@@ -49,16 +57,21 @@ class Refusals:
     """Customers for whom a rule refused at least one arm; several rules may have refused the same one."""
     by_arm: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By rule and arm."""
+    counted: str = "customers"
+    """What is counted, in words."""
 
     def add(self, checked: Sequence[Eligibility], n: int = 1) -> None:
         """Count `n` customers whose arms were judged so."""
-        pairs = {(rule_of(reason), item.arm.name) for item in checked if not item.eligible for reason in item.reasons}
+        self.add_pairs(*_judged(checked), n)
+
+    def add_pairs(self, pairs: Iterable[tuple[str, str]], is_without_any_arm: bool, n: int = 1) -> None:
+        """The same of rules and arms that they refused."""
         for pair in pairs:
             self.by_arm[pair] += n
         for rule in {rule for rule, _ in pairs}:
             self.by_rule[rule] += n
         self.customers += n
-        self.without_any_arm += n * all(not item.eligible for item in checked if item.arm.channel is not None)
+        self.without_any_arm += n * is_without_any_arm
 
     def merge(self, others: "Refusals") -> None:
         """Count what others counted, too."""
@@ -89,4 +102,54 @@ class Refusals:
         )
 
     def _share(self, n: int) -> str:
-        return f"{n:,} of {self.customers:,} customers ({n / self.customers:.0%})"
+        return f"{n:,} of {self.customers:,} {self.counted} ({n / self.customers:.0%})"
+
+
+class RecentRefusals:
+    """A worker's live decisions as they are answered; `count` is told of each rule in how many it refused a way.
+
+    What a decision costs is that it is put on a list: rules are told apart for many at once.
+    """
+
+    def __init__(self, count: Callable[[str, int], None]) -> None:
+        self._count = count
+        self._waiting: deque[Sequence[Eligibility]] = deque()
+        self._recent: deque[tuple[frozenset[tuple[str, str]], bool]] = deque(maxlen=RECENT)
+        self._lock = threading.Lock()
+
+    def note(self, checked: Sequence[Eligibility]) -> None:
+        """Take in one decision, whose arms were judged so."""
+        self._waiting.append(checked)
+        if len(self._waiting) >= _SETTLED_AT:
+            self.settle()
+
+    def settle(self) -> None:
+        """Count what was taken in so far."""
+        with self._lock:
+            counts: Counter[str] = Counter()
+            while self._waiting:
+                judged = _judged(self._waiting.popleft())
+                self._recent.append(judged)
+                counts.update({rule for rule, _ in judged[0]})
+            for rule, n in counts.items():
+                self._count(rule, n)
+
+    def warnings(self) -> list[str]:
+        """Rules that refused nearly all of the newest decisions, and what to do; none where there were few."""
+        self.settle()
+        with self._lock:
+            recent = list(self._recent)
+        if len(recent) < _RECENT_LEAST:
+            return []
+        refusals = Refusals(counted="decisions")
+        for pairs, is_without_any_arm in recent:
+            refusals.add_pairs(pairs, is_without_any_arm)
+        return refusals.warnings()
+
+
+def _judged(checked: Sequence[Eligibility]) -> tuple[frozenset[tuple[str, str]], bool]:
+    """Rules with the arms that they refused, and whether nothing but `nothing` was allowed."""
+    refused = frozenset(
+        (rule_of(reason), item.arm.name) for item in checked if not item.eligible for reason in item.reasons
+    )
+    return refused, all(not item.eligible for item in checked if item.arm.channel is not None)

@@ -13,15 +13,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, field_validator
 
 from features.config import Config, check, load_toml, parse_toml
-from features.settings import Settings
+from features.settings import RULES_FILE, Settings
 from features.state.layout import N_CONTACTS
 from features.vocabulary import DAY_S, Channel
 from serving.decision.never import Never
 from serving.decision.reachable import Reach, Reachable, unreachable
 from serving.words import days
 
-RULES_FILE: Final = "rules.toml"
-"""The retailer's own rules, in OMNI_HOME."""
 REMEMBERED_CONTACTS = N_CONTACTS
 """A state keeps the times of the last 16 contacts on each channel, so no cap can be higher."""
 RHYTHM_OCCASIONS: Final = 3

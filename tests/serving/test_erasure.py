@@ -194,7 +194,7 @@ def test_a_worker_goes_on_with_what_a_process_left_and_tells_of_it(runtime: Runt
 
     def note(pending: Sequence[Receipt]) -> None:
         noted.append(len(pending))
-        runtime.metrics.note_erasures(len(pending), oldest_s(pending))
+        runtime.metrics.note_erasures(len(pending), oldest_s(pending, datetime.now(UTC)))
 
     workers = [ErasureWorker(Eraser(settings, runtime.log), note, forgotten.set, look_s=0.05) for _ in range(2)]
     for worker in workers:
@@ -214,7 +214,7 @@ def test_the_metrics_tell_of_what_is_pending(runtime: Runtime, settings: Setting
     receipt = Eraser(settings, runtime.log).begin("ada")
     assert receipt is not None
     pending = [receipt.model_copy(update={"erased_at": datetime.now(UTC)}), receipt]
-    runtime.metrics.note_erasures(len(pending), oldest_s(pending))
+    runtime.metrics.note_erasures(len(pending), oldest_s(pending, datetime.now(UTC)))
     text = runtime.metrics.render().decode()
     assert "omni_erasures_pending 2.0" in text
     assert float(re.findall(r"^omni_erasure_oldest_seconds (\S+)", text, re.M)[0]) >= 0

@@ -1,5 +1,6 @@
 """Which rule refused how many: every rule's words are known, and who is refused by nearly nothing is not told of."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from features.vocabulary import Channel
 from serving.decision.holdout import holdout_reason
 from serving.decision.reachable import Reach
-from serving.decision.refusals import Refusals, rule_of
+from serving.decision.refusals import RecentRefusals, Refusals, rule_of
 from serving.decision.rules import Arm, Cap, ContactFacts, Eligibility, Rules, check_arm
 
 NOON, MIDNIGHT = 1709294400.0, 1709337600.0
@@ -82,3 +83,19 @@ def test_who_is_left_one_way_is_not_without_any() -> None:
     (warning,) = refusals.warnings()
     assert refusals.without_any_arm == 0
     assert warning.startswith("The rule 'consent' refuses news to 10 of 10 customers")
+
+
+def test_a_service_counts_live_decisions_and_warns_of_its_newest_thousand() -> None:
+    counts: Counter[str] = Counter()
+    recent = RecentRefusals(lambda rule, n: counts.update({rule: n}))
+    for _ in range(99):
+        recent.note(judged(news=NO, offers=NO))
+    assert recent.warnings() == [] and counts == {"consent": 99}  # too few to say anything
+    recent.note(judged(news=(), offers=()))
+    assert [told.partition(":")[0] for told in recent.warnings()] == [
+        "No way of contact is allowed for 99 of 100 decisions (99%).",
+        "The rule 'consent' refuses news, offers to 99 of 100 decisions (99%)",
+    ]
+    for _ in range(1_000):
+        recent.note(judged(news=(), offers=()))
+    assert recent.warnings() == [] and counts == {"consent": 99}

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.errors import InputError
+from features.ingest import take_rules
+from features.settings import Settings
 from features.state.event_arrays import product_code
 from serving.decision.never import Never
-from serving.decision.rules import Rules, load_rules, package_rules
+from serving.decision.rules import Rules, house_rules, load_rules, package_rules
 from serving.products.catalogue import Catalogue
 from serving.products.eligibility import ProductTable, sellable
 from serving.products.product_rows import ProductInfo
@@ -126,11 +128,25 @@ def replace_rules(**changed: Any) -> Rules:
     return Rules(exploration=0.0, temperature=0.001, **changed)
 
 
-def test_the_rules_that_come_along_keep_what_is_no_product_of_the_demo() -> None:
+def test_the_demo_has_rules_of_its_own_and_every_other_shop_begins_with_none(tmp_path: Path) -> None:
+    home = Settings.from_env({"OMNI_HOME": str(tmp_path)})
+    assert package_rules().never.is_empty
+    take_rules("online-retail-2", home)
+    assert house_rules(home) == package_rules()
+    take_rules("complete-journey", home)
+    rules = house_rules(home)
+    assert rules.model_copy(update={"never": Never()}) == package_rules() and not rules.never.is_empty
     odd = (
         ProductInfo("gas", category="COUPON/MISC ITEMS", attributes='{"department": "FUEL"}'),
         ProductInfo("card", category=None, attributes='{"department": "MISCELLANEOUS"}'),
         ProductInfo("pickles", category="MISCELLANEOUS", attributes='{"department": "MEAT-PCKGD"}'),
     )
     table = ProductTable(tuple(info.product_id for info in odd), catalogue(*odd))
-    assert table.refused(package_rules().never).tolist() == [True, True, False]
+    assert table.refused(rules.never).tolist() == [True, True, False]
+
+
+def test_rules_of_ones_own_stay(tmp_path: Path) -> None:
+    own = tmp_path / "rules.toml"
+    own.write_text("max_unanswered = 3\n", encoding="utf-8")
+    take_rules("complete-journey", Settings.from_env({"OMNI_HOME": str(tmp_path)}))
+    assert own.read_text(encoding="utf-8") == "max_unanswered = 3\n"
