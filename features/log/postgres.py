@@ -124,27 +124,11 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
         self._connections = ThreadConnections(
             f"The event log {self._place}", self._open, lambda connection: connection.closed
         )
-        # the question comes first: a service may be allowed to write to the tables and not to make any
-        if not self._has("events"):
-            with self._writing() as connection:
-                self._create(connection, (*_CREATE, *CREATE_TOMBSTONES))
-                portable_sql.put_meta(connection, portable_sql.LAYOUT, portable_sql.CURRENT_LAYOUT)
-        with self._in_words():
-            portable_sql.check_layout(self._connection(), self._place)
-            is_settled = rules.is_settled(self._connection())
-        if is_settled:
-            self._rules = rules.of_log(self._connection(), self._place)
-        else:  # two that open a new log at once agree on one key
-            with self._writing() as connection:
-                self._rules = rules.of_log(connection, self._place)
-        if not self._has("marks") or not marks.is_marked(self._connection()):
-            with self._writing() as connection:
-                self._create(connection, marks.CREATE)
-                marks.begin_marks(connection)
-        if not self._has("consents") or not rules.consents(self._connection()).is_level():
-            with self._writing() as connection:
-                self._create(connection, CREATE_CONSENTS)
-                rules.consents(connection).follow_addresses()
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
 
     def read(self, after_seq: int = 0, batch_rows: int = 200_000) -> Iterator[pa.Table]:
         # short queries, one a batch: a reader that rests between batches holds nothing up
@@ -184,6 +168,30 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
             connection = self._connection()
             with connection.driver.transaction():
                 portable_sql.put_meta(connection, portable_sql.TRIED, time.time_ns())
+
+    def _begin(self) -> None:
+        """Make what the schema lacks of the log's tables, and look whether it is a log that we can use."""
+        # the question comes first: a service may be allowed to write to the tables and not to make any
+        if not self._has("events"):
+            with self._writing() as connection:
+                self._create(connection, (*_CREATE, *CREATE_TOMBSTONES))
+                portable_sql.put_meta(connection, portable_sql.LAYOUT, portable_sql.CURRENT_LAYOUT)
+        with self._in_words():
+            portable_sql.check_layout(self._connection(), self._place)
+            is_settled = self._rules_given.is_settled(self._connection())
+        if is_settled:
+            self._rules = self._rules_given.of_log(self._connection(), self._place)
+        else:  # two that open a new log at once agree on one key
+            with self._writing() as connection:
+                self._rules = self._rules_given.of_log(connection, self._place)
+        if not self._has("marks") or not marks.is_marked(self._connection()):
+            with self._writing() as connection:
+                self._create(connection, marks.CREATE)
+                marks.begin_marks(connection)
+        if not self._has("consents") or not self._rules.consents(self._connection()).is_level():
+            with self._writing() as connection:
+                self._create(connection, CREATE_CONSENTS)
+                self._rules.consents(connection).follow_addresses()
 
     def _connection(self) -> "_Portable":
         return _Portable(self._connections.mine())

@@ -1,13 +1,14 @@
 """Erasure in the log: it is as if the customer had never been, whatever is appended again."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from made_ada import COOKIE, EMAIL, OTHERS, WORLD, customers, erased, everything, row, table
+from made_ada import COOKIE, EMAIL, NOW, OTHERS, WORLD, customers, erased, everything, row, table
 
-from features.erasure.erase import begin_erasure
+from features.erasure.erase import begin_erasure, finish_erasure
 from features.errors import InputError
 from features.ingest import ingest
 from features.log.event_log import EventLog
@@ -75,6 +76,21 @@ def test_a_customer_is_found_by_id_or_identifier_and_again_afterwards(
     on_disk = json.loads(receipt_path(settings, receipt.receipt_id).read_text())
     assert (on_disk["customer"], on_disk["pending"], on_disk["removed"]) == (receipt.customer, [], receipt.removed)
     assert "known_since" not in on_disk
+
+
+def test_every_moment_of_a_receipt_is_by_the_clock_that_the_settings_name(
+    any_engine: Settings, any_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = erased(any_engine, any_log, "ada-1815")
+    moments = [receipt.erased_at, *receipt.absent.values(), receipt.completed_at]
+    assert all(moment is not None and NOW <= moment < NOW + timedelta(minutes=10) for moment in moments)
+    assert receipt.receipt_id.startswith(f"{NOW:%Y%m%d}")
+
+    monkeypatch.setattr("features.erasure.erase.Clock.now", lambda _: NOW - timedelta(days=1))  # another replay began
+    begun = any_log.erasures().begin("bob", NOW)
+    assert begun is not None
+    later = finish_erasure(any_engine, any_log, begun.receipt, list, lambda _: None)
+    assert {later.erased_at, later.completed_at, *later.absent.values()} == {NOW}
 
 
 def test_what_was_shared_with_the_erased_customer_joins_again(any_engine: Settings, any_log: EventLog) -> None:

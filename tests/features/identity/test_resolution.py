@@ -295,7 +295,7 @@ def test_why_somebody_is_who_they_are(tmp_path: Path, kit: Any) -> None:
     log.append(to_events([*story, (4, "ana", {"device": "k"}), (5, "bob", {"device": "k"})], kit))
     found = explain(log, "cookie:c")
     mail = str(Node("email", log.identity().identifiers.kept("email", "e@x")))
-    assert "e@x" not in mail and explain(log, "email:E@x ").because[0].identifiers == (mail, "ana")
+    assert "e@x" not in mail and explain(log, "email:E@x ").because[0].identifiers == ("ana", mail)
     assert found.customer_id == "ana" == explain(log, "e@x").customer_id == explain(log, "ana").customer_id
     assert found.identifiers == ("cookie:c", "customer_id:ana", "device:d", mail)
     assert [set(link.identifiers) for link in found.because] == [
