@@ -307,6 +307,8 @@ class Answers:
             if not allow_unknown:
                 raise RequestError(f"customer_id {placeholder_reason(asked)}")
             asked = None
+        if asked is not None:
+            asked = self.identifiers.kept_name(asked)
         if self.hurried:
             return _unknown(asked or self._name(who))
         try:

@@ -19,7 +19,6 @@ from features.events.rules import NOBODY
 from features.identity.identifiers import PLAIN, Identifiers
 from features.identity.resolution import load_identity_config
 from features.log.event_log import EventLog
-from features.log.identity import identity_rules
 from features.log.receipt import Receipt
 from features.meter import release_memory
 from features.money.home import HomeCurrency
@@ -175,7 +174,7 @@ def open_runtime(settings: Settings) -> Runtime:
         knowledge=Knowledge(Bundle(problems=dict.fromkeys(Task, LOADING))),
         eraser=Eraser(settings, log),
         nobody=load_identity_config(settings.files_home).nobody,
-        identifiers=identity_rules(settings).identifiers,
+        identifiers=log.identity().identifiers,
         currency=HomeCurrency(settings, log),
         gate=Gate.from_env(settings, os.environ),
         request_log=RequestLog() if settings.log_format == "json" else None,
