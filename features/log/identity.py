@@ -5,7 +5,6 @@ Events point to their sighting, so that a merge changes a few rows of `customers
 """
 
 import json
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -13,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from features.errors import SettingsError
 from features.events.placeholders import Placeholders
 from features.identity.history import History, trace
 from features.identity.identifiers import Identifiers
@@ -30,26 +28,21 @@ from features.identity.resolution import (
     sighting_nodes,
     unpack,
 )
+from features.log import log_key
 from features.log.batches import Batch
 from features.log.consents import ConsentBook
 from features.log.known import Known
 from features.log.portable_sql import (
     Connection,
-    count,
     get_meta,
     insert_all,
     note_regrouped,
-    put_meta,
     put_metas,
     select_in,
 )
 from features.log.sightings import NO_SIGHTING, Sightings
 from features.settings import Settings
 
-_KEY_MARK: Final = "identifier_key"
-_OWN_KEY: Final = "own_identifier_key"
-"""Note of the key that a log hashes addresses with where the settings name none; backups have it, as it is in the log."""
-_PLAIN: Final = Identifiers().mark()
 _LIMITS: Final = "identity_limits"
 _PLACEHOLDERS: Final = "identity_placeholders"
 _CHANGES: Final = "identity_changes"
@@ -79,34 +72,12 @@ class IdentityRules:
 
     def is_settled(self, connection: Connection) -> bool:
         """Whether the log was begun with the key that it would be opened with, and so `of_log` writes nothing."""
-        mark = self._with_own_key(connection).identifiers.mark()
-        return count(connection) > 0 and get_meta(connection, _KEY_MARK, "") == mark
+        return log_key.is_settled(connection, self.identifiers)
 
     def of_log(self, connection: Connection, place: str) -> "IdentityRules":
-        """These rules with the key that the log was begun with; the caller is in a write transaction or `is_settled`.
-
-        A log without events gets a key, and its mark. One that was begun when addresses were kept as they are goes on so.
-        Raises SettingsError where the log was written with another key than the one that is set.
-        """
-        has_events = count(connection) > 0
-        known = get_meta(connection, _KEY_MARK, "")
-        is_wanted = self.makes_key and not self.identifiers.key and not (has_events and known == _PLAIN)
-        if is_wanted and not get_meta(connection, _OWN_KEY, ""):
-            put_meta(connection, _OWN_KEY, secrets.token_hex(32))
-        rules = self._with_own_key(connection)
-        mark = rules.identifiers.mark()
-        if known and known != mark and has_events:
-            raise SettingsError(
-                f"The event log {place} keeps identifiers by another OMNI_IDENTIFIER_KEY, or hashes other types of them.",
-                repair="Set the key and the types it was made with, or begin a new log.",
-            )
-        if known != mark:
-            put_meta(connection, _KEY_MARK, mark)
-        return rules
-
-    def _with_own_key(self, connection: Connection) -> "IdentityRules":
-        own = "" if self.identifiers.key else get_meta(connection, _OWN_KEY, "")
-        return replace(self, identifiers=replace(self.identifiers, key=own)) if own else self
+        """These rules with the key that the log was begun with: see log_key.py."""
+        identifiers = log_key.settle(connection, self.identifiers, place, makes_key=self.makes_key)
+        return replace(self, identifiers=identifiers)
 
 
 DEFAULT_RULES: Final = IdentityRules(IdentityConfig(), Identifiers())
