@@ -15,7 +15,7 @@ from features.events.schema import rejected_table
 from features.log.event_log import AppendResult, EventLog
 from features.money.home import HomeCurrency
 from features.rejects import RejectedFile
-from features.sources.batch import ProductLines
+from features.sources.batch import ProductLines, without_rows
 from features.sources.product_table import merge_products, newest_values
 from features.sources.spool import Spooled
 from features.vocabulary import Columns
@@ -97,11 +97,8 @@ class Intake:
 
     def _take_products(self, products: pa.Table, lines: ProductLines | None, bad: set[int]) -> None:
         """Keep what rows without a fault say of products, and all that no row says; prices in the home's currency."""
-        moments = None
-        if lines is not None:
-            usable = pa.array(~np.isin(lines.numbers, list(bad)))
-            products, moments = products.filter(usable), lines.moments.filter(usable)
-        screened = self._home.screen_prices(products, moments)
+        products, lines = without_rows(products, lines, bad)
+        screened = self._home.screen_prices(products, None if lines is None else lines.moments)
         if screened.problems:  # of a source's own table of products
             problem = next(iter(screened.problems.values()))
             logger.warning("%d products are left out: the %s %s", len(screened.problems), problem.field, problem.reason)

@@ -12,7 +12,7 @@ from features.arrays import IntArray
 from features.events.placeholders import Placeholders
 from features.events.schema import EVENT_SCHEMA, validate_table
 from features.rejects import RejectedFile
-from features.sources.batch import ProductLines, SourceBatch
+from features.sources.batch import ProductLines, SourceBatch, without_rows
 from features.sources.spool import RepeatedIds, Spool, refuse_differing
 
 APPEND_ROWS: Final = 100_000
@@ -59,10 +59,7 @@ class Checker:
         products, lines = batch.products, batch.product_lines
         if products is not None:
             self.clear = batch.clear
-            if lines is not None and bad:
-                usable = ~np.isin(lines.numbers, list(bad))
-                products = products.filter(pa.array(usable))
-                lines = ProductLines(lines.numbers[usable], lines.moments.filter(pa.array(usable)))
+            products, lines = without_rows(products, lines, bad)
             if not good:
                 good.append((EVENT_SCHEMA.empty_table(), np.empty(0, np.int64)))
         self._wait()

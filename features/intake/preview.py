@@ -1,7 +1,6 @@
 """Batches of a source come in; what they would become in the log goes out, and nothing is kept: `omni ingest --dry-run`."""
 
 import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -13,17 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.errors import InputError
-from features.events.hashing import hash_texts
 from features.events.placeholders import Placeholders
 from features.events.schema import validate_table
 from features.money.home import Screened
-from features.sources.batch import SourceBatch
+from features.rejects import without_values
+from features.sources.batch import SourceBatch, without_rows
+from features.sources.spool import id_hashes
 from features.vocabulary import Columns, EventKind
 
 SHOWN: Final = 10
 """So many events, ids and reasons are shown."""
 _NO_CURRENCY: Final = "no currency"
-_value = re.compile(r"'[^']*'|[-+]?\d[\d.,:+TZ-]*")
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class _Sums:
             if row["value_count"]:
                 self.values[row["name"]][row["currency"] or _NO_CURRENCY] += row["value_sum"]
 
-    def told(self, by_name: bool = False) -> dict[str, Sum]:
+    def counted(self, by_name: bool = False) -> dict[str, Sum]:
         names = sorted(self.events) if by_name else [name for name, _ in self.events.most_common()]
         return {
             name: Sum(self.events[name], {code: round(value, 2) for code, value in self.values[name].items()})
@@ -143,11 +142,11 @@ class _Reasons:
 
     def add(self, fields: list[str], reasons: list[str]) -> None:
         for name, reason in zip(fields, reasons, strict=True):
-            shape = f"{name} {_value.sub('…', reason)}"
+            shape = f"{name} {without_values(reason)}"
             self.counts[shape] += 1
             self._first.setdefault(shape, f"{name} {reason}")
 
-    def told(self) -> dict[str, int]:
+    def counted(self) -> dict[str, int]:
         return {self._first[shape]: count for shape, count in self.counts.most_common(SHOWN)}
 
 
@@ -161,7 +160,7 @@ class _Ids:
 
     def add(self, ids: pa.ChunkedArray, contents: np.ndarray | None) -> None:
         self._ids.append(ids)
-        self._hashes.append(hash_texts(ids.to_pylist()))
+        self._hashes.append(id_hashes(ids))
         self._contents.append(np.zeros(len(ids), np.uint64) if contents is None else contents)
 
     def repeated(self) -> tuple[int, tuple[RepeatedId, ...], bool]:
@@ -198,67 +197,81 @@ def preview(
 
     `screen` brings values into the home's currency, or says why it cannot (HomeCurrency).
     """
-    by_kind, by_channel, by_month = _Sums(), _Sums(), _Sums()
-    ids = _Ids()
-    skipped: Counter[str] = Counter()
-    reasons = _Reasons()
-    first: list[dict[str, Any]] = []
-    products: set[str] = set()
-    rows = events = 0
-    problem, refuses = None, False
+    gathered = _Gathered()
+    problem = None
     try:
         for batch in batches:
-            rows += batch.rows_total
-            skipped.update(batch.skipped)
-            good, rejected = validate_table(batch.events, now, nobody)
-            for table in (batch.rejected, rejected):
-                if table is not None and table.num_rows:
-                    reasons.add(table["field"].to_pylist(), table["reason"].to_pylist())
-            refuses = refuses or batch.repeats == "refuse"
-            contents = batch.contents
-            if contents is not None and rejected.num_rows:
-                contents = np.delete(contents, rejected["index"].to_numpy())
-            good, problems = screen(good)
-            reasons.add(
-                [problem.field for problem in problems.values()], [problem.reason for problem in problems.values()]
-            )
-            if contents is not None and problems:
-                contents = np.delete(contents, list(problems))
-            ids.add(good[Columns.EVENT_ID], contents)
-            events += good.num_rows
-            by_kind.add(good[Columns.KIND], good)
-            of_purchases = _values_of_purchases(good)
-            by_channel.add(good[Columns.CHANNEL], of_purchases)
-            by_month.add(pc.strftime(good[Columns.OCCURRED_AT], "%Y-%m"), of_purchases)
-            first += [_said(row) for row in good.slice(0, SHOWN - len(first)).to_pylist()]
-            if batch.products is not None:
-                products.update(batch.products[Columns.PRODUCT_ID].to_pylist())
-            progress(f"{rows:,} rows read")
+            gathered.take(batch, now, nobody, screen)
+            progress(f"{gathered.rows:,} rows read")
     except InputError as error:
         problem = str(error)
-    repeated, told, differ = ids.repeated()
-    if problem is None and refuses and differ:
-        problem = (
-            f"rows that differ share an event id, such as {told[0].event_id!r}: name more columns in event_id_from, add"
-            ' line_of, or say duplicates = "first".'
+    return gathered.preview(source, problem)
+
+
+class _Gathered:
+    """What the batches have come to so far."""
+
+    def __init__(self) -> None:
+        self.rows = self._events = 0
+        self._by_kind, self._by_channel, self._by_month = _Sums(), _Sums(), _Sums()
+        self._ids, self._reasons = _Ids(), _Reasons()
+        self._skipped: Counter[str] = Counter()
+        self._first: list[dict[str, Any]] = []
+        self._products: set[str] = set()
+        self._refuses = False
+
+    def take(
+        self, batch: SourceBatch, now: datetime, nobody: Placeholders, screen: Callable[[pa.Table], Screened]
+    ) -> None:
+        self.rows += batch.rows_total
+        self._skipped.update(batch.skipped)
+        self._refuses = self._refuses or batch.repeats == "refuse"
+        valid, rejected = validate_table(batch.events, now, nobody)
+        for table in (batch.rejected, rejected):
+            if table is not None and table.num_rows:
+                self._reasons.add(table["field"].to_pylist(), table["reason"].to_pylist())
+        good, problems = screen(valid)
+        self._reasons.add([each.field for each in problems.values()], [each.reason for each in problems.values()])
+        left = np.delete(np.arange(batch.events.num_rows), rejected["index"].to_numpy())
+        kept = np.delete(left, list(problems))
+        self._ids.add(good[Columns.EVENT_ID], None if batch.contents is None else batch.contents[kept])
+        self._events += good.num_rows
+        of_purchases = _values_of_purchases(good)
+        self._by_kind.add(good[Columns.KIND], good)
+        self._by_channel.add(good[Columns.CHANNEL], of_purchases)
+        self._by_month.add(pc.strftime(good[Columns.OCCURRED_AT], "%Y-%m"), of_purchases)
+        self._first += [_said(row) for row in good.slice(0, SHOWN - len(self._first)).to_pylist()]
+        if batch.products is not None:
+            bad = np.delete(np.arange(batch.events.num_rows), kept)
+            numbers = bad if batch.row_numbers is None else batch.row_numbers[bad]
+            products, _ = without_rows(batch.products, batch.product_lines, numbers.tolist())
+            self._products.update(products[Columns.PRODUCT_ID].to_pylist())
+
+    def preview(self, source: str, problem: str | None) -> Preview:
+        """`problem` is what the source is refused for, where it is."""
+        n_repeated, repeated, differ = self._ids.repeated()
+        if problem is None and self._refuses and differ:
+            problem = (
+                f"rows that differ share an event id, such as {repeated[0].event_id!r}: name more columns in event_id_from,"
+                ' add line_of, or say duplicates = "first".'
+            )
+        return Preview(
+            source=source,
+            rows=self.rows,
+            events=self._events,
+            by_kind=self._by_kind.counted(),
+            by_channel=self._by_channel.counted(),
+            by_month=self._by_month.counted(by_name=True),
+            skipped=sum(self._skipped.values()),
+            skipped_by_word=dict(self._skipped.most_common()),
+            rejected=sum(self._reasons.counts.values()),
+            rejected_by_reason=self._reasons.counted(),
+            repeated=n_repeated,
+            repeated_ids=repeated,
+            products=len(self._products),
+            first=tuple(self._first),
+            problem=problem,
         )
-    return Preview(
-        source,
-        rows,
-        events,
-        by_kind.told(),
-        by_channel.told(),
-        by_month.told(by_name=True),
-        sum(skipped.values()),
-        dict(skipped.most_common()),
-        sum(reasons.counts.values()),
-        reasons.told(),
-        repeated,
-        told,
-        len(products),
-        tuple(first),
-        problem,
-    )
 
 
 def _values_of_purchases(events: pa.Table) -> pa.Table:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -44,6 +44,18 @@ class ProductLines:
 
     numbers: IntArray
     moments: pa.Array
+
+
+def without_rows(
+    products: pa.Table, lines: ProductLines | None, bad: Collection[int]
+) -> tuple[pa.Table, ProductLines | None]:
+    """Products and their rows, without what the rows numbered `bad` say; products that are no rows stay."""
+    if lines is None or not bad:
+        return products, lines
+    usable = ~np.isin(lines.numbers, list(bad))
+    return products.filter(pa.array(usable)), ProductLines(
+        lines.numbers[usable], lines.moments.filter(pa.array(usable))
+    )
 
 
 @dataclass(frozen=True)

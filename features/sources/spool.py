@@ -111,7 +111,7 @@ class RepeatedIds:
 
     def add(self, events: pa.Table, contents: NDArray[np.uint64]) -> None:
         """Note events (n) and a hash of the row behind each, (n,)."""
-        self._ids.append(_id_hashes(events.column(Columns.EVENT_ID)))
+        self._ids.append(id_hashes(events.column(Columns.EVENT_ID)))
         self._contents.append(contents)
 
     def differing(self) -> list[tuple[int, int]]:
@@ -149,7 +149,8 @@ def _one_batch(table: pa.Table, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _id_hashes(ids: pa.ChunkedArray) -> NDArray[np.uint64]:
+def id_hashes(ids: pa.ChunkedArray) -> NDArray[np.uint64]:
+    """One hash per id, (n,)."""
     parts = []
     for chunk in ids.chunks:
         _, offsets, data = chunk.buffers()

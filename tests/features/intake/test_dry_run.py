@@ -33,6 +33,19 @@ def test_nothing_is_kept_and_the_same_comes_of_it_afterwards(tmp_path: Path, set
     assert (done.appended, done.rejected) == (told.events, told.rejected)
 
 
+def test_what_only_rejected_rows_say_of_products_is_of_no_use(tmp_path: Path, settings: Settings) -> None:
+    mapping, file = tmp_path / "mapping.toml", tmp_path / "future.csv"
+    mapping.write_text(
+        '[columns]\noccurred_at = "at"\ncustomer_id = "who"\nproduct_id = "sku"\n'
+        '[constants]\nkind = "view"\nchannel = "web"\n[products]\nname = "name"\n'
+    )
+    file.write_text("at,who,sku,name\n2999-01-01T00:00:00Z,ada,cup,Cup\n")
+    told = dry_run(str(file), settings, mapping=mapping)
+    done = ingest(str(file), settings, mapping=mapping)
+    assert (told.rejected, told.products, told.nothing_usable) == (1, 0, True)
+    assert (done.rejected, done.products, done.nothing_usable) == (1, 0, True)
+
+
 def test_a_later_export_is_told_with_what_came_before(tmp_path: Path, settings: Settings) -> None:
     header = (
         "Name,Email,Financial Status,Currency,Created at,Lineitem quantity,Lineitem name,Lineitem price,Cancelled at"
