@@ -1,5 +1,6 @@
 """There and then, or the best hour within the offer's time: never past, never quiet, else nothing with a reason."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -161,7 +162,7 @@ def test_the_best_hour_is_looked_for_within_the_offer(ask: Ask) -> None:
 )
 def test_bad_times_are_refused_by_name(fields: dict[str, str], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        DecideRequest(customer_id="ada", **fields)  # type: ignore[arg-type]
+        DecideRequest.model_validate_json(json.dumps({"customer_id": "ada", **fields}))
 
 
 def test_nobody_is_there_of_whom_nothing_is_known() -> None:
