@@ -74,6 +74,10 @@ class Provider:
     email: tuple[str, ...] = ()
     phone: tuple[str, ...] = ()
     customer: tuple[str, ...] = ()
+    recipient: tuple[str, ...] = ()
+    """Whom the message went to, by an address or a number, as its channel has it."""
+    several: bool = False
+    """Whether one object may be about several addresses: each is an event of its own."""
     device: tuple[str, ...] = ()
     """What else somebody is known by, where nothing better is said."""
     campaign: tuple[str, ...] = ()
@@ -170,6 +174,7 @@ PROVIDERS: Final[dict[str, Provider]] = {
             "mail.timestamp",
         ),
         unit=None,
+        several=True,
         campaign=("mail.tags.campaign_id", "mail.tags.campaign"),
         decide=_ses_detail,
     ),
@@ -209,6 +214,7 @@ PROVIDERS: Final[dict[str, Provider]] = {
         event_id=("event_id",),
         email=("data.identifiers.email", "data.email_address"),
         customer=("data.identifiers.id", "data.customer_id"),
+        recipient=("data.recipient",),
         campaign=("data.campaign_id", "data.broadcast_id", "data.newsletter_id", "data.transactional_message_id"),
         machine={"data.prefetched": YES, "data.machine": YES, "data.bot": YES},
         decide=_customer_io_channel,
@@ -271,7 +277,7 @@ def read(record: Record) -> Meaning:
         customer_id=text(first(record, provider.customer), "customer_id"),
         campaign_id=_campaign(record, provider),
     )
-    if provider.keys == ("mail",):
+    if provider.several:
         return Meaning(tuple(_each_address(fields, record, written or "")))
     return Meaning(({**fields, **_who(record, provider, fields)},))
 
@@ -327,7 +333,7 @@ def _campaign(record: Record, provider: Provider) -> str | None:
 
 def _who(record: Record, provider: Provider, fields: Fields) -> Fields:
     email, phone = text(first(record, provider.email), "email"), text(first(record, provider.phone), "phone")
-    recipient = text(at(record, "data.recipient"), "recipient") if provider.keys[0] == "metric" else None
+    recipient = text(first(record, provider.recipient), "recipient")
     if recipient is not None and email is None and "@" in recipient:
         email = recipient
     elif recipient is not None and "@" not in recipient and fields["channel"] == Channel.SMS:

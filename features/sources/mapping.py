@@ -51,6 +51,8 @@ logger = logging.getLogger(__name__)
 _APART = (Columns.OCCURRED_AT, Columns.EVENT_ID, Columns.QUANTITY, *AMOUNTS)
 """Columns of a mapping that are not words or ids."""
 _PROFILE_ID = ":profile"
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 over the golden ratio, which spreads small numbers over all bits (Knuth's multiplicative hash)."""
 
 
 def load_mapped(
@@ -183,8 +185,7 @@ class _Mapper:
         config = self._config
         unwanted = np.zeros(len(rows), np.bool_)
         skipped: Counter[str] = Counter()
-        texts: Texts = {}
-        given: Texts = {}
+        texts: dict[str, pa.Array | pa.ChunkedArray] = {}
         for name, meanings in ((Columns.KIND, config.kinds), (Columns.CHANNEL, config.channels)):
             column = self._words(name, rows)
             if column is None:
@@ -195,7 +196,7 @@ class _Mapper:
                 {word: ours.value for word, ours in meanings.items()},
                 config.skip.get(name, ()),  # type: ignore[call-overload]
             )
-            texts[name], given[name] = meant, column
+            texts[name], texts[f"given {name}"] = meant, column
             self._count(column, skip.to_numpy(zero_copy_only=False), unwanted, rows, skipped)
         for target, unwanted_words in config.skip.items():
             if target not in texts and target in config.columns:
@@ -206,14 +207,11 @@ class _Mapper:
             who = config.columns.get("customer_id") or next(iter(config.identifiers.values()))
             share = sampled(clean(rows.column(who), config), self._sample)
             wanted &= share.to_numpy(zero_copy_only=False)
-        texts["given"] = None
         if not wanted.all():
             places = pa.array(np.flatnonzero(wanted))
             rows = rows.keep(wanted)
-            texts = {name: None if column is None else column.take(places) for name, column in texts.items()}  # type: ignore[union-attr]
-            given = {name: column.take(places) for name, column in given.items()}  # type: ignore[union-attr]
-        texts.pop("given")
-        return rows, wanted, {**texts, **{f"given {name}": column for name, column in given.items()}}, dict(skipped)
+            texts = {name: column.take(places) for name, column in texts.items()}
+        return rows, wanted, {**texts}, dict(skipped)
 
     def _words(self, name: str, rows: MappedRows) -> pa.ChunkedArray | None:
         """The file's own words for what happened, or where; None where the mapping names no column of them."""
@@ -285,7 +283,7 @@ class _Mapper:
         if lines is None or self._config.explode is None:
             return of_rows
         left = np.delete(np.arange(len(lines)), list(problems))
-        return of_rows ^ (lines[left].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+        return of_rows ^ (lines[left].astype(np.uint64) * _GOLDEN)
 
     def _prices(self, columns: Texts, rows: MappedRows, problems: Problems) -> Money | None:
         """What the rows say their products cost; a price that cannot be one is a problem. None where they say nothing."""

@@ -34,39 +34,15 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     IdType.PHONE.value: ("phone", "phone_number", "mobile", "mobile_phone", "mobile_phone_number", "telephone"),
     IdType.LOYALTY_CARD.value: ("loyalty_card", "loyalty_card_number", "loyalty_number", "card_number", "club_card"),
     CUSTOMER: (
-        *(
-            "customer_id",
-            "customer_number",
-            "customer",
-            "contact_id",
-            "member_id",
-            "subscriber_id",
-            "user_id",
-            "external_id",
-        ),
-        *("person_id", "profile_id", "klaviyo_id", "record_id"),
+        "customer_id", "customer_number", "customer", "contact_id", "member_id", "subscriber_id", "user_id", "external_id",
+        "person_id", "profile_id", "klaviyo_id", "record_id",
     ),
     MOMENT: (
-        *(
-            "unsub_time",
-            "consent_at",
-            "consent_timestamp",
-            "email_marketing_consent_timestamp",
-            "changed",
-            "changed_at",
-        ),
-        *(
-            "updated_at",
-            "updated",
-            "last_changed",
-            "modified_at",
-            "last_modified",
-            "last_modified_date",
-            "confirm_time",
-        ),
-        *("optin_time", "created_at", "created", "create_date", "date_added", "profile_created_on"),
+        "unsub_time", "consent_at", "consent_timestamp", "email_marketing_consent_timestamp", "changed", "changed_at",
+        "updated_at", "updated", "last_changed", "modified_at", "last_modified", "last_modified_date", "confirm_time",
+        "optin_time", "created_at", "created", "create_date", "date_added", "profile_created_on",
     ),
-}
+}  # fmt: skip
 """What we take -> names of columns in small letters with _ between their words, the first that the file has."""
 CONSENTS: Final[Mapping[str, tuple[str, ...]]] = {
     PROFILING: ("profiling", "profile", "personalisation", "personalization"),
