@@ -40,6 +40,9 @@ def read_delimited(stream: BinaryIO, name: str, options: ReadOptions, first: int
     line = start.split(b"\n", 1)[0].decode("utf-8", "replace")
     mark = options.delimiter or max(_DELIMITERS, key=line.count)
     columns, rest = read_header(start, mark, name, options)
+    broken = next((column for column in columns if is_broken(column)), None)
+    if broken is not None:
+        raise InputError(f"The header of {name} {wrong_bytes(broken, options.encoding)}")
     n_read = 0
     block: bytes | None = rest
     while block is not None:

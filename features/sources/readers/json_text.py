@@ -20,16 +20,27 @@ _LINE: Final = "write one JSON object a line."
 _BETWEEN: Final = " \t\r\n,"
 
 
-def read_json(stream: BinaryIO, name: str, options: ReadOptions, first: int = 0) -> Iterator[RawRows]:
+def read_json(
+    stream: BinaryIO, name: str, options: ReadOptions, first: int = 0, *, lines: bool = False
+) -> Iterator[RawRows]:
     """The objects of a file, about BATCH_ROWS at a time; `first` is the number of the first, and `name` is for messages.
 
     Lines that are no objects are rejected one by one; in an array there are no lines, so one that breaks off is refused.
+    With `lines` it is known that there are lines; else the first ones tell.
     """
     blocks = utf8_blocks(stream, name, options.encoding, _BLOCK_BYTES)
     start = next(blocks, b"")
-    if _is_lines(start):
+    if lines or _is_lines(start):
         return _read_lines(_line_texts(start, blocks), options.encoding, first)
     return _read_values(_texts(start, blocks), name, first)
+
+
+def is_object(line: bytes) -> bool:
+    """Whether a line is a whole object by itself."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _is_lines(start: bytes) -> bool:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from features.errors import InputError
 from features.sources.readers.binary import read_avro, read_excel, read_parquet
 from features.sources.readers.delimited import read_delimited
-from features.sources.readers.json_text import read_json
+from features.sources.readers.json_text import is_object, read_json
 from features.sources.readers.options import ReadOptions
 from features.sources.readers.places import Part, parts_of
 from features.sources.readers.rows import RawRows
@@ -63,10 +63,20 @@ def _read_part(part: Part, stream: BinaryIO, options: ReadOptions, first: int, *
         elif head.startswith(_WORKBOOKS) or claimed in (".xlsx", ".xls"):
             with _seekable(plain) as file:
                 yield from read_excel(file, part.name, options, first)
+        elif _are_json_lines(head, part.name):
+            yield from read_json(plain, part.name, options, first, lines=True)
         elif _is_json(head, part.name, options):
             yield from read_json(plain, part.name, options, first)
         else:
             yield from read_delimited(plain, part.name, options, first)
+
+
+def _are_json_lines(head: bytes, name: str) -> bool:
+    """Whether a file that calls itself JSON lines holds some, whatever its first line is: broken ones are rejected alone."""
+    if PurePosixPath(name.removesuffix(".gz")).suffix.lower() not in (".jsonl", ".ndjson"):
+        return False
+    lines = [line.strip() for line in head.splitlines()]
+    return lines[:1] != [b"["] and any(line.startswith(b"{") and is_object(line) for line in lines)
 
 
 def _is_json(head: bytes, name: str, options: ReadOptions) -> bool:
