@@ -7,9 +7,11 @@ RUN python -m venv /opt/omni
 ENV PATH=/opt/omni/bin:$PATH
 WORKDIR /opt/omni/src
 COPY constraints.txt pyproject.toml ./
-# torch for processors: the one of the package index would bring 3 GB for graphics cards. It is a layer of its own, as it changes least.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN pip install --no-deps --index-url "$TORCH_INDEX" "torch==$(sed -n 's/^torch==//p' constraints.txt)"
+# A layer of its own, as it changes least. The package index's torch brings 3 GB for graphics cards: an index that holds one for processors
+# (https://pytorch.org/get-started names it) makes the image small: `docker build --build-arg TORCH_INDEX=… -t omni .`
+ARG TORCH_INDEX=
+RUN pip install ${TORCH_INDEX:+--no-deps --index-url "$TORCH_INDEX"} "torch==$(sed -n 's/^torch==//p' constraints.txt)" \
+    --constraint constraints.txt
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
     extras = project['optional-dependencies']; \
     print('\n'.join([*project['dependencies'], *extras['postgres'], *extras['redis'], *extras['demo']]))" > requirements.txt \

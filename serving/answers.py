@@ -14,7 +14,7 @@ from features.clock import Clock
 from features.errors import MissingError, RequestError, StoreError, UnavailableError, UnknownCustomerError
 from features.events.placeholders import Placeholders
 from features.events.rules import NOBODY, placeholder_reason
-from features.events.schema import Event, events_to_table
+from features.events.schema import Event
 from features.identity.identifiers import PLAIN, Identifiers
 from features.identity.resolution import ANONYMOUS, sighting_nodes
 from features.online.live import LiveState, LiveStates, state_version
@@ -171,8 +171,8 @@ class Answers:
                 for days, chance in scorer.horizons(signals, probability).items()
                 if at_risk
             ],
-            expected_purchases=_known(purchases),
-            expected_revenue=_known(revenue),
+            expected_purchases=value_at(purchases),
+            expected_revenue=value_at(revenue),
             reasons=reasons,
             win_back=win_back,
             **self._marks(live),
@@ -252,13 +252,9 @@ class Answers:
         self.timer.lap("state")
         chosen = self._choose(known, live, request.store_id)
         decider = Decider(chosen.bundle, known.catalogue, self.rules, known.population_hours, self.timer, chosen)
-        decision = decider.decide([live], request, self.clock.now())[0]
+        decision = decider.decide(live, request, self.clock.now())
         marks = self._marks(live)
         return replace(decision, answer=decision.answer.model_copy(update=marks)) if marks else decision
-
-    def record(self, events: list[Event]) -> None:
-        """Keep decisions in the log; one that is there already stays as it was."""
-        self.log.append(events_to_table(events))
 
     def profile(self, name: str, with_signals: bool) -> ProfileAnswer:
         """One customer over all channels, named by id or by an identifier like email:ada@example.org."""
@@ -359,6 +355,13 @@ class Answers:
         return now_s if math.isnan(live.last_event_s) else max(now_s, live.last_event_s)
 
 
+def value_at(values: FloatArray | None, row: int = 0) -> float | None:
+    """The value (n,) of one customer, or None where there is none."""
+    if values is None or np.isnan(values[row]):
+        return None
+    return shown(values[row]) if values.dtype == np.float32 else float(values[row])
+
+
 def _cannot_leave(live: LiveState) -> dict[str, Any]:
     """What is said where churn is asked of who never bought; nothing where it is null for another reason."""
     if status_of(live) == "customer":
@@ -369,13 +372,6 @@ def _cannot_leave(live: LiveState) -> dict[str, Any]:
 def _unknown(customer_id: str) -> LiveState:
     nobody = StateBatch.empty(1)
     return LiveState(customer_id, nobody, None, 0, state_version(nobody))
-
-
-def _known(values: FloatArray | None) -> float | None:
-    """The value of one customer (n = 1), or None where there is none."""
-    if values is None or np.isnan(values[0]):
-        return None
-    return shown(values[0]) if values.dtype == np.float32 else float(values[0])
 
 
 def _info(live: LiveState) -> CustomerInfo:

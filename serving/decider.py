@@ -5,7 +5,6 @@ nothing else: whichever worker is asked by whichever channel, the answer and its
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,7 +14,6 @@ from features.arrays import Float32Array, FloatArray
 from features.events.schema import Event
 from features.online.live import LiveState
 from features.signals import compute_signals
-from features.state.batch import StateBatch
 from features.vocabulary import CORE_TASKS, NOTHING, Channel, EventKind, Task
 from serving.decision.arm_weighing import WeighedArms, weigh_arms
 from serving.decision.contacts import exposure_history
@@ -34,7 +32,6 @@ from serving.schemas import (
     DecideRequest,
     DecisionAnswer,
     Status,
-    WinBack,
 )
 from serving.scorers.bundle import Bundle
 from serving.scorers.churn import status_of
@@ -47,8 +44,6 @@ class Decision:
 
     answer: DecisionAnswer
     event: Event
-    win_back: WinBack | None = None
-    """What a contact does to the customer's return; no part of the decision. None where no such model serves."""
     checked: tuple[Eligibility, ...] = ()
     """Every arm, and what the rules say of it."""
 
@@ -62,7 +57,6 @@ class _Scores:
     gains: FloatArray  # (arms,) over nothing; NaN where not known
     churn: float | None
     offer: Offer
-    win_back: WinBack | None
 
 
 @dataclass(frozen=True)
@@ -95,27 +89,14 @@ class Decider:
     chosen: Chosen = MODELS
     """Whose bundle it is, and why where no model answers."""
 
-    def decide(
-        self, lives: Sequence[LiveState], request: DecideRequest, now: datetime, scored: StateBatch | None = None
-    ) -> list[Decision]:
-        """One decision per customer; all of them are scored together. Raises MissingError where a model is missing.
-
-        `scored` is what models may look at (n,) where that is together already.
-        """
-        if not lives:
-            return []
-        as_of = np.array([self._as_of_s(live, now) for live in lives])
-        if scored is None:
-            scored = StateBatch.concat([live.scored for live in lives]) if len(lives) > 1 else lives[0].scored
-        scores = self._score(lives, scored, as_of, request)
-        now_s, bucket_s = now.timestamp(), self.rules.bucket_minutes * 60.0
-        models, question = self.versions(), question_of(request)
-        decisions = [
-            self._decide_one(live, Moments.of(now_s, float(at), bucket_s), found, request, models, question)
-            for live, at, found in zip(lives, as_of, scores, strict=True)
-        ]
+    def decide(self, live: LiveState, request: DecideRequest, now: datetime) -> Decision:
+        """One decision for one customer; `Crowd` makes those of many. Raises MissingError where a model is missing."""
+        as_of_s = self._as_of_s(live, now)
+        scores = self._score(live, as_of_s, request)
+        moments = Moments.of(now.timestamp(), as_of_s, self.rules.bucket_minutes * 60.0)
+        decision = self._decide_one(live, moments, scores, request, self.versions(), question_of(request))
         self.timer.lap("arms")
-        return decisions
+        return decision
 
     def _as_of_s(self, live: LiveState, now: datetime) -> float:
         """Start of the stretch of time that `now` lies in, or the customer's newest event where that is later."""
@@ -123,37 +104,25 @@ class Decider:
         start = now.timestamp() // bucket_s * bucket_s
         return max(start, live.last_event_s)
 
-    def _score(
-        self, lives: Sequence[LiveState], states: StateBatch, as_of: FloatArray, request: DecideRequest
-    ) -> list[_Scores]:
+    def _score(self, live: LiveState, as_of_s: float, request: DecideRequest) -> _Scores:
         channel, product = self.bundle.need_channel(), self.bundle.need_product()
-        signals = compute_signals(states, as_of)
+        as_of = np.array([as_of_s])
+        signals = compute_signals(live.scored, as_of)
         self.timer.lap("signals")
         arms, gains = channel.probabilities(signals), channel.gains(signals)
-        churn = None if self.bundle.churn is None else self.bundle.churn.chances(signals)
-        win_back = [None] * len(lives) if self.bundle.win_back is None else self.bundle.win_back.answers(signals)
+        churn = math.nan if self.bundle.churn is None else float(self.bundle.churn.chances(signals)[0])
         self.timer.lap("scores")
-        found = [
-            _Scores(
-                signals=signals[i],
-                arms=arms[i],
-                gains=gains[i],
-                churn=None if churn is None or np.isnan(churn[i]) else float(churn[i]),
-                offer=product_to_offer(
-                    product,
-                    scored,
-                    live,
-                    float(as_of[i]),
-                    wanted=request,
-                    catalogue=self.catalogue,
-                    rules=self.rules,
-                ),
-                win_back=win_back[i],
-            )
-            for i, (live, scored) in enumerate(zip(lives, product.score_each(states, as_of), strict=True))
-        ]
+        offer = product_to_offer(
+            product,
+            product.score(live.scored, as_of),
+            live,
+            as_of_s,
+            wanted=request,
+            catalogue=self.catalogue,
+            rules=self.rules,
+        )
         self.timer.lap("products")
-        return found
+        return _Scores(signals[0], arms[0], gains[0], None if math.isnan(churn) else churn, offer)
 
     def _decide_one(
         self,
@@ -224,9 +193,7 @@ class Decider:
             arms=weighed.scores(explain=request.explain),
             **marks,
         )
-        return Decision(
-            answer, self._event(answer, live, scores, drawn.choice, request), scores.win_back, weighed.checked
-        )
+        return Decision(answer, self._event(answer, live, scores, drawn.choice, request), weighed.checked)
 
     def versions(self) -> dict[str, str]:
         """Version of each model that a decision hangs on."""

@@ -6,7 +6,7 @@ made by the functions that `/v1/decide` uses.
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -29,7 +29,7 @@ from serving.decision.many_arms import ManyArms
 from serving.decision.record import Drawn, decision_properties, draw_arm, question_of
 from serving.decision.refusals import Refusals
 from serving.decision.rests import campaign_code, campaign_refusal
-from serving.decision.rules import not_personal
+from serving.decision.rules import Eligibility, not_personal
 from serving.decision.send_time import moment_of
 from serving.decision.send_window import SendWindow
 from serving.products.many_offers import ManyOffers, places_of
@@ -93,22 +93,18 @@ class Decisions:
 
     def refused(self) -> Counter[str]:
         """How often which first reason was given against which arm, as "arm: reason"."""
-        kinds = Counter(map(id, (weighed.checked for weighed in self.weighed)))
-        checked = {id(weighed.checked): weighed.checked for weighed in self.weighed}
-        found: Counter[str] = Counter()
-        for key, n in kinds.items():
-            for item in checked[key]:
+        counts: Counter[str] = Counter()
+        for checked, n in self._kinds():
+            for item in checked:
                 if not item.eligible and item.reasons:
-                    found[f"{item.arm.name}: {item.reasons[0]}"] += n
-        return found
+                    counts[f"{item.arm.name}: {item.reasons[0]}"] += n
+        return counts
 
     def refusals(self) -> Refusals:
         """How many customers each rule refused."""
-        kinds = Counter(id(weighed.checked) for weighed in self.weighed)
-        checked = {id(weighed.checked): weighed.checked for weighed in self.weighed}
         refusals = Refusals()
-        for key, n in kinds.items():
-            refusals.add(checked[key], n)
+        for checked, n in self._kinds():
+            refusals.add(checked, n)
         return refusals
 
     def fallen(self) -> Counter[str]:
@@ -156,6 +152,12 @@ class Decisions:
     def events(self) -> pa.Table:
         """As events, to be kept in the log."""
         return rows_table([self._event(row) for row in range(len(self))])
+
+    def _kinds(self) -> Iterator[tuple[Sequence[Eligibility], int]]:
+        """What rules said of the arms, with the number of customers of whom they said it: many share the very same."""
+        counts = Counter(id(weighed.checked) for weighed in self.weighed)
+        checked = {id(weighed.checked): weighed.checked for weighed in self.weighed}
+        return ((checked[key], n) for key, n in counts.items())
 
     def _reasons(self, row: int) -> list[str]:
         reasons = not_personal(bool(self.batch.may_profile[row]))

@@ -20,15 +20,14 @@ from features.online.many import LiveBatch
 from features.signals import compute_signals
 from features.vocabulary import Task
 from serving import schemas
-from serving.answers import Answers, Knowledge
+from serving.answers import Answers, Knowledge, value_at
 from serving.churn_reasons import churn_reasons
 from serving.decision.contacts import best_arm_reasons
 from serving.decision.many_arms import ManyArms
 from serving.decision.send_time import moment_of
 from serving.problems import ApiError, invalid_request, to_api_error
-from serving.products.eligibility import allowed_products, product_table
-from serving.products.history import PurchaseHistory
-from serving.products.many_offers import product_of
+from serving.products.eligibility import allowed_to_all, product_table
+from serving.products.ranking import product_of
 from serving.schemas.receipts import Problem
 from serving.scorers.churn import statuses_of
 
@@ -153,11 +152,7 @@ class ManyAnswers:
         scorer, rules = known.bundle.need_product(), self.answers.rules
         table = product_table(scorer.product_ids, known.catalogue)
         models = {Task.NEXT_PRODUCT.value: scorer.card.version}
-        begun = np.searchsorted(table.beginnings, as_of_s, side="right")
-        for n_begun in np.unique(begun).tolist():
-            rows = np.flatnonzero(begun == n_begun)
-            at_s = float(as_of_s[rows[0]])
-            allowed = allowed_products(table, pattern, PurchaseHistory({}), 0.0, rules, at_s)
+        for rows, allowed in allowed_to_all(table, pattern, rules, as_of_s):
             places = iter(rows.tolist())
             for block in scorer.rank_blocks(batch.scored.take(rows), as_of_s[rows], allowed):
                 columns = block.best(pattern.k)
@@ -165,7 +160,7 @@ class ManyAnswers:
                     place = next(places)
                     ranked = zip(of_one, scores, strict=True)
                     products = [
-                        product_of(known.catalogue, scorer.product_ids[column], score)
+                        product_of(known.catalogue.get(scorer.product_ids[column]), score)
                         for column, score in ranked
                         if column >= 0
                     ]
@@ -213,8 +208,8 @@ class ManyAnswers:
                         schemas.HorizonProbability(horizon_days=days, churn_probability=float(values[place]))
                         for days, values in horizons.items()
                     ],
-                    expected_purchases=_number(purchases, place),
-                    expected_revenue=_number(revenue, place),
+                    expected_purchases=value_at(purchases, place),
+                    expected_revenue=value_at(revenue, place),
                     reasons=reasons,
                     win_back=None if told is None else told[place],
                 ),
@@ -299,7 +294,3 @@ def _about(batch: LiveBatch, place: int, as_of_s: FloatArray) -> dict[str, Any]:
         "as_of": moment_of(at_s),
         "feature_age_s": at_s - batch.last_event_s.item(place),
     }
-
-
-def _number(values: FloatArray | None, place: int) -> float | None:
-    return None if values is None or np.isnan(values[place]) else float(values[place])

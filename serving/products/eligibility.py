@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final
@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features.arrays import BoolArray, FloatArray
+from features.arrays import BoolArray, FloatArray, IntArray
 from features.state.event_arrays import product_code
 from serving.decision.never import COST, MARGIN, Never
 from serving.decision.rules import Rules, is_due
@@ -221,6 +221,20 @@ def allowed_products(
     forbidden += [table.row_of_code[code] for code in resting if code in table.row_of_code]
     allowed[forbidden] = False
     return allowed
+
+
+def allowed_to_all(
+    table: ProductTable, wanted: ProductFilter, rules: Rules, as_of_s: FloatArray
+) -> Iterator[tuple[IntArray, BoolArray]]:
+    """Rows of the n customers of `as_of_s` (n,), and the products that the same of may be answered to all of them (V,).
+
+    They differ by the first days of products that lie between their moments; by what each bought only where `wanted` says so.
+    """
+    assert wanted.rebuys == "any", "else what may be answered is another for each customer"
+    begun = np.searchsorted(table.beginnings, as_of_s, side="right")
+    for n_begun in np.unique(begun).tolist():
+        rows = np.flatnonzero(begun == n_begun)
+        yield rows, allowed_products(table, wanted, PurchaseHistory({}), 0.0, rules, float(as_of_s[rows[0]]))
 
 
 def _number(value: str | None) -> float:

@@ -4,7 +4,6 @@ What a state has forgotten, and what speaks for a product that is new to somebod
 the way that one customer is answered by.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +18,10 @@ from features.vocabulary import CHANNELS, DAY_S
 from serving.decision.rests import Exposure, many_rest_days, product_rest_at_most, product_rest_reason
 from serving.decision.rules import RHYTHM_OCCASIONS, ProductHistory, Rules, product_refusal
 from serving.products.catalogue import Catalogue
-from serving.products.eligibility import allowed_products, product_table
-from serving.products.history import SEEN_VERBS, PurchaseHistory, done_in_words, history_of_row, purchase_history
-from serving.products.ranking import FIRST, TOLD_PASSED_OVER, Offer, offer_of
-from serving.schemas import Product, ProductFilter
+from serving.products.eligibility import allowed_to_all, product_table
+from serving.products.history import SEEN_VERBS, done_in_words, history_of_row, purchase_history
+from serving.products.ranking import FIRST, TOLD_PASSED_OVER, Offer, offer_of, product_of
+from serving.schemas import ProductFilter
 from serving.scorers.next_product import ProductScorer, Ranked, RankedBlock
 
 _ALLOWED, _RESTS, _BOUGHT, _ASK = range(4)
@@ -41,7 +40,8 @@ class ManyOffers:
     def of(self, batch: LiveBatch, as_of_s: FloatArray) -> list[Offer]:
         """The best product that each of n customers may be offered now, and which better ones the rules forbid."""
         offers = [Offer(None)] * len(batch)
-        for rows, allowed in self._allowed(as_of_s):
+        table = product_table(self.scorer.product_ids, self.catalogue)
+        for rows, allowed in allowed_to_all(table, self.wanted, self.rules, as_of_s):
             part, moments, begin = batch.take(rows), as_of_s[rows], 0
             for block in self.scorer.rank_blocks(part.scored, moments, allowed):
                 end = begin + len(block)
@@ -50,16 +50,6 @@ class ManyOffers:
                     offers[row] = offer
                 begin = end
         return offers
-
-    def _allowed(self, as_of_s: FloatArray) -> Iterator[tuple[IntArray, BoolArray]]:
-        """Rows of customers, and the products that the same of may be answered to all of them (V,)."""
-        assert self.wanted.rebuys == "any", "else what may be answered is another for each customer"
-        table = product_table(self.scorer.product_ids, self.catalogue)
-        begun = np.searchsorted(table.beginnings, as_of_s, side="right")
-        for n_begun in np.unique(begun).tolist():
-            rows = np.flatnonzero(begun == n_begun)
-            at_s = float(as_of_s[rows[0]])
-            yield rows, allowed_products(table, self.wanted, PurchaseHistory({}), 0.0, self.rules, at_s)
 
     def _of_block(self, block: RankedBlock, batch: LiveBatch, moments: FloatArray, begin: int) -> list[Offer]:
         """The offers of those customers of a batch whose products are ranked in a block; the first of them is `begin`."""
@@ -89,9 +79,8 @@ class ManyOffers:
                 offers.append(self._alone(block.one(row), batch.live(begin + row), float(as_of_s[row])))
                 continue
             column = int(columns[row, place])
-            product = product_of(
-                self.catalogue, self.scorer.product_ids[column], float(block.scores[row, column + 1]), reasons
-            )
+            info = self.catalogue.get(self.scorer.product_ids[column])
+            product = product_of(info, float(block.scores[row, column + 1]), reasons)
             passed = columns[row, : min(place, TOLD_PASSED_OVER)].tolist()
             offers.append(Offer(product, tuple(self._passed(known, row, at, other) for at, other in enumerate(passed))))
         return offers
@@ -183,19 +172,6 @@ class _Known:
     def _days_since(self, at_s: FloatArray) -> FloatArray:
         """Days from moments (n, k) on, none below 0; of what never was (NaN), NaN."""
         return np.maximum(0.0, (self.as_of_s[:, None] - at_s) / DAY_S)
-
-
-def product_of(catalogue: Catalogue, product_id: str, score: float, reasons: Sequence[str] = ()) -> Product:
-    """A product as answers tell of it."""
-    info = catalogue.get(product_id)
-    return Product(
-        product_id=info.product_id,
-        name=info.name,
-        category=info.category,
-        price=info.price,
-        score=round(score, 6),
-        reasons=list(reasons),
-    )
 
 
 def places_of(lists: Ragged, codes: IntArray, which: BoolArray | None = None) -> IntArray:

@@ -1,6 +1,6 @@
 """Scores and a customer's history in, the products to show out, with names and reasons."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -115,6 +115,19 @@ def offer_of(
     return Offer(None, tuple(passed_over))
 
 
+def product_of(info: ProductInfo, score: float, reasons: Sequence[str] = (), pscore: float = 1.0) -> Product:
+    """A product as answers tell of it."""
+    return Product(
+        product_id=info.product_id,
+        name=info.name,
+        category=info.category,
+        price=info.price,
+        score=round(score, 6),
+        reasons=list(reasons),
+        pscore=pscore,
+    )
+
+
 def _in_order(ordered: Ranked, depth: Callable[[], int]) -> Iterator[int]:
     """Columns of one customer's products, best first, down to a depth that is asked for where the first few do not do."""
     begin = 0
@@ -164,15 +177,7 @@ class _Teller:
             reasons = [NEW]
         else:
             reasons = self._reasons(row, info) if self.explain else []
-        return Product(
-            product_id=info.product_id,
-            name=info.name,
-            category=info.category,
-            price=info.price,
-            score=0.0 if row is None else round(float(self.ordered.scores[row]), 6),
-            reasons=reasons,
-            pscore=place.pscore,
-        )
+        return product_of(info, 0.0 if row is None else float(self.ordered.scores[row]), reasons, place.pscore)
 
     def _reasons(self, row: int, info: ProductInfo) -> list[str]:
         """What the customer did with the product; for one that they never had, what speaks for it."""

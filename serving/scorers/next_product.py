@@ -91,14 +91,6 @@ class RankedBlock:
         return Ranked(self.scores[row, 1:], inputs, self.companions, pool, allowed)
 
 
-@dataclass(frozen=True)
-class Top:
-    """The best products of n customers, best first."""
-
-    columns: IntArray  # (n, k) -1 where fewer are allowed
-    scores: Float32Array  # (n, k) minus infinity there
-
-
 class ProductScorer:
     """A score for every product of the vocabulary, and for some that were first sold later."""
 
@@ -137,16 +129,6 @@ class ProductScorer:
         found.files, found.companions = files, files.companions
         return found
 
-    def top(self, states: StateBatch, as_of_s: FloatArray, k: int, allowed: BoolArray | None = None) -> Top:
-        """What `rank` and `best` answer about each of n customers, without reasons; `allowed` as `rank_blocks` has it."""
-        found = [(block.best(k), block) for block in self.rank_blocks(states, as_of_s, allowed)]
-        if not found:
-            return Top(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
-        return Top(
-            np.concatenate([columns for columns, _ in found]),
-            np.concatenate([block.at(columns) for columns, block in found]),
-        )
-
     def rank_blocks(
         self, states: StateBatch, as_of_s: FloatArray, allowed: BoolArray | None = None
     ) -> Iterator[RankedBlock]:
@@ -172,14 +154,6 @@ class ProductScorer:
         """The network's word on states (n,) at moments (n,), in seconds since the epoch."""
         inputs = model_inputs(states, as_of_s, self.rows)
         return Scored(self.files.scores(inputs), inputs)
-
-    def score_each(self, states: StateBatch, as_of_s: FloatArray) -> Iterator[Scored]:
-        """`score`, customer by customer (n = 1), of whom a block is held at once."""
-        inputs = model_inputs(states, as_of_s, self.rows)
-        for first in range(0, len(states), BLOCK):
-            block = {name: array[first : first + BLOCK] for name, array in inputs.items()}
-            scored = Scored(self.files.scores(block), block)
-            yield from map(scored.one, range(len(scored.scores)))
 
     def rank(self, scored: Scored, allowed: BoolArray | None = None) -> Ranked:
         """One customer's order (n = 1) among the products that `allowed` (V,) leaves; what is not allowed is nowhere."""

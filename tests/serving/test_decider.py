@@ -65,7 +65,7 @@ def test_behaviour_changes_the_decision_and_the_decision_itself_does_not(
     decide: Decide, runtime: Runtime, log: SqliteEventLog
 ) -> None:
     first = decide()
-    runtime.answers.record([first.event])
+    log.append_events([first.event])
     assert decide().answer == first.answer
     add(log, "view", NOW, product_id="tea")
     assert decide().answer.decision_id != first.answer.decision_id
@@ -76,8 +76,8 @@ def test_a_decision_is_logged_once_with_its_chance_and_what_the_models_saw(
 ) -> None:
     before = log.count()
     decision = decide(asked_by="app")
-    runtime.answers.record([decision.event])
-    runtime.answers.record([decide(asked_by="web").event])
+    log.append_events([decision.event])
+    log.append_events([decide(asked_by="web").event])
     assert log.count() == before + 1
     row = next(row for row in log.customer_events("ada").to_pylist() if row["kind"] == "decision")
     properties = json.loads(row["properties"])
@@ -174,7 +174,7 @@ def test_a_decision_that_nobody_sent_does_not_rest_and_a_message_that_names_it_d
 ) -> None:
     decisions = [decide(NOW + timedelta(minutes=10 * i), channels=["email"]) for i in range(20)]
     sent = next(decision for decision in decisions if decision.answer.product)
-    runtime.answers.record([sent.event])
+    log.append_events([sent.event])
     assert sent.answer.product.product_id == "tea"
     at = sent.answer.as_of + timedelta(minutes=10)
     assert "tea" in {p.product_id for i in range(20) if (p := decide(at + timedelta(minutes=10 * i)).answer.product)}

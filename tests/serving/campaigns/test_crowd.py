@@ -115,7 +115,7 @@ def test_each_is_decided_for_as_if_alone(shop: Runtime, rules: Rules, when: Any)
         rows, events = decisions.table().to_pylist(), table_rows(decisions.events())
         refused: Counter[str] = Counter()
         for live, row, event in zip(lives, rows, events, strict=True):
-            (alone,) = decider.decide([live], request, now + timedelta(hours=hours))
+            alone = decider.decide(live, request, now + timedelta(hours=hours))
             answer, product = alone.answer, alone.answer.product
             for name in ("decision_id", "as_of", "action", "arm", "channel", "send_at", "pscore", "reasons"):
                 assert row[name] == getattr(answer, name), (row["customer_id"], name)

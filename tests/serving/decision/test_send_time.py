@@ -203,10 +203,10 @@ def test_no_decision_of_a_day_sends_into_the_past(
     decider, sent, plans = decide(rules), 0, {}
     for minutes, question in itertools.product(range(0, 1440, 47), range(6)):  # every question is a draw of its own
         now = datetime(2024, 3, 1, 12, tzinfo=UTC) + timedelta(minutes=minutes)
-        (decision,) = decider.decide([live], DecideRequest(customer_id="ada", exclude=[f"other-{question}"]), now)
+        decision = decider.decide(live, DecideRequest(customer_id="ada", exclude=[f"other-{question}"]), now)
         waits = DecideRequest(customer_id="ada", exclude=[f"other-{question}"], when="best")
         (row,) = Crowd(decider, waits, now).decide(LiveBatch.of([live])).table().to_pylist()
-        assert row["send_at"] == decider.decide([live], waits, now)[0].answer.send_at
+        assert row["send_at"] == decider.decide(live, waits, now).answer.send_at
         kept = plans.setdefault(decision.answer.decision_id, decision.answer)
         assert (kept.arm, kept.pscore, kept.product) == (
             decision.answer.arm,

@@ -40,26 +40,18 @@ def test_it_is_what_each_is_answered_alone(trees: bool, how: str) -> None:
     each = np.random.default_rng(0).random((len(states), len(PRODUCTS))) < 0.6
     each[1] = False
     allowed = {"everything": None, "for everybody": each[0], "for each": each}[how]
-    top = product.top(states, as_of_s, 4, allowed)
-    assert top.columns.shape == top.scores.shape == (len(states), 4)
+    blocks = list(product.rank_blocks(states, as_of_s, allowed))
+    columns = np.concatenate([block.best(4) for block in blocks])
+    scores = np.concatenate([block.at(block.best(4)) for block in blocks])
+    assert columns.shape == scores.shape == (len(states), 4)
     for row in range(len(states)):
         mask = each[row] if how == "for each" else allowed
         ranked = product.rank(product.score(states.take(np.array([row])), as_of_s[row : row + 1]), mask)
         best = ranked.best(4)
-        assert top.columns[row].tolist() == [*best.tolist(), *[-1] * (4 - len(best))]
-        np.testing.assert_allclose(top.scores[row, : len(best)], ranked.scores[best], atol=1e-5)
-        assert np.isneginf(top.scores[row, len(best) :]).all()
+        assert columns[row].tolist() == [*best.tolist(), *[-1] * (4 - len(best))]
+        np.testing.assert_allclose(scores[row, : len(best)], ranked.scores[best], atol=1e-5)
+        assert np.isneginf(scores[row, len(best) :]).all()
 
 
 def test_of_nobody_it_is_nothing() -> None:
-    assert scorer(trees=False).top(StateBatch.empty(0), np.empty(0), 3).columns.shape == (0, 3)
-
-
-def test_in_blocks_each_scores_what_all_do_together() -> None:
-    product, (states, as_of_s) = scorer(trees=False), sample_customers(PRODUCTS)
-    together = product.score(states, as_of_s)
-    rows = list(product.score_each(states, as_of_s))
-    assert len(rows) == len(states) > BLOCK
-    np.testing.assert_allclose(np.concatenate([one.scores for one in rows]), together.scores, atol=1e-5)
-    for name, array in together.inputs.items():
-        np.testing.assert_array_equal(np.concatenate([one.inputs[name] for one in rows]), array)
+    assert list(scorer(trees=False).rank_blocks(StateBatch.empty(0), np.empty(0))) == []
