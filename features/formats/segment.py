@@ -1,8 +1,9 @@
 """Calls of the Segment spec come in (also RudderStack's and others'); events go out. Pure.
 
 Pages and screens are visits, `identify` and `alias` join what somebody is known by, and of orders each product is an event
-of its own, worth its price times its quantity less its share of the order's discount. Names count in any case. What
-WORDS does not know is skipped and counted by its bare name.
+of its own, worth its price times its quantity less its share of the order's discount. Names count in any case, and the
+ids of the older spec (`orderId`, `productId`) as those of today's. What WORDS does not know is skipped and counted by its
+bare name.
 
 https://segment.com/docs/connections/spec/ecommerce/v2/ and https://segment.com/docs/connections/spec/email/
 """
@@ -70,6 +71,7 @@ WORDS: Final[dict[str, Word]] = {
 TIMES: Final = ("timestamp", "originalTimestamp", "sentAt", "receivedAt")
 _PRODUCTS: Final = (EventKind.VIEW, EventKind.ADD_TO_CART, EventKind.REMOVE_FROM_CART)
 _MESSAGES: Final = (EventKind.SEND, EventKind.DELIVER, EventKind.OPEN, EventKind.CLICK, EventKind.UNSUBSCRIBE)
+_CARTS: Final = tuple(f"properties.{name}" for name in ("cart_id", "cartId", "checkout_id", "checkoutId"))
 _capitals = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _marks = re.compile(r"[\s_-]+")
 
@@ -132,14 +134,14 @@ def _track(call: Record) -> Meaning:
         rating = number(properties.get("rating"), "rating")
         fields |= said(product_id=_product_id(properties), properties=said(rating=rating))
     elif word.kind in _MESSAGES:
-        campaign = first(properties, ("campaign_id", "campaign.id", "campaign_name", "campaign.name"))
+        campaign = first(properties, ("campaign_id", "campaignId", "campaign.id", "campaign_name", "campaign.name"))
         fields |= said(campaign_id=text(campaign, "campaign_id"))
     return Meaning((fields,))
 
 
 def _order(fields: Fields, properties: Record) -> Iterator[Fields]:
     """One event a product; of an order that names none, one of its whole value."""
-    order = text(properties.get("order_id"), "order_id")
+    order = text(first(properties, ("order_id", "orderId")), "order_id")
     currency = text(properties.get("currency"), "currency")
     fields = fields | said(session_id=order or fields.get("session_id"), currency=currency)
     if order is not None:
@@ -174,7 +176,7 @@ def _product(product: Record) -> Fields:
 
 
 def _product_id(product: Record) -> str | None:
-    return text(first(product, ("product_id", "sku", "id")), "product_id")
+    return text(first(product, ("product_id", "productId", "sku", "id")), "product_id")
 
 
 def _base(call: Record) -> Fields:
@@ -203,7 +205,7 @@ def _trait(traits: list[Mapping[str, Any]], name: str) -> str | None:
 
 def _session(call: Record) -> str | None:
     """The cart, or the visit with its cookie (numbers of visits alone are those of many people)."""
-    cart = text(first(call, ("properties.cart_id", "properties.checkout_id")), "cart_id")
+    cart = text(first(call, _CARTS), "cart_id")
     visit = text(at(call, "context.sessionId"), "sessionId")
     who = text(call.get("anonymousId"), "anonymousId")
     return cart or (None if visit is None else f"{who}:{visit}")

@@ -14,6 +14,7 @@ from features.ids import id_column
 from features.sources.mapped.paths import MISSED, Path, known_paths, near_paths, parse_path, walk
 from features.sources.mapping_config import ColumnSpec
 from features.sources.nested import readable, to_array
+from features.sources.readers.header import are_values
 from features.sources.readers.rows import RawRows
 
 _SAMPLE: Final = 200
@@ -50,6 +51,8 @@ class Hits:
         known = list(self.known)
         near = near_paths(path, known)
         guess = f"Did you mean {' or '.join(near)}? " if near else ""
+        if not near and are_values(known):
+            guess = 'Its first line looks like data: if it has no header, name its columns with header = ["…"]. '
         return InputError(
             f"{self.place} has no column {path!r} in any row, which {self._mapping} names; it has {', '.join(known[:40])}.",
             repair=f"{guess}Correct the name in the mapping (what lies inside an object is named like user.id), or mark"

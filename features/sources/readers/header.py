@@ -41,6 +41,11 @@ def read_header(start: bytes, mark: str, name: str, options: ReadOptions) -> tup
     return _named(first, name, options), rest
 
 
+def are_values(columns: list[str]) -> bool:
+    """Whether the names of a file's columns look like a row of data: one of them is a time or a number, and no place."""
+    return any(_is_value(column) for column in columns) and not _are_places(columns)
+
+
 def _named(columns: list[str], name: str, options: ReadOptions) -> list[str]:
     """Each column with a name of its own."""
     twice = sorted({column for column in columns if columns.count(column) > 1 and column in options.names})

@@ -132,3 +132,9 @@ def test_a_batch_is_its_calls() -> None:
     calls = list(FORMATS["segment"].records(batch))
     assert [call["type"] for call in calls] == ["page", "screen"]
     assert calls[0]["sentAt"] == AT
+
+
+def test_ids_of_the_older_spec_are_those_of_todays() -> None:
+    (event,) = track("Completed Order", orderId="o9", cartId="c", products=[{"productId": "p", "price": 2}]).events
+    assert (event["event_id"], event["session_id"], event["product_id"]) == ("m1:1", "o9", "p")
+    assert event["properties"] == {"order_id": "o9"}

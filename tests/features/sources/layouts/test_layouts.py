@@ -224,6 +224,11 @@ profiling = "profile"
     assert report.rejected_by_field == {"consent.email": 1}
 
 
+def test_names_that_a_file_without_a_header_cannot_have_lead_to_the_key_that_names_them(tmp_path: Path) -> None:
+    said = refusal(tmp_path, "a.tsv", "7\t2025-01-01T10:00:00Z\tk\n8\t2025-01-02T10:00:00Z\tl\n", WHO)
+    assert "header = [" in said
+
+
 def test_a_header_that_is_data_is_told_and_can_be_named(tmp_path: Path) -> None:
     rows = "17,2025-10-01T11:22:33Z,a\n18,2025-10-02T11:22:33Z,b\n"
     wrong = 'event_id_from = ["17"]' + WHO.replace('"at"', '"2025-10-01T11:22:33Z"').replace('"who"', '"a"')
