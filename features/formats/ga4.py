@@ -12,7 +12,19 @@ https://developers.google.com/analytics/devguides/collection/protocol/ga4/refere
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from features.formats.reading import Fields, Meaning, Record, UnreadableError, at, epoch, first, number, said, text
+from features.formats.reading import (
+    Fields,
+    Meaning,
+    Record,
+    UnreadableError,
+    at,
+    epoch,
+    first,
+    named_visit,
+    number,
+    said,
+    text,
+)
 from features.vocabulary import Channel, EventKind, IdType
 
 WORDS: Final[dict[str, EventKind]] = {
@@ -91,7 +103,7 @@ def read(row: Record) -> Meaning:
         channel=(Channel.APP if row.get("platform") in _APPS else Channel.WEB).value,
         customer_id=customer,
         identifiers=identifiers,
-        session_id=None if session is None else f"{cookie}:{session}",
+        session_id=named_visit(cookie or customer, session),
     )
     if kind in _ITEM_KINDS or kind in _ORDER_KINDS:
         return Meaning(tuple(_items(fields, kind, row, params, order)))

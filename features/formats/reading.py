@@ -26,6 +26,8 @@ YES: Final = frozenset({"true", "1", "yes"})
 NOTHING: Final = frozenset({"", "null", "(not set)", "(none)"})
 """What tools write where they know nothing."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_OLDEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""No tool here is older: what lies before came in another unit."""
 _MICROSECONDS: Final = {"s": 10**6, "ms": 10**3, "us": 1}
 _spaced_offset = re.compile(r"\s+([+-]\d{2}:?\d{2})$")
 _MAX_DIGITS: Final = 19
@@ -92,19 +94,28 @@ def number(value: Any, field: str) -> float | None:
 
 
 def epoch(value: Any, unit: str, field: str) -> datetime:
-    """The UTC moment of a number, or text that holds one, in "s", "ms" or "us" since 1970, to the microsecond."""
+    """The UTC moment of a number, or text that holds one, in "s", "ms" or "us" since 1970, to the microsecond.
+
+    Raises UnreadableError for what is no number, and for a moment before 2000: it came in another unit.
+    """
     written = value.strip() if isinstance(value, str) else value
+    read = None
     try:
         if isinstance(written, str) and len(written) <= _MAX_DIGITS and written.isascii() and written.isdigit():
             written = int(written)
         scale = _MICROSECONDS[unit]
         if isinstance(written, int) and not isinstance(written, bool):
-            return _EPOCH + timedelta(microseconds=written * scale)
-        if isinstance(written, float | str):
-            return _EPOCH + timedelta(microseconds=round(float(written) * scale))
+            read = _EPOCH + timedelta(microseconds=written * scale)
+        elif isinstance(written, float | str):
+            read = _EPOCH + timedelta(microseconds=round(float(written) * scale))
     except (ValueError, OverflowError):
         pass
-    raise UnreadableError(field, f"is {shorten(value)}, which is no number of {unit} since 1970.")
+    if read is None:
+        raise UnreadableError(field, f"is {shorten(value)}, which is no number of {unit} since 1970.")
+    if read < _OLDEST:
+        reason = f"is {shorten(value)}, which as {unit} since 1970 lies before 2000: it came in another unit."
+        raise UnreadableError(field, reason)
+    return read
 
 
 def moment(value: Any, field: str) -> datetime:
@@ -116,6 +127,11 @@ def moment(value: Any, field: str) -> datetime:
     if isinstance(read, str):
         raise UnreadableError(field, "is missing: say when it happened." if value is None else read)
     return read
+
+
+def named_visit(who: str | None, visit: str | None) -> str | None:
+    """A visit named with whose it is: its number alone is that of many people, and of nobody known it says nothing."""
+    return None if who is None or visit is None else f"{who}:{visit}"
 
 
 def digest(record: Record) -> str:

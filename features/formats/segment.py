@@ -8,10 +8,12 @@ bare name.
 https://segment.com/docs/connections/spec/ecommerce/v2/ and https://segment.com/docs/connections/spec/email/
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from features.events.values import shorten
 from features.formats.money import net_values, order_discount
 from features.formats.reading import (
     Fields,
@@ -22,6 +24,7 @@ from features.formats.reading import (
     digest,
     first,
     moment,
+    named_visit,
     number,
     said,
     text,
@@ -146,7 +149,7 @@ def _order(fields: Fields, properties: Record) -> Iterator[Fields]:
     fields = fields | said(session_id=order or fields.get("session_id"), currency=currency)
     if order is not None:
         fields["properties"] = {"order_id": order}
-    products = [product for product in properties.get("products") or () if isinstance(product, Mapping)]
+    products = _products_of(properties.get("products"))
     goods = number(first(properties, ("revenue", "subtotal", "value")), "revenue")
     if not products:
         value = goods if goods is not None else number(properties.get("total"), "total")
@@ -160,6 +163,21 @@ def _order(fields: Fields, properties: Record) -> Iterator[Fields]:
         if "value" in line:
             line["value"] = value
         yield fields | line | {"event_id": f"{fields['event_id']}:{place}"}
+
+
+def _products_of(written: Any) -> list[Record]:
+    """The products of an order: a list, one alone, or either as JSON text, as warehouses keep it."""
+    products = written
+    if isinstance(products, str) and products.strip():
+        try:
+            products = json.loads(products)
+        except ValueError:
+            products = (None,)
+    products = [products] if isinstance(products, Mapping) else products or ()
+    if not isinstance(products, list | tuple) or not all(isinstance(product, Mapping) for product in products):
+        reason = f"is {shorten(json.dumps(written, default=str))}, which is no list of objects."
+        raise UnreadableError("products", reason)
+    return list(products)
 
 
 def _product(product: Record) -> Fields:
@@ -176,7 +194,7 @@ def _product(product: Record) -> Fields:
 
 
 def _product_id(product: Record) -> str | None:
-    return text(first(product, ("product_id", "productId", "sku", "id")), "product_id")
+    return text(first(product, ("product_id", "productId", "sku", "id", "name")), "product_id")
 
 
 def _base(call: Record) -> Fields:
@@ -207,5 +225,5 @@ def _session(call: Record) -> str | None:
     """The cart, or the visit with its cookie (numbers of visits alone are those of many people)."""
     cart = text(first(call, _CARTS), "cart_id")
     visit = text(at(call, "context.sessionId"), "sessionId")
-    who = text(call.get("anonymousId"), "anonymousId")
-    return cart or (None if visit is None else f"{who}:{visit}")
+    who = text(first(call, ("anonymousId", "userId")), "anonymousId")
+    return cart or named_visit(who, visit)

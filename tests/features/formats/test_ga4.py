@@ -103,3 +103,21 @@ def test_a_body_of_the_measurement_protocol_is_its_events() -> None:
     skipped, kept = (FORMATS["ga4"].read(row) for row in FORMATS["ga4"].records(body))
     assert skipped.skipped == "page_view"
     assert (kept.events[0]["session_id"], kept.events[0]["value"]) == ("1.2:5", 2.0)
+
+
+def test_a_session_without_a_cookie_is_named_with_its_customer() -> None:
+    session = {"key": "ga_session_id", "value": {"int_value": 5}}
+    row = {
+        "event_name": "session_start",
+        "event_timestamp": 1740819600000000,
+        "user_id": "u1",
+        "event_params": [session],
+    }
+    (event,) = FORMATS["ga4"].read(row).events
+    assert event["session_id"] == "u1:5"
+
+
+def test_seconds_where_microseconds_belong_are_no_moment_of_1970() -> None:
+    row = {"event_name": "session_start", "event_timestamp": 1740819600, "user_pseudo_id": "1.2"}
+    with pytest.raises(UnreadableError, match="another unit"):
+        FORMATS["ga4"].read(row)

@@ -138,3 +138,29 @@ def test_ids_of_the_older_spec_are_those_of_todays() -> None:
     (event,) = track("Completed Order", orderId="o9", cartId="c", products=[{"productId": "p", "price": 2}]).events
     assert (event["event_id"], event["session_id"], event["product_id"]) == ("m1:1", "o9", "p")
     assert event["properties"] == {"order_id": "o9"}
+
+
+@pytest.mark.parametrize(
+    "products", ['[{"sku": "a", "price": 5, "quantity": 2}]', {"sku": "a", "price": 5, "quantity": 2}]
+)
+def test_products_in_another_wrapping_are_products(products: Any) -> None:
+    (event,) = track("Order Completed", order_id="o", products=products).events
+    assert (event["product_id"], event["quantity"], event["value"]) == ("a", 2.0, 10.0)
+
+
+@pytest.mark.parametrize("products", ["a, b", 3, ["a"], [{"sku": "a"}, None]])
+def test_products_that_are_none_reject_the_order(products: Any) -> None:
+    with pytest.raises(UnreadableError, match="no list of objects"):
+        track("Order Completed", order_id="o", revenue=5, products=products)
+
+
+def test_a_product_without_an_id_is_its_name() -> None:
+    (event,) = track("Product Added", name="Mug", price=3).events
+    assert event["product_id"] == "Mug"
+
+
+@pytest.mark.parametrize(("user", "session"), [("u1", "u1:5"), (None, None)])
+def test_a_visit_without_a_cookie_is_not_that_of_everybody(user: str | None, session: str | None) -> None:
+    call = {"anonymousId": None, "userId": user, "context": {"sessionId": 5, "traits": {"email": "a@example.org"}}}
+    (event,) = read(type="page", **call).events
+    assert event.get("session_id") == session
