@@ -10,9 +10,7 @@ import httpx
 
 from serving import schemas
 from serving.client import options
-from serving.client.flows import AnswerT, Flow, Flows, Outcome, Patience, customer_path, who
-
-LOCAL = "http://127.0.0.1:3000"
+from serving.client.flows import LOCAL, AnswerT, Flow, Flows, Outcome, Patience, customer_path
 
 
 class AsyncOmniClient:
@@ -56,13 +54,7 @@ class AsyncOmniClient:
         **more: Unpack[options.NextProductsOptions],
     ) -> schemas.NextProductsAnswer:
         """The products that a customer buys next."""
-        question = self._flows.question(
-            "next-products",
-            schemas.NextProductsAnswer,
-            who(customer_id, identifiers),
-            more,
-            repeatable=not more.get("explore_share"),
-        )
+        question = self._flows.question("next-products", schemas.NextProductsAnswer, customer_id, identifiers, more)
         return await self._run(question)
 
     async def churn(
@@ -73,7 +65,7 @@ class AsyncOmniClient:
         **more: Unpack[options.ChurnOptions],
     ) -> schemas.ChurnAnswer:
         """How likely a customer leaves."""
-        question = self._flows.question("churn", schemas.ChurnAnswer, who(customer_id, identifiers), more)
+        question = self._flows.question("churn", schemas.ChurnAnswer, customer_id, identifiers, more)
         return await self._run(question)
 
     async def best_channel(
@@ -84,7 +76,7 @@ class AsyncOmniClient:
         **more: Unpack[options.Question],
     ) -> schemas.BestChannelAnswer:
         """Through which channel a customer answers."""
-        question = self._flows.question("best-channel", schemas.BestChannelAnswer, who(customer_id, identifiers), more)
+        question = self._flows.question("best-channel", schemas.BestChannelAnswer, customer_id, identifiers, more)
         return await self._run(question)
 
     async def decide(
@@ -95,13 +87,7 @@ class AsyncOmniClient:
         **more: Unpack[options.DecideOptions],
     ) -> schemas.DecisionAnswer:
         """One decision, which is logged. It is asked for again only where it was surely not made."""
-        question = self._flows.question(
-            "decide",
-            schemas.DecisionAnswer,
-            who(customer_id, identifiers),
-            more,
-            repeatable=more.get("log") is False,
-        )
+        question = self._flows.question("decide", schemas.DecisionAnswer, customer_id, identifiers, more)
         return await self._run(question)
 
     async def next_products_many(

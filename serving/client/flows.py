@@ -23,6 +23,7 @@ from serving import schemas
 from serving.client.errors import RequestFailedError, of_response, of_trouble
 from serving.schemas.batches import MAX_CUSTOMERS
 
+LOCAL: Final = "http://127.0.0.1:3000"
 MAX_EVENTS: Final = 10_000
 MAX_BODY_BYTES: Final = 8_000_000
 """A little less than the service takes."""
@@ -106,11 +107,19 @@ class Flows:
         return total
 
     def question(
-        self, what: str, answer: type[AnswerT], who: Options, options: Options, *, repeatable: bool = True
+        self,
+        what: str,
+        answer: type[AnswerT],
+        customer_id: str | None,
+        identifiers: Mapping[str, str] | None,
+        options: Options,
     ) -> Flow[AnswerT]:
         """Ask about a customer."""
-        body = to_json({**who, **options})
-        return (yield from self._ask("POST", f"/v1/{what}", body, answer, repeatable=repeatable))
+        named: dict[str, Any] = {} if customer_id is None else {"customer_id": customer_id}
+        if identifiers is not None:
+            named["identifiers"] = dict(identifiers)
+        body = to_json({**named, **options})
+        return (yield from self._ask("POST", f"/v1/{what}", body, answer, repeatable=_is_repeatable(what, options)))
 
     def many(
         self, what: str, answer: type[ManyT], customers: Iterable[str | Mapping[str, Any]], options: Options
@@ -120,7 +129,7 @@ class Flows:
         batches: list[ManyT] = []
         for start in range(0, len(asked), MAX_CUSTOMERS):
             body = to_json({**options, "customers": asked[start : start + MAX_CUSTOMERS]})
-            repeatable = not options.get("explore_share")
+            repeatable = _is_repeatable(what, options)
             batches.append((yield from self._ask("POST", f"/v1/{what}:batch", body, answer, repeatable=repeatable)))
         return answer(
             answered=sum(batch.answered for batch in batches),
@@ -166,15 +175,14 @@ class Flows:
             yield wait_s
 
 
-def who(customer_id: str | None, identifiers: Mapping[str, str] | None) -> dict[str, Any]:
-    """Whom a question is about, as its body says it."""
-    named: dict[str, Any] = {} if customer_id is None else {"customer_id": customer_id}
-    return named if identifiers is None else {**named, "identifiers": dict(identifiers)}
-
-
 def customer_path(name: str) -> str:
     """The path of a customer, by id or like `email:ada@example.org`."""
     return f"/v1/customers/{quote(name, safe='')}"
+
+
+def _is_repeatable(what: str, options: Options) -> bool:
+    """Whether a question that was perhaps answered may be asked again: nothing of the answer is in the log."""
+    return not options.get("explore_share") and (what != "decide" or options.get("log") is False)
 
 
 def _batches(events: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, bytes]]:
