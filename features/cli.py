@@ -84,7 +84,8 @@ def ingest(
     """Bring events into the log, each once; rows that cannot be used go to a file with the reason; exit 1 if none can.
 
     Values are counted in one currency (OMNI_CURRENCY, or that of the first value); others are converted by
-    OMNI_HOME/rates.csv (date,currency,rate), or rejected.
+    OMNI_HOME/rates.csv (date,currency,rate), or rejected. Of the first values of all, in several currencies, every
+    one is kept; the commonest currency counts, others count as no money until they have a rate.
     """
     from features.ingest import dry_run as look
     from features.ingest import ingest as run

@@ -77,6 +77,9 @@ class IngestReport:
     """Events with a value that were not rejected, by the currency that they came in ("" where none is named)."""
     currency: str | None
     """What this home counts in: values of other currencies were converted, and rejected where there was no rate."""
+    uncounted: dict[str, int]
+    """Values that were kept though there is no rate of their currency, and count as no money until there is one: these are
+    the first of the home, in several currencies."""
     seconds: float
 
     @property
@@ -139,6 +142,7 @@ def ingest_batches(
             checker.finish()
             twins = _warn_of_twins(log, spool, config)
             intake = Intake(log, HomeCurrency(settings, log), rejects, writer, checker.clear)
+            intake.begin(checker.currencies)
             for spooled in spool.read():
                 intake.keep(spooled)
                 progress(f"{checker.rows:,} rows read, {intake.appended:,} events new")
@@ -169,6 +173,7 @@ def ingest_batches(
         products=products,
         currencies=dict(intake.currencies.most_common()),
         currency=intake.currency,
+        uncounted=dict(intake.uncounted.most_common()),
         seconds=round(time.perf_counter() - started, 3),
     )
 
@@ -191,7 +196,9 @@ def dry_run(
         batches = open_source(
             source, sample=sample, path=path, mapping=mapping, join=join, database=database, landed=landed.find
         )
-        return preview(source, batches, now, nobody, HomeCurrency(settings, landed).screen, progress)
+        currency = HomeCurrency(settings, landed)
+        currency.begin_load({})
+        return preview(source, batches, now, nobody, currency.screen, progress)
 
 
 def open_source(

@@ -8,11 +8,11 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from features.events.rules import Problem
 from features.events.schema import rejected_table
 from features.log.event_log import AppendResult, EventLog
+from features.money.counted import currency_counts
 from features.money.home import HomeCurrency
 from features.rejects import RejectedFile
 from features.sources.batch import ProductLines, without_rows
@@ -47,9 +47,14 @@ class Intake:
         self.appended = self.duplicates = self.erased = self.conflicts = 0
         self.conflicting: list[str] = []
         self.currencies: Counter[str] = Counter()
+        self.uncounted: Counter[str] = Counter()
         self.currency: str | None = home.code
         self._writer = writer
         self._writing: Future[AppendResult] | None = None
+
+    def begin(self, counts: Counter[str]) -> None:
+        """What comes is one load, with so many values by currency ("" for none)."""
+        self._home.begin_load(counts)
 
     def keep(self, spooled: Spooled) -> None:
         """Append the events whose money can be counted; the others are rejected."""
@@ -66,7 +71,9 @@ class Intake:
             converted = np.delete(np.arange(events.num_rows), list(screened.problems))  # the screened rows' places
             table = table.filter(pa.array(np.isin(converted, kept)))
             came_in = came_in.take(pa.array(kept))
-        self.currencies.update(_count(table[Columns.VALUE], came_in))
+        counts, own = currency_counts(table[Columns.VALUE], table[Columns.CURRENCY]), ("", self._home.code)
+        self.uncounted.update({name: count for name, count in counts.items() if name not in own})
+        self.currencies.update(currency_counts(table[Columns.VALUE], came_in))
         self.finish()
         self._writing = self._writer.submit(self._log.append, table)
         if spooled.products is not None:
@@ -127,9 +134,3 @@ class Intake:
                 self.currencies[""],
                 self.currency or "what this home counts in, which no value has named yet: name it in OMNI_CURRENCY",
             )
-
-
-def _count(values: pa.ChunkedArray, currencies: pa.ChunkedArray) -> dict[str, int]:
-    """How many values there are by currency, "" for none."""
-    valued = currencies.filter(values.is_valid())
-    return {row["values"]: row["counts"] for row in pc.value_counts(pc.fill_null(valued, "")).to_pylist()}

@@ -11,9 +11,11 @@ import pyarrow as pa
 from features.arrays import IntArray
 from features.events.placeholders import Placeholders
 from features.events.schema import EVENT_SCHEMA, validate_table
+from features.money.counted import currency_counts
 from features.rejects import RejectedFile
 from features.sources.batch import ProductLines, SourceBatch, without_rows
 from features.sources.spool import RepeatedIds, Spool, refuse_differing
+from features.vocabulary import Columns
 
 APPEND_ROWS: Final = 100_000
 """Events per transaction of the log."""
@@ -34,6 +36,8 @@ class Checker:
         self.rows = 0
         self.skipped: Counter[str] = Counter()
         self.clear: tuple[str, ...] = ()
+        self.currencies: Counter[str] = Counter()
+        """Good events with a value, by currency, "" for none; in the order in which they come."""
 
     def take(self, batch: SourceBatch) -> None:
         """Keep what is good of a batch, and note what is not."""
@@ -55,6 +59,7 @@ class Checker:
                 numbers, places = np.delete(numbers, wrong), np.delete(places, wrong)
             if batch.repeats == "refuse" and batch.contents is not None:
                 self._repeated.add(kept, batch.contents[places])
+            self.currencies.update(currency_counts(kept[Columns.VALUE], kept[Columns.CURRENCY]))
             good.append((kept, numbers))
         products, lines = batch.products, batch.product_lines
         if products is not None:

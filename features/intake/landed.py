@@ -3,7 +3,7 @@
 A log that is not there yet holds nothing, and is not made by asking.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from features.log.engines import has_log, open_log
 from features.log.event_log import EventLog
@@ -32,6 +32,11 @@ class LandedEvents:
         """As if it were settled."""
         self._currency = self.currency() or code
         return self._currency
+
+    def known_ids(self, event_ids: Sequence[str]) -> set[str]:
+        """Those of the ids that the log holds."""
+        log = self._opened()
+        return set() if log is None else log.known_ids(event_ids)
 
     def _opened(self) -> EventLog | None:
         if self._log is None and has_log(self._settings):

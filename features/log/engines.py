@@ -6,6 +6,7 @@ from features.errors import SettingsError
 from features.log.event_log import EventLog
 from features.log.identity import identity_rules
 from features.log.sqlite import SqliteEventLog
+from features.money.rates import RATES_FILE, RatesFile
 from features.settings import Settings
 
 
@@ -28,6 +29,7 @@ def open_log(settings: Settings, wait_s: float | None = None) -> EventLog:
     """
     rules = identity_rules(settings)
     sync_decisions = settings.decision_durability == "disk"
+    rates = RatesFile(settings.home / RATES_FILE)
     scheme = settings.event_log_url.partition("://")[0]
     if scheme in ("postgresql", "postgres"):
         try:
@@ -37,7 +39,7 @@ def open_log(settings: Settings, wait_s: float | None = None) -> EventLog:
                 "OMNI_EVENT_LOG names a PostgreSQL server, and psycopg is not installed.",
                 repair="Install it: pip install -e '.[postgres]' -c constraints.txt",
             ) from error
-        return PostgresEventLog(settings.event_log_url, rules, wait_s, settings.event_log_schema, sync_decisions)
+        return PostgresEventLog(settings.event_log_url, rules, wait_s, settings.event_log_schema, sync_decisions, rates)
     path = sqlite_path(settings)
     if path is None:
         raise SettingsError(
@@ -45,4 +47,4 @@ def open_log(settings: Settings, wait_s: float | None = None) -> EventLog:
             repair="Write it as sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://host/database,"
             " or leave it out.",
         )
-    return SqliteEventLog(path, rules, wait_s, sync_decisions)
+    return SqliteEventLog(path, rules, wait_s, sync_decisions, rates)

@@ -42,6 +42,7 @@ class Arrival(NamedTuple):
 class EventLog(Protocol):
     """A durable list of events: appended once by event_id, read in the order of arrival.
 
+    Whatever is read has the values that count (features/money/counted.py), but for `kept_under`: those are as they are kept.
     An event's `seq` is greater than that of every event before it; duplicates leave gaps.
     """
 
@@ -102,6 +103,10 @@ class EventLog(Protocol):
 
     def kept_under(self, beginning: str) -> dict[str, float | None]:
         """The values of the events whose event_id begins so, by their ids."""
+        ...
+
+    def known_ids(self, event_ids: Sequence[str]) -> set[str]:
+        """Those of the ids of which the log holds an event."""
         ...
 
     def undecided(self, outcomes: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -86,8 +86,8 @@ def note_currency(connection: Connection) -> str:
     currencies = [str(row[0]) for row in connection.execute(query).fetchall()]
     if len(currencies) > 1:
         logger.warning(
-            "The event log holds values in %s, added up as they are. From now on %s counts and others are converted or"
-            " refused; to mend what is there, ingest the sources into a new OMNI_HOME.",
+            "The event log holds values in %s. From now on %s counts: others are converted by rates.csv in OMNI_HOME, or count"
+            " as no money where it has no rate of them. Then run: omni features build --force",
             ", ".join(currencies),
             currencies[0],
         )

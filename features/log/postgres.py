@@ -27,6 +27,7 @@ from features.log.identity import DEFAULT_RULES, IdentityRules, Owners
 from features.log.sql_log import SqlEventLog
 from features.log.tables import COLUMNS, INSERT, READ_SCHEMA, STORED
 from features.log.tombstones import CREATE as CREATE_TOMBSTONES
+from features.money.rates import NO_RATES, RatesFile
 from features.servers import patience
 from features.settings import SCHEMA, without_password
 from features.vocabulary import Columns
@@ -103,12 +104,13 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
         wait_s: float | None = None,
         schema: str = SCHEMA,
         sync_decisions: bool = True,
+        rates: RatesFile = NO_RATES,
     ) -> None:
         """`wait_s` is how long a statement may wait for the server, where the thread has no `patience` of its own.
 
         Without `sync_decisions` nobody waits for the server's disk where nothing but decisions is appended.
         """
-        super().__init__(rules, sync_decisions)
+        super().__init__(rules, sync_decisions, rates)
         self._place = without_password(url)
         self._schema = schema
         self._wait_s = wait_s
@@ -139,7 +141,7 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
             table = _csv_to_table(body)
             if table.num_rows == 0:
                 return
-            yield table
+            yield self._counted(table)
             after_seq = table.column("seq")[-1].as_py()
 
     def erasures(self) -> LogErasureBook:

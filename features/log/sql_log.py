@@ -21,6 +21,8 @@ from features.log.marks import Anchor
 from features.log.portable_sql import Connection
 from features.log.tables import COLUMNS, PURCHASE_SCHEMA, rows_to_table
 from features.log.tombstones import Tombstones
+from features.money.counted import count_values
+from features.money.rates import NO_RATES, RatesFile
 from features.state.event_arrays import Contact
 from features.vocabulary import CONTACT_KINDS, REACTION_KINDS, Columns, EventKind
 
@@ -61,7 +63,10 @@ _ARRIVALS: Final = (
     " (SELECT seq, customer_key, kind, occurred_us FROM events WHERE seq > ? ORDER BY seq LIMIT ?) e"
     " JOIN customers c USING (customer_key) ORDER BY seq"
 )
+_PLACES: Final = COLUMNS.split(", ")
+_VALUE, _CURRENCY = (_PLACES.index(f"e.{name}") for name in (Columns.VALUE, Columns.CURRENCY))
 _UNDER: Final = "SELECT event_id, value FROM events WHERE event_id >= ? AND event_id < ?"
+_BY_ID: Final = "SELECT event_id FROM events WHERE event_id"
 _DECISIONS: Final = (
     "SELECT e.decision_id, c.customer_id FROM customers c JOIN events e USING (customer_key)"
     f" WHERE e.kind = '{EventKind.DECISION}'"
@@ -78,8 +83,10 @@ C = TypeVar("C", bound=Connection)
 class SqlEventLog(ABC, Generic[C]):
     """What an engine's event log inherits; `C` is the engine's connection, on which a parameter is written `?`."""
 
-    def __init__(self, rules: IdentityRules, sync_decisions: bool = True) -> None:
+    def __init__(self, rules: IdentityRules, sync_decisions: bool = True, rates: RatesFile = NO_RATES) -> None:
         self._rules_given = self._rules = rules
+        self._rates = rates
+        self._home: str | None = None  # the currency that counts, once some event has to be looked at for its own
         self._sync_decisions = sync_decisions
         self._marker = marks.Marker()
 
@@ -140,7 +147,7 @@ class SqlEventLog(ABC, Generic[C]):
         rows = self._query(_OF_CUSTOMER, (customer_id, after_seq, until_us, customer_id, after_seq))
         if not rows and not after_seq and customer_id.startswith(ANONYMOUS):
             rows = self._query(OF_ADDRESS, (customer_id, *named_node(customer_id)))
-        return rows_to_table(rows)
+        return self._as_table(rows)
 
     def contacts(self, customer_id: str) -> list[Contact]:
         return list(map(Contact._make, self._query(_CONTACTS, (customer_id,))))
@@ -148,7 +155,9 @@ class SqlEventLog(ABC, Generic[C]):
     def purchases(self, customer_id: str) -> pa.Table:
         columns = zip(*self._query(_PURCHASES, (customer_id,)), strict=True)
         arrays = [pa.array(values, field.type) for field, values in zip(PURCHASE_SCHEMA, columns, strict=False)]
-        return pa.Table.from_arrays(arrays, schema=PURCHASE_SCHEMA) if arrays else PURCHASE_SCHEMA.empty_table()
+        if not arrays:
+            return PURCHASE_SCHEMA.empty_table()
+        return self._counted(pa.Table.from_arrays(arrays, schema=PURCHASE_SCHEMA))
 
     def arrivals(self, after_seq: int, limit: int) -> list[Arrival]:
         return list(map(Arrival._make, self._query(_ARRIVALS, (after_seq, limit))))
@@ -163,7 +172,7 @@ class SqlEventLog(ABC, Generic[C]):
         for name, after_seq in after_seqs.items():
             if name not in known and not after_seq and name.startswith(ANONYMOUS):
                 rows += self._query(OF_ADDRESS, (name, *named_node(name)))
-        return rows_to_table(rows)
+        return self._as_table(rows)
 
     def whose_is_newer(self, folded: Sequence[tuple[str, int, int]]) -> set[str]:
         newer: set[str] = set()
@@ -185,6 +194,10 @@ class SqlEventLog(ABC, Generic[C]):
         after = beginning[:-1] + chr(ord(beginning[-1]) + 1)
         with self._in_words():
             return {str(event_id): value for event_id, value in self._query(_UNDER, (beginning, after))}
+
+    def known_ids(self, event_ids: Sequence[str]) -> set[str]:
+        with self._in_words():
+            return {str(row[0]) for row in portable_sql.select_in(self._connection(), _BY_ID, event_ids)}
 
     def undecided(self, outcomes: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         left = set(outcomes)
@@ -223,6 +236,22 @@ class SqlEventLog(ABC, Generic[C]):
             if not noted:
                 portable_sql.put_meta(connection, portable_sql.CURRENCY, code)
         return noted or code
+
+    def _as_table(self, rows: list[tuple[Any, ...]]) -> pa.Table:
+        """Rows of COLUMNS as they count; nearly always nothing is to be done, which is seen before Arrow is asked."""
+        table = rows_to_table(rows)
+        if all(row[_VALUE] is None or row[_CURRENCY] in (None, self._home) for row in rows):
+            return table
+        return self._counted(table)
+
+    def _counted(self, events: pa.Table) -> pa.Table:
+        """Events with the values that count: the one door by which what is in the log comes out as money."""
+        if set(events[Columns.CURRENCY].unique().to_pylist()) <= {None, self._home}:
+            return events
+        if self._home is None:
+            with self._in_words():
+                self._home = portable_sql.get_meta(self._connection(), portable_sql.CURRENCY, "") or None
+        return events if self._home is None else count_values(events, self._home, self._rates)
 
     def anchor(self) -> Anchor:
         with self._in_words():

@@ -33,10 +33,10 @@ from features.log.tables import (
     dump_segment,
     load_segment,
     rename_customers,
-    rows_to_table,
 )
 from features.log.tombstones import CREATE as CREATE_TOMBSTONES
 from features.log.wal import LIMIT_BYTES, WalKeeper
+from features.money.rates import NO_RATES, RatesFile
 from features.vocabulary import Columns
 
 logger = logging.getLogger(__name__)
@@ -63,12 +63,13 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
         rules: IdentityRules = DEFAULT_RULES,
         wait_s: float | None = None,
         sync_decisions: bool = True,
+        rates: RatesFile = NO_RATES,
     ) -> None:
         """`wait_s` is how long a statement waits for other processes; None: `databases.wait_s()`.
 
         Without `sync_decisions` nobody waits for the disk where nothing but decisions is appended.
         """
-        super().__init__(rules, sync_decisions)
+        super().__init__(rules, sync_decisions, rates)
         self._path = path
         self._wait_s = wait_s
         self._local = threading.local()
@@ -102,7 +103,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
                 table = rename_customers(table, dict(moved))
                 table = table.slice(int(np.searchsorted(table.column(Columns.SEQ).to_numpy(), after_seq, "right")))
                 for start in range(0, table.num_rows, batch_rows):
-                    yield table.slice(start, batch_rows)
+                    yield self._counted(table.slice(start, batch_rows))
                 after_seq = last if body else after_seq  # without a body it was dropped this moment: read its rows
                 continue
             rows = self._query(
@@ -112,7 +113,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
             )
             if rows:
                 after_seq = rows[-1][0]
-                yield rows_to_table(rows)
+                yield self._as_table(rows)
             elif first == _NO_SEQ:
                 return
             else:

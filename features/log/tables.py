@@ -31,7 +31,7 @@ PURCHASE_SCHEMA: Final = pa.schema(
         READ_SCHEMA.field(name)
         for name in (
             *(Columns.OCCURRED_AT, Columns.KIND, Columns.CHANNEL, Columns.PRODUCT_ID, Columns.QUANTITY, Columns.VALUE),
-            *(Columns.PROPERTIES, Columns.SEQ),
+            *(Columns.CURRENCY, Columns.PROPERTIES, Columns.SEQ),
         )
     ]
 )

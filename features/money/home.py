@@ -2,11 +2,17 @@
 
 Money of two currencies is never added up. A home counts in one: the setting `currency`, or else the one of the first value
 that names any; the log keeps it. What names no currency is in the home's.
+
+Where the very first values are in several currencies, the home counts in the commonest of them, and says so. Values of that
+load in others, of which there is no rate, are kept as they came: whoever reads them from the log is given no money for them,
+or what they are worth once there is a rate (counted.py).
 """
 
 import json
+import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -18,12 +24,14 @@ from features.errors import InputError, SettingsError
 from features.events.payload import CONVERTED_FROM
 from features.events.rows import EventRow
 from features.events.rules import Problem
+from features.money.counted import days_of, with_columns
 from features.money.limits import load_limits
-from features.money.rates import RATES_FILE, Rates, read_rates
+from features.money.rates import DECIMALS, RATES_FILE, RatesFile
 from features.settings import Settings
-from features.vocabulary import DAY_US, Columns
+from features.vocabulary import Columns
 
-_DECIMALS: Final = 6
+logger = logging.getLogger(__name__)
+
 _LATEST_DAY: Final = np.iinfo(np.int64).max
 
 
@@ -45,6 +53,10 @@ class CurrencyBook(Protocol):
         """Settle the currency where none is yet; the one that holds."""
         ...
 
+    def known_ids(self, event_ids: Sequence[str]) -> set[str]:
+        """Those of the ids of which there is an event already."""
+        ...
+
 
 class HomeCurrency:
     """The one currency in which this home counts; safe to use from several threads."""
@@ -53,11 +65,11 @@ class HomeCurrency:
         """Raises SettingsError where the setting names another currency than the one that the log counts in, InputError for
         a bad limits.toml.
         """
-        self._file = settings.home / RATES_FILE
+        self._rates = RatesFile(settings.home / RATES_FILE)
         self._limits = load_limits(settings.home)
         self._stated, self._log = settings.currency, log
         self._settled = logged = log.currency()
-        self._rates: tuple[tuple[int, int] | None, Rates] = None, Rates()
+        self._opening = False
         if self._stated and logged and logged != self._stated:
             raise SettingsError(
                 f"OMNI_CURRENCY is {self._stated}, and the values in the event log are in {logged}.",
@@ -69,11 +81,22 @@ class HomeCurrency:
         """The home's currency; None as long as nothing says which."""
         return self._settled or self._log.currency() or self._stated or None
 
+    def begin_load(self, counts: Mapping[str, int]) -> None:
+        """All that is screened from here on is one load: `counts` are its values by currency ("" for none), as they came.
+
+        Where the home has no currency yet, the load as a whole settles it, and none of it is refused for want of a rate.
+        """
+        self._opening = self.code is None
+        named = Counter({name: count for name, count in counts.items() if name})
+        if self._opening and named:
+            with suppress(InputError):  # each row is told so
+                self._settle(named, opening=True)
+
     def screen(self, events: pa.Table) -> Screened:
         """Valid events (EVENT_SCHEMA): those with a value in another currency are converted by the rate of their day (UTC).
 
         Their properties keep what they came as. Those without a rate, or beyond the limit of their currency, are not in the
-        table, but among the problems.
+        table, but among the problems; but where these are the first values of all, those without a rate stay as they came.
         """
         home = self._settled or self._stated
         over = self._limits.exceeded(events[Columns.VALUE], events[Columns.CURRENCY], home)
@@ -93,9 +116,11 @@ class HomeCurrency:
             return Screened(events, {})  # nearly always, and at once
         valued = events[Columns.VALUE].is_valid()
         currencies = pc.if_else(valued, events[Columns.CURRENCY], None)
-        rates, problems = self._rates_of(currencies, events[Columns.OCCURRED_AT])
+        opening = self._opening or self.code is None
+        rates, problems = self._rates_of(currencies, events[Columns.OCCURRED_AT], opening=opening)
         if rates is None:
             return Screened(events, {})
+        problems = self._of_new(events, problems)
         foreign = np.flatnonzero(~np.isnan(rates))
         values = events[Columns.VALUE].to_numpy().copy()
         texts, names = events[Columns.PROPERTIES].to_pylist(), events[Columns.CURRENCY].to_pylist()
@@ -103,14 +128,22 @@ class HomeCurrency:
             came = {"value": values[row], "currency": names[row], "rate": rates[row]}
             known = json.loads(texts[row]) if texts[row] else {}
             texts[row] = json.dumps({**known, CONVERTED_FROM: came}, ensure_ascii=False, separators=(",", ":"))
-            values[row] = round(values[row] * rates[row], _DECIMALS)
+            values[row] = round(values[row] * rates[row], DECIMALS)
             names[row] = self.code
         converted = {
             Columns.VALUE: pa.array(values, pa.float64(), mask=events[Columns.VALUE].is_null().to_numpy()),
             Columns.CURRENCY: pa.array(names, pa.string()),
             Columns.PROPERTIES: pa.array(texts, pa.string()),
         }
-        return Screened(_without(_with(events, converted), problems), problems)
+        return Screened(_without(with_columns(events, converted), problems), problems)
+
+    def _of_new(self, events: pa.Table, problems: dict[int, Problem]) -> dict[int, Problem]:
+        """The problems but of events that the log holds: it stays as it is, and to bring it all again is no mistake."""
+        if not problems:
+            return problems
+        ids = dict(zip(problems, events[Columns.EVENT_ID].take(pa.array(list(problems))).to_pylist(), strict=True))
+        known = self._log.known_ids([*ids.values()])
+        return {row: problem for row, problem in problems.items() if ids[row] not in known}
 
     def screen_prices(self, products: pa.Table, moments: pa.Array | None = None) -> Screened:
         """Products (PRODUCT_SCHEMA) with prices in the home's currency, by the rates of `moments` (n,) or else the newest.
@@ -134,36 +167,43 @@ class HomeCurrency:
         foreign = ~np.isnan(rates)
         prices = products[Columns.PRICE].to_numpy()
         names = pc.if_else(pa.array(foreign), self.code, products[Columns.CURRENCY])
-        prices = np.where(foreign, np.round(prices * rates, _DECIMALS), prices)
+        prices = np.where(foreign, np.round(prices * rates, DECIMALS), prices)
         missing = products[Columns.PRICE].is_null().to_numpy()
         converted = {Columns.PRICE: pa.array(prices, pa.float64(), mask=missing), Columns.CURRENCY: names}
-        return Screened(_without(_with(products, converted), problems), problems)
+        return Screened(_without(with_columns(products, converted), problems), problems)
 
     def _rates_of(
-        self, currencies: pa.ChunkedArray, moments: pa.ChunkedArray | pa.Array | None, of: str = Columns.CURRENCY
+        self,
+        currencies: pa.ChunkedArray,
+        moments: pa.ChunkedArray | pa.Array | None,
+        of: str = Columns.CURRENCY,
+        opening: bool = False,
     ) -> tuple[np.ndarray | None, dict[int, Problem]]:
-        """The rate (n,) of every row of another currency, NaN of others, and the rows without; None: all are the home's."""
+        """The rate (n,) of every row of another currency, NaN of others, and the rows without; None: all are the home's.
+
+        Where they are `opening`, being without a rate is no problem.
+        """
         counts: Counter[str] = Counter()
         for row in pc.value_counts(currencies.drop_null()).to_pylist():
             counts[row["values"]] += row["counts"]
         if not counts or set(counts) == {self._settled}:
             return None, {}
-        home = self._settle(counts)
+        try:
+            home = self._settle(counts, opening)
+            known = None if home is None or set(counts) == {home} else self._rates.to(home)
+        except InputError as error:
+            return np.full(len(currencies), np.nan), self._unreadable(currencies, of, error)
         if home is None:
             return np.full(len(currencies), np.nan), _undecided(currencies, of)
-        if set(counts) == {home}:
+        if known is None:
             return None, {}
         rates = np.full(len(currencies), np.nan)
         problems: dict[int, Problem] = {}
-        days = np.full(len(currencies), _LATEST_DAY) if moments is None else _days(moments)
+        days = np.full(len(currencies), _LATEST_DAY) if moments is None else days_of(moments)
         for name in sorted(set(counts) - {home}):
             rows = np.flatnonzero(pc.fill_null(pc.equal(currencies, name), False).to_numpy(zero_copy_only=False))
-            try:
-                rates[rows] = self._read_rates(home).on(name, days[rows])
-            except InputError as error:
-                problems |= dict.fromkeys(rows.tolist(), Problem(of, f"is {name}, which has no rate: {error}"))
-                continue
-            for row in rows[np.isnan(rates[rows])].tolist():
+            rates[rows] = known.on(name, days[rows])
+            for row in [] if opening else rows[np.isnan(rates[rows])].tolist():
                 since = "" if moments is None else f" for {np.datetime64(int(days[row]), 'D')} or before"
                 reason = (
                     f"{_of(of)} {name}, and this home counts in {home}: put a rate of {name}{since} into {RATES_FILE} in"
@@ -172,22 +212,43 @@ class HomeCurrency:
                 problems[row] = Problem(of, reason)
         return rates, problems
 
-    def _settle(self, counts: Counter[str]) -> str | None:
-        """The home's currency, which from now on is this one; None where several come before there is any."""
+    def _settle(self, counts: Counter[str], opening: bool) -> str | None:
+        """The home's currency, which from now on is this one; None where several come and none of them is known to be it."""
         if self._settled is None:
             first = self._stated or (next(iter(counts)) if len(counts) == 1 else None)
-            self._settled = self._log.currency() if first is None else self._log.settle_currency(first)
+            commonest = self._commonest(counts) if first is None and opening else None
+            chosen = first or commonest
+            self._settled = self._log.currency() if chosen is None else self._log.settle_currency(chosen)
+            if commonest is not None and self._settled == commonest:
+                _warn_of_choice(counts, commonest)
         return self._settled
 
-    def _read_rates(self, home: str) -> Rates:
-        """The rates as they are in the file now."""
-        stamp = None
-        if self._file.exists():
-            facts = self._file.stat()
-            stamp = facts.st_mtime_ns, facts.st_size
-        if self._rates[0] != stamp or stamp is None:
-            self._rates = stamp, read_rates(self._file, home)
-        return self._rates[1]
+    def _commonest(self, counts: Counter[str]) -> str | None:
+        """Of the currencies that have no rate: what has one is told in the home's. Raises InputError for a bad rates.csv."""
+        rated = self._rates.to("").by_currency
+        left = Counter({name: count for name, count in counts.items() if name not in rated})
+        return left.most_common(1)[0][0] if left else None
+
+    def _unreadable(self, currencies: pa.ChunkedArray, of: str, error: InputError) -> dict[int, Problem]:
+        """The problem of every row in another currency than the home's: the rates cannot be read."""
+        return {
+            row: Problem(of, f"is {name}, which has no rate: {error}")
+            for row, name in enumerate(currencies.to_pylist())
+            if name not in (None, self._settled)
+        }
+
+
+def _warn_of_choice(counts: Counter[str], home: str) -> None:
+    brought = ", ".join(f"{count:,} in {name}" for name, count in counts.most_common())
+    logger.warning(
+        "The first values of this home are in several currencies (%s). It counts in %s from now on, the commonest without a"
+        " rate; values in others are kept as they came and count as no money as long as %s in OMNI_HOME (date,currency,rate)"
+        " has no rate of them. Put the rates there and run: omni features build --force. To count in another currency, set"
+        " OMNI_CURRENCY and ingest into a new OMNI_HOME.",
+        brought,
+        home,
+        RATES_FILE,
+    )
 
 
 def _beside(over: dict[int, Problem], kept: IntArray, screened: Screened) -> Screened:
@@ -213,19 +274,6 @@ def _undecided(currencies: pa.ChunkedArray, of: str) -> dict[int, Problem]:
 
 def _of(field: str) -> str:
     return "is" if field == Columns.CURRENCY else "is in"
-
-
-def _days(moments: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """Days since 1970, UTC."""
-    us: np.ndarray = pc.fill_null(moments.cast(pa.int64()), 0).to_numpy()
-    return us // DAY_US
-
-
-def _with(table: pa.Table, columns: dict[str, pa.Array | pa.ChunkedArray]) -> pa.Table:
-    for name, column in columns.items():
-        place = table.schema.get_field_index(name)
-        table = table.set_column(place, table.schema.field(place), column)
-    return table
 
 
 def _without(table: pa.Table, problems: dict[int, Problem]) -> pa.Table:

@@ -7,17 +7,16 @@ from typing import Any
 import pyarrow as pa
 
 from features.events.placeholders import Placeholders
-from features.events.rows import parse_rows
+from features.events.rows import EventRow, parse_rows
 from features.events.rules import NOBODY
 from features.events.schema import Rejection, parse_table
-from features.log.batches import Events
 from features.money.home import HomeCurrency
 from features.vocabulary import Columns
 
 
 def parse_few(
     items: Sequence[Mapping[str, Any]], now: datetime, currency: HomeCurrency, nobody: Placeholders = NOBODY
-) -> tuple[Events, list[Rejection]]:
+) -> tuple[pa.Table | list[EventRow], list[Rejection]]:
     """`parse_valued` with the events as rows, but for those of which some are of other currencies, or of large values."""
     rows, rejections = parse_rows(items, now, nobody)
     return (rows, rejections) if currency.leaves(rows) else parse_valued(items, now, currency, nobody)

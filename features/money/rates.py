@@ -20,6 +20,8 @@ from features.errors import InputError
 from features.events.values import CURRENCY
 
 RATES_FILE: Final = "rates.csv"
+DECIMALS: Final = 6
+"""Of a converted amount."""
 _HEADER: Final = ["date", "currency", "rate"]
 _EPOCH: Final = date(1970, 1, 1)
 
@@ -37,6 +39,30 @@ class Rates:
         since, rates = self.by_currency[currency]
         places = np.searchsorted(since, days, side="right")
         return np.append(np.nan, rates)[places]
+
+
+class RatesFile:
+    """The rates as they are in the file now, which is read again where it has changed; safe to use from several threads."""
+
+    def __init__(self, file: Path | None) -> None:
+        """Without a file there are no rates."""
+        self._file = file
+        self._read: tuple[tuple[int, int, str] | None, Rates] = None, Rates()
+
+    def to(self, home: str) -> Rates:
+        """The rates to the currency `home`. Raises InputError that names the line to mend."""
+        if self._file is None or not self._file.exists():
+            return Rates()
+        facts = self._file.stat()
+        stamp = facts.st_mtime_ns, facts.st_size, home
+        held, rates = self._read
+        if held != stamp:
+            rates = read_rates(self._file, home)
+            self._read = stamp, rates
+        return rates
+
+
+NO_RATES: Final = RatesFile(None)
 
 
 def read_rates(file: Path, home: str) -> Rates:

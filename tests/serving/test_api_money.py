@@ -57,3 +57,23 @@ def test_what_names_nobody_is_refused_beside_what_has_no_rate(client: Any, runti
         (3, "customer_id", "c4"),
     ]
     assert [row["value"] for row in runtime.log.customer_events("guest").to_pylist()] == [3.0]
+
+
+def test_the_first_batch_may_be_in_several_currencies(client: Any, runtime: Runtime, tmp_path: Path) -> None:
+    runtime.currency = HomeCurrency(Settings.from_env({"OMNI_HOME": str(tmp_path)}), runtime.log)
+    at = "2024-02-01T10:00:00Z"
+    bought = [
+        {**event("c1", at, "purchase", product_id="tea", value=7.0, currency="CAD"), "customer_id": "bo"},
+        {**event("c2", at, "purchase", product_id="tea", value=3.0, currency="USD"), "customer_id": "bo"},
+        {**event("c3", at, "purchase", product_id="tea", value=4.0, currency="USD"), "customer_id": "bo"},
+    ]
+    posted = client.post("/v1/events", {"events": bought}).json()
+    assert (posted["accepted"], posted["rejected"], runtime.currency.code) == (3, [], "USD")
+    again = client.post("/v1/events", {"events": bought}).json()
+    assert (again["duplicates"], again["rejected"]) == (3, [])
+    values = {row["event_id"]: row["value"] for row in runtime.log.customer_events("bo").to_pylist()}
+    assert values == {"c1": None, "c2": 3.0, "c3": 4.0}
+    (tmp_path / "rates.csv").write_text("date,currency,rate\n2024-01-01,CAD,0.7\n")
+    late = {**event("c4", at, "purchase", product_id="tea", value=10.0, currency="CAD"), "customer_id": "bo"}
+    assert client.post("/v1/events", {"events": [late]}).json()["accepted"] == 1
+    assert [row["value"] for row in runtime.log.customer_events("bo").to_pylist() if row["event_id"] == "c4"] == [7.0]
