@@ -153,11 +153,13 @@ class SqlEventLog(ABC, Generic[C]):
         return list(map(Contact._make, self._query(_CONTACTS, (customer_id,))))
 
     def purchases(self, customer_id: str) -> pa.Table:
-        columns = zip(*self._query(_PURCHASES, (customer_id,)), strict=True)
-        arrays = [pa.array(values, field.type) for field, values in zip(PURCHASE_SCHEMA, columns, strict=False)]
-        if not arrays:
+        columns = [*zip(*self._query(_PURCHASES, (customer_id,)), strict=True)]
+        if not columns:
             return PURCHASE_SCHEMA.empty_table()
-        return self._counted(pa.Table.from_arrays(arrays, schema=PURCHASE_SCHEMA))
+        arrays = [pa.array(values, field.type) for field, values in zip(PURCHASE_SCHEMA, columns, strict=True)]
+        table = pa.Table.from_arrays(arrays, schema=PURCHASE_SCHEMA)
+        named = columns[PURCHASE_SCHEMA.get_field_index(Columns.CURRENCY)]
+        return table if set(named) <= {None, self._home} else self._counted(table)
 
     def arrivals(self, after_seq: int, limit: int) -> list[Arrival]:
         return list(map(Arrival._make, self._query(_ARRIVALS, (after_seq, limit))))
