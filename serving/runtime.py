@@ -39,7 +39,7 @@ from serving.fallback.census import Census
 from serving.guard.reliance import WRITE_WAIT_S, Reliance
 from serving.house_rules import HouseRules
 from serving.metrics import Metrics
-from serving.products.catalogue import load_catalogue
+from serving.products.catalogue import Catalogue, load_catalogue
 from serving.sales import Sales
 from serving.schemas import RulesInfo
 from serving.scorers.bundle import LOADING, Bundle
@@ -99,7 +99,8 @@ class Runtime:
     identifiers: Identifiers = PLAIN
     """The form in which the log keeps identifiers."""
     looked: threading.Event = field(default_factory=threading.Event)
-    """Set once everything that is watched was looked at for the first time, whatever was found."""
+    """Set once everything that is watched was looked at for the first time, whatever was found; everybody may be counted
+    after that where models answer."""
     close: Callable[[], None] = lambda: None
     draining: Callable[[], bool] = lambda: False
 
@@ -268,9 +269,6 @@ class Watcher:
             self._publish(now)
         elif now.bundle is not bundle:
             self._runtime.knowledge = now  # other numbers of the same products: nothing to do for the first time
-        counted = self._census.up_to_date(self._runtime.knowledge.counted, now.catalogue)
-        if counted is not now.counted:
-            self._runtime.knowledge = replace(self._runtime.knowledge, counted=counted)
         self._runtime.metrics.note_models(bundle.infos())
         self._runtime.metrics.note_rules(self._runtime.rules_info())
         self._runtime.metrics.note_quarantine(entry.task for entry in self._vetting.quarantine.entries())
@@ -283,6 +281,15 @@ class Watcher:
             log = self._runtime.log
             level = not self._runtime.store_problem()
             self._runtime.metrics.note_stream(max(0, log.last_seq() - done_seq) if level else log.count())
+        self._count_everybody(now.catalogue)
+
+    def _count_everybody(self, catalogue: Catalogue) -> None:
+        """Bring what answers without models up to date; where models answer, nobody waits for the first count."""
+        if self._runtime.knowledge.states is not None and not self._runtime.fallbacks():
+            self._runtime.looked.set()
+        counted = self._census.up_to_date(self._runtime.knowledge.counted, catalogue)
+        if counted is not self._runtime.knowledge.counted:
+            self._runtime.knowledge = replace(self._runtime.knowledge, counted=counted)
 
     def _look_for_stream(self, done_seq: int) -> None:
         """Say so where no stream has followed this home for a while; one that starts, or starts again, takes a moment."""

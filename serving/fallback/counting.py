@@ -24,7 +24,7 @@ HALF_LIFE_DAYS: Final = 14.0
 """How fast a sale stops making a product popular, as popularity within a category fades for models."""
 MAX_PAIRS: Final = 1_000_000
 """Products times places that are held; beyond that those that sold least are let go."""
-_BATCH: Final = 250_000
+_BATCH: Final = 65_536
 _COLUMNS: Final = (
     *(Columns.CUSTOMER_ID, Columns.OCCURRED_AT, Columns.KIND, Columns.CHANNEL),
     *(Columns.PRODUCT_ID, Columns.STORE_ID),
@@ -36,7 +36,8 @@ _ROW: Final = 1 << 32
 def timeline_batches(timeline: Path) -> Iterator[pa.Table]:
     """What is counted of a timeline. Raises StoreError for a file that cannot be used."""
     try:
-        for batch in pq.ParquetFile(timeline).iter_batches(columns=list(_COLUMNS), batch_size=_BATCH):
+        file = pq.ParquetFile(timeline)
+        for batch in file.iter_batches(columns=list(_COLUMNS), batch_size=_BATCH, use_threads=False):
             yield pa.Table.from_batches([batch])
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         said = next(iter(str(error).splitlines()), type(error).__name__)

@@ -48,14 +48,16 @@ class Popularity:
     def __init__(self, sales: Sales, catalogue: Catalogue, before: "Popularity | None" = None) -> None:
         """What `before` looked up of the same products is used again: codes of a large range take a while."""
         self._sales, self.catalogue = sales, catalogue
-        unlisted = [name for name in sales.product_ids if name not in catalogue.by_id]
-        product_ids = (*catalogue.product_ids, *unlisted) if unlisted else catalogue.product_ids
-        self._plain: ProductScorer
+        listed, n_listed = catalogue.product_ids, len(catalogue.product_ids)
         plain = None if before is None else before._plain
-        if plain is None or plain.product_ids != product_ids:
-            files = ProductFiles(product_ids, TopFrequency(np.zeros(len(product_ids) + 1, np.float32)))
-            plain = ProductScorer(ModelCard(Task.NEXT_PRODUCT, "", ""), files)
-        self._plain = plain
+        if plain is None or plain.product_ids[:n_listed] != listed:
+            plain = _plain(listed)
+        # asked of rows, not of the catalogue: that makes an object of each product that it is asked for
+        unlisted = [name for name in sales.product_ids if plain.row_of.get(name, n_listed) >= n_listed]
+        product_ids = (*listed, *unlisted) if unlisted else listed
+        if plain.product_ids != product_ids:
+            plain = _plain(product_ids)
+        self._plain: ProductScorer = plain
         self._rows = np.array([plain.row_of[name] for name in sales.product_ids], np.int64)
         self._made: dict[tuple[str | None, str | None], ProductScorer] = {}
 
@@ -96,6 +98,12 @@ class Popularity:
         share = np.zeros(len(self._plain))
         share[self._rows] = counts / counts.max()
         return share
+
+
+def _plain(product_ids: tuple[str, ...]) -> ProductScorer:
+    """A scorer to which all products are alike."""
+    files = ProductFiles(product_ids, TopFrequency(np.zeros(len(product_ids) + 1, np.float32)))
+    return ProductScorer(ModelCard(Task.NEXT_PRODUCT, "", ""), files)
 
 
 _KEPT: Final = 64
