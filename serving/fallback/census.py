@@ -9,6 +9,7 @@ from typing import Final
 from features.clock import Clock
 from features.errors import OmniError
 from features.log.event_log import EventLog
+from features.meter import release_memory
 from features.offline.build_note import BuildNote, is_of_log, read_note
 from features.settings import Settings
 from features.vocabulary import Columns
@@ -70,6 +71,8 @@ class Census:
         changed = self._count_newer() if not is_new else self._count_all(build, now_s)
         if changed and self._counting is not None:
             self._population = self._counting.population(self._churn)
+        if is_new:
+            release_memory()  # a whole timeline went through
 
     def _build_of_log(self) -> BuildNote | None:
         """The build whose timeline counts."""

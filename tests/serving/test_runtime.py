@@ -17,6 +17,7 @@ from features.settings import Settings
 from serving.answers import Knowledge
 from serving.products.catalogue import load_catalogue, load_stock
 from serving.runtime import Runtime, Watcher
+from serving.scorers.bundle import Bundle
 
 NOW = datetime(2024, 3, 1, tzinfo=UTC)
 
@@ -56,6 +57,23 @@ def test_a_stream_that_lags_is_seen(
     watcher.refresh()
     assert lags == [4]
     assert runtime.warnings() == []
+
+
+def test_where_models_answer_nobody_waits_for_the_first_count(
+    watcher: Watcher, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[bool] = []
+
+    def count(counted: Any, catalogue: Any) -> Any:
+        looked.append(runtime.looked.is_set())
+        return counted
+
+    monkeypatch.setattr(watcher._census, "up_to_date", count)
+    watcher.refresh()
+    runtime.looked.clear()
+    monkeypatch.setattr(Watcher, "_champions", lambda *_: Bundle())
+    watcher.refresh()
+    assert looked == [True, False]
 
 
 def test_a_store_of_another_log_is_said_and_counts_as_empty(
