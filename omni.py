@@ -146,7 +146,7 @@ def _in_words(error: Exception) -> OmniError | None:
 
 
 def _one_line(error: Any) -> str:
-    message = " ".join(error.format_message().split())
+    message = " ".join(error.format_message().split()).replace(": Value error, ", ": ")  # pydantic's own prefix
     command = error.ctx.command_path if getattr(error, "ctx", None) else "omni"
     return f"omni: {message} Try '{command} --help'." if message else f"omni: Try '{command} --help'."
 

@@ -40,9 +40,12 @@ def emit(result: Any, as_json: bool = False) -> None:
         sys.stdout.flush()
         return
     from rich.console import Console
+    from rich.text import Text
 
     width = None if sys.stdout.isatty() else _FILE_WIDTH
-    Console(soft_wrap=True, width=width).print(result if hasattr(result, "__rich__") else _as_table(to_plain(result)))
+    console = Console(soft_wrap=True, width=width, emoji=False)  # or anon:email:… would lose its word to a picture
+    shown = result.__rich__() if hasattr(result, "__rich__") else _as_table(to_plain(result))
+    console.print(Text(shown) if isinstance(shown, str) else shown)
 
 
 def to_plain(value: Any) -> Any:
@@ -128,6 +131,7 @@ def _live_line(title: str, started: float) -> Iterator[Progress]:
 
 def _as_table(plain: Any) -> Any:
     from rich.table import Table
+    from rich.text import Text  # said as it is: `[reachable]` is a section's name, no markup
 
     if not isinstance(plain, dict):
         plain = {"result": plain}
@@ -135,7 +139,7 @@ def _as_table(plain: Any) -> Any:
     table.add_column(style="bold")
     table.add_column()
     for name, value in plain.items():
-        table.add_row(name.replace("_", " "), _as_words(value))
+        table.add_row(Text(name.replace("_", " ")), Text(_as_words(value)))
     return table
 
 

@@ -55,6 +55,10 @@ REFRESH_S: Final = 5.0
 """How often the registry and the files are looked at."""
 OPENING_S: Final = 0.5
 """How often it is looked for an online store that is not open yet: a stream that starts opens it within a second or two."""
+REHEARSING: Final = (
+    "The service makes what is made at first use; after an installation or an update that takes up to a minute."
+)
+"""Why nobody is answered between the opening of the store and the first answer."""
 UNFOLLOWED_S: Final = 10.0
 """How long no stream may follow the log before that is told."""
 
@@ -317,6 +321,8 @@ class Watcher:
     def _publish(self, known: Knowledge) -> None:
         """Have everybody answered from `known`, once nothing in it is done for the first time any more."""
         if known.states is not None:  # before that, nobody is answered
+            if self._runtime.knowledge.states is None:
+                self._runtime.knowledge = replace(self._runtime.knowledge, store_problem=REHEARSING)
             rehearse(known, self._runtime.clock, self._runtime.rules_now())
         if self._runtime.not_ready():  # so that nobody waits meanwhile
             release_memory()

@@ -35,17 +35,20 @@ class Explanation:
 
     def __rich__(self) -> Any:
         """The same in words."""
+        from rich.markup import escape
         from rich.table import Table
 
         table = Table(show_header=False, box=None, pad_edge=False)
-        table.add_row("[bold]customer[/]", self.customer_id)
-        table.add_row("[bold]known by[/]", ", ".join(self.identifiers) or "their id alone")
+        table.add_row("[bold]customer[/]", escape(self.customer_id))
+        table.add_row("[bold]known by[/]", escape(", ".join(self.identifiers)) or "their id alone")
         for link in self.because:
-            table.add_row("[bold]because[/]", f"{' and '.join(link.identifiers)} came together at {_when(link)}")
+            table.add_row(
+                "[bold]because[/]", escape(f"{' and '.join(link.identifiers)} came together at {_when(link)}")
+            )
         for link in self.seen:
-            table.add_row("seen", f"{' + '.join(link.identifiers)}, first at {_when(link)}")
+            table.add_row("seen", escape(f"{' + '.join(link.identifiers)}, first at {_when(link)}"))
         for words in self.kept_apart:
-            table.add_row("[bold]kept apart[/]", words)
+            table.add_row("[bold]kept apart[/]", escape(words))
         return table
 
 
@@ -62,6 +65,7 @@ class IdentityReport:
 
     def __rich__(self) -> Any:
         """The same in words."""
+        from rich.markup import escape
         from rich.table import Table
 
         table = Table(show_header=False, box=None, pad_edge=False)
@@ -70,9 +74,9 @@ class IdentityReport:
         table.add_row("  without a customer id", f"{self.anonymous:,}")
         table.add_row("[bold]shared identifiers[/]", f"{len(self.shared):,}" if self.shared else "none")
         for name, seen in self.shared.items():
-            table.add_row(f"  {name}", f"seen in {seen:,} combinations")
+            table.add_row(f"  {escape(name)}", f"seen in {seen:,} combinations")
         for words in self.refused:
-            table.add_row("[bold]not joined[/]", words)
+            table.add_row("[bold]not joined[/]", escape(words))
         return table
 
 

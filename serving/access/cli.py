@@ -31,13 +31,15 @@ class Listed:
 
     def __rich__(self) -> Any:
         """As a table."""
+        from rich.markup import escape
         from rich.table import Table
 
         table = Table("name", "id", "scopes", "made", "ends", "requests/s", box=None, pad_edge=False)
         for key in self.keys:
             ends = "never" if key.expires_at is None else f"{key.expires_at:%Y-%m-%d %H:%M}"
             rate = "as set" if key.rate is None else f"{key.rate:g}"
-            table.add_row(key.name, key.key_id, ", ".join(key.scopes), f"{key.created_at:%Y-%m-%d %H:%M}", ends, rate)
+            name = escape(key.name)
+            table.add_row(name, key.key_id, ", ".join(key.scopes), f"{key.created_at:%Y-%m-%d %H:%M}", ends, rate)
         return table
 
 

@@ -16,7 +16,7 @@ from features.online.reach import Reach
 from features.settings import Settings
 from serving.answers import Knowledge
 from serving.products.catalogue import load_catalogue, load_stock
-from serving.runtime import Runtime, Watcher
+from serving.runtime import REHEARSING, Runtime, Watcher
 from serving.scorers.bundle import Bundle
 
 NOW = datetime(2024, 3, 1, tzinfo=UTC)
@@ -126,6 +126,18 @@ def test_nobody_is_answered_before_the_stock_could_be_read(
         assert "stock.parquet cannot be used" in runtime.not_ready()[0]
     write_stock(settings.stock_path, 3.0)
     watcher.refresh()
+    assert runtime.not_ready() == []
+
+
+def test_while_the_first_answer_is_rehearsed_no_store_is_blamed(
+    watcher: Watcher, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states, said = runtime.knowledge.states, []
+    monkeypatch.setattr(Watcher, "_with_store", lambda _, known: replace(known, states=states, store_problem=""))
+    monkeypatch.setattr("serving.runtime.rehearse", lambda *_: said.append(runtime.not_ready()))
+    runtime.knowledge = Knowledge(store_problem="The online store cannot be read. Run `omni features build`.")
+    watcher.refresh()
+    assert said[0] == [REHEARSING]
     assert runtime.not_ready() == []
 
 
