@@ -77,7 +77,7 @@ class Settings:
     spark_master: str = "local[2]"
     """Where Spark runs; used with `spark` only."""
     identifier_key: str = field(default="", repr=False)
-    """A secret that e-mail addresses and phone numbers are hashed with; empty: the log has a key of its own."""
+    """A secret that e-mail addresses and phone numbers are hashed with; `own`: a key that the log makes; empty: none."""
     bookkeeping_key: str = field(default="", repr=False)
     """A secret: who sends it may bring decisions over HTTP; empty: only the service and the command line make any."""
     admin_key: str = field(default="", repr=False)

@@ -87,7 +87,9 @@ DEFAULT_RULES: Final = IdentityRules(IdentityConfig(), Identifiers())
 def identity_rules(settings: Settings) -> IdentityRules:
     """The rules that the environment and OMNI_HOME/identity.toml name. Raises InputError for a bad file."""
     config = load_identity_config(settings.files_home)
-    return IdentityRules(config, Identifiers(settings.identifier_key, config.hashed, config.nobody), makes_key=True)
+    is_own = settings.identifier_key == log_key.OWN
+    key = "" if is_own else settings.identifier_key
+    return IdentityRules(config, Identifiers(key, config.hashed, config.nobody), makes_key=is_own)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""The key that a log hashes addresses with: the one that the settings name, or a log's own; a log in, its identifiers out.
+"""The key that addresses are hashed with: the one that the settings name, a log's own, or none; a log in, its identifiers out.
 
-A log's own key is made with it and kept in its notes: so every worker, build and backup has the same. It keeps addresses out of
-answers, tables and receipts; who has the log can try whether an address is in it, unless the settings name the key.
+A log's own key (`OMNI_IDENTIFIER_KEY=own`) is made with it and kept in its notes: so every worker, build and backup has the
+same. It keeps addresses out of answers, tables and receipts; who has the log can try whether an address is in it, unless the
+settings name the key.
 """
 
 import secrets
@@ -12,6 +13,8 @@ from features.errors import SettingsError
 from features.identity.identifiers import Identifiers
 from features.log.portable_sql import Connection, count, get_meta, put_meta
 
+OWN: Final = "own"
+"""The setting's word for a key that the log makes for itself."""
 _MARK: Final = "identifier_key"
 """Note of the mark of the key that the log was begun with."""
 _OWN_KEY: Final = "own_identifier_key"
@@ -27,8 +30,8 @@ def is_settled(connection: Connection, identifiers: Identifiers) -> bool:
 def settle(connection: Connection, identifiers: Identifiers, place: str, *, makes_key: bool) -> Identifiers:
     """`identifiers` with the key that the log was begun with; the caller is in a write transaction or `is_settled`.
 
-    A log without events gets a key, if `makes_key` and none is set, and the key's mark. One that was begun when addresses were
-    kept as they are goes on so. Raises SettingsError where the log was written with another key than the one that is set.
+    A log without events gets a key, if `makes_key`, and the key's mark. One that was begun with addresses as they are goes on
+    so. Raises SettingsError where the log was written with another key than the one that is set.
     """
     has_events = count(connection) > 0
     known = get_meta(connection, _MARK, "")
