@@ -50,7 +50,6 @@ def test_a_messy_shop_export_is_kept_or_refused_row_by_row(tmp_path: Path) -> No
     assert (report.rows, report.appended, report.duplicates, report.rejected) == (12, 4, 1, 7)
     log = open_log(settings)
     events = {row["event_id"]: row for batch in log.read() for row in batch.to_pylist()}
-    address = log.identity().identifiers.kept("email", "ana@example.org")
     log.close()
     # the clocks went back in the night of 27 October 2024: 02:30 happened twice, the first time at 00:30 UTC
     assert events["shop:1001:1"]["occurred_at"] == datetime(2024, 10, 27, 0, 30, tzinfo=UTC)
@@ -60,7 +59,7 @@ def test_a_messy_shop_export_is_kept_or_refused_row_by_row(tmp_path: Path) -> No
     back = events["shop:1002:1"]
     assert (back["kind"], back["quantity"], back["value"]) == ("return", 1.0, 12.5)
     assert (back["channel"], back["resolved_customer_id"]) == ("store", "anon:loyalty_card:C-77")
-    assert dict(events["shop:1004:1"]["identifiers"]) == {"email": address}
+    assert dict(events["shop:1004:1"]["identifiers"]) == {"email": "ana@example.org"}
 
     rejected = pq.read_table(report.rejected_path).sort_by("index").to_pylist()
     found = [(row["index"], row["field"]) for row in rejected]
