@@ -21,7 +21,7 @@ def shelf_event(answer: NextProductsAnswer, request: NextProductsRequest, state_
     parts = [seed, state_version, str(sorted(answer.models.items())), question, str(shown), str(answer.rules_version)]
     digest = hashlib.blake2b("\x1f".join(parts).encode(), digest_size=12)
     decision_id = f"p-{digest.hexdigest()}"
-    return Event(
+    return Event.of_ours(
         event_id=decision_id,
         occurred_at=answer.as_of,
         kind=EventKind.DECISION,
