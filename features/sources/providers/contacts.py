@@ -61,12 +61,12 @@ CONSENTS: Final[Mapping[str, tuple[str, ...]]] = {
 """What a consent is to -> words of the column's name that say so, in the order in which they are looked for."""
 YES: Final = frozenset(
     """
-    yes y true t 1 x on ja oui si subscribed opted_in opt_in optin confirmed granted active explicit implicit
+    yes y true t 1 1_0 x on ja oui si subscribed opted_in opt_in optin confirmed granted active explicit implicit
     """.split()  # noqa: SIM905 - a list of words is no better to read
 )
 NO: Final = frozenset(
     """
-    no n false f 0 off nein non unsubscribed opted_out opt_out optout denied withdrawn never_subscribed not_subscribed
+    no n false f 0 0_0 off nein non unsubscribed opted_out opt_out optout denied withdrawn never_subscribed not_subscribed
     non_subscribed nonsubscribed pending unconfirmed bounced cleaned junk suppressed inactive
     """.split()  # noqa: SIM905
 )
@@ -77,6 +77,9 @@ _asks = re.compile(
     r"|^status$"
 )
 _refuses = re.compile(r"(^|_)(unsubscribed|opt_?out|opted_out|optedout|do_not|donot|blacklisted)(_|$)|optedout")
+_refused_where_filled = re.compile(
+    r"(^|_)(unsubscribed?|unsub|opt_?out|opted_out|optedout)_(at|on|date|time|timestamp)$|(^|_)suppress(ed|ions?)(_|$)"
+)
 _ASKED_OF_ALL: Final = frozenset(
     """
     accepts accept allows opt in out optin optout opted subscribed unsubscribed consent consents agrees may permission
@@ -84,6 +87,10 @@ _ASKED_OF_ALL: Final = frozenset(
     """.split()  # noqa: SIM905
 )
 """Words of a name that says of nothing in particular what is agreed to: then it is e-mail, which such lists are for."""
+_SINCE: Final = frozenset(
+    ("at", "on", "date", "time", "timestamp", "unsubscribe", "unsub", "suppressed", "suppression", "suppressions")
+)
+"""Words of such a name beside them where a refusal is dated or explained."""
 _beside = re.compile(r"_(timestamp|at|date|time|source|method|ip|level|country|reason|campaign)$")
 _words = re.compile(r"[^a-z0-9]+")
 _capitals = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -97,6 +104,8 @@ class Consent:
     column: str
     to: str
     refuses: bool = False
+    filled: bool = False
+    """Whether whatever stands in it is a yes: the moment since when, or the reasons why."""
 
 
 @dataclass(frozen=True)
@@ -169,14 +178,15 @@ def plain_name(name: str) -> str:
 
 def _consent(name: str) -> Consent | None:
     plain = plain_name(name)
-    refuses = _refuses.search(plain) is not None
-    if _beside.search(plain) or not (refuses or _asks.search(plain)):
+    filled = _refused_where_filled.search(plain) is not None
+    refuses = filled or _refuses.search(plain) is not None
+    if not filled and (_beside.search(plain) or not (refuses or _asks.search(plain))):
         return None
     words = set(plain.split("_")) | ({"email"} if "email" in plain else set())
     to = next((ours for ours, theirs in CONSENTS.items() if words & set(theirs)), None)
-    if to is None and words <= _ASKED_OF_ALL:
+    if to is None and words <= _ASKED_OF_ALL | _SINCE:
         to = Channel.EMAIL.value
-    return None if to is None else Consent(name, to, refuses)  # who accepts terms has agreed to no message
+    return None if to is None else Consent(name, to, refuses, filled)  # who accepts terms has agreed to no message
 
 
 def _answers(row: Mapping[str, Any], plan: Plan) -> dict[str, bool]:
@@ -193,6 +203,8 @@ def _answer(value: Any, consent: Consent) -> bool | None:
     word = _words.sub("_", str("" if value is None else value).lower()).strip("_")
     if word in NOTHING:
         return None
+    if consent.filled:
+        return None if word in NO else False
     if word not in YES and word not in NO:
         reason = (
             f"is {shorten(value)}, which is neither a yes nor a no: say in a mapping, under [consent], what it means."
