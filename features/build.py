@@ -100,7 +100,7 @@ def _build_all(settings: Settings, log: EventLog, progress: Progress) -> BuildRe
 
     fingerprint, last_seq, began = log.fingerprint(), log.last_seq(), log.anchor()
     if last_seq == 0:
-        raise MissingError("The event log is empty.", repair="Bring events in first: omni ingest complete-journey")
+        raise MissingError("The event log is empty.", repair="Bring your own with omni ingest FILE, or try a made-up shop: omni sample.")
     seconds: dict[str, float] = {}
     started = time.perf_counter()
     n_events = build_timeline(log, settings, progress)

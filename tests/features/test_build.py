@@ -86,7 +86,7 @@ def test_a_fold_in_pieces_is_a_fold_of_the_whole(
 
 
 def test_an_empty_log_says_what_to_do(settings: Settings) -> None:
-    with pytest.raises(MissingError, match="omni ingest complete-journey"):
+    with pytest.raises(MissingError, match="omni ingest FILE"):
         build_features(settings, quiet)
     with pytest.raises(MissingError, match="omni features build"):
         check_parity(settings, 1, 0, quiet)
