@@ -100,7 +100,9 @@ def _build_all(settings: Settings, log: EventLog, progress: Progress) -> BuildRe
 
     fingerprint, last_seq, began = log.fingerprint(), log.last_seq(), log.anchor()
     if last_seq == 0:
-        raise MissingError("The event log is empty.", repair="Bring your own with omni ingest FILE, or try a made-up shop: omni sample.")
+        raise MissingError(
+            "The event log is empty.", repair="Run omni ingest FILE, or omni sample for an invented shop."
+        )
     seconds: dict[str, float] = {}
     started = time.perf_counter()
     n_events = build_timeline(log, settings, progress)

@@ -168,7 +168,7 @@ def check_log(settings: Settings) -> Check:
 
     if not has_log(settings):
         missing = f"{sqlite_path(settings)} is not there yet."
-        return Check("event log", Status.WARN, missing, "Bring your own with omni ingest FILE, or try a made-up shop: omni sample.")
+        return Check("event log", Status.WARN, missing, "Run omni ingest FILE, or omni sample for an invented shop.")
     place = "PostgreSQL" if settings.event_log_url.startswith("postgres") else "SQLite"
     log = open_log(settings)
     try:
@@ -176,7 +176,9 @@ def check_log(settings: Settings) -> Check:
     finally:
         log.close()
     if rows == 0:
-        return Check("event log", Status.WARN, f"{place}: empty.", "Bring your own with omni ingest FILE, or try a made-up shop: omni sample.")
+        return Check(
+            "event log", Status.WARN, f"{place}: empty.", "Run omni ingest FILE, or omni sample for an invented shop."
+        )
     return Check("event log", Status.OK, f"{place}: {rows:,} events.")
 
 
