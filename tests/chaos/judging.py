@@ -57,7 +57,7 @@ def _served(wanted: dict[str, Any], answers: dict[str, Any]) -> list[tuple[str, 
             continue
         if question == "/v1/events":
             words.append(_taken(status, answer))
-        elif status == wanted[question][0] and _same(wanted[question][1], answer):
+        elif status == wanted[question][0] and _same(_settled(wanted[question][1]), _settled(answer)):
             words.append(("right", ""))
         elif status in (429, 503, 504) and answer["error"]["message"]:
             words.append(("refused", ""))
@@ -66,6 +66,13 @@ def _served(wanted: dict[str, Any], answers: dict[str, Any]) -> list[tuple[str, 
         else:
             words.append(("wrong", f"{question}: {status} {_difference(wanted[question][1], answer)}"))
     return words
+
+
+def _settled(answer: Any) -> Any:
+    """An answer without what may be a minute old: what sells is counted once a minute, whoever asks."""
+    if isinstance(answer, dict) and answer.get("served_by") == "popularity":
+        return {**answer, "products": len(answer["products"])}
+    return answer
 
 
 def _taken(status: int, answer: Any) -> tuple[str, str]:

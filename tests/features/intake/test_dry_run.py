@@ -73,6 +73,8 @@ def test_the_commands_keep_nothing_and_say_what_is_wrong(tmp_path: Path, monkeyp
     assert (tmp_path / "mapping.toml").read_text() in shown.output
     again = run(app, ["mapping", "suggest", "orders.csv", "--json"])
     assert '"mapping": null' in again.output
-    assert run(app, ["ingest", "orders.csv", "--mapping", "mapping.toml", "--dry-run"]).exit_code == 1  # two currencies
+    assert run(app, ["ingest", "orders.csv", "--mapping", "mapping.toml", "--dry-run"]).exit_code == 0
+    (tmp_path / "bad.csv").write_text("event_id,occurred_at,kind,channel\n1,yesterday,visit,web\n")
+    assert run(app, ["ingest", "bad.csv", "--dry-run"]).exit_code == 1
     assert run(app, ["ingest", "orders.csv", "--table", "stock", "--dry-run"]).exit_code != 0
     assert not (tmp_path / "home" / "events.db").exists()
