@@ -70,7 +70,7 @@ def _served(wanted: dict[str, Any], answers: dict[str, Any]) -> list[tuple[str, 
 
 def _settled(answer: Any) -> Any:
     """An answer without what may be a minute old: what sells is counted once a minute, whoever asks."""
-    if isinstance(answer, dict) and answer.get("served_by") == "popularity":
+    if isinstance(answer, dict) and answer.get("served_by") == "popularity" and "products" in answer:
         return {**answer, "products": len(answer["products"])}
     return answer
 
