@@ -92,7 +92,8 @@ def damaged_files(settings: Settings) -> Iterator[DamagedFile]:
     for path in sorted(home.rglob("*")):
         place = path.relative_to(home).as_posix()
         look = None if place == _REGISTRY else _READERS.get(path.suffix)
-        if look is None or place.startswith("mlflow/artifacts/") or (path.is_dir() and path.suffix == ".parquet"):
+        is_table = path.suffix == ".parquet" and path.is_dir() and any(path.iterdir())  # as Spark writes one, in parts
+        if look is None or place.startswith("mlflow/artifacts/") or is_table:
             continue
         if _COUNTERS in path.parts:  # .db of prometheus_client's own, no SQLite
             continue

@@ -98,7 +98,8 @@ class RunFolder:
         """Let another service have the folder; may be called again."""
         if self._lock is None:
             return
-        (self.path / _NOTE).unlink(missing_ok=True)
+        with contextlib.suppress(IsADirectoryError):  # not ours: the next start says so
+            (self.path / _NOTE).unlink(missing_ok=True)
         os.close(self._lock)
         self._lock = None
 

@@ -48,7 +48,7 @@ def test_a_damaged_file_is_named_with_what_to_do(settings: Settings, kind: str, 
     path = files[kind]
     content = path.read_bytes()
     path.unlink()
-    if damage == "folder" and kind != "parquet":  # Spark's are folders
+    if damage == "folder":
         path.mkdir()
     else:
         path.write_bytes(content[: len(content) // 2] + b"\x00" * (len(content) // 2) * (damage == "zeros"))
@@ -58,6 +58,14 @@ def test_a_damaged_file_is_named_with_what_to_do(settings: Settings, kind: str, 
     assert damaged.path == path
     assert str(damaged).startswith(f"{path} is damaged (")
     assert damaged.repair
+
+
+def test_a_folder_with_the_parts_of_a_table_is_no_damage(settings: Settings) -> None:
+    path = write_all(settings.home)["parquet"]
+    part = path.rename(path.with_name("part"))
+    path.mkdir()
+    part.rename(path / "part-0.parquet")
+    assert list(damaged_files(settings)) == []
 
 
 @given(at=st.floats(0, 1), bit=st.integers(0, 7))
