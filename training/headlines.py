@@ -3,12 +3,8 @@
 All others are in the run's `metrics.json`: two hundred figures of one point each hide the ten that somebody compares.
 """
 
-from collections.abc import Mapping
-
-import numpy as np
-
 from training.evaluation.metrics import Metric
-from training.evaluation.tables import HEADLINES
+from training.evaluation.tables import HEADLINES, nearest_baseline
 from training.task import TrainedModel
 
 
@@ -17,17 +13,11 @@ def headlines(trained: TrainedModel, seconds: float) -> dict[str, Metric | float
     primary, *beside = HEADLINES[trained.task]
     shown: dict[str, Metric | float] = {primary: trained.metrics[primary]} if primary in trained.metrics else {}
     shown |= {name: trained.metrics[name].value for name in beside if name in trained.metrics}
-    rival = best_baseline(trained.gains)
-    if rival is not None:
-        shown["gain_over_best_baseline"] = trained.gains[rival]
+    nearest = nearest_baseline(trained.gains)
+    if nearest is not None:
+        shown["gain_over_best_baseline"] = nearest[1]
     rows = [count for name, count in trained.rows.items() if name.partition("/")[0] in ("train", "moments")]
     return shown | {"rows.train": float(sum(rows)), "seconds.total": seconds}
-
-
-def best_baseline(gains: Mapping[str, Metric]) -> str | None:
-    """The baseline that is beaten by least; None where nothing was compared."""
-    known = {name: gain.value for name, gain in gains.items() if np.isfinite(gain.value)}
-    return min(known, key=known.__getitem__) if known else None
 
 
 def description(trained: TrainedModel) -> str:

@@ -42,16 +42,24 @@ def metric_table(
     return table
 
 
+def nearest_baseline(gains: Mapping[str, Metric]) -> tuple[str, Metric] | None:
+    """The baseline that is beaten by least, and by how much; None where nothing was compared.
+
+    Where gains are told as a whole and by part (`most_engaged/mailer`), those of the whole count.
+    """
+    whole = {name: gain for name, gain in gains.items() if "/" not in name} or dict(gains)
+    return min(whole.items(), key=lambda item: item[1].value) if whole else None
+
+
 def gain_line(task: Task, gains: Mapping[str, Metric]) -> str:
     """The smallest gain in the headline metric over a baseline, in words; '' where there is none.
 
     One whose 95 % interval holds 0 is none: then the two are no different, as far as the data tell.
-    Where gains are told as a whole and by part (`most_engaged/mailer`), those of the whole count.
     """
-    whole = {name: gain for name, gain in gains.items() if "/" not in name} or dict(gains)
-    if not whole:
+    nearest = nearest_baseline(gains)
+    if nearest is None:
         return ""
-    name, gain = min(whole.items(), key=lambda item: item[1].value)
+    name, gain = nearest
     if gain.low <= 0 <= gain.high:
         held = f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
         return f"{HEADLINES[task][0]}: no different from {name}, {held}, in pairs"

@@ -4,7 +4,7 @@ from rich.console import Console
 
 from features.vocabulary import Task
 from training.evaluation.metrics import Metric
-from training.evaluation.tables import gain_line, metric_table
+from training.evaluation.tables import gain_line, metric_table, nearest_baseline
 
 
 def lines(table) -> list[str]:
@@ -50,3 +50,10 @@ def test_a_loss_is_told_as_one_and_parts_do_not_stand_for_the_whole() -> None:
         gain_line(Task.CHURN, {"bg_nbd": Metric(-0.02, -0.03, -0.01)})
         == "log_loss: worse than bg_nbd by 0.0200 (0.0100 to 0.0300), in pairs"
     )
+
+
+def test_the_nearest_baseline_is_one_of_the_whole() -> None:
+    gains = {"popularity": of(0.2), "item_knn": of(0.1), "item_knn/mailer": of(-0.5)}
+    assert nearest_baseline(gains) == ("item_knn", of(0.1))
+    assert nearest_baseline({"item_knn/mailer": of(-0.5)}) == ("item_knn/mailer", of(-0.5))
+    assert nearest_baseline({}) is None
