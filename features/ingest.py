@@ -124,7 +124,7 @@ def ingest_batches(
 ) -> IngestReport:
     """Bring what a source handed over into the log; `source` is what it is called in the report. See `ingest`."""
     started = time.perf_counter()
-    now = max(Clock.from_settings(settings).now(), datetime.now(UTC))  # replayed data may be of our future or past
+    now = _latest_now(settings)
     log = open_known_log(settings)
     identity = identity_rules(settings)
     name = source if source in SOURCES else file_name(source)
@@ -178,6 +178,11 @@ def ingest_batches(
     )
 
 
+def _latest_now(settings: Settings) -> datetime:
+    """The later of the settings' clock and the real one: replayed data may be of our future or past."""
+    return max(Clock.from_settings(settings).now(), datetime.now(UTC))
+
+
 def dry_run(
     source: str,
     settings: Settings,
@@ -190,7 +195,7 @@ def dry_run(
     progress: Callable[[str], None] = lambda words: None,
 ) -> Preview:
     """What `ingest` of the same would bring, and nothing is kept."""
-    now = max(Clock.from_settings(settings).now(), datetime.now(UTC))
+    now = _latest_now(settings)
     nobody = identity_rules(settings).config.nobody
     with closing(LandedEvents(settings)) as landed:
         batches = open_source(
