@@ -22,7 +22,7 @@ from serving.decision.rules import Rules, is_due
 from serving.products.catalogue import Catalogue
 from serving.products.history import PurchaseHistory
 from serving.products.product_rows import ProductColumns
-from serving.schemas import ProductFilter
+from serving.schemas import Narrowing, ProductFilter
 
 WITHDRAWN: Final = "withdrawn"
 """The attribute that takes a product out of every answer where it is true."""
@@ -187,16 +187,8 @@ def _begun(table: ProductTable, store_id: str | None, n_begun: int, never: Never
     return mask
 
 
-def allowed_products(
-    table: ProductTable,
-    wanted: ProductFilter,
-    histories: PurchaseHistory,
-    exclude_recent_days: float,
-    rules: Rules,
-    as_of_s: float,
-    resting: Collection[int] = (),
-) -> BoolArray:
-    """Which products may be answered (V,); `histories` are the customer's purchases, `resting` codes of products that rest."""
+def narrowed_products(table: ProductTable, wanted: Narrowing, rules: Rules, as_of_s: float) -> BoolArray:
+    """Which products are sold at a moment and are what a question wants (V,), whoever asks."""
     n_begun = int(np.searchsorted(table.beginnings, as_of_s, side="right"))
     allowed = _begun(table, wanted.store_id, n_begun, rules.never).copy()
     if wanted.categories:
@@ -209,7 +201,22 @@ def allowed_products(
         allowed &= table.price <= wanted.max_price
     for name, value in wanted.attributes.items():
         allowed &= table.has(name, value.casefold())
-    forbidden = [table.row_of_id[name] for name in wanted.exclude if name in table.row_of_id]
+    allowed[[table.row_of_id[name] for name in wanted.exclude if name in table.row_of_id]] = False
+    return allowed
+
+
+def allowed_products(
+    table: ProductTable,
+    wanted: ProductFilter,
+    histories: PurchaseHistory,
+    exclude_recent_days: float,
+    rules: Rules,
+    as_of_s: float,
+    resting: Collection[int] = (),
+) -> BoolArray:
+    """Which products may be answered (V,); `histories` are the customer's purchases, `resting` codes of products that rest."""
+    allowed = narrowed_products(table, wanted, rules, as_of_s)
+    forbidden: list[int] = []
     if wanted.rebuys != "any":
         bought = histories.all
     else:

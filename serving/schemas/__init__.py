@@ -47,6 +47,7 @@ from serving.schemas.requests import (
     CustomerRef,
     DecideRequest,
     EventsRequest,
+    Narrowing,
     NextProductsRequest,
     ProductFilter,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "ModelInfo",
     "ModelsAnswer",
     "Name",
+    "Narrowing",
     "NextProductsAnswer",
     "NextProductsBatchAnswer",
     "NextProductsBatchRequest",

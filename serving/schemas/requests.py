@@ -33,8 +33,8 @@ class CustomerRef(BaseModel):
         return self
 
 
-class ProductFilter(CustomerRef):
-    """What every question about products may narrow."""
+class Narrowing(BaseModel):
+    """Which products may be answered with."""
 
     exclude: list[Name] = Field(default_factory=list, max_length=1000, description="Products never to answer with.")
     categories: list[Name] | None = Field(
@@ -47,6 +47,11 @@ class ProductFilter(CustomerRef):
         default_factory=dict, max_length=16, description="Only products whose attributes have these values."
     )
     store_id: Name | None = Field(None, description="Only what this store has in stock; without it, the online stock.")
+
+
+class ProductFilter(Narrowing, CustomerRef):
+    """What every question about a customer's products may narrow."""
+
     rebuys: Literal["any", "due", "never"] = Field(
         "any", description="Products bought before: all, only those that are due again, or none."
     )
