@@ -1,0 +1,1 @@
+"""Offers: what a retailer may say to a customer, as data; pure."""
