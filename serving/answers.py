@@ -100,8 +100,8 @@ class Answers:
         if self.hurried and request.explore_share > 0:  # what is explored must be in the log first
             request = request.model_copy(update={"explore_share": 0.0})
         explores = request.explore_share > 0
-        live = self._find(request, known, allow_unknown=request.allow_unknown, acts=explores)
-        chosen = self._choose(known, live, request.store_id, request.channel)
+        live = self.find(request, known, allow_unknown=request.allow_unknown, acts=explores)
+        chosen = self.choose(known, live, request.store_id, request.channel)
         scorer = chosen.bundle.need_product()
         as_of_s = self._as_of_s(live)
         self.timer.lap("state")
@@ -124,7 +124,7 @@ class Answers:
             models=chosen.versions(Task.NEXT_PRODUCT),
             rules_version=self.rules.version,
             products=products,
-            **self._marks(live),
+            **self.marks(live),
             **chosen.marks(Task.NEXT_PRODUCT),
         )
         self.timer.lap("products")
@@ -139,8 +139,8 @@ class Answers:
     def churn(self, request: ChurnRequest) -> ChurnAnswer:
         """How likely a customer leaves, and why."""
         known = self.knowledge()
-        live = self._find(request, known)
-        chosen = self._choose(known, live)
+        live = self.find(request, known)
+        chosen = self.choose(known, live)
         as_of_s = self._as_of_s(live)
         self.timer.lap("state")
         if Task.CHURN in chosen.why:
@@ -175,7 +175,7 @@ class Answers:
             expected_revenue=value_at(revenue),
             reasons=reasons,
             win_back=win_back,
-            **self._marks(live),
+            **self.marks(live),
             **({} if at_risk else _cannot_leave(live)),
         )
         self.timer.lap("scores")
@@ -200,15 +200,15 @@ class Answers:
             customer_status=status,
             churn_probability=None if rate is None or status == "prospect" else rate.rate,
             horizon_days=HORIZON_DAYS,
-            **self._marks(live),
+            **self.marks(live),
             **marks,
         )
 
     def best_channel(self, request: BestChannelRequest) -> BestChannelAnswer:
         """Ways of reaching a customer, best first."""
         known = self.knowledge()
-        live = self._find(request, known)
-        chosen = self._choose(known, live)
+        live = self.find(request, known)
+        chosen = self.choose(known, live)
         scorer = chosen.bundle.need_channel()
         as_of_s = self._as_of_s(live)
         self.timer.lap("state")
@@ -239,7 +239,7 @@ class Answers:
                 *best_arm_reasons(arms[0], len(weighed.values), personal=scorer.personal),
             ],
             arms=arms,
-            **self._marks(live),
+            **self.marks(live),
             **chosen.marks(Task.BEST_CHANNEL),
         )
         self.timer.lap("arms")
@@ -248,12 +248,12 @@ class Answers:
     def decide(self, request: DecideRequest) -> Decision:
         """One decision. The caller logs its event before it answers."""
         known = self.knowledge()
-        live = self._find(request, known, acts=True)
+        live = self.find(request, known, acts=True)
         self.timer.lap("state")
-        chosen = self._choose(known, live, request.store_id)
+        chosen = self.choose(known, live, request.store_id)
         decider = Decider(chosen.bundle, known.catalogue, self.rules, known.population_hours, self.timer, chosen)
         decision = decider.decide(live, request, self.clock.now())
-        marks = self._marks(live)
+        marks = self.marks(live)
         return replace(decision, answer=decision.answer.model_copy(update=marks)) if marks else decision
 
     def profile(self, name: str, with_signals: bool) -> ProfileAnswer:
@@ -267,9 +267,9 @@ class Answers:
                 raise
             live = self._find_known(CustomerRef(identifiers={id_type: value}), known)
         as_of_s = self._as_of_s(live)
-        return build_profile(live, as_of_s, known.catalogue, with_signals).model_copy(update=self._marks(live))
+        return build_profile(live, as_of_s, known.catalogue, with_signals).model_copy(update=self.marks(live))
 
-    def _choose(
+    def choose(
         self, known: Knowledge, live: LiveState, store_id: str | None = None, channel: str | None = None
     ) -> Chosen:
         """Who answers about a customer."""
@@ -284,14 +284,12 @@ class Answers:
 
     def _find_known(self, who: CustomerRef, known: Knowledge) -> LiveState:
         """The state of somebody of whom something is known. Raises UnknownCustomerError for anybody else."""
-        live = self._find(who, known)
+        live = self.find(who, known)
         if math.isnan(live.last_event_s):
             raise UnknownCustomerError(who.customer_id)
         return live
 
-    def _find(
-        self, who: CustomerRef, known: Knowledge, *, allow_unknown: bool = False, acts: bool = False
-    ) -> LiveState:
+    def find(self, who: CustomerRef, known: Knowledge, *, allow_unknown: bool = False, acts: bool = False) -> LiveState:
         """The state of whom the question is about, an empty one of somebody never seen.
 
         Who `acts` on the answer is given none without the log; `allow_unknown` answers about nobody in particular.
@@ -342,7 +340,7 @@ class Answers:
             f"The event log does not answer, and only it knows {who}.", repair="Ask again in a moment."
         )
 
-    def _marks(self, live: LiveState) -> dict[str, Any]:
+    def marks(self, live: LiveState) -> dict[str, Any]:
         """What the answer says of what did not answer."""
         if live.without is None:
             return {}

@@ -1,9 +1,7 @@
 """A request's body in, its question; an answer in, the response; and what is answered where the answer is not there in time."""
 
-import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
 
 from pydantic import BaseModel
 from pydantic_core import to_json
@@ -12,22 +10,17 @@ from starlette.responses import Response
 
 from features.errors import StoreError
 from features.events.rows import event_rows
-from serving import problems, schemas
+from serving import schemas
 from serving.answers import Answers
+from serving.asking.question import QuestionT, read_question
 from serving.decider import Decision
 from serving.metrics import Metrics
-
-QuestionT = TypeVar("QuestionT", bound=schemas.CustomerRef)
 
 
 def parse(request: Request, model: type[QuestionT]) -> QuestionT:
     """The question of a request, which from now on waits no longer than it says."""
-    with problems.parse_request():
-        wanted = model.model_validate_json(request.state.body)
     deadline_s: float = request.app.state.runtime.deadline_s
-    request.state.within_s = deadline_s if wanted.timeout_ms is None else wanted.timeout_ms / 1000
-    request.state.limit.reschedule(asyncio.get_running_loop().time() + request.state.within_s)
-    return wanted
+    return read_question(request, model, deadline_s)
 
 
 def or_else(request: Request, question: Callable[[Answers], schemas.Answer]) -> None:

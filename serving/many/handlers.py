@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
 from pydantic_core import to_json
 from starlette.requests import Request
@@ -11,25 +11,25 @@ from starlette.responses import Response
 from features.events.rows import event_rows
 from features.servers.patience import waiting_at_most
 from features.vocabulary import Task
-from serving import problems, schemas
-from serving.door import Handler
+from serving import schemas
+from serving.asking.question import read_question
+from serving.door import ANSWER_WITHIN_S, Handler
 from serving.guard.reliance import append
 from serving.many.answers import ManyAnswers, Results
 from serving.runtime import Runtime
 
 MAX_BATCH_BODY_BYTES: Final = 1024 * 1024
-ManyT = TypeVar("ManyT", bound=schemas.ManyRequest)
 
 
 async def next_products_batch(request: Request, runtime: Runtime) -> Response:
     """The products that each of many customers buys next; where new ones are explored, in the log before it is answered."""
-    wanted = _parse(request, schemas.NextProductsBatchRequest)
+    wanted = read_question(request, schemas.NextProductsBatchRequest, ANSWER_WITHIN_S)
     return await _ask(request, runtime, Task.NEXT_PRODUCT.value, lambda many: many.next_products(wanted))
 
 
 async def predict_batch(request: Request, runtime: Runtime) -> Response:
     """One prediction about each of many customers."""
-    wanted = _parse(request, schemas.PredictBatchRequest)
+    wanted = read_question(request, schemas.PredictBatchRequest, ANSWER_WITHIN_S)
     return await _ask(request, runtime, wanted.task, lambda many: many.predict(wanted))
 
 
@@ -38,15 +38,6 @@ BATCHES: Final[dict[str, tuple[Handler, int]]] = {
     "/v1/predict:batch": (predict_batch, MAX_BATCH_BODY_BYTES),
 }
 """Handlers by their paths, and how large a body each takes."""
-
-
-def _parse(request: Request, model: type[ManyT]) -> ManyT:
-    with problems.parse_request():
-        wanted = model.model_validate_json(request.state.body)
-    if wanted.timeout_ms is not None:
-        request.state.within_s = wanted.timeout_ms / 1000
-        request.state.limit.reschedule(asyncio.get_running_loop().time() + request.state.within_s)
-    return wanted
 
 
 async def _ask(request: Request, runtime: Runtime, task: str, question: Callable[[ManyAnswers], Results]) -> Response:
