@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 BRIEFLY := awk '/^Collecting /{if (++n % 20 == 0) {print "  " n " packages found"; fflush()}} \
   /^Installing collected/{print "  unpacking"; fflush()}'
 
-.PHONY: help install spark demo test chaos serve notebooks mlflow docs site bench audit sbom clean distclean
+.PHONY: help install spark demo test chaos serve notebooks mlflow docs site bench audit sbom lock clean distclean
 
 help: ## list the commands
 	@echo "Omni: one customer, every channel, one decision."
@@ -86,6 +86,12 @@ audit: sbom ## known weaknesses of the pinned packages, and whether build/sbom.j
 	build/audit/bin/python -c 'import sys; from cyclonedx.schema import SchemaVersion; from cyclonedx.validation.json import JsonStrictValidator; \
 	  sys.exit(JsonStrictValidator(SchemaVersion.V1_6).validate_str(open("build/sbom.json").read()))'
 	build/audit/bin/pip-audit --no-deps --disable-pip -r constraints.txt
+
+lock: $(STAMP) ## pylock.toml: constraints.txt with the hash of every file (needs a network)
+	@[ -x build/lock/bin/uv ] || { "$(PYTHON)" -m venv build/lock && build/lock/bin/python -m pip install -q uv; }
+	build/lock/bin/uv pip compile -q pyproject.toml --extra demo --extra dev --extra notebooks -c constraints.txt \
+	  --universal --python-version 3.11.5 --format pylock.toml -o build/lock/pylock.toml
+	$(BIN)/python -m features.checks.lock build/lock/pylock.toml pylock.toml
 
 sbom: $(STAMP) ## build/sbom.json: what is installed, as CycloneDX 1.6
 	$(BIN)/python -m features.checks.sbom build/sbom.json

@@ -43,6 +43,7 @@ _REPAIRS: Final = (
     ("run/*", "Delete it: the next start makes it anew."),
     ("models/*", "Delete it: the model is brought anew from the registry."),
     ("quarantine/*", "Delete it: the version is tried again."),
+    ("keys.json", "Delete it and make the keys anew: omni key create. No backup holds them."),
     ("*.toml", "Mend it, or move it away for the defaults."),
 )
 """What to do about a damaged file, by the first pattern that fits its place below OMNI_HOME."""

@@ -15,6 +15,7 @@ from features.processes.running import RunFolder
 from features.scoring.quarantine import Quarantine, Quarantined
 from features.settings import Settings
 from features.vocabulary import TableName
+from serving.access.keys import Scope, create_key
 from serving.erasure import erase
 
 ERASED = CUSTOMERS[-1]
@@ -24,6 +25,7 @@ FILES = {
     "settings.toml": 'currency = "EUR"\ntimeout_ms = "300"\n',
     "identity.toml": "[types.email]\nmax_customers = 2\n",
     "rules.toml": "max_unanswered = 3\n",
+    "limits.toml": "[max_value]\nEUR = 5e8\n",
     "quality.toml": "# the defaults\n",
     "report.toml": "# the defaults\n",
     "rates.csv": "date,currency,rate\n2024-05-01,USD,0.93\n2024-06-01,USD,0.92\n",
@@ -31,7 +33,7 @@ FILES = {
 
 
 def make_whole_home(home: Path, beside: Path) -> Settings:
-    """A home of a service that was killed: tables, settings, rejected rows, an erasure, a backup in `beside`, champions."""
+    """A home of a service that was killed: tables, settings, a key, rejected rows, an erasure, a backup in `beside`, champions."""
     settings = make_home(home)
     for name, text in FILES.items():
         (home / name).write_text(text)
@@ -49,6 +51,7 @@ def make_whole_home(home: Path, beside: Path) -> Settings:
     back_up(settings, beside / "backup", lambda _: None)
     entry = Quarantined("churn", "7", "run", "digest", "It crashed.", datetime.now(UTC).isoformat())
     Quarantine(home).add(entry)
+    create_key(home, "web-shop", (Scope.INGEST, Scope.DECIDE))
     _leave_a_service(home)
     return settings
 
