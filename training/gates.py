@@ -10,9 +10,10 @@ import pandas as pd
 from pydantic import Field
 
 from features.config import Config, load_toml
+from features.evaluation.resampling import Metric, Statistic, mean
 from features.vocabulary import Columns, Task
 from training.evaluation import metrics
-from training.evaluation.metrics import BINARY, Metric, Statistic, better, bootstrap, lower_is_better
+from training.evaluation.metrics import BINARY, better, bootstrap, lower_is_better
 from training.run import metric_key
 
 GATES_FILE: Final = Path(__file__).resolve().parent.parent / "mlflow" / "gates.toml"
@@ -172,7 +173,7 @@ def _value(name: str, evaluation: pd.DataFrame) -> float:
 
 def _statistic(name: str, evaluation: pd.DataFrame) -> Statistic:
     if evaluation["label"].isna().all():
-        return metrics.mean(evaluation["score"])
+        return mean(evaluation["score"])
     parts = evaluation["part"].to_numpy()
     rows = [np.flatnonzero(parts == part) for part in np.unique(parts)]
     labels, scores = evaluation["label"].to_numpy(float), evaluation["score"].to_numpy(float)

@@ -3,7 +3,7 @@
 All others are in the run's `metrics.json`: two hundred figures of one point each hide the ten that somebody compares.
 """
 
-from training.evaluation.metrics import Metric
+from features.evaluation.resampling import Metric
 from training.evaluation.tables import HEADLINES, nearest_baseline
 from training.task import TrainedModel
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from features.config import load_toml, parse_overrides
 from features.errors import MissingError, StoreError
+from features.evaluation.resampling import Metric
 from features.fingerprint import FEATURE_CODE_TAG, feature_code
 from features.log.engines import open_log
 from features.offline.build_note import check_of_log, read_note
@@ -23,7 +24,7 @@ from features.settings import Settings
 from features.vocabulary import Task
 from training import registry, tracking
 from training.evaluation import plots
-from training.evaluation.metrics import Metric, bootstrap_mean
+from training.evaluation.metrics import bootstrap_mean
 from training.gates import PolicyGain
 from training.headlines import description, headlines
 from training.run import Run

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from features.evaluation.resampling import Metric
 from features.vocabulary import Task
-from training.evaluation.metrics import Metric
 
 if TYPE_CHECKING:
     import onnx

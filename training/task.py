@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from features.arrays import FloatArray
+from features.evaluation.resampling import Metric
 from features.settings import Settings
 from features.vocabulary import Columns, Task
-from training.evaluation.metrics import Metric
 
 if TYPE_CHECKING:
     from features.store.feature_store import Store

@@ -4,7 +4,7 @@
     python tests/benchmarks/bench_coverage.py --full    # what README.md here states: 240 logs a world
 
 The true value of a policy is its mean true expected reward over the moments of all the logs of a world: each log is of
-other customers, drawn from the same population. Intervals are those of `training.evaluation.off_policy`: whole customers are
+other customers, drawn from the same population. Intervals are those of `features.evaluation.off_policy`: whole customers are
 resampled, and the reward model of every row did not see its customer. Learned policies: see bench_policy.py.
 """
 
@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from bench_policy import held, most_engaged
 
+from features.evaluation.off_policy import evaluate, single_arm
 from features.simulator.world import simulate, world_config
 from training.data.decisions import as_decisions
-from training.evaluation.off_policy import evaluate, single_arm
 from training.models.uplift.cross_fitting import crossed, fold_numbers
 from training.models.uplift.meta_learners import EffectConfig, reward_model
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from made_log import CONTACT_COST, DAYS, ORDER_VALUE, SENDS, START, made_log, write_timeline
 
-from training.evaluation.metrics import Metric
+from features.evaluation.resampling import Metric
 from training.report.config import ReportConfig
 from training.report.holdout import ADJUSTED, REVENUE, compare_with_holdout
 from training.report.scan import Period, timeline_connection

@@ -18,9 +18,10 @@ import yaml
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 
-from training.evaluation.intervals import intervals
-from training.evaluation.metrics import bootstrap_mean, resample
-from training.evaluation.off_policy import DecisionLog, statistics, support
+from features.evaluation.intervals import intervals
+from features.evaluation.off_policy import DecisionLog, statistics, support
+from features.evaluation.resampling import resample
+from training.evaluation.metrics import bootstrap_mean
 
 N_ITEMS, N_POSITIONS = 80, 3
 

@@ -23,15 +23,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from features.evaluation.intervals import gain, intervals
+from features.evaluation.off_policy import single_arm, statistics
+from features.evaluation.resampling import resample
 from features.simulator.arms import ARM_CHANNEL, ARM_HOUR
 from features.simulator.people import CONTACT
 from features.simulator.world import World, simulate, world_config
 from features.vocabulary import NOTHING
 from training.benchmarks.best_channel import LEARNED, cross_fit
 from training.data.decisions import Decisions, as_decisions
-from training.evaluation.intervals import gain, intervals
-from training.evaluation.metrics import resample
-from training.evaluation.off_policy import single_arm, statistics
 from training.models.uplift.meta_learners import EffectConfig
 from training.models.uplift.policy import BEST_SINGLE_ARM
 from training.models.uplift.shrinkage import best_eligible

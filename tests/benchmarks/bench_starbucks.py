@@ -17,11 +17,12 @@ import numpy as np
 import pandas as pd
 from pandas.util import hash_array
 
+from features.evaluation.intervals import gain
+from features.evaluation.off_policy import single_arm, statistics, support
+from features.evaluation.resampling import mean, resample
 from features.vocabulary import NOTHING
 from training.data.decisions import Decisions, as_decisions
-from training.evaluation.intervals import gain
-from training.evaluation.metrics import auc, bootstrap, log_loss, mean, resample
-from training.evaluation.off_policy import single_arm, statistics, support
+from training.evaluation.metrics import auc, bootstrap, log_loss
 from training.models.boosted import shrunk_rate
 from training.models.uplift.meta_learners import EffectConfig, reward_model
 from training.models.uplift.policy import learn_policy

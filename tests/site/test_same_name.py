@@ -25,10 +25,11 @@ from same_name_cases import (
     TREATED,
 )
 
+from features.evaluation.off_policy import DecisionLog
+from features.evaluation.resampling import Statistic
 from features.scoring.bg_nbd import Rates, Summary
 from training.data.held_out import NEXT_BASKET, read_held_out
 from training.evaluation import metrics
-from training.evaluation.off_policy import DecisionLog
 from training.evaluation.qini import qini
 from training.evaluation.ranking import Targets, ranking_values
 from training.models.next_product.measure import surprise
@@ -43,7 +44,7 @@ STATED = {
 }
 
 
-def of_all(statistic: metrics.Statistic, n: int) -> float:
+def of_all(statistic: Statistic, n: int) -> float:
     return float(statistic(np.ones(n)))
 
 

@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 
 import omni
 from features.errors import InputError, StoreError
+from features.evaluation.resampling import Metric
 from features.settings import Settings
 from features.vocabulary import Task
 from training.all_tasks import AllTasks, promote_all, train_all
 from training.cli import Chosen
-from training.evaluation.metrics import Metric
 from training.pipeline import TrainReport
 
 ALL_NEEDED = tuple(Task)

@@ -6,11 +6,11 @@ import pyarrow.parquet as pq
 import pytest
 from made_buyers import regular_buyers
 
+from features.evaluation.resampling import Metric
 from features.settings import Settings
 from features.vocabulary import Task
 from training import pipeline, tracking
 from training.benchmarks.report import MemoryStates, as_timeline
-from training.evaluation.metrics import Metric
 from training.run import flat_params, flatten
 
 # MLflow's own imports and its use of SQLAlchemy; nothing of ours.

@@ -12,12 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from features.arrays import FloatArray, IntArray
-from features.vocabulary import Task
-from training.benchmarks.report import BenchmarkReport
-from training.data.decisions import Decisions, read_decisions
-from training.evaluation.intervals import gain, intervals
-from training.evaluation.metrics import Metric, Sampled, Statistic, mean, resample
-from training.evaluation.off_policy import (
+from features.evaluation.intervals import gain, intervals
+from features.evaluation.off_policy import (
     DecisionLog,
     NoOverlapError,
     Support,
@@ -25,6 +21,10 @@ from training.evaluation.off_policy import (
     statistics,
     support,
 )
+from features.evaluation.resampling import Metric, Sampled, Statistic, mean, resample
+from features.vocabulary import Task
+from training.benchmarks.report import BenchmarkReport
+from training.data.decisions import Decisions, read_decisions
 from training.evaluation.qini import qini, rank_within
 from training.models.uplift.cross_fitting import fold_numbers
 from training.models.uplift.meta_learners import EffectConfig, reward_model

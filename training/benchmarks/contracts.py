@@ -21,10 +21,11 @@ from sklearn.preprocessing import StandardScaler
 
 from features.arrays import FloatArray
 from features.errors import InputError
+from features.evaluation.resampling import Metric, average, resample
 from features.vocabulary import Task
 from training.benchmarks.report import BenchmarkReport
 from training.data.frames import CUSTOMER_IDS, customers_or_rows, plain_name
-from training.evaluation.metrics import CHURN, Metric, average, resample
+from training.evaluation.metrics import CHURN
 from training.models.churn.contract import ContractConfig, Encoded, fit_contracts
 from training.task import Progress
 

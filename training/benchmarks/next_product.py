@@ -9,12 +9,12 @@ from typing import Any, Final
 from features.arrays import FloatArray, IntArray
 from features.config import load_toml
 from features.errors import InputError
+from features.evaluation.resampling import Metric
 from features.scoring.rerank import TRANSFORMER
 from features.vocabulary import Task
 from training.benchmarks.report import BenchmarkReport
 from training.data.held_out import LEAVE_ONE_OUT, PROTOCOLS, HeldOut, read_held_out
 from training.data.interactions import Interactions
-from training.evaluation.metrics import Metric
 from training.evaluation.ranking import (
     DEFAULT_KS,
     Targets,

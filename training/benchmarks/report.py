@@ -13,11 +13,11 @@ import pyarrow as pa
 
 from features.arrays import IntArray
 from features.errors import InputError
+from features.evaluation.resampling import Metric
 from features.events.values import parse_properties
 from features.vocabulary import CHANNEL_CODES, KIND_CODES, Channel, Columns, EventKind, Task
 from training.data.frames import called, customer_names, moments, names, names_or_rows, numbers, words
 from training.data.training_set import epoch_seconds
-from training.evaluation.metrics import Metric
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,11 @@ import lightgbm as lgb
 import numpy as np
 
 from features.arrays import Float32Array, FloatArray, IntArray
+from features.evaluation.resampling import resample
 from features.vocabulary import DAY_S, Columns, Task
 from training.data.labels import churn_entities, days_to_next
 from training.data.training_set import StateSource, build_training_set, epoch_seconds
-from training.evaluation.metrics import CHURN, resample
+from training.evaluation.metrics import CHURN
 from training.models.boosted import BoosterConfig, parameters, predict
 from training.models.churn.blend import Blend, customer_folds
 from training.models.churn.config import ChurnConfig

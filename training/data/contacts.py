@@ -12,11 +12,10 @@ from typing import Final
 import pandas as pd
 
 from features.errors import MissingError
+from features.outcomes.named import ANSWERED, ARM, ASKER, CONTACTED, sql_asker, sql_named
+from features.outcomes.rewards import PSCORE, as_entities
 from features.sql import connect_bounded, scan, sql_days, sql_list
 from features.vocabulary import NOTHING, EventKind
-from training.data.labels import ARM, as_entities
-from training.data.named import ANSWERED, ASKER, CONTACTED, sql_asker, sql_named
-from training.data.rewards import PSCORE
 
 CHANCE: Final = "chance"
 """The log's chance of any contact, where a decision says it; NaN elsewhere."""
@@ -37,7 +36,7 @@ def contact_moments(
 
     Decisions are events of that kind whose properties hold `arm` and `pscore`; taken are those whose window ends by
     `data_end`. Those of the service also hold the `chances` of all arms, so that the chance of any contact is known;
-    else `chance` is NaN. Which of them anybody sent says training.data.delivery. Of more than `n_max` decisions a fixed
+    else `chance` is NaN. Which of them anybody sent says features.outcomes.delivery. Of more than `n_max` decisions a fixed
     pseudo-random sample is taken. Raises MissingError where the timeline is not there.
     """
     if not timeline.exists():

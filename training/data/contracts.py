@@ -16,9 +16,10 @@ from typing import Final
 import pandas as pd
 
 from features.errors import InputError, MissingError
+from features.outcomes.rewards import as_entities
 from features.sql import connect_bounded, scan, sql_days
 from features.vocabulary import Columns, EventKind
-from training.data.labels import Span, as_entities
+from training.data.labels import Span
 
 _CONTRACT_EVENTS: Final = f"""
     SELECT customer_id, occurred_at, event_id, kind = '{EventKind.SUBSCRIBE}' AS begins,

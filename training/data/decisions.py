@@ -16,12 +16,11 @@ import pandas as pd
 
 from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from features.errors import InputError
+from features.evaluation.off_policy import DecisionLog
+from features.outcomes.delivery import Delivery, delivery
+from features.outcomes.named import ANSWERED, ARM, ASKER, CONTACTED
 from features.vocabulary import NOTHING, Columns
-from training.data.delivery import Delivery, delivery
 from training.data.frames import customers_or_rows, moments, numbers, read_frame
-from training.data.labels import ARM
-from training.data.named import ANSWERED, ASKER, CONTACTED
-from training.evaluation.off_policy import DecisionLog
 
 ACTION: Final = "action"
 PSCORE: Final = "pscore"

@@ -15,12 +15,11 @@ import pandas as pd
 
 from features.arrays import FloatArray
 from features.errors import InputError, MissingError
-from features.ids import id_series
+from features.outcomes.named import ARM, sql_delivered
+from features.outcomes.rewards import as_entities
 from features.sql import connect_bounded, scan, sql_contact, sql_days, sql_list, sql_name, sql_text
 from features.vocabulary import DAY_US, Columns, EventKind
-from training.data.named import sql_delivered
 
-ARM: Final = "arm"
 REVENUE: Final = "revenue"
 """What a customer spent in the label's window."""
 
@@ -38,7 +37,7 @@ class Arm:
     """One way of contacting a customer, and what counts as an answer to it.
 
     A contact of the arm is an event of this channel and kind whose properties hold one of the listed values for every
-    key of `properties`; a decision is one only where somebody sent it (training/data/delivery.py). It is answered when,
+    key of `properties`; a decision is one only where somebody sent it (features/outcomes/delivery.py). It is answered when,
     within `response_days`, the customer has an event of one of the `response_kinds` that agrees with the contact in every
     column of `response_match`.
     """
@@ -175,9 +174,3 @@ def _contacts(
         """,
         {"end": end},
     ).df()
-
-
-def as_entities(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of a query with `as_of` as aware moments in microseconds and customers as text."""
-    moments = pd.to_datetime(rows[Columns.AS_OF], utc=True).astype("datetime64[us, UTC]")
-    return rows.assign(as_of=moments, customer_id=id_series(rows[Columns.CUSTOMER_ID]))

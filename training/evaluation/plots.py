@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from features.arrays import Float32Array, FloatArray
-from training.evaluation.metrics import CONTACT_COST, CUSTOMER_VALUE, OFFER_COST, Metric, probability_bins
+from features.evaluation.resampling import Metric
+from training.evaluation.metrics import CONTACT_COST, CUSTOMER_VALUE, OFFER_COST, probability_bins
 
 
 def of_evaluation(evaluation: pd.DataFrame | None) -> Iterator[tuple[str, Figure]]:

@@ -14,8 +14,8 @@ import numpy as np
 from scipy.stats import rankdata
 
 from features.arrays import FloatArray, IntArray
-from training.evaluation.metrics import Statistic
-from training.evaluation.off_policy import DecisionLog
+from features.evaluation.off_policy import DecisionLog
+from features.evaluation.resampling import Statistic
 
 N_POINTS = 100
 """Shares at which the curve is read."""

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from features.arrays import BoolArray, FloatArray, IntArray
-from training.evaluation.metrics import Metric, bootstrap_mean, mean, resample
+from features.evaluation.resampling import Metric, mean, resample
+from training.evaluation.metrics import bootstrap_mean
 
 DEFAULT_KS: Final = (5, 10, 20)
 

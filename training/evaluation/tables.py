@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from features.evaluation.resampling import Metric
 from features.vocabulary import Task
-from training.evaluation.metrics import Metric, badness
+from training.evaluation.metrics import badness
 
 HEADLINES: Final[dict[Task, tuple[str, ...]]] = {
     Task.NEXT_PRODUCT: (

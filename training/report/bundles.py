@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from training.evaluation.metrics import Metric, Sampled, Statistic, resample
+from features.evaluation.resampling import Metric, Sampled, Statistic, resample
 
 _TAIL: Final = 0.025
 Ratio = tuple[str, str]

@@ -5,8 +5,8 @@ from datetime import datetime
 
 import duckdb
 
+from features.outcomes.named import sql_delivered
 from features.vocabulary import NOTHING, EventKind
-from training.data.named import sql_delivered
 from training.report.scan import Period
 
 

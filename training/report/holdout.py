@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from features.arrays import FloatArray
-from training.evaluation.metrics import Metric, Sampled, Statistic, resample
+from features.evaluation.resampling import Metric, Sampled, Statistic, resample
 from training.report.bundles import Ratio, ratio
 from training.report.config import ReportConfig
 from training.report.holdout_table import SPENT_BEFORE, make_members, make_outcomes, outcome_sums, spending_slope

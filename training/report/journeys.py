@@ -8,8 +8,8 @@ from typing import Any, Final
 import duckdb
 import pandas as pd
 
+from features.evaluation.resampling import Metric
 from features.vocabulary import CHANNELS
-from training.evaluation.metrics import Metric
 from training.report.bundles import sampled_ratios, share_metrics
 from training.report.config import ReportConfig
 from training.report.journey_table import CHANNEL_LIST, make_journeys

@@ -13,9 +13,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from features.errors import InputError
+from features.evaluation.resampling import Metric
 from features.spreadsheet import guarded
 from training.evaluation import plots
-from training.evaluation.metrics import Metric
 from training.report.build import Report
 from training.report.tables import meanings, shown_tables
 

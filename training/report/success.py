@@ -12,10 +12,10 @@ from typing import Final
 import duckdb
 import pandas as pd
 
+from features.evaluation.resampling import Metric, Sampled
 from features.events.payload import OTHERS_PATTERN
 from features.sql import sql_days, sql_refusal, sql_text
 from features.vocabulary import CONTACT_KINDS, CUSTOMER_KINDS, RESPONSE_KINDS, EventKind
-from training.evaluation.metrics import Metric, Sampled
 from training.report.bundles import Ratio, sampled_ratios
 from training.report.config import ReportConfig
 from training.report.costs import contact_cost

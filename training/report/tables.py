@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from training.evaluation.metrics import Metric
+from features.evaluation.resampling import Metric
 
 if TYPE_CHECKING:
     from training.report.build import Report

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from features.evaluation.resampling import Metric, Sampled, mean, resample
 from training.evaluation import metrics
-from training.evaluation.metrics import Metric
 
 
 @pytest.fixture
@@ -82,8 +82,8 @@ def test_customers_are_resampled_whole() -> None:
 
 def test_a_difference_is_paired() -> None:
     values = np.random.default_rng(4).normal(0.0, 10.0, 300)
-    statistics = {"ours": metrics.mean(values + 0.1), "theirs": metrics.mean(values)}
-    sampled = metrics.resample(statistics, np.arange(300))
+    statistics = {"ours": mean(values + 0.1), "theirs": mean(values)}
+    sampled = resample(statistics, np.arange(300))
     found = sampled["ours"].minus(sampled["theirs"]).metric()
     assert found == Metric(pytest.approx(0.1), pytest.approx(0.1), pytest.approx(0.1))
 
@@ -121,7 +121,7 @@ def test_the_interval_of_a_calibration_error_holds_it_though_resampling_only_add
     rng = np.random.default_rng(5)
     scores = rng.random(2000)
     labels = (rng.random(2000) < scores).astype(float)
-    sampled = metrics.resample({"ece": metrics.ece(labels, scores)}, np.arange(2000))["ece"]
+    sampled = resample({"ece": metrics.ece(labels, scores)}, np.arange(2000))["ece"]
     found = sampled.metric()
     assert np.median(sampled.draws) > sampled.point + sampled.draws.std()
     assert 0 <= found.low < found.value < found.high
@@ -130,5 +130,5 @@ def test_the_interval_of_a_calibration_error_holds_it_though_resampling_only_add
 
 def test_an_interval_that_was_not_moved_by_resampling_is_plain_percentiles() -> None:
     draws = np.random.default_rng(6).normal(1.0, 0.1, 500)
-    found = metrics.Sampled(1.05, draws).metric()
+    found = Sampled(1.05, draws).metric()
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])))

@@ -2,8 +2,8 @@
 
 from rich.console import Console
 
+from features.evaluation.resampling import Metric
 from features.vocabulary import Task
-from training.evaluation.metrics import Metric
 from training.evaluation.tables import gain_line, metric_table, nearest_baseline
 
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import beta
 
+from features.evaluation.off_policy import DecisionLog
 from features.scoring.win_back import LinearEffect
 from training.evaluation import metrics
-from training.evaluation.off_policy import DecisionLog
 from training.evaluation.plots import lift_curve, profit_curve
 from training.evaluation.qini import N_POINTS, auuc, qini, qini_curve
 from training.evaluation.ranking import top_k

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from training.evaluation.metrics import Metric
+from features.evaluation.resampling import Metric
 from training.report import journey_table
 from training.report.bundles import share_metrics
 from training.report.config import ReportConfig

@@ -13,8 +13,9 @@ from pydantic import Field, model_validator
 
 from features.config import Config
 from features.errors import InputError
+from features.outcomes.named import ARM
 from features.vocabulary import NOTHING, Channel, Columns, EventKind, Task
-from training.data.labels import ARM, Arm, Span, contact_entities, data_span
+from training.data.labels import Arm, Span, contact_entities, data_span
 from training.data.rhythm import usual_gaps
 from training.data.splits import TimeSplit
 from training.data.training_set import TrainingSet, build_training_set

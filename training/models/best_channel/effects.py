@@ -18,16 +18,17 @@ from pydantic import Field
 from features.arrays import BoolArray, FloatArray
 from features.config import Config
 from features.errors import InputError, OmniError
+from features.evaluation.off_policy import known_arms
+from features.evaluation.resampling import Metric
+from features.outcomes.delivery import delivery
+from features.outcomes.named import ARM
+from features.outcomes.rewards import RewardConfig, decision_entities, decision_log
 from features.scoring.effects import EffectScorer, LinearEffects, TreeEffects
 from features.scoring.two_part import TwoPart
 from features.signals import signal_index
 from features.vocabulary import DAY_S, NOTHING, Channel, Columns, Task
-from training.data.delivery import delivery
-from training.data.rewards import ARM, RewardConfig, decision_entities, decision_log
 from training.data.splits import TimeSplit
 from training.data.training_set import TrainingSet, build_training_set
-from training.evaluation.metrics import Metric
-from training.evaluation.off_policy import known_arms
 from training.models.best_channel.evidence import evidence, measure
 from training.models.uplift.meta_learners import EffectConfig, reward_model
 from training.models.uplift.policy import BEST_SINGLE_ARM, EffectPolicy, learn_policy

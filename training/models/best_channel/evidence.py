@@ -6,12 +6,12 @@ from typing import Final
 import numpy as np
 
 from features.arrays import BoolArray, FloatArray, IntArray
+from features.evaluation.intervals import gain, intervals
+from features.evaluation.off_policy import DecisionLog, scores, single_arm, statistics, support
+from features.evaluation.resampling import Metric, Sampled, mean, resample
 from features.scoring.effects import load_effects
 from features.signals import SIGNAL_NAMES
 from training.data.training_set import TrainingSet
-from training.evaluation.intervals import gain, intervals
-from training.evaluation.metrics import Metric, Sampled, mean, resample
-from training.evaluation.off_policy import DecisionLog, scores, single_arm, statistics, support
 from training.models.uplift.policy import BEST_SINGLE_ARM, EffectPolicy
 from training.models.uplift.shrinkage import best_eligible
 from training.task import PolicyEvidence

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from features.arrays import FloatArray
+from features.evaluation.resampling import Metric, Sampled, average, resample
 from features.vocabulary import Columns
 from training.data.training_set import TrainingSet
-from training.evaluation.metrics import BINARY, LOWER_IS_BETTER, Metric, Sampled, average, resample
+from training.evaluation.metrics import BINARY, LOWER_IS_BETTER
 from training.models.best_channel.data import PRIOR_RATE, ArmData
 from training.models.boosted import logistic_scores, shrunk_rate
 from training.task import evaluation_table

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.arrays import BoolArray, FloatArray
+from features.evaluation.resampling import Metric, Sampled, Statistic, resample
 from features.scoring.churn import ChurnScore, summary
 from features.vocabulary import CHANNELS, Channel, Columns
 from training.data.training_set import TrainingSet
-from training.evaluation.metrics import BINARY, CHURN, Metric, Sampled, Statistic, binary_metrics, resample
+from training.evaluation.metrics import BINARY, CHURN, binary_metrics
 from training.models.boosted import logistic_scores
 from training.models.churn.bg_nbd_fit import fit_rates
 from training.models.churn.revenue import measure_revenue

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.arrays import FloatArray
+from features.evaluation.resampling import Metric, Statistic, mean, resample
 from features.scoring.churn import ChurnScore, recent_pace
 from training.data.labels import REVENUE
 from training.data.training_set import TrainingSet
-from training.evaluation.metrics import Metric, Statistic, mean, resample
 
 NAIVE: Final = "recent_pace"
 ALONE: Final = "gamma_gamma"

@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 
 from features.arrays import BoolArray, FloatArray, IntArray
+from features.evaluation.resampling import Metric
 from features.vocabulary import CHANNELS
 from training.data.interactions import SECONDS_PER_DAY, Interactions
-from training.evaluation.metrics import Metric
 from training.evaluation.ranking import coverage_at_k, paired_gain, ranking_values, with_intervals
 from training.models.next_product.baselines import Rankings
 from training.models.next_product.data import Examples

@@ -16,8 +16,8 @@ from sklearn.preprocessing import StandardScaler
 
 from features.arrays import Float32Array, FloatArray
 from features.config import Config
+from features.evaluation.off_policy import DecisionLog
 from features.scoring.effects import LinearEffects, filled
-from training.evaluation.off_policy import DecisionLog
 from training.models.uplift.predictors import Grown, Predict, WithArm, per_arm
 
 MIN_RIDGE_ROWS: Final = 20

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
-from training.evaluation.off_policy import DecisionLog, known_arms, scores
+from features.evaluation.off_policy import DecisionLog, known_arms, scores
 from training.models.uplift.cross_fitting import crossed, fold_numbers
 from training.models.uplift.meta_learners import LEARNERS, TWO_PART, EffectConfig, candidates, reward_model
 from training.models.uplift.predictors import Predict

@@ -17,9 +17,9 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from features.evaluation.off_policy import DecisionLog
 from features.scoring.log_linear import signed_log1p
 from features.scoring.two_part import TwoPart
-from training.evaluation.off_policy import DecisionLog
 
 USUAL_SHARE: Final = 0.5
 """An arm's most frequent reward is its usual one where more than this share of its decisions had it."""

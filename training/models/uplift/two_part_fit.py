@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from features.evaluation.off_policy import DecisionLog
 from features.scoring.two_part import TwoPart
-from training.evaluation.off_policy import DecisionLog
 from training.models.uplift.two_part import Parts, fit_two_part, usual_rewards
 
 MAX_ROWS: Final = 50_000

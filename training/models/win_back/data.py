@@ -10,12 +10,13 @@ from pydantic import Field
 
 from features.arrays import BoolArray
 from features.errors import InputError
+from features.outcomes.delivery import Delivery, delivery
+from features.outcomes.named import ARM
+from features.outcomes.rewards import PSCORE
 from features.scoring.win_back import Lapsing, effect_inputs
 from features.vocabulary import CUSTOMER_KINDS, NOTHING, Columns, EventKind, Task
 from training.data.contacts import CHANCE, HELD_OUT, contact_moments
-from training.data.delivery import Delivery, delivery
-from training.data.labels import ARM, data_span
-from training.data.rewards import PSCORE
+from training.data.labels import data_span
 from training.data.training_set import TrainingSet, build_training_set
 from training.models.win_back.learner import Contacts, LearnerConfig, assemble
 from training.task import TrainContext

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from features.arrays import FloatArray
+from features.evaluation.off_policy import DecisionLog
+from features.evaluation.resampling import Metric, Sampled, Statistic, mean, resample
 from features.scoring.win_back import CONTACT
-from training.evaluation.metrics import Metric, Sampled, Statistic, mean, resample, top_share
-from training.evaluation.off_policy import DecisionLog
+from training.evaluation.metrics import top_share
 from training.evaluation.qini import auuc, qini, qini_curve
 from training.models.win_back.learner import Contacts, Winback
 

@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from made_world import context_of, differing_world, write_timeline
 
+from features.outcomes.rewards import RewardConfig, decision_entities
 from features.scoring.effects import load_effects
 from features.signals import SIGNAL_NAMES, compute_signals
 from features.simulator.world import World
 from features.state.batch import StateBatch
 from features.vocabulary import Task
 from training.benchmarks.report import MemoryStates
-from training.data.rewards import RewardConfig, decision_entities
 from training.data.splits import TimeSplit
 from training.evaluation.plots import policy_values
 from training.models.best_channel.effects import Effects, EffectsConfig, learn_effects, summary

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from features.evaluation.off_policy import DecisionLog
 from features.scoring.two_part import TwoPart
-from training.evaluation.off_policy import DecisionLog
 from training.models.uplift.cross_fitting import fold_numbers
 from training.models.uplift.two_part import Parts, fit_two_part, usual_rewards
 from training.models.uplift.two_part_fit import cross_two_part, final_two_part

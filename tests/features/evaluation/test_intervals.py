@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import gamma, norm
 
-from training.evaluation.intervals import MAX_SKEWNESS, gain, intervals, skew_corrected
-from training.evaluation.metrics import Sampled, bootstrap_mean
-from training.evaluation.off_policy import DecisionLog, evaluate, single_arm
+from features.evaluation.intervals import MAX_SKEWNESS, gain, intervals, skew_corrected
+from features.evaluation.off_policy import DecisionLog, evaluate, single_arm
+from features.evaluation.resampling import Sampled
+from training.evaluation.metrics import bootstrap_mean
 
 
 def test_draws_without_skewness_give_percentiles_at_weibull_positions() -> None:

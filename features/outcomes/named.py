@@ -5,6 +5,7 @@ from typing import Final
 from features.sql import sql_list
 from features.vocabulary import EventKind
 
+ARM: Final = "arm"
 CONTACTED: Final = "contacted"
 """Whether a contact names the decision."""
 ANSWERED: Final = "answered"

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.outcomes.delivery import Delivery, delivery
+from features.outcomes.rewards import RewardConfig, decision_entities
 from features.vocabulary import NOTHING
-from training.data.delivery import Delivery, delivery
 from training.data.labels import Arm, contact_entities
-from training.data.rewards import RewardConfig, decision_entities
 
 AT = datetime(2024, 3, 1, tzinfo=UTC)
 END = datetime(2024, 6, 1, tzinfo=UTC)

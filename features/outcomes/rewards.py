@@ -12,11 +12,11 @@ import pandas as pd
 from pydantic import Field
 
 from features.config import Config
+from features.evaluation.off_policy import DecisionLog
+from features.ids import id_series
+from features.outcomes.named import ANSWERED, ARM, ASKER, CONTACTED, sql_asker, sql_named
 from features.sql import connect_bounded, scan, sql_days, sql_list, sql_refusal
 from features.vocabulary import RESPONSE_KINDS, Columns, EventKind
-from training.data.labels import ARM, as_entities
-from training.data.named import ANSWERED, ASKER, CONTACTED, sql_asker, sql_named
-from training.evaluation.off_policy import DecisionLog
 
 PSCORE = "pscore"
 SENT = "sent"
@@ -44,7 +44,7 @@ def decision_entities(
 ) -> pd.DataFrame:
     """customer_id, as_of, arm, pscore, label (the reward), sent, key, asker, contacted, answered: a row per decision.
 
-    Taken are decisions whose window ends by `data_end`; which of them anybody sent says training.data.delivery.
+    Taken are decisions whose window ends by `data_end`; which of them anybody sent says features.outcomes.delivery.
 
     Decisions are events of that kind whose properties hold `arm` and `pscore`; others are left out, and so are those of
     customers in a hold-out: nothing was all that could happen to them, so they are no draw between the arms, and their
@@ -99,3 +99,9 @@ def decision_log(rows: pd.DataFrame, arms: tuple[str, ...]) -> DecisionLog:
         len(arms),
         rows[Columns.CUSTOMER_ID].to_numpy(str),
     )
+
+
+def as_entities(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a query with `as_of` as aware moments in microseconds and customers as text."""
+    moments = pd.to_datetime(rows[Columns.AS_OF], utc=True).astype("datetime64[us, UTC]")
+    return rows.assign(as_of=moments, customer_id=id_series(rows[Columns.CUSTOMER_ID]))

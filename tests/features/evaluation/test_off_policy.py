@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.errors import InputError
-from training.evaluation.off_policy import (
+from features.evaluation.off_policy import (
     DecisionLog,
     NoOverlapError,
     evaluate,

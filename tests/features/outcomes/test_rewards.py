@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from features.outcomes.rewards import RewardConfig, decision_entities
 from features.vocabulary import NOTHING
-from training.data.rewards import RewardConfig, decision_entities
 
 END = datetime(2024, 4, 1, tzinfo=UTC)
 

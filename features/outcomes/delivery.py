@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 
 from features.arrays import BoolArray
+from features.outcomes.named import ANSWERED, ARM, ASKER, CONTACTED
 from features.vocabulary import NOTHING, Columns
-from training.data.labels import ARM
-from training.data.named import ANSWERED, ASKER, CONTACTED
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from features.arrays import BoolArray, FloatArray, IntArray
 from features.errors import InputError
-from training.evaluation.intervals import intervals
-from training.evaluation.metrics import Metric, Statistic, mean, resample
+from features.evaluation.intervals import intervals
+from features.evaluation.resampling import Metric, Statistic, mean, resample
 
 MIN_EFFECTIVE_ROWS: Final = 20.0
 """Fewer effective rows than this cannot carry a 95 % interval."""

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from scipy.stats import norm, skew
 
-from training.evaluation.metrics import Metric, Sampled
+from features.evaluation.resampling import Metric, Sampled
 
 MAX_SKEWNESS: Final = 1.5
 """More than this is taken for this: the correction is the first term of a series that holds for little skewness."""
