@@ -28,6 +28,8 @@ SETTINGS_FILE: Final = "settings.toml"
 IDENTITY_FILE: Final = "identity.toml"
 RULES_FILE: Final = "rules.toml"
 """The retailer's own rules, in OMNI_HOME."""
+OFFERS_FILE: Final = "offers.toml"
+"""The retailer's offers, likewise, where they are kept in a file."""
 MAX_TIMEOUT_MS: Final = 25_000
 """The longest that anybody may wait for an answer of the service."""
 _VARIABLES: Final = {

@@ -18,12 +18,15 @@ from features.errors import MissingError, RequestError
 from features.identity.resolution import ANONYMOUS, CUSTOMER, Node
 from features.log.erasure_proof import LOG_COPIES, LogLeft, copies_left, look_again
 from features.log.identity import IdentityRules
+from features.log.lists import suppression_table
 from features.log.portable_sql import Connection, count, get_meta, last_seq, put_meta, select_in
 from features.log.receipt import Receipt, Step, Underway, read_erasure
 from features.log.tables import COLUMNS, dump_table, hash_table, load_segment, rows_to_table
 from features.log.tombstones import Hasher, Matcher, Stone, Tombstones
 from features.vocabulary import Columns, EventKind
 
+SUPPRESSIONS: Final = "log: suppressions"
+"""What a receipt calls the entries of the suppression list that went with the customer."""
 _DONE: Final = '%"pending":[]%'
 """What the text of a complete one looks like."""
 _EVENTS: Final = f"SELECT {COLUMNS} FROM events e JOIN customers c USING (customer_key) WHERE customer_key"
@@ -206,6 +209,8 @@ class LogErasureBook:
             _rewrite_content(connection, events)
         select_in(connection, "DELETE FROM events WHERE customer_key", whom.keys)
         select_in(connection, "DELETE FROM regrouped WHERE customer_id", whom.names)
+        suppressed = suppression_table.forget(connection, [*(Node(CUSTOMER, name) for name in whom.names), *whom.nodes])
+        removed |= {SUPPRESSIONS: suppressed} if suppressed else {}
         self._rules.book(connection).forget(whom.keys, last_seq(connection) + 1)
         stones = Tombstones(connection)
         hasher = stones.hasher(make=True)

@@ -11,6 +11,8 @@ from features.log.batches import Events
 from features.log.conflicts import Conflict
 from features.log.erasure import ErasureBook
 from features.log.identity import IdentityBook
+from features.log.lists.offer_table import OfferTable
+from features.log.lists.suppression_table import SuppressionTable
 from features.log.marks import Anchor
 from features.state.event_arrays import Contact
 
@@ -134,6 +136,14 @@ class EventLog(Protocol):
 
     def erasures(self) -> ErasureBook:
         """What was erased from this log, and the means to erase."""
+        ...
+
+    def offers(self) -> OfferTable:
+        """The offers that are kept beside the events."""
+        ...
+
+    def suppressions(self) -> SuppressionTable:
+        """Whom nothing is sent to and nothing is learnt from."""
         ...
 
     def currency(self) -> str | None:

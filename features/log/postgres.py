@@ -24,6 +24,8 @@ from features.log.batches import Batch
 from features.log.consents import CREATE as CREATE_CONSENTS
 from features.log.erasure import LogErasureBook
 from features.log.identity import DEFAULT_RULES, IdentityRules, Owners
+from features.log.lists import CREATE as CREATE_LISTS
+from features.log.lists import NEWEST as NEWEST_LIST
 from features.log.sql_log import SqlEventLog
 from features.log.tables import COLUMNS, INSERT, READ_SCHEMA, STORED
 from features.log.tombstones import CREATE as CREATE_TOMBSTONES
@@ -194,6 +196,9 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
             with self._writing() as connection:
                 self._create(connection, CREATE_CONSENTS)
                 self._rules.consents(connection).follow_addresses()
+        if not self._has(NEWEST_LIST):
+            with self._writing() as connection:
+                self._create(connection, CREATE_LISTS)
 
     def _connection(self) -> "_Portable":
         return _Portable(self._connections.mine())

@@ -17,6 +17,8 @@ from features.log.consents import OF_ADDRESS, OF_OTHERS, OF_OTHERS_MANY
 from features.log.event_log import AppendResult, Arrival
 from features.log.group_commit import append_together
 from features.log.identity import IdentityBook, IdentityRules, Owners
+from features.log.lists.offer_table import OfferTable
+from features.log.lists.suppression_table import SuppressionTable
 from features.log.marks import Anchor
 from features.log.portable_sql import Connection
 from features.log.tables import COLUMNS, PURCHASE_SCHEMA, rows_to_table
@@ -223,6 +225,12 @@ class SqlEventLog(ABC, Generic[C]):
 
     def identity(self) -> IdentityBook:
         return self._rules.book(self._connection())
+
+    def offers(self) -> OfferTable:
+        return OfferTable(self._writing, self._query)
+
+    def suppressions(self) -> SuppressionTable:
+        return SuppressionTable(self._writing, self._query, self._rules.identifiers)
 
     def currency(self) -> str | None:
         with self._in_words():

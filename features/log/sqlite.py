@@ -22,6 +22,7 @@ from features.log.consents import CREATE as CREATE_CONSENTS
 from features.log.erasure import SqliteErasureBook
 from features.log.identity import DEFAULT_RULES, IdentityRules, Owners, Stored
 from features.log.known import Known
+from features.log.lists import CREATE as CREATE_LISTS
 from features.log.sql_log import SqlEventLog
 from features.log.tables import (
     COLUMNS,
@@ -152,7 +153,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
             known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone() is not None
             if known:
                 portable_sql.check_layout(connection, str(self._path))
-            for statement in (*CREATE, *CREATE_TOMBSTONES, *CREATE_CONSENTS, *marks.CREATE_SQLITE):
+            for statement in (*CREATE, *CREATE_TOMBSTONES, *CREATE_CONSENTS, *marks.CREATE_SQLITE, *CREATE_LISTS):
                 connection.execute(statement.format(bytes="BLOB", text="TEXT"))
             portable_sql.put_meta(connection, portable_sql.LAYOUT, portable_sql.CURRENT_LAYOUT)
             marks.begin_marks(connection)

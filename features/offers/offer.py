@@ -166,6 +166,13 @@ class Offer(Config):
             )
         return self
 
+    def __copy__(self) -> Self:
+        """A copy of which nothing is remembered: `model_copy` changes fields of it."""
+        copied = super().__copy__()
+        for name in ("text", "digest"):
+            vars(copied).pop(name, None)
+        return copied
+
     @property
     def names_products(self) -> bool:
         """Whether it says which products it promotes; otherwise it is about the customer's own best one."""
