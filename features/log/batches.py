@@ -4,14 +4,14 @@ Both are appended by the same steps (sql_log.py). A table takes each in a tenth 
 events; rows do without Arrow's calls, which cost more than all the rest where there are few.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.events.rows import EventRow, rows_table
+from features.events.rows import EventRow, rows_table, table_rows
 from features.identity.addresses import CONSENT_KINDS
 from features.identity.identifiers import Identifiers
 from features.identity.resolution import ANONYMOUS, IdentityConfig
@@ -54,6 +54,9 @@ class Batch(Protocol):
 
     def has_consents(self) -> bool:
         """Whether some may consent or refuse for an address."""
+
+    def about_decisions(self, kinds: Collection[str]) -> Sequence[EventRow]:
+        """Those of some kinds that name a decision."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,13 @@ class TableBatch:
         of_kind = pc.is_in(kinds.cast(pa.string()), value_set=pa.array(CONSENT_KINDS))
         return bool(pc.any(pc.and_(of_kind, pc.is_valid(identifiers))).as_py())
 
+    def about_decisions(self, kinds: Collection[str]) -> Sequence[EventRow]:
+        decisions = self.table.column(Columns.DECISION_ID)
+        if decisions.null_count == len(decisions):
+            return ()
+        of_kind = pc.is_in(self.table.column(Columns.KIND).cast(pa.string()), value_set=pa.array(sorted(kinds)))
+        return table_rows(self.table.filter(pc.and_(of_kind, pc.is_valid(decisions))))
+
 
 @dataclass(frozen=True)
 class RowBatch:
@@ -142,6 +152,9 @@ class RowBatch:
 
     def has_consents(self) -> bool:
         return any(row.identifiers and row.kind in CONSENT_KINDS for row in self.rows)
+
+    def about_decisions(self, kinds: Collection[str]) -> Sequence[EventRow]:
+        return [row for row in self.rows if row.decision_id is not None and row.kind in kinds]
 
 
 def batch_of(events: Events) -> Batch:

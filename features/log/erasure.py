@@ -18,6 +18,7 @@ from features.errors import MissingError, RequestError
 from features.identity.resolution import ANONYMOUS, CUSTOMER, Node
 from features.log.erasure_proof import LOG_COPIES, LogLeft, copies_left, look_again
 from features.log.identity import IdentityRules
+from features.log.ledger import book
 from features.log.lists import suppression_table
 from features.log.portable_sql import Connection, count, get_meta, last_seq, put_meta, select_in
 from features.log.receipt import Receipt, Step, Underway, read_erasure
@@ -211,6 +212,7 @@ class LogErasureBook:
         select_in(connection, "DELETE FROM regrouped WHERE customer_id", whom.names)
         suppressed = suppression_table.forget(connection, [*(Node(CUSTOMER, name) for name in whom.names), *whom.nodes])
         removed |= {SUPPRESSIONS: suppressed} if suppressed else {}
+        removed |= {place: rows for place, rows in book.forget(connection, whom.names).items() if rows}
         self._rules.book(connection).forget(whom.keys, last_seq(connection) + 1)
         stones = Tombstones(connection)
         hasher = stones.hasher(make=True)

@@ -10,6 +10,7 @@ from typing import Final
 import pyarrow as pa
 
 from features.identity.resolution import CUSTOMER, Node, unpack
+from features.log.ledger.book import KEPT
 from features.log.portable_sql import Connection, select_in
 from features.log.tables import load_segment
 from features.log.tombstones import Hasher, Matcher
@@ -48,7 +49,8 @@ def look_again(connection: Connection, matcher: Matcher, receipt_id: str) -> Log
         "log: customers": len(left),
         "log: identifiers": _identifiers(connection, matcher.hasher, until_us, left),
         "log: consents": _count(connection, "consents", left),
-        "log: regrouped": _regrouped(connection, matcher, returned),
+        "log: regrouped": _named(connection, "regrouped", matcher, returned),
+        **{place: _named(connection, table, matcher, returned) for place, table in KEPT.items()},
     }
     return LogLeft(rows, frozenset(returned))
 
@@ -89,8 +91,9 @@ def _identifiers(connection: Connection, hasher: Hasher, digests: Mapping[bytes,
     return len(set(there) - others)
 
 
-def _regrouped(connection: Connection, matcher: Matcher, returned: Iterable[str]) -> int:
-    names = [str(name) for (name,) in connection.execute("SELECT customer_id FROM regrouped").fetchall()]
+def _named(connection: Connection, table: str, matcher: Matcher, returned: Iterable[str]) -> int:
+    """Rows of a table that name erased customers, but for those who came back."""
+    names = [str(name) for (name,) in connection.execute(f"SELECT customer_id FROM {table}").fetchall()]
     return len(matcher.customers(names) - set(returned))
 
 

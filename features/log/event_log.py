@@ -14,6 +14,7 @@ from features.log.identity import IdentityBook
 from features.log.lists.offer_table import OfferTable
 from features.log.lists.suppression_table import SuppressionTable
 from features.log.marks import Anchor
+from features.log.reservations import Decided, Ledger
 from features.state.event_arrays import Contact
 
 
@@ -48,16 +49,33 @@ class EventLog(Protocol):
     An event's `seq` is greater than that of every event before it; duplicates leave gaps.
     """
 
-    def append(self, events: Events) -> AppendResult:
-        """Keep valid events (a table of EVENT_SCHEMA, or a few rows) in one transaction; on disk when this returns."""
+    def append(self, events: Events, decided: Sequence[Decided] = ()) -> AppendResult:
+        """Keep valid events (a table of EVENT_SCHEMA, or a few rows) in one transaction; on disk when this returns.
+
+        What is `decided` by them is settled in the same transaction; raises OvertakenError or FullError, with nothing kept,
+        where one of it has to be decided again.
+        """
         ...
 
     def append_events(self, events: Sequence[Event]) -> AppendResult:
         """`append` of a few events as rows."""
         ...
 
-    def append_many(self, batches: Sequence[Events]) -> list[AppendResult | Exception]:
-        """`append` of each batch, one after the other, but in one transaction; what one of them raises is its result."""
+    def append_many(
+        self, batches: Sequence[Events], decided: Sequence[Decided | None] = ()
+    ) -> list[AppendResult | Exception]:
+        """`append` of each batch, one after the other, but in one transaction; what one of them raises is its result.
+
+        With `decided`, one for each batch, what is not None is settled with it.
+        """
+        ...
+
+    def settle(self, decided: Sequence[Decided]) -> Sequence[Exception | None]:
+        """Reserve what decisions claim, in their order: why each is refused, or None. A part of the caller's transaction."""
+        ...
+
+    def ledger(self) -> Ledger:
+        """What decisions have reserved, to read; of the calling thread."""
         ...
 
     def read(self, after_seq: int = 0, batch_rows: int = 200_000) -> Iterator[pa.Table]:

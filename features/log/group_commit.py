@@ -18,6 +18,7 @@ from typing import Final, NamedTuple, Protocol
 from features.errors import OmniError, StoreError, trace
 from features.log.batches import Events, joined
 from features.log.event_log import AppendResult
+from features.log.reservations import Decided
 
 logger = logging.getLogger(__name__)
 
@@ -33,20 +34,26 @@ Transaction = Callable[[], AbstractContextManager[object]]
 class Appends(Protocol):
     """What one group needs of the event log."""
 
-    def append(self, events: Events) -> AppendResult:
-        """Keep a batch of events in one transaction."""
+    def append(self, events: Events, decided: Sequence[Decided] = ()) -> AppendResult:
+        """Keep a batch of events, and what is decided by them, in one transaction."""
+
+    def settle(self, decided: Sequence[Decided]) -> Sequence[Exception | None]:
+        """Reserve what decisions claim: why each is refused, or None."""
 
 
 class AppendsMany(Protocol):
     """What the committer needs of the event log."""
 
-    def append_many(self, batches: Sequence[Events]) -> list[AppendResult | Exception]:
+    def append_many(
+        self, batches: Sequence[Events], decided: Sequence[Decided | None] = ()
+    ) -> list[AppendResult | Exception]:
         """One result per batch, all of them on disk when this returns."""
 
 
 class _Waiting(NamedTuple):
     events: Events
     done: "Future[AppendResult]"
+    decided: Decided | None = None
 
 
 class Commit(NamedTuple):
@@ -71,10 +78,11 @@ class GroupCommitter:
         self._thread = threading.Thread(target=self._run, name="omni-committer", daemon=True)
         self._thread.start()
 
-    def submit(self, events: Events) -> "Future[AppendResult]":
+    def submit(self, events: Events, decided: Decided | None = None) -> "Future[AppendResult]":
         """Append a batch of events; the future has its result once it is durable, or what went wrong with it.
 
-        Raises StoreError where too much waits already, and after `close`.
+        With what is `decided` by them it is OvertakenError or FullError where it has to be decided again. Raises StoreError
+        where too much waits already, and after `close`.
         """
         done: Future[AppendResult] = Future()
         with self._changed:
@@ -84,7 +92,7 @@ class GroupCommitter:
                 raise StoreError(
                     f"{self._waiting_rows:,} events wait for the disk already.", repair="Send these again in a moment."
                 )
-            self._waiting.append(_Waiting(events, done))
+            self._waiting.append(_Waiting(events, done, decided))
             self._waiting_rows += len(events)
             self._changed.notify()
         return done
@@ -116,7 +124,9 @@ class GroupCommitter:
         if not group:
             return
         try:
-            results = self._log.append_many([waiting.events for waiting in group])
+            batches = [waiting.events for waiting in group]
+            decided = [waiting.decided for waiting in group]
+            results = self._log.append_many(batches, decided) if any(decided) else self._log.append_many(batches)
             self.last_commit = Commit(time.monotonic())
         except OmniError as error:
             self.last_commit = Commit(time.monotonic(), error)
@@ -133,7 +143,7 @@ class GroupCommitter:
 
 
 def append_together(
-    log: Appends, transaction: Transaction, batches: Sequence[Events]
+    log: Appends, transaction: Transaction, batches: Sequence[Events], decided: Sequence[Decided | None] = ()
 ) -> list[AppendResult | Exception]:
     """What `log.append` of each batch answers or raises, one after the other, but on disk all at once.
 
@@ -141,37 +151,51 @@ def append_together(
     others; an error of the transaction itself is raised, and then nothing is promised about any of them.
     """
     with transaction():
+        of_batch = decided or [None] * len(batches)
         if len(batches) > 1:
-            results = _append_as_one(log, transaction, batches)
+            results = _append_as_one(log, transaction, batches, of_batch)
             if results:
                 return results
-        return [_append_one(log, batch) for batch in batches]
+        return [_append_one(log, batch, one) for batch, one in zip(batches, of_batch, strict=True)]
 
 
 class _MixedError(Exception):
     """Some events are duplicates or erased: whose they are is only known one batch at a time."""
 
 
-def _append_as_one(log: Appends, transaction: Transaction, batches: Sequence[Events]) -> list[AppendResult | Exception]:
+def _append_as_one(
+    log: Appends, transaction: Transaction, batches: Sequence[Events], decided: Sequence[Decided | None]
+) -> list[AppendResult | Exception]:
     """The usual case in one go: every event is new, so the seqs follow each other. Empty, with nothing done, otherwise."""
     try:
         with transaction():
-            whole = log.append(joined(batches))
+            refusals = _settled(log, decided)
+            kept = [batch for batch, refusal in zip(batches, refusals, strict=True) if refusal is None]
+            whole = log.append(joined(kept)) if kept else AppendResult(0, 0, 0)
             if whole.duplicates or whole.erased:
                 raise _MixedError
     except Exception:  # noqa: BLE001 - which batch it comes from is found out one by one
         return []
     results: list[AppendResult | Exception] = []
     last_seq = whole.last_seq - whole.appended
-    for batch in batches:
+    for batch, refusal in zip(batches, refusals, strict=True):
+        if refusal is not None:
+            results.append(refusal)
+            continue
         last_seq += len(batch)
         results.append(replace(whole, appended=len(batch), last_seq=last_seq))
     return results
 
 
-def _append_one(log: Appends, batch: Events) -> AppendResult | Exception:
+def _settled(log: Appends, decided: Sequence[Decided | None]) -> list[Exception | None]:
+    """Why what each batch decides is refused; None where it is not, or decides nothing."""
+    found = iter(log.settle([one for one in decided if one is not None]) if any(decided) else ())
+    return [None if one is None else next(found) for one in decided]
+
+
+def _append_one(log: Appends, batch: Events, decided: Decided | None) -> AppendResult | Exception:
     try:
-        return log.append(batch)
+        return log.append(batch) if decided is None else log.append(batch, (decided,))
     except StoreError:  # the disk or the server, not this batch: SQLite may have ended the whole transaction
         raise
     except Exception as error:  # noqa: BLE001 - it is the answer to this batch alone

@@ -32,6 +32,7 @@ from features.log import log_key
 from features.log.batches import Batch
 from features.log.consents import ConsentBook
 from features.log.known import Known
+from features.log.ledger import book
 from features.log.portable_sql import (
     Connection,
     get_meta,
@@ -339,6 +340,7 @@ class IdentityBook:
                 self._connection.execute(update, (*now, *node))
         note_regrouped(self._connection, regrouped, seq)
         if regrouped:
+            book.follow(self._connection, regrouped)
             self._note_change()
 
     def _note_change(self) -> None:

@@ -24,6 +24,7 @@ from features.log.batches import Batch
 from features.log.consents import CREATE as CREATE_CONSENTS
 from features.log.erasure import LogErasureBook
 from features.log.identity import DEFAULT_RULES, IdentityRules, Owners
+from features.log.ledger.book import CREATE as CREATE_LEDGER
 from features.log.lists import CREATE as CREATE_LISTS
 from features.log.lists import NEWEST as NEWEST_LIST
 from features.log.sql_log import SqlEventLog
@@ -199,6 +200,9 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
         if not self._has(NEWEST_LIST):
             with self._writing() as connection:
                 self._create(connection, CREATE_LISTS)
+        if not self._has("kept_answers"):
+            with self._writing() as connection:
+                self._create(connection, CREATE_LEDGER)
 
     def _connection(self) -> "_Portable":
         return _Portable(self._connections.mine())
@@ -224,7 +228,9 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
 
     def _create(self, connection: "_Portable", statements: Sequence[str]) -> None:
         for statement in statements:
-            connection.execute(statement.format(schema=self._schema, bytes="bytea", text='text COLLATE "C"'))
+            connection.execute(
+                statement.format(schema=self._schema, bytes="bytea", text='text COLLATE "C"', rowless="")
+            )
 
     def _open(self) -> psycopg.Connection[Any]:
         with patience.at_least(_CONNECT_LEAST_S):

@@ -2,12 +2,14 @@
 
 A decision that says `send` holds its contact from the moment it is in the log: as a contact at the moment it is to be sent,
 and with a place in every counter that limits it. It becomes a contact with the `send` event of its decision_id, and is given
-back by an `ignore` before that, or when it expires. The tables are kept by features/log/ledger.py.
+back by an `ignore` before that, or when it expires. The tables are kept by features/log/ledger/book.py.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+from features.errors import OmniError
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,53 @@ class Held:
     reservations: tuple[Reserved, ...] = ()
 
 
-NOTHING_HELD = Held()
+NOTHING_HELD: Final = Held()
 """Of somebody who has nothing reserved and never had."""
+
+
+@dataclass(frozen=True)
+class KeptAnswer:
+    """An answer that is given again to whoever asks under the same `name`, until a moment (microseconds)."""
+
+    name: str
+    question: str
+    """What has to be the same for it to be given again: a digest of the question, or of all that the answer hangs on."""
+    until_us: int
+    body: str
+    version: int | None = None
+    """It stands as long as the ledger's version of its customer is this one; None: whatever becomes of that."""
+    decision_id: str = ""
+    customer_id: str = ""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What is to be settled with the append of one decision's event; refused with `OvertakenError` or `FullError`."""
+
+    decision_id: str
+    customer_id: str
+    now_us: int
+    """When it was decided, by the clock of the service."""
+    version: int = 0
+    """Of `Held`, by which it was decided."""
+    claim: Claim | None = None
+    """None where it says `nothing`."""
+    answers: tuple[KeptAnswer, ...] = ()
+
+
+class OvertakenError(OmniError):
+    """Another decision about the same customer was kept meanwhile: decide again, by what is known now."""
+
+    def __init__(self) -> None:
+        super().__init__("Another decision about this customer was kept at the same moment.", repair="Ask again.")
+
+
+class FullError(OmniError):
+    """A counter has no room left: decide again, without what needs room in it."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"There is no room left in {key}.", repair="Ask again: another way may be free.")
+        self.key = key
 
 
 class Ledger(Protocol):
@@ -79,4 +126,8 @@ class Ledger(Protocol):
 
     def used(self, keys: Iterable[str]) -> Mapping[str, float]:
         """How much of counters is taken, by live reservations and by what was sent; 0 for one that nobody used."""
+        ...
+
+    def answers(self, names: Sequence[str], now_us: int) -> dict[str, KeptAnswer]:
+        """Answers that were kept under these names, by name, without those whose time is over."""
         ...

@@ -17,10 +17,13 @@ from features.log.consents import OF_ADDRESS, OF_OTHERS, OF_OTHERS_MANY
 from features.log.event_log import AppendResult, Arrival
 from features.log.group_commit import append_together
 from features.log.identity import IdentityBook, IdentityRules, Owners
+from features.log.ledger import book
+from features.log.ledger.book import SqlLedger
 from features.log.lists.offer_table import OfferTable
 from features.log.lists.suppression_table import SuppressionTable
 from features.log.marks import Anchor
 from features.log.portable_sql import Connection
+from features.log.reservations import Decided
 from features.log.tables import COLUMNS, PURCHASE_SCHEMA, rows_to_table
 from features.log.tombstones import Tombstones
 from features.money.counted import count_values
@@ -111,9 +114,11 @@ class SqlEventLog(ABC, Generic[C]):
     def _insert(self, connection: C, batch: Batch, owners: Owners) -> int:
         """Write the events whose id is new, in their order; returns how many."""
 
-    def append(self, events: Events) -> AppendResult:
+    def append(self, events: Events, decided: Sequence[Decided] = ()) -> AppendResult:
         batch = batch_of(events).kept(self._rules.identifiers)
         with self._writing(self._must_sync([events])) as connection:
+            for refusal in filter(None, book.settle(connection, decided)):
+                raise refusal
             before = portable_sql.last_seq(connection)
             notes = portable_sql.get_metas(connection, _NOTES)
             batch, erased = Tombstones(connection).screen(batch, notes.get(tombstones.KEY, ""))
@@ -125,6 +130,9 @@ class SqlEventLog(ABC, Generic[C]):
             conflicts = find_conflicts(connection, batch, before, appended) if appended < len(batch) else ()
             last = portable_sql.last_seq(connection)
             if appended:
+                ended = batch.about_decisions(book.SETTLING_KINDS)
+                if ended:
+                    book.note_events(connection, ended)
                 self._rules.consents(connection).learn(batch, before)
                 content = portable_sql.added_content(connection, batch, before, appended)
                 changed: dict[str, object] = {
@@ -138,8 +146,17 @@ class SqlEventLog(ABC, Generic[C]):
     def append_events(self, events: Sequence[Event]) -> AppendResult:
         return self.append(event_rows(events))
 
-    def append_many(self, batches: Sequence[Events]) -> list[AppendResult | Exception]:
-        return append_together(self, lambda: self._writing(self._must_sync(batches)), batches)
+    def append_many(
+        self, batches: Sequence[Events], decided: Sequence[Decided | None] = ()
+    ) -> list[AppendResult | Exception]:
+        return append_together(self, lambda: self._writing(self._must_sync(batches)), batches, decided)
+
+    def settle(self, decided: Sequence[Decided]) -> Sequence[Exception | None]:
+        with self._writing() as connection:
+            return book.settle(connection, decided)
+
+    def ledger(self) -> SqlLedger:
+        return SqlLedger(self._connection(), self._in_words)
 
     def _must_sync(self, batches: Sequence[Events]) -> bool:
         return self._sync_decisions or not all(map(are_decisions, batches))

@@ -17,11 +17,13 @@ from features.databases import ThreadConnections
 from features.errors import StoreError, UnavailableError
 from features.log import marks, portable_sql
 from features.log.batches import Batch, TableBatch
-from features.log.bulk import insert_table
 from features.log.consents import CREATE as CREATE_CONSENTS
+from features.log.embedded.bulk import insert_table
+from features.log.embedded.wal import LIMIT_BYTES, WalKeeper
 from features.log.erasure import SqliteErasureBook
 from features.log.identity import DEFAULT_RULES, IdentityRules, Owners, Stored
 from features.log.known import Known
+from features.log.ledger.book import CREATE as CREATE_LEDGER
 from features.log.lists import CREATE as CREATE_LISTS
 from features.log.sql_log import SqlEventLog
 from features.log.tables import (
@@ -36,7 +38,6 @@ from features.log.tables import (
     rename_customers,
 )
 from features.log.tombstones import CREATE as CREATE_TOMBSTONES
-from features.log.wal import LIMIT_BYTES, WalKeeper
 from features.money.rates import NO_RATES, RatesFile
 from features.vocabulary import Columns
 
@@ -153,8 +154,11 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
             known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone() is not None
             if known:
                 portable_sql.check_layout(connection, str(self._path))
-            for statement in (*CREATE, *CREATE_TOMBSTONES, *CREATE_CONSENTS, *marks.CREATE_SQLITE, *CREATE_LISTS):
-                connection.execute(statement.format(bytes="BLOB", text="TEXT"))
+            for statement in (
+                *(*CREATE, *CREATE_TOMBSTONES, *CREATE_CONSENTS),
+                *(*marks.CREATE_SQLITE, *CREATE_LISTS, *CREATE_LEDGER),
+            ):
+                connection.execute(statement.format(bytes="BLOB", text="TEXT", rowless=" WITHOUT ROWID"))
             portable_sql.put_meta(connection, portable_sql.LAYOUT, portable_sql.CURRENT_LAYOUT)
             marks.begin_marks(connection)
             self._rules = self._rules_given.of_log(connection, str(self._path))

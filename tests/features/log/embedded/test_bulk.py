@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.events.schema import EVENT_SCHEMA
-from features.log.bulk import insert_table
+from features.log.embedded.bulk import insert_table
 from features.log.tables import CREATE, INSERT, table_to_rows
 
 _ROW = st.fixed_dictionaries(

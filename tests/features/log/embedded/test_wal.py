@@ -8,7 +8,7 @@ from pathlib import Path
 
 from made_visits import execute, many, open_url
 
-from features.log.wal import LIMIT_BYTES
+from features.log.embedded.wal import LIMIT_BYTES
 
 ROWS = 25_000
 """More than enough for the limit, in a few appends."""

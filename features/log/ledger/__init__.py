@@ -1,0 +1,1 @@
+"""What decisions have reserved, in tables of the log: claims, counters, answers that are given again."""
