@@ -32,6 +32,7 @@ from serving.access.gate import Caller
 from serving.admission import Turns
 from serving.answers import Answers
 from serving.asking.in_time import decided_in_haste, noted, or_else, parse, respond
+from serving.asking.what_if import what_if
 from serving.door import Door, Handler, admit, error_response, guard, http_error
 from serving.erasure import Eraser
 from serving.guard.bodies import Bodies
@@ -82,6 +83,7 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
         "/v1/churn": (churn, MAX_BODY_BYTES),
         "/v1/best-channel": (best_channel, MAX_BODY_BYTES),
         "/v1/decide": (decide, MAX_BODY_BYTES),
+        "/v1/whatif": (what_if, MAX_BODY_BYTES),
         **BATCHES,
     }
     guarded = {path: guard(path, handler, body_bytes) for path, (handler, body_bytes) in posts.items()}

@@ -27,6 +27,14 @@ class When(StrEnum):
     BEST = "best"
 
 
+class Earned(StrEnum):
+    """What a decision earned."""
+
+    ENGAGEMENT = "engagement"
+    PURCHASE = "purchase"
+    MARGIN = "margin"
+
+
 class LogFormat(StrEnum):
     """What a log's lines are."""
 
@@ -40,6 +48,7 @@ def register(app: typer.Typer) -> None:
     app.command("serve")(serve)
     app.command("decide")(decide)
     app.command("audience")(audience)
+    app.command("whatif")(whatif)
     app.command("erase")(erase)
 
 
@@ -125,6 +134,35 @@ def audience(
     with step("Choosing the audience") as progress:
         report = export_audience(_settings(replay), where, out, raw=raw, progress=progress)
     emit(report, as_json)
+
+
+def whatif(
+    rules: Annotated[Path, typer.Option(help="The other rules: a whole rules.toml.")],
+    sample: Annotated[
+        int, typer.Option(min=1, help="Customers that are decided for both ways, drawn by chance.")
+    ] = 20_000,
+    where: Annotated[str | None, typer.Option(help="Only customers of this condition, as in `omni audience`.")] = None,
+    decisions: Annotated[
+        int, typer.Option(min=0, help="Logged decisions that are looked at for what both earn; 0: none.")
+    ] = 20_000,
+    reward: Annotated[Earned, typer.Option(help="What a logged decision earned.")] = Earned.ENGAGEMENT,
+    window_days: Annotated[float, typer.Option(min=0.01, help="Days after a decision in which that counts.")] = 7.0,
+    replay: ReplayOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """What other rules would do: who gets what instead, contacts, cost, value, and what the log's own decisions say of it.
+
+    Nothing is logged, reserved or sent.
+    """
+    from serving.decision.rules import load_rules
+    from serving.whatif.told import Told
+    from serving.whatif.what_if import Sampled, what_if
+
+    other = load_rules(rules)
+    asked = Sampled(sample, where, decisions, reward.value, window_days)
+    with step("Deciding both ways") as progress:
+        answer = what_if(_settings(replay), other, asked, progress)
+    emit(answer if as_json else Told(answer), as_json)
 
 
 def erase(

@@ -52,6 +52,14 @@ POSTS: Final[dict[str, tuple[str, str, type[BaseModel], type[BaseModel]]]] = {
         schemas.DecideRequest,
         schemas.DecisionAnswer,
     ),
+    "/v1/whatif": (
+        "What would other rules do?",
+        "The same customers, drawn by chance, decided for under the rules in force and under others: who changes from what to "
+        "what, contacts, cost, value, which rules refuse, and what the log's own decisions would have earned, with intervals. "
+        "Nothing is logged, reserved or sent. A process of its own works it out; one question at a time per worker.",
+        schemas.WhatIfRequest,
+        schemas.WhatIfAnswer,
+    ),
     "/v1/next-products:batch": (
         "Which products will each of these customers buy next?",
         "Up to 1,000 customers in one call, answered in the order asked: each as `/v1/next-products` answers about them alone, "

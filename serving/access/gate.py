@@ -38,6 +38,7 @@ NEEDS: Final[dict[tuple[str, str], tuple[Scope, ...]]] = {
     ("POST", "/v1/churn"): (Scope.ASK,),
     ("POST", "/v1/best-channel"): (Scope.ASK,),
     ("POST", "/v1/decide"): (Scope.DECIDE,),
+    ("POST", "/v1/whatif"): (Scope.ADMIN,),
     ("POST", "/v1/next-products:batch"): (Scope.ASK,),
     ("POST", "/v1/predict:batch"): (Scope.ASK,),
     ("GET", "/v1/customers/{customer_id}"): (Scope.ASK,),

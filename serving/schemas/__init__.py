@@ -51,6 +51,7 @@ from serving.schemas.requests import (
     NextProductsRequest,
     ProductFilter,
 )
+from serving.schemas.what_if import WhatIfAnswer, WhatIfRequest
 
 __all__ = [
     "Answer",
@@ -95,6 +96,8 @@ __all__ = [
     "Status",
     "Touch",
     "WebhookAnswer",
+    "WhatIfAnswer",
+    "WhatIfRequest",
     "Why",
     "WinBack",
 ]
