@@ -24,36 +24,22 @@ from features.online.live import LiveState
 from features.signals import SIGNAL_NAMES
 from features.state import layout
 from features.state.batch import StateBatch
-from features.vocabulary import CHANNELS, KIND_CODES, Columns, EventKind
+from features.vocabulary import CHANNELS, Columns
+from serving.offers.columns import (
+    DEFAULT_GAP_DAYS,
+    NUMBERS,
+    SAME_MONEY,
+    purchase_path,
+    stages,
+    subscription_states,
+)
 from serving.scorers.churn import ChurnScorer
 from serving.scorers.win_back import WinBackScorer
 
-DUE, AT_RISK, LAPSED = 1.0, 2.0, 4.0
-"""Lifecycle borders, as multiples of the usual gap between purchases."""
-NEW_DAYS: Final = 30.0
-"""A first purchase this recent, and no second one yet, is a new customer."""
-_DEFAULT_GAP_DAYS: Final = 30.0
-_PURCHASE: Final = KIND_CODES[EventKind.PURCHASE]
-_SAME_MONEY: Final = 6
-"""Decimals of money by which two customers are told apart; beyond them it is the rounding of sums."""
 CHURN_COLUMNS: Final = ("churn_probability", "expected_purchases", "expected_revenue")
 """Columns that only the churn model knows."""
 WIN_BACK_COLUMNS: Final = ("win_back_uplift", "win_back_advice")
 """Columns that only the win-back model knows."""
-_NUMBERS: Final = {
-    "days_since_purchase": "days_since_occasion",
-    "usual_gap_days": "gap_mean_days",
-    "n_purchases": "n_occasions",
-    "spend_365d": "spend_365d",
-    "basket_value": "basket_value",
-    "customer_for_days": "days_since_first_purchase",
-    "cart_products": "cart_products",
-    "contacts_30_days": "contacts_30_days",
-    "n_contracts": "contracts_total",
-    "contract_days": "contract_days",
-    "contract_days_left": "contract_days_left",
-}
-"""Column to signal."""
 
 
 def segment_table(
@@ -81,12 +67,11 @@ def segment_table(
     if win_back is not None:
         table["win_back_uplift"] = win_back.score.uplift(signals)
         table["win_back_advice"] = win_back.score.advice(win_back.score.uplift(signals))
-    table |= {name: column[signal] for name, signal in _NUMBERS.items()}
+    table |= {name: column[signal] for name, signal in NUMBERS.items()}
     table["purchase_path"] = [purchase_path(live.scored) for live in lives]
-    consents = np.concatenate([live.state.channels[:, :, layout.CONSENT] for live in lives])  # (n, channels)
-    table["subscription_state"] = np.select(
-        [(consents == 1).any(axis=1), (consents == 0).any(axis=1)], ["subscribed", "unsubscribed"], "never_asked"
-    )
+    states = StateBatch.concat([live.state for live in lives])
+    table["subscription_state"] = subscription_states(states)
+    consents = states.channels[:, :, layout.CONSENT]  # (n, channels)
     table |= {f"consent_{channel.value}": consents[:, i] == 1 for i, channel in enumerate(CHANNELS)}
     return pd.DataFrame(table)
 
@@ -94,7 +79,7 @@ def segment_table(
 def add_deciles(table: pd.DataFrame) -> pd.DataFrame:
     """The table of everybody with `lifecycle` and `value_decile`, which compare a customer with the others."""
     gap = table["usual_gap_days"]
-    usual = float(gap.median()) if gap.notna().any() else _DEFAULT_GAP_DAYS
+    usual = float(gap.median()) if gap.notna().any() else DEFAULT_GAP_DAYS
     by = "expected_revenue" if "expected_revenue" in table.columns else "spend_365d"
     value = table[by].fillna(0.0)
     return table.assign(
@@ -104,29 +89,19 @@ def add_deciles(table: pd.DataFrame) -> pd.DataFrame:
 
 def deciles(values: "pd.Series[float]") -> "pd.Series[int]":
     """1 to 10 by value, in about equal parts; equal values share the decile of the middle one of them."""
-    rank = values.round(_SAME_MONEY).rank(method="average")
+    rank = values.round(SAME_MONEY).rank(method="average")
     return (rank * 10 / max(len(values), 1)).apply(np.ceil).astype("Int64")
 
 
 def lifecycle(table: pd.DataFrame, usual_gap_days: float) -> NDArray[np.object_]:
-    """The stage (n,) of each customer; `usual_gap_days` stands in for who has no gap of their own.
-
-    Who pays for a contract and bought nothing beside it is active while it runs and lapsed after it.
-    """
-    since = table["days_since_purchase"].to_numpy(np.float64)
-    overdue = since / np.maximum(table["usual_gap_days"].fillna(usual_gap_days).to_numpy(np.float64), 1.0)
-    new = (table["n_purchases"].to_numpy() <= 1) & (since <= NEW_DAYS)
-    never = ~np.isfinite(since)
-    pays = table["contract_days"].notna().to_numpy() if "contract_days" in table.columns else False
-    paid = table["n_contracts"].to_numpy() > 0 if "n_contracts" in table.columns else False
-    cases = [never & pays, never & paid, never, new, overdue > LAPSED, overdue > AT_RISK, overdue > DUE]
-    stages = ["active", "lapsed", "prospect", "new", "lapsed", "at_risk", "due"]
-    return np.select(cases, stages, "active")
-
-
-def purchase_path(state: StateBatch) -> str:
-    """Channels that a customer (n = 1) bought on, in the order of their first purchases; '' without any."""
-    channels = [
-        code // layout.N_KINDS for code in state.pair_codes.values.tolist() if code % layout.N_KINDS == _PURCHASE
+    """The stage (n,) of each customer; a table of before there were contracts has none."""
+    nothing = pd.Series(np.nan, index=table.index)
+    known = [
+        table["days_since_purchase"],
+        table["usual_gap_days"],
+        table["n_purchases"],
+        table.get("contract_days", nothing),
+        table.get("n_contracts", nothing),
     ]
-    return ">".join(CHANNELS[code].value for code in channels)
+    columns = [np.asarray(column, np.float64) for column in known]
+    return stages(*columns, usual_gap_days=usual_gap_days)
