@@ -77,7 +77,7 @@ class Offer(Config):
     products: Names = ()
     """Ids of the products that it promotes."""
     categories: Names = ()
-    """Categories that it promotes."""
+    """Categories that it promotes; together with brands, what is of one of both."""
     brands: Names = ()
     """Brands that it promotes."""
     promotes: Literal["product", "nothing"] = "product"

@@ -40,7 +40,9 @@ row = st.fixed_dictionaries(
 double = st.recursive(
     st.sampled_from(["churn_probability", "spend_365d", '"Churn_Probability"']),
     lambda inner: st.one_of(
-        st.tuples(inner, st.sampled_from(["+", "-", "*", "/"]), inner | st.sampled_from(["0.5", "0.1", "3", "1e3"])).map("({0[0]} {0[1]} {0[2]})".format),
+        st.tuples(
+            inner, st.sampled_from(["+", "-", "*", "/"]), inner | st.sampled_from(["0.5", "0.1", "3", "1e3"])
+        ).map("({0[0]} {0[1]} {0[2]})".format),
         inner.map("abs({})".format),
         inner.map("-({})".format),
         inner.map("coalesce({}, 0.5)".format),
