@@ -1,4 +1,4 @@
-"""Conditions of offers: for one customer and for many they say what DuckDB says; what cannot be compiled is refused in words."""
+"""Conditions of offers say what DuckDB says, for one customer and for many; what cannot be compiled is refused in words."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -37,12 +37,11 @@ row = st.fixed_dictionaries(
     }
 )
 
+constants = st.sampled_from(["0.5", "0.1", "3", "1e3"])
 double = st.recursive(
     st.sampled_from(["churn_probability", "spend_365d", '"Churn_Probability"']),
     lambda inner: st.one_of(
-        st.tuples(
-            inner, st.sampled_from(["+", "-", "*", "/"]), inner | st.sampled_from(["0.5", "0.1", "3", "1e3"])
-        ).map("({0[0]} {0[1]} {0[2]})".format),
+        st.tuples(inner, st.sampled_from(list("+-*/")), inner | constants).map("({0[0]} {0[1]} {0[2]})".format),
         inner.map("abs({})".format),
         inner.map("-({})".format),
         inner.map("coalesce({}, 0.5)".format),
