@@ -18,6 +18,7 @@ from features.events.schema import Event
 from features.identity.identifiers import PLAIN, Identifiers
 from features.identity.resolution import ANONYMOUS, sighting_nodes
 from features.online.live import LiveState, LiveStates, state_version
+from features.online.visit import in_visit
 from features.signals import compute_signals
 from features.state.batch import StateBatch
 from features.vocabulary import DAY_S, Task
@@ -101,16 +102,17 @@ class Answers:
             request = request.model_copy(update={"explore_share": 0.0})
         explores = request.explore_share > 0
         live = self.find(request, known, allow_unknown=request.allow_unknown, acts=explores)
-        chosen = self.choose(known, live, request.store_id, request.channel)
-        scorer = chosen.bundle.need_product()
         as_of_s = self._as_of_s(live)
+        visit = in_visit(live, request.session, request.channel, as_of_s)
+        chosen = self.choose(known, visit, request.store_id, request.channel)
+        scorer = chosen.bundle.need_product()
         self.timer.lap("state")
-        scored = scorer.score(live.scored, np.array([as_of_s]))
+        scored = scorer.score(visit.scored, np.array([as_of_s]))
         seed = f"{live.customer_id}\x1f{int(as_of_s // DAY_S)}"
         products = rank_products(
             scorer,
             scored,
-            live,
+            visit,
             as_of_s,
             request=request,
             seed=seed,

@@ -38,6 +38,7 @@ from serving.erasure import Eraser
 from serving.guard.bodies import Bodies
 from serving.guard.readiness import ReadinessProbe
 from serving.guard.reliance import append, while_log_answers
+from serving.lists.handlers import LISTS
 from serving.many.handlers import BATCHES
 from serving.openapi import VERSION, openapi_document
 from serving.pages.routes import page_routes
@@ -85,6 +86,7 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
         "/v1/decide": (decide, MAX_BODY_BYTES),
         "/v1/whatif": (what_if, MAX_BODY_BYTES),
         **BATCHES,
+        **LISTS,
     }
     guarded = {path: guard(path, handler, body_bytes) for path, (handler, body_bytes) in posts.items()}
     routes = [

@@ -11,6 +11,7 @@ from serving import schemas
 from serving.access.gate import NEEDS
 from serving.event_contract import bodies, event_schema
 from serving.event_intake import BOOKKEEPING_KEY, MAX_EVENTS
+from serving.schemas import lists
 
 VERSION: Final = "1.0.0"
 """Of the contract under /v1: fields are added to it and none is taken away."""
@@ -74,6 +75,24 @@ POSTS: Final[dict[str, tuple[str, str, type[BaseModel], type[BaseModel]]]] = {
         schemas.PredictBatchRequest,
         schemas.PredictBatchAnswer,
     ),
+    "/v1/similar": (
+        "What serves the same need as this product?",
+        "For the page of a product: what customers buy in its place, and what is described alike. No customer is needed.",
+        lists.SimilarRequest,
+        lists.ListAnswer,
+    ),
+    "/v1/bought-together": (
+        "What is bought together with these products?",
+        "For the page of a product, for a cart, or for a customer's open cart.",
+        lists.BoughtTogetherRequest,
+        lists.ListAnswer,
+    ),
+    "/v1/popular": (
+        "What do people buy now?",
+        "What sells most of late: everywhere, in a store, on a channel; or what sells more than it did. It needs no customer.",
+        lists.PopularRequest,
+        lists.ListAnswer,
+    ),
 }
 
 
@@ -89,7 +108,7 @@ def openapi_document() -> dict[str, Any]:
     components["EventsRequest"]["additionalProperties"] = False
     components["Event"] = event_schema(components["Event"])
     for _, _, request, _ in POSTS.values():
-        if issubclass(request, schemas.CustomerRef | schemas.ManyRequest):
+        if issubclass(request, schemas.CustomerRef | schemas.ManyRequest | lists.ListRequest):
             components[request.__name__] |= _with_named_keys(components[request.__name__])
         if issubclass(request, schemas.CustomerRef):
             components[request.__name__] |= _NAMES_SOMEONE

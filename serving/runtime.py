@@ -40,6 +40,7 @@ from serving.guard.reliance import WRITE_WAIT_S, Reliance
 from serving.house_rules import HouseRules
 from serving.metrics import Metrics
 from serving.products.catalogue import Catalogue, load_catalogue
+from serving.products.product_range import product_range
 from serving.sales import Sales
 from serving.schemas import RulesInfo
 from serving.scorers.bundle import LOADING, Bundle
@@ -286,6 +287,7 @@ class Watcher:
             level = not self._runtime.store_problem()
             self._runtime.metrics.note_stream(max(0, log.last_seq() - done_seq) if level else log.count())
         self._count_everybody(now.catalogue)
+        self._prepare_lists()
 
     def _count_everybody(self, catalogue: Catalogue) -> None:
         """Bring what answers without models up to date; where models answer, nobody waits for the first count."""
@@ -294,6 +296,12 @@ class Watcher:
         counted = self._census.up_to_date(self._runtime.knowledge.counted, catalogue)
         if counted is not self._runtime.knowledge.counted:
             self._runtime.knowledge = replace(self._runtime.knowledge, counted=counted)
+
+    def _prepare_lists(self) -> None:
+        """Look up what lists of products need, before anybody asks for one."""
+        known = self._runtime.knowledge
+        if known.states is not None and self._runtime.looked.is_set():
+            product_range(known.fallback.popularity.product_ids, known.bundle.product, known.catalogue).prepare()
 
     def _look_for_stream(self, done_seq: int) -> None:
         """Say so where no stream has followed this home for a while; one that starts, or starts again, takes a moment."""

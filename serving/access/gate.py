@@ -30,7 +30,7 @@ LOOK_S: Final = 0.5
 BROWSER_RATE: Final = 10.0
 """Requests per second of one visitor's address, unless the browser's key has a rate of its own."""
 BOOKKEEPING_HEADER: Final = b"omni-bookkeeping-key"
-BROWSER_ROUTES: Final = ("/v1/events", "/v1/next-products")
+BROWSER_ROUTES: Final = ("/v1/events", "/v1/next-products", "/v1/similar", "/v1/bought-together", "/v1/popular")
 """What pages in browsers may ask, within the rules of `serving.access.browser`."""
 NEEDS: Final[dict[tuple[str, str], tuple[Scope, ...]]] = {
     ("POST", "/v1/events"): (Scope.INGEST,),
@@ -41,6 +41,9 @@ NEEDS: Final[dict[tuple[str, str], tuple[Scope, ...]]] = {
     ("POST", "/v1/whatif"): (Scope.ADMIN,),
     ("POST", "/v1/next-products:batch"): (Scope.ASK,),
     ("POST", "/v1/predict:batch"): (Scope.ASK,),
+    ("POST", "/v1/similar"): (Scope.ASK,),
+    ("POST", "/v1/bought-together"): (Scope.ASK,),
+    ("POST", "/v1/popular"): (Scope.ASK,),
     ("GET", "/v1/customers/{customer_id}"): (Scope.ASK,),
     ("DELETE", "/v1/customers/{customer_id}"): (Scope.ERASE,),
     ("GET", "/v1/models"): (Scope.ASK, Scope.DECIDE, Scope.METRICS),

@@ -61,6 +61,11 @@ class Popularity:
         self._rows = np.array([plain.row_of[name] for name in sales.product_ids], np.int64)
         self._made: dict[tuple[str | None, str | None], ProductScorer] = {}
 
+    @property
+    def product_ids(self) -> tuple[str, ...]:
+        """All of its products: those of the table, and what else was sold."""
+        return self._plain.product_ids
+
     def at(self, store_id: str | None = None, channel: str | None = None) -> ProductScorer:
         """What is popular in a store, on a channel, or everywhere where neither is named or nothing was sold there."""
         key = store_id, channel

@@ -283,7 +283,8 @@ def _or_problem(ask: Callable[[], schemas.Answer]) -> Result:
 def _is_plain(pattern: schemas.NextProductsRequest) -> bool:
     """Whether what may be answered, and how, is the same for everybody."""
     personal = pattern.explain or pattern.exclude_resting or pattern.rebuys != "any" or pattern.exclude_recent_days > 0
-    return not personal and pattern.diversity == 0 and pattern.explore_share == 0
+    own = pattern.candidates is not None or bool(pattern.session) or pattern.objective != "conversion"
+    return not personal and not own and pattern.diversity == 0 and pattern.explore_share == 0
 
 
 def _about(batch: LiveBatch, place: int, as_of_s: FloatArray) -> dict[str, Any]:

@@ -230,6 +230,13 @@ def allowed_products(
     return allowed
 
 
+def rows_among(table: ProductTable, product_ids: Collection[str]) -> BoolArray:
+    """Which products (V,) are among the caller's own."""
+    among = np.zeros(len(table), np.bool_)
+    among[[table.row_of_id[name] for name in product_ids if name in table.row_of_id]] = True
+    return among
+
+
 def allowed_to_all(
     table: ProductTable, wanted: ProductFilter, rules: Rules, as_of_s: FloatArray
 ) -> Iterator[tuple[IntArray, BoolArray]]:

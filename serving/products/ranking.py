@@ -1,7 +1,7 @@
 """Scores and a customer's history in, the products to show out, with names and reasons."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -14,11 +14,13 @@ from serving.decision.rests import product_rest, resting_products
 from serving.decision.rules import Rules, product_refusal
 from serving.products.catalogue import Catalogue
 from serving.products.diversity import DEPTH, Place, diversify, explore
-from serving.products.eligibility import allowed_products, product_table
+from serving.products.eligibility import allowed_products, product_table, rows_among
 from serving.products.evidence import evidence_reasons
 from serving.products.history import PurchaseHistory, product_reasons, purchase_history
+from serving.products.objective import by_objective
 from serving.products.product_rows import ProductInfo
 from serving.schemas import NextProductsRequest, Product, ProductFilter
+from serving.schemas.requests import MAX_PRODUCTS
 from serving.scorers.next_product import ProductScorer, Ranked, Scored
 
 CANDIDATES: Final = 64
@@ -31,6 +33,7 @@ NEW: Final = "new in the range: shown to find out who likes it"
 NEW_TO_THEM: Final = "new to this customer: "
 FITS: Final = "fits what they bought lately and what is popular now"
 POPULAR: Final = "popular now"
+UNSCORED: Final = "the model does not know it yet: in the order given"
 
 
 @dataclass(frozen=True)
@@ -60,15 +63,20 @@ def rank_products(
     resting = resting_products(exposure_history(live, as_of_s), rules) if request.exclude_resting else {}
     table = product_table(scorer.product_ids, catalogue)
     allowed = allowed_products(table, request, histories, request.exclude_recent_days, rules, as_of_s, resting)
+    if request.candidates is not None:
+        allowed &= rows_among(table, request.candidates)
     depth = request.k * DEPTH if request.diversity > 0 else request.k
     ordered = scorer.rank(scored, allowed)
+    ordered = replace(ordered, scores=by_objective(ordered.scores, table, request.objective, allowed))
     columns = ordered.best(depth)
     groups = [table.category[column] for column in columns]
     ranked = diversify(columns, ordered.scores, groups, request.k, request.diversity)
     ids = [scorer.product_ids[column] for column in ranked]
+    ids += _unscored(scorer, request, histories, catalogue, rules, as_of_s, resting)[: request.k - len(ids)]
     new = _new_products(request, histories, catalogue, rules, as_of_s, resting) if request.explore_share > 0 else []
     teller = _Teller(scorer, ordered, live.scored, histories, as_of_s, catalogue, rules, request.explain)
-    return [teller.describe(place) for place in explore(ids, new, request.explore_share, seed)]
+    places = explore(ids, new, request.explore_share, seed)
+    return [teller.describe(place, tell=number < MAX_PRODUCTS) for number, place in enumerate(places)]
 
 
 def product_to_offer(
@@ -155,6 +163,32 @@ def _new_products(
     return [catalogue.product_ids[row] for row in np.flatnonzero(allowed)]
 
 
+def _unscored(
+    scorer: ProductScorer,
+    request: NextProductsRequest,
+    histories: PurchaseHistory,
+    catalogue: Catalogue,
+    rules: Rules,
+    as_of_s: float,
+    resting: Collection[int],
+) -> list[str]:
+    """Allowed candidates that the model does not know, in the order given.
+
+    What no table lists is allowed unless the question narrows to what a table says.
+    """
+    left = [name for name in dict.fromkeys(request.candidates or ()) if name not in scorer.row_of]
+    if not left:
+        return []
+    table = product_table(catalogue.product_ids, catalogue)
+    allowed = allowed_products(table, request, histories, request.exclude_recent_days, rules, as_of_s, resting)
+    narrowed = any((request.categories, request.brands, request.attributes))
+    narrowed |= request.min_price is not None or request.max_price is not None
+    excluded = set(left) if narrowed else {*request.exclude, *rules.never.products}
+    return [
+        name for name in left if (allowed[table.row_of_id[name]] if name in table.row_of_id else name not in excluded)
+    ]
+
+
 @dataclass(frozen=True)
 class _Teller:
     """What the description of one customer's products needs."""
@@ -169,14 +203,16 @@ class _Teller:
     explain: bool = True
     """Whether reasons are told; that a product is new in the range always is."""
 
-    def describe(self, place: Place) -> Product:
+    def describe(self, place: Place, *, tell: bool = True) -> Product:
         """One product with what a person wants to know of it; one that the model does not know scores 0."""
         info = self.catalogue.get(place.product_id)
         row = self.scorer.row_of.get(place.product_id)
-        if place.explored or row is None:
+        if place.explored:
             reasons = [NEW]
+        elif row is None:
+            reasons = [UNSCORED]
         else:
-            reasons = self._reasons(row, info) if self.explain else []
+            reasons = self._reasons(row, info) if self.explain and tell else []
         return product_of(info, 0.0 if row is None else float(self.ordered.scores[row]), reasons, place.pscore)
 
     def _reasons(self, row: int, info: ProductInfo) -> list[str]:

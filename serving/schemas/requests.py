@@ -9,6 +9,10 @@ from features.settings import MAX_TIMEOUT_MS
 from features.vocabulary import Channel
 from serving.schemas.base import NO_TEXT, Name, Real, described
 
+MAX_PRODUCTS: Final = 100
+"""Of one answer, where the caller brings no list."""
+MAX_CANDIDATES: Final = 5_000
+
 
 class CustomerRef(BaseModel):
     """Who the question is about: the customer's id, or any identifier that a source knows them by."""
@@ -63,7 +67,23 @@ class NextProductsRequest(ProductFilter):
 
     model_config = described({"customer_id": "1", "k": 5}, request=True)
 
-    k: Annotated[int, Field(ge=1, le=100), NO_TEXT] = Field(10, description="How many products.")
+    k: Annotated[int, Field(ge=1, le=MAX_CANDIDATES), NO_TEXT] = Field(
+        10, description="How many products: at most 100, or as many as there are candidates."
+    )
+    candidates: list[Name] | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_CANDIDATES,
+        description="The caller's own list, such as search results: these products alone are ranked.",
+    )
+    session: list[Name] = Field(
+        default_factory=list,
+        max_length=100,
+        description="Products looked at in this visit, oldest first: they count as views of this moment and are not kept.",
+    )
+    objective: Literal["conversion", "revenue", "margin"] = Field(
+        "conversion", description="What is ranked by: the chance to be bought, or that times the price or the margin."
+    )
     exclude_recent_days: Real = Field(
         0.0, ge=0, le=3650, description="Leave out what the customer bought in this many days."
     )
@@ -83,6 +103,12 @@ class NextProductsRequest(ProductFilter):
         0.0, ge=0, le=0.5, description="Chance with which a place goes to a new product; every place tells its own."
     )
     new_days: Real = Field(28.0, gt=0, le=3650, description="A product is new for so long after it became available.")
+
+    @model_validator(mode="after")
+    def _k_fits(self) -> "NextProductsRequest":
+        if self.k > MAX_PRODUCTS and self.candidates is None:
+            raise ValueError(f"k may be more than {MAX_PRODUCTS} only where candidates are given")
+        return self
 
 
 class ChurnRequest(CustomerRef):
