@@ -31,6 +31,7 @@ from serving.decision.send_time import uniform_hours
 from serving.fallback.choice import Chosen, Fallback
 from serving.fallback.population import HORIZON_DAYS, Population
 from serving.guard.reliance import EVENT_LOG, Named
+from serving.offers.in_force import OffersInForce
 from serving.products.catalogue import Catalogue
 from serving.products.exploration import shelf_event
 from serving.products.ranking import rank_products
@@ -73,6 +74,10 @@ class Knowledge:
         return self.counted or Fallback.of(Population(), self.catalogue)
 
 
+def _no_offers() -> None:
+    """No offers: a decision is about the customer's best product."""
+
+
 @dataclass(frozen=True)
 class Answers:
     """Answers every question of the HTTP contract; `knowledge()` is asked once per question."""
@@ -88,6 +93,8 @@ class Answers:
     timer: StageTimer = UNTIMED
     identifiers: Identifiers = PLAIN
     """The form in which identifiers are kept, and so what somebody is called whom they name and nobody knows."""
+    offers: Callable[[], OffersInForce | None] = _no_offers
+    """What there is to offer at the moment."""
     hurried: bool = False
     """There is no time to look at anybody: what is known of everybody is answered."""
 
@@ -253,10 +260,15 @@ class Answers:
         live = self.find(request, known, acts=True)
         self.timer.lap("state")
         chosen = self.choose(known, live, request.store_id)
-        decider = Decider(chosen.bundle, known.catalogue, self.rules, known.population_hours, self.timer, chosen)
+        decider = self.decider(known, chosen)
         decision = decider.decide(live, request, self.clock.now())
         marks = self.marks(live)
         return replace(decision, answer=decision.answer.model_copy(update=marks)) if marks else decision
+
+    def decider(self, known: Knowledge, chosen: Chosen) -> Decider:
+        """What decides about customers whom `chosen` answers about."""
+        hours = known.population_hours
+        return Decider(chosen.bundle, known.catalogue, self.rules, hours, self.timer, chosen, self.offers())
 
     def profile(self, name: str, with_signals: bool) -> ProfileAnswer:
         """One customer over all channels, named by id or by an identifier like email:ada@example.org."""

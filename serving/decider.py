@@ -5,8 +5,10 @@ nothing else: whichever worker is asked by whichever channel, the answer and its
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +27,8 @@ from serving.decision.rules import Eligibility, Rules, not_personal
 from serving.decision.send_time import earliest_moment, step_start
 from serving.decision.send_window import SendWindow, send_window
 from serving.fallback.choice import MODELS, Chosen
+from serving.offers.customer_products import CustomerProducts, customer_products
+from serving.offers.in_force import Asked, OffersInForce
 from serving.products.catalogue import Catalogue
 from serving.products.ranking import Offer, product_to_offer
 from serving.schemas import (
@@ -57,6 +61,8 @@ class _Scores:
     gains: FloatArray  # (arms,) over nothing; NaN where not known
     churn: float | None
     offer: Offer
+    products: CustomerProducts | None = None
+    """What offers are made with, where any is in force; `offer` is then found last."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,8 @@ class Decider:
     timer: StageTimer = UNTIMED
     chosen: Chosen = MODELS
     """Whose bundle it is, and why where no model answers."""
+    offers: OffersInForce | None = None
+    """What there is to offer; None: the customer's best product, by whatever way."""
 
     def decide(self, live: LiveState, request: DecideRequest, now: datetime) -> Decision:
         """One decision for one customer; `Crowd` makes those of many. Raises MissingError where a model is missing."""
@@ -112,17 +120,18 @@ class Decider:
         arms, gains = channel.probabilities(signals), channel.gains(signals)
         churn = math.nan if self.bundle.churn is None else float(self.bundle.churn.chances(signals)[0])
         self.timer.lap("scores")
-        offer = product_to_offer(
-            product,
-            product.score(live.scored, as_of),
-            live,
-            as_of_s,
-            wanted=request,
-            catalogue=self.catalogue,
-            rules=self.rules,
-        )
+        scored = product.score(live.scored, as_of)
+        offer, products = Offer(None), None
+        if self.offers is None or not self.offers.any_on(as_of_s):
+            offer = product_to_offer(
+                product, scored, live, as_of_s, wanted=request, catalogue=self.catalogue, rules=self.rules
+            )
+        else:
+            products = customer_products(
+                product, scored, live, as_of_s, wanted=request, catalogue=self.catalogue, rules=self.rules
+            )
         self.timer.lap("products")
-        return _Scores(signals[0], arms[0], gains[0], None if math.isnan(churn) else churn, offer)
+        return _Scores(signals[0], arms[0], gains[0], None if math.isnan(churn) else churn, offer, products)
 
     def _decide_one(
         self,
@@ -165,13 +174,20 @@ class Decider:
             window=window,
         )
         basis, marks = self.chosen.basis, self.chosen.marks(Task.NEXT_PRODUCT, Task.BEST_CHANNEL)
+        made = None
+        if self.offers is not None and scores.products is not None:
+            asked = Asked(live, as_of_s, scores.signals, scores.churn, request)
+            made = self.offers.weigh(asked, scores.products, weighed, channel.arms, self.bundle)
+            weighed, basis = made.weighed, [*basis, made.options.version]
         drawn = draw_arm(live.customer_id, live.version, as_of_s, request, question, models, weighed, window, basis)
         number, send_at_s = drawn.number, drawn.send_at_s
+        offer = scores.offer if made is None else made.product(drawn.choice.offer, explain=request.explain)
         sends, status, is_known = number is not None, status_of(live), not math.isnan(live.last_event_s)
         reasons: list[str] = []
         if request.explain:
             reasons = not_personal(live.may_profile)
-            reasons += self.reasons(drawn, weighed, scores.offer, scores.churn, status, window, held_out=held_out)
+            of_offers = [] if made is None or held_out else made.reasons(drawn.choice, number)
+            reasons += self.reasons(drawn, weighed, offer, scores.churn, status, window, held_out=held_out) + of_offers
         answer = DecisionAnswer(
             customer=CustomerInfo(customer_id=live.customer_id, known=is_known, personal=live.may_profile),
             as_of=datetime.fromtimestamp(as_of_s, UTC),
@@ -185,15 +201,17 @@ class Decider:
             pscore=drawn.choice.pscore,
             send_at=None if send_at_s is None else datetime.fromtimestamp(send_at_s, UTC),
             when="now" if window is not None and window.at_once else "best",
-            product=scores.offer.product if sends else None,
+            product=offer.product if sends else None,
             response_probability=None if number is None else float(scores.arms[number]),
             customer_status=status,
             churn_probability=scores.churn,
             reasons=reasons,
             arms=weighed.scores(explain=request.explain),
             **marks,
+            **({} if made is None else made.told(drawn.choice, number, request.language, explain=request.explain)),
         )
-        return Decision(answer, self._event(answer, live, scores, drawn.choice, request), weighed.checked)
+        kept = {} if made is None else made.kept(drawn.choice, number)
+        return Decision(answer, self._event(answer, live, scores, drawn.choice, request, kept), weighed.checked)
 
     def versions(self) -> dict[str, str]:
         """Version of each model that a decision hangs on."""
@@ -243,9 +261,15 @@ class Decider:
         return reasons
 
     def _event(
-        self, answer: DecisionAnswer, live: LiveState, scores: _Scores, choice: Choice, request: DecideRequest
+        self,
+        answer: DecisionAnswer,
+        live: LiveState,
+        scores: _Scores,
+        choice: Choice,
+        request: DecideRequest,
+        of_offers: Mapping[str, Any],
     ) -> Event:
-        """The decision as an event."""
+        """The decision as an event; `of_offers` is what it holds of them."""
         probabilities = {
             row.arm: row.response_probability for row in answer.arms if row.response_probability is not None
         }
@@ -265,6 +289,7 @@ class Decider:
             rules=self.rules,
             served={"served_by": answer.served_by, "fallbacks": answer.fallbacks} if answer.fallbacks else MODELS_ALONE,
         )
+        properties |= of_offers
         return Event.of_ours(
             event_id=answer.decision_id,
             occurred_at=answer.as_of,

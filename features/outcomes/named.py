@@ -16,6 +16,8 @@ CONTACTS: Final = (EventKind.SEND, EventKind.DELIVER, EventKind.IMPRESSION)
 ANSWERS: Final = (EventKind.OPEN, EventKind.CLICK, EventKind.OUTCOME, EventKind.IGNORE, EventKind.UNSUBSCRIBE)
 """A purchase is none: some shops write the last decision on every purchase, whether it was shown or not."""
 
+_PSCORES: Final = ("arm_pscore", "pscore")
+
 
 def sql_named(table: str) -> str:
     """A query of the events that name a decision: customer_id, decision_id, contacted, answered; a row per decision."""
@@ -40,3 +42,12 @@ def sql_delivered(table: str) -> str:
 def sql_asker(properties: str) -> str:
     """The asker of a decision with these properties."""
     return f"coalesce(json_extract_string({properties}, '$.asked_by'), '')"
+
+
+def sql_arm_pscore(properties: str) -> str:
+    """The chance of a decision's arm: with offers `pscore` is of the arm and its offer, and `arm_pscore` of the arm alone.
+
+    What is learned of arms goes by the latter: a reward then counts for its arm with whatever offers were drawn there.
+    """
+    of_arm, of_all = (f"try_cast(json_extract_string({properties}, '$.{name}') AS DOUBLE)" for name in _PSCORES)
+    return f"coalesce({of_arm}, {of_all})"

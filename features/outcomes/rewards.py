@@ -14,7 +14,7 @@ from pydantic import Field
 from features.config import Config
 from features.evaluation.off_policy import DecisionLog
 from features.ids import id_series
-from features.outcomes.named import ANSWERED, ARM, ASKER, CONTACTED, sql_asker, sql_named
+from features.outcomes.named import ANSWERED, ARM, ASKER, CONTACTED, sql_arm_pscore, sql_asker, sql_named
 from features.sql import connect_bounded, scan, sql_days, sql_list, sql_refusal
 from features.vocabulary import RESPONSE_KINDS, Columns, EventKind
 
@@ -64,7 +64,7 @@ def decision_entities(
             WITH d AS (
                 SELECT customer_id, occurred_at, event_id, decision_id, {sql_asker("properties")} AS {ASKER},
                        json_extract_string(properties, '$.arm') AS arm,
-                       try_cast(json_extract_string(properties, '$.pscore') AS DOUBLE) AS pscore
+                       {sql_arm_pscore("properties")} AS pscore
                 FROM {scan(timeline)}
                 WHERE kind = '{EventKind.DECISION}' AND occurred_at + {sql_days(reward.window_days)} <= $end
                   AND coalesce(json_extract_string(properties, '$.holdout.held_out'), 'false') <> 'true'

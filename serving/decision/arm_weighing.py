@@ -5,7 +5,8 @@ the policy takes each. `/v1/best-channel`, `/v1/decide` and `omni decide` all an
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from features.arrays import FloatArray
 from features.online.live import LiveState
@@ -20,11 +21,14 @@ from serving.decision.contacts import (
     score_arms,
 )
 from serving.decision.holdout import hold_back
+from serving.decision.options import Options
 from serving.decision.policy import Choice, choice_chances, draw
 from serving.decision.rules import Arm, Eligibility, Rules, refuse_all
 from serving.decision.send_time import customer_hours
 from serving.decision.send_window import SendWindow
 from serving.schemas import ArmScore
+
+NO_OFFER: Final = "no offer in force may be made there"
 
 
 @dataclass(frozen=True)
@@ -40,10 +44,24 @@ class WeighedArms:
     values: dict[str, float]
     chances: dict[str, float]
     rules: Rules
+    options: Options | None = None
+    """The arms with offers, where any are in force."""
 
     def scores(self, *, explain: bool = True) -> list[ArmScore]:
         """Every arm and nothing, best first; where it does not `explain`, without reasons."""
-        return score_arms(self.checked, self.probabilities, self.gains, self.rules, self.chances, explain=explain)
+        values = None if self.options is None else self.values
+        return score_arms(
+            self.checked, self.probabilities, self.gains, self.rules, self.chances, explain=explain, values=values
+        )
+
+    def with_options(self, options: Options) -> "WeighedArms":
+        """The same arms with their offers; one that has none which may be made is refused."""
+        values = options.best_of_arms()
+        checked = tuple(
+            item if not item.eligible or item.arm.name in values else Eligibility(item.arm, False, (NO_OFFER,))
+            for item in self.checked
+        )
+        return replace(self, checked=checked, values=values, chances=options.of_arms(), options=options)
 
     def probability_of_arm(self) -> dict[str, float]:
         """The probability of a response to each arm, in the order of `scores`."""
@@ -55,8 +73,8 @@ class WeighedArms:
         return {name: chance for _, _, name, chance in sorted(rows)}
 
     def draw(self, seed: str) -> Choice:
-        """One arm by the chances, the same for the same seed."""
-        return draw(self.chances, seed)
+        """One arm by the chances, with its offer where there are any, the same for the same seed."""
+        return draw(self.chances, seed) if self.options is None else self.options.draw(seed)
 
     def chosen(self, choice: Choice) -> tuple[Arm, int | None]:
         """The arm that was drawn and its number; nothing has none."""

@@ -129,16 +129,20 @@ def score_arms(
     chances: Mapping[str, float] | None = None,
     *,
     explain: bool = True,
+    values: Mapping[str, float] | None = None,
 ) -> list[ArmScore]:
     """Arms with `probabilities` and `gains` (arms,), and nothing, best first: allowed before refused, then by value.
 
-    With `chances` every arm also tells the policy's chance of it, and where it is to `explain`, why it is refused.
+    With `chances` every arm also tells the policy's chance of it, and where it is to `explain`, why it is refused. `values`
+    are those of arms whose worth hangs on more than the models.
     """
     rows = [
         _arm_score(item, probability, gain, rules, chances, explain=explain)
         for item, probability, gain in zip(checked, probabilities.tolist(), gains.tolist(), strict=True)
     ]
     rows.append(_arm_score(Eligibility(NOTHING_ARM, True), None, math.nan, rules, chances))
+    if values is not None:
+        rows = [row.model_copy(update={"value": values.get(row.arm, row.value)}) for row in rows]
     return sorted(rows, key=lambda row: (not row.eligible, -row.value, row.arm))
 
 

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Choice:
-    """The arm chosen, the chance it had, and the chance of every arm."""
+    """The arm chosen, the chance it had, and the chance of every arm; with offers the chance is of the arm and its offer."""
 
     arm: str
     pscore: float
     chances: dict[str, float]
+    offer: int | None = None
+    """The number of the offer that is made."""
+    arm_pscore: float | None = None
+    """The chance of the arm with whatever offer, where there are any."""
 
 
 def choose(values: Mapping[str, float], seed: str, *, exploration: float, temperature: float) -> Choice:

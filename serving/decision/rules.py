@@ -18,12 +18,14 @@ from features.state.layout import N_CONTACTS
 from features.vocabulary import DAY_S, Channel
 from serving.decision.never import Never
 from serving.decision.reachable import Reach, Reachable, unreachable
+from serving.decision.worth import ValueRules
 from serving.words import days
 
 REMEMBERED_CONTACTS = N_CONTACTS
 """A state keeps the times of the last 16 contacts on each channel, so no cap can be higher."""
 RHYTHM_OCCASIONS: Final = 3
 """Occasions, and so two gaps, from which on a product has a usual gap, and can be due."""
+_OF_OFFERS: Final = ("value",)
 
 
 class Cap(Config):
@@ -77,6 +79,8 @@ class Rules(Config):
     """No rest of a product or campaign grows longer."""
     response_value: float = Field(5.0, gt=0)
     """What one response is worth, in money; weighed against the cost of an arm."""
+    value: ValueRules = ValueRules()
+    """What the value of an offer hangs on beside money."""
     exploration: float = Field(0.1, ge=0, le=1)
     """Share of decisions spread evenly over all allowed arms, so that policies can be compared later."""
     temperature: float = Field(0.1, gt=0)
@@ -108,8 +112,9 @@ class Rules(Config):
 
     @cached_property
     def text(self) -> str:
-        """The rules as JSON."""
-        return self.model_dump_json()
+        """The rules as JSON; a section of offers that says nothing is left out, so that decisions without any stay the same."""
+        unsaid = {name for name in _OF_OFFERS if getattr(self, name) == type(self).model_fields[name].default}
+        return self.model_dump_json(exclude=unsaid)
 
     @cached_property
     def version(self) -> str:

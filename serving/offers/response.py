@@ -60,6 +60,10 @@ class Counts:
         return hashlib.blake2b("\n".join(rows).encode(), digest_size=6).hexdigest()
 
 
+NOTHING_COUNTED: Final = Counts()
+"""Before the log tells of anything."""
+
+
 @dataclass(frozen=True, eq=False)
 class Lifts:
     """The lifts of O offers on P channels, each a gamma (P, O)."""

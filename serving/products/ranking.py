@@ -116,11 +116,30 @@ def offer_of(
             histories.lately(code, rules.bought_recently_days), rules
         )
         if refusal is None:
-            teller = _Teller(scorer, ordered, live.scored, histories, as_of_s, catalogue, rules, explain)
-            return Offer(teller.describe(Place(product_id, 1.0)), tuple(passed_over))
+            product = tell_product(
+                scorer, ordered, live, as_of_s, histories, product_id, explain=explain, catalogue=catalogue, rules=rules
+            )
+            return Offer(product, tuple(passed_over))
         if len(passed_over) < TOLD_PASSED_OVER:
             passed_over.append(f"not {catalogue.get(product_id).name or product_id}: {refusal}")
     return Offer(None, tuple(passed_over))
+
+
+def tell_product(
+    scorer: ProductScorer,
+    ordered: Ranked,
+    live: LiveState,
+    as_of_s: float,
+    histories: PurchaseHistory,
+    product_id: str,
+    *,
+    explain: bool,
+    catalogue: Catalogue,
+    rules: Rules,
+) -> Product:
+    """One product as answers tell of it: with its name and, where it is to `explain`, why it is for this customer."""
+    teller = _Teller(scorer, ordered, live.scored, histories, as_of_s, catalogue, rules, explain)
+    return teller.describe(Place(product_id, 1.0))
 
 
 def product_of(info: ProductInfo, score: float, reasons: Sequence[str] = (), pscore: float = 1.0) -> Product:

@@ -28,6 +28,7 @@ from serving.schemas.batches import (
     PredictBatchAnswer,
     PredictBatchRequest,
 )
+from serving.schemas.offers import OfferMade, OptionScore
 from serving.schemas.receipts import (
     ConflictingEvent,
     ErasureAnswer,
@@ -82,6 +83,8 @@ __all__ = [
     "NextProductsBatchAnswer",
     "NextProductsBatchRequest",
     "NextProductsRequest",
+    "OfferMade",
+    "OptionScore",
     "PredictBatchAnswer",
     "PredictBatchRequest",
     "Probability",

@@ -1,11 +1,12 @@
 """What is answered about a customer: products, churn, channels, a decision, the one view."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from serving.schemas.base import Finite, Probability, described
+from serving.schemas.offers import ONLY_WITH_OFFERS, OfferMade, OptionScore
 
 
 class CustomerInfo(Finite):
@@ -288,6 +289,25 @@ class DecisionAnswer(RuledAnswer):
     churn_probability: Probability | None
     reasons: list[str]
     arms: list[ArmScore]
+    offer_id: Annotated[
+        str | None, ONLY_WITH_OFFERS, Field(description="The offer that is made; left out where none is.")
+    ] = None
+    offer: Annotated[OfferMade | None, ONLY_WITH_OFFERS] = None
+    terms: Annotated[
+        dict[str, float | None] | None,
+        ONLY_WITH_OFFERS,
+        Field(description="What its value is made of: chances, money, weights and costs; see docs/decisions.md."),
+    ] = None
+    anyway_probability: Annotated[
+        Probability | None,
+        ONLY_WITH_OFFERS,
+        Field(description="Of an offer: the chance that the customer buys its product without being told."),
+    ] = None
+    options: Annotated[
+        list[OptionScore] | None,
+        ONLY_WITH_OFFERS,
+        Field(description="Where it is to explain: the best offers, and the first of those that may not be made."),
+    ] = None
 
 
 class Touch(Finite):

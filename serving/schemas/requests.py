@@ -165,6 +165,9 @@ class DecideRequest(ProductFilter):
     not_after: _Moment | None = Field(
         None, description="The offer ends then: nothing is sent from then on. With a zone."
     )
+    language: Annotated[str, Field(max_length=35, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")] | None = Field(
+        None, description="The language in which an offer is told, such as de or pt-BR."
+    )
     log: StrictBool = Field(
         True, description="False: only looked at. It is not logged, so it is never learned from; do not send it."
     )

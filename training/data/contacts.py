@@ -12,7 +12,7 @@ from typing import Final
 import pandas as pd
 
 from features.errors import MissingError
-from features.outcomes.named import ANSWERED, ARM, ASKER, CONTACTED, sql_asker, sql_named
+from features.outcomes.named import ANSWERED, ARM, ASKER, CONTACTED, sql_arm_pscore, sql_asker, sql_named
 from features.outcomes.rewards import PSCORE, as_entities
 from features.sql import connect_bounded, scan, sql_days, sql_list
 from features.vocabulary import NOTHING, EventKind
@@ -49,7 +49,7 @@ def contact_moments(
                 SELECT customer_id, occurred_at AS as_of, event_id AS key, channel::VARCHAR AS channel, decision_id,
                        {sql_asker("properties")} AS {ASKER},
                        json_extract_string(properties, '$.arm') AS {ARM},
-                       try_cast(json_extract_string(properties, '$.pscore') AS DOUBLE) AS {PSCORE},
+                       {sql_arm_pscore("properties")} AS {PSCORE},
                        1 - try_cast(json_extract_string(properties, '$.chances.{NOTHING}') AS DOUBLE) AS {CHANCE},
                        coalesce(json_extract_string(properties, '$.holdout.held_out'), 'false') = 'true' AS {HELD_OUT}
                 FROM {scan(timeline)}

@@ -43,6 +43,22 @@ def test_forced_nothings_of_a_hold_out_are_left_out(tmp_path: Path) -> None:
     assert dict(zip(found["customer_id"], found["pscore"], strict=True)) == {"plain": 0.4, "drawn": 0.3, "mailed": 0.7}
 
 
+def test_with_offers_an_arm_has_the_chance_of_all_of_its_offers_together(tmp_path: Path) -> None:
+    rows = [
+        decision("with offers", "email", 0.1, arm_pscore=0.6, offer_id="tea"),
+        decision("left alone", NOTHING, 0.2, arm_pscore=0.2),
+        decision("without", "email", 0.7),
+    ]
+    path = tmp_path / "timeline.parquet"
+    pd.DataFrame(rows).astype({"occurred_at": "datetime64[us, UTC]"}).to_parquet(path)
+    found = decision_entities(path, RewardConfig(), {}, END)
+    assert dict(zip(found["customer_id"], found["pscore"], strict=True)) == {
+        "with offers": 0.6,
+        "left alone": 0.2,
+        "without": 0.7,
+    }
+
+
 def test_the_end_of_a_contract_is_no_refusal_of_messages(tmp_path: Path) -> None:
     def end(customer: str, product: str | None) -> dict[str, Any]:
         later = datetime(2024, 3, 2, tzinfo=UTC)
