@@ -356,7 +356,8 @@ class Watcher:
         if new & {products, stock}:
             known = replace(known, catalogue=load_catalogue(products, stock))
         if timeline in new:
-            known = replace(known, population_hours=population_hours(timeline))
+            counted = self._census.hours()
+            known = replace(known, population_hours=population_hours(timeline) if counted is None else counted)
         self._seen |= {path: stamp for path, stamp in stamps.items() if stamp is not None}
         return known
 

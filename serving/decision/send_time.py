@@ -27,6 +27,7 @@ STEP_S: Final = 600.0
 """Within a stretch of time that is longer, `send_at` moves on as it passes, in steps of this length."""
 PRIOR_WEIGHT: Final = 80.0
 """How many occasions of their own it takes until a customer counts as much as the population (bench_timing.py)."""
+_BATCH: Final = 65_536
 _EPOCH_HOUR: Final = 72
 """The epoch was a Thursday: hour 0 of the week is Monday 00:00 UTC."""
 
@@ -41,20 +42,31 @@ def population_hours(timeline: Path) -> FloatArray:
 
     Raises StoreError for a file that cannot be used.
     """
+    counts = np.zeros(N_HOURS, np.int64)
     if not timeline.exists():
-        return uniform_hours()
-    counts = np.ones(N_HOURS)
-    kinds = [kind.value for kind in CUSTOMER_KINDS]
+        return hour_shares(counts)
     columns = [Columns.OCCURRED_AT, Columns.KIND]
     try:
-        for batch in pq.ParquetFile(timeline).iter_batches(columns=columns, batch_size=500_000):
-            acted = pc.is_in(batch[Columns.KIND].cast(pa.string()), value_set=pa.array(kinds))
-            micros = batch[Columns.OCCURRED_AT].filter(acted).cast(pa.int64()).to_numpy()
-            counts += np.bincount(hour_of_week(micros / 1e6), minlength=N_HOURS)
+        for batch in pq.ParquetFile(timeline).iter_batches(columns=columns, batch_size=_BATCH, use_threads=False):
+            counts += hour_counts(batch)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         said = next(iter(str(error).splitlines()), type(error).__name__)
         raise StoreError(f"{timeline} cannot be used ({said}).", repair="Run: omni features build --force") from error
-    return np.asarray(counts / counts.sum())
+    return hour_shares(counts)
+
+
+def hour_counts(events: pa.RecordBatch | pa.Table) -> IntArray:
+    """How many actions of customers there are in each hour of the week (168,) among a timeline's events."""
+    acted = pc.is_in(
+        events[Columns.KIND].cast(pa.string()), value_set=pa.array([kind.value for kind in CUSTOMER_KINDS])
+    )
+    micros = events[Columns.OCCURRED_AT].filter(acted).cast(pa.int64()).to_numpy()
+    return np.bincount(hour_of_week(micros / 1e6), minlength=N_HOURS)
+
+
+def hour_shares(counts: IntArray) -> FloatArray:
+    """Counts by hour of the week (168,) to shares; one is added to each, so that no hour is impossible."""
+    return np.asarray((counts + 1.0) / (counts.sum() + N_HOURS))
 
 
 def hour_of_week(at_s: FloatArray) -> IntArray:

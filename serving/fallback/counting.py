@@ -1,10 +1,10 @@
 """Events of a timeline or a log in, in batches; what was sold where, what was sent and answered, who came back, counted out.
 
-Off the hot path: a worker's watcher counts the timeline once per build, and then what is newer in the log.
+Off the hot path, once for all workers: the timeline once per build, and then what is newer in the log (`census.py`).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from features.arrays import FloatArray, IntArray
 from features.errors import StoreError
 from features.events.hashing import hash_texts
 from features.vocabulary import CONTACT_KINDS, DAY_S, RESPONSE_KINDS, Columns, EventKind
-from serving.fallback.population import EVERYWHERE, HORIZON_DAYS, ChurnRate, Population, Sales
+from serving.fallback.population import EVERYWHERE, HORIZON_DAYS, PLACE, ChurnRate, Contacts, Sales
 
 HALF_LIFE_DAYS: Final = 14.0
 """How fast a sale stops making a product popular, as popularity within a category fades for models."""
@@ -29,8 +29,6 @@ _COLUMNS: Final = (
     *(Columns.CUSTOMER_ID, Columns.OCCURRED_AT, Columns.KIND, Columns.CHANNEL),
     *(Columns.PRODUCT_ID, Columns.STORE_ID),
 )
-_ROW: Final = 1 << 32
-"""A pair of a place and a product is one number."""
 
 
 def timeline_batches(timeline: Path) -> Iterator[pa.Table]:
@@ -44,24 +42,34 @@ def timeline_batches(timeline: Path) -> Iterator[pa.Table]:
         raise StoreError(f"{timeline} cannot be used ({said}).", repair="Run: omni features build --force") from error
 
 
-class Counting:
-    """Counts so far. Sums fade by being weighed with what is later: only their proportions are ever looked at."""
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """What was counted so far, in a form that lies in a file as it is."""
 
-    def __init__(self, origin_s: float) -> None:
-        """`origin_s` is a moment not far from those that are counted, seconds since the epoch."""
-        self._origin_s = origin_s
-        self._products: dict[str, int] = {}
-        self._places: dict[str, int] = {EVERYWHERE: 0}
-        self._pairs: list[tuple[IntArray, FloatArray]] = []
-        self._contacts: dict[tuple[str, str], int] = {}
-        self.newest_s = -np.inf
-        """The newest moment that was counted."""
+    origin_s: float
+    """The moment whose sales weigh one, seconds since the epoch."""
+    newest_s: float = -np.inf
+    """The newest moment that was counted."""
+    sales: Sales = field(default_factory=Sales)
+    contacts: Contacts = field(default_factory=dict)
+
+
+class Counting:
+    """Adds events to counts. Sums fade by being weighed with what is later: only their proportions are ever looked at."""
+
+    def __init__(self, begun: Counts) -> None:
+        self._origin_s = begun.origin_s
+        self._newest_s = begun.newest_s
+        self._products = _Numbers(begun.sales.names)
+        self._places = _Numbers(pa.array(list(begun.sales.places) or [EVERYWHERE], pa.string()))
+        self._sold: list[tuple[IntArray, FloatArray]] = [(begun.sales.pairs, begun.sales.weights)]
+        self._contacts = dict(begun.contacts)
 
     def add(self, events: pa.Table) -> None:
         """Count events: columns of a timeline, or of a log."""
         if not events.num_rows:
             return
-        self.newest_s = max(self.newest_s, pc.max(_seconds(events)).as_py())
+        self._newest_s = max(self._newest_s, pc.max(_seconds(events)).as_py())
         kind, channel = (_words(events, name) for name in (Columns.KIND, Columns.CHANNEL))
         self._count_contacts(kind, channel)
         product = _words(events, Columns.PRODUCT_ID)
@@ -70,37 +78,28 @@ class Counting:
             return
         moment_s = _seconds(events).filter(bought).to_numpy()
         weight = np.exp2((moment_s - self._origin_s) / (HALF_LIFE_DAYS * DAY_S))
-        products = _numbered(product.filter(bought), self._products)
+        products = self._products.of(product.filter(bought))
         pairs = [products]
         weights = [weight]
         for prefix, column in (("channel", channel), ("store", _words(events, Columns.STORE_ID))):
-            places = _numbered(pc.binary_join_element_wise(prefix, column.filter(bought), ":"), self._places)
+            places = self._places.of(pc.binary_join_element_wise(prefix, column.filter(bought), ":"))
             known = places >= 0
-            pairs.append(places[known] * _ROW + products[known])
+            pairs.append(places[known] * PLACE + products[known])
             weights.append(weight[known])
-        self._pairs.append(_summed(np.concatenate(pairs), np.concatenate(weights)))
+        self._sold.append(_summed(np.concatenate(pairs), np.concatenate(weights)))
 
-    def population(self, churn: ChurnRate | None) -> Population:
-        """Everybody, as of now."""
-        if self._pairs:
-            keys, weights = (np.concatenate(part) for part in zip(*self._pairs, strict=True))
-            keys, weights = _summed(keys, weights)
-            if len(keys) > MAX_PAIRS:
+    def counts(self) -> Counts:
+        """Everything, as of now."""
+        if len(self._sold) > 1:
+            pairs, weights = (np.concatenate(part) for part in zip(*self._sold, strict=True))
+            pairs, weights = _summed(pairs, weights)
+            if len(pairs) > MAX_PAIRS:
                 kept = np.sort(np.argpartition(-weights, MAX_PAIRS)[:MAX_PAIRS])
-                keys, weights = keys[kept], weights[kept]
-            self._pairs = [(keys, weights)]
-        return Population(Sales(tuple(self._products), self._by_place()), dict(self._contacts), churn)
-
-    def _by_place(self) -> dict[str, tuple[IntArray, FloatArray]]:
-        if not self._pairs:
-            return {}
-        keys, weights = self._pairs[0]
-        ends = np.searchsorted(keys, np.arange(len(self._places) + 1) * _ROW).tolist()
-        return {
-            name: (keys[ends[row] : ends[row + 1]] % _ROW, weights[ends[row] : ends[row + 1]])
-            for name, row in self._places.items()
-            if ends[row] < ends[row + 1]
-        }
+                pairs, weights = pairs[kept], weights[kept]
+            self._sold = [(pairs, weights)]
+        places = {name: number for number, name in enumerate(self._places.words.to_pylist())}
+        sales = Sales(self._products.words, places, *self._sold[0])
+        return Counts(self._origin_s, self._newest_s, sales, dict(self._contacts))
 
     def _count_contacts(self, kind: Any, channel: Any) -> None:
         for counted in (*CONTACT_KINDS, *RESPONSE_KINDS):
@@ -130,7 +129,10 @@ class Buyers:
     @classmethod
     def together(cls, parts: "Sequence[Buyers]") -> "Buyers":
         """Those of all parts."""
-        columns = (np.concatenate([getattr(part, name) for part in parts]) for name in ("name", "first_s", "last_s"))
+        columns = (
+            np.concatenate([np.empty(0, kind), *(getattr(part, name) for part in parts)])
+            for name, kind in (("name", np.uint64), ("first_s", np.float64), ("last_s", np.float64))
+        )
         return cls(*columns)._merged()
 
     def churn(self, now_s: float) -> ChurnRate | None:
@@ -164,13 +166,28 @@ def _one(column: Any) -> Any:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def _numbered(words: Any, numbers: dict[str, int]) -> IntArray:
-    """Words (m,) as their numbers, new ones getting the next; -1 for none."""
-    encoded = _one(pc.dictionary_encode(words))
-    known = np.array([numbers.setdefault(word, len(numbers)) for word in encoded.dictionary.to_pylist()], np.int64)
-    codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-    numbered: IntArray = np.append(known, -1)[codes]
-    return numbered
+class _Numbers:
+    """Words as their numbers, new ones getting the next; those that there were before are looked up where they lie."""
+
+    def __init__(self, before: pa.StringArray) -> None:
+        self._before = before
+        self._new: dict[str, int] = {}
+
+    @property
+    def words(self) -> pa.StringArray:
+        """All words, each in the row of its number."""
+        return pa.concat_arrays([self._before, pa.array(list(self._new), pa.string())]) if self._new else self._before
+
+    def of(self, words: Any) -> IntArray:
+        """Numbers (m,); -1 for none."""
+        encoded = _one(pc.dictionary_encode(words))
+        found = pc.index_in(encoded.dictionary, value_set=self._before)
+        known = pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+        for place in np.flatnonzero(known < 0).tolist():
+            known[place] = self._new.setdefault(encoded.dictionary[place].as_py(), len(self._before) + len(self._new))
+        codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+        numbers: IntArray = np.append(known, -1)[codes]
+        return numbers
 
 
 def _summed(keys: IntArray, weights: FloatArray) -> tuple[IntArray, FloatArray]:

@@ -48,17 +48,18 @@ class Popularity:
     def __init__(self, sales: Sales, catalogue: Catalogue, before: "Popularity | None" = None) -> None:
         """What `before` looked up of the same products is used again: codes of a large range take a while."""
         self._sales, self.catalogue = sales, catalogue
-        listed, n_listed = catalogue.product_ids, len(catalogue.product_ids)
+        listed, sold = catalogue.product_ids, sales.product_ids
+        n_listed = len(listed)
         plain = None if before is None else before._plain
         if plain is None or plain.product_ids[:n_listed] != listed:
             plain = _plain(listed)
         # asked of rows, not of the catalogue: that makes an object of each product that it is asked for
-        unlisted = [name for name in sales.product_ids if plain.row_of.get(name, n_listed) >= n_listed]
+        unlisted = [name for name in sold if plain.row_of.get(name, n_listed) >= n_listed]
         product_ids = (*listed, *unlisted) if unlisted else listed
         if plain.product_ids != product_ids:
             plain = _plain(product_ids)
         self._plain: ProductScorer = plain
-        self._rows = np.array([plain.row_of[name] for name in sales.product_ids], np.int64)
+        self._rows = np.array([plain.row_of[name] for name in sold], np.int64)
         self._made: dict[tuple[str | None, str | None], ProductScorer] = {}
 
     @property

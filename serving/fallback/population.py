@@ -5,17 +5,20 @@ Counts come in (`counting.py`), rates out. Nothing here knows of a single custom
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 
 from features.arrays import FloatArray, IntArray
 from features.vocabulary import RESPONSE_KINDS, Channel, EventKind
 from serving.decision.rules import Arm
 
+PLACE: Final = 1 << 32
+"""A place and a product make one number."""
 EVERYWHERE: Final = ""
 """The place of all sales together; the others are `channel:…` and `store:…`."""
 HORIZON_DAYS: Final = 28.0
@@ -58,17 +61,30 @@ class ChurnRate:
 
 @dataclass(frozen=True, eq=False)
 class Sales:
-    """What was sold where, as sums that fade: products (n,) as numbers of `product_ids`, and how much of each."""
+    """What was sold where, as sums that fade. Its columns may lie in a file that all workers map."""
 
-    product_ids: Sequence[str] = ()
-    of_place: Mapping[str, tuple[IntArray, FloatArray]] = field(default_factory=dict)
+    names: pa.StringArray = field(default_factory=lambda: pa.array([], pa.string()))
+    """Products (P,)."""
+    places: Mapping[str, int] = field(default_factory=dict)
+    """The number of each place."""
+    pairs: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
+    """What was sold somewhere (m,), ascending: the place's number times PLACE, and the product's, which is its row."""
+    weights: FloatArray = field(default_factory=lambda: np.empty(0))
+    """How much of it (m,)."""
+
+    @property
+    def product_ids(self) -> list[str]:
+        """Products (P,), as texts: made at every call."""
+        ids: list[str] = self.names.to_pylist()
+        return ids
 
     def counts(self, place: str) -> FloatArray:
-        """How much of each of `product_ids` was sold at a place (P,); nothing where nothing is known of it."""
-        counts = np.zeros(len(self.product_ids))
-        found = self.of_place.get(place)
-        if found is not None:
-            counts[found[0]] = found[1]
+        """How much of each product was sold at a place (P,); nothing where nothing is known of it."""
+        counts = np.zeros(len(self.names))
+        number = self.places.get(place)
+        if number is not None:
+            first, last = np.searchsorted(self.pairs, (number * PLACE, (number + 1) * PLACE)).tolist()
+            counts[self.pairs[first:last] - number * PLACE] = self.weights[first:last]
         return counts
 
 

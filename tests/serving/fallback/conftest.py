@@ -55,17 +55,28 @@ def append(log: SqliteEventLog, items: list[dict[str, Any]], now: datetime) -> N
 
 
 @pytest.fixture
-def shop(runtime: Runtime, tmp_path: Path) -> Iterator[Runtime]:
-    """The runtime of such a shop, without any model; ada of the other tests is not its customer."""
+def shop_log(runtime: Runtime, tmp_path: Path) -> Iterator[SqliteEventLog]:
+    """What happened in such a shop."""
     log = SqliteEventLog(tmp_path / "shop.db")
     append(log, shop_events(runtime.clock.now()), runtime.clock.now())
-    settings = Settings(tmp_path / "home", f"sqlite:///{tmp_path}/shop.db", f"sqlite:///{tmp_path}/mlflow.db")
-    catalogue = runtime.knowledge.catalogue
-    counted = Census(settings, log, runtime.clock).up_to_date(None, catalogue)
-    states = type(runtime.knowledge.states)(runtime.knowledge.states._reader, log)  # type: ignore[union-attr, arg-type]
-    known = Knowledge(Bundle(), catalogue, states=states, counted=counted)
-    yield replace(runtime, log=log, knowledge=known)
+    yield log
     log.close()
+
+
+@pytest.fixture
+def shop_home(tmp_path: Path) -> Settings:
+    """Where it is."""
+    return Settings(tmp_path / "home", f"sqlite:///{tmp_path}/shop.db", f"sqlite:///{tmp_path}/mlflow.db")
+
+
+@pytest.fixture
+def shop(runtime: Runtime, shop_log: SqliteEventLog, shop_home: Settings) -> Runtime:
+    """The runtime of such a shop, without any model; ada of the other tests is not its customer."""
+    catalogue = runtime.knowledge.catalogue
+    counted = Census(shop_home, shop_log, runtime.clock).up_to_date(None, catalogue)
+    states = type(runtime.knowledge.states)(runtime.knowledge.states._reader, shop_log)  # type: ignore[union-attr, arg-type]
+    known = Knowledge(Bundle(), catalogue, states=states, counted=counted)
+    return replace(runtime, log=shop_log, knowledge=known)
 
 
 @pytest.fixture

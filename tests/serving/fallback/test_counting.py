@@ -10,7 +10,7 @@ import pytest
 from features.errors import StoreError
 from features.vocabulary import DAY_S
 from serving.fallback import counting
-from serving.fallback.counting import Buyers, Counting, timeline_batches
+from serving.fallback.counting import Buyers, Counting, Counts, timeline_batches
 from serving.fallback.population import ChurnRate, Population
 
 NOW_S = 1_700_000_000.0
@@ -34,10 +34,11 @@ def table(rows: list[tuple[float, str, str, str | None, str | None, str]]) -> pa
 
 
 def counted(*parts: pa.Table) -> Population:
-    counting = Counting(NOW_S)
+    counting = Counting(Counts(NOW_S))
     for part in parts:
         counting.add(part)
-    return counting.population(None)
+    counts = counting.counts()
+    return Population(counts.sales, counts.contacts)
 
 
 def shares(population: Population, place: str) -> dict[str, float]:

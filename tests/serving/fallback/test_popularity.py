@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+import pyarrow as pa
 
 from serving.fallback.popularity import Popularity
 from serving.fallback.population import EVERYWHERE, Sales
@@ -27,7 +28,7 @@ class Listed(Mapping[str, ProductInfo]):
 
 
 def sold(*names: str) -> Sales:
-    return Sales(names, {EVERYWHERE: (np.arange(len(names)), np.ones(len(names)))})
+    return Sales(pa.array(names, pa.string()), {EVERYWHERE: 0}, np.arange(len(names)), np.ones(len(names)))
 
 
 def test_what_was_sold_and_is_in_no_table_comes_after_what_is() -> None:
