@@ -65,14 +65,14 @@ def rank_products(
     allowed = allowed_products(table, request, histories, request.exclude_recent_days, rules, as_of_s, resting)
     if request.candidates is not None:
         allowed &= rows_among(table, request.candidates)
-    depth = request.k * DEPTH if request.diversity > 0 else request.k
+    depth = request.n_places * DEPTH if request.diversity > 0 else request.n_places
     ordered = scorer.rank(scored, allowed)
     ordered = replace(ordered, scores=by_objective(ordered.scores, table, request.objective, allowed))
     columns = ordered.best(depth)
     groups = [table.category[column] for column in columns]
-    ranked = diversify(columns, ordered.scores, groups, request.k, request.diversity)
+    ranked = diversify(columns, ordered.scores, groups, request.n_places, request.diversity)
     ids = [scorer.product_ids[column] for column in ranked]
-    ids += _unscored(scorer, request, histories, catalogue, rules, as_of_s, resting)[: request.k - len(ids)]
+    ids += _unscored(scorer, request, histories, catalogue, rules, as_of_s, resting)[: request.n_places - len(ids)]
     new = _new_products(request, histories, catalogue, rules, as_of_s, resting) if request.explore_share > 0 else []
     teller = _Teller(scorer, ordered, live.scored, histories, as_of_s, catalogue, rules, request.explain)
     places = explore(ids, new, request.explore_share, seed)

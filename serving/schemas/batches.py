@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from features.settings import MAX_TIMEOUT_MS
 from serving.schemas.answers import BestChannelAnswer, ChurnAnswer, NextProductsAnswer
-from serving.schemas.base import described
+from serving.schemas.base import Name, described
 from serving.schemas.receipts import Problem
-from serving.schemas.requests import CustomerRef, NextProductsRequest
+from serving.schemas.requests import MAX_PRODUCTS, CustomerRef, NextProductsRequest
 
 MAX_CUSTOMERS: Final = 1_000
 """Of one call."""
@@ -61,6 +61,10 @@ _OWN: Final = {
 }
 _QUESTION: Final[dict[str, Any]] = {
     **_OWN,
+    "candidates": (
+        list[Name] | None,
+        Field(None, min_length=1, max_length=MAX_PRODUCTS, description="These products alone are ranked."),
+    ),
     "explain": (
         bool,
         Field(False, description="True: reasons in words, which take as long as single calls do."),

@@ -10,7 +10,7 @@ from features.vocabulary import Channel
 from serving.schemas.base import NO_TEXT, Name, Real, described
 
 MAX_PRODUCTS: Final = 100
-"""Of one answer, where the caller brings no list."""
+"""Of one answer, where its caller says how many."""
 MAX_CANDIDATES: Final = 5_000
 
 
@@ -67,8 +67,8 @@ class NextProductsRequest(ProductFilter):
 
     model_config = described({"customer_id": "1", "k": 5}, request=True)
 
-    k: Annotated[int, Field(ge=1, le=MAX_CANDIDATES), NO_TEXT] = Field(
-        10, description="How many products: at most 100, or as many as there are candidates."
+    k: Annotated[int, Field(ge=1, le=MAX_PRODUCTS), NO_TEXT] = Field(
+        10, description="How many products. Left out with `candidates`: all of these that may be answered."
     )
     candidates: list[Name] | None = Field(
         None,
@@ -104,11 +104,10 @@ class NextProductsRequest(ProductFilter):
     )
     new_days: Real = Field(28.0, gt=0, le=3650, description="A product is new for so long after it became available.")
 
-    @model_validator(mode="after")
-    def _k_fits(self) -> "NextProductsRequest":
-        if self.k > MAX_PRODUCTS and self.candidates is None:
-            raise ValueError(f"k may be more than {MAX_PRODUCTS} only where candidates are given")
-        return self
+    @property
+    def n_places(self) -> int:
+        """How many products are answered at most."""
+        return self.k if self.candidates is None or "k" in self.model_fields_set else len(self.candidates)
 
 
 class ChurnRequest(CustomerRef):
