@@ -122,6 +122,10 @@ def audience(
         typer.Option(help="A condition on the columns, in SQL, for example: churn_probability > 0.6 AND consent_email"),
     ],
     out: Annotated[Path, typer.Option(help="The file to write, Parquet or CSV by its ending.")],
+    likely_to_buy: Annotated[
+        str | None,
+        typer.Option(help="Add the column likely_to_buy of product:ID, category:NAME or brand:NAME, likeliest first."),
+    ] = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Write the text of a CSV as it is, not guarded against spreadsheets.")
     ] = False,
@@ -132,7 +136,7 @@ def audience(
     from serving.campaigns.audience import export_audience
 
     with step("Choosing the audience") as progress:
-        report = export_audience(_settings(replay), where, out, raw=raw, progress=progress)
+        report = export_audience(_settings(replay), where, out, likely_to_buy=likely_to_buy, raw=raw, progress=progress)
     emit(report, as_json)
 
 

@@ -20,14 +20,15 @@ from features.signals import compute_signals
 from features.spreadsheet import guarded
 from features.state.batch import StateBatch
 from features.vocabulary import Columns
+from serving.answers import Knowledge
 from serving.campaigns.condition import Condition
 from serving.campaigns.customers import customer_ids, everybody, parts
+from serving.campaigns.likely import COLUMN, Wanted, chances
 from serving.campaigns.segments import CHURN_COLUMNS, WIN_BACK_COLUMNS, add_deciles, segment_table
 from serving.campaigns.table_file import check_out
 from serving.decision.holdout import is_held_out
 from serving.decision.rules import house_rules
 from serving.runtime import Runtime, Watcher
-from serving.scorers.bundle import Bundle
 
 
 @dataclass(frozen=True)
@@ -52,33 +53,37 @@ def export_audience(
     where: str,
     out: Path,
     *,
+    likely_to_buy: str | None = None,
     raw: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> AudienceReport:
     """Write everybody of the timeline and the log who fulfils `where` and is in no hold-out to `out`.
 
     It is Parquet or CSV by its ending; text of a CSV is guarded against spreadsheets (features/spreadsheet.py) unless it
-    is asked for `raw`. Raises InputError for a condition or a path that cannot be used, MissingError where timeline or
-    store is missing.
+    is asked for `raw`. `likely_to_buy` (such as category:WINE) adds the column of that name, the likeliest first. Raises
+    InputError for a condition or a path that cannot be used, MissingError where timeline or store is missing.
     """
     started = time.perf_counter()
     check_out(out)
     condition = Condition.parse(where)
+    wanted = None if likely_to_buy is None else Wanted.parse(likely_to_buy)
     ids = customer_ids(settings)
     runtime = Runtime(log=open_log(settings), clock=Clock.from_settings(settings), rules=house_rules(settings))
     try:
         check_of_log(settings, runtime.log)
         Watcher(settings, runtime).refresh()
-        _check(condition, runtime.knowledge.bundle, ids[:1] + ids[-1:] or ["nobody"])
+        _check(condition, runtime.knowledge, wanted, ids[:1] + ids[-1:] or ["nobody"])
         progress("reading what is newer than the last build")
         who = everybody(ids, settings, runtime.log)
-        table = audience_table(runtime, who.ids, progress)
+        table = audience_table(runtime, who.ids, progress, wanted)
     finally:
         runtime.log.close()
     matching = table[condition.select(table)]
     held_out = [is_held_out(customer_id, runtime.rules) for customer_id in matching[Columns.CUSTOMER_ID]]
     kept_back = np.array(held_out, dtype=np.bool_)
     chosen = matching[~kept_back]
+    if wanted is not None:
+        chosen = chosen.sort_values(COLUMN, ascending=False, kind="stable")
     write(chosen, out, raw=raw)
     newer, refreshed = who.count(table[Columns.CUSTOMER_ID])
     return AudienceReport(
@@ -94,11 +99,12 @@ def export_audience(
     )
 
 
-def _check(condition: Condition, bundle: Bundle, ids: list[str]) -> None:
+def _check(condition: Condition, known: Knowledge, wanted: Wanted | None, ids: list[str]) -> None:
     """Try the condition on the customers `ids`, of whom nothing else is known, before everybody is scored.
 
     The ids are real ones: whether `customer_id = 1` can be asked depends on their form.
     """
+    bundle = known.bundle
     names = {column.lower() for column in condition.columns}  # as SQL compares them
     if bundle.churn is None and names.intersection(CHURN_COLUMNS):
         bundle.need_churn()  # raises, with the reason
@@ -107,13 +113,20 @@ def _check(condition: Condition, bundle: Bundle, ids: list[str]) -> None:
     nothing = StateBatch.empty(1)
     lives = [LiveState(customer_id, nothing, None, 0, state_version(nothing)) for customer_id in ids]
     signals = compute_signals(StateBatch.concat([live.scored for live in lives]), np.zeros(len(lives)))
-    condition.select(add_deciles(segment_table(lives, signals, bundle.churn, bundle.win_back)))
+    table = add_deciles(segment_table(lives, signals, bundle.churn, bundle.win_back))
+    if wanted is not None:
+        wanted.rows(bundle.need_product(), known.catalogue)  # raises, with the reason
+        table[COLUMN] = 0.0
+    condition.select(table)
 
 
 def audience_table(
-    runtime: Runtime, ids: Sequence[str], progress: Callable[[str], None] = lambda _: None
+    runtime: Runtime,
+    ids: Sequence[str],
+    progress: Callable[[str], None] = lambda _: None,
+    wanted: Wanted | None = None,
 ) -> pd.DataFrame:
-    """Everybody's columns now; see serving/campaigns/segments.py for what they mean."""
+    """Everybody's columns now; see serving/campaigns/segments.py for what they mean, likely.py for that of `wanted`."""
     known, tables = runtime.knowledge, []
     if known.states is None:
         raise MissingError(known.store_problem or "The online store is missing.", repair="Run `omni features build`.")
@@ -125,8 +138,13 @@ def audience_table(
         if not lives:
             continue
         as_of = np.array([max(now_s, live.last_event_s) for live in lives])
-        signals = compute_signals(StateBatch.concat([live.scored for live in lives]), as_of)
-        tables.append(segment_table(lives, signals, known.bundle.churn, known.bundle.win_back))
+        states = StateBatch.concat([live.scored for live in lives])
+        signals = compute_signals(states, as_of)
+        table = segment_table(lives, signals, known.bundle.churn, known.bundle.win_back)
+        if wanted is not None:
+            scorer = known.bundle.need_product()
+            table[COLUMN] = chances(scorer, states, as_of, wanted.rows(scorer, known.catalogue))
+        tables.append(table)
     if not tables:
         raise MissingError("No customer has any behaviour yet.", repair="Ingest events first: omni ingest SOURCE")
     return add_deciles(pd.concat(tables, ignore_index=True))
