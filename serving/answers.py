@@ -32,6 +32,7 @@ from serving.fallback.choice import Chosen, Fallback
 from serving.fallback.population import HORIZON_DAYS, Population
 from serving.guard.reliance import EVENT_LOG, Named
 from serving.offers.in_force import OffersInForce
+from serving.offers.offered import nobody_suppressed
 from serving.products.catalogue import Catalogue
 from serving.products.exploration import shelf_event
 from serving.products.ranking import rank_products
@@ -95,6 +96,8 @@ class Answers:
     """The form in which identifiers are kept, and so what somebody is called whom they name and nobody knows."""
     offers: Callable[[], OffersInForce | None] = _no_offers
     """What there is to offer at the moment."""
+    suppressed: Callable[[str], str | None] = nobody_suppressed
+    """Why a customer, by the log's name of them, is sent nothing whatever they consent to."""
     hurried: bool = False
     """There is no time to look at anybody: what is known of everybody is answered."""
 

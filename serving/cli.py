@@ -13,6 +13,7 @@ from features.errors import InputError
 from features.processes.json_lines import log_json_lines
 from features.settings import Settings
 from serving.access.cli import key_commands
+from serving.keeping.cli import offer_commands, suppress_commands
 
 ReplayOption = Annotated[
     bool,
@@ -45,6 +46,8 @@ class LogFormat(StrEnum):
 def register(app: typer.Typer) -> None:
     """Add this package's commands to the front door."""
     app.add_typer(key_commands(), name="key", no_args_is_help=True)
+    app.add_typer(offer_commands(), name="offers", no_args_is_help=True)
+    app.add_typer(suppress_commands(), name="suppress", no_args_is_help=True)
     app.command("serve")(serve)
     app.command("decide")(decide)
     app.command("audience")(audience)

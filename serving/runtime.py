@@ -39,6 +39,9 @@ from serving.fallback.census import Census
 from serving.guard.reliance import WRITE_WAIT_S, Reliance
 from serving.house_rules import HouseRules
 from serving.metrics import Metrics
+from serving.offers.house_offers import HouseOffers
+from serving.offers.offered import NOTHING_OFFERED
+from serving.offers.standing import StandingKeeper
 from serving.products.catalogue import Catalogue, load_catalogue
 from serving.products.product_range import product_range
 from serving.sales import Sales
@@ -89,6 +92,8 @@ class Runtime:
     """The models that it must have to be ready."""
     house: HouseRules | None = None
     """The rules in force in this home, which may change from one question to the next."""
+    offers: HouseOffers | None = None
+    """The offers in force and the suppression list; None: there are none."""
     asks_servers: bool = False
     """Whether the log or the online store is a server, so that an answer may have to wait for one."""
     store_problem: Callable[[], str] = str
@@ -119,7 +124,12 @@ class Runtime:
         log = self.log if self.reliance is None else self.reliance.log
         unheard_s = None if self.reliance is None else self.reliance.log.breaker.unheard_s
         rules = self.rules_now()
-        return Answers(log, self.clock, rules, lambda: self.knowledge, self.nobody, unheard_s, timer, self.identifiers)
+        offered = NOTHING_OFFERED if self.offers is None else self.offers.offered
+        return Answers(
+            *(log, self.clock, rules, lambda: self.knowledge, self.nobody, unheard_s, timer, self.identifiers),
+            offers=lambda: offered.in_force,
+            suppressed=offered.suppressed,
+        )
 
     def rules_now(self) -> Rules:
         """The rules that a question which is asked now is answered by."""
@@ -135,7 +145,8 @@ class Runtime:
     def warnings(self) -> list[str]:
         """What its operator should know though every answer is right; empty as a rule."""
         store = self.store_problem() if self.knowledge.states is not None else ""
-        problems = [problem for problem in (store, self.rules_info().problem, self.unfollowed) if problem]
+        offers = "" if self.offers is None else self.offers.problem
+        problems = [problem for problem in (store, self.rules_info().problem, offers, self.unfollowed) if problem]
         return problems + self.metrics.refusals.warnings()
 
     def forget(self) -> None:
@@ -177,6 +188,7 @@ def open_runtime(settings: Settings) -> Runtime:
         clock=clock,
         rules=house.current().rules,
         house=house,
+        offers=HouseOffers(settings, log),
         knowledge=Knowledge(Bundle(problems=dict.fromkeys(Task, LOADING))),
         eraser=Eraser(settings, log),
         nobody=load_identity_config(settings.files_home).nobody,
@@ -198,9 +210,10 @@ def open_runtime(settings: Settings) -> Runtime:
         )  # asked with every request: a third of the time of Path's
     profile_dir = os.environ.get(PROFILE_DIR)
     profile = runtime.metrics.profile_into(Path(profile_dir)) if profile_dir else None
+    assert runtime.offers is not None
     watcher = Watcher(settings, runtime)
     watcher.start()
-    stop_looking = house.watch()
+    stop_looking, stop_offers = house.watch(), runtime.offers.watch()
     erasures = ErasureWorker(
         Eraser(settings, log),
         note=lambda pending: _note_every_look(runtime, pending),
@@ -212,6 +225,7 @@ def open_runtime(settings: Settings) -> Runtime:
         if profile is not None:
             logger.info("Where the time went: %s", profile.stop())
         stop_looking()
+        stop_offers()
         erasures.stop()
         watcher.stop()
         if runtime.reliance is not None:
@@ -242,6 +256,7 @@ class Watcher:
         problem = StoreTrust(settings, runtime.log).problem if reliance is None else reliance.problem
         self._sales = Sales(settings, runtime.clock, problem=problem)
         self._census = Census(settings, runtime.log, runtime.clock)
+        self._standing = StandingKeeper(settings, runtime.log, runtime.clock)
         runtime.store_problem = problem
 
     def start(self) -> None:
@@ -287,6 +302,8 @@ class Watcher:
             level = not self._runtime.store_problem()
             self._runtime.metrics.note_stream(max(0, log.last_seq() - done_seq) if level else log.count())
         self._count_everybody(now.catalogue)
+        if self._runtime.offers is not None:
+            self._runtime.offers.stand(self._standing, self._runtime.knowledge.states, now.bundle)
         self._prepare_lists()
 
     def _count_everybody(self, catalogue: Catalogue) -> None:

@@ -33,7 +33,7 @@ from serving.runtime import Runtime, Watcher
 
 @dataclass(frozen=True)
 class AudienceReport:
-    """Who was chosen of how many; `held_out` fulfil the condition and were left out, because nobody may contact them."""
+    """Who was chosen of how many; `held_out` and `suppressed` fulfil the condition, and nobody may contact them."""
 
     path: Path
     where: str
@@ -41,6 +41,8 @@ class AudienceReport:
     chosen: int
     held_out: int
     seconds: float
+    suppressed: int = 0
+    """Who is on the suppression list."""
     lifecycle: dict[str, int] = field(default_factory=dict)
     n_newer_customers: int = 0
     """Who came since the last build, among `customers`; the log told of them."""
@@ -76,12 +78,14 @@ def export_audience(
         progress("reading what is newer than the last build")
         who = everybody(ids, settings, runtime.log)
         table = audience_table(runtime, who.ids, progress, wanted)
+        suppressions = runtime.log.suppressions().customers()
     finally:
         runtime.log.close()
     matching = table[condition.select(table)]
     held_out = [is_held_out(customer_id, runtime.rules) for customer_id in matching[Columns.CUSTOMER_ID]]
     kept_back = np.array(held_out, dtype=np.bool_)
-    chosen = matching[~kept_back]
+    suppressed = matching[Columns.CUSTOMER_ID].isin(suppressions).to_numpy() & ~kept_back
+    chosen = matching[~(kept_back | suppressed)]
     if wanted is not None:
         chosen = chosen.sort_values(COLUMN, ascending=False, kind="stable")
     write(chosen, out, raw=raw)
@@ -92,6 +96,7 @@ def export_audience(
         customers=len(table),
         chosen=len(chosen),
         held_out=int(kept_back.sum()),
+        suppressed=int(suppressed.sum()),
         seconds=round(time.perf_counter() - started, 3),
         lifecycle=dict(Counter(chosen["lifecycle"]).most_common()),
         n_newer_customers=newer,

@@ -115,7 +115,8 @@ def _decide(
     who = who or Everybody()
     n_newer = n_refreshed = 0
     known = runtime.knowledge
-    crowds = Crowds(known, runtime.rules, _request(campaign_id, when), runtime.clock.now())
+    suppressions = runtime.log.suppressions().customers()
+    crowds = Crowds(known, runtime.rules, _request(campaign_id, when), runtime.clock.now(), suppressions)
     arms: Counter[str] = Counter()
     refused: Counter[str] = Counter()
     fallen: Counter[str] = Counter()

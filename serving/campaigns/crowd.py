@@ -6,10 +6,11 @@ made by the functions that `/v1/decide` uses.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -32,6 +33,7 @@ from serving.decision.rests import campaign_code, campaign_refusal
 from serving.decision.rules import Eligibility, not_personal
 from serving.decision.send_time import moment_of
 from serving.decision.send_window import SendWindow
+from serving.fallback.choice import suppressed
 from serving.products.many_offers import ManyOffers, places_of
 from serving.products.ranking import Offer
 from serving.schemas import DecideRequest, Status
@@ -64,6 +66,8 @@ DECISION_SCHEMA: Final = pa.schema(
 """One row per customer; `models` is JSON, task to version. The columns win_back_… are null where no such model serves."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_OFFER: Final = Offer(None)
+NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
+"""Nobody is on the suppression list."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,14 +217,17 @@ class Decisions:
 class Crowd:
     """Decides one question for any customers."""
 
-    def __init__(self, decider: Decider, request: DecideRequest, now: datetime) -> None:
+    def __init__(
+        self, decider: Decider, request: DecideRequest, now: datetime, suppressions: Mapping[str, str] = NOBODY
+    ) -> None:
         """Of a question that waits for the best hour, or is to be sent at once, for any product and by any channel.
 
-        Raises MissingError where a model is missing.
+        `suppressions` are the customers who are sent nothing, and why. Raises MissingError where a model is missing.
         """
         assert request.when is not None and request.not_before is None and request.not_after is None
         assert request.channels is None
         self._decider, self._request, self._now_s = decider, request, now.timestamp()
+        self._suppressions = suppressions
         channel, rules = decider.bundle.need_channel(), decider.rules
         self._arms = ManyArms(channel.arms, decider.population_hours, rules)
         self._offers = ManyOffers(decider.bundle.need_product(), request, decider.catalogue, rules)
@@ -278,7 +285,7 @@ class Crowd:
         return SendWindow(moments.now_s, at_once=True, why="as asked") if self._request.when == "now" else None
 
     def _refusals(self, batch: LiveBatch, as_of_s: FloatArray) -> list[str | None]:
-        """Why each may not be contacted for the campaign now; only who was, or may have been, is looked at."""
+        """Why each may not be contacted now: for the campaign, of whom was, or may have been, or at all."""
         campaign = self._request.campaign_id
         refusals: list[str | None] = [None] * len(batch)
         if campaign is not None:
@@ -288,4 +295,7 @@ class Crowd:
             for row in np.flatnonzero(known | forgotten).tolist():
                 history = exposure_history(batch.live(row), as_of_s.item(row))
                 refusals[row] = campaign_refusal(history, campaign, self._decider.rules)
+        for row, name in enumerate(batch.names) if self._suppressions else ():
+            if name in self._suppressions:
+                refusals[row] = suppressed(self._suppressions[name])
         return refusals

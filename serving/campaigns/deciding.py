@@ -1,6 +1,6 @@
 """Many customers' states in, one decision each out, by the models or by what needs none, as for each asked alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 from features.arrays import IntArray
 from features.online.many import LiveBatch
 from serving.answers import Knowledge
-from serving.campaigns.crowd import Crowd, Decisions
+from serving.campaigns.crowd import NOBODY, Crowd, Decisions
 from serving.decider import Decider
 from serving.decision.rules import Rules
 from serving.schemas import DecideRequest
@@ -33,8 +33,17 @@ class Decided:
 class Crowds:
     """Decides one question for any customers: no model is asked about those who refused profiling."""
 
-    def __init__(self, known: Knowledge, rules: Rules, request: DecideRequest, now: datetime) -> None:
+    def __init__(
+        self,
+        known: Knowledge,
+        rules: Rules,
+        request: DecideRequest,
+        now: datetime,
+        suppressions: Mapping[str, str] = NOBODY,
+    ) -> None:
+        """`suppressions` are the customers who are sent nothing, and why."""
         self._known, self._rules, self._request, self._now = known, rules, request, now
+        self._suppressions = suppressions
         self._made: dict[bool, Crowd] = {}
 
     def decide(self, batch: LiveBatch) -> Decided:
@@ -51,5 +60,5 @@ class Crowds:
                 known.bundle, known=True, may_profile=may_profile, store_id=self._request.store_id
             )
             decider = Decider(chosen.bundle, known.catalogue, self._rules, known.population_hours, chosen=chosen)
-            self._made[may_profile] = Crowd(decider, self._request, self._now)
+            self._made[may_profile] = Crowd(decider, self._request, self._now, self._suppressions)
         return self._made[may_profile]

@@ -34,6 +34,8 @@ class Chosen:
     why: Mapping[Task, Why] = field(default_factory=lambda: _NONE)
     version: str = ""
     """Of the rates where they answer: decisions rest on them as on a model's version."""
+    suppression: str | None = None
+    """Why the customer is sent nothing, where they are on the suppression list."""
 
     def marks(self, *tasks: Task) -> dict[str, Any]:
         """What an answer of these tasks says of itself: fields of `ServedAnswer`; none where models answer."""
@@ -56,12 +58,19 @@ class Chosen:
     @property
     def refusal(self) -> str | None:
         """Why nobody may be contacted on what this says; None where somebody may."""
+        if self.suppression is not None:
+            return suppressed(self.suppression)
         return UNSEEN if self.why.get(Task.BEST_CHANNEL) == "deadline" else None
 
     @property
     def basis(self) -> list[str]:
         """What decisions rest on beside the models; empty where these alone answer."""
         return [str(sorted(self.why.items())), self.version] if self.why else []
+
+
+def suppressed(reason: str) -> str:
+    """Why nothing is sent to whom is on the suppression list for a reason, in words."""
+    return f"on the suppression list: {reason}"
 
 
 MODELS: Final = Chosen(Bundle())

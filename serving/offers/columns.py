@@ -91,6 +91,10 @@ class Standing:
         return 1 + np.searchsorted(np.array(self.borders), np.round(values, SAME_MONEY), side="right").astype(np.int64)
 
 
+UNKNOWN_STANDING: Final = Standing()
+"""Before anybody was looked at: stages go by the default gap, and no decile is known."""
+
+
 class CustomerColumns:
     """The columns of n customers, each computed once."""
 

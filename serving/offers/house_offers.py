@@ -9,8 +9,9 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from features.atomic import write_text
 from features.errors import InputError, OmniError
@@ -18,9 +19,13 @@ from features.log.event_log import EventLog
 from features.log.lists.offer_table import KeptOffers, OfferChanges
 from features.offers.offer import Offer
 from features.offers.reading import parse_offers
+from features.online.live import LiveStates
 from features.settings import OFFERS_FILE, Settings
 from serving.offers.condition import compile_condition
-from serving.offers.shelf import EMPTY, OfferShelf
+from serving.offers.offered import NOTHING_OFFERED, Offered, nobody_suppressed
+from serving.offers.shelf import OfferShelf
+from serving.offers.standing import StandingKeeper, needs_standing
+from serving.scorers.bundle import Bundle
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +46,13 @@ class HouseOffers:
         self._stop = threading.Event()
         self._looked: str | None = None
         self._told = ""
-        self.shelf: OfferShelf = EMPTY
+        self.offered: Offered = NOTHING_OFFERED
         """What questions are answered by."""
-        self.suppresses = False
-        """Whether anybody is on the suppression list: only then is it asked of each customer."""
         self.problem = ""
         """What is wrong with offers.toml, or with offers that cannot be made; empty as a rule."""
         self._file_problem = ""
         self._list_version = -1
+        self._turn = threading.Lock()  # the watcher of models brings the standing, this one the rest
 
     def begin(self) -> None:
         """Put in force what offers.toml and the table say now, as a start does. Raises OmniError where the log fails."""
@@ -74,6 +78,18 @@ class HouseOffers:
 
         return end
 
+    @property
+    def shelf(self) -> OfferShelf:
+        """The offers that questions are answered by."""
+        return self.offered.shelf
+
+    def stand(self, keeper: StandingKeeper, states: LiveStates | None, bundle: Bundle) -> None:
+        """Bring where everybody stands up to date, where any condition asks for it."""
+        if states is not None and needs_standing(self.shelf):
+            standing = keeper.up_to_date(states, bundle)
+            if standing != self.offered.standing:
+                self._swap(standing=standing)
+
     def _run(self, look_s: float) -> None:
         while not self._stop.is_set():
             try:
@@ -92,7 +108,7 @@ class HouseOffers:
         version = table.version()
         if version != self.shelf.version:
             kept = table.all()
-            self.shelf = OfferShelf.of(kept)
+            self._swap(shelf=OfferShelf.of(kept))
             logger.info(
                 "Version %d of the offers: %d of %d can be made", version, len(self.shelf.offers), len(kept.offers)
             )
@@ -100,9 +116,15 @@ class HouseOffers:
                 logger.error("The offer %s cannot be made: %s", offer_id, why)
         list_version = names.version()
         if list_version != self._list_version:
-            self.suppresses, self._list_version = bool(list_version and names.all()), list_version
+            suppressed = names.reason if list_version and names.all() else nobody_suppressed
+            self._swap(suppressed=suppressed)
+            self._list_version = list_version
         bad = [f"The offer {offer_id} cannot be made: {why}" for offer_id, why in self.shelf.problems.items()]
         self.problem = " ".join([*([self._file_problem] if self._file_problem else []), *bad[:3]])
+
+    def _swap(self, **changes: Any) -> None:
+        with self._turn:
+            self.offered = replace(self.offered, **changes)
 
     def _settle(self, digest: str) -> None:
         """Bring the file into the table, where it is not there already; `digest` is of what the file holds."""

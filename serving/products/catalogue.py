@@ -34,6 +34,11 @@ class Catalogue:
         return tuple(self.by_id)
 
     @cached_property
+    def stores(self) -> frozenset[str]:
+        """Every store of which there is a record of stock; empty where none was ever given."""
+        return frozenset(store_id for store_id in self.stock if store_id is not None)
+
+    @cached_property
     def facts(self) -> ProductFacts:
         """What models want to know of the products."""
         columns = self.columns(self.product_ids)

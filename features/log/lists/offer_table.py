@@ -25,6 +25,8 @@ _VERSION: Final = "offers"
 """Note of the version."""
 _FILE: Final = "offers_file"
 """Note of the content of offers.toml that is in the table."""
+_STANDING: Final = "standing"
+"""Note of where everybody stands."""
 _PUT: Final = (
     " ON CONFLICT (offer_id) DO UPDATE SET body = excluded.body, of_file = excluded.of_file,"
     " changed_us = excluded.changed_us"
@@ -67,8 +69,7 @@ class OfferTable:
 
     def version(self) -> int:
         """Another number whenever an offer is; 0 before the first one."""
-        rows = self._reading("SELECT value FROM meta WHERE name = ?", (_VERSION,))
-        return int(rows[0][0]) if rows else 0
+        return int(self._note(_VERSION) or "0")
 
     def all(self) -> KeptOffers:
         """Every offer, in the order of their ids."""
@@ -124,8 +125,16 @@ class OfferTable:
 
     def file_digest(self) -> str:
         """What content of offers.toml the table holds; empty for none."""
-        rows = self._reading("SELECT value FROM meta WHERE name = ?", (_FILE,))
-        return str(rows[0][0]) if rows else ""
+        return self._note(_FILE)
+
+    def standing(self) -> str:
+        """What was noted of where everybody stands, for conditions that compare; empty where nothing was."""
+        return self._note(_STANDING)
+
+    def note_standing(self, text: str) -> None:
+        """Note it, in place of what was noted before."""
+        with self._writing() as connection:
+            put_meta(connection, _STANDING, text)
 
     def settle_file(self, offers: Sequence[Offer], digest: str) -> OfferChanges:
         """Have exactly these as the offers of offers.toml, whose content is called `digest`.
@@ -139,6 +148,10 @@ class OfferTable:
             mine = {offer_id: body for offer_id, (body, of_file) in before.items() if of_file}
             put_meta(connection, _FILE, digest)
             return _settle(connection, mine, offers, of_file=True, removes=True)
+
+    def _note(self, name: str) -> str:
+        rows = self._reading("SELECT value FROM meta WHERE name = ?", (name,))
+        return str(rows[0][0]) if rows else ""
 
 
 _OWNED: Final = (

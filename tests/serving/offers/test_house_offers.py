@@ -9,6 +9,7 @@ from features.log.sqlite import SqliteEventLog
 from features.offers.offer import Offer
 from features.settings import Settings
 from serving.offers.house_offers import HouseOffers, kept_offers
+from serving.offers.offered import nobody_suppressed
 
 
 @pytest.fixture
@@ -124,10 +125,10 @@ def test_a_command_sees_the_file_as_it_is_now(settings: Settings, log: SqliteEve
 
 def test_whether_anybody_is_suppressed_is_followed(house: HouseOffers, log: SqliteEventLog) -> None:
     house.begin()
-    assert house.suppresses is False
+    assert house.offered.suppressed("ada") is None
     log.suppressions().add(["ada"], "staff")
     house.look()
-    assert house.suppresses is True
+    assert (house.offered.suppressed("ada"), house.offered.suppressed("bob")) == ("staff", None)
     log.suppressions().remove(["ada"])
     house.look()
-    assert house.suppresses is False
+    assert house.offered.suppressed is nobody_suppressed
