@@ -263,6 +263,8 @@ class Answers:
         live = self.find(request, known, acts=True)
         self.timer.lap("state")
         chosen = self.choose(known, live, request.store_id)
+        if (suppression := self.suppressed(live.customer_id)) is not None:
+            chosen = replace(chosen, suppression=suppression)
         decider = self.decider(known, chosen)
         decision = decider.decide(live, request, self.clock.now())
         marks = self.marks(live)
@@ -289,7 +291,8 @@ class Answers:
     def choose(
         self, known: Knowledge, live: LiveState, store_id: str | None = None, channel: str | None = None
     ) -> Chosen:
-        """Who answers about a customer."""
+        """Who answers about a customer. Raises RequestError for a store that nobody has heard of."""
+        known.catalogue.check_store(store_id)
         return known.fallback.choose(
             known.bundle,
             known=not math.isnan(live.last_event_s),

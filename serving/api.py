@@ -38,6 +38,7 @@ from serving.erasure import Eraser
 from serving.guard.bodies import Bodies
 from serving.guard.readiness import ReadinessProbe
 from serving.guard.reliance import append, while_log_answers
+from serving.keeping.handlers import KEEPING
 from serving.lists.handlers import LISTS
 from serving.many.handlers import BATCHES
 from serving.openapi import VERSION, openapi_document
@@ -95,6 +96,10 @@ def create_app(open_runtime: Callable[[], Runtime]) -> Starlette:
             "/v1/customers/{customer_id:path}",
             guard("/v1/customers/{customer_id}", customer),
             methods=["GET", "DELETE"],
+        ),
+        *(
+            Route(path.replace("}", ":path}"), guard(path, handler, body_bytes), methods=[*methods])
+            for path, (handler, methods, body_bytes) in KEEPING.items()
         ),
         Route("/v1/models", guard("/v1/models", get_models), methods=["GET"]),
         Route("/v1", info, methods=["GET"]),

@@ -11,6 +11,7 @@ from serving import schemas
 from serving.access.gate import NEEDS
 from serving.event_contract import bodies, event_schema
 from serving.event_intake import BOOKKEEPING_KEY, MAX_EVENTS
+from serving.keeping import contract as keeping
 from serving.schemas import lists
 
 VERSION: Final = "1.0.0"
@@ -99,7 +100,7 @@ POSTS: Final[dict[str, tuple[str, str, type[BaseModel], type[BaseModel]]]] = {
 def openapi_document() -> dict[str, Any]:
     """The whole contract (OpenAPI 3.1)."""
     models: list[type[BaseModel]] = [Event, schemas.ProfileAnswer, schemas.ModelsAnswer, schemas.ErrorAnswer]
-    models += [schemas.ErasureAnswer, schemas.InfoAnswer]
+    models += [schemas.ErasureAnswer, schemas.InfoAnswer, *keeping.MODELS]
     for _, _, request, answer in POSTS.values():
         models += [request, answer]
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
@@ -112,6 +113,7 @@ def openapi_document() -> dict[str, Any]:
             components[request.__name__] |= _with_named_keys(components[request.__name__])
         if issubclass(request, schemas.CustomerRef):
             components[request.__name__] |= _NAMES_SOMEONE
+    kept = keeping.Writer(_json, _errors, _security).paths()
     return {
         "openapi": "3.1.0",
         "info": {
@@ -123,7 +125,7 @@ def openapi_document() -> dict[str, Any]:
             "request in `X-Request-ID`.",
         },
         "servers": [{"url": "."}],
-        "paths": {**{path: {"post": _post(path, *what)} for path, what in POSTS.items()}, **_gets()},
+        "paths": {**{path: {"post": _post(path, *what)} for path, what in POSTS.items()}, **_gets(), **kept},
         "components": {"schemas": components, "securitySchemes": _DOORS},
     }
 
@@ -333,6 +335,8 @@ _MEANING: Final = {
     "home's.",
     "404": "Nobody by that name is known.",
     "408": "The body did not arrive in time.",
+    "409": "It does not go with what there is; the message says why.",
+    "412": "The offer is another one than If-Match or If-None-Match says.",
     "413": "The body is too large.",
     "422": "The request cannot be used; `details` names the fields.",
     "429": "Too many requests, of this key or altogether; try again.",

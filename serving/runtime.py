@@ -43,6 +43,7 @@ from serving.offers.house_offers import HouseOffers
 from serving.offers.offered import NOTHING_OFFERED
 from serving.offers.standing import StandingKeeper
 from serving.products.catalogue import Catalogue, load_catalogue
+from serving.products.changed_files import stamp_of, wait_for_change
 from serving.products.product_range import product_range
 from serving.sales import Sales
 from serving.schemas import RulesInfo
@@ -92,6 +93,8 @@ class Runtime:
     """The models that it must have to be ready."""
     house: HouseRules | None = None
     """The rules in force in this home, which may change from one question to the next."""
+    settings: Settings | None = field(default=None, repr=False)
+    """Where products and stock are kept; None: nowhere."""
     offers: HouseOffers | None = None
     """The offers in force and the suppression list; None: there are none."""
     asks_servers: bool = False
@@ -188,6 +191,7 @@ def open_runtime(settings: Settings) -> Runtime:
         clock=clock,
         rules=house.current().rules,
         house=house,
+        settings=settings,
         offers=HouseOffers(settings, log),
         knowledge=Knowledge(Bundle(problems=dict.fromkeys(Task, LOADING))),
         eraser=Eraser(settings, log),
@@ -341,7 +345,8 @@ class Watcher:
                 logger.exception("Looking for what is new failed; it is tried again in %g s", self._refresh_s)
             self._runtime.looked.set()
             is_open = self._runtime.knowledge.states is not None
-            self._stop.wait(self._refresh_s if is_open else min(self._refresh_s, OPENING_S))
+            wait_s = self._refresh_s if is_open else min(self._refresh_s, OPENING_S)
+            wait_for_change(self._stop, wait_s, (self._settings.products_path, self._settings.stock_path), self._seen)
 
     def _publish(self, known: Knowledge) -> None:
         """Have everybody answered from `known`, once nothing in it is done for the first time any more."""
@@ -368,7 +373,7 @@ class Watcher:
             self._settings.stock_path,
             self._settings.timeline_path,
         )
-        stamps = {path: _stamp(path) for path in (products, stock, timeline)}
+        stamps = {path: stamp_of(path) for path in (products, stock, timeline)}
         new = {path for path, stamp in stamps.items() if stamp is not None and stamp != self._seen.get(path)}
         if new & {products, stock}:
             known = replace(known, catalogue=load_catalogue(products, stock))
@@ -395,12 +400,3 @@ class Watcher:
             else reliance.states()
         )
         return replace(known, states=states, store_problem="")
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """What changes whenever a file is written; None where there is none."""
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return None
-    return stat.st_mtime_ns, stat.st_size

@@ -36,13 +36,22 @@ def merge_products(path: Path, products: pa.Table, clear: Sequence[str] = ()) ->
 
 def newest_values(products: pa.Table) -> pa.Table:
     """One row per product, with the last value of each field that is not null."""
-    frame = products.to_pandas()
-    frame[Columns.PRICE] = frame[Columns.PRICE].where(products[Columns.PRICE].is_valid().to_numpy())
-    said = frame.dropna(subset=[Columns.PRICE]).groupby(Columns.PRODUCT_ID, sort=False)[Columns.CURRENCY].tail(1)
-    last = frame.drop(columns=Columns.CURRENCY).groupby(Columns.PRODUCT_ID, sort=True).last().reset_index()
-    prices = frame.loc[said.index, [Columns.PRODUCT_ID, Columns.CURRENCY]]  # the currency is of the price that counts
-    last = last.merge(prices, how="left", on=Columns.PRODUCT_ID)
-    return pa.Table.from_pandas(last, PRODUCT_SCHEMA, preserve_index=False)
+    rows = products.filter(products[Columns.PRODUCT_ID].is_valid())
+    others = [name for name in PRODUCT_SCHEMA.names if name not in (Columns.PRODUCT_ID, Columns.CURRENCY)]
+    last = _last(rows, others, skip_nulls=True)
+    priced = rows.filter(rows[Columns.PRICE].is_valid())
+    prices = _last(priced, [Columns.CURRENCY], skip_nulls=False)  # the currency is of the price that counts
+    place = pc.index_in(last[Columns.PRODUCT_ID], value_set=prices[Columns.PRODUCT_ID])
+    last = last.append_column(Columns.CURRENCY, prices[Columns.CURRENCY].take(place))
+    return last.select(PRODUCT_SCHEMA.names).cast(PRODUCT_SCHEMA)
+
+
+def _last(rows: pa.Table, names: Sequence[str], *, skip_nulls: bool) -> pa.Table:
+    """The last value of columns by product, in the order of their ids."""
+    how = pc.ScalarAggregateOptions(skip_nulls=skip_nulls)
+    grouped = rows.group_by(Columns.PRODUCT_ID, use_threads=False)  # threads would lose the order
+    values = grouped.aggregate([(name, "last", how) for name in names])
+    return values.rename_columns({f"{name}_last": name for name in names}).sort_by(Columns.PRODUCT_ID)
 
 
 def merge(old: pa.Table, new: pa.Table, clear: Sequence[str] = ()) -> pa.Table:

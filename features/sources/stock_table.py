@@ -22,9 +22,9 @@ def merge_stock(path: Path, rows: pa.Table) -> None:
     """
     with atomic.locked(path):
         merged = pa.concat_tables([_read(path), rows])
-        keys = merged.select(_KEY).to_pandas()
-        kept = (~keys.duplicated(keep="last")).to_numpy()
-        merged = merged.filter(pa.array(kept)).sort_by([(name, "ascending") for name in reversed(_KEY)])
+        numbered = merged.select(_KEY).append_column("row", pa.array(range(merged.num_rows), pa.int64()))
+        newest = numbered.group_by(_KEY, use_threads=False).aggregate([("row", "max")])
+        merged = merged.take(newest["row_max"]).sort_by([(name, "ascending") for name in reversed(_KEY)])
         with atomic.replacing(path) as part:
             pq.write_table(merged, part, write_page_checksum=True)
 

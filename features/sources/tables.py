@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from features.sources.batch import PRODUCT_SCHEMA, to_batch, to_event_table
 from features.sources.nested import flattened
 from features.sources.parsing import Problems, note_inexact, parse_moments
 from features.sources.readers import RawRows, ReadOptions, read_rows
+from features.sources.readers.rows import numbered
 from features.vocabulary import Columns
 
 UNITS: Final = "units"
@@ -56,6 +57,14 @@ def load_table(file: Path, schema: pa.Schema) -> Iterator[TableRows]:
         if raw.table.num_rows:
             _check_columns(raw.table, file, schema)
         yield _to_rows(raw, schema)
+
+
+def read_items(items: list[dict[str, Any]], schema: pa.Schema) -> TableRows:
+    """Rows that came as objects with keys of the schema, by the same rules."""
+    raw = RawRows(numbered(0, len(items)), items=items)
+    known = {name for item in items for name in item}
+    absent = [name for name in _REQUIRED[id(schema)] if name not in known]
+    return _to_rows(raw.with_columns({name: pa.nulls(len(items), pa.string()) for name in absent}), schema)
 
 
 def _check_columns(table: pa.Table, file: Path, schema: pa.Schema) -> None:

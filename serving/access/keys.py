@@ -36,6 +36,8 @@ class Scope(StrEnum):
     """Ask for decisions, which are logged."""
     ERASE = "erase"
     """Erase customers."""
+    OFFERS = "offers"
+    """Keep up offers, the suppression list, products and stock."""
     METRICS = "metrics"
     """Read what monitoring reads, and nothing of any customer."""
     BOOKKEEPING = "bookkeeping"

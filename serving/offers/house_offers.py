@@ -57,7 +57,7 @@ class HouseOffers:
     def begin(self) -> None:
         """Put in force what offers.toml and the table say now, as a start does. Raises OmniError where the log fails."""
         self._settle(self._digest())
-        self._follow()
+        self.follow()
 
     def look(self) -> None:
         """Look once, and follow what changed. Raises OmniError where the log does not answer."""
@@ -65,7 +65,7 @@ class HouseOffers:
         if digest == self._looked:
             self._settle(digest)
         self._looked = digest
-        self._follow()
+        self.follow()
 
     def watch(self, look_s: float = LOOK_S) -> Callable[[], None]:
         """Look every `look_s`, until what this answers is called."""
@@ -103,7 +103,8 @@ class HouseOffers:
                 logger.exception("Looking at the offers failed; it is tried again")
             self._stop.wait(look_s)
 
-    def _follow(self) -> None:
+    def follow(self) -> None:
+        """Have what the log keeps now. Raises OmniError where it does not answer."""
         table, names = self._log.offers(), self._log.suppressions()
         version = table.version()
         if version != self.shelf.version:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.errors import InputError
-from features.ingest_table import TableReport, ingest_table
+from features.ingest_table import TableReport, ingest_table, put_rows
+from features.log.engines import open_log
 from features.settings import Settings
 from features.vocabulary import TableName
 
@@ -239,3 +241,23 @@ def test_another_table_is_refused_in_words(settings: Settings, name: TableName, 
 def test_a_file_that_is_not_there(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="There is no file"):
         ingest_table(str(tmp_path / "none.csv"), STOCK, settings)
+
+
+def test_rows_that_come_as_objects_are_merged_as_a_file_is(settings: Settings) -> None:
+    now = datetime(2024, 3, 1, tzinfo=UTC)
+    with closing(open_log(settings)) as log:
+        products = [
+            {"product_id": 7, "name": "Tea", "price": 3.5, "attributes": {"withdrawn": True}},
+            {"name": "nobody"},
+        ]
+        merged, refused = put_rows(products, TableName.PRODUCTS, settings, log, now)
+        assert (merged, [(row.index, row.field) for row in refused]) == (1, [(1, "product_id")])
+        stock = [{"product_id": "7", "store_id": "north", "units": 3}, {"product_id": "7", "units": -1}]
+        merged, refused = put_rows(stock, TableName.STOCK, settings, log, now)
+        assert (merged, [(row.index, row.field) for row in refused]) == (1, [(1, "units")])
+        merged, refused = put_rows([{"product_id": "7", "unit": 3}], TableName.STOCK, settings, log, now)
+        assert (merged, [(row.index, row.field) for row in refused]) == (0, [(0, "unit")])
+    assert pq.read_table(settings.products_path).to_pylist()[0]["attributes"] == '{"withdrawn": true}'
+    assert pq.read_table(settings.stock_path).to_pylist() == [
+        {"product_id": "7", "store_id": "north", "units": 3.0, "as_of": now}
+    ]

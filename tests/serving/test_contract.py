@@ -147,6 +147,10 @@ def document() -> dict[str, Any]:
         del found["components"]["schemas"][batch]["properties"]["timeout_ms"]
     for asked in ("rules", "where", "timeout_ms"):  # the keys of rules and the columns of conditions are in no schema
         del found["components"]["schemas"]["WhatIfRequest"]["properties"][asked]
+    offer = found["components"]["schemas"]["OfferRequest"]  # fields that have to do with each other, or with the path
+    offer["required"] = []
+    for bound in ("offer_id", "starts_at", "ends_at", "where", "boost", "boost_reason", "promotes", "creatives"):
+        del offer["properties"][bound]
     return found
 
 

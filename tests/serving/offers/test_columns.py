@@ -3,6 +3,8 @@
 import math
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ from serving.runtime import Runtime
 
 
 @pytest.fixture
-def columns_and_table(runtime: Runtime, log: EventLog) -> tuple[CustomerColumns, object]:
+def columns_and_table(runtime: Runtime, log: EventLog) -> tuple[CustomerColumns, pd.DataFrame]:
     said = {"occurred_at": "2024-02-20T10:00:00Z", "channel": "web", "product_id": "tea"}
     bought = Event(event_id="b1", kind="purchase", customer_id="bob", value=9.0, **said)
     log.append_events([bought, Event(event_id="c1", kind="view", customer_id="cleo", **said)])
@@ -32,12 +34,12 @@ def columns_and_table(runtime: Runtime, log: EventLog) -> tuple[CustomerColumns,
     return CustomerColumns(batch, signals, bundle, standing), table
 
 
-def test_every_column_of_an_audience_is_the_same_here(columns_and_table) -> None:  # type: ignore[no-untyped-def]
+def test_every_column_of_an_audience_is_the_same_here(
+    columns_and_table: tuple[CustomerColumns, pd.DataFrame],
+) -> None:
     columns, table = columns_and_table
     assert {*table.columns} <= {*KINDS}
-    for name in table.columns:
-        expected = [None if value is None or value != value else value for value in table[name].astype(object)]
-        expected = [None if str(value) == "<NA>" else value for value in expected]
+    for name, expected in pa.Table.from_pandas(table, preserve_index=False).to_pydict().items():
         assert [columns.row(place)[name] for place in range(3)] == expected, name
     assert columns.of("expected_revenue").missing.tolist() == [True, True, True]
     assert columns.row(2)["lifecycle"] == "prospect"
@@ -45,8 +47,6 @@ def test_every_column_of_an_audience_is_the_same_here(columns_and_table) -> None
 
 @given(st.lists(st.sampled_from([0.0, 1.0, 2.5, 3.0, 7.0, 100.0]) | st.floats(0, 1e6), min_size=1, max_size=60))
 def test_borders_give_everybody_the_decile_of_the_audience(values: list[float]) -> None:
-    import pandas as pd
-
     standing = Standing.of(np.array(values), np.array([math.nan]))
     assert standing.decile(np.array(values)).tolist() == deciles(pd.Series(values)).tolist()
 
