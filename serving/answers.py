@@ -32,7 +32,7 @@ from serving.fallback.choice import Chosen, Fallback
 from serving.fallback.population import HORIZON_DAYS, Population
 from serving.guard.reliance import EVENT_LOG, Named
 from serving.offers.in_force import OffersInForce
-from serving.offers.offered import nobody_suppressed
+from serving.offers.offered import no_offers, nobody_suppressed
 from serving.products.catalogue import Catalogue
 from serving.products.exploration import shelf_event
 from serving.products.ranking import rank_products
@@ -75,10 +75,6 @@ class Knowledge:
         return self.counted or Fallback.of(Population(), self.catalogue)
 
 
-def _no_offers() -> None:
-    """No offers: a decision is about the customer's best product."""
-
-
 @dataclass(frozen=True)
 class Answers:
     """Answers every question of the HTTP contract; `knowledge()` is asked once per question."""
@@ -94,7 +90,7 @@ class Answers:
     timer: StageTimer = UNTIMED
     identifiers: Identifiers = PLAIN
     """The form in which identifiers are kept, and so what somebody is called whom they name and nobody knows."""
-    offers: Callable[[], OffersInForce | None] = _no_offers
+    offers: Callable[[], OffersInForce | None] = no_offers
     """What there is to offer at the moment."""
     suppressed: Callable[[str], str | None] = nobody_suppressed
     """Why a customer, by the log's name of them, is sent nothing whatever they consent to."""
@@ -265,8 +261,7 @@ class Answers:
         chosen = self.choose(known, live, request.store_id)
         if (suppression := self.suppressed(live.customer_id)) is not None:
             chosen = replace(chosen, suppression=suppression)
-        decider = self.decider(known, chosen)
-        decision = decider.decide(live, request, self.clock.now())
+        decision = self.decider(known, chosen).decide(live, request, self.clock.now())
         marks = self.marks(live)
         return replace(decision, answer=decision.answer.model_copy(update=marks)) if marks else decision
 

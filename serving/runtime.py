@@ -148,7 +148,7 @@ class Runtime:
     def warnings(self) -> list[str]:
         """What its operator should know though every answer is right; empty as a rule."""
         store = self.store_problem() if self.knowledge.states is not None else ""
-        offers = "" if self.offers is None else self.offers.problem
+        offers = None if self.offers is None else self.offers.problem
         problems = [problem for problem in (store, self.rules_info().problem, offers, self.unfollowed) if problem]
         return problems + self.metrics.refusals.warnings()
 
@@ -394,9 +394,6 @@ class Watcher:
             if reliance is None or not isinstance(error, UnavailableError):
                 return known if known.store_problem == str(error) else replace(known, store_problem=str(error))
             logger.warning("Customers are folded from the log until the online store answers: %s", error)
-        states = (
-            LiveStates(reader, self._runtime.log, self._runtime.store_problem)
-            if reliance is None
-            else reliance.states()
-        )
+        alone = None if reliance is not None else LiveStates(reader, self._runtime.log, self._runtime.store_problem)
+        states = alone if reliance is None else reliance.states()
         return replace(known, states=states, store_problem="")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -126,7 +126,7 @@ def _read_offer(body: bytes, offer_id: str) -> Offer:
     if isinstance(content, dict):
         content = {"offer_id": offer_id, **content}
     with problems.parse_request():
-        wanted = Offer.model_validate_json(to_json(content), strict=True)
+        wanted = Offer.model_validate(kept.OfferRequest.model_validate(content).model_dump(exclude_unset=True))
     if wanted.offer_id != offer_id:
         raise problems.unusable("offer_id is not the one of the path: leave it out.", [{"field": "offer_id"}])
     try:

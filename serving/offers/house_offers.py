@@ -22,6 +22,7 @@ from features.offers.reading import parse_offers
 from features.online.live import LiveStates
 from features.settings import OFFERS_FILE, Settings
 from serving.offers.condition import compile_condition
+from serving.offers.learning import ResponseLearner
 from serving.offers.offered import NOTHING_OFFERED, Offered, nobody_suppressed
 from serving.offers.shelf import OfferShelf
 from serving.offers.standing import StandingKeeper, needs_standing
@@ -43,6 +44,7 @@ class HouseOffers:
         self._path = settings.home / OFFERS_FILE
         self._marker = settings.home / "run" / _SETTLED
         self._log = log
+        self._learner = ResponseLearner(log)
         self._stop = threading.Event()
         self._looked: str | None = None
         self._told = ""
@@ -66,6 +68,9 @@ class HouseOffers:
             self._settle(digest)
         self._looked = digest
         self.follow()
+        counts = self._learner.up_to_date(has_offers=bool(self.shelf.offers))
+        if counts is not self.offered.counts:
+            self._swap(counts=counts)
 
     def watch(self, look_s: float = LOOK_S) -> Callable[[], None]:
         """Look every `look_s`, until what this answers is called."""

@@ -11,6 +11,11 @@ from serving.offers.response import NOTHING_COUNTED, Counts
 from serving.offers.shelf import EMPTY, OfferShelf
 
 
+def no_offers() -> OffersInForce | None:
+    """A decision is about the customer's best product."""
+    return None
+
+
 def nobody_suppressed(customer_id: str) -> str | None:
     """Nobody is on the suppression list."""
     return None

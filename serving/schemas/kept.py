@@ -1,9 +1,11 @@
 """What a retailer keeps up over HTTP: offers, the suppression list, products and stock."""
 
 from datetime import datetime
-from typing import Any, Final
+from enum import Enum
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from features.offers.offer import Offer
 from serving.schemas.base import Name, described
@@ -25,6 +27,14 @@ class OfferRequest(Offer):
 
     model_config = described(_OFFER, request=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_json_has_it(cls, content: Any) -> Any:
+        """Refuse a text where a number is meant: a file may have it, JSON has its own numbers."""
+        if isinstance(content, dict):
+            _check_types(Offer, content)
+        return content
+
 
 class OfferAnswer(BaseModel):
     """An offer as it is kept."""
@@ -43,7 +53,7 @@ class OfferAnswer(BaseModel):
 class OffersAnswer(BaseModel):
     """All offers."""
 
-    model_config = described({"version": 3, "offers": [OfferAnswer.model_config["json_schema_extra"]["examples"][0]]})  # type: ignore[index,call-overload]
+    model_config = described({"version": 3, "offers": [OfferAnswer.model_config["json_schema_extra"]["examples"][0]]})  # type: ignore[index]
 
     version: int = Field(description="Another number whenever any offer is.")
     offers: list[OfferAnswer]
@@ -143,3 +153,45 @@ class MergedAnswer(BaseModel):
 
     merged: int = Field(description="Rows that are in the table now; every worker answers by them within a second.")
     rejected: list[RefusedRow]
+
+
+def _check_types(model: type[BaseModel], content: dict[str, Any], place: str = "") -> None:
+    """Raises ValueError for the first value that is not of a type which the field has in JSON."""
+    for name, value in content.items():
+        field = model.model_fields.get(name)
+        if field is not None and value is not None:
+            _check_type(field.annotation, value, f"{place}{name}")
+
+
+def _check_type(kind: Any, value: Any, place: str) -> None:
+    kinds = _json_kinds(kind)
+    items = [each for each in kinds if isinstance(each, _Items)]
+    nested = [each for each in kinds if isinstance(each, type) and issubclass(each, BaseModel)]
+    if isinstance(value, list) and items:
+        for number, each in enumerate(value):
+            _check_type(items[0].kind, each, f"{place}.{number}")
+    elif isinstance(value, dict) and nested:
+        _check_types(nested[0], value, f"{place}.")
+    elif type(value) not in kinds and not (float in kinds and type(value) is int):
+        raise ValueError(f"{place} is {type(value).__name__ if value is not None else 'null'}, which it cannot be")
+
+
+class _Items(NamedTuple):
+    """A list of values of one kind."""
+
+    kind: Any
+
+
+def _json_kinds(kind: Any) -> set[Any]:
+    """The types that a value of a field's type has in JSON."""
+    if get_origin(kind) is Annotated:
+        return _json_kinds(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        return set().union(*(_json_kinds(part) for part in get_args(kind)))
+    if get_origin(kind) is tuple:
+        return {_Items(get_args(kind)[0])}
+    if get_origin(kind) is Literal or kind is datetime or (isinstance(kind, type) and issubclass(kind, Enum)):
+        return {str}
+    if kind is int:
+        return {int, float}  # 5.0 is a whole number in JSON
+    return {kind}

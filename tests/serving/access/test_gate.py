@@ -46,7 +46,16 @@ def test_each_scope_opens_its_routes_and_no_other(tmp_path: Path) -> None:
         for scope, key in keys.items()
     }
     assert opened[Scope.INGEST] == {"POST /v1/events"}
-    assert opened[Scope.DECIDE] == {"POST /v1/decide", "GET /v1/models"}
+    read_offers = {"GET /v1/offers", "GET /v1/offers/{offer_id}"}
+    assert opened[Scope.DECIDE] == {"POST /v1/decide", "GET /v1/models"} | read_offers
+    assert opened[Scope.OFFERS] == read_offers | {
+        "PUT /v1/offers/{offer_id}",
+        "DELETE /v1/offers/{offer_id}",
+        "GET /v1/suppressions",
+        *(f"{method} /v1/suppressions/{{name}}" for method in ("GET", "PUT", "DELETE")),
+        "PUT /v1/products",
+        "PUT /v1/stock",
+    }
     assert opened[Scope.ERASE] == {"DELETE /v1/customers/{customer_id}"}
     assert opened[Scope.METRICS] == {"GET /metrics", "GET /readyz", "GET /v1/models"}
     assert opened[Scope.BROWSER] == {f"POST {route}" for route in BROWSER_ROUTES}
