@@ -22,6 +22,8 @@ from features.vocabulary import Columns
 
 logger = logging.getLogger(__name__)
 
+APPEND_ROWS: Final = 250_000
+"""Events per transaction of the log, about: each writes a great part of the log's indexes anew, and others wait for it."""
 CONFLICTS_TOLD: Final = 20
 """How many of the events whose id another one has the report names."""
 
@@ -51,6 +53,7 @@ class Intake:
         self.currency: str | None = home.code
         self._writer = writer
         self._writing: Future[AppendResult] | None = None
+        self._gathered: list[pa.Table] = []
 
     def begin(self, counts: Counter[str]) -> None:
         """What comes is one load, with so many values by currency ("" for none)."""
@@ -74,13 +77,25 @@ class Intake:
         counts, own = currency_counts(table[Columns.VALUE], table[Columns.CURRENCY]), ("", self._home.code)
         self.uncounted.update({name: count for name, count in counts.items() if name not in own})
         self.currencies.update(currency_counts(table[Columns.VALUE], came_in))
-        self.finish()
-        self._writing = self._writer.submit(self._log.append, table)
+        self._gathered.append(table)
+        if sum(part.num_rows for part in self._gathered) >= APPEND_ROWS:
+            self._append()
         if spooled.products is not None:
             self._take_products(spooled.products, spooled.product_lines, set(numbers[list(problems)].tolist()))
 
     def finish(self) -> None:
         """Wait until the log has what was given to it, and count it. Raises what the log raised."""
+        self._append()
+        self._wait()
+
+    def _append(self) -> None:
+        """Have the log take what was gathered."""
+        self._wait()
+        if self._gathered:
+            events, self._gathered = pa.concat_tables(self._gathered).combine_chunks(), []
+            self._writing = self._writer.submit(self._log.append, events)
+
+    def _wait(self) -> None:
         if self._writing is None:
             return
         result, self._writing = self._writing.result(), None

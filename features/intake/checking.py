@@ -17,8 +17,8 @@ from features.sources.batch import ProductLines, SourceBatch, without_rows
 from features.sources.spool import RepeatedIds, Spool, refuse_differing
 from features.vocabulary import Columns
 
-APPEND_ROWS: Final = 100_000
-"""Events per transaction of the log."""
+CHECK_ROWS: Final = 100_000
+"""Events that are checked at a time."""
 
 
 class Checker:
@@ -47,8 +47,8 @@ class Checker:
             self._rejects.add(batch.rejected)
         bad: set[int] = set()
         good: list[tuple[pa.Table, IntArray]] = []
-        for start in range(0, batch.events.num_rows, APPEND_ROWS):
-            events = batch.events.slice(start, APPEND_ROWS)
+        for start in range(0, batch.events.num_rows, CHECK_ROWS):
+            events = batch.events.slice(start, CHECK_ROWS)
             places = np.arange(start, start + events.num_rows)
             numbers = places if batch.row_numbers is None else batch.row_numbers[places]
             kept, rejected = validate_table(events, self._now, self._nobody)

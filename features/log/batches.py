@@ -15,7 +15,7 @@ from features.events.rows import EventRow, rows_table, table_rows
 from features.identity.addresses import CONSENT_KINDS
 from features.identity.identifiers import Identifiers
 from features.identity.resolution import ANONYMOUS, IdentityConfig
-from features.log.sightings import Sightings, sightings_in, sightings_of
+from features.log.sightings import Sightings, sightings_of
 from features.log.tables import hash_rows, hash_table, row_to_stored, table_to_rows
 from features.vocabulary import Columns, EventKind
 
@@ -93,7 +93,7 @@ class TableBatch:
         return zip(ids, moments.to_pylist(), customers, (pairs or () for pairs in identifiers), strict=True)
 
     def sightings(self, known: set[str], config: IdentityConfig) -> Sightings:
-        return sightings_in(self.table, known, config)
+        return sightings_of(table_rows(self.table), known, config)
 
     def stored(self, customer_keys: Sequence[int]) -> Iterable[tuple[Any, ...]]:
         return table_to_rows(self.table, customer_keys)

@@ -9,9 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import numpy as np
-import pyarrow as pa
-
 from features.events.placeholders import Placeholders
 from features.identity.history import History, trace
 from features.identity.identifiers import Identifiers
@@ -29,10 +26,12 @@ from features.identity.resolution import (
     unpack,
 )
 from features.log import log_key
-from features.log.batches import Batch
+from features.log.batches import Batch, TableBatch
+from features.log.bulk.assigning import BULK_ROWS, Row, TableAssigner
+from features.log.bulk.memory import Memory
 from features.log.consents import ConsentBook
-from features.log.known import Known
 from features.log.ledger import book
+from features.log.owners import Owners
 from features.log.portable_sql import (
     Connection,
     get_meta,
@@ -41,7 +40,7 @@ from features.log.portable_sql import (
     put_metas,
     select_in,
 )
-from features.log.sightings import NO_SIGHTING, Sightings
+from features.log.sightings import Sightings
 from features.settings import Settings
 
 _LIMITS: Final = "identity_limits"
@@ -94,29 +93,6 @@ def identity_rules(settings: Settings) -> IdentityRules:
 
 
 @dataclass(frozen=True)
-class Owners:
-    """Whose each event is, `codes` (n,) numbering the customers that they are of.
-
-    Of a duplicate that names identifiers it is -1: it is not kept, and teaches nothing.
-    """
-
-    customers: Sequence["Stored"]
-    codes: Sequence[int]
-
-    @property
-    def keys(self) -> list[int]:
-        """Keys of the log's `customers` rows, (n,); -1 for none."""
-        keys = [*(stored.sighting.key for stored in self.customers), NO_SIGHTING]
-        return [keys[code] for code in self.codes]
-
-    @property
-    def ids(self) -> pa.Array:
-        """Customers' names, (n,); null for none."""
-        names = pa.array([*(stored.customer_id for stored in self.customers), None], pa.string())
-        return names.take(pa.array(np.array(self.codes) % len(names)))
-
-
-@dataclass(frozen=True)
 class Stored:
     """A row of `customers`: a sighting, and the customer's name now."""
 
@@ -132,7 +108,8 @@ class IdentityBook:
         self._consents = ConsentBook(connection, config)
         self._connection = connection
         self.identifiers = identifiers
-        self._known: Known[Stored] = getattr(connection, "known", None) or Known()
+        memory: Memory | None = getattr(connection, "memory", None)
+        self._memory = Memory() if memory is None else memory
         self._version = "0"
 
     @property
@@ -192,10 +169,36 @@ class IdentityBook:
         `notes` are those of NOTES that the log has.
         """
         self._version = notes.get(_CHANGES, "0")
+        self._memory.begin(self._version)
         self._follow_limits(seq, notes)
-        sightings = batch.sightings(self._known_events(batch), self.config)
+        known = self._known_events(batch) if seq > 1 else set()
+        if isinstance(batch, TableBatch) and len(batch) >= BULK_ROWS:
+            assigner = TableAssigner(self._connection, self, self._memory, seq)
+            return Owners(*assigner.assign(batch.table, known))
+        sightings = batch.sightings(known, self.config)
         stored = self._learn(sightings, seq)
-        return Owners([stored[text] for text in sightings.texts], sightings.codes)
+        rows = [stored[text] for text in sightings.texts]
+        return Owners([row.sighting.key for row in rows], [row.customer_id for row in rows], sightings.codes)
+
+    def rows_of(self, sightings: Sequence[tuple[Node, ...]]) -> dict[tuple[Node, ...], Row]:
+        """Those of the sightings that the log has."""
+        stored = self._read({pack(nodes): nodes for nodes in sightings})
+        return {
+            row.sighting.nodes: (row.sighting.key, row.sighting.first_us, row.customer_id) for row in stored.values()
+        }
+
+    def teach(
+        self, sightings: Sequence[tuple[Node, ...]], first_us: Sequence[int], seq: int, new_keys: frozenset[int]
+    ) -> dict[tuple[Node, ...], Row]:
+        """Keep sightings and find out who is whom; `new_keys` are of others that are no older than this append."""
+        rows = Sightings()
+        for nodes, at_us in zip(sightings, first_us, strict=True):
+            rows.number(nodes)
+            rows.first_us.append(at_us)
+        stored = self._learn(rows, seq, new_keys)
+        return {
+            row.sighting.nodes: (row.sighting.key, row.sighting.first_us, row.customer_id) for row in stored.values()
+        }
 
     def regrouped_seq(self, customer_id: str) -> int:
         """The log row at which events were last given to this customer or taken away; 0 for never.
@@ -250,7 +253,7 @@ class IdentityBook:
         )
         nodes = {Node(*row[:2]) for row in rows}
         spoken_for = self._consents.take_out(keys)
-        self._known.drop()
+        self._memory.drop()
         self._note_change()
         for table in ("seen_in", "customers"):
             select_in(self._connection, f"DELETE FROM {table} WHERE customer_key", keys)
@@ -271,8 +274,11 @@ class IdentityBook:
         ids = batch.identified_ids()
         return {row[0] for row in select_in(self._connection, "SELECT event_id FROM events WHERE event_id", ids)}
 
-    def _learn(self, rows: Sightings, seq: int) -> dict[str, Stored]:
-        """The sightings of a batch by text; new ones are kept, and customers whom they join are joined."""
+    def _learn(self, rows: Sightings, seq: int, others: frozenset[int] = frozenset()) -> dict[str, Stored]:
+        """The sightings of a batch by text; new ones are kept, and customers whom they join are joined.
+
+        `others` are keys of further ones that are new.
+        """
         nodes = dict(zip(rows.texts, rows.nodes, strict=True))
         stored = self._read(nodes)
         new = [place for place, text in enumerate(rows.texts) if text not in stored]
@@ -286,13 +292,12 @@ class IdentityBook:
         for place in earlier:
             update = "UPDATE customers SET first_us = ? WHERE nodes = ? AND first_us > ?"
             self._connection.execute(update, (rows.first_us[place], rows.texts[place], rows.first_us[place]))
-            self._known.drop(rows.texts[place])
         if new:
             stored |= self._read({rows.texts[place]: rows.nodes[place] for place in new})
         changed = [stored[rows.texts[place]] for place in (*new, *earlier)]
         linked = self._link([row.sighting for row in changed])
         if linked:
-            new_keys = frozenset(stored[rows.texts[place]].sighting.key for place in new)
+            new_keys = others | {stored[rows.texts[place]].sighting.key for place in new}
             self._regroup({node for sighting in linked for node in sighting.nodes}, seq, new_keys)
             stored = self._read(nodes)
             seen = (stored[rows.texts[place]] for place in new)
@@ -326,7 +331,7 @@ class IdentityBook:
                 moved = key not in new_keys
                 update = "UPDATE customers SET customer_id = ?, moved = ? WHERE customer_key = ?"
                 self._connection.execute(update, (name, int(moved), key))
-                self._known.drop(pack(row.sighting.nodes))
+                self._memory.rename(key, name)
                 if moved:
                     regrouped |= {name, row.customer_id}
         seen = {node for row in stored.values() for node in row.sighting.nodes}
@@ -347,7 +352,7 @@ class IdentityBook:
         """Tell other connections that what they remember of sightings no longer holds."""
         self._version = str(int(get_meta(self._connection, _CHANGES, "0")) + 1)
         put_metas(self._connection, {_CHANGES: self._version})
-        self._known.follow(self._version)
+        self._memory.follow(self._version)
 
     def _follow_limits(self, seq: int, notes: Mapping[str, str]) -> None:
         """Where the limits or lists are not those that the log was written with, everybody is found out anew."""
@@ -369,11 +374,9 @@ class IdentityBook:
 
     def _read(self, wanted: Mapping[str, tuple[Node, ...]]) -> dict[str, Stored]:
         """Those of the sightings, given as texts with their identifiers, that the log has."""
-        known = self._known.current(self._version, len(wanted))
-        stored = {text: known[text] for text in wanted if text in known} if known else {}
-        unknown = [text for text in wanted if text not in stored] if stored else wanted
-        for key, text, first_us, name in select_in(self._connection, f"{_STORED} WHERE nodes", unknown):
-            stored[text] = known[text] = Stored(Sighting(key, wanted[text], first_us), name)
+        stored = {}
+        for key, text, first_us, name in select_in(self._connection, f"{_STORED} WHERE nodes", wanted):
+            stored[text] = Stored(Sighting(key, wanted[text], first_us), name)
         return stored
 
 

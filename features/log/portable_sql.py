@@ -155,9 +155,11 @@ def select_in(connection: Connection, statement: str, values: Iterable[Any]) -> 
     return rows
 
 
-def insert_all(connection: Connection, table: str, rows: Iterable[Sequence[Any]], rest: str = "") -> None:
+def insert_all(
+    connection: Connection, table: str, rows: Iterable[Sequence[Any]], rest: str = "", sizes: Sequence[int] = INSERTS
+) -> None:
     """Insert rows, many with each statement; `table` names the columns as well, and `rest` is what follows the values."""
-    for part in in_parts(rows, INSERTS):
+    for part in in_parts(rows, sizes):
         values = ", ".join([f"({', '.join('?' * len(part[0]))})"] * len(part))
         connection.execute(f"INSERT INTO {table} VALUES {values}{rest}", [field for row in part for field in row])
 

@@ -21,12 +21,14 @@ from features.databases import ThreadConnections
 from features.errors import SettingsError, StoreError, UnavailableError
 from features.log import marks, portable_sql
 from features.log.batches import Batch
+from features.log.bulk.memory import Memory
 from features.log.consents import CREATE as CREATE_CONSENTS
 from features.log.erasure import LogErasureBook
-from features.log.identity import DEFAULT_RULES, IdentityRules, Owners
+from features.log.identity import DEFAULT_RULES, IdentityRules
 from features.log.ledger.book import CREATE as CREATE_LEDGER
 from features.log.lists import CREATE as CREATE_LISTS
 from features.log.lists import NEWEST as NEWEST_LIST
+from features.log.owners import Owners
 from features.log.sql_log import SqlEventLog
 from features.log.tables import COLUMNS, INSERT, READ_SCHEMA, STORED
 from features.log.tombstones import CREATE as CREATE_TOMBSTONES
@@ -165,7 +167,11 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
                 if not synced and not is_part:
                     connection.execute("SET LOCAL synchronous_commit TO off")
                 connection.execute("SELECT pg_advisory_xact_lock(?)", (WRITER_LOCK,))
-                yield connection
+                try:
+                    yield connection
+                except BaseException:
+                    connection.memory.drop()
+                    raise
 
     def try_write(self) -> None:
         # without the writer's lock: a writer that is busy is no reason to doubt that the server writes
@@ -232,7 +238,7 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
                 statement.format(schema=self._schema, bytes="bytea", text='text COLLATE "C"', rowless="")
             )
 
-    def _open(self) -> psycopg.Connection[Any]:
+    def _open(self) -> "_PatientConnection":
         with patience.at_least(_CONNECT_LEAST_S):
             connection = _PatientConnection.connect(**self._parameters, autocommit=True)
             try:
@@ -243,7 +249,7 @@ class PostgresEventLog(SqlEventLog["_Portable"]):
         return connection
 
     def _prepare(self, connection: "_PatientConnection") -> None:
-        connection.wait_s = self._wait_s
+        connection.wait_s, connection.memory = self._wait_s, Memory()
         # a statement sees what was committed before it, so the first one after the lock sees all
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.execute(f"SET search_path TO {self._schema}")
@@ -291,6 +297,8 @@ class _PatientConnection(psycopg.Connection[Any]):
 
     wait_s: float | None = None
     """How long one wait may take, where this thread has no patience of its own."""
+    memory: Memory
+    """The customers that it has met."""
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Any]:
@@ -340,8 +348,13 @@ def _until(gen: Generator[Any, Any, Any], limit_s: float, slice_s: float) -> Gen
 class _Portable:
     """A connection that takes `?` for a parameter."""
 
-    def __init__(self, driver: psycopg.Connection[Any]) -> None:
+    def __init__(self, driver: _PatientConnection) -> None:
         self.driver = driver
+
+    @property
+    def memory(self) -> Memory:
+        """What the connection remembers of customers."""
+        return self.driver.memory
 
     def execute(self, query: str, parameters: Sequence[Any] = (), /) -> psycopg.Cursor[Any]:
         return self.driver.execute(query.replace("?", "%s"), parameters)

@@ -16,12 +16,13 @@ from features.log.conflicts import find_conflicts
 from features.log.consents import OF_ADDRESS, OF_OTHERS, OF_OTHERS_MANY
 from features.log.event_log import AppendResult, Arrival
 from features.log.group_commit import append_together
-from features.log.identity import IdentityBook, IdentityRules, Owners
+from features.log.identity import IdentityBook, IdentityRules
 from features.log.ledger import book
 from features.log.ledger.book import SqlLedger
 from features.log.lists.offer_table import OfferTable
 from features.log.lists.suppression_table import SuppressionTable
 from features.log.marks import Anchor
+from features.log.owners import Owners
 from features.log.portable_sql import Connection
 from features.log.reservations import Decided
 from features.log.tables import COLUMNS, PURCHASE_SCHEMA, rows_to_table

@@ -17,14 +17,15 @@ from features.databases import ThreadConnections
 from features.errors import StoreError, UnavailableError
 from features.log import marks, portable_sql
 from features.log.batches import Batch, TableBatch
+from features.log.bulk.insert import insert_table
+from features.log.bulk.memory import Memory
 from features.log.consents import CREATE as CREATE_CONSENTS
-from features.log.embedded.bulk import insert_table
 from features.log.embedded.wal import LIMIT_BYTES, WalKeeper
 from features.log.erasure import SqliteErasureBook
-from features.log.identity import DEFAULT_RULES, IdentityRules, Owners, Stored
-from features.log.known import Known
+from features.log.identity import DEFAULT_RULES, IdentityRules
 from features.log.ledger.book import CREATE as CREATE_LEDGER
 from features.log.lists import CREATE as CREATE_LISTS
+from features.log.owners import Owners
 from features.log.sql_log import SqlEventLog
 from features.log.tables import (
     COLUMNS,
@@ -175,7 +176,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
         before = connection.total_changes
         bulk = batch.table if isinstance(batch, TableBatch) and len(batch) >= SEGMENT_MIN_ROWS else None
         if bulk is not None:
-            insert_table(connection, bulk, owners.keys)
+            insert_table(connection, bulk, owners.key_array)
         else:
             for part in portable_sql.in_parts(batch.stored(owners.keys), portable_sql.INSERTS):
                 connection.execute(_INSERT_MANY[len(part)], [value for row in part for value in row])
@@ -183,7 +184,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
         if bulk is not None and appended == len(batch):
             last = portable_sql.last_seq(connection)
             first = last - appended + 1  # no duplicates: the new seqs follow each other
-            body = dump_segment(bulk, range(first, last + 1), owners.ids, owners.keys)
+            body = dump_segment(bulk, range(first, last + 1), owners.ids, owners.key_array)
             connection.execute("INSERT INTO segments VALUES (?, ?, ?)", (first, last, body))
         return appended
 
@@ -211,7 +212,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
         connection.execute(f"PRAGMA journal_size_limit = {LIMIT_BYTES}")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         connection.file = self._file()
-        connection.known = Known()
+        connection.memory = Memory()
         return connection
 
     @contextmanager
@@ -239,7 +240,7 @@ class SqliteEventLog(SqlEventLog[sqlite3.Connection]):
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                connection.known.drop()
+                connection.memory.drop()
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
@@ -257,7 +258,7 @@ class _Opened(sqlite3.Connection):
 
     file: int = 0
     synced: bool = True
-    known: Known[Stored]
+    memory: Memory
 
 
 def _begin(connection: sqlite3.Connection, wait_s: float) -> None:
@@ -288,7 +289,7 @@ def _savepoint(connection: _Opened) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        connection.known.drop()
+        connection.memory.drop()
         if connection.in_transaction:  # some errors, as of a full disk, have ended the whole transaction already
             connection.execute("ROLLBACK TO part")
             connection.execute("RELEASE part")

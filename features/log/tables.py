@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.arrays import IntArray
 from features.events.hashing import HashArray, hash_bytes, hash_numbers, hash_texts
 from features.events.rows import EventRow
 from features.events.schema import EVENT_SCHEMA
@@ -137,7 +138,9 @@ def _no_rows() -> pa.Table:
     return READ_SCHEMA.empty_table()
 
 
-def dump_segment(table: pa.Table, seqs: Sequence[int], customer_ids: pa.Array, customer_keys: Sequence[int]) -> bytes:
+def dump_segment(
+    table: pa.Table, seqs: Sequence[int], customer_ids: pa.Array, customer_keys: Sequence[int] | IntArray
+) -> bytes:
     """Rows of EVENT_SCHEMA with their seqs and whose they are, by name and by key, as compressed Arrow IPC."""
     added = pa.array(seqs, pa.int64()), customer_ids, pa.array(customer_keys, pa.int64())
     return dump_table(pa.Table.from_arrays([*table.columns, *added], schema=READ_SCHEMA))
@@ -223,7 +226,7 @@ def _values(table: pa.Table, name: str) -> list[Any] | None:
     if column.null_count == len(column):
         return None
     if name == Columns.IDENTIFIERS:
-        return [_dump_pairs(pairs) for pairs in column.to_pylist()]
+        return [dump_pairs(pairs) for pairs in column.to_pylist()]
     if len(column) <= _FEW:
         few: list[Any] = column.to_pylist()
         return few
@@ -241,5 +244,6 @@ def _values(table: pa.Table, name: str) -> list[Any] | None:
     return result
 
 
-def _dump_pairs(pairs: list[tuple[str, str]] | None) -> str | None:
+def dump_pairs(pairs: list[tuple[str, str]] | None) -> str | None:
+    """Identifiers as the log keeps them; None without any."""
     return _dump_json(dict(pairs)) if pairs else None

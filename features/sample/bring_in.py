@@ -21,7 +21,7 @@ from features.build import build_features
 from features.console import Progress
 from features.errors import InputError, StoreError
 from features.ingest import ingest_batches, is_ingested, note_ingested
-from features.intake.checking import APPEND_ROWS
+from features.intake.checking import CHECK_ROWS
 from features.online.trust import open_known_log
 from features.sample.shop import SampleShop
 from features.settings import Settings
@@ -145,8 +145,8 @@ def _settle(wanted: Mapping[str, Any], now: datetime, settings: Settings) -> Sam
 
 
 def _batches(events: pa.Table, products: pa.Table) -> Iterator[SourceBatch]:
-    for start in range(0, events.num_rows, APPEND_ROWS):
-        part = events.slice(start, APPEND_ROWS)
+    for start in range(0, events.num_rows, CHECK_ROWS):
+        part = events.slice(start, CHECK_ROWS)
         yield SourceBatch(part, products=None if start else products, rows_total=part.num_rows)
 
 

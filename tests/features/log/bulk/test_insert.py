@@ -2,13 +2,14 @@
 
 import sqlite3
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.events.schema import EVENT_SCHEMA
-from features.log.embedded.bulk import insert_table
+from features.log.bulk.insert import insert_table
 from features.log.tables import CREATE, INSERT, table_to_rows
 
 _ROW = st.fixed_dictionaries(
@@ -42,7 +43,7 @@ def test_a_bulk_load_writes_what_row_by_row_is_written(rows):
     keys = list(range(1, len(rows) + 1))
     bulk, single = _log(), _log()
 
-    insert_table(bulk, table, keys)
+    insert_table(bulk, table, np.array(keys))
     for row in table_to_rows(table, keys):
         single.execute(INSERT, row)
 
@@ -52,4 +53,4 @@ def test_a_bulk_load_writes_what_row_by_row_is_written(rows):
 def test_a_row_without_an_id_stops_the_load():
     table = pa.Table.from_pylist([{"event_id": None, "kind": "view", "channel": "web"}], schema=EVENT_SCHEMA)
     with pytest.raises(ValueError, match="no event_id"):
-        insert_table(_log(), table, [1])
+        insert_table(_log(), table, np.array([1]))
