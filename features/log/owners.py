@@ -33,7 +33,8 @@ class Owners:
     @property
     def key_array(self) -> IntArray:
         """The same, made faster where they are many."""
-        return np.append(np.array(self.customer_keys, np.int64), NO_SIGHTING)[np.array(self.codes)]
+        keys: IntArray = np.append(np.array(self.customer_keys, np.int64), NO_SIGHTING)[np.array(self.codes, np.int64)]
+        return keys
 
     @property
     def ids(self) -> pa.Array:

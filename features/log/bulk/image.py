@@ -91,7 +91,8 @@ def _valid(column: pa.Array) -> BoolArray:
 
 def _big_endian(column: pa.Array) -> ByteArray:
     """Numbers (n, 8) as SQLite writes them."""
-    return column.fill_null(0).to_numpy().byteswap().view(np.uint8).reshape(-1, 8)
+    numbers: ByteArray = column.fill_null(0).to_numpy().byteswap().view(np.uint8).reshape(-1, 8)
+    return numbers
 
 
 @njit(cache=True)
