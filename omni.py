@@ -65,7 +65,7 @@ PUBLIC: Final[dict[str, tuple[str, ...]]] = {
     "features.ingest": ("ingest",),
     "features.build": ("build_features",),
     "features.store.feature_store": ("Store",),
-    "features.signals": ("SIGNAL_NAMES", "compute_signals", "describe", "signals_frame"),
+    "features.signals": ("SIGNAL_NAMES", "compute_signals", "describe", "signal_names", "signals_frame"),
     "features.simulator.world": ("simulate", "world_config"),
     "training.pipeline": ("train", "load_config"),
     "training.registry": ("promote", "rollback"),

@@ -33,6 +33,9 @@ FEATURE_CODE: Final = (
     "state/drawn.py",
     "state/kernel_signals.py",
     "state/kernel_agreement.py",
+    "attributes/codes.py",
+    "attributes/values.py",
+    "attributes/columns.py",
     "signals.py",
 )
 """The files under `features/` that make signals out of events."""

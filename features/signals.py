@@ -6,22 +6,21 @@ as both give the same numbers; a group that says something else by now is comput
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from features.arrays import Float32Array, FloatArray, IntArray
+from features.attributes.columns import attribute_signals
+from features.attributes.declared import Declared, declared
 from features.errors import SettingsError
 from features.state import layout
 from features.state.batch import Ragged, StateBatch
 from features.state.kernel_agreement import agreeing_parts
 from features.state.kernel_signals import Counted, Part, fill_signals
-from features.state.moment import Moment, latest, ratio
+from features.state.moment import Group, Moment, half_life, latest, per_channel, per_kind, ratio
 from features.vocabulary import (
-    CHANNEL_WORDS,
-    CHANNELS,
     CUSTOMER_KINDS,
     DAY_S,
     HALF_LIVES_DAYS,
@@ -45,16 +44,6 @@ _COUNTED: Final = (7, 30, 90, 365)
 """Half-lives in days that signals of counts and money are named after."""
 
 
-def half_life(days: float) -> int:
-    """The place of a half-life among HALF_LIVES_DAYS; raises SettingsError where the states do not keep it."""
-    if days not in HALF_LIVES_DAYS:
-        raise SettingsError(
-            f"A signal needs the half-life of {days:g} days, which HALF_LIVES_DAYS in features/vocabulary.py lacks.",
-            repair="Keep it there and add yours beside it, or take the signals named after it out of features/signals.py.",
-        )
-    return HALF_LIVES_DAYS.index(days)
-
-
 _COUNTED_AT: Final = [half_life(days) for days in _COUNTED]
 _DAY7, _DAY30, _DAY90, _DAY365 = _COUNTED_AT
 _COUNTED_BY_KERNEL: Final = Counted(
@@ -64,21 +53,6 @@ _COUNTED_BY_KERNEL: Final = Counted(
     half_lives=np.array(_COUNTED_AT),
     prior_contacts=_PRIOR_CONTACTS,
 )
-
-
-@dataclass(frozen=True)
-class Group:
-    """Signals that are computed together: their names with a marketer's words, and the columns in that order."""
-
-    words: dict[str, str]
-    compute: Callable[[Moment], list[FloatArray]]  # arrays (n,) or (n, k), laid side by side
-    part: Part | None = None
-    """Where the same numbers are compiled, if they are."""
-
-    @property
-    def title(self) -> str:
-        """What the group is called: its compiled part, or `single` for signals of one function each."""
-        return "single" if self.part is None else self.part.name.lower()
 
 
 _SINGLE: Final[list[Group]] = []
@@ -207,17 +181,6 @@ def _contract(m: Moment) -> list[FloatArray]:
     ]
 
 
-def _per_kind(name: str, words: str) -> dict[str, str]:
-    return {name.format(kind=kind.value): words.format(kind=text) for kind, text in KIND_WORDS.items()}
-
-
-def _per_channel(name: str, words: str) -> dict[str, str]:
-    return {
-        name.format(channel=channel.value): words.format(channel=CHANNEL_WORDS.get(channel, channel.value))
-        for channel in CHANNELS
-    }
-
-
 GROUPS: Final[tuple[Group, ...]] = (
     Group(
         {
@@ -225,23 +188,23 @@ GROUPS: Final[tuple[Group, ...]] = (
             for kind, text in KIND_WORDS.items()
             for days in _COUNTED
         }
-        | _per_kind("{kind}_total", "{kind}, ever")
-        | _per_kind("days_since_{kind}", "days since the last of: {kind}"),
+        | per_kind("{kind}_total", "{kind}, ever")
+        | per_kind("days_since_{kind}", "days since the last of: {kind}"),
         _kinds,
         Part.KINDS,
     ),
     Group(
-        _per_channel("purchases_{channel}_90d", "lines purchased by {channel} lately (half-life 90 days)")
-        | _per_channel("actions_{channel}_30d", "activity on {channel} lately (half-life 30 days)")
-        | _per_channel("days_since_action_{channel}", "days since the last activity on {channel}")
-        | _per_channel("sends_{channel}_30d", "messages by {channel} lately (half-life 30 days)")
-        | _per_channel("impressions_{channel}_30d", "promotions seen on {channel} lately (half-life 30 days)")
-        | _per_channel("response_rate_{channel}", "share of messages by {channel} that were answered")
-        | _per_channel("unanswered_{channel}", "messages by {channel} in a row without an answer")
-        | _per_channel("days_since_contact_{channel}", "days since the last message by {channel}")
-        | _per_channel("days_since_response_{channel}", "days since the last answer to {channel}")
-        | _per_channel("consent_{channel}", "consent to {channel} (1 given, 0 refused, -1 not asked)")
-        | _per_channel("prefers_{channel}", "named {channel} as the preferred channel (1 yes, 0 another one)"),
+        per_channel("purchases_{channel}_90d", "lines purchased by {channel} lately (half-life 90 days)")
+        | per_channel("actions_{channel}_30d", "activity on {channel} lately (half-life 30 days)")
+        | per_channel("days_since_action_{channel}", "days since the last activity on {channel}")
+        | per_channel("sends_{channel}_30d", "messages by {channel} lately (half-life 30 days)")
+        | per_channel("impressions_{channel}_30d", "promotions seen on {channel} lately (half-life 30 days)")
+        | per_channel("response_rate_{channel}", "share of messages by {channel} that were answered")
+        | per_channel("unanswered_{channel}", "messages by {channel} in a row without an answer")
+        | per_channel("days_since_contact_{channel}", "days since the last message by {channel}")
+        | per_channel("days_since_response_{channel}", "days since the last answer to {channel}")
+        | per_channel("consent_{channel}", "consent to {channel} (1 given, 0 refused, -1 not asked)")
+        | per_channel("prefers_{channel}", "named {channel} as the preferred channel (1 yes, 0 another one)"),
         _channels,
         Part.CHANNELS,
     ),
@@ -331,16 +294,35 @@ GROUPS: Final[tuple[Group, ...]] = (
 )
 WORDS: Final[dict[str, str]] = {name: words for group in GROUPS for name, words in group.words.items()}
 SIGNAL_NAMES: Final[tuple[str, ...]] = tuple(WORDS)
-"""Names of all signals, in column order."""
+"""Names of the signals of behaviour, in column order; those of declared attributes come after them."""
+
+
+def signal_words() -> dict[str, str]:
+    """All signals with a marketer's words, in column order: of behaviour, and of the attributes that are declared."""
+    return _all_words(declared())
+
+
+def signal_names() -> tuple[str, ...]:
+    """Names of all signals, in column order."""
+    return SIGNAL_NAMES if not declared().columns else tuple(signal_words())
 
 
 def describe(name: str) -> str:
     """A signal in a marketer's words; KeyError for a name that is no signal."""
-    return WORDS[name]
+    return signal_words()[name]
+
+
+@lru_cache(maxsize=8)
+def _all_words(known: Declared) -> dict[str, str]:
+    for name in known.words.keys() & WORDS.keys():
+        raise SettingsError(
+            f"The attribute's signal {name} is a signal already.", repair="Name the attribute otherwise."
+        )
+    return WORDS | known.words
 
 
 def compute_signals(states: StateBatch, as_of: FloatArray) -> Float32Array:
-    """All signals of n states at n moments (seconds since the epoch), shape (n, F); NaN means unknown or never."""
+    """All signals of n states at n moments (seconds since the epoch), (n, F) as signal_names(); NaN is unknown or never."""
     moments = np.asarray(as_of, dtype=np.float64)
     if moments.shape != (len(states),):
         moments = np.broadcast_to(moments, (len(states),)).copy()
@@ -349,14 +331,23 @@ def compute_signals(states: StateBatch, as_of: FloatArray) -> Float32Array:
     fill_signals(states, moments, _COUNTED_BY_KERNEL, compiled, out)
     if others:
         _read(states, moments, others, out)
-    return out
+    return _beside(out, states, moments)
 
 
 def read_signals(states: StateBatch, as_of: FloatArray) -> Float32Array:
     """The same as it is written above, without anything compiled: what the compiled form is held against."""
     out = np.empty((len(states), len(SIGNAL_NAMES)), dtype=np.float32)
-    _read(states, np.broadcast_to(np.asarray(as_of, dtype=np.float64), (len(states),)), GROUPS, out)
-    return out
+    moments = np.broadcast_to(np.asarray(as_of, dtype=np.float64), (len(states),))
+    _read(states, moments, GROUPS, out)
+    return _beside(out, states, moments)
+
+
+def _beside(out: Float32Array, states: StateBatch, as_of: FloatArray) -> Float32Array:
+    """Signals of behaviour with those of attributes after them."""
+    if not declared().columns:
+        return out
+    said = states.attributes
+    return np.hstack([out, attribute_signals(said.rows(), said.values, as_of, declared())])
 
 
 def _read(states: StateBatch, as_of: FloatArray, groups: Sequence[Group], out: Float32Array) -> None:
@@ -387,10 +378,10 @@ def signals_frame(states: StateBatch, as_of: FloatArray) -> "pd.DataFrame":
     """`compute_signals` as a DataFrame with one named column per signal, for notebooks."""
     import pandas as pd
 
-    return pd.DataFrame(compute_signals(states, as_of), columns=list(SIGNAL_NAMES))
+    return pd.DataFrame(compute_signals(states, as_of), columns=list(signal_names()))
 
 
 def signal_index(names: list[str] | tuple[str, ...]) -> IntArray:
     """Columns of `names` in the signal matrix; KeyError naming the first that is no signal."""
-    position = {name: i for i, name in enumerate(SIGNAL_NAMES)}
+    position = {name: i for i, name in enumerate(signal_names())}
     return np.array([position[name] for name in names], dtype=np.int64)

@@ -114,6 +114,7 @@ class Columns:
     DETAIL: Final = "detail"
     ORDER_CODE: Final = "order_code"
     IDENTIFIED: Final = "identified"
+    PROFILE: Final = "profile"
     EPOCH: Final = "epoch"
     WRITTEN: Final = "written"
     AS_OF: Final = "as_of"

@@ -7,14 +7,14 @@ added, so the reason neither splits nor jumps when the model leans on one signal
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
 from features.arrays import Float32Array, FloatArray, IntArray
 from features.scoring.log_linear import expit
-from features.signals import SIGNAL_NAMES, describe
+from features.signals import describe, signal_names
 from features.vocabulary import CHANNELS, Channel
 from serving.schemas import Reason
 from serving.words import days, number
@@ -53,17 +53,18 @@ def churn_reasons(shares: FloatArray, signals: Float32Array, log_odds: float) ->
 
     The size is in points of probability: what the risk would lose or gain if the topic were as it is on average.
     """
-    topics, names = signal_topics()
+    columns = signal_names()
+    topics, names = signal_topics(columns)
     effects = np.zeros(len(topics))
     np.add.at(effects, names, shares)
-    known = {name: float(value) for name, value in zip(SIGNAL_NAMES, signals, strict=True)}
+    known = {name: float(value) for name, value in zip(columns, signals, strict=True)}
     reasons = []
     for at in np.argsort(-np.abs(effects), kind="stable")[:N_REASONS]:
         effect = float(effects[at])
         if effect == 0.0:
             break
         inside = np.flatnonzero(names == at)
-        strongest = SIGNAL_NAMES[inside[np.argmax(np.abs(shares[inside]))]]
+        strongest = columns[inside[np.argmax(np.abs(shares[inside]))]]
         value = known[strongest]
         words = (
             topics[at].words(known, effect > 0)
@@ -90,12 +91,12 @@ def _chance(log_odds: float) -> float:
     return float(expit(np.asarray(log_odds)))
 
 
-@cache
-def signal_topics() -> tuple[tuple[Topic, ...], IntArray]:
-    """All topics, and the topic of every signal (F,)."""
+@lru_cache(maxsize=8)
+def signal_topics(names: tuple[str, ...]) -> tuple[tuple[Topic, ...], IntArray]:
+    """All topics, and the topic of every one of the signals (F,) that are named."""
     found: dict[str, Topic] = {}
     at = []
-    for signal in SIGNAL_NAMES:
+    for signal in names:
         topic = _place(signal)
         found.setdefault(topic.name, topic)
         at.append(list(found).index(topic.name))

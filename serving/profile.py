@@ -7,8 +7,9 @@ import numpy as np
 
 from features.arrays import shown
 from features.online.live import LiveState
-from features.signals import SIGNAL_NAMES, compute_signals, half_life
+from features.signals import compute_signals, signal_names
 from features.state import layout
+from features.state.moment import half_life
 from features.vocabulary import CHANNELS, DAY_S, HALF_LIVES_DAYS, KIND_CODES, KINDS, EventKind
 from serving.decision.contacts import consents
 from serving.products.catalogue import Catalogue
@@ -23,7 +24,7 @@ def build_profile(live: LiveState, as_of_s: float, catalogue: Catalogue, with_si
     signals = None
     if with_signals:
         values = compute_signals(live.state, np.array([as_of_s]))[0]
-        signals = {name: _finite(shown(value)) for name, value in zip(SIGNAL_NAMES, values, strict=True)}
+        signals = {name: _finite(shown(value)) for name, value in zip(signal_names(), values, strict=True)}
     return ProfileAnswer(
         customer=CustomerInfo(customer_id=live.customer_id, personal=live.may_profile),
         as_of=datetime.fromtimestamp(as_of_s, UTC),

@@ -21,7 +21,7 @@ from typing import Final
 from features.errors import InputError, OmniError
 from features.processes.lifeline import Lifeline
 from features.processes.running import TOKEN, Noted, RunFolder, end_carriers, in_words, listeners
-from features.settings import IDENTITY_FILE, PARENT, SETTINGS_FILE, STARTED_WITH, Settings
+from features.settings import ATTRIBUTES_FILE, IDENTITY_FILE, PARENT, SETTINGS_FILE, STARTED_WITH, Settings
 from serving.access.listening import RATES_FILE, access_on
 from serving.preparation import prepare_apart
 from serving.timing.profiling import PROFILE_DIR
@@ -247,7 +247,7 @@ def _copy_files(home: Path, copies: Path) -> None:
     """Copy what is read once: a worker that is started anew must do as the others do, and as it did before it crashed."""
     shutil.rmtree(copies, ignore_errors=True)
     copies.mkdir(mode=0o700)
-    for name in (SETTINGS_FILE, IDENTITY_FILE):
+    for name in (SETTINGS_FILE, IDENTITY_FILE, ATTRIBUTES_FILE):
         with contextlib.suppress(FileNotFoundError):
             shutil.copy2(home / name, copies / name)  # with its mode: it may hold a key
 

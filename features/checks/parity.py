@@ -20,11 +20,11 @@ from features.console import Progress
 from features.errors import MissingError
 from features.offline.files import scan_path
 from features.settings import Settings
-from features.signals import SIGNAL_NAMES, compute_signals, read_signals
+from features.signals import compute_signals, read_signals, signal_names
 from features.sql import connect, scan
 from features.state.batch import StateBatch
 from features.state.encoding import decode, encode
-from features.state.fold import customer_arrays, fold_customer, fold_newer
+from features.state.fold import customer_arrays, fold_customer, fold_newer, with_said
 from features.state.layout import EXPOSURE_LAST, EXPOSURE_WIDTH, N_EXPOSURES
 from features.vocabulary import DAY_S, Columns
 
@@ -83,8 +83,8 @@ def check_parity(settings: Settings, customers: int, seed: int, progress: Progre
         batch, stops = decode(stored, None), stored[Columns.EVENT_TIMESTAMP].cast(pa.int64()).to_numpy()
         as_of = stops / 1e6 + rng.exponential(10 * DAY_S, len(batch))
         live = relive(settings, customer_id, stops) if customer_id in together else _replay(timeline, stops / 1e6)
-        tally.compare(compute_signals(batch, as_of), compute_signals(live, as_of), SIGNAL_NAMES)
-        tally.compare(read_signals(batch, as_of), compute_signals(batch, as_of), SIGNAL_NAMES)
+        tally.compare(compute_signals(batch, as_of), compute_signals(live, as_of), signal_names())
+        tally.compare(read_signals(batch, as_of), compute_signals(batch, as_of), signal_names())
         tally.compare(_exposures(batch), _exposures(live), _EXPOSURE_NAMES)
         n_events += timeline.num_rows
         if (i + 1) % 10 == 0 or i + 1 == len(ids):
@@ -172,8 +172,9 @@ def _replay(timeline: pa.Table, stops: FloatArray) -> StateBatch:
         end = int(np.searchsorted(seconds, stop, side="right"))
         for moment in pd.unique(seconds[at:end]):
             upto = int(np.searchsorted(seconds, moment, side="right"))
-            newer = fold_newer(state, customer_arrays(timeline.slice(at, upto - at)))
-            state = fold_customer(timeline.slice(0, upto)) if newer is None else newer
+            fresh = timeline.slice(at, upto - at)
+            newer = fold_newer(state, customer_arrays(fresh))
+            state = fold_customer(timeline.slice(0, upto)) if newer is None else with_said(newer, fresh)
             state = decode(*encode(state, [""]))
             at = upto
         reached.append(state)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features import atomic
+from features.attributes.declared import declared
 from features.errors import StoreError
 from features.log.engines import open_log
 from features.log.event_log import EventLog
@@ -102,6 +103,7 @@ def layout() -> str:
         HALF_LIVES_DAYS,
         CHANNELS,
         KINDS,
+        declared().stored,
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 

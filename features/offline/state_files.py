@@ -30,6 +30,7 @@ FOLD_COLUMNS: Final = (
     Columns.DECISION_ID,
     Columns.IDENTIFIED,
     Columns.SEQ,
+    Columns.PROFILE,
 )
 """What the fold reads of the timeline."""
 EPOCH_FOLD_COLUMNS: Final = (*FOLD_COLUMNS, Columns.EPOCH, Columns.WRITTEN)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features import atomic
+from features.attributes.rows import profile_column
 from features.console import Progress
 from features.errors import MissingError
 from features.events.contact_points import identified_column
@@ -51,10 +52,12 @@ TIMELINE_SCHEMA: Final = pa.schema(
         (Columns.STORE_ID, pa.string()),
         (Columns.SESSION_ID, pa.string()),
         (Columns.PROPERTIES, pa.string()),
+        (Columns.PROFILE, pa.string()),
     ]
 )
 """Its columns: `customer_id` is the resolved one, a product code of 0 means no product, `detail` and `order_code` are from
-events/payload.py, `identified` is from events/contact_points.py."""
+events/payload.py, `identified` is from events/contact_points.py, `profile` (what a customer says of themselves, JSON) from
+attributes/rows.py."""
 
 ORDER: Final = (Columns.CUSTOMER_ID, Columns.OCCURRED_AT, Columns.EVENT_ID)
 """How the file is sorted. Events of one moment count in the order of features/state/order.py."""
@@ -142,6 +145,7 @@ def timeline_rows(events: pa.Table) -> pa.Table:
     columns[Columns.DETAIL] = pa.array(detail_column(events), from_pandas=True)
     columns[Columns.ORDER_CODE] = pa.array(order_column(events))
     columns[Columns.IDENTIFIED] = pa.array(identified_column(events))
+    columns[Columns.PROFILE] = profile_column(events)
     return pa.table({name: columns[name] for name in TIMELINE_SCHEMA.names}, schema=TIMELINE_SCHEMA)
 
 

@@ -16,9 +16,12 @@ from features.state.batch import StateBatch, blank
 from features.state.bought import BoughtProducts, bought_products
 from features.state.event_arrays import Contact, contact_arrays, named_by_decisions
 from features.state.exposed import Exposures, all_exposures
-from features.state.fold import changes_state, customer_arrays, fold_arrays, fold_customer, fold_newer
+from features.state.fold import changes_state, customer_arrays, fold_arrays, fold_customer, fold_newer, with_said
+from features.state.layout import EventArrays
 from features.state.order import in_order
+from features.vocabulary import KIND_CODES, EventKind
 
+_PROFILE: Final = KIND_CODES[EventKind.PROFILE]
 _KEPT: Final = 4_096
 """Customers of whom everything that they bought, or were contacted about, stays at hand."""
 
@@ -213,9 +216,13 @@ class LiveStates:
                 newer = fold_newer(stored.state, fresh)
                 if newer is None:
                     newer = fold_customer(self._log.customer_events(customer_id))
+                elif _tells(fresh):
+                    newer = with_said(newer, events)
                 return newer, int(np.count_nonzero(changes_state(fresh)))
-        fresh = customer_arrays(self._log.customer_events(customer_id))
-        return fold_arrays(StateBatch.empty(1), fresh), int(np.count_nonzero(changes_state(fresh)))
+        events = self._log.customer_events(customer_id)
+        fresh = customer_arrays(events)
+        state = fold_arrays(StateBatch.empty(1), fresh)
+        return with_said(state, events) if _tells(fresh) else state, int(np.count_nonzero(changes_state(fresh)))
 
     def _read_bought(self, customer_id: str, version: str) -> BoughtProducts:
         """What the customer bought by a version of their state, which names the answer for as long as it is kept."""
@@ -225,6 +232,11 @@ class LiveStates:
         """What the customer was contacted about by a version of their state."""
         contacts = contact_arrays(self._log.contacts(customer_id))  # in half the time of all of their events
         return all_exposures(in_order(named_by_decisions(contacts)))
+
+
+def _tells(events: EventArrays) -> bool:
+    """Whether one of them says something of the customer: only then their properties are looked at."""
+    return bool((events.kind == _PROFILE).any())
 
 
 def _last_event_us(state: StateBatch) -> int | None:

@@ -14,7 +14,7 @@ from features.scoring.forest import Forest
 from features.scoring.model_files import find_optional, plain_name
 from features.scoring.tree_text import TextModel, read_text
 from features.scoring.two_part import TwoPart
-from features.signals import SIGNAL_NAMES
+from features.signals import SIGNAL_NAMES, signal_names
 from features.state.jit import released
 from features.vocabulary import NOTHING
 
@@ -107,7 +107,7 @@ class EffectScorer:
         """The inverse of `load_effects`: EFFECTS_FILE and a file of trees per arm that has some; `learner` is a remark."""
         plain: dict[str, Any] = {
             "arms": list(self.arms),
-            "signals": [SIGNAL_NAMES[column] for column in self.columns],
+            "signals": [signal_names()[column] for column in self.columns],
             "history_prior": self.history_prior,
             "personal": self.personal,
             "learner": learner,
@@ -137,7 +137,7 @@ def load_effects(folder: Path, where: str) -> EffectScorer | None:
     if file is None:
         return None
     plain: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    position = {name: i for i, name in enumerate(SIGNAL_NAMES)}
+    position = {name: i for i, name in enumerate(signal_names())}
     unknown = [name for name in plain["signals"] if name not in position]
     if unknown:
         raise StoreError(

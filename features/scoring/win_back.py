@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from features.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from features.errors import StoreError
 from features.scoring.log_linear import signed_log1p
-from features.signals import SIGNAL_NAMES, signal_index
+from features.signals import signal_index, signal_names
 
 CONTACT: Final = "contact"
 LEAVE_ALONE: Final = "leave alone"
@@ -124,7 +124,7 @@ def advice(uplift: FloatArray, min_uplift: float) -> NDArray[np.str_]:
 
 
 def _need_known(names: Sequence[str], where: str) -> None:
-    unknown = [name for name in names if name not in SIGNAL_NAMES]
+    unknown = [name for name in names if name not in signal_names()]
     if unknown:
         raise StoreError(
             f"{where} was trained on the signal {unknown[0]!r}, which this version does not compute.",

@@ -1,7 +1,7 @@
 """Customer states in memory: arrays of many customers at once, whose lists of any length lie end to end."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.arrays import ByteArray, Float32Array, FloatArray, IntArray
+from features.attributes.values import NOTHING_SAID, prefix_lengths, read_prefix
 from features.errors import StoreError, UnreadableError
 from features.state import kernel, layout, packing, unpacking
 from features.state.layout import RowBuffers
@@ -96,6 +97,7 @@ class StateBatch:
     cart_stats: Ragged  # (m, CART_WIDTH): channel, units, time
     exposure_code: Ragged  # products and, with CAMPAIGN_MARK, campaigns that there were contacts about; at most 256
     exposure_stats: Ragged  # (m, EXPOSURE_WIDTH), see layout.py
+    attributes: Ragged  # (m, 3): what profile events said, see features/attributes/values.py
 
     def __len__(self) -> int:
         return len(self.scalars)
@@ -146,6 +148,11 @@ class StateBatch:
         out[rows, self.hour_bins.values] = self.hour_weights.values * left[rows]
         return out
 
+    def with_attributes(self, values: Sequence[FloatArray]) -> "StateBatch":
+        """The same states with other values of attributes, (m, 3) for each of them."""
+        ends = np.cumsum([0, *map(len, values)])
+        return replace(self, attributes=Ragged(ends, np.concatenate([NOTHING_SAID, *values])))
+
     def scalar(self, name: str) -> FloatArray:
         """One scalar by its name in `layout.SCALARS`, shape (n,)."""
         return self.scalars[:, _SCALARS[name]]
@@ -194,6 +201,7 @@ def read_parts(
     Raises StoreError for parts of another layout, UnreadableError for damaged ones.
     """
     n = len(last_seq)
+    states_at, attributes = _attributes(states, states_at)
     of_state = np.zeros((n, packing.N_STATE_LISTS), np.int64)
     of_products = np.zeros((n, packing.N_PRODUCT_LISTS), np.int64)
     for part, (starts, ends), counts in ((states, states_at, of_state), (products, products_at, of_products)):
@@ -252,6 +260,7 @@ def read_parts(
         cart_stats=Ragged(of_line, a.cart_stats),
         exposure_code=Ragged(of_exposure, a.exposure_code),
         exposure_stats=Ragged(of_exposure, a.exposure_stats),
+        attributes=attributes,
     )
 
 
@@ -264,6 +273,21 @@ def rows_in_buffers(buffers: RowBuffers, n: int) -> StateBatch:
         _spans(buffers.products_end[:n]),
         buffers.last_seq[:n].copy(),
     )
+
+
+def _attributes(states: ByteArray, states_at: IntArray) -> tuple[IntArray, Ragged]:
+    """Where the states' own bytes lie (2, n), and what profile events said of each, which comes before them."""
+    lengths = prefix_lengths(states, states_at)
+    if lengths is None:
+        n = states_at.shape[1]
+        return states_at, Ragged(one_offsets(0) if n == 1 else np.zeros(n + 1, np.int64), NOTHING_SAID)
+    spans = zip(states_at[0].tolist(), lengths.tolist(), strict=True)
+    try:
+        said = [read_prefix(states, begin, length) if length else NOTHING_SAID for begin, length in spans]
+    except IndexError as error:
+        raise _damaged() from error
+    ends = np.cumsum([0, *map(len, said)])
+    return np.stack([states_at[0] + lengths, states_at[1]]), Ragged(ends, np.concatenate(said))
 
 
 def _in_words(read: Callable[..., int | None], *arguments: object) -> int | None:

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from features.arrays import ByteArray, IntArray
+from features.attributes.rows import in_front
+from features.attributes.values import prefix
 from features.state import layout
 from features.state.batch import StateBatch, read_parts
 from features.state.layout import RowBuffers
@@ -72,7 +74,10 @@ def encode(batch: StateBatch, customer_ids: Sequence[str]) -> tuple[pa.Table, pa
     for row in range(len(batch)):
         write_row(to_scratch(batch, row), buffers, row, row, np.nan_to_num(batch.scalar("last_event")[row]), True)
     buffers.last_seq[:] = batch.last_seq
-    return encode_buffers(buffers, len(batch), pa.array(customer_ids, pa.string()))
+    states, products = encode_buffers(buffers, len(batch), pa.array(customer_ids, pa.string()))
+    if len(batch.attributes.values):
+        states = in_front(states, [prefix(batch.attributes[row]) for row in range(len(batch))])
+    return states, products
 
 
 def encode_buffers(buffers: RowBuffers, n: int, customers: pa.Array) -> tuple[pa.Table, pa.Table]:

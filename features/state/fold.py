@@ -10,10 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.arrays import BoolArray, IntArray
+from features.arrays import BoolArray, FloatArray, IntArray
+from features.attributes.rows import SaidSoFar, said, with_values
+from features.attributes.values import merged
 from features.state import kernel, kernel_batch, layout, packing
 from features.state.batch import StateBatch, rows_in_buffers
-from features.state.encoding import encode_buffers
+from features.state.encoding import PRODUCTS_SCHEMA, encode_buffers
 from features.state.event_arrays import decides, event_arrays, named_by_decisions, nameless
 from features.state.layout import EventArrays
 from features.state.order import in_order
@@ -45,12 +47,17 @@ def fold_timeline(timeline: pa.Table, row_capacity: int = 20_000) -> Iterator[tu
         epochs = timeline[Columns.EPOCH].to_numpy()
         begins = np.append(True, (np.diff(customers) != 0) | (np.diff(epochs) != 0))
         customers, names = np.cumsum(begins) - 1, names.take(pa.array(customers[begins]))
+    so_far = SaidSoFar(timeline, customers)
     events = in_order(named_by_decisions(events, customers), customers)
     scratch, buffers, start = kernel.new_scratch(), layout.new_buffers(row_capacity), 0
     while start < len(customers):
         start, n_rows = kernel_batch.fold_rows(scratch, events, customers, start, buffers)
         if n_rows:
-            yield encode_buffers(buffers, n_rows, names)
+            states, products = encode_buffers(buffers, n_rows, names)
+            yield so_far.before(states, buffers.customer[:n_rows]), products
+    after = so_far.rest()
+    if after is not None:
+        yield after, PRODUCTS_SCHEMA.empty_table()
 
 
 def fold_customer(events: pa.Table) -> StateBatch:
@@ -60,7 +67,13 @@ def fold_customer(events: pa.Table) -> StateBatch:
 
 def fold_events(state: StateBatch, events: pa.Table) -> StateBatch:
     """The state (n = 1) after `events`, which are sorted by occurred_at and newer than the state; see `fold_arrays`."""
-    return fold_arrays(state, customer_arrays(events))
+    return with_said(fold_arrays(state, customer_arrays(events)), events)
+
+
+def with_said(state: StateBatch, events: pa.Table) -> StateBatch:
+    """The state (n = 1) with what `events` say of the customer's attributes, which no compiled fold looks at."""
+    values = [value for _, value in said(events)]
+    return state.with_attributes([merged(state.attributes[0], values)]) if values else state
 
 
 def customer_arrays(events: pa.Table) -> EventArrays:
@@ -105,7 +118,8 @@ def fold_arrays(state: StateBatch, events: EventArrays) -> StateBatch:
     kernel.apply_events(scratch, events, 0, len(events.time))
     buffers = layout.new_buffers(1)
     packing.write_row(scratch, buffers, 0, 0, scratch.scalars[layout.LAST_EVENT], True)
-    return rows_in_buffers(buffers, 1)
+    folded = rows_in_buffers(buffers, 1)
+    return folded.with_attributes([state.attributes[0]]) if len(state.attributes.values) else folded
 
 
 def fold_on(names: Sequence[str], batch: StateBatch, events: pa.Table, seqs: Mapping[str, int]) -> FoldedRows:
@@ -135,8 +149,13 @@ def fold_on(names: Sequence[str], batch: StateBatch, events: pa.Table, seqs: Map
     n = fold_group(kernel.new_scratch(), flat(batch), arrays, bounds, buffers)
     done = np.array([seqs[name] for name in kept], dtype=np.int64)
     buffers.last_seq[:n] = np.maximum(buffers.last_seq[:n], done[buffers.customer[:n]])
-    rows = encode_buffers(buffers, n, pa.array(kept, pa.string()))
-    return FoldedRows(*rows, [name for i, name in enumerate(names) if i in wrong])
+    states, products = encode_buffers(buffers, n, pa.array(kept, pa.string()))
+    values: dict[str, FloatArray] = {name: batch.attributes[row] for row, name in enumerate(kept)}
+    for row, value in said(events):
+        name = names[customers[row]]
+        if name in values:
+            values[name] = merged(values[name], [value])
+    return FoldedRows(with_values(states, values), products, [name for i, name in enumerate(names) if i in wrong])
 
 
 def _not_newer(batch: StateBatch, events: EventArrays, customers: IntArray) -> set[int]:

@@ -1,5 +1,9 @@
-"""States of many customers and a moment each in, what they hold at that moment out: times, totals and decayed sums, dense."""
+"""States of many customers and a moment each in, what they hold at that moment out: times, totals and decayed sums, dense.
 
+What is computed of that is a `Group`: signals with their names and words.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.arrays import FloatArray
+from features.errors import SettingsError
 from features.state import layout
 from features.state.batch import StateBatch
-from features.vocabulary import DAY_S, HALF_LIVES_DAYS
+from features.state.kernel_signals import Part
+from features.vocabulary import CHANNEL_WORDS, CHANNELS, DAY_S, HALF_LIVES_DAYS, KIND_WORDS
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,16 @@ class Moment:
         return self._open(stats[:, first : first + len(HALF_LIVES_DAYS)] * left, 0.0)
 
 
+def half_life(days: float) -> int:
+    """The place of a half-life among HALF_LIVES_DAYS; raises SettingsError where the states do not keep it."""
+    if days not in HALF_LIVES_DAYS:
+        raise SettingsError(
+            f"A signal needs the half-life of {days:g} days, which HALF_LIVES_DAYS in features/vocabulary.py lacks.",
+            repair="Keep it there and add yours beside it, or take the signals named after it out of features/signals.py.",
+        )
+    return HALF_LIVES_DAYS.index(days)
+
+
 def ratio(above: FloatArray, below: FloatArray) -> FloatArray:
     """`above / below`, NaN where there is nothing to divide by."""
     return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
@@ -84,3 +100,31 @@ def latest(times: FloatArray, axis: int | tuple[int, ...]) -> FloatArray:
     """The largest of `times` along `axis`, NaN where all are."""
     largest = np.max(np.where(np.isnan(times), -np.inf, times), axis=axis)
     return np.where(np.isneginf(largest), np.nan, largest)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Signals that are computed together: their names with a marketer's words, and the columns in that order."""
+
+    words: dict[str, str]
+    compute: Callable[[Moment], list[FloatArray]]  # arrays (n,) or (n, k), laid side by side
+    part: Part | None = None
+    """Where the same numbers are compiled, if they are."""
+
+    @property
+    def title(self) -> str:
+        """What the group is called: its compiled part, or `single` for signals of one function each."""
+        return "single" if self.part is None else self.part.name.lower()
+
+
+def per_kind(name: str, words: str) -> dict[str, str]:
+    """Names and words, both with {kind}, of one signal for each kind of event."""
+    return {name.format(kind=kind.value): words.format(kind=text) for kind, text in KIND_WORDS.items()}
+
+
+def per_channel(name: str, words: str) -> dict[str, str]:
+    """Names and words, both with {channel}, of one signal for each channel."""
+    return {
+        name.format(channel=channel.value): words.format(channel=CHANNEL_WORDS.get(channel, channel.value))
+        for channel in CHANNELS
+    }

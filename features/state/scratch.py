@@ -72,7 +72,7 @@ def flat(batch: StateBatch) -> FlatStates:
         *(batch.pair_codes, batch.contacts, batch.hour_bins, batch.seq_product),
         *(batch.habit_product, batch.cart_product, batch.exposure_code),
     )
-    arrays = {name: getattr(part, "values", part) for name, part in vars(batch).items()}
+    arrays = {name: getattr(part, "values", part) for name, part in vars(batch).items() if name in FlatStates._fields}
     return FlatStates(at=np.stack([part.offsets for part in lists]), **arrays)
 
 

@@ -17,7 +17,7 @@ from feast.types import Float32
 
 from features.clock import Clock
 from features.settings import Settings
-from features.signals import GROUPS, WORDS, signals_frame
+from features.signals import GROUPS, signal_words, signals_frame
 from features.state.encoding import STATE_FIELDS, decode_many
 from features.vocabulary import Columns
 
@@ -48,8 +48,8 @@ def named_view(states: FeatureView) -> OnDemandFeatureView:
     """The view on `states`, with each signal's words as its description and its group as a tag."""
     groups = {name: group.title for group in GROUPS for name in group.words}
     schema = [
-        Field(name=name, dtype=Float32, description=words, tags={"group": groups[name]})
-        for name, words in WORDS.items()
+        Field(name=name, dtype=Float32, description=words, tags={"group": groups.get(name, "attribute")})
+        for name, words in signal_words().items()
     ]
     scope: dict[str, Any] = {}
     exec(_UDF, scope)

@@ -16,7 +16,7 @@ from features import atomic, views
 from features.errors import StoreError
 from features.offline.spark_session import spark_conf
 from features.settings import Settings
-from features.signals import WORDS
+from features.signals import signal_words
 
 _NO_ENTITY: Final = "__dummy"
 """The entity that Feast adds for views without one."""
@@ -110,7 +110,7 @@ class FeastFolder:
             repr(views.VIEWS),
             repr(views.TASK_VIEWS),
             str(views.SERVICE_VERSION),
-            repr(WORDS),
+            repr(signal_words()),
         ]
         return json.dumps({"definitions": sha256("\n".join([*facts, version("feast")]).encode()).hexdigest()})
 

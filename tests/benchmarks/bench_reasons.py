@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from features.arrays import FloatArray
 from features.moments import utc
 from features.settings import Settings
+from features.signals import signal_names
 from features.vocabulary import Columns
 from serving.churn_reasons import signal_topics
 from training.benchmarks.churn import log_config
@@ -96,7 +97,7 @@ def signal_effects(blend: Blend, data: ChurnData) -> FloatArray:
 
 def topic_effects(blend: Blend, data: ChurnData) -> FloatArray:
     """The same by topic, (n, topics): the sums that the reasons of an answer are made of."""
-    topics, of_signal = signal_topics()
+    topics, of_signal = signal_topics(signal_names())
     return signal_effects(blend, data) @ np.eye(len(topics))[of_signal]
 
 

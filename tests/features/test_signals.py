@@ -13,12 +13,12 @@ from features.signals import (
     WORDS,
     compute_signals,
     describe,
-    half_life,
     signal_index,
     signals_frame,
 )
 from features.state.batch import StateBatch
 from features.state.fold import fold_customer
+from features.state.moment import half_life
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 

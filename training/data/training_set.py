@@ -105,10 +105,10 @@ def build_training_set(
     `entities` needs customer_id, as_of (aware UTC) and label; the order is kept. States are fetched in chunks of
     customers, so memory stays bounded; with `keep_states` all are fetched at once and kept.
     """
-    from features.signals import SIGNAL_NAMES, compute_signals
+    from features.signals import compute_signals, signal_names
 
     table = entities.reset_index(drop=True)
-    features = np.empty((len(table), len(SIGNAL_NAMES)), dtype=np.float32)
+    features = np.empty((len(table), len(signal_names())), dtype=np.float32)
     states: Any = None
     done = 0
     for rows in _chunks(table, len(table) if keep_states else chunk_rows):
@@ -121,7 +121,7 @@ def build_training_set(
         entities=table,
         states=states if keep_states else None,
         features=features,
-        feature_names=tuple(SIGNAL_NAMES),
+        feature_names=signal_names(),
         labels=table[Columns.LABEL].to_numpy(dtype=np.float64),
         feature_service=store.feature_service_name(task),
         fingerprint=entities_fingerprint(table, data_fingerprint),

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features import signals
-from features.signals import GROUPS, SIGNAL_NAMES, Group, compute_signals, read_signals
+from features.signals import GROUPS, SIGNAL_NAMES, compute_signals, read_signals
 from features.state.batch import StateBatch
 from features.state.drawn import drawn_states
 from features.state.fold import fold_customer
 from features.state.kernel_agreement import N_DRAWN
 from features.state.kernel_signals import Part
+from features.state.moment import Group
 from features.vocabulary import CHANNELS, KINDS
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

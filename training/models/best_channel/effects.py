@@ -16,6 +16,7 @@ import pandas as pd
 from pydantic import Field
 
 from features.arrays import BoolArray, FloatArray
+from features.attributes.declared import declared
 from features.config import Config
 from features.errors import InputError, OmniError
 from features.evaluation.off_policy import known_arms
@@ -132,7 +133,7 @@ def learn_effects(
             "Of the decisions before the test period %d were delivered: no effects are learned.", early.sum()
         )
         return None
-    names = tuple(name for name in whole.feature_names if name.startswith(config.signals))
+    names = tuple(name for name in whole.feature_names if name.startswith(config.signals) or name in declared().words)
     if not names:
         raise InputError("No signal begins with a name in effects.signals.", repair="See features/signals.py.")
     x, trust = whole.columns(names), trust_of(whole, config.prior_strength)

@@ -10,7 +10,7 @@ from features.evaluation.intervals import gain, intervals
 from features.evaluation.off_policy import DecisionLog, scores, single_arm, statistics, support
 from features.evaluation.resampling import Metric, Sampled, mean, resample
 from features.scoring.effects import load_effects
-from features.signals import SIGNAL_NAMES
+from features.signals import signal_names
 from training.data.training_set import TrainingSet
 from training.models.uplift.policy import BEST_SINGLE_ARM, EffectPolicy
 from training.models.uplift.shrinkage import best_eligible
@@ -75,7 +75,7 @@ def evidence(
 ) -> PolicyEvidence:
     """The policy's doubly robust score in every decision of `log`, and another version's where that has effects."""
     score, at = scores(log, rewards), np.arange(len(log))
-    signals = rows.columns(SIGNAL_NAMES)
+    signals = rows.columns(signal_names())
 
     def rival(folder: Path) -> FloatArray | None:
         scorer = load_effects(folder, "The champion")

@@ -9,6 +9,7 @@ import pandas as pd
 from pydantic import Field
 
 from features.arrays import BoolArray
+from features.attributes.declared import declared
 from features.errors import InputError
 from features.outcomes.delivery import Delivery, delivery
 from features.outcomes.named import ARM
@@ -90,7 +91,7 @@ def load_moments(ctx: TrainContext) -> Moments:
     sent = _delivered(whole, reachable)
     usable = reachable.any(axis=1).to_numpy(bool) & ~certain & sent.kept
     rows, reachable = whole.select(usable), reachable[usable].reset_index(drop=True)
-    names = tuple(name for name in rows.feature_names if name.startswith(config.signals))
+    names = tuple(name for name in rows.feature_names if name.startswith(config.signals) or name in declared().words)
     if not names:
         raise InputError("No signal begins with a name in signals.", repair="See features/signals.py.")
     contacts = assemble(
