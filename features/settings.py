@@ -99,7 +99,7 @@ class Settings:
     currency: str = ""
     """What this home counts in, ISO 4217; empty: the currency of the first value that names one."""
     started_with: Path | None = None
-    """Copies of settings.toml and identity.toml that a running service keeps to, whatever becomes of the files."""
+    """Copies of settings, identity and attributes.toml that a running service keeps to, whatever becomes of the files."""
 
     event_log_schema: str = SCHEMA
     """Another one while a backup is restored beside the log."""
@@ -165,7 +165,7 @@ class Settings:
 
     @property
     def files_home(self) -> Path:
-        """Where settings.toml and identity.toml are read."""
+        """Where settings.toml, identity.toml and attributes.toml are read."""
         return self.started_with or self.home
 
     @property

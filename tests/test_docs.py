@@ -8,6 +8,7 @@ import textwrap
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pages import (
     CURRENT,
@@ -302,10 +303,15 @@ def test_audiences_have_the_columns_that_are_named():
     from features.signals import compute_signals
     from features.state.batch import StateBatch
     from serving.campaigns.segments import CHURN_COLUMNS, add_deciles, segment_table
+    from serving.campaigns.taste_columns import TasteColumns
+    from serving.products.catalogue import Catalogue
 
     nobody = StateBatch.empty(1)
     live = LiveState("c", nobody, None, 0, state_version(nobody))
-    columns = set(add_deciles(segment_table([live], compute_signals(nobody, 0.0), None))) | set(CHURN_COLUMNS)
+    tastes = TasteColumns(Catalogue(), ())
+    tastes.add([live], np.zeros(1))
+    told = tastes.beside(add_deciles(segment_table([live], compute_signals(nobody, 0.0), None)))
+    columns = set(told) | set(CHURN_COLUMNS)
 
     named = names(table(read("docs/audiences.md"), "| column | |"))
     assert {name for name in columns if not name.startswith("consent_")} - named == set()

@@ -1,6 +1,7 @@
 """Values that states keep in, the columns of signals and the texts of audiences out."""
 
-from typing import Final
+from datetime import date, timedelta
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,12 +9,13 @@ from numpy.typing import NDArray
 from features.arrays import Float32Array, FloatArray, IntArray
 from features.attributes.codes import text_code
 from features.attributes.declared import Declared, Kind
-from features.attributes.values import CODE, VALUE
+from features.attributes.values import CODE, VALUE, zones
 from features.vocabulary import DAY_S
 
 OTHER: Final = "other"
 """What an audience reads where a customer has a value that is not declared."""
 _YEAR_DAYS: Final = 365.2425
+_DAY_ONE: Final = date(1970, 1, 1)
 
 
 def attribute_signals(rows: IntArray, values: FloatArray, as_of_s: FloatArray, declared: Declared) -> Float32Array:
@@ -44,10 +46,24 @@ def values_of(name: str, rows: IntArray, values: FloatArray, n: int, declared: D
     return known
 
 
-def texts_of(name: str, known: FloatArray, declared: Declared) -> NDArray[np.object_]:
-    """The values (n,) of a categorical attribute as they were declared, OTHER for another one, None for none."""
-    texts = {text_code(value): value for value in declared.of[name].values}
-    return np.array([None if np.isnan(code) else texts.get(code, OTHER) for code in known.tolist()], object)
+def readable(rows: IntArray, values: FloatArray, n: int, declared: Declared) -> dict[str, NDArray[Any]]:
+    """Every attribute's values (n,) by its name, as a person reads them: numbers, texts, dates; NaN or None is not known."""
+    found: dict[str, NDArray[Any]] = {}
+    for name, attribute in declared.of.items():
+        known = values_of(name, rows, values, n, declared)
+        if attribute.kind is Kind.NUMERIC:
+            found[name] = known
+        elif attribute.kind is Kind.BIRTHDAY:
+            found[name] = np.array(
+                [None if np.isnan(day) else _DAY_ONE + timedelta(days=day) for day in known.tolist()]
+            )
+        else:
+            of_zone = attribute.kind is Kind.TIME_ZONE
+            texts = zones() if of_zone else {text_code(value): value for value in attribute.values}
+            found[name] = np.array(
+                [None if np.isnan(code) else texts.get(code, OTHER) for code in known.tolist()], object
+            )
+    return found
 
 
 def days_to_birthday(born_days: FloatArray, as_of_s: FloatArray) -> FloatArray:

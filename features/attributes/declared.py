@@ -163,13 +163,13 @@ def _columns(name: str, attribute: Attribute) -> Iterator[Column]:
     if attribute.kind is Kind.CATEGORICAL:
         taken: dict[str, int] = {}
         for value in attribute.values:
-            plain = _slug(value)
+            plain = slug(value)
             taken[plain] = taken.get(plain, 0) + 1
             ending = plain if taken[plain] == 1 else f"{plain}_{taken[plain]}"
             yield Column(f"{name}_is_{ending}", f"{words} is {value} (1 yes, 0 another one)", name, value)
 
 
-def _slug(value: str) -> str:
+def slug(value: str) -> str:
     """A value in letters that a column's name may have: '65+' is 65, 'Größe M' is grosse_m."""
     plain = unicodedata.normalize("NFKD", value.lower().replace("ß", "ss")).encode("ascii", "ignore").decode()
     return re.sub("[^a-z0-9]+", "_", plain).strip("_") or "other_letters"

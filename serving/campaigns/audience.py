@@ -26,6 +26,7 @@ from serving.campaigns.customers import customer_ids, everybody, parts
 from serving.campaigns.likely import COLUMN, Wanted, chances
 from serving.campaigns.segments import CHURN_COLUMNS, WIN_BACK_COLUMNS, add_deciles, segment_table
 from serving.campaigns.table_file import check_out
+from serving.campaigns.taste_columns import TasteColumns
 from serving.decision.holdout import is_held_out
 from serving.decision.rules import house_rules
 from serving.runtime import Runtime, Watcher
@@ -77,7 +78,7 @@ def export_audience(
         _check(condition, runtime.knowledge, wanted, ids[:1] + ids[-1:] or ["nobody"])
         progress("reading what is newer than the last build")
         who = everybody(ids, settings, runtime.log)
-        table = audience_table(runtime, who.ids, progress, wanted)
+        table = audience_table(runtime, who.ids, progress, wanted, condition.columns)
         suppressions = runtime.log.suppressions().customers()
     finally:
         runtime.log.close()
@@ -109,7 +110,7 @@ def _check(condition: Condition, known: Knowledge, wanted: Wanted | None, ids: l
 
     The ids are real ones: whether `customer_id = 1` can be asked depends on their form.
     """
-    bundle = known.bundle
+    bundle, tastes = known.bundle, TasteColumns(known.catalogue, condition.columns)
     names = {column.lower() for column in condition.columns}  # as SQL compares them
     if bundle.churn is None and names.intersection(CHURN_COLUMNS):
         bundle.need_churn()  # raises, with the reason
@@ -122,7 +123,8 @@ def _check(condition: Condition, known: Knowledge, wanted: Wanted | None, ids: l
     if wanted is not None:
         wanted.rows(bundle.need_product(), known.catalogue)  # raises, with the reason
         table[COLUMN] = 0.0
-    condition.select(table)
+    tastes.add(lives, np.zeros(len(lives)))
+    condition.select(tastes.beside(table))
 
 
 def audience_table(
@@ -130,9 +132,14 @@ def audience_table(
     ids: Sequence[str],
     progress: Callable[[str], None] = lambda _: None,
     wanted: Wanted | None = None,
+    named: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Everybody's columns now; see serving/campaigns/segments.py for what they mean, likely.py for that of `wanted`."""
+    """Everybody's columns now, and those tastes that are `named`.
+
+    See segments.py for what they mean, likely.py for that of `wanted`, taste_columns.py for tastes.
+    """
     known, tables = runtime.knowledge, []
+    tastes = TasteColumns(known.catalogue, named)
     if known.states is None:
         raise MissingError(known.store_problem or "The online store is missing.", repair="Run `omni features build`.")
     now_s, done = runtime.clock.now().timestamp(), 0
@@ -143,6 +150,7 @@ def audience_table(
         if not lives:
             continue
         as_of = np.array([max(now_s, live.last_event_s) for live in lives])
+        tastes.add(lives, as_of)
         states = StateBatch.concat([live.scored for live in lives])
         signals = compute_signals(states, as_of)
         table = segment_table(lives, signals, known.bundle.churn, known.bundle.win_back)
@@ -152,7 +160,7 @@ def audience_table(
         tables.append(table)
     if not tables:
         raise MissingError("No customer has any behaviour yet.", repair="Ingest events first: omni ingest SOURCE")
-    return add_deciles(pd.concat(tables, ignore_index=True))
+    return tastes.beside(add_deciles(pd.concat(tables, ignore_index=True)))
 
 
 def write(table: pd.DataFrame, out: Path, *, raw: bool = False) -> None:

@@ -10,20 +10,24 @@ win_back_uplift     how much likelier a contact makes a lapsing customer's retur
 win_back_advice     contact or leave alone
 contract_days       how long the running contract runs, contract_days_left until it ends by itself; empty without one
 subscription_state  subscribed, unsubscribed or never_asked, over all channels
+
+What attributes.toml declares is a column of its name each (features/attributes/declared.py).
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from features.arrays import Float32Array
+from features.arrays import Float32Array, FloatArray
+from features.attributes.columns import readable
+from features.attributes.declared import declared
 from features.online.live import LiveState
-from features.signals import SIGNAL_NAMES
+from features.signals import signal_names
 from features.state import layout
-from features.state.batch import StateBatch
+from features.state.batch import Ragged, StateBatch
 from features.vocabulary import CHANNELS, Columns
 from serving.offers.columns import (
     DEFAULT_GAP_DAYS,
@@ -52,7 +56,7 @@ def segment_table(
 
     Deciles are not known before everybody is: see `add_deciles`.
     """
-    column = {name: signals[:, i].astype(np.float64) for i, name in enumerate(SIGNAL_NAMES)}
+    column = {name: signals[:, i].astype(np.float64) for i, name in enumerate(signal_names())}
     table: dict[str, object] = {
         Columns.CUSTOMER_ID: [live.customer_id for live in lives],
         "may_profile": np.array([live.may_profile for live in lives], dtype=np.bool_),
@@ -73,7 +77,20 @@ def segment_table(
     table["subscription_state"] = subscription_states(states)
     consents = states.channels[:, :, layout.CONSENT]  # (n, channels)
     table |= {f"consent_{channel.value}": consents[:, i] == 1 for i, channel in enumerate(CHANNELS)}
-    return pd.DataFrame(table)
+    return pd.DataFrame(table | attribute_columns(lives, column))
+
+
+def attribute_columns(lives: Sequence[LiveState], signals: Mapping[str, FloatArray]) -> dict[str, NDArray[Any]]:
+    """What is declared of n customers in attributes.toml, as a person reads it, and how old they are by a birthday."""
+    known = declared()
+    if not known.columns:
+        return {}
+    said = Ragged.concat([live.scored.attributes for live in lives])
+    columns = readable(said.rows(), said.values, len(lives), known)
+    ages = {
+        column.name: signals[column.name] for column in known.columns if column.name not in columns and not column.value
+    }
+    return columns | ages
 
 
 def add_deciles(table: pd.DataFrame) -> pd.DataFrame:
