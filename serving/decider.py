@@ -26,6 +26,7 @@ from serving.decision.rests import campaign_refusal
 from serving.decision.rules import Eligibility, Rules, not_personal
 from serving.decision.send_time import earliest_moment, step_start
 from serving.decision.send_window import SendWindow, send_window
+from serving.decision.zones import rules_of
 from serving.fallback.choice import MODELS, Chosen
 from serving.offers.customer_products import CustomerProducts, customer_products
 from serving.offers.in_force import Asked, OffersInForce
@@ -149,7 +150,7 @@ class Decider:
             request.not_before,
             request.not_after,
             live.scored,
-            self.rules,
+            rules_of(live.state, self.rules),
             now_s=at.now_s,
             step_s=at.step_s,
             earliest_s=at.earliest_s,
@@ -251,7 +252,7 @@ class Decider:
                 reasons.append(f"to be sent at once: {window.why}")
             elif drawn.send_at_s is not None:
                 reasons.append(
-                    f"likely active around {self.rules.local(drawn.send_at_s):%H}:00 ({self.rules.time_zone})"
+                    f"likely active around {weighed.rules.local(drawn.send_at_s):%H}:00 ({weighed.rules.time_zone})"
                 )
         if churn is not None:
             reasons.append(f"churn probability {churn:.0%}")

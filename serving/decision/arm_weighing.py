@@ -26,6 +26,7 @@ from serving.decision.policy import Choice, choice_chances, draw
 from serving.decision.rules import Arm, Eligibility, Rules, refuse_all
 from serving.decision.send_time import customer_hours
 from serving.decision.send_window import SendWindow
+from serving.decision.zones import rules_of
 from serving.schemas import ArmScore
 
 NO_OFFER: Final = "no offer in force may be made there"
@@ -104,6 +105,7 @@ def weigh_arms(
     `refusal` of all contacts, in words. `population_hours` (168,) stand for a customer whose hours are not known. Nothing is
     sent before `not_before_s`, in seconds, nor outside the `window`.
     """
+    rules = rules_of(live.state, rules)
     facts = contact_facts(live.state, live.customer_id)
     hours = customer_hours(live.scored, population_hours)
     checked, moments = check_arms(

@@ -22,6 +22,7 @@ from serving.decision.reachable import reached
 from serving.decision.rules import Arm, Cap, ContactFacts, Eligibility, Rules, refuse_all
 from serving.decision.send_time import best_moment, day_from, many_hours, next_day
 from serving.decision.send_window import SendWindow
+from serving.decision.zones import by_zone
 
 MOST_KINDS: Final = 10_000
 """Kinds of customers of whom is remembered what the rules say."""
@@ -37,6 +38,7 @@ class ManyArms:
     population_hours: FloatArray  # (168,)
     rules: Rules
     _checked: dict[tuple[object, ...], tuple[Eligibility, ...]] = field(default_factory=dict)
+    _zones: dict[str, "ManyArms"] = field(default_factory=dict)
 
     def weigh(
         self,
@@ -53,6 +55,25 @@ class ManyArms:
         windows: Sequence[SendWindow | None],
     ) -> list[WeighedArms]:
         """`weigh_arms` of n customers; `probabilities` and `gains` are (n, arms), windows at once or none."""
+        zones = by_zone(states, self.rules)
+        if zones is not None:
+            of_row: dict[int, WeighedArms] = {}
+            for rules, rows in zones:
+                many = self._zones.setdefault(rules.time_zone, ManyArms(self.arms, self.population_hours, rules))
+                of_zone = many.weigh(
+                    states.take(rows),
+                    scored.take(rows),
+                    as_of_s[rows],
+                    probabilities[rows],
+                    gains[rows],
+                    names=[names[row] for row in rows],
+                    held_out=[held_out[row] for row in rows],
+                    refusals=[refusals[row] for row in rows],
+                    not_before_s=not_before_s[rows],
+                    windows=[windows[row] for row in rows],
+                )
+                of_row |= dict(zip(rows.tolist(), of_zone, strict=True))
+            return [of_row[row] for row in range(len(states))]
         seen = what_rules_see(states, names, as_of_s, self.rules)
         gains = np.where(self._is_refused(seen), np.nan, gains)
         values = np.where(np.isnan(gains), probabilities * self.rules.response_value - self._costs, gains)
@@ -60,8 +81,8 @@ class ManyArms:
         moments = self._moments(hours, as_of_s, not_before_s, windows)
         out = []
         for row, (at_s, window, refusal) in enumerate(zip(as_of_s.tolist(), windows, refusals, strict=True)):
-            of_row = moments[row].tolist()
-            silent = tuple(moment != moment for moment in of_row)
+            at_best = moments[row].tolist()
+            silent = tuple(moment != moment for moment in at_best)
             moment_s = at_s if any(silent) else None  # what an arm is refused for then hangs on the clock
             key = (seen[row].tobytes(), silent, moment_s, refusal, held_out[row], window and window.start_s)
             checked = self._checked.get(key)
@@ -76,7 +97,7 @@ class ManyArms:
             }
             allowed[NOTHING_ARM.name] = 0.0
             chances = choice_chances(allowed, exploration=self.rules.exploration, temperature=self.rules.temperature)
-            known = tuple(None if moment != moment else moment for moment in of_row)
+            known = tuple(None if moment != moment else moment for moment in at_best)
             out.append(WeighedArms(checked, known, probabilities[row], gains[row], allowed, chances, self.rules))
         return out
 

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, field_validator
 
 from features.config import Config, check, load_toml, parse_toml
+from features.events.payload import store_code
 from features.settings import RULES_FILE, Settings
 from features.state.layout import N_CONTACTS
 from features.vocabulary import DAY_S, Channel
@@ -47,7 +48,9 @@ class Rules(Config):
     """The retailer's own rules, as read from `rules.toml`."""
 
     time_zone: str = "UTC"
-    """IANA name of the zone that quiet hours and sending hours are in."""
+    """IANA name of the zone that quiet hours and sending hours are in, for whom no other one is known."""
+    store_time_zones: dict[str, str] = Field(default_factory=dict)
+    """Store -> zone: of who has told none of their own, the store that they did something in last says it."""
     opt_in_channels: tuple[Channel, ...] = (Channel.EMAIL, Channel.SMS, Channel.PUSH)
     """Channels that need a yes; on the others only a no counts."""
     overall_cap: Cap = Cap(max=6, days=7)
@@ -97,16 +100,17 @@ class Rules(Config):
     @field_validator("time_zone")
     @classmethod
     def _is_a_zone(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # a folder of zones is none
-            raise ValueError(f"{name!r} is no IANA time zone, such as Europe/Paris") from error
-        return name
+        return _need_zone(name)
+
+    @field_validator("store_time_zones")
+    @classmethod
+    def _are_zones(cls, of_stores: dict[str, str]) -> dict[str, str]:
+        return {store: _need_zone(name) for store, name in of_stores.items()}
 
     def __copy__(self) -> Self:
         """A copy of which nothing is remembered: `model_copy` changes fields of it."""
         copied = super().__copy__()
-        for name in ("text", "version", "zone"):
+        for name in ("text", "version", "zone", "_in_zones", "zone_of_store"):
             vars(copied).pop(name, None)
         return copied
 
@@ -126,9 +130,37 @@ class Rules(Config):
         """The time zone itself."""
         return ZoneInfo(self.time_zone)
 
+    @cached_property
+    def zone_of_store(self) -> dict[float, str]:
+        """`store_time_zones` by the codes of stores that states hold."""
+        return {store_code(store): name for store, name in self.store_time_zones.items()}
+
+    def in_zone(self, name: str) -> "Rules":
+        """These rules by the clocks of another zone; their version stays what it is."""
+        if name == self.time_zone:
+            return self
+        found = self._in_zones.get(name)
+        if found is None:
+            found = self.model_copy(update={"time_zone": name})
+            vars(found)["version"] = self.version
+            self._in_zones[name] = found
+        return found
+
+    @cached_property
+    def _in_zones(self) -> dict[str, "Rules"]:
+        return {}
+
     def local(self, at_s: float) -> datetime:
         """A moment, in seconds since the epoch, by the clocks of that zone."""
         return datetime.fromtimestamp(at_s, UTC).astimezone(self.zone)
+
+
+def _need_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # a folder of zones is none
+        raise ValueError(f"{name!r} is no IANA time zone, such as Europe/Paris") from error
+    return name
 
 
 @dataclass(frozen=True)

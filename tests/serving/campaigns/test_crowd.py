@@ -48,6 +48,12 @@ RULES = {
         ),
         exploration=1.0,
     ),
+    "by the clocks of stores": Rules(
+        opt_in_channels=(),
+        store_time_zones={"s1": "America/New_York", "s2": "Pacific/Auckland"},
+        quiet_hours=QuietHours(channels=(Channel.EMAIL, Channel.SMS, Channel.PUSH, Channel.CALL_CENTER)),
+        exploration=1.0,
+    ),
     "by the ways that reach them": Rules(
         opt_in_channels=(),
         reachable=Reachable(
@@ -86,6 +92,10 @@ def shop(runtime: Runtime, log: SqliteEventLog) -> Runtime:
             )
         if customer % 9 == 0:
             add(customer, "profile", "web", 70, properties={"profiling": False})
+        if customer % 5 == 0:
+            add(customer, "profile", "web", 60, properties={"time_zone": ["Asia/Kathmandu", "UTC"][customer % 2]})
+        if customer % 7 < 3:
+            add(customer, "visit", "store", 5, store_id=f"s{customer % 7}")
         known_by = {"identifiers": {("phone", "device")[customer % 2]: f"n-{customer}"}} if customer % 4 < 2 else {}
         add(
             customer, "visit", "web", [0.0005, 0.2, 3][customer % 3], **known_by
