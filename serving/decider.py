@@ -31,6 +31,7 @@ from serving.fallback.choice import MODELS, Chosen
 from serving.offers.customer_products import CustomerProducts, customer_products
 from serving.offers.in_force import Asked, OffersInForce
 from serving.products.catalogue import Catalogue
+from serving.products.eligibility import nothing_to_advertise, product_table
 from serving.products.ranking import Offer, product_to_offer
 from serving.schemas import (
     CustomerInfo,
@@ -171,6 +172,7 @@ class Decider:
             channels=request.channels,
             held_out=held_out,
             refusal=refusal,
+            unadvertised=self.unadvertised(),
             not_before_s=at.earliest_s,
             window=window,
         )
@@ -213,6 +215,14 @@ class Decider:
         )
         kept = {} if made is None else made.kept(drawn.choice, number)
         return Decision(answer, self._event(answer, live, scores, drawn.choice, request, kept), weighed.checked)
+
+    def unadvertised(self) -> str | None:
+        """Why no product may be advertised at all, in words; None where some may."""
+        if self.rules.never.is_empty:
+            return None
+        return nothing_to_advertise(
+            product_table(self.bundle.need_product().product_ids, self.catalogue), self.rules.never
+        )
 
     def versions(self) -> dict[str, str]:
         """Version of each model that a decision hangs on."""

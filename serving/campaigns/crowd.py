@@ -229,7 +229,7 @@ class Crowd:
         self._decider, self._request, self._now_s = decider, request, now.timestamp()
         self._suppressions = suppressions
         channel, rules = decider.bundle.need_channel(), decider.rules
-        self._arms = ManyArms(channel.arms, decider.population_hours, rules)
+        self._arms = ManyArms(channel.arms, decider.population_hours, rules, decider.unadvertised())
         self._offers = ManyOffers(decider.bundle.need_product(), request, decider.catalogue, rules)
 
     def decide(self, batch: LiveBatch) -> Decisions:

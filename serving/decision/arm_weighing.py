@@ -96,14 +96,16 @@ def weigh_arms(
     channels: Collection[Channel] | None = None,
     held_out: bool = False,
     refusal: str | None = None,
+    unadvertised: str | None = None,
     not_before_s: float | None = None,
     window: SendWindow | None = None,
 ) -> WeighedArms:
     """Weigh the arms (n,) of one customer, of whom models say `probabilities` and `gains` (n,).
 
     `channels` are the only ones asked for; who is `held_out` gets nothing, and so does everybody where there is a
-    `refusal` of all contacts, in words. `population_hours` (168,) stand for a customer whose hours are not known. Nothing is
-    sent before `not_before_s`, in seconds, nor outside the `window`.
+    `refusal` of all contacts, in words; where it is `unadvertised`, in words, arms that show no product are left.
+    `population_hours` (168,) stand for a customer whose hours are not known. Nothing is sent before `not_before_s`, in
+    seconds, nor outside the `window`.
     """
     rules = rules_of(live.state, rules)
     facts = contact_facts(live.state, live.customer_id)
@@ -115,6 +117,8 @@ def weigh_arms(
         checked = hold_back(checked, rules)
     elif refusal is not None:
         checked = refuse_all(checked, refusal)
+    elif unadvertised is not None:
+        checked = refuse_all(checked, unadvertised, rules.arms_without_product)
     gains = known_gains(arms, gains, facts)
     values = allowed_values(checked, probabilities, gains, rules)
     chances = choice_chances(values, exploration=rules.exploration, temperature=rules.temperature)

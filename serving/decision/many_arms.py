@@ -5,7 +5,7 @@ rules themselves are those of `check_arms`, asked of the first of each kind, so 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -37,6 +37,8 @@ class ManyArms:
     arms: Sequence[Arm]
     population_hours: FloatArray  # (168,)
     rules: Rules
+    unadvertised: str | None = None
+    """Why no product may be advertised, where that is so."""
     _checked: dict[tuple[object, ...], tuple[Eligibility, ...]] = field(default_factory=dict)
     _zones: dict[str, "ManyArms"] = field(default_factory=dict)
 
@@ -59,7 +61,9 @@ class ManyArms:
         if zones is not None:
             of_row: dict[int, WeighedArms] = {}
             for rules, rows in zones:
-                many = self._zones.setdefault(rules.time_zone, ManyArms(self.arms, self.population_hours, rules))
+                many = self._zones.get(rules.time_zone)
+                if many is None:
+                    many = self._zones[rules.time_zone] = replace(self, rules=rules, _checked={}, _zones={})
                 of_zone = many.weigh(
                     states.take(rows),
                     scored.take(rows),
@@ -115,6 +119,8 @@ class ManyArms:
             checked = hold_back(checked, self.rules)
         elif refusal is not None:
             checked = refuse_all(checked, refusal)
+        elif self.unadvertised is not None:
+            checked = refuse_all(checked, self.unadvertised, self.rules.arms_without_product)
         return tuple(checked)
 
     def _is_refused(self, seen: IntArray) -> BoolArray:

@@ -12,6 +12,9 @@ MARGIN: Final = "margin"
 COST: Final = "cost"
 """The attribute that tells what a product costs the shop, in money; without a `margin` that follows from it and the price."""
 
+NOTHING_TO_ADVERTISE: Final = "nothing may be advertised"
+"""How the reason begins against every arm that shows a product."""
+
 
 class Never(Config):
     """Products that no answer shows, whoever asks: one match is enough. Only what is known counts: a product without a price

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
+from serving.decision.never import NOTHING_TO_ADVERTISE
 from serving.decision.rules import Eligibility
 
 NEARLY_ALL: Final = 0.9
@@ -25,6 +26,7 @@ _RULES: Final = (
     ("fatigue", r"the last \d+ messages on \S+ were not answered"),
     ("quiet hours", r"quiet hours on |\S+ is silent in all hours|sent from \d+ to \d+ o'clock"),
     ("campaign", r"campaign "),
+    ("never", NOTHING_TO_ADVERTISE),
     ("hold-out", r"the customer is one of the .* in the hold-out "),
 )
 """What each rule says begins so; tests hold it to what the rules say."""
@@ -36,6 +38,7 @@ _CURES: Final = {
     "fatigue": "ingest opens and clicks too, or change max_unanswered or rest_days in rules.toml",
     "quiet hours": "ask at another hour or with --when best, or change quiet_hours or time_zone in rules.toml",
     "campaign": "it rests for them: change campaign_rest_days in rules.toml, or name another campaign",
+    "never": "loosen [never] in rules.toml, or name in arms_without_product the arms that show no product",
     "hold-out": "holdout_share in rules.toml keeps them back",
 }
 

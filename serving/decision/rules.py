@@ -66,6 +66,8 @@ class Rules(Config):
     """By what a channel can reach a customer."""
     never: Never = Never()
     """What is never advertised."""
+    arms_without_product: tuple[str, ...] = ()
+    """Arms whose messages show no product: they go on where nothing may be advertised."""
     bought_recently_days: float = Field(7, ge=0)
     """A product bought within this many days is not offered, unless the customer rebuys it and it is due."""
     due_after: float = Field(0.8, gt=0)
@@ -267,10 +269,13 @@ def check_arm(
     return Eligibility(arm, not reasons, tuple(reasons))
 
 
-def refuse_all(checked: Sequence[Eligibility], reason: str) -> list[Eligibility]:
-    """The same arms, none of which may be used for one reason more; only nothing is left to choose."""
+def refuse_all(checked: Sequence[Eligibility], reason: str, but: Collection[str] = ()) -> list[Eligibility]:
+    """The same arms, none of which, `but` those named, may be used for one reason more; nothing is left to choose."""
     return [
-        item if item.arm.channel is None else Eligibility(item.arm, False, (*item.reasons, reason)) for item in checked
+        item
+        if item.arm.channel is None or item.arm.name in but
+        else Eligibility(item.arm, False, (*item.reasons, reason))
+        for item in checked
     ]
 
 

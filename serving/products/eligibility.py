@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from features.arrays import BoolArray, FloatArray, IntArray
 from features.state.event_arrays import product_code
-from serving.decision.never import COST, MARGIN, Never
+from serving.decision.never import COST, MARGIN, NOTHING_TO_ADVERTISE, Never
 from serving.decision.rules import Rules, is_due
 from serving.products.catalogue import Catalogue
 from serving.products.history import PurchaseHistory
@@ -176,6 +176,18 @@ def sellable(table: ProductTable, store_id: str | None, never: Never = Never()) 
         mask &= ~table.refused(never)
     mask.flags.writeable = False
     return mask
+
+
+def nothing_to_advertise(table: ProductTable, never: Never) -> str | None:
+    """Why no product may be advertised at all, in words; None where some may, and where there are none."""
+    if never.is_empty or not _refuses_all(table, never):
+        return None
+    return f"{NOTHING_TO_ADVERTISE}: [never] in rules.toml rules out all {len(table):,} products"
+
+
+@lru_cache(maxsize=64)
+def _refuses_all(table: ProductTable, never: Never) -> bool:
+    return bool(len(table)) and bool(table.refused(never).all())
 
 
 @lru_cache(maxsize=64)

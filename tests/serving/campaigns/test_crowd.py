@@ -15,6 +15,7 @@ from features.online.many import LiveBatch
 from features.vocabulary import Channel
 from serving.campaigns.crowd import Crowd
 from serving.decider import Decider
+from serving.decision.never import Never
 from serving.decision.reachable import Reachable
 from serving.decision.rules import Arm, Cap, ContactFacts, QuietHours, Rules
 from serving.runtime import Runtime
@@ -53,6 +54,9 @@ RULES = {
         store_time_zones={"s1": "America/New_York", "s2": "Pacific/Auckland"},
         quiet_hours=QuietHours(channels=(Channel.EMAIL, Channel.SMS, Channel.PUSH, Channel.CALL_CENTER)),
         exploration=1.0,
+    ),
+    "nothing may be advertised, but by post": Rules(
+        opt_in_channels=(), never=Never(min_price=1_000.0), arms_without_product=("post",), exploration=1.0
     ),
     "by the ways that reach them": Rules(
         opt_in_channels=(),
