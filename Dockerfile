@@ -7,9 +7,9 @@ RUN python -m venv /opt/omni
 ENV PATH=/opt/omni/bin:$PATH
 WORKDIR /opt/omni/src
 COPY constraints.txt pyproject.toml ./
-# A layer of its own, as it changes least. The package index's torch brings 3 GB for graphics cards: an index that holds one for processors
-# (https://pytorch.org/get-started names it) makes the image small: `docker build --build-arg TORCH_INDEX=… -t omni .`
-ARG TORCH_INDEX=
+# A layer of its own, as it changes least. PyTorch's index of builds for processors spares 3 GB for graphics cards. For these, or from the
+# package index that pip is set to: `docker build --build-arg TORCH_INDEX= -t omni .`
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install ${TORCH_INDEX:+--no-deps --index-url "$TORCH_INDEX"} "torch==$(sed -n 's/^torch==//p' constraints.txt)" \
     --constraint constraints.txt
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \

