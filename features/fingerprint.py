@@ -34,7 +34,9 @@ FEATURE_CODE: Final = (
     "state/kernel_signals.py",
     "state/kernel_agreement.py",
     "attributes/codes.py",
+    "attributes/declared.py",
     "attributes/values.py",
+    "attributes/rows.py",
     "attributes/columns.py",
     "signals.py",
 )

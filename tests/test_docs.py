@@ -27,6 +27,7 @@ from pages import (
     table,
 )
 
+from features.attributes.declared import Attribute, AttributesConfig
 from features.checks.quality import QualityConfig
 from features.events.rules import EVENT_COLUMNS
 from features.identity.resolution import IdentityConfig
@@ -190,6 +191,11 @@ def test_every_key_of_a_file_is_in_its_table(page: str, heading: str, config):
     assert keys == set(config.model_fields)
 
 
+def test_every_key_of_an_attribute_is_in_its_table():
+    section = read("docs/features.md").split("## Attributes of customers")[1]
+    assert set(names(table(section, "| key | |"))) == set(Attribute.model_fields)
+
+
 def test_the_tables_of_keys_name_the_defaults():
     """Where a default is a plain number or text, the table shows that one."""
     for page, heading, config in KEYS.values():
@@ -212,6 +218,7 @@ def test_a_file_that_a_page_shows_is_accepted():
         "quality": QualityConfig,
         "report": ReportConfig,
         "limits": LimitsConfig,
+        "attributes": AttributesConfig,
     }
     shown = [
         (named[1], block)
