@@ -1,8 +1,10 @@
 """Batches of a source come in; what they would become in the log goes out, and nothing is kept: `omni ingest --dry-run`."""
 
 import json
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -23,6 +25,7 @@ from features.vocabulary import Columns, EventKind
 SHOWN: Final = 10
 """So many events, ids and reasons are shown."""
 _NO_CURRENCY: Final = "no currency"
+_ID_SCHEMA: Final = pa.schema([(Columns.EVENT_ID, pa.string())])
 
 
 @dataclass(frozen=True)
@@ -151,38 +154,59 @@ class _Reasons:
 
 
 class _Ids:
-    """Ids as they come, to tell in the end which of them came more than once."""
+    """Ids as they come, to tell in the end which of them came more than once: 16 bytes of memory each, and a file of texts."""
 
     def __init__(self) -> None:
-        self._ids: list[pa.ChunkedArray] = []
         self._hashes: list[np.ndarray] = []
         self._contents: list[np.ndarray] = []
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        self._texts = pa.ipc.new_stream(self._file, _ID_SCHEMA, options=options)
 
     def add(self, ids: pa.ChunkedArray, contents: np.ndarray | None) -> None:
-        self._ids.append(ids)
+        self._texts.write_table(pa.Table.from_arrays([ids], schema=_ID_SCHEMA))
         self._hashes.append(id_hashes(ids))
         self._contents.append(np.zeros(len(ids), np.uint64) if contents is None else contents)
 
     def repeated(self) -> tuple[int, tuple[RepeatedId, ...], bool]:
-        """How many ids came more than once, the first of them, and whether any is of rows that differ."""
-        if not self._ids:
+        """How many ids came more than once, the first of them, and whether any is of rows that differ; asked once."""
+        self._texts.close()
+        if not self._hashes:
             return 0, (), False
         hashes, contents = np.concatenate(self._hashes), np.concatenate(self._contents)
         order = np.argsort(hashes, kind="stable")
-        found, starts, counts = np.unique(hashes[order], return_index=True, return_counts=True)
-        several = np.flatnonzero(counts > 1)
-        if len(several) == 0:
-            return 0, (), False
+        ordered = hashes[order]
+        starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+        counts = np.diff(np.append(starts, len(ordered)))
+        starts, counts = starts[counts > 1], counts[counts > 1]
         differ = np.array(
-            [len(set(contents[order[starts[i] : starts[i] + counts[i]]].tolist())) > 1 for i in several.tolist()]
+            [
+                len(set(contents[order[start : start + count]].tolist())) > 1
+                for start, count in zip(starts.tolist(), counts.tolist(), strict=True)
+            ],
+            np.bool_,
         )
-        shown = sorted(range(len(several)), key=lambda i: (not differ[i], order[starts[several[i]]]))[:SHOWN]
-        ids = pa.chunked_array([chunk for column in self._ids for chunk in column.chunks], pa.string())
-        told = tuple(
-            RepeatedId(ids[int(order[starts[several[i]]])].as_py(), int(counts[several[i]]), bool(differ[i]))
-            for i in shown
-        )
-        return len(found[several]), told, bool(differ.any())
+        firsts = order[starts]
+        shown = np.lexsort([firsts, ~differ])[:SHOWN].tolist()
+        texts = self._at(firsts[shown].tolist())
+        told = tuple(RepeatedId(text, int(counts[i]), bool(differ[i])) for text, i in zip(texts, shown, strict=True))
+        return len(starts), told, bool(differ.any())
+
+    def _at(self, places: list[int]) -> list[str]:
+        """The texts of the ids at some places."""
+        texts: dict[int, str] = {}
+        self._file.seek(0)
+        first = 0
+        with pa.ipc.open_stream(self._file) as batches:
+            for batch in batches:
+                texts.update(
+                    {place: batch[0][place - first].as_py() for place in places if 0 <= place - first < len(batch)}
+                )
+                first += len(batch)
+        return [texts[place] for place in places]
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def preview(
@@ -197,24 +221,25 @@ def preview(
 
     `screen` brings values into the home's currency, or says why it cannot (HomeCurrency).
     """
-    gathered = _Gathered()
     problem = None
-    try:
-        for batch in batches:
-            gathered.take(batch, now, nobody, screen)
-            progress(f"{gathered.rows:,} rows read")
-    except InputError as error:
-        problem = str(error)
-    return gathered.preview(source, problem)
+    with closing(_Ids()) as ids:
+        gathered = _Gathered(ids)
+        try:
+            for batch in batches:
+                gathered.take(batch, now, nobody, screen)
+                progress(f"{gathered.rows:,} rows read")
+        except InputError as error:
+            problem = str(error)
+        return gathered.preview(source, problem)
 
 
 class _Gathered:
     """What the batches have come to so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, ids: _Ids) -> None:
         self.rows = self._events = 0
         self._by_kind, self._by_channel, self._by_month = _Sums(), _Sums(), _Sums()
-        self._ids, self._reasons = _Ids(), _Reasons()
+        self._ids, self._reasons = ids, _Reasons()
         self._skipped: Counter[str] = Counter()
         self._first: list[dict[str, Any]] = []
         self._products: set[str] = set()

@@ -9,7 +9,9 @@ from features.sources.mapping_config import NO as USUAL_NO
 from features.sources.mapping_config import YES as USUAL_YES
 from features.sources.providers.contacts import NO, PROFILING, YES, plan_of
 from features.sources.suggesting.columns import Column, Table
+from features.sources.suggesting.continued import filled, note_carried
 from features.sources.suggesting.draft import Draft
+from features.sources.suggesting.guests import guest_id
 from features.sources.suggesting.names import (
     CENTS,
     COLUMNS,
@@ -31,16 +33,21 @@ _MONEY = ("value", "unit_price", "discount", "order_discount")
 def guess(table: Table) -> Draft:
     """A first mapping of the columns of a file."""
     draft = Draft()
+    table, within, carried = filled(table)
     if table.explode is not None:
         draft.top["explode"] = (table.explode, "each of its elements is an event of its own")
     _when(table, draft)
     _who(table, draft)
     _what(table, draft)
     _money(table, draft)
+    guest = guest_id(table, draft)
+    if guest is not None:
+        draft.top["missing"] = ([*MISSING, guest], f"CHECK: customers who are {guest!r} are guests, and many")
     _which(table, draft)
     guess_kind(table, draft)
     guess_channel(table, draft)
     _event_id(table, draft)
+    note_carried(draft, within, carried)
     left = [column.path for column in table.columns if column.path not in draft.used() | _named(draft) and column.given]
     if left:
         draft.notes.append(f"these columns say nothing to the mapping: {', '.join(left[:30])}")
@@ -48,7 +55,7 @@ def guess(table: Table) -> Draft:
 
 
 def _named(draft: Draft) -> set[str]:
-    top = [draft.top[name][0] for name in ("event_id_from", "within", "line_of") if name in draft.top]
+    top = [draft.top[name][0] for name in ("event_id_from", "within", "line_of", "kind_from") if name in draft.top]
     return {name for value in top for name in ([value] if isinstance(value, str) else value)}
 
 

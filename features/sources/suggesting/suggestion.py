@@ -141,7 +141,8 @@ def _say_how_to_read(draft: Draft, options: ReadOptions, missing: list[str]) -> 
     if options.encoding != usual.encoding:
         draft.top["encoding"] = (options.encoding, "CHECK: it is not utf-8")
     if missing:
-        draft.top["missing"] = ([*MISSING, *missing], "what stands for nothing")
+        known, why = draft.top.get("missing", (list(MISSING), "what stands for nothing"))
+        draft.top["missing"] = ([*known, *missing], why)
 
 
 def _tried(text: str, config: MappingConfig, raw: RawRows, place: str) -> Suggestion:

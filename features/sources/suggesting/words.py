@@ -20,6 +20,10 @@ def guess_kind(table: Table, draft: Draft) -> None:
     """Put what happened into the draft: a column of words, the status of orders, or one kind for every row."""
     free = [column for column in table.find(COLUMNS["kind"]) if column.path not in draft.used()]
     kinds = next((column for column in free if _kinds(column)), None)
+    pair = _pair(free)
+    if pair is not None:
+        _words_of_pair(pair, draft)
+        return
     statuses = [column for column in table.find(STATUSES) if column.path not in draft.used() and _kinds(column)]
     if kinds is None and statuses and not draft.properties and not draft.consent:
         kinds = statuses[0]
@@ -28,6 +32,51 @@ def guess_kind(table: Table, draft: Draft) -> None:
         return
     constant, why = _constant_kind(draft)
     draft.constants["kind"] = (constant.value, why)
+
+
+def _pair(columns: list[Column]) -> Column | None:
+    """Two columns of which the second says more of what the first only names, as one; None where one column says it all."""
+    for first in columns:
+        for second in columns:
+            alone = [text for text, other in zip(first.values, second.values, strict=True) if other is not None]
+            if first is second or first.share != 1.0 or not 0 < second.share < 1.0 or len(set(alone)) > 3:
+                continue
+            joined = tuple(
+                "/".join(str(part) for part in parts if part is not None)
+                for parts in zip(first.values, second.values, strict=True)
+            )
+            both = Column(f"{first.path}\n{second.path}", "", joined)
+            if _known(both) > max(_known(first), _known(second)) or _known(both) == _known(second) > _known(first):
+                return both
+    return None
+
+
+def _known(column: Column) -> int:
+    """How many rows have a word that is known; of none where there are too many words."""
+    if len(column.counts) > MOST_WORDS:
+        return 0
+    return sum(count for word, count in column.counts.items() if _kind_of(word.split("/")[-1]) is not None)
+
+
+def _lacks(kind: EventKind, draft: Draft) -> bool:
+    """Whether events of a kind need what the file does not say."""
+    if kind is EventKind.IDENTIFY:
+        return not draft.identifiers
+    needs_product = kind in (EventKind.VIEW, EventKind.ADD_TO_CART, EventKind.REMOVE_FROM_CART)
+    return needs_product and "product_id" not in draft.columns
+
+
+def _words_of_pair(pair: Column, draft: Draft) -> None:
+    draft.top["kind_from"] = (pair.path.split("\n"), "together they say what happened")
+    unknown: list[str] = []
+    for word, count in pair.counts.most_common():
+        kind = _kind_of(word.split("/")[-1])
+        if kind is None or _lacks(kind, draft):
+            unknown.append(word)
+        else:
+            draft.kinds[word] = (kind.value, f"{count:,} rows")
+    if unknown:
+        draft.skip["kind"] = (unknown, "CHECK: words that are no kind of ours; their rows are counted and left out")
 
 
 def _kinds(column: Column) -> dict[str, EventKind]:
@@ -55,8 +104,7 @@ def _words_of_kind(column: Column, draft: Draft, is_status: bool) -> None:
     for word, count in column.counts.most_common():
         plain = plain_word(word)
         kind = None if is_status and plain in NOT_SOLD else _kind_of(word)
-        needs = kind in (EventKind.VIEW, EventKind.ADD_TO_CART, EventKind.REMOVE_FROM_CART)
-        if kind is None or (needs and "product_id" not in draft.columns):
+        if kind is None or _lacks(kind, draft):
             unknown.append(word)
         elif word != kind.value:
             draft.kinds[word] = (kind.value, f"{count:,} rows")

@@ -64,6 +64,14 @@ def test_ids_that_repeat_are_named_those_of_differing_rows_first() -> None:
     assert "e2" in str(found.problem)
 
 
+def test_ids_that_repeat_in_another_batch_are_named() -> None:
+    parts = [
+        SourceBatch(event_table([event(n, 1, value=1.0) for n in numbers])) for numbers in ((1, 2), (3, 4), (4, 2))
+    ]
+    found = look(*parts)
+    assert (found.repeated, found.repeated_ids) == (2, (RepeatedId("e2", 2, False), RepeatedId("e4", 2, False)))
+
+
 def test_money_that_cannot_be_counted_is_rejected_as_it_would_be() -> None:
     events = [event(1, 1, value=1.0, currency="EUR"), event(2, 1, value=1.0, currency="JPY")]
     batch = SourceBatch(event_table(events), contents=np.array([1, 2], np.uint64), repeats="refuse")
