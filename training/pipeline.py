@@ -23,6 +23,7 @@ from features.offline.build_note import check_of_log, read_note
 from features.settings import Settings
 from features.vocabulary import Task
 from training import registry, tracking
+from training.data.suppressed import without_suppressed
 from training.evaluation import plots
 from training.evaluation.metrics import bootstrap_mean
 from training.gates import PolicyGain
@@ -119,9 +120,10 @@ def train(
     with tracking.start_run(task, settings) as run:
         run.log_params({**config.model_dump(mode="json"), "seed": seed})
         run.log_json(config.model_dump(mode="json"), CONFIG_FILE)
-        trained = fit(TrainContext(settings, store, config, run, seed, progress))
-        progress(f"{task.value}: writing the run and the model to MLflow")
-        version = _record(run, trained, settings, config, seed, time.perf_counter() - started)
+        with without_suppressed(settings) as learnt:
+            trained = fit(TrainContext(learnt, store, config, run, seed, progress))
+            progress(f"{task.value}: writing the run and the model to MLflow")
+            version = _record(run, trained, settings, config, seed, time.perf_counter() - started)
     promotion, gates = _promote_first(task, settings, promote_if_none or force_first, force_first)
     return TrainReport(
         task=task,

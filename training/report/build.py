@@ -12,6 +12,7 @@ from features.errors import InputError, MissingError
 from features.log.engines import open_log
 from features.offline.build_note import check_of_log, read_note
 from features.settings import Settings
+from training.data.suppressed import suppressed_customers
 from training.report.config import ReportConfig
 from training.report.deliveries import not_delivered
 from training.report.holdout import NO_HOLDOUT, HoldoutReport, compare_with_holdout
@@ -60,7 +61,7 @@ def build_report(
         raise MissingError(f"There is no timeline at {settings.timeline_path}.", repair="Run: omni features build")
     with closing(open_log(settings)) as log:
         check_of_log(settings, log)
-    with timeline_connection(settings.timeline_path) as connection:
+    with timeline_connection(settings.timeline_path, suppressed_customers(settings)) as connection:
         first, last = connection.execute("SELECT min(occurred_at), max(occurred_at) FROM timeline").fetchall()[0]
         if first is None:
             raise InputError("The log holds no event.", repair="Ingest some: omni ingest SOURCE")

@@ -1,7 +1,7 @@
 """The timeline's path in, a DuckDB connection with its views and macros out, within a bounded memory."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,8 +38,8 @@ class Period:
 
 
 @contextmanager
-def timeline_connection(timeline: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that knows `timeline`, `orders` and the macro `bundle(customer_id)`.
+def timeline_connection(timeline: Path, left_out: Collection[str] = ()) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that knows `timeline`, `orders` and the macro `bundle(customer_id)`; nobody who is `left_out` is in it.
 
     An order is what a customer bought under one order_id, or in one session without a gap, or at one moment (see
     training/data/orders.py); it has its first purchase's moment and channel, and the money of all of it.
@@ -48,7 +48,9 @@ def timeline_connection(timeline: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         tempfile.TemporaryDirectory(prefix="omni-report-") as folder,
         connect(MEMORY, threads=2, temp_directory=Path(folder)) as connection,
     ):
-        connection.execute(f"CREATE TEMP VIEW timeline AS FROM {scan(timeline, numbered=True)}")
+        connection.execute("CREATE TEMP TABLE left_out AS SELECT unnest(?::VARCHAR[]) AS customer_id", [[*left_out]])
+        others = "WHERE customer_id NOT IN (SELECT customer_id FROM left_out)" if left_out else ""
+        connection.execute(f"CREATE TEMP VIEW timeline AS FROM {scan(timeline, numbered=True)} {others}")
         connection.execute(f"CREATE TEMP MACRO bundle(customer) AS (hash(customer) % {N_BUNDLES})::INT")
         purchases = f"""
             SELECT customer_id, occurred_at AS moment, arg_min(channel, event_id) AS channel, sum(value) AS value,
