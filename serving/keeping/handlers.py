@@ -57,7 +57,7 @@ async def suppression(request: Request, runtime: Runtime) -> Response:
     name, table = _named(request, "/v1/suppressions/"), runtime.log.suppressions()
     if request.method == "DELETE":
         if not await _write(request, runtime, lambda: table.remove([name])):
-            raise _unknown("suppression", "This name is not on the suppression list.")
+            raise _not_listed()
         return respond(kept.RemovedAnswer(removed=1))
     if request.method == "PUT":
         with problems.parse_request():
@@ -65,7 +65,7 @@ async def suppression(request: Request, runtime: Runtime) -> Response:
         await _write(request, runtime, lambda: table.add([name], wanted.reason))
     found = await _do(request, runtime, lambda: table.get(name))
     if found is None:
-        raise _unknown("suppression", "This name is not on the suppression list.")
+        raise _not_listed()
     return respond(_entry(found))
 
 
@@ -100,7 +100,7 @@ async def _get_offer(request: Request, runtime: Runtime, offer_id: str) -> Respo
     everything = await _do(request, runtime, lambda: runtime.log.offers().all())
     found = everything.offers.get(offer_id)
     if found is None:
-        raise _unknown("offer", "There is no offer of this id.")
+        raise _no_offer()
     return _with_tag(_answer(runtime, found, offer_id in everything.of_file))
 
 
@@ -114,7 +114,7 @@ async def _put_offer(request: Request, runtime: Runtime, offer_id: str) -> Respo
 async def _delete_offer(request: Request, runtime: Runtime, offer_id: str) -> Response:
     removed = await _write(request, runtime, lambda: runtime.log.offers().remove([offer_id], _matcher(request)))
     if not removed:
-        raise _unknown("offer", "There is no offer of this id.")
+        raise _no_offer()
     return respond(kept.RemovedAnswer(removed=removed))
 
 
@@ -159,8 +159,12 @@ def _changed() -> ApiError:
     return ApiError(412, "changed", "The offer is another one than you know: read it again, and send its ETag.")
 
 
-def _unknown(what: str, message: str) -> ApiError:
-    return ApiError(404, f"{what}_unknown", message)
+def _no_offer() -> ApiError:
+    return ApiError(404, "offer_unknown", "There is no offer of this id.")
+
+
+def _not_listed() -> ApiError:
+    return ApiError(404, "suppression_unknown", "This name is not on the suppression list.")
 
 
 def _answer(runtime: Runtime, found: Offer, of_file: bool) -> kept.OfferAnswer:

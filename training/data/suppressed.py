@@ -1,4 +1,4 @@
-"""A home's settings in; the same with a timeline without whoever is on the suppression list out: nothing is learnt from them."""
+"""A home's settings in; the same with a timeline without whoever is on the suppression list out: they teach no model."""
 
 import tempfile
 from collections.abc import Collection, Iterator
