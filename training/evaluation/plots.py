@@ -1,9 +1,10 @@
-"""Figures: test rows with labels and scores in, matplotlib's calibration, lift, importance, values and shares out."""
+"""Figures: test rows with labels and scores in, seaborn's calibration, lift, importance, values and shares out."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
@@ -30,7 +31,7 @@ def calibration(evaluation: pd.DataFrame) -> Figure:
         bins = probability_bins(scores)
         means = rows.groupby(bins)[["score", "label"]].mean()
         top = max(top, float(means.to_numpy().max()))
-        axes.plot(means["score"], means["label"], marker="o", label=str(part))
+        _line(axes, means["score"].to_numpy(), means["label"].to_numpy(), str(part), marker="o")
     axes.plot([0, top], [0, top], color="grey", linewidth=1, linestyle="--", label="perfect")
     axes.legend()
     return figure
@@ -42,7 +43,7 @@ def lift_curve(evaluation: pd.DataFrame) -> Figure:
     for part, rows in evaluation.groupby("part"):
         reached, found = _gains(rows["label"].to_numpy(float), rows["score"].to_numpy(float))
         if found[-1] > 0:
-            axes.plot(reached / reached[-1], found / found[-1], label=str(part))
+            _line(axes, reached / reached[-1], found / found[-1], str(part))
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="--", label="random")
     axes.legend()
     return figure
@@ -59,7 +60,7 @@ def profit_curve(labels: FloatArray, scores: FloatArray) -> Figure:
     reached, churned = _gains(labels, scores)
     profit = churned * (0.3 * (CUSTOMER_VALUE - OFFER_COST) - CONTACT_COST)
     profit = (profit - (reached - churned) * (OFFER_COST + CONTACT_COST)) / len(labels)
-    axes.plot(reached / len(labels), profit, label="by risk")
+    _line(axes, reached / len(labels), profit, "by risk")
     axes.plot([0, 1], [0, profit[-1]], color="grey", linewidth=1, linestyle="--", label="random")
     axes.legend()
     return figure
@@ -70,7 +71,9 @@ def importance(names: Sequence[str], gains: FloatArray, title: str, top: int = 2
     figure, axes = _figure("share of the gain", "", title)
     order = np.argsort(gains)[-top:]
     total = float(gains.sum()) or 1.0
-    axes.barh([names[i] for i in order], gains[order] / total)
+    sns.barplot(
+        x=gains[order][::-1] / total, y=[names[i] for i in order[::-1]], ax=axes, errorbar=None, orient="h", color="C0"
+    )
     figure.set_size_inches(7, 6)
     return figure
 
@@ -120,20 +123,23 @@ def intervals(names: Sequence[str], rows: ArrayLike, x: str, title: str) -> Figu
 def matrix(shares: pd.DataFrame, x: str, y: str, title: str) -> Figure:
     """Shares as shades, a row and a column per name, with the larger ones written out."""
     figure, axes = _figure(x, y, title)
-    axes.imshow(shares.to_numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(shares.shape[1]), list(shares.columns), rotation=45, ha="right")
-    axes.set_yticks(range(shares.shape[0]), list(shares.index))
-    for (row, column), share in np.ndenumerate(shares.to_numpy()):
-        if share >= 0.01:
-            axes.text(column, row, f"{share:.0%}", ha="center", va="center", color="white" if share > 0.5 else "black")
+    written = np.where(shares.to_numpy() >= 0.01, np.char.mod("%.0f%%", 100 * shares.to_numpy()), "")
+    sns.heatmap(shares, annot=written, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, ax=axes)
+    axes.set_xticks(axes.get_xticks(), list(shares.columns), rotation=45, ha="right")
+    axes.set(xlabel=x, ylabel=y)
     return figure
 
 
 def _figure(x: str, y: str, title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6, 5), layout="constrained")
-    axes = figure.add_subplot()
+    with sns.axes_style("whitegrid"):
+        axes = figure.add_subplot()
     axes.set(xlabel=x, ylabel=y, title=title)
     return figure, axes
+
+
+def _line(axes: Axes, x: FloatArray, y: FloatArray, label: str, marker: str | None = None) -> None:
+    sns.lineplot(x=x, y=y, label=label, marker=marker, ax=axes, errorbar=None, estimator=None, sort=False)
 
 
 def _gains(labels: FloatArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
