@@ -6,7 +6,7 @@ asked for as a column, category_share_wine, and so are category_affinity_wine, b
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -52,8 +52,9 @@ class TasteColumns:
 
     def beside(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table of everybody who was added, in their order, with the columns of their tastes."""
-        rows, products, weights = map(np.concatenate, (self._rows, self._products, self._weights))
-        columns: dict[str, object] = {}
+        rows, products = np.concatenate(self._rows), np.concatenate(self._products)
+        weights = np.concatenate(self._weights)
+        columns: dict[str, Any] = {}
         for axis in AXES:
             tastes = Tastes.of(rows, products, weights, self._n, self._groups[axis])
             names, share, affinity = tastes.top()
