@@ -43,7 +43,10 @@ FEATURE_CODE: Final = (
 """The files under `features/` that make signals out of events."""
 NETWORK_CODE: Final = tuple(f"scoring/network/{name}.py" for name in ("onnx_arrays", "halves", "kernel"))
 """The files under `features/` that read a next-product network from its graph, and score with it."""
-TREE_CODE: Final = ("scoring/tree_text.py", "scoring/tree_walk.py", "scoring/forest.py")
+TREE_CODE: Final = (
+    *("scoring/tree_text.py", "scoring/tree_walk.py"),
+    *("scoring/ranking/leaf_masks.py", "scoring/forest.py"),
+)
 """The files under `features/` that read and walk a model's trees."""
 FEATURE_CODE_TAG: Final = "feature_code"
 """The tag of a registered version that keeps `feature_code()` as it was at the training."""

@@ -19,6 +19,7 @@ from features.log.event_log import EventLog
 from features.log.sqlite import SqliteEventLog
 from features.online.feast_codec import decode_value
 from features.online.live import LiveStates, NobodyStored
+from features.scoring.ranking import leaf_masks
 from features.vocabulary import Channel, EventKind
 from serving import schemas
 from serving.answers import Answers, Knowledge
@@ -37,6 +38,7 @@ def rehearse(knowledge: Knowledge, clock: Clock, rules: Rules) -> None:
     What goes wrong is logged and nothing more: whoever asks the question in earnest is told.
     """
     decode_value(_STORED_LIST, "int64[]")
+    leaf_masks.load_code()  # of many customers at once, whom none of these questions is about
     try:
         with tempfile.TemporaryDirectory(prefix="omni-rehearsal-") as folder:
             log = SqliteEventLog(Path(folder) / "events.db")

@@ -2,6 +2,7 @@
 
 `Booster.predict` of one row spends a tenth of a millisecond per booster on crossing into C++ and back, many times what its
 trees take. Here all boosters that answer together are walked in one call, and read their columns from the signals in place.
+Many rows go through masks of leaves instead (`ranking/leaf_masks.py`), to the same sums.
 """
 
 import re
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from features.arrays import Float32Array, FloatArray, IntArray
 from features.errors import StoreError
+from features.scoring.ranking.leaf_masks import LEAST_ROWS, LeafMasks
 from features.scoring.tree_shap import shapley_values
 from features.scoring.tree_text import TextModel, TextTree
 from features.scoring.tree_walk import Nodes, shares_along_paths, sums_of_leaves
@@ -96,13 +98,11 @@ class Forest:
 
     def raw(self, rows: Float32Array) -> FloatArray:
         """Rows (n, F) to every booster's sum of leaves (n, B): what LightGBM answers with `raw_score=True`."""
-        return sums_of_leaves(
-            np.ascontiguousarray(rows), self.n_trees, self.root, self.nodes, self.leaf, self._without_link
-        )
+        return self._sums(rows, self._without_link)
 
     def predict(self, rows: Float32Array) -> FloatArray:
         """Rows (n, F) to every booster's answer (n, B): what `Booster.predict` answers."""
-        return sums_of_leaves(np.ascontiguousarray(rows), self.n_trees, self.root, self.nodes, self.leaf, self.sigmoid)
+        return self._sums(rows, self.sigmoid)
 
     def contributions(self, rows: Float32Array) -> FloatArray:
         """Rows (n, F) to how far the splits on each column moved the raw answer, all boosters together (n, F).
@@ -120,6 +120,16 @@ class Forest:
         return shapley_values(
             np.ascontiguousarray(rows), self.root, self.nodes, self.leaf, self.node_count, self.leaf_count
         )
+
+    def _sums(self, rows: Float32Array, sigmoid: FloatArray) -> FloatArray:
+        rows = np.ascontiguousarray(rows)
+        if len(rows) >= LEAST_ROWS and self._masks is not None:
+            return self._masks.sums(rows, self.n_trees, sigmoid)
+        return sums_of_leaves(rows, self.n_trees, self.root, self.nodes, self.leaf, sigmoid)
+
+    @cached_property
+    def _masks(self) -> LeafMasks | None:
+        return LeafMasks.of(self.root, self.nodes, self.leaf)
 
     @cached_property
     def _without_link(self) -> FloatArray:
