@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
-from features.config import Config
+from features.config import MAX_DAYS, MIN_DAYS, Config
 from features.vocabulary import Channel
 
 MAX_WHERE: Final = 2_000
@@ -42,7 +42,7 @@ class CustomerCap(Config):
 
     max: int = Field(ge=1, le=1_000)
     """Contacts."""
-    days: float = Field(gt=0)
+    days: float = Field(ge=MIN_DAYS, le=MAX_DAYS)
     """Length of the rolling window."""
 
 
@@ -104,7 +104,7 @@ class Offer(Config):
     """Share of the customers who never get it, drawn by chance, to measure it against."""
     rebuys: Literal["any", "due", "never"] = "any"
     """Products that the customer buys anyway: `any` may be promoted, `due` those alone that are due, `never` none of them."""
-    rest_days: float | None = Field(None, ge=0)
+    rest_days: float | None = Field(None, ge=0, le=MAX_DAYS)
     """How long it rests for a customer after a contact with it; none: as the house's rules say of campaigns."""
     paused: bool = False
     """Kept, and not made."""

@@ -1,6 +1,7 @@
 """What a retailer keeps up, over HTTP: offers, the suppression list, products and stock. All of it is written on one thread."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -27,6 +28,7 @@ from serving.schemas.base import Name
 
 MAX_OFFER_BYTES: Final = 1024 * 1024
 MAX_ROWS_BYTES: Final = 8 * 1024 * 1024
+_TAG: Final = re.compile(r'\*|"[0-9a-f]{12}"')
 _NAME: Final[TypeAdapter[str]] = TypeAdapter(Name)
 T = TypeVar("T")
 
@@ -138,21 +140,22 @@ def _read_offer(body: bytes, offer_id: str) -> Offer:
 
 
 def _matcher(request: Request) -> Callable[[Offer | None], None]:
-    """Raises ApiError (412) where the offer there is is not the one that If-Match or If-None-Match speaks of."""
+    """Raises ApiError (412) where the offer there is is not the one that If-Match or If-None-Match speaks of.
+
+    Raises ApiError (422) at once for a header that no ETag of ours can be in.
+    """
     match, none_match = request.headers.get("if-match"), request.headers.get("if-none-match")
+    if match is not None and not _TAG.fullmatch(match):
+        raise problems.unusable("If-Match is no ETag of an offer: send it as it came, or *.", [{"field": "If-Match"}])
+    if none_match is not None and none_match != "*":
+        raise problems.unusable("If-None-Match may only be *.", [{"field": "If-None-Match"}])
 
     def check(before: Offer | None) -> None:
         tag = None if before is None else f'"{before.digest}"'
-        if match is not None and (tag is None or (match.strip() != "*" and tag not in _tags(match))):
-            raise _changed()
-        if none_match is not None and tag is not None and (none_match.strip() == "*" or tag in _tags(none_match)):
+        if (match is not None and (tag is None or match not in ("*", tag))) or (none_match and tag is not None):
             raise _changed()
 
     return check
-
-
-def _tags(header: str) -> set[str]:
-    return {tag.strip().removeprefix("W/") for tag in header.split(",")}
 
 
 def _changed() -> ApiError:

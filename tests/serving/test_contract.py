@@ -125,7 +125,7 @@ def app(runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
     monkeypatch.setattr(what_if, "_work_out", work_out)  # a process for each question would take minutes
     home = Settings.from_env({"OMNI_HOME": str(tmp_path)})
-    runtime.eraser = Eraser(home, runtime.log)
+    runtime.eraser, runtime.settings = Eraser(home, runtime.log), home
     runtime.bookkeeping_key = KEY
     runtime.nobody = Placeholders(())
     runtime.clock = replace(runtime.clock, moment=END_OF_TIME)  # type: ignore[type-var,call-arg]
@@ -149,8 +149,21 @@ def document() -> dict[str, Any]:
         del found["components"]["schemas"]["WhatIfRequest"]["properties"][asked]
     offer = found["components"]["schemas"]["OfferRequest"]  # fields that have to do with each other, or with the path
     offer["required"] = []
-    for bound in ("offer_id", "starts_at", "ends_at", "where", "boost", "boost_reason", "promotes", "creatives"):
+    for bound in (
+        "offer_id",
+        "starts_at",
+        "ends_at",
+        "where",
+        "boost",
+        "boost_reason",
+        "promotes",
+        "creatives",
+        "rest_days",
+    ):
         del offer["properties"][bound]
+    for method in ("put", "delete"):  # whether an offer is still the one that a header names: test_handlers.py
+        operation = found["paths"]["/v1/offers/{offer_id}"][method]
+        operation["parameters"] = [each for each in operation["parameters"] if each["in"] == "path"]
     return found
 
 

@@ -7,6 +7,7 @@ import pytest
 from features.events.schema import Event
 from serving import schemas
 from serving.api import create_app
+from serving.keeping.handlers import KEEPING
 from serving.openapi import POSTS, openapi_document
 
 UNLISTED = ("/", "/docs", "/docs/{file}", "/docs.json", "/omni.js", "/healthz")
@@ -73,7 +74,8 @@ def test_whoever_shall_ask_again_is_told_when() -> None:
     late = {(path, status) for path, status, response in responses if "Retry-After" in response.get("headers", {})}
     assert late == {(path, status) for path, status, _ in responses if status in ("429", "503")}
     assert len(late) > 10
-    assert {path for path, status, _ in responses if status == "408"} == set(POSTS)
+    bodies = {path for path, (_, methods, _) in KEEPING.items() if "PUT" in methods}
+    assert {path for path, status, _ in responses if status == "408"} == {*POSTS, *bodies}
 
 
 def test_what_is_marked_is_in_every_answer_about_a_customer() -> None:

@@ -48,7 +48,7 @@ def test_whole_numbers_are_ids_and_each_counts_once() -> None:
         ({"offer_id": "a", "promotes": "nothing", "brands": ["b"]}, "leave out products"),
         ({"offer_id": "a", "promotes": "nothing", "value": "price"}, "say its value in money"),
         ({"offer_id": "a", "creatives": [{"text": "x"}, {"text": "y"}]}, "one creative for a channel and language"),
-        ({"offer_id": "a", "caps": {"per_customer": {"max": 1, "days": 0}}}, "greater than 0"),
+        ({"offer_id": "a", "caps": {"per_customer": {"max": 1, "days": 0}}}, "greater than or equal to"),
     ],
 )
 def test_what_no_offer_can_say_is_refused_with_the_reason(content: dict[str, object], words: str) -> None:

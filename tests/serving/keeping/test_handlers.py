@@ -130,7 +130,11 @@ def test_a_name_of_nobody_is_not_suppressed(kept: Runtime, client: Any) -> None:
 
 
 def test_products_and_stock_are_merged_and_bad_rows_told(kept: Runtime, client: Any) -> None:
-    rows = [{"product_id": "tea", "units": 3, "store_id": "north"}, {"product_id": "tea", "units": "many"}, {}]
+    rows = [
+        {"product_id": "tea", "units": 3, "store_id": "north"},
+        {"product_id": "tea", "units": "many"},
+        {"units": 1},
+    ]
     stock, products = client.run(
         ("PUT", "/v1/stock", {"stock": rows}),
         ("PUT", "/v1/products", {"products": [{"product_id": "tea", "attributes": {"withdrawn": True}}]}),
