@@ -24,6 +24,7 @@ from serving.campaigns.table_file import check_out, table_writer
 from serving.decision.refusals import Refusals
 from serving.decision.rules import house_rules
 from serving.decision.send_window import When
+from serving.offers.house_offers import HouseOffers
 from serving.runtime import Runtime, Watcher
 from serving.schemas import DecideRequest
 
@@ -81,6 +82,9 @@ def decide_all(
     runtime = Runtime(log=open_log(settings), clock=Clock.from_settings(settings), rules=house_rules(settings))
     try:
         check_of_log(settings, runtime.log)
+        runtime.offers = HouseOffers(settings, runtime.log)
+        runtime.offers.begin()
+        runtime.offers.learn(whole=True)
         progress("loading the models")
         Watcher(settings, runtime).refresh()
         if runtime.not_ready():
@@ -116,7 +120,8 @@ def _decide(
     n_newer = n_refreshed = 0
     known = runtime.knowledge
     suppressions = runtime.log.suppressions().customers()
-    crowds = Crowds(known, runtime.rules, _request(campaign_id, when), runtime.clock.now(), suppressions)
+    offers = None if runtime.offers is None else runtime.offers.offered.in_force
+    crowds = Crowds(known, runtime.rules, _request(campaign_id, when), runtime.clock.now(), suppressions, offers)
     arms: Counter[str] = Counter()
     refused: Counter[str] = Counter()
     fallen: Counter[str] = Counter()

@@ -7,7 +7,7 @@ made by the functions that `/v1/decide` uses.
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from types import MappingProxyType
@@ -34,6 +34,8 @@ from serving.decision.rules import Eligibility, not_personal
 from serving.decision.send_time import moment_of
 from serving.decision.send_window import SendWindow
 from serving.fallback.choice import suppressed
+from serving.offers.many_weighing import ManyCustomers
+from serving.offers.weighing import WeighedOffers
 from serving.products.many_offers import ManyOffers, places_of
 from serving.products.ranking import Offer
 from serving.schemas import DecideRequest, Status
@@ -61,6 +63,7 @@ DECISION_SCHEMA: Final = pa.schema(
         ("models", pa.string()),
         ("rules_version", pa.string()),
         ("served_by", pa.string()),
+        ("offer_id", pa.string()),
     ]
 )
 """One row per customer; `models` is JSON, task to version. The columns win_back_… are null where no such model serves."""
@@ -68,6 +71,31 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_OFFER: Final = Offer(None)
 NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 """Nobody is on the suppression list."""
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What was drawn for one customer where offers are in force; of all other options nothing is kept."""
+
+    drawn: Drawn
+    weighed: WeighedArms
+    offer: Offer
+    offer_id: str | None
+    kept: Mapping[str, Any]
+    reasons: Sequence[str]
+
+    @classmethod
+    def of(cls, weighed: WeighedOffers, drawn: Drawn, *, explain: bool) -> "Made":
+        """Of the options of one customer and the one that was drawn."""
+        kept = weighed.kept(drawn.choice, drawn.number)
+        return cls(
+            drawn,
+            replace(weighed.weighed, options=None),
+            weighed.product(drawn.choice.offer, explain=explain),
+            kept.get("offer_id"),
+            kept,
+            weighed.reasons(drawn.choice, drawn.number) if explain else (),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +115,8 @@ class Decisions:
     statuses: Sequence[Status]
     windows: Sequence[SendWindow | None]
     held_out: Sequence[bool]
+    made: Mapping[int, "Made"] = field(default_factory=dict)
+    """By row what offers have a part in, where any is in force."""
 
     def __len__(self) -> int:
         return len(self.drawn)
@@ -149,6 +179,7 @@ class Decisions:
             [json.dumps(models)] * n,
             [self.decider.rules.version] * n,
             [self._served.get("served_by", "model")] * n,
+            [self.made[row].offer_id if row in self.made else None for row in range(n)],
         ]
         arrays = [pa.array(values, field.type) for values, field in zip(columns, DECISION_SCHEMA, strict=True)]
         return pa.Table.from_arrays(arrays, schema=DECISION_SCHEMA)
@@ -165,7 +196,8 @@ class Decisions:
 
     def _reasons(self, row: int) -> list[str]:
         reasons = not_personal(bool(self.batch.may_profile[row]))
-        return reasons + self.decider.reasons(
+        of_offers = list(self.made[row].reasons) if row in self.made and not self.held_out[row] else []
+        told = self.decider.reasons(
             self.drawn[row],
             self.weighed[row],
             self.offers[row],
@@ -174,6 +206,7 @@ class Decisions:
             self.windows[row],
             held_out=self.held_out[row],
         )
+        return reasons + told + of_offers
 
     def _event(self, row: int) -> EventRow:
         drawn, window, product = self.drawn[row], self.windows[row], self.offers[row].product
@@ -193,6 +226,8 @@ class Decisions:
             rules=self.decider.rules,
             served=self._served,
         )
+        if row in self.made:
+            properties |= self.made[row].kept
         return EventRow(
             drawn.decision_id,
             (moment_of(self.as_of_s.item(row)) - _EPOCH) // timedelta(microseconds=1),
@@ -254,17 +289,18 @@ class Crowd:
             not_before_s=np.array([moment.earliest_s for moment in moments]),
             windows=windows,
         )
-        question, models, basis = question_of(self._request), decider.versions(), decider.chosen.basis
-        told = zip(batch.names, batch.versions, as_of_s.tolist(), weighed, windows, strict=True)
+        chances = np.full(len(batch), np.nan) if bundle.churn is None else bundle.churn.chances(signals)
+        churn = [None if chance != chance else chance for chance in chances.tolist()]
+        made = self._with_offers(batch, as_of_s, signals, churn, weighed, windows)
         drawn = [
-            draw_arm(name, version, at_s, self._request, question, models, of_arms, window, basis)
-            for name, version, at_s, of_arms, window in told
+            made[row].drawn if row in made else self._draw(batch, row, as_of_s.item(row), of_arms, windows[row])
+            for row, of_arms in enumerate(weighed)
         ]
-        offers = [_NO_OFFER] * len(batch)
-        sent = np.flatnonzero([of_one.number is not None for of_one in drawn])
+        weighed = [made[row].weighed if row in made else of_arms for row, of_arms in enumerate(weighed)]
+        offers = [made[row].offer if row in made else _NO_OFFER for row in range(len(batch))]
+        sent = np.array([row for row, one in enumerate(drawn) if one.number is not None and row not in made], np.int64)
         for row, offer in zip(sent.tolist(), self._offers.of(batch.take(sent), as_of_s[sent]), strict=True):
             offers[row] = offer
-        chances = np.full(len(batch), np.nan) if bundle.churn is None else bundle.churn.chances(signals)
         return Decisions(
             self._request,
             decider,
@@ -274,11 +310,54 @@ class Crowd:
             weighed,
             drawn,
             offers,
-            [None if chance != chance else chance for chance in chances.tolist()],
+            churn,
             statuses_of(batch.states),
             windows,
             held_out,
+            made,
         )
+
+    def _draw(
+        self,
+        batch: LiveBatch,
+        row: int,
+        as_of_s: float,
+        weighed: WeighedArms,
+        window: SendWindow | None,
+        basis: Sequence[str] = (),
+    ) -> Drawn:
+        question, models = self._asked
+        basis = [*self._decider.chosen.basis, *basis]
+        name, version = batch.names[row], batch.versions[row]
+        return draw_arm(name, version, as_of_s, self._request, question, models, weighed, window, basis)
+
+    @cached_property
+    def _asked(self) -> tuple[str, dict[str, str]]:
+        return question_of(self._request), self._decider.versions()
+
+    def _with_offers(
+        self,
+        batch: LiveBatch,
+        as_of_s: FloatArray,
+        signals: Float32Array,
+        churn: Sequence[float | None],
+        weighed: Sequence[WeighedArms],
+        windows: Sequence[SendWindow | None],
+    ) -> dict[int, Made]:
+        """What was drawn for each, by row, where any offer is in force."""
+        decider, explain = self._decider, self._request.explain
+        if decider.offers is None:
+            return {}
+        arms = decider.bundle.need_channel().arms
+        many = ManyCustomers(
+            batch, as_of_s, signals, churn, self._request, decider.bundle, decider.catalogue, decider.rules
+        )
+        made = {}
+        for row, of_row in many.weigh(decider.offers, weighed, arms):
+            at_s, window, basis = as_of_s.item(row), windows[row], [of_row.options.version]
+            drawn = self._draw(batch, row, at_s, of_row.weighed, window, basis)
+            made[row] = Made.of(of_row, drawn, explain=explain)
+        return made
 
     def _window(self, moments: Moments) -> SendWindow | None:
         """What `send_window` answers to such a question."""

@@ -13,6 +13,7 @@ from serving.answers import Knowledge
 from serving.campaigns.crowd import NOBODY, Crowd, Decisions
 from serving.decider import Decider
 from serving.decision.rules import Rules
+from serving.offers.in_force import OffersInForce
 from serving.schemas import DecideRequest
 
 
@@ -40,8 +41,10 @@ class Crowds:
         request: DecideRequest,
         now: datetime,
         suppressions: Mapping[str, str] = NOBODY,
+        offers: OffersInForce | None = None,
     ) -> None:
-        """`suppressions` are the customers who are sent nothing, and why."""
+        """`suppressions` are the customers who are sent nothing, and why; `offers` what there is to offer, if anything."""
+        self._offers = offers
         self._known, self._rules, self._request, self._now = known, rules, request, now
         self._suppressions = suppressions
         self._made: dict[bool, Crowd] = {}
@@ -59,6 +62,13 @@ class Crowds:
             chosen = known.fallback.choose(
                 known.bundle, known=True, may_profile=may_profile, store_id=self._request.store_id
             )
-            decider = Decider(chosen.bundle, known.catalogue, self._rules, known.population_hours, chosen=chosen)
+            decider = Decider(
+                chosen.bundle,
+                known.catalogue,
+                self._rules,
+                known.population_hours,
+                chosen=chosen,
+                offers=self._offers,
+            )
             self._made[may_profile] = Crowd(decider, self._request, self._now, self._suppressions)
         return self._made[may_profile]

@@ -68,10 +68,14 @@ class WeighedArms:
         """The probability of a response to each arm, in the order of `scores`."""
         chances, gains = self.probabilities.tolist(), self.gains.tolist()
         rows = [
-            (not item.eligible, -arm_value(item.arm, chance, self.rules, gain), item.arm.name, chance)
+            (not item.eligible, -self._value(item.arm, chance, gain), item.arm.name, chance)
             for item, chance, gain in zip(self.checked, chances, gains, strict=True)
         ]
         return {name: chance for _, _, name, chance in sorted(rows)}
+
+    def _value(self, arm: Arm, chance: float, gain: float) -> float:
+        known = self.values.get(arm.name)
+        return arm_value(arm, chance, self.rules, gain) if known is None else known
 
     def draw(self, seed: str) -> Choice:
         """One arm by the chances, with its offer where there are any, the same for the same seed."""

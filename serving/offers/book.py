@@ -1,5 +1,6 @@
-"""The offers of a shelf, a range of products, ways of contact and what the log tells of responses in: all that decisions need
-of offers and that is the same for every customer, as arrays, made once for many questions.
+"""The offers of a shelf in, all that decisions need of them and that is the same for every customer out, as arrays.
+
+It is made once for many questions, of offers, a range of products, ways of contact and what the log tells of responses.
 """
 
 from collections import deque

@@ -68,7 +68,11 @@ class HouseOffers:
             self._settle(digest)
         self._looked = digest
         self.follow()
-        counts = self._learner.up_to_date(has_offers=bool(self.shelf.offers))
+        self.learn()
+
+    def learn(self, *, whole: bool = False) -> None:
+        """Take in what the log tells of responses, part by part, or the `whole` of it at once."""
+        counts = self._learner.up_to_date(has_offers=bool(self.shelf.offers), whole=whole)
         if counts is not self.offered.counts:
             self._swap(counts=counts)
 

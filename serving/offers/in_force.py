@@ -10,6 +10,7 @@ from serving.decision.rules import Arm
 from serving.offers.book import offer_book
 from serving.offers.columns import CustomerColumns, CustomerRow, Standing
 from serving.offers.customer_products import CustomerProducts
+from serving.offers.expression import Row
 from serving.offers.response import NOTHING_COUNTED, Counts
 from serving.offers.shelf import OfferShelf
 from serving.offers.weighing import WeighedOffers, weigh_offers
@@ -57,15 +58,31 @@ class OffersInForce:
         return bool(self.shelf.current(at_s))
 
     def weigh(
-        self, asked: Asked, products: CustomerProducts, weighed: WeighedArms, arms: tuple[Arm, ...], bundle: Bundle
+        self,
+        asked: Asked,
+        products: CustomerProducts,
+        weighed: WeighedArms,
+        arms: tuple[Arm, ...],
+        bundle: Bundle,
     ) -> WeighedOffers:
         """The ways of one customer, who is asked about, with these offers; `bundle` answers about them."""
-        table = product_table(products.scorer.product_ids, products.catalogue)
-        book = offer_book(self.shelf, self.shelf.current(asked.as_of_s), table, arms, self.counts)
 
         def row() -> CustomerRow:
             return CustomerColumns.of_one(asked.live, asked.signals, bundle, self.standing).row()
 
+        return self.weigh_with(asked, products, weighed, arms, row)
+
+    def weigh_with(
+        self,
+        asked: Asked,
+        products: CustomerProducts,
+        weighed: WeighedArms,
+        arms: tuple[Arm, ...],
+        row: Callable[[], Row],
+    ) -> WeighedOffers:
+        """The same, with the columns that conditions go by."""
+        table = product_table(products.scorer.product_ids, products.catalogue)
+        book = offer_book(self.shelf, self.shelf.current(asked.as_of_s), table, arms, self.counts)
         eligible = self.shelf.eligible(asked.live.customer_id, row, asked.as_of_s, asked.request.store_id)
         refusals = {**self.refusals(asked), **eligible.refused}
         return weigh_offers(book, products, weighed, asked.churn, refusals)

@@ -29,12 +29,12 @@ class ResponseLearner:
         self._done_seq = 0
         self._told = ""
 
-    def up_to_date(self, *, has_offers: bool) -> Counts:
-        """What is known now; as it was where the log does not answer."""
+    def up_to_date(self, *, has_offers: bool, whole: bool = False) -> Counts:
+        """What is known now, of the `whole` log at once where that may take its time; as it was where it does not answer."""
         if not has_offers:
             return NOTHING_COUNTED
         try:
-            self._look()
+            self._look(None if whole else BATCHES)
             self._told = ""
         except OmniError as error:
             if str(error) != self._told:
@@ -42,9 +42,9 @@ class ResponseLearner:
             self._told = str(error)
         return self._fold.counts
 
-    def _look(self) -> None:
+    def _look(self, batches: int | None) -> None:
         if self._log.last_seq() < self._done_seq:  # another log stands in its place
             self._fold, self._done_seq = ResponseFold(), 0
-        for events in islice(self._log.read(self._done_seq, BATCH_ROWS), BATCHES):
+        for events in islice(self._log.read(self._done_seq, BATCH_ROWS), batches):
             self._fold.add(events)
             self._done_seq = int(events[Columns.SEQ][-1].as_py())

@@ -10,7 +10,9 @@ import pytest
 
 from features.events.rows import event_rows, table_rows
 from features.events.schema import events_to_table, parse_events
+from features.log.lists.offer_table import KeptOffers
 from features.log.sqlite import SqliteEventLog
+from features.offers.offer import Offer
 from features.online.many import LiveBatch
 from features.vocabulary import Channel
 from serving.campaigns.crowd import Crowd
@@ -18,6 +20,9 @@ from serving.decider import Decider
 from serving.decision.never import Never
 from serving.decision.reachable import Reachable
 from serving.decision.rules import Arm, Cap, ContactFacts, QuietHours, Rules
+from serving.offers.in_force import OffersInForce
+from serving.offers.response import Counts, Tally
+from serving.offers.shelf import OfferShelf
 from serving.runtime import Runtime
 from serving.schemas import DecideRequest
 
@@ -68,6 +73,25 @@ RULES = {
     "with a hold-out, all day": Rules(holdout_share=0.3, bucket_minutes=1440, exploration=0.5, opt_in_channels=()),
 }
 
+OFFERS = OffersInForce(
+    OfferShelf.of(
+        KeptOffers(
+            1,
+            {
+                offer.offer_id: offer
+                for offer in (
+                    Offer(offer_id="drinks", categories=("drinks",), value=7.0, channels=(Channel.EMAIL, Channel.POST)),
+                    Offer(offer_id="dairy", categories=("dairy", "bakery"), value="price", rebuys="due"),
+                    Offer(offer_id="leavers", where="churn_probability > 0.3", value=9.0, control_share=0.3),
+                    Offer(offer_id="new", products=("soap", "tea"), rebuys="never", store_ids=("S1",), cost=0.2),
+                    Offer(offer_id="club", promotes="nothing", value=4.0, tags=("club",)),
+                )
+            },
+        )
+    ),
+    Counts({("drinks", "email"): Tally(30.0, 12.0), ("club", "push"): Tally(4.0, 9.0)}),
+)
+
 
 @pytest.fixture
 def shop(runtime: Runtime, log: SqliteEventLog) -> Runtime:
@@ -116,9 +140,10 @@ def shop(runtime: Runtime, log: SqliteEventLog) -> Runtime:
 
 @pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
 @pytest.mark.parametrize("when", ["best", "now"])
-def test_each_is_decided_for_as_if_alone(shop: Runtime, rules: Rules, when: Any) -> None:
+@pytest.mark.parametrize("offers", [None, OFFERS], ids=["of products", "of offers"])
+def test_each_is_decided_for_as_if_alone(shop: Runtime, rules: Rules, when: Any, offers: OffersInForce | None) -> None:
     known, campaign = shop.knowledge, "spring" if when == "now" else None
-    decider = Decider(known.bundle, known.catalogue, rules, known.population_hours)
+    decider = Decider(known.bundle, known.catalogue, rules, known.population_hours, offers=offers)
     assert known.states is not None
     lives = [live for i in range(N_CUSTOMERS) if (live := known.states.get(f"c{i:02d}"))]
     assert len(lives) == N_CUSTOMERS
@@ -135,6 +160,7 @@ def test_each_is_decided_for_as_if_alone(shop: Runtime, rules: Rules, when: Any)
                 assert row[name] == getattr(answer, name), (row["customer_id"], name)
             assert row["churn_probability"] == pytest.approx(answer.churn_probability)
             assert row["product_id"] == (None if product is None else product.product_id)
+            assert row["offer_id"] == answer.offer_id
             assert event == event_rows([alone.event])[0]
             refused.update(f"{arm.arm}: {arm.reasons[0]}" for arm in answer.arms if not arm.eligible)
             seen |= {answer.arm, *(" ".join(reason.split()[:4]) for reason in answer.reasons)}
