@@ -31,7 +31,10 @@ class LiveBatch:
     @classmethod
     def of(cls, lives: Sequence[LiveState]) -> "LiveBatch":
         """Of live states that were read one by one."""
-        states = StateBatch.concat([live.state for live in lives]) if lives else StateBatch.empty(0)
+        if len(lives) == 1:  # a question about one customer: nothing is to be put together
+            states = lives[0].state
+        else:
+            states = StateBatch.concat([live.state for live in lives]) if lives else StateBatch.empty(0)
         return cls([live.customer_id for live in lives], states, _never, dict(enumerate(lives)))
 
     @cached_property

@@ -8,7 +8,7 @@ counted instead: what comes anyway is no part of them. Money is in the home's cu
 """
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class Terms:
 
     def plain(self) -> dict[str, float | None]:
         """As it is told, without digits that mean nothing."""
-        return {name: number if number is None else round(number, 6) for name, number in asdict(self).items()}
+        return {name: number if number is None else round(number, 6) for name, number in vars(self).items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,24 +85,23 @@ class Worth:
 
     def terms(self, arm: int, offer: int, lift: float) -> Terms:
         """What one option's value is made of."""
-        gain = float(self.gain[arm])
-        one = replace(
-            self,
-            **{name: getattr(self, name)[arm : arm + 1] for name in ("response", "gain", "cost")},
-            **{name: getattr(self, name)[offer : offer + 1] for name in ("money", "anyway", "boost", "offer_cost")},
-        )
+        gain, cost, money = self.gain.item(arm), self.cost.item(arm), self.money.item(offer)
+        response, boost, offer_cost = self.response.item(arm), self.boost.item(offer), self.offer_cost.item(offer)
+        anyway, is_known = self.anyway.item(offer), not math.isnan(gain)
+        added = (gain + cost) / self.response_value if is_known else response * (1.0 - anyway)
+        gross = added * (money * self.retention_weight)
         return Terms(
-            response_probability=float(self.response[arm]),
-            effect=None if math.isnan(gain) else gain,
+            response_probability=response,
+            effect=gain if is_known else None,
             lift=lift,
-            anyway_probability=float(self.anyway[offer]),
-            money=float(self.money[offer]),
+            anyway_probability=anyway,
+            money=money,
             retention_weight=self.retention_weight,
-            boost=float(self.boost[offer]),
-            cost=float(self.cost[arm]),
-            offer_cost=float(self.offer_cost[offer]),
+            boost=boost,
+            cost=cost,
+            offer_cost=offer_cost,
             fatigue=self.fatigue,
-            value=float(one.values(np.array([[lift]]))[0, 0]),
+            value=(gross * boost if gross > 0 else gross) * lift - cost - offer_cost - self.fatigue,
         )
 
 

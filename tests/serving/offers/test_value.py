@@ -78,6 +78,14 @@ def test_terms_say_what_a_value_is_made_of() -> None:
     assert of_options.terms(1, 0, 1.0).effect == 1.5
 
 
+@pytest.mark.parametrize("gains", [(NAN, 1.5), (NAN, -3.0), (0.4, NAN)])
+def test_terms_say_the_very_value_that_is_weighed(gains: tuple[float, float]) -> None:
+    of_options = worth(gain=np.array(gains), boost=np.array([2.0, 0.5]), retention_weight=1.3, fatigue=0.1)
+    lift = np.array([[0.5, 1.5], [2.0, 0.8]])
+    told = [[of_options.terms(arm, offer, float(lift[arm, offer])).value for offer in (0, 1)] for arm in (0, 1)]
+    assert np.allclose(told, of_options.values(lift), atol=1e-12)
+
+
 def test_a_response_of_who_will_surely_leave_counts_more_by_the_weight() -> None:
     assert retention_weight(1.0, 0.5) == 1.5
     assert retention_weight(None, 0.5) == retention_weight(NAN, 0.5) == retention_weight(0.9, 0.0) == 1.0
