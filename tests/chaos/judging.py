@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -110,6 +111,11 @@ def _table(lines: list[str] | None) -> Any:
     return list(csv.DictReader(io.StringIO("\n".join(lines or []))))
 
 
+def _timeless(text: str) -> str:
+    """Words without how long ago something was: the uses may be minutes apart."""
+    return re.sub(r"\b\d+ (minute|hour|day)s? ago\b", "a while ago", text)
+
+
 def _same(left: Any, right: Any) -> bool:
     return not _difference(left, right)
 
@@ -124,6 +130,8 @@ def _difference(left: Any, right: Any, place: str = "") -> str:
         return next((d for number, (a, b) in pairs if (d := _difference(a, b, f"{place}[{number}]"))), "")
     numbers = _numbers(left, right)
     if numbers and math.isclose(*numbers, rel_tol=REL, abs_tol=ABS):
+        return ""
+    if isinstance(left, str) and isinstance(right, str) and _timeless(left) == _timeless(right):
         return ""
     return "" if left == right else f"{place}: {str(left)[:80]} became {str(right)[:80]}"
 

@@ -26,7 +26,7 @@ SHORT = (
     ("offline/timeline.parquet", "cut in half"),
     ("identity.toml", "a folder instead"),
 )
-WITHDRAWN = ("product table", "stock")
+WITHDRAWN = ("product table", "stock", "rules.toml")
 """What is a retailer's own: where such a file is deleted, what it said is withdrawn, and answers are other ones."""
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 BEGIN, END = "<!-- damages: begin -->\n", "<!-- damages: end -->"

@@ -33,7 +33,7 @@ FILES = {
 
 
 def make_whole_home(home: Path, beside: Path) -> Settings:
-    """A home of a service that was killed: tables, settings, a key, rejected rows, an erasure, a backup in `beside`, champions."""
+    """A home of a service that was killed: tables, settings, keys, rejected rows, an erasure, a backup `beside`, champions."""
     settings = make_home(home)
     for name, text in FILES.items():
         (home / name).write_text(text)
