@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,8 @@ from features.events.rules import NOBODY, placeholder_reason
 from features.events.schema import Event
 from features.identity.identifiers import PLAIN, Identifiers
 from features.identity.resolution import ANONYMOUS, sighting_nodes
-from features.online.live import LiveState, LiveStates, state_version
+from features.log.reservations import NOTHING_HELD
+from features.online.live import LiveState, state_version
 from features.online.visit import in_visit
 from features.signals import compute_signals
 from features.state.batch import StateBatch
@@ -27,13 +27,13 @@ from serving.decider import Decider, Decision
 from serving.decision.arm_weighing import weigh_arms
 from serving.decision.contacts import best_arm_reasons
 from serving.decision.rules import Rules, not_personal
-from serving.decision.send_time import uniform_hours
-from serving.fallback.choice import Chosen, Fallback
-from serving.fallback.population import HORIZON_DAYS, Population
+from serving.fallback.choice import Chosen
+from serving.fallback.knowledge import Knowledge as Knowledge
+from serving.fallback.population import HORIZON_DAYS
 from serving.guard.reliance import EVENT_LOG, Named
+from serving.limits.claims import held_now
 from serving.offers.in_force import OffersInForce
 from serving.offers.offered import no_offers, nobody_suppressed
-from serving.products.catalogue import Catalogue
 from serving.products.exploration import shelf_event
 from serving.products.ranking import rank_products
 from serving.profile import build_profile
@@ -52,27 +52,8 @@ from serving.schemas import (
     Reason,
     Status,
 )
-from serving.scorers.bundle import Bundle
-from serving.scorers.churn import status_of
+from serving.scorers.churn import cannot_leave, status_of
 from serving.timing.stages import UNTIMED, StageTimer
-
-
-@dataclass(frozen=True)
-class Knowledge:
-    """What is loaded from outside and swapped whole: models, products, habits of the population."""
-
-    bundle: Bundle = field(default_factory=Bundle)
-    catalogue: Catalogue = field(default_factory=Catalogue)
-    population_hours: FloatArray = field(default_factory=uniform_hours)
-    states: LiveStates | None = None
-    store_problem: str = ""
-    counted: Fallback | None = None
-    """What answers without models, once everybody was counted."""
-
-    @cached_property
-    def fallback(self) -> Fallback:
-        """What answers without models: before anybody was counted it knows the range of products and nothing more."""
-        return self.counted or Fallback.of(Population(), self.catalogue)
 
 
 @dataclass(frozen=True)
@@ -184,7 +165,7 @@ class Answers:
             reasons=reasons,
             win_back=win_back,
             **self.marks(live),
-            **({} if at_risk else _cannot_leave(live)),
+            **({} if at_risk else cannot_leave(live)),
         )
         self.timer.lap("scores")
         return answer
@@ -195,7 +176,7 @@ class Answers:
         status: Status = "customer" if self.hurried else status_of(live)
         marks = chosen.marks(Task.CHURN)
         if status == "prospect":
-            marks |= _cannot_leave(live)
+            marks |= cannot_leave(live)
         elif rate is not None:
             marks["note"] = f"{marks['note']} ({rate.words})"
         else:
@@ -256,19 +237,24 @@ class Answers:
     def decide(self, request: DecideRequest) -> Decision:
         """One decision. The caller logs its event before it answers."""
         known = self.knowledge()
-        live = self.find(request, known, acts=True)
+        return self.decide_for(self.find(request, known, acts=True, decides=True), request, known)
+
+    def decide_for(
+        self, live: LiveState, request: DecideRequest, known: Knowledge, stop: str | None = None
+    ) -> Decision:
+        """`decide` about somebody who was found already, with what they have reserved; `stop` says why not to contact them."""
         self.timer.lap("state")
         chosen = self.choose(known, live, request.store_id)
         if (suppression := self.suppressed(live.customer_id)) is not None:
             chosen = replace(chosen, suppression=suppression)
-        decision = self.decider(known, chosen).decide(live, request, self.clock.now())
+        decision = self.decider(known, chosen, stop).decide(live, request, self.clock.now())
         marks = self.marks(live)
         return replace(decision, answer=decision.answer.model_copy(update=marks)) if marks else decision
 
-    def decider(self, known: Knowledge, chosen: Chosen) -> Decider:
+    def decider(self, known: Knowledge, chosen: Chosen, stop: str | None = None) -> Decider:
         """What decides about customers whom `chosen` answers about."""
-        hours = known.population_hours
-        return Decider(chosen.bundle, known.catalogue, self.rules, hours, self.timer, chosen, self.offers())
+        hours, used = known.population_hours, None if self.hurried else self.log.ledger().used
+        return Decider(chosen.bundle, known.catalogue, self.rules, hours, self.timer, chosen, self.offers(), used, stop)
 
     def profile(self, name: str, with_signals: bool) -> ProfileAnswer:
         """One customer over all channels, named by id or by an identifier like email:ada@example.org."""
@@ -304,10 +290,19 @@ class Answers:
             raise UnknownCustomerError(who.customer_id)
         return live
 
-    def find(self, who: CustomerRef, known: Knowledge, *, allow_unknown: bool = False, acts: bool = False) -> LiveState:
+    def find(
+        self,
+        who: CustomerRef,
+        known: Knowledge,
+        *,
+        allow_unknown: bool = False,
+        acts: bool = False,
+        decides: bool = False,
+    ) -> LiveState:
         """The state of whom the question is about, an empty one of somebody never seen.
 
-        Who `acts` on the answer is given none without the log; `allow_unknown` answers about nobody in particular.
+        Who `acts` on the answer is given none without the log; `allow_unknown` answers about nobody in particular. Who
+        `decides` is told what they have reserved: as of before the state, so that a contact in between is in both of them.
         """
         if known.states is None:
             raise MissingError(known.store_problem or "The online store is not open yet.", repair="Try again shortly.")
@@ -322,6 +317,7 @@ class Answers:
             return _unknown(asked or self._name(who))
         try:
             customer_id = self.log.resolve(asked, who.identifiers)
+            held = held_now(self.log, customer_id, self.clock) if decides and customer_id else NOTHING_HELD
             live = None if customer_id is None else known.states.get(customer_id)
         except StoreError:
             if self.unheard_s is None or acts:
@@ -330,11 +326,13 @@ class Answers:
         if acts and live is not None and live.without == EVENT_LOG:
             raise UnavailableError("The event log does not answer.", repair="Ask again in a moment.")
         if live is not None:
-            return live
+            return replace(live, held=held) if decides and held.version else live
         name = customer_id or asked or self._name(who)
         if not name and not allow_unknown:
             raise RequestError("identifiers name nobody: each of them is a placeholder, or empty.")
-        return _unknown(name)
+        return (
+            replace(_unknown(name), held=held_now(self.log, name, self.clock)) if decides and name else _unknown(name)
+        )
 
     def _name(self, who: CustomerRef) -> str:
         """What the log would call somebody whom nothing but these identifiers is known of; empty where they name nobody."""
@@ -373,13 +371,6 @@ def value_at(values: FloatArray | None, row: int = 0) -> float | None:
     if values is None or np.isnan(values[row]):
         return None
     return shown(values[row]) if values.dtype == np.float32 else float(values[row])
-
-
-def _cannot_leave(live: LiveState) -> dict[str, Any]:
-    """What is said where churn is asked of who never bought; nothing where it is null for another reason."""
-    if status_of(live) == "customer":
-        return {}
-    return {"reason": "never bought", "note": "not a customer yet: who never bought cannot leave"}
 
 
 def _unknown(customer_id: str) -> LiveState:

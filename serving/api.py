@@ -31,7 +31,8 @@ from serving.access import browser
 from serving.access.gate import Caller
 from serving.admission import Turns
 from serving.answers import Answers
-from serving.asking.in_time import decided_in_haste, noted, or_else, parse, respond
+from serving.asking import deciding
+from serving.asking.in_time import noted, or_else, parse, respond
 from serving.asking.what_if import what_if
 from serving.door import Door, Handler, admit, error_response, guard, http_error
 from serving.erasure import Eraser
@@ -213,17 +214,8 @@ async def best_channel(request: Request, runtime: Runtime) -> Response:
 
 
 async def decide(request: Request, runtime: Runtime) -> Response:
-    """One decision, in the log before it is answered, unless it is only looked at."""
-    wanted = parse(request, schemas.DecideRequest)
-    or_else(request, lambda answers: decided_in_haste(request, answers.decide(wanted), keep=wanted.log))
-    decision = await _ask(request, lambda answers: answers.decide(wanted))
-    if wanted.log and decision.answer.customer.customer_id:  # what is only looked at is nobody's contact
-        request.state.is_kept = True
-        await _append(request, event_rows([decision.event]))
-        runtime.metrics.note_decision(decision.answer.arm)
-        runtime.metrics.refusals.note(decision.checked)
-    request.state.decision_id = decision.answer.decision_id
-    return noted(request, decision.answer)
+    """One decision; see serving/asking/deciding.py."""
+    return await deciding.decide(request, runtime, _ask)
 
 
 async def customer(request: Request, runtime: Runtime) -> Response:

@@ -14,6 +14,7 @@ import numpy as np
 
 from features.arrays import Float32Array, FloatArray
 from features.events.schema import Event
+from features.log.reservations import Claim
 from features.online.live import LiveState
 from features.signals import compute_signals
 from features.vocabulary import CORE_TASKS, NOTHING, Channel, EventKind, Task
@@ -21,13 +22,15 @@ from serving.decision.arm_weighing import WeighedArms, weigh_arms
 from serving.decision.contacts import exposure_history
 from serving.decision.holdout import holdout_reason, is_held_out
 from serving.decision.policy import Choice
-from serving.decision.record import MODELS_ALONE, Drawn, decision_properties, draw_arm, question_of
+from serving.decision.record import MODELS_ALONE, Drawn, decision_properties, draw_arm, limits_basis, question_of
+from serving.decision.reserved import Limits, Used
 from serving.decision.rests import campaign_refusal
 from serving.decision.rules import Eligibility, Rules, not_personal
 from serving.decision.send_time import earliest_moment, step_start
 from serving.decision.send_window import SendWindow, send_window
 from serving.decision.zones import rules_of
 from serving.fallback.choice import MODELS, Chosen
+from serving.limits.claims import claim_of, taken_of
 from serving.offers.customer_products import CustomerProducts, customer_products
 from serving.offers.in_force import Asked, OffersInForce
 from serving.products.catalogue import Catalogue
@@ -52,6 +55,8 @@ class Decision:
     event: Event
     checked: tuple[Eligibility, ...] = ()
     """Every arm, and what the rules say of it."""
+    claim: Claim | None = None
+    """What it reserves; None where it says `nothing`."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +103,17 @@ class Decider:
     """Whose bundle it is, and why where no model answers."""
     offers: OffersInForce | None = None
     """What there is to offer; None: the customer's best product, by whatever way."""
+    used: Used | None = None
+    """Asks how much of volumes is used up; None: nobody looks at them."""
+    stop: str | None = None
+    """Why nobody may be contacted at all, whatever else allows it."""
 
     def decide(self, live: LiveState, request: DecideRequest, now: datetime) -> Decision:
         """One decision for one customer; `Crowd` makes those of many. Raises MissingError where a model is missing."""
         as_of_s = self._as_of_s(live, now)
         scores = self._score(live, as_of_s, request)
         moments = Moments.of(now.timestamp(), as_of_s, self.rules.bucket_minutes * 60.0)
-        decision = self._decide_one(live, moments, scores, request, self.versions(), question_of(request))
+        decision = self._decide_one(live, moments, scores, request, self.versions(), question_of(request), now)
         self.timer.lap("arms")
         return decision
 
@@ -143,6 +152,7 @@ class Decider:
         request: DecideRequest,
         models: dict[str, str],
         question: str,
+        now: datetime,
     ) -> Decision:
         channel, as_of_s = self.bundle.need_channel(), at.as_of_s
         held_out = is_held_out(live.customer_id, self.rules)
@@ -157,10 +167,11 @@ class Decider:
             earliest_s=at.earliest_s,
         )
         campaign, refusal = request.campaign_id, None
-        if self.chosen.refusal is not None:
-            refusal = self.chosen.refusal
+        if self.chosen.refusal is not None or self.stop is not None:
+            refusal = self.chosen.refusal or self.stop
         elif campaign is not None:
             refusal = campaign_refusal(exposure_history(live, as_of_s), campaign, self.rules)
+        limits = Limits(self.rules, campaign, self.used)
         weighed = weigh_arms(
             live,
             as_of_s,
@@ -175,13 +186,15 @@ class Decider:
             unadvertised=self.unadvertised(),
             not_before_s=at.earliest_s,
             window=window,
+            limits=limits,
         )
-        basis, marks = self.chosen.basis, self.chosen.marks(Task.NEXT_PRODUCT, Task.BEST_CHANNEL)
-        made = None
+        basis = [*self.chosen.basis, *limits_basis(live.held, weighed, limits)]
+        marks, made = self.chosen.marks(Task.NEXT_PRODUCT, Task.BEST_CHANNEL), None
         if self.offers is not None and scores.products is not None:
             asked = Asked(live, as_of_s, scores.signals, scores.churn, request)
-            made = self.offers.weigh(asked, scores.products, weighed, channel.arms, self.bundle)
-            weighed, basis = made.weighed, [*basis, made.options.version]
+            full = self.offers.full_by(self.rules, self.used)(live, as_of_s)
+            made = self.offers.weigh(asked, scores.products, weighed, channel.arms, self.bundle, full)
+            weighed, basis = made.weighed, [*basis, made.options.version, *sorted(full)]
         drawn = draw_arm(live.customer_id, live.version, as_of_s, request, question, models, weighed, window, basis)
         number, send_at_s = drawn.number, drawn.send_at_s
         offer = scores.offer if made is None else made.product(drawn.choice.offer, explain=request.explain)
@@ -210,11 +223,22 @@ class Decider:
             churn_probability=scores.churn,
             reasons=reasons,
             arms=weighed.scores(explain=request.explain),
+            taken=taken_of(live.held),
             **marks,
             **({} if made is None else made.told(drawn.choice, number, request.language, explain=request.explain)),
         )
         kept = {} if made is None else made.kept(drawn.choice, number)
-        return Decision(answer, self._event(answer, live, scores, drawn.choice, request, kept), weighed.checked)
+        claim = claim_of(
+            drawn,
+            live.customer_id,
+            answer.product,
+            campaign,
+            self.rules,
+            now,
+            None if made is None else made.offer_of(drawn.choice, number),
+        )
+        event = self._event(answer, live, scores, drawn.choice, request, kept)
+        return Decision(answer, event, weighed.checked, claim)
 
     def unadvertised(self) -> str | None:
         """Why no product may be advertised at all, in words; None where some may."""

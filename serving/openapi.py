@@ -50,7 +50,8 @@ POSTS: Final[dict[str, tuple[str, str, type[BaseModel], type[BaseModel]]]] = {
         "Which product, through which channel, when, or nothing at all?",
         "The same answer for every channel that asks within the same few minutes: to be sent at once to who is there, else at "
         "their best hour, within the offer's time. It is logged before it is answered, with the probability with which it "
-        "was chosen, unless it is only looked at (`log` false).",
+        "was chosen, unless it is only looked at (`log` false, or `dry_run`). A decision to send holds its contact until its "
+        "`send` event, so that no cap is exceeded however many ask at once.",
         schemas.DecideRequest,
         schemas.DecisionAnswer,
     ),
@@ -94,6 +95,15 @@ POSTS: Final[dict[str, tuple[str, str, type[BaseModel], type[BaseModel]]]] = {
         lists.PopularRequest,
         lists.ListAnswer,
     ),
+}
+
+
+_REQUEST: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 256},
+    "description": "As `request_id`: asked again under it within a day, the same decision is answered.",
 }
 
 
@@ -149,7 +159,7 @@ def _security(method: str, path: str) -> list[dict[str, list[str]]]:
 def _post(
     path: str, summary: str, description: str, request: type[BaseModel], answer: type[BaseModel]
 ) -> dict[str, Any]:
-    is_events = request is schemas.EventsRequest
+    is_events, decides = request is schemas.EventsRequest, request is schemas.DecideRequest
     content = _json(request)
     if is_events:
         event, events = ({"$ref": _REF.format(model=model)} for model in ("Event", "EventsRequest"))
@@ -160,12 +170,13 @@ def _post(
         "operationId": request.__name__.removesuffix("Request").lower(),
         "tags": ["events" if is_events else "answers"],
         "security": _security("POST", path),
-        **({"parameters": [_KEY]} if is_events else {}),
+        **({"parameters": [_KEY]} if is_events else {"parameters": [_REQUEST]} if decides else {}),
         "requestBody": {"required": True, "content": content},
         "responses": {
             "200": {"description": "The answer.", "content": _json(answer), **_LINKS.get(request.__name__, {})},
             **_errors("400", "401", "403", "408", "413", "422", "429", "500", "503", "504"),
             **({} if is_events else _errors("404")),
+            **(_errors("409") if decides else {}),
         },
     }
 

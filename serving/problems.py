@@ -177,6 +177,12 @@ def unusable(message: str, details: Sequence[dict[str, Any]] = ()) -> ApiError:
     return ApiError(422, "invalid_request", message, details)
 
 
+def request_id_used() -> ApiError:
+    """Another question was answered under the name of this request."""
+    text = "Another question was answered under this request_id (or Idempotency-Key) within a day: name each question anew."
+    return ApiError(409, "request_id_used", text, [{"field": "request_id"}])
+
+
 def events_rejected(details: Sequence[dict[str, Any]]) -> ApiError:
     """Not one event of a batch is valid."""
     return ApiError(422, "events_rejected", "No event of this batch can be used: see details.", details)

@@ -70,6 +70,10 @@ class EventLog(Protocol):
         """
         ...
 
+    def append_decided(self, events: pa.Table, decided: Sequence[Decided]) -> Sequence[Exception | None]:
+        """`append` of decisions (n,) without those that are refused, in one transaction: why each is, or None."""
+        ...
+
     def settle(self, decided: Sequence[Decided]) -> Sequence[Exception | None]:
         """Reserve what decisions claim, in their order: why each is refused, or None. A part of the caller's transaction."""
         ...

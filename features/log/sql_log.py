@@ -152,6 +152,14 @@ class SqlEventLog(ABC, Generic[C]):
     ) -> list[AppendResult | Exception]:
         return append_together(self, lambda: self._writing(self._must_sync(batches)), batches, decided)
 
+    def append_decided(self, events: pa.Table, decided: Sequence[Decided]) -> Sequence[Exception | None]:
+        with self._writing(self._sync_decisions) as connection:
+            refusals = book.settle(connection, decided)
+            kept = [row for row, refusal in enumerate(refusals) if refusal is None]
+            if kept:
+                self.append(events.take(pa.array(kept, pa.int64())))
+        return refusals
+
     def settle(self, decided: Sequence[Decided]) -> Sequence[Exception | None]:
         with self._writing() as connection:
             return book.settle(connection, decided)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from features.errors import MissingError, StoreError
+from features.log.reservations import NOTHING_HELD, Held
 from features.state import layout
 from features.state.batch import StateBatch, blank
 from features.state.bought import BoughtProducts, bought_products
@@ -103,6 +104,10 @@ class LiveState:
     """Asks the log for everything that they were ever contacted about, likewise."""
     without: Literal["online_store", "event_log"] | None = None
     """What did not answer. Without the online store the state is as right as ever; without the log it may be stale."""
+    held: Held = NOTHING_HELD
+    """What decisions about them have reserved; only who decides has it read."""
+    contacted: Callable[[], EventArrays] | None = None
+    """Asks the log for the contacts themselves, in order, each with what its decision was about."""
 
     @property
     def may_profile(self) -> bool:
@@ -191,6 +196,7 @@ class LiveStates:
             version=version,
             bought=partial(self._bought, customer_id, version),
             exposed=partial(self._exposed, customer_id, version),
+            contacted=partial(self._contacted, customer_id),
         )
 
     def stored(self, customer_id: str) -> LiveState | None:
@@ -230,8 +236,12 @@ class LiveStates:
 
     def _read_exposed(self, customer_id: str, version: str) -> Exposures:
         """What the customer was contacted about by a version of their state."""
+        return all_exposures(self._contacted(customer_id))
+
+    def _contacted(self, customer_id: str) -> EventArrays:
+        """What the customer was contacted about, one by one."""
         contacts = contact_arrays(self._log.contacts(customer_id))  # in half the time of all of their events
-        return all_exposures(in_order(named_by_decisions(contacts)))
+        return in_order(named_by_decisions(contacts))
 
 
 def _tells(events: EventArrays) -> bool:

@@ -4,12 +4,13 @@ One customer's `LiveState` is made of it only where somebody asks for that one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from features.arrays import BoolArray, FloatArray, IntArray
+from features.log.reservations import Held
 from features.online.live import LiveState, state_versions
 from features.state.batch import StateBatch, blank
 
@@ -24,6 +25,8 @@ class LiveBatch:
     """One customer's live state, of their name, their state (n = 1) and its version."""
     made: Mapping[int, LiveState] = field(default_factory=dict)
     """Rows of which it is there already."""
+    held: Mapping[str, Held] = field(default_factory=dict)
+    """What decisions about them have reserved, of those of whom anything is, by name."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -36,6 +39,15 @@ class LiveBatch:
         else:
             states = StateBatch.concat([live.state for live in lives]) if lives else StateBatch.empty(0)
         return cls([live.customer_id for live in lives], states, _never, dict(enumerate(lives)))
+
+    def with_held(self, held: Mapping[str, Held]) -> "LiveBatch":
+        """With what decisions about them have reserved."""
+        return replace(self, held=held) if held else self
+
+    @cached_property
+    def reserving(self) -> frozenset[str]:
+        """Names of those who are to be contacted by decisions that were not sent yet."""
+        return frozenset(name for name, held in self.held.items() if any(not one.sent for one in held.reservations))
 
     @cached_property
     def may_profile(self) -> BoolArray:
@@ -62,15 +74,18 @@ class LiveBatch:
 
     def live(self, row: int) -> LiveState:
         """One customer's live state."""
-        known = self.made.get(row)
-        return known or self.make(self.names[row], self.states.one(row), self.versions[row])
+        live = self.made.get(row) or self.make(self.names[row], self.states.one(row), self.versions[row])
+        held = self.held.get(self.names[row])
+        return live if held is None else replace(live, held=held)
 
     def take(self, rows: IntArray) -> "LiveBatch":
         """Some of them, in that order."""
         if len(rows) == len(self) and (rows == np.arange(len(self))).all():
             return self
         made = {place: self.made[row] for place, row in enumerate(rows.tolist()) if row in self.made}
-        taken = LiveBatch([self.names[row] for row in rows.tolist()], self.states.take(rows), self.make, made)
+        taken = LiveBatch(
+            [self.names[row] for row in rows.tolist()], self.states.take(rows), self.make, made, self.held
+        )
         if "versions" in vars(self):
             vars(taken)["versions"] = [self.versions[row] for row in rows.tolist()]
         return taken

@@ -42,14 +42,14 @@ def decided_in_haste(request: Request, decision: Decision, *, keep: bool) -> sch
     return decision.answer
 
 
-def noted(request: Request, answer: schemas.Answer) -> Response:
-    """An answer about a customer, and what it tells the metrics."""
+def noted(request: Request, answer: schemas.Answer, body: bytes | None = None) -> Response:
+    """An answer about a customer, and what it tells the metrics; `body` is the answer as JSON, where it is there already."""
     counters: Metrics = request.app.state.runtime.metrics
     if answer.feature_age_s is not None:
         counters.feature_age.observe(answer.feature_age_s)
     if isinstance(answer, schemas.ServedAnswer) and answer.fallbacks:
         counters.note_fallbacks(answer.fallbacks)
-    response = respond(answer)
+    response = respond(answer) if body is None else Response(body, media_type="application/json")
     request.state.timer.lap("encode")
     counters.note_stages(request.state.timer)
     return response

@@ -19,6 +19,7 @@ from features.settings import Settings
 from serving.campaigns.crowd import DECISION_SCHEMA
 from serving.campaigns.customers import Everybody, customer_ids, everybody, parts
 from serving.campaigns.deciding import Crowds
+from serving.campaigns.keeping import decide_for
 from serving.campaigns.settled import SettledStates
 from serving.campaigns.table_file import check_out, table_writer
 from serving.decision.refusals import Refusals
@@ -121,30 +122,30 @@ def _decide(
     known = runtime.knowledge
     suppressions = runtime.log.suppressions().customers()
     offers = None if runtime.offers is None else runtime.offers.offered.in_force
-    crowds = Crowds(known, runtime.rules, _request(campaign_id, when), runtime.clock.now(), suppressions, offers)
+    request, used = _request(campaign_id, when), runtime.log.ledger().used
+    crowds = Crowds(known, runtime.rules, request, runtime.clock.now(), suppressions, offers, used)
+
+    def read(names: Sequence[str]) -> LiveBatch:
+        if settled is not None:
+            return settled.get(names)
+        return LiveBatch.of([live for one in names if known.states is not None and (live := known.states.get(one))])
+
     arms: Counter[str] = Counter()
     refused: Counter[str] = Counter()
     fallen: Counter[str] = Counter()
     refusals = Refusals()
     with table_writer(out, DECISION_SCHEMA) as writer:
         for part in parts(ids):
-            if settled is not None:
-                batch = settled.get(part)
-            else:
-                singly = [live for one in part if known.states is not None and (live := known.states.get(one))]
-                batch = LiveBatch.of(singly)
-            if len(batch):
-                decided = crowds.decide(batch)
-                if keep:
-                    for decisions in decided.parts:
-                        runtime.log.append(decisions.events())
+            names: list[str] = []
+            for decided in decide_for(part, read, crowds, runtime.log, keep=keep):
                 writer.write_table(decided.table())
                 for decisions in decided.parts:
+                    names += decisions.batch.names
                     arms.update(decisions.arms())
                     refused.update(decisions.refused())
                     refusals.merge(decisions.refusals())
                     fallen.update(decisions.fallen())
-            newer, refreshed = who.count(batch.names)
+            newer, refreshed = who.count(names)
             n_newer, n_refreshed = n_newer + newer, n_refreshed + refreshed
             progress(f"{arms.total():,} of {len(ids):,} customers")
     return BulkReport(

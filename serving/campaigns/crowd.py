@@ -16,9 +16,11 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from features.arrays import Float32Array, FloatArray
+from features.arrays import Float32Array, FloatArray, IntArray
 from features.events.rows import EventRow, rows_table
 from features.events.values import dump_properties
+from features.log.reservations import NOTHING_HELD, Decided
+from features.offers.offer import Offer as DataOffer
 from features.online.many import LiveBatch
 from features.signals import compute_signals
 from features.vocabulary import NOTHING, Channel, Columns, EventKind, Task
@@ -27,13 +29,15 @@ from serving.decision.arm_weighing import WeighedArms
 from serving.decision.contacts import exposure_history
 from serving.decision.holdout import is_held_out
 from serving.decision.many_arms import ManyArms
-from serving.decision.record import Drawn, decision_properties, draw_arm, question_of
+from serving.decision.record import Drawn, decision_properties, draw_arm, limits_basis, question_of
 from serving.decision.refusals import Refusals
+from serving.decision.reserved import Limits, Remembered, Used
 from serving.decision.rests import campaign_code, campaign_refusal
 from serving.decision.rules import Eligibility, not_personal
 from serving.decision.send_time import moment_of
 from serving.decision.send_window import SendWindow
 from serving.fallback.choice import suppressed
+from serving.limits.claims import claim_of
 from serving.offers.many_weighing import ManyCustomers
 from serving.offers.weighing import WeighedOffers
 from serving.products.many_offers import ManyOffers, places_of
@@ -80,7 +84,7 @@ class Made:
     drawn: Drawn
     weighed: WeighedArms
     offer: Offer
-    offer_id: str | None
+    offered: DataOffer | None
     kept: Mapping[str, Any]
     reasons: Sequence[str]
 
@@ -92,7 +96,7 @@ class Made:
             drawn,
             replace(weighed.weighed, options=None),
             weighed.product(drawn.choice.offer, explain=explain),
-            kept.get("offer_id"),
+            weighed.offer_of(drawn.choice, drawn.number),
             kept,
             weighed.reasons(drawn.choice, drawn.number) if explain else (),
         )
@@ -115,6 +119,7 @@ class Decisions:
     statuses: Sequence[Status]
     windows: Sequence[SendWindow | None]
     held_out: Sequence[bool]
+    now_s: float
     made: Mapping[int, "Made"] = field(default_factory=dict)
     """By row what offers have a part in, where any is in force."""
 
@@ -179,7 +184,7 @@ class Decisions:
             [json.dumps(models)] * n,
             [self.decider.rules.version] * n,
             [self._served.get("served_by", "model")] * n,
-            [self.made[row].offer_id if row in self.made else None for row in range(n)],
+            [None if (offered := self._offered(row)) is None else offered.offer_id for row in range(n)],
         ]
         arrays = [pa.array(values, field.type) for values, field in zip(columns, DECISION_SCHEMA, strict=True)]
         return pa.Table.from_arrays(arrays, schema=DECISION_SCHEMA)
@@ -187,6 +192,39 @@ class Decisions:
     def events(self) -> pa.Table:
         """As events, to be kept in the log."""
         return rows_table([self._event(row) for row in range(len(self))])
+
+    def decided(self) -> list[Decided]:
+        """What is settled with each one's event."""
+        now = datetime.fromtimestamp(self.now_s, UTC)
+        now_us, campaign, rules = int(self.now_s * 1e6), self.request.campaign_id, self.decider.rules
+        found = []
+        for row, (name, drawn, offer) in enumerate(zip(self.batch.names, self.drawn, self.offers, strict=True)):
+            claim = claim_of(drawn, name, offer.product, campaign, rules, now, self._offered(row))
+            version = self.batch.held.get(name, NOTHING_HELD).version
+            found.append(Decided(drawn.decision_id, name, now_us, version, claim))
+        return found
+
+    def take(self, rows: IntArray) -> "Decisions":
+        """Those of some customers, in that order."""
+        at = rows.tolist()
+        return replace(
+            self,
+            batch=self.batch.take(rows),
+            as_of_s=self.as_of_s[rows],
+            signals=self.signals[rows],
+            weighed=[self.weighed[row] for row in at],
+            drawn=[self.drawn[row] for row in at],
+            offers=[self.offers[row] for row in at],
+            churn=[self.churn[row] for row in at],
+            statuses=[self.statuses[row] for row in at],
+            windows=[self.windows[row] for row in at],
+            held_out=[self.held_out[row] for row in at],
+            made={place: self.made[row] for place, row in enumerate(at) if row in self.made},
+        )
+
+    def _offered(self, row: int) -> DataOffer | None:
+        """The offer that is made to a customer, if any."""
+        return self.made[row].offered if row in self.made else None
 
     def _kinds(self) -> Iterator[tuple[Sequence[Eligibility], int]]:
         """What rules said of the arms, with the number of customers of whom they said it: many share the very same."""
@@ -276,6 +314,7 @@ class Crowd:
         windows = [self._window(moment) for moment in moments]
         signals = compute_signals(batch.scored, as_of_s)
         channel = bundle.need_channel()
+        limits = Limits(rules, self._request.campaign_id, None if decider.used is None else Remembered(decider.used))
         held_out = [rules.holdout_share > 0 and is_held_out(name, rules) for name in batch.names]
         weighed = self._arms.weigh(
             batch.states,
@@ -288,12 +327,20 @@ class Crowd:
             refusals=self._refusals(batch, as_of_s),
             not_before_s=np.array([moment.earliest_s for moment in moments]),
             windows=windows,
+            limits=limits,
+            batch=batch,
         )
+        bases = [
+            limits_basis(batch.held.get(name, NOTHING_HELD), of_arms, limits)
+            for name, of_arms in zip(batch.names, weighed, strict=True)
+        ]
         chances = np.full(len(batch), np.nan) if bundle.churn is None else bundle.churn.chances(signals)
         churn = [None if chance != chance else chance for chance in chances.tolist()]
-        made = self._with_offers(batch, as_of_s, signals, churn, weighed, windows)
+        made = self._with_offers(batch, as_of_s, signals, churn, weighed, windows, bases, limits.used)
         drawn = [
-            made[row].drawn if row in made else self._draw(batch, row, as_of_s.item(row), of_arms, windows[row])
+            made[row].drawn
+            if row in made
+            else self._draw(batch, row, as_of_s.item(row), of_arms, windows[row], bases[row])
             for row, of_arms in enumerate(weighed)
         ]
         weighed = [made[row].weighed if row in made else of_arms for row, of_arms in enumerate(weighed)]
@@ -314,6 +361,7 @@ class Crowd:
             statuses_of(batch.states),
             windows,
             held_out,
+            self._now_s,
             made,
         )
 
@@ -343,6 +391,8 @@ class Crowd:
         churn: Sequence[float | None],
         weighed: Sequence[WeighedArms],
         windows: Sequence[SendWindow | None],
+        bases: Sequence[Sequence[str]],
+        used: Used | None,
     ) -> dict[int, Made]:
         """What was drawn for each, by row, where any offer is in force."""
         decider, explain = self._decider, self._request.explain
@@ -352,9 +402,10 @@ class Crowd:
         many = ManyCustomers(
             batch, as_of_s, signals, churn, self._request, decider.bundle, decider.catalogue, decider.rules
         )
-        made = {}
-        for row, of_row in many.weigh(decider.offers, weighed, arms):
-            at_s, window, basis = as_of_s.item(row), windows[row], [of_row.options.version]
+        made, full = {}, decider.offers.full_by(decider.rules, used)
+        for row, of_row, without_room in many.weigh(decider.offers, weighed, arms, full):
+            at_s, window = as_of_s.item(row), windows[row]
+            basis = [*bases[row], of_row.options.version, *sorted(without_room)]
             drawn = self._draw(batch, row, at_s, of_row.weighed, window, basis)
             made[row] = Made.of(of_row, drawn, explain=explain)
         return made
@@ -366,14 +417,15 @@ class Crowd:
     def _refusals(self, batch: LiveBatch, as_of_s: FloatArray) -> list[str | None]:
         """Why each may not be contacted now: for the campaign, of whom was, or may have been, or at all."""
         campaign = self._request.campaign_id
-        refusals: list[str | None] = [None] * len(batch)
+        refusals: list[str | None] = [self._decider.stop] * len(batch)
         if campaign is not None:
             codes = np.full(len(batch), campaign_code(campaign))
             known = places_of(batch.states.exposure_code, codes) >= 0
             forgotten = ~np.isnan(batch.states.scalar("exposures_until"))
-            for row in np.flatnonzero(known | forgotten).tolist():
+            reserving = np.array([name in batch.reserving for name in batch.names], np.bool_)
+            for row in np.flatnonzero(known | forgotten | reserving).tolist():
                 history = exposure_history(batch.live(row), as_of_s.item(row))
-                refusals[row] = campaign_refusal(history, campaign, self._decider.rules)
+                refusals[row] = refusals[row] or campaign_refusal(history, campaign, self._decider.rules)
         for row, name in enumerate(batch.names) if self._suppressions else ():
             if name in self._suppressions:
                 refusals[row] = suppressed(self._suppressions[name])

@@ -82,6 +82,7 @@ class SettledStates:
             version=version,
             bought=lambda: bought_products(self.rows.purchases_of(name)),
             exposed=lambda: all_exposures(self.rows.of(name)),
+            contacted=lambda: self.rows.of(name),
         )
 
 

@@ -4,7 +4,7 @@ A flow yields an `httpx.Request`, and is sent its response or the error in its p
 them. So retries, batches and polls are written once, and whoever drives a flow does the sending and the sleeping.
 
 What is sent again: everything that does the same when it is done twice. Events carry ids, and count once; an erasure goes on
-where it was. A decision that may have been made is not asked for again, because it may be in the log.
+where it was. A decision is asked for again under the same Idempotency-Key, and so is the same one.
 """
 
 import random
@@ -119,7 +119,7 @@ class Flows:
         if identifiers is not None:
             named["identifiers"] = dict(identifiers)
         body = to_json({**named, **options})
-        return (yield from self._ask("POST", f"/v1/{what}", body, answer, repeatable=_is_repeatable(what, options)))
+        return (yield from self._ask("POST", f"/v1/{what}", body, answer, repeatable=_is_repeatable(options)))
 
     def many(
         self, what: str, answer: type[ManyT], customers: Iterable[str | Mapping[str, Any]], options: Options
@@ -129,7 +129,7 @@ class Flows:
         batches: list[ManyT] = []
         for start in range(0, len(asked), MAX_CUSTOMERS):
             body = to_json({**options, "customers": asked[start : start + MAX_CUSTOMERS]})
-            repeatable = _is_repeatable(what, options)
+            repeatable = _is_repeatable(options)
             batches.append((yield from self._ask("POST", f"/v1/{what}:batch", body, answer, repeatable=repeatable)))
         return answer(
             answered=sum(batch.answered for batch in batches),
@@ -155,9 +155,12 @@ class Flows:
         self, method: str, path: str, body: bytes | None, answer: type[AnswerT], *, repeatable: bool = True
     ) -> Flow[AnswerT]:
         request_id = uuid4().hex
+        is_decision = path == "/v1/decide" and b'"request_id"' not in (body or b"")
         tried = 0
         while True:
             headers = {**self.headers(), "X-Request-ID": request_id}
+            if is_decision:
+                headers["Idempotency-Key"] = request_id
             outcome = yield httpx.Request(method, self.url + path, content=body, headers=headers)
             assert outcome is not None
             tried += 1
@@ -180,9 +183,9 @@ def customer_path(name: str) -> str:
     return f"/v1/customers/{quote(name, safe='')}"
 
 
-def _is_repeatable(what: str, options: Options) -> bool:
-    """Whether a question that was perhaps answered may be asked again: nothing of the answer is in the log."""
-    return not options.get("explore_share") and (what != "decide" or options.get("log") is False)
+def _is_repeatable(options: Options) -> bool:
+    """Whether a question that was perhaps answered may be asked again: it changes nothing, or is known again."""
+    return not options.get("explore_share")
 
 
 def _batches(events: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, bytes]]:

@@ -54,3 +54,5 @@ class DecideOptions(ProductOptions, total=False):
     not_before: datetime
     not_after: datetime
     log: bool
+    dry_run: bool
+    request_id: str

@@ -86,7 +86,7 @@ class OmniClient:
         identifiers: Mapping[str, str] | None = None,
         **more: Unpack[options.DecideOptions],
     ) -> schemas.DecisionAnswer:
-        """One decision, which is logged. It is asked for again only where it was surely not made."""
+        """One decision, which is logged. Asked for again, it is the same one."""
         question = self._flows.question("decide", schemas.DecisionAnswer, customer_id, identifiers, more)
         return self._run(question)
 

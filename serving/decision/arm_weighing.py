@@ -23,6 +23,7 @@ from serving.decision.contacts import (
 from serving.decision.holdout import hold_back
 from serving.decision.options import Options
 from serving.decision.policy import Choice, choice_chances, draw
+from serving.decision.reserved import Limits
 from serving.decision.rules import Arm, Eligibility, Rules, refuse_all
 from serving.decision.send_time import customer_hours
 from serving.decision.send_window import SendWindow
@@ -81,6 +82,13 @@ class WeighedArms:
         """One arm by the chances, with its offer where there are any, the same for the same seed."""
         return draw(self.chances, seed) if self.options is None else self.options.draw(seed)
 
+    def best(self) -> Choice:
+        """The arm of the highest value, for sure: for who looks and does not act."""
+        if self.options is not None:
+            return self.options.best()
+        arm = max(self.values, key=lambda name: (self.values[name], name))
+        return Choice(arm, 1.0, {name: float(name == arm) for name in self.chances})
+
     def chosen(self, choice: Choice) -> tuple[Arm, int | None]:
         """The arm that was drawn and its number; nothing has none."""
         numbers = {item.arm.name: number for number, item in enumerate(self.checked)}
@@ -103,13 +111,14 @@ def weigh_arms(
     unadvertised: str | None = None,
     not_before_s: float | None = None,
     window: SendWindow | None = None,
+    limits: Limits | None = None,
 ) -> WeighedArms:
     """Weigh the arms (n,) of one customer, of whom models say `probabilities` and `gains` (n,).
 
     `channels` are the only ones asked for; who is `held_out` gets nothing, and so does everybody where there is a
     `refusal` of all contacts, in words; where it is `unadvertised`, in words, arms that show no product are left.
     `population_hours` (168,) stand for a customer whose hours are not known. Nothing is sent before `not_before_s`, in
-    seconds, nor outside the `window`.
+    seconds, nor outside the `window`. Whoever acts on it gives `limits`.
     """
     rules = rules_of(live.state, rules)
     facts = contact_facts(live.state, live.customer_id)
@@ -123,6 +132,8 @@ def weigh_arms(
         checked = refuse_all(checked, refusal)
     elif unadvertised is not None:
         checked = refuse_all(checked, unadvertised, rules.arms_without_product)
+    if limits is not None:
+        checked = [*limits.apply(lambda: live, live.held, checked, moments)]
     gains = known_gains(arms, gains, facts)
     values = allowed_values(checked, probabilities, gains, rules)
     chances = choice_chances(values, exploration=rules.exploration, temperature=rules.temperature)

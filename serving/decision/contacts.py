@@ -15,6 +15,7 @@ from features.state.batch import StateBatch
 from features.state.exposed import Exposures
 from features.vocabulary import CHANNELS, DAY_S, NOTHING, Channel
 from serving.decision.reachable import reach
+from serving.decision.reserved import reserved_exposures, sent_contacts
 from serving.decision.rests import Exposure, ExposureHistory
 from serving.decision.rules import Arm, ContactFacts, Eligibility, Rules, check_arm
 from serving.decision.send_time import Plan, is_open
@@ -36,7 +37,7 @@ def contact_facts(state: StateBatch, customer_id: str | None = None) -> ContactF
     unanswered = state.channels[0, :, layout.UNANSWERED]
     return ContactFacts(
         consents=consents(state),
-        contacts=tuple((CHANNELS[int(channel)], float(at_s)) for channel, at_s in state.contacts.values),
+        contacts=tuple(sent_contacts(state)),
         unanswered={channel: int(unanswered[i]) for i, channel in enumerate(CHANNELS) if unanswered[i] > 0},
         reach=None if customer_id is None else reach(state, customer_id),
     )
@@ -47,7 +48,7 @@ def exposure_history(live: LiveState, as_of_s: float) -> ExposureHistory:
     state = live.state
     stats = state.exposure_stats.values
     until_s = float(state.scalar("exposures_until")[0])
-    return ExposureHistory(
+    history = ExposureHistory(
         _exposures(
             state.exposure_code.values,
             stats[:, layout.EXPOSURE_LAST],
@@ -59,6 +60,7 @@ def exposure_history(live: LiveState, as_of_s: float) -> ExposureHistory:
         math.inf if math.isnan(until_s) else (as_of_s - until_s) / DAY_S,
         None if live.exposed is None else partial(_ask, live.exposed, as_of_s),
     )
+    return history.with_these(reserved_exposures(live.held, as_of_s)) if live.held.reservations else history
 
 
 def check_arms(

@@ -6,11 +6,14 @@ rules themselves are those of `check_arms`, asked of the first of each kind, so 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
 
 from features.arrays import BoolArray, FloatArray, IntArray
+from features.log.reservations import NOTHING_HELD
+from features.online.many import LiveBatch
 from features.state import layout
 from features.state.batch import StateBatch
 from features.vocabulary import CHANNELS, DAY_S
@@ -19,6 +22,7 @@ from serving.decision.contacts import NOTHING_ARM, check_arms, contact_facts
 from serving.decision.holdout import hold_back
 from serving.decision.policy import choice_chances
 from serving.decision.reachable import reached
+from serving.decision.reserved import Limits
 from serving.decision.rules import Arm, Cap, ContactFacts, Eligibility, Rules, refuse_all
 from serving.decision.send_time import best_moment, day_from, many_hours, next_day
 from serving.decision.send_window import SendWindow
@@ -55,8 +59,13 @@ class ManyArms:
         refusals: Sequence[str | None],
         not_before_s: FloatArray,
         windows: Sequence[SendWindow | None],
+        limits: Limits | None = None,
+        batch: LiveBatch | None = None,
     ) -> list[WeighedArms]:
-        """`weigh_arms` of n customers; `probabilities` and `gains` are (n, arms), windows at once or none."""
+        """`weigh_arms` of n customers; `probabilities` and `gains` are (n, arms), windows at once or none.
+
+        With `limits` the `batch` tells what the same customers have reserved.
+        """
         zones = by_zone(states, self.rules)
         if zones is not None:
             of_row: dict[int, WeighedArms] = {}
@@ -75,6 +84,8 @@ class ManyArms:
                     refusals=[refusals[row] for row in rows],
                     not_before_s=not_before_s[rows],
                     windows=[windows[row] for row in rows],
+                    limits=limits,
+                    batch=None if batch is None else batch.take(rows),
                 )
                 of_row |= dict(zip(rows.tolist(), of_zone, strict=True))
             return [of_row[row] for row in range(len(states))]
@@ -96,13 +107,17 @@ class ManyArms:
                 checked = self._checked[key] = self._check(
                     contact_facts(states.one(row), names[row]), hours[row], at_s, window, held_out[row], refusal
                 )
+            if limits is not None and batch is not None and (limits.concern_all or names[row] in batch.reserving):
+                held = batch.held.get(names[row], NOTHING_HELD)
+                checked = tuple(limits.apply(partial(batch.live, row), held, checked, _told(at_best)))
             allowed = {
                 item.arm.name: value for item, value in zip(checked, values[row].tolist(), strict=True) if item.eligible
             }
             allowed[NOTHING_ARM.name] = 0.0
             chances = choice_chances(allowed, exploration=self.rules.exploration, temperature=self.rules.temperature)
-            known = tuple(None if moment != moment else moment for moment in at_best)
-            out.append(WeighedArms(checked, known, probabilities[row], gains[row], allowed, chances, self.rules))
+            out.append(
+                WeighedArms(checked, _told(at_best), probabilities[row], gains[row], allowed, chances, self.rules)
+            )
         return out
 
     def _check(
@@ -173,6 +188,11 @@ class ManyArms:
                 hour = np.where(np.isnan(moments), -np.inf, likely).argmax(axis=1)
                 best[:, place] = np.where(np.isnan(best[:, place]), moments[hour], best[:, place])
         return best
+
+
+def _told(moments: Sequence[float]) -> tuple[float | None, ...]:
+    """Moments with None where there is none (NaN)."""
+    return tuple(None if moment != moment else moment for moment in moments)
 
 
 def what_rules_see(states: StateBatch, names: Sequence[str], as_of_s: FloatArray, rules: Rules) -> IntArray:

@@ -65,6 +65,14 @@ class Options:
         number = int(reached[0]) if len(reached) else int(np.flatnonzero(own > 0)[-1])
         return Choice(chosen, float(own[number]), chances, number, chances[chosen])
 
+    def best(self) -> Choice:
+        """The option of the highest value, for sure."""
+        values = self.best_of_arms()
+        chosen = max(values, key=lambda arm: (values[arm], arm))
+        chances = {arm: float(arm == chosen) for arm in self.of_arms()}
+        number = None if chosen == NOTHING else int(self.values[list(self.arms).index(chosen)].argmax())
+        return Choice(chosen, 1.0, chances, number, 1.0)
+
     def likeliest(self, n: int) -> dict[str, dict[str, float]]:
         """The chances of the n likeliest options, by way and offer."""
         flat = self.chances.ravel()

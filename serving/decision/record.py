@@ -9,9 +9,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from features.arrays import Float32Array
+from features.log.reservations import Held
 from serving.decision.arm_weighing import WeighedArms
 from serving.decision.holdout import holdout_flag
 from serving.decision.policy import Choice
+from serving.decision.reserved import Limits
 from serving.decision.rules import Arm, Rules
 from serving.decision.send_window import SendWindow, When
 from serving.schemas import CustomerRef, DecideRequest, ProductFilter, Status
@@ -55,9 +57,17 @@ def draw_arm(
         parts += [str(window.at_once), f"{request.not_before}", f"{request.not_after}", *sorted(weighed.values)]
     digest = hashlib.blake2b("\x1f".join([*parts, *basis, weighed.rules.text]).encode(), digest_size=12)
     decision_id = f"d-{digest.hexdigest()}"
-    choice = weighed.draw(decision_id)
+    choice = weighed.best() if request.dry_run else weighed.draw(decision_id)
     arm, number = weighed.chosen(choice)
     return Drawn(decision_id, choice, arm, number, None if number is None else weighed.moments[number])
+
+
+def limits_basis(held: Held, weighed: WeighedArms, limits: Limits) -> list[str]:
+    """What of the ledger a decision rests on; nothing where it knows nothing of the customer, and nothing else is limited."""
+    return [
+        *([f"held {held.version}"] if held.version else []),
+        *(["limited", *sorted(weighed.values)] if held.version or limits.concern_all else []),
+    ]
 
 
 def question_of(request: DecideRequest) -> str:

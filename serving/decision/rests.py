@@ -4,6 +4,7 @@ A contact is a message that was sent or an impression that was seen, on any chan
 """
 
 import math
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +32,8 @@ class Exposure:
     channel: Channel
     earlier: bool = False
     """Whether there may have been contacts before these, which the state has forgotten."""
+    reserved: bool = False
+    """Whether it is decided, and not sent yet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,14 @@ class ExposureHistory:
     """Days since the latest contact about something that the state has forgotten; infinite where it holds everything."""
     ask: Callable[[], Mapping[int, Exposure]] | None = None
     """Everything, from the log."""
+
+    def with_these(self, exposures: dict[int, Exposure]) -> "ExposureHistory":
+        """The same with others in the place of what is known of the same things."""
+        if not exposures:
+            return self
+        ask = self.ask
+        whole = None if ask is None else lambda: ChainMap(exposures, dict(ask()))
+        return ExposureHistory(ChainMap(exposures, dict(self.remembered)), self.forgotten_days, whole)
 
     @cached_property
     def all(self) -> Mapping[int, Exposure]:
@@ -101,7 +112,7 @@ def product_rest(history: ExposureHistory, code: int, rules: Rules) -> str | Non
 def product_rest_reason(exposure: Exposure, rules: Rules) -> str | None:
     """Why a product must not be offered now that was offered so, or None where it may be."""
     reason = _reason(exposure, rules.product_rest_days, rules.product_rest_growth, rules)
-    return None if reason is None else f"last offered {reason}"
+    return None if reason is None else reason if exposure.reserved else f"last offered {reason}"
 
 
 def product_rest_at_most(rules: Rules) -> float:
@@ -118,7 +129,11 @@ def campaign_refusal(history: ExposureHistory, campaign_id: str | None, rules: R
     if exposure is None:
         return None
     reason = _reason(exposure, rules.campaign_rest_days, rules.campaign_rest_growth, rules)
-    return None if reason is None else f"campaign {campaign_id}: last contact {reason}"
+    if reason is None:
+        return None
+    return (
+        f"campaign {campaign_id}: {reason}" if exposure.reserved else f"campaign {campaign_id}: last contact {reason}"
+    )
 
 
 def campaign_code(campaign_id: str) -> int:
@@ -135,5 +150,7 @@ def _reason(exposure: Exposure, base_days: float, growth: float, rules: Rules) -
     rest = rest_days(exposure, base_days, growth, rules.rest_max_days)
     if exposure.last_days >= rest:
         return None
+    if exposure.reserved:
+        return f"already decided on {exposure.channel}, and not sent yet"
     row = f", {exposure.ignored} times in a row without a reaction" if exposure.ignored > 1 else ""
     return f"{days(exposure.last_days)} ago on {exposure.channel}{row}: rests for {days(rest)}"

@@ -36,6 +36,12 @@ class Cap(Config):
     days: float = Field(gt=0)
 
 
+class Volume(Config):
+    """At most `per_day` contacts over all customers on one day of the house's time zone."""
+
+    per_day: int = Field(ge=0)
+
+
 class QuietHours(Config):
     """Local hours in which these channels stay silent; `start` may be later than `end` (over midnight)."""
 
@@ -57,6 +63,14 @@ class Rules(Config):
     """Over all channels together."""
     channel_caps: dict[Channel, Cap] = Field(default_factory=dict)
     """Per channel; a channel without one has only the overall cap."""
+    campaign_caps: dict[str, Cap] = Field(default_factory=dict)
+    """Per campaign, over all channels, for one customer."""
+    tag_caps: dict[str, Cap] = Field(default_factory=dict)
+    """Per tag of offers, likewise."""
+    volume: dict[Channel, Volume] = Field(default_factory=dict)
+    """Per channel, over all customers."""
+    reservation_minutes: float = Field(60, gt=0, le=44_640)
+    """So long after its moment a decision that was not sent holds its contact; see features/log/reservations.py."""
     max_unanswered: int = Field(8, ge=1)
     """After this many messages in a row without an answer a channel rests."""
     rest_days: float = Field(30, ge=0)

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
@@ -13,6 +13,7 @@ from features.errors import UnavailableError
 from features.log.batches import Events
 from features.log.event_log import AppendResult, EventLog
 from features.log.group_commit import GroupCommitter
+from features.log.reservations import Decided, Held, KeptAnswer, Ledger
 from features.online.live import LiveStates, StateReader, StoredState
 from features.online.reader import OnlineReader
 from features.online.trust import StoreTrust
@@ -41,6 +42,9 @@ class Named(Protocol):
 
     def append(self, events: Events) -> AppendResult:
         """Keep valid events."""
+
+    def ledger(self) -> Ledger:
+        """What decisions have reserved."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,26 @@ class GuardedLog:
         """Keep valid events."""
         return self.log.append(events)
 
+    def ledger(self) -> "GuardedLedger":
+        """What decisions have reserved."""
+        return GuardedLedger(self)
+
+    def held(self, customer_id: str, now_us: int) -> Held:
+        """What a customer has reserved."""
+        return self._ask(lambda: self.log.ledger().held(customer_id, now_us))
+
+    def held_many(self, customer_ids: Sequence[str], now_us: int) -> dict[str, Held]:
+        """`held` of several customers."""
+        return self._ask(lambda: self.log.ledger().held_many(customer_ids, now_us))
+
+    def used(self, keys: Iterable[str]) -> Mapping[str, float]:
+        """How much of counters is taken."""
+        return self._ask(lambda: self.log.ledger().used(keys))
+
+    def kept_answers(self, names: Sequence[str], now_us: int) -> dict[str, KeptAnswer]:
+        """Answers that were kept under these names."""
+        return self._ask(lambda: self.log.ledger().answers(names, now_us))
+
     def _ask(self, question: Callable[[], T]) -> T:
         def ask() -> T:
             try:
@@ -110,6 +134,29 @@ class GuardedLog:
                 raise UnavailableError(f"The event log cannot be read ({error}).") from error
 
         return self.breaker.call(ask)
+
+
+@dataclass(frozen=True)
+class GuardedLedger:
+    """The ledger of a guarded log."""
+
+    log: GuardedLog
+
+    def held(self, customer_id: str, now_us: int) -> Held:
+        """Raises UnavailableError, at once where the breaker is open; so do the others."""
+        return self.log.held(customer_id, now_us)
+
+    def held_many(self, customer_ids: Sequence[str], now_us: int) -> dict[str, Held]:
+        """`held` of several customers."""
+        return self.log.held_many(customer_ids, now_us)
+
+    def used(self, keys: Iterable[str]) -> Mapping[str, float]:
+        """How much of counters is taken."""
+        return self.log.used(keys)
+
+    def answers(self, names: Sequence[str], now_us: int) -> dict[str, KeptAnswer]:
+        """Answers that were kept under these names."""
+        return self.log.kept_answers(names, now_us)
 
 
 @dataclass(frozen=True)
@@ -152,14 +199,17 @@ class Reliance:
             breaker.close()
 
 
-async def append(committer: GroupCommitter, reliance: Reliance | None, events: Events) -> AppendResult:
+async def append(
+    committer: GroupCommitter, reliance: Reliance | None, events: Events, decided: Decided | None = None
+) -> AppendResult:
     """Have events appended, in one commit with those of others, and wait until they are durable.
 
-    Raises UnavailableError where the log does not answer, and does not wait for it then; they may still be kept later.
+    With them what is `decided` by them is settled: raises OvertakenError or FullError where that has to be made anew. Raises
+    UnavailableError where the log does not answer, and does not wait for it then; they may still be kept later.
     """
     if reliance is not None:
         reliance.need_log()
-    return await while_log_answers(asyncio.wrap_future(committer.submit(events)), reliance)
+    return await while_log_answers(asyncio.wrap_future(committer.submit(events, decided)), reliance)
 
 
 async def while_log_answers(writing: "asyncio.Future[T]", reliance: Reliance | None) -> T:

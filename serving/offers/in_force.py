@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from features.arrays import Float32Array
 from features.online.live import LiveState
 from serving.decision.arm_weighing import WeighedArms
-from serving.decision.rules import Arm
+from serving.decision.reserved import Used
+from serving.decision.rules import Arm, Rules
+from serving.limits.offers import offer_refusals
 from serving.offers.book import offer_book
 from serving.offers.columns import CustomerColumns, CustomerRow, Standing
 from serving.offers.customer_products import CustomerProducts
@@ -20,6 +23,8 @@ from serving.scorers.bundle import Bundle
 
 ANYWHERE = Standing()
 """Before anybody was looked at."""
+NONE_FULL: Mapping[str, str] = MappingProxyType({})
+"""No offer's caps or budget are used up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +38,8 @@ class Asked:
     request: DecideRequest
 
 
+Full = Callable[[LiveState, float], Mapping[str, str]]
+"""Offers, by id, that have no room left for a customer at a moment (seconds), each with the reason in words."""
 Refusals = Callable[[Asked], Mapping[str, str]]
 """Offers, by id, that limits forbid for a customer now, each with the reason in words."""
 
@@ -57,6 +64,14 @@ class OffersInForce:
         """Whether any offer is in force at a moment; where none is, a decision is what it is without offers."""
         return bool(self.shelf.current(at_s))
 
+    def full_by(self, rules: Rules, used: Used | None) -> Full:
+        """Says which of these offers have no room left for whom, by the ledger's counters."""
+
+        def full(live: LiveState, at_s: float) -> Mapping[str, str]:
+            return offer_refusals([each.offer for each in self.shelf.current(at_s)], live.held, at_s, rules, used)
+
+        return full
+
     def weigh(
         self,
         asked: Asked,
@@ -64,13 +79,17 @@ class OffersInForce:
         weighed: WeighedArms,
         arms: tuple[Arm, ...],
         bundle: Bundle,
+        full: Mapping[str, str] = NONE_FULL,
     ) -> WeighedOffers:
-        """The ways of one customer, who is asked about, with these offers; `bundle` answers about them."""
+        """The ways of one customer, who is asked about, with these offers; `bundle` answers about them.
+
+        `full` are offers that have no room left for them, with the reasons.
+        """
 
         def row() -> CustomerRow:
             return CustomerColumns.of_one(asked.live, asked.signals, bundle, self.standing).row()
 
-        return self.weigh_with(asked, products, weighed, arms, row)
+        return self.weigh_with(asked, products, weighed, arms, row, full)
 
     def weigh_with(
         self,
@@ -79,10 +98,11 @@ class OffersInForce:
         weighed: WeighedArms,
         arms: tuple[Arm, ...],
         row: Callable[[], Row],
+        full: Mapping[str, str] = NONE_FULL,
     ) -> WeighedOffers:
         """The same, with the columns that conditions go by."""
         table = product_table(products.scorer.product_ids, products.catalogue)
         book = offer_book(self.shelf, self.shelf.current(asked.as_of_s), table, arms, self.counts)
         eligible = self.shelf.eligible(asked.live.customer_id, row, asked.as_of_s, asked.request.store_id)
-        refusals = {**self.refusals(asked), **eligible.refused}
+        refusals = {**self.refusals(asked), **full, **eligible.refused}
         return weigh_offers(book, products, weighed, asked.churn, refusals)

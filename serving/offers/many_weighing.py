@@ -1,6 +1,6 @@
 """Many customers' ways of contact and what there is to offer in, each one's ways with offers out: as for each asked alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +12,7 @@ from serving.decision.arm_weighing import WeighedArms
 from serving.decision.rules import Arm, Rules
 from serving.offers.columns import CustomerColumns
 from serving.offers.customer_products import CustomerProducts
-from serving.offers.in_force import Asked, OffersInForce
+from serving.offers.in_force import Asked, Full, OffersInForce
 from serving.offers.weighing import WeighedOffers
 from serving.products.catalogue import Catalogue
 from serving.products.eligibility import allowed_to_all, product_table
@@ -35,16 +35,21 @@ class ManyCustomers:
     rules: Rules
 
     def weigh(
-        self, offers: OffersInForce, weighed: Sequence[WeighedArms], arms: tuple[Arm, ...]
-    ) -> Iterator[tuple[int, WeighedOffers]]:
-        """The ways of each with offers, in whatever order, with the customer's row; who is left out has no offer in force."""
+        self, offers: OffersInForce, weighed: Sequence[WeighedArms], arms: tuple[Arm, ...], full: Full
+    ) -> Iterator[tuple[int, WeighedOffers, Mapping[str, str]]]:
+        """The ways of each with offers, in whatever order, with the customer's row; who is left out has no offer in force.
+
+        With them comes what `full` says of the customer: offers that have no room left.
+        """
         on = np.array([offers.any_on(at_s) for at_s in self.as_of_s.tolist()], np.bool_)
         asked_about = np.flatnonzero(on)
         columns = CustomerColumns(self.batch, self.signals, self.bundle, offers.standing)
         for place, products in self._products(self.batch.take(asked_about), self.as_of_s[asked_about]):
             row = int(asked_about[place])
             asked = Asked(products.live, products.as_of_s, self.signals[row], self.churn[row], self.request)
-            yield row, offers.weigh_with(asked, products, weighed[row], arms, partial(columns.row, row))
+            without_room = full(asked.live, asked.as_of_s)
+            columns_of = partial(columns.row, row)
+            yield row, offers.weigh_with(asked, products, weighed[row], arms, columns_of, without_room), without_room
 
     def _products(self, batch: LiveBatch, as_of_s: FloatArray) -> Iterator[tuple[int, CustomerProducts]]:
         """Each one's products, ranked in blocks."""

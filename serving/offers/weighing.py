@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from features.arrays import FloatArray, IntArray
+from features.offers.offer import Offer as DataOffer
 from features.vocabulary import Channel
 from serving.decision.arm_weighing import WeighedArms
 from serving.decision.options import Options
@@ -66,6 +67,10 @@ class WeighedOffers:
     def terms(self, arm: int, number: int) -> Terms:
         """What the value of an option is made of."""
         return self.worth.terms(arm, number, float(self.book.lift[arm, number]))
+
+    def offer_of(self, choice: Choice, arm: int | None) -> DataOffer | None:
+        """The offer that was drawn; None with nothing."""
+        return None if choice.offer is None or arm is None else self.book.offers[choice.offer]
 
     def told(self, choice: Choice, arm: int | None, language: str | None, *, explain: bool) -> dict[str, Any]:
         """What the answer says of offers: fields of `DecisionAnswer`."""

@@ -58,6 +58,8 @@ class ManyOffers:
         columns = block.best(FIRST[0])
         known = _Known.of(states, scored, as_of_s, np.where(columns >= 0, self.scorer.codes[columns], 0), self.rules)
         says = np.where(columns >= 0, known.says(), _ASK)
+        if batch.reserving:  # what is decided and not sent rests, too
+            says[[name in batch.reserving for name in batch.names[begin:end]]] = _ASK
         stops = np.column_stack([(says == _ALLOWED) | (says == _ASK), np.ones(len(says), np.bool_)])
         first = stops.argmax(axis=1)
         chosen = known.code[np.arange(len(says)), np.minimum(first, says.shape[1] - 1)]

@@ -248,6 +248,15 @@ class BestChannelAnswer(RuledAnswer):
     arms: list[ArmScore]
 
 
+class Taken(Finite):
+    """A contact that another decision about the customer holds: it is decided, and not sent yet."""
+
+    decision_id: str
+    channel: str
+    product_id: str | None
+    send_at: datetime
+
+
 class DecisionAnswer(RuledAnswer):
     """One decision, the same for every channel that asks within the same few minutes."""
 
@@ -308,6 +317,11 @@ class DecisionAnswer(RuledAnswer):
         ONLY_WITH_OFFERS,
         Field(description="Where it is to explain: the best offers, and the first of those that may not be made."),
     ] = None
+    taken: list[Taken] = Field(
+        [],
+        description="What other decisions about the customer hold, as of this one: their products rest, and they count for "
+        "every cap.",
+    )
 
 
 class Touch(Finite):

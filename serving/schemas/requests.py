@@ -168,7 +168,18 @@ class DecideRequest(ProductFilter):
         None, description="The language in which an offer is told, such as de or pt-BR."
     )
     log: StrictBool = Field(
-        True, description="False: only looked at. It is not logged, so it is never learned from; do not send it."
+        True,
+        description="False: only looked at, drawn as it would be. It is not logged and reserves nothing; do not send it.",
+    )
+    dry_run: StrictBool = Field(
+        False,
+        description="True: only looked at, and nothing is drawn: the way of the highest value is answered, with pscore 1. "
+        "It is not logged and reserves nothing; do not send it.",
+    )
+    request_id: Name | None = Field(
+        None,
+        description="A name of this very question, as is the header Idempotency-Key: asked again under it within a day, the "
+        "same decision is answered, whatever happened since. Another question under it is refused.",
     )
 
     @model_validator(mode="after")
@@ -176,6 +187,11 @@ class DecideRequest(ProductFilter):
         if self.not_before is not None and self.not_after is not None and self.not_after <= self.not_before:
             raise ValueError("not_after must be later than not_before")
         return self
+
+    @property
+    def acts(self) -> bool:
+        """Whether the decision is kept, and may be sent by."""
+        return self.log and not self.dry_run
 
 
 class EventsRequest(BaseModel):

@@ -140,3 +140,10 @@ def _horizon(card: ModelCard, file: Path, where: str) -> ChurnScorer:
     score = read_score(file.read_text(encoding="utf-8"))
     booster = BoosterScorer(read_text(file.with_suffix(".lgb")), where)
     return ChurnScorer(card, booster, score.horizon_days, score)
+
+
+def cannot_leave(live: LiveState) -> dict[str, Any]:
+    """What is said where churn is asked of who never bought; nothing where it is null for another reason."""
+    if status_of(live) == "customer":
+        return {}
+    return {"reason": "never bought", "note": "not a customer yet: who never bought cannot leave"}

@@ -200,7 +200,7 @@ def test_rules_hold_for_the_products_of_offers(decide: Decide) -> None:
 
 
 def test_the_price_may_be_what_a_response_is_worth_and_a_boost_counts(decide: Decide) -> None:
-    priced, fixed = offer("priced", categories=["bakery"], value="price"), offer("fixed", products=["soap"], value=2.4)
+    priced, fixed = offer("priced", categories=["bakery"], value="price"), offer("fixed", products=["soap"], value=0.5)
     answer = decide(priced, fixed).answer
     assert answer.offer_id == "priced" and answer.terms is not None and answer.terms["money"] == 2.5
     pushed = fixed.model_copy(update={"boost": 30.0, "boost_reason": "overstock"})
