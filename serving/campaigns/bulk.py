@@ -16,9 +16,9 @@ from features.offline.build_note import check_of_log
 from features.online.many import LiveBatch
 from features.online.reader import OnlineReader
 from features.settings import Settings
-from serving.campaigns.crowd import DECISION_SCHEMA
 from serving.campaigns.customers import Everybody, customer_ids, everybody, parts
 from serving.campaigns.deciding import Crowds
+from serving.campaigns.decisions import DECISION_SCHEMA
 from serving.campaigns.keeping import decide_for
 from serving.campaigns.settled import SettledStates
 from serving.campaigns.table_file import check_out, table_writer

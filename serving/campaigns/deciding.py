@@ -10,7 +10,8 @@ import pyarrow as pa
 from features.arrays import IntArray
 from features.online.many import LiveBatch
 from serving.answers import Knowledge
-from serving.campaigns.crowd import NOBODY, Crowd, Decisions
+from serving.campaigns.crowd import NOBODY, Crowd
+from serving.campaigns.decisions import Decisions
 from serving.decider import Decider
 from serving.decision.reserved import Used
 from serving.decision.rules import Rules

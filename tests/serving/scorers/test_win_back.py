@@ -14,7 +14,7 @@ from features.scoring.win_back import SCORE_FILE, Lapsing, LinearEffect, WinBack
 from features.vocabulary import CORE_TASKS, Task
 from serving.campaigns.audience import audience_table
 from serving.campaigns.condition import Condition
-from serving.campaigns.crowd import DECISION_SCHEMA
+from serving.campaigns.decisions import DECISION_SCHEMA
 from serving.runtime import Runtime
 from serving.schemas import ChurnRequest
 from serving.scorers.bundle import Bundle, load_scorer
