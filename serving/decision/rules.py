@@ -26,7 +26,11 @@ REMEMBERED_CONTACTS = N_CONTACTS
 """A state keeps the times of the last 16 contacts on each channel, so no cap can be higher."""
 RHYTHM_OCCASIONS: Final = 3
 """Occasions, and so two gaps, from which on a product has a usual gap, and can be due."""
-_OF_OFFERS: Final = ("value",)
+_NEWER: Final = (
+    *("store_time_zones", "arms_without_product", "value"),
+    *("campaign_caps", "tag_caps", "volume", "reservation_minutes"),
+)
+"""Keys that came after decisions were first logged: left at their defaults they change nothing, and no decision's name."""
 
 
 class Cap(Config):
@@ -132,9 +136,9 @@ class Rules(Config):
 
     @cached_property
     def text(self) -> str:
-        """The rules as JSON; a section of offers that says nothing is left out, so that decisions without any stay the same."""
-        unsaid = {name for name in _OF_OFFERS if getattr(self, name) == type(self).model_fields[name].default}
-        return self.model_dump_json(exclude=unsaid)
+        """The rules as JSON; a newer key at its default is left out, so that decisions without it stay the same."""
+        defaults = {name: type(self).model_fields[name].get_default(call_default_factory=True) for name in _NEWER}
+        return self.model_dump_json(exclude={name for name in _NEWER if getattr(self, name) == defaults[name]})
 
     @cached_property
     def version(self) -> str:

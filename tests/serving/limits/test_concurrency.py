@@ -96,6 +96,7 @@ def test_no_cap_is_exceeded_however_many_ask_at_once(runtime: Runtime, open_log:
         runtimes = []
         for _ in range(2):
             log = open_log()
+            stack.callback(log.close)
             known = replace(runtime.knowledge, states=LiveStates(NobodyStored(), log))
             runtimes.append(Runtime(log, runtime.clock, RULES, known))
         statuses = asyncio.run(ask_all(runtimes))
