@@ -18,7 +18,9 @@ from typer.core import TyperGroup
 
 import features.cli
 import serving.cli
+import serving.experiments.cli
 import training.cli
+import training.experiments.cli
 from features import __version__
 from features.console import JsonOption, Progress, emit, fail, say, set_up_logging, step
 from features.databases import SERVICE_WAIT_S, explain, wait_at_most
@@ -360,6 +362,12 @@ def _model_table(models: "tuple[TrainReport, ...]") -> Any:
 features.cli.register(app)
 training.cli.register(app)
 serving.cli.register(app)
+experiment = typer.Typer(
+    help="Try variants of rules and models on customers who are drawn for them, and see what they bring."
+)
+serving.experiments.cli.register(experiment)
+training.experiments.cli.register(experiment)
+app.add_typer(experiment, name="experiment", no_args_is_help=True)
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,8 @@ from serving.decider import Decider, Decision
 from serving.decision.arm_weighing import weigh_arms
 from serving.decision.contacts import best_arm_reasons
 from serving.decision.rules import Rules, not_personal
+from serving.decision.send_time import moment_of
+from serving.experiments.in_force import NO_EXPERIMENTS, Assigned, Experiments
 from serving.fallback.choice import Chosen
 from serving.fallback.knowledge import Knowledge as Knowledge
 from serving.fallback.population import HORIZON_DAYS
@@ -75,6 +76,8 @@ class Answers:
     """What there is to offer at the moment."""
     suppressed: Callable[[str], str | None] = nobody_suppressed
     """Why a customer, by the log's name of them, is sent nothing whatever they consent to."""
+    experiments: Experiments = NO_EXPERIMENTS
+    """By which variants decisions are made."""
     hurried: bool = False
     """There is no time to look at anybody: what is known of everybody is answered."""
 
@@ -108,7 +111,7 @@ class Answers:
         )
         answer = NextProductsAnswer(
             customer=_info(live),
-            as_of=_moment(as_of_s),
+            as_of=moment_of(as_of_s),
             feature_age_s=_age_s(live, as_of_s),
             models=chosen.versions(Task.NEXT_PRODUCT),
             rules_version=self.rules.version,
@@ -147,7 +150,7 @@ class Answers:
         win_back = None if known.bundle.win_back is None else known.bundle.win_back.answers(signals)[0]
         answer = ChurnAnswer(
             customer=_info(live),
-            as_of=_moment(as_of_s),
+            as_of=moment_of(as_of_s),
             feature_age_s=_age_s(live, as_of_s),
             models={Task.CHURN.value: scorer.card.version}
             | ({} if win_back is None else {Task.WIN_BACK.value: win_back.model_version}),
@@ -183,7 +186,7 @@ class Answers:
             marks["note"] = f"{marks['note']} (the log is too young to tell how many leave)"
         return ChurnAnswer(
             customer=_info(live),
-            as_of=_moment(as_of_s),
+            as_of=moment_of(as_of_s),
             feature_age_s=_age_s(live, as_of_s),
             models={},
             customer_status=status,
@@ -218,7 +221,7 @@ class Answers:
         arms = weighed.scores()
         answer = BestChannelAnswer(
             customer=_info(live),
-            as_of=_moment(as_of_s),
+            as_of=moment_of(as_of_s),
             feature_age_s=_age_s(live, as_of_s),
             models=chosen.versions(Task.BEST_CHANNEL),
             rules_version=self.rules.version,
@@ -244,17 +247,20 @@ class Answers:
     ) -> Decision:
         """`decide` about somebody who was found already, with what they have reserved; `stop` says why not to contact them."""
         self.timer.lap("state")
-        chosen = self.choose(known, live, request.store_id)
-        if (suppression := self.suppressed(live.customer_id)) is not None:
-            chosen = replace(chosen, suppression=suppression)
-        decision = self.decider(known, chosen, stop).decide(live, request, self.clock.now())
+        decision = self.decider(known, live, request, stop).decide(live, request, self.clock.now())
         marks = self.marks(live)
         return replace(decision, answer=decision.answer.model_copy(update=marks)) if marks else decision
 
-    def decider(self, known: Knowledge, chosen: Chosen, stop: str | None = None) -> Decider:
-        """What decides about customers whom `chosen` answers about."""
+    def decider(self, known: Knowledge, live: LiveState, request: DecideRequest, stop: str | None = None) -> Decider:
+        """What decides for a customer, by their variants; who was not looked at in time may be somebody else, and has none."""
+        own = Assigned(self.rules) if self.hurried else self.experiments.assign(live.customer_id, self.rules)
+        known = replace(known, bundle=own.bundle(known.bundle)) if own.scorers else known
+        chosen = self.choose(known, live, request.store_id)
+        if (suppression := self.suppressed(live.customer_id)) is not None:
+            chosen = replace(chosen, suppression=suppression)
         hours, used = known.population_hours, None if self.hurried else self.log.ledger().used
-        return Decider(chosen.bundle, known.catalogue, self.rules, hours, self.timer, chosen, self.offers(), used, stop)
+        parts = chosen.bundle, known.catalogue, own.rules, hours, self.timer, chosen
+        return Decider(*parts, self.offers(), used, stop, own.variants)
 
     def profile(self, name: str, with_signals: bool) -> ProfileAnswer:
         """One customer over all channels, named by id or by an identifier like email:ada@example.org."""
@@ -381,10 +387,6 @@ def _unknown(customer_id: str) -> LiveState:
 def _info(live: LiveState) -> CustomerInfo:
     known = not math.isnan(live.last_event_s)
     return CustomerInfo(customer_id=live.customer_id, known=known, personal=live.may_profile)
-
-
-def _moment(at_s: float) -> datetime:
-    return datetime.fromtimestamp(at_s, UTC)
 
 
 def _age_s(live: LiveState, as_of_s: float) -> float | None:

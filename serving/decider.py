@@ -6,7 +6,7 @@ nothing else: whichever worker is asked by whichever channel, the answer and its
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +22,15 @@ from serving.decision.arm_weighing import WeighedArms, weigh_arms
 from serving.decision.contacts import exposure_history
 from serving.decision.holdout import holdout_reason, is_held_out
 from serving.decision.policy import Choice
-from serving.decision.record import MODELS_ALONE, Drawn, decision_properties, draw_arm, limits_basis, question_of
+from serving.decision.record import (
+    MODELS_ALONE,
+    NO_VARIANTS,
+    Drawn,
+    decision_properties,
+    draw_arm,
+    limits_basis,
+    question_of,
+)
 from serving.decision.reserved import Limits, Used
 from serving.decision.rests import campaign_refusal
 from serving.decision.rules import Eligibility, Rules, not_personal
@@ -107,6 +115,8 @@ class Decider:
     """Asks how much of volumes is used up; None: nobody looks at them."""
     stop: str | None = None
     """Why nobody may be contacted at all, whatever else allows it."""
+    variants: Mapping[str, str] = field(default_factory=lambda: NO_VARIANTS)
+    """Whose rules and models these are: experiment to variant."""
 
     def decide(self, live: LiveState, request: DecideRequest, now: datetime) -> Decision:
         """One decision for one customer; `Crowd` makes those of many. Raises MissingError where a model is missing."""
@@ -195,7 +205,8 @@ class Decider:
             full = self.offers.full_by(self.rules, self.used)(live, as_of_s)
             made = self.offers.weigh(asked, scores.products, weighed, channel.arms, self.bundle, full)
             weighed, basis = made.weighed, [*basis, made.options.version, *sorted(full)]
-        drawn = draw_arm(live.customer_id, live.version, as_of_s, request, question, models, weighed, window, basis)
+        of_whom = live.customer_id, live.version, as_of_s
+        drawn = draw_arm(*of_whom, request, question, models, weighed, window, basis, self.variants)
         number, send_at_s = drawn.number, drawn.send_at_s
         offer = scores.offer if made is None else made.product(drawn.choice.offer, explain=request.explain)
         sends, status, is_known = number is not None, status_of(live), not math.isnan(live.last_event_s)
@@ -224,6 +235,7 @@ class Decider:
             reasons=reasons,
             arms=weighed.scores(explain=request.explain),
             taken=taken_of(live.held),
+            experiments=dict(self.variants) or None,
             **marks,
             **({} if made is None else made.told(drawn.choice, number, request.language, explain=request.explain)),
         )
@@ -323,6 +335,7 @@ class Decider:
             send_at=answer.send_at,
             rules=self.rules,
             served={"served_by": answer.served_by, "fallbacks": answer.fallbacks} if answer.fallbacks else MODELS_ALONE,
+            variants=self.variants,
         )
         properties |= of_offers
         return Event.of_ours(

@@ -35,6 +35,8 @@ from serving.answers import Answers, Knowledge
 from serving.decision.rules import Rules
 from serving.decision.send_time import population_hours
 from serving.erasure import Eraser, ErasureWorker, oldest_s
+from serving.experiments.in_force import NO_EXPERIMENTS, Experiments
+from serving.experiments.opening import open_experiments
 from serving.fallback.census import Census
 from serving.guard.reliance import WRITE_WAIT_S, Reliance
 from serving.house_rules import HouseRules
@@ -97,6 +99,8 @@ class Runtime:
     """Where products and stock are kept; None: nowhere."""
     offers: HouseOffers | None = None
     """The offers in force and the suppression list; None: there are none."""
+    experiments: Experiments = NO_EXPERIMENTS
+    """The experiments in force in this home, which begin and end while it runs."""
     asks_servers: bool = False
     """Whether the log or the online store is a server, so that an answer may have to wait for one."""
     store_problem: Callable[[], str] = str
@@ -126,13 +130,9 @@ class Runtime:
         """The same; the timer is told of each stage of an answer."""
         log = self.log if self.reliance is None else self.reliance.log
         unheard_s = None if self.reliance is None else self.reliance.log.breaker.unheard_s
-        rules = self.rules_now()
+        told = self.rules_now(), lambda: self.knowledge, self.nobody, unheard_s, timer, self.identifiers
         offered = NOTHING_OFFERED if self.offers is None else self.offers.offered
-        return Answers(
-            *(log, self.clock, rules, lambda: self.knowledge, self.nobody, unheard_s, timer, self.identifiers),
-            offers=lambda: offered.in_force,
-            suppressed=offered.suppressed,
-        )
+        return Answers(log, self.clock, *told, lambda: offered.in_force, offered.suppressed, self.experiments)
 
     def rules_now(self) -> Rules:
         """The rules that a question which is asked now is answered by."""
@@ -149,8 +149,8 @@ class Runtime:
         """What its operator should know though every answer is right; empty as a rule."""
         store = self.store_problem() if self.knowledge.states is not None else ""
         offers = None if self.offers is None else self.offers.problem
-        problems = [problem for problem in (store, self.rules_info().problem, offers, self.unfollowed) if problem]
-        return problems + self.metrics.refusals.warnings()
+        told = (store, self.rules_info().problem, offers, self.unfollowed, *self.experiments.problems(self.rules_now()))
+        return [problem for problem in told if problem] + self.metrics.refusals.warnings()
 
     def forget(self) -> None:
         """Have nothing of any customer in memory that was read before now."""
@@ -189,6 +189,7 @@ def open_runtime(settings: Settings) -> Runtime:
     runtime = Runtime(
         log=log,
         clock=clock,
+        experiments=open_experiments(settings, log),
         rules=house.current().rules,
         house=house,
         settings=settings,
@@ -217,7 +218,7 @@ def open_runtime(settings: Settings) -> Runtime:
     assert runtime.offers is not None
     watcher = Watcher(settings, runtime)
     watcher.start()
-    stop_looking, stop_offers = house.watch(), runtime.offers.watch()
+    stops = house.watch(), runtime.offers.watch(), runtime.experiments.watch()
     erasures = ErasureWorker(
         Eraser(settings, log),
         note=lambda pending: _note_every_look(runtime, pending),
@@ -228,8 +229,8 @@ def open_runtime(settings: Settings) -> Runtime:
     def close() -> None:
         if profile is not None:
             logger.info("Where the time went: %s", profile.stop())
-        stop_looking()
-        stop_offers()
+        for stop in stops:
+            stop()
         erasures.stop()
         watcher.stop()
         if runtime.reliance is not None:

@@ -11,6 +11,7 @@ from features.log.batches import Events
 from features.log.conflicts import Conflict
 from features.log.erasure import ErasureBook
 from features.log.identity import IdentityBook
+from features.log.lists.experiment_table import ExperimentTable
 from features.log.lists.offer_table import OfferTable
 from features.log.lists.suppression_table import SuppressionTable
 from features.log.marks import Anchor
@@ -162,6 +163,10 @@ class EventLog(Protocol):
 
     def offers(self) -> OfferTable:
         """The offers that are kept beside the events."""
+        ...
+
+    def experiments(self) -> ExperimentTable:
+        """What is tried on whom."""
         ...
 
     def suppressions(self) -> SuppressionTable:

@@ -19,6 +19,7 @@ from features.log.group_commit import append_together
 from features.log.identity import IdentityBook, IdentityRules
 from features.log.ledger import book
 from features.log.ledger.book import SqlLedger
+from features.log.lists.experiment_table import ExperimentTable
 from features.log.lists.offer_table import OfferTable
 from features.log.lists.suppression_table import SuppressionTable
 from features.log.marks import Anchor
@@ -254,6 +255,9 @@ class SqlEventLog(ABC, Generic[C]):
 
     def offers(self) -> OfferTable:
         return OfferTable(self._writing, self._query)
+
+    def experiments(self) -> ExperimentTable:
+        return ExperimentTable(self._writing, self._query)
 
     def suppressions(self) -> SuppressionTable:
         return SuppressionTable(self._writing, self._query, self._rules.identifiers)

@@ -25,6 +25,7 @@ from serving.campaigns.table_file import check_out, table_writer
 from serving.decision.refusals import Refusals
 from serving.decision.rules import house_rules
 from serving.decision.send_window import When
+from serving.experiments.opening import open_experiments
 from serving.offers.house_offers import HouseOffers
 from serving.runtime import Runtime, Watcher
 from serving.schemas import DecideRequest
@@ -80,7 +81,13 @@ def decide_all(
     """
     started = time.perf_counter()
     check_out(out)
-    runtime = Runtime(log=open_log(settings), clock=Clock.from_settings(settings), rules=house_rules(settings))
+    log = open_log(settings)
+    runtime = Runtime(
+        log=log,
+        clock=Clock.from_settings(settings),
+        rules=house_rules(settings),
+        experiments=open_experiments(settings, log),
+    )
     try:
         check_of_log(settings, runtime.log)
         runtime.offers = HouseOffers(settings, runtime.log)
@@ -123,7 +130,7 @@ def _decide(
     suppressions = runtime.log.suppressions().customers()
     offers = None if runtime.offers is None else runtime.offers.offered.in_force
     request, used = _request(campaign_id, when), runtime.log.ledger().used
-    crowds = Crowds(known, runtime.rules, request, runtime.clock.now(), suppressions, offers, used)
+    crowds = Crowds(known, runtime.rules, request, runtime.clock.now(), suppressions, offers, used, runtime.experiments)
 
     def read(names: Sequence[str]) -> LiveBatch:
         if settled is not None:

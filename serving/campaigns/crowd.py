@@ -128,7 +128,8 @@ class Crowd:
         question, models = self._asked
         basis = [*self._decider.chosen.basis, *basis]
         name, version = batch.names[row], batch.versions[row]
-        return draw_arm(name, version, as_of_s, self._request, question, models, weighed, window, basis)
+        of_whom, variants = (name, version, as_of_s), self._decider.variants
+        return draw_arm(*of_whom, self._request, question, models, weighed, window, basis, variants)
 
     @cached_property
     def _asked(self) -> tuple[str, dict[str, str]]:

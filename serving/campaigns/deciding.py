@@ -1,5 +1,10 @@
-"""Many customers' states in, one decision each out, by the models or by what needs none, as for each asked alone."""
+"""Many customers' states in, one decision each out, by the models or by what needs none, as for each asked alone.
 
+Customers who are decided by the same go together: who may be profiled or not, in each variant of experiments.
+"""
+
+import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +20,7 @@ from serving.campaigns.decisions import Decisions
 from serving.decider import Decider
 from serving.decision.reserved import Used
 from serving.decision.rules import Rules
+from serving.experiments.in_force import NO_EXPERIMENTS, Assigned, Experiments
 from serving.offers.in_force import OffersInForce
 from serving.schemas import DecideRequest
 
@@ -55,16 +61,19 @@ class Crowds:
         suppressions: Mapping[str, str] = NOBODY,
         offers: OffersInForce | None = None,
         used: Used | None = None,
+        experiments: Experiments = NO_EXPERIMENTS,
     ) -> None:
         """`suppressions` are the customers who are sent nothing, and why; `offers` what there is to offer, if anything.
 
         `used` tells how much of volumes, and of what offers may use, is used up; without it they are not looked at.
+        `experiments` are as of now, for all of them.
         """
         self._offers = offers
         self._known, self._rules, self._request, self._now = known, rules, request, now
         self._suppressions = suppressions
         self._used = used
-        self._made: dict[tuple[bool, str | None], Crowd] = {}
+        self._experiments, self._now_s = experiments, time.time()
+        self._made: dict[tuple[bool, tuple[str, ...], str | None], Crowd] = {}
 
     @property
     def now_us(self) -> int:
@@ -73,27 +82,34 @@ class Crowds:
 
     def decide(self, batch: LiveBatch, stop: str | None = None) -> Decided:
         """One decision for each of n customers of whom something is known; `stop` says why none of them is contacted."""
-        rows = {answer: np.flatnonzero(batch.may_profile == answer) for answer in (True, False)}
-        asked = {answer: own for answer, own in rows.items() if len(own)}
-        parts = [self._crowd(may_profile, stop).decide(batch.take(own)) for may_profile, own in asked.items()]
-        return Decided(parts, list(asked.values()))
+        assigned = self._experiments.assign_all(batch.names, self._rules, self._now_s)
+        alike: dict[tuple[bool, tuple[str, ...]], list[int]] = defaultdict(list)
+        for row, (may_profile, of_one) in enumerate(zip(batch.may_profile.tolist(), assigned, strict=True)):
+            alike[may_profile, of_one.key].append(row)
+        rows = [np.array(own) for own in alike.values()]
+        parts = [
+            self._crowd(may_profile, assigned[own[0]], stop).decide(batch.take(own))
+            for (may_profile, _), own in zip(alike, rows, strict=True)
+        ]
+        return Decided(parts, rows)
 
-    def _crowd(self, may_profile: bool, stop: str | None) -> Crowd:
-        made = self._made.get((may_profile, stop))
-        if made is None:
-            known, rules = self._known, self._rules
+    def _crowd(self, may_profile: bool, assigned: Assigned, stop: str | None) -> Crowd:
+        key = may_profile, assigned.key, stop
+        if key not in self._made:
+            known = self._known
             chosen = known.fallback.choose(
-                known.bundle, known=True, may_profile=may_profile, store_id=self._request.store_id
+                assigned.bundle(known.bundle), known=True, may_profile=may_profile, store_id=self._request.store_id
             )
             decider = Decider(
                 chosen.bundle,
                 known.catalogue,
-                rules,
+                assigned.rules,
                 known.population_hours,
                 chosen=chosen,
                 offers=self._offers,
                 used=self._used,
                 stop=stop,
+                variants=assigned.variants,
             )
-            made = self._made[may_profile, stop] = Crowd(decider, self._request, self._now, self._suppressions)
-        return made
+            self._made[key] = Crowd(decider, self._request, self._now, self._suppressions)
+        return self._made[key]

@@ -52,9 +52,11 @@ DECISION_SCHEMA: Final = pa.schema(
         ("rules_version", pa.string()),
         ("served_by", pa.string()),
         ("offer_id", pa.string()),
+        ("experiments", pa.string()),
     ]
 )
-"""One row per customer; `models` is JSON, task to version. The columns win_back_… are null where no such model serves."""
+"""One row per customer; `models` is JSON, task to version, and `experiments`, experiment to variant, or null. The columns
+win_back_… are null where no such model serves."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -166,6 +168,7 @@ class Decisions:
             [self.decider.rules.version] * n,
             [self._served.get("served_by", "model")] * n,
             [None if (offered := self._offered(row)) is None else offered.offer_id for row in range(n)],
+            [json.dumps(dict(self.decider.variants)) if self.decider.variants else None] * n,
         ]
         arrays = [pa.array(values, field.type) for values, field in zip(columns, DECISION_SCHEMA, strict=True)]
         return pa.Table.from_arrays(arrays, schema=DECISION_SCHEMA)
@@ -244,6 +247,7 @@ class Decisions:
             send_at=None if drawn.send_at_s is None else moment_of(drawn.send_at_s),
             rules=self.decider.rules,
             served=self._served,
+            variants=self.decider.variants,
         )
         if row in self.made:
             properties |= self.made[row].kept

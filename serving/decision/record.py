@@ -23,6 +23,8 @@ _ASKED: Final = ({*ProductFilter.model_fields, "channels"} - set(CustomerRef.mod
 
 MODELS_ALONE: Final[Mapping[str, Any]] = MappingProxyType({})
 """What there is to say of an answer that models alone give."""
+NO_VARIANTS: Final[Mapping[str, str]] = MappingProxyType({})
+"""Of who is in no experiment."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,17 @@ def draw_arm(
     weighed: WeighedArms,
     window: SendWindow | None,
     basis: Sequence[str] = (),
+    variants: Mapping[str, str] = NO_VARIANTS,
 ) -> Drawn:
     """One of the weighed arms for a customer whose behaviour has this `version`; `question` is what `question_of` says.
 
-    `basis` is what else the chances rest on where models do not give all of them.
+    `basis` is what else the chances rest on where models do not give all of them, `variants` what the customer is given of
+    experiments: an answer from before one began is another decision.
     """
     parts = [customer_id, f"{as_of_s:.6f}", version, str(sorted(models.items())), question]
     if window is not None:  # what may be sent in it can change within the stretch of time: then it is another draw
         parts += [str(window.at_once), f"{request.not_before}", f"{request.not_after}", *sorted(weighed.values)]
+    parts += [f"{experiment}={variant}" for experiment, variant in variants.items()]
     digest = hashlib.blake2b("\x1f".join([*parts, *basis, weighed.rules.text]).encode(), digest_size=12)
     decision_id = f"d-{digest.hexdigest()}"
     choice = weighed.best() if request.dry_run else weighed.draw(decision_id)
@@ -91,10 +96,12 @@ def decision_properties(
     send_at: datetime | None,
     rules: Rules,
     served: Mapping[str, Any] = MODELS_ALONE,
+    variants: Mapping[str, str] = NO_VARIANTS,
 ) -> dict[str, Any]:
     """What a decision's event holds beside who, when and what: chances, models, the inputs frozen as the models saw them.
 
-    `probabilities` are of a response to each arm, best first; `signals` (F,); `served` what the answer says of who gave it.
+    `probabilities` are of a response to each arm, best first; `signals` (F,); `served` what the answer says of who gave it;
+    `variants` by experiment.
     """
     properties: dict[str, Any] = {
         "arm": choice.arm,
@@ -114,6 +121,8 @@ def decision_properties(
     for name in ("served_by", "fallbacks"):
         if name in served:
             properties[name] = served[name]
+    if variants:
+        properties["experiments"] = dict(variants)
     if send_at is not None:
         properties["send_at"] = send_at.isoformat()
     if request.asked_by is not None:

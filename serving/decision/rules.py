@@ -27,7 +27,7 @@ REMEMBERED_CONTACTS = N_CONTACTS
 RHYTHM_OCCASIONS: Final = 3
 """Occasions, and so two gaps, from which on a product has a usual gap, and can be due."""
 _NEWER: Final = (
-    *("store_time_zones", "arms_without_product", "value"),
+    *("store_time_zones", "arms_without_product", "value", "levers"),
     *("campaign_caps", "tag_caps", "volume", "reservation_minutes"),
 )
 """Keys that came after decisions were first logged: left at their defaults they change nothing, and no decision's name."""
@@ -112,6 +112,8 @@ class Rules(Config):
     """Within one such stretch of time every channel gets the same decision."""
     now_minutes: float = Field(15, ge=0)
     """A visit, a view or a change of the cart that is so recent is answered at once; 0: nothing is, unless it is asked for."""
+    levers: bool = True
+    """Whether what pushes or buries an offer counts beside its value; false in an experiment's group without."""
     holdout_share: float = Field(0.0, ge=0, lt=1)
     """Share of the customers who are never contacted, drawn by chance, to measure against; see serving/decision/holdout.py."""
     holdout_name: str = Field("holdout", pattern=r"^[ -~]{1,64}$")

@@ -179,7 +179,7 @@ def weigh_offers(
         response_value=rules.response_value,
         money=np.nan_to_num(money),
         anyway=np.where(book.is_reminder, 0.0, anyway),
-        boost=book.boost,
+        boost=book.boost if rules.levers else np.ones(len(book.offers)),
         offer_cost=book.cost,
         retention_weight=retention_weight(churn, rules.value.retention),
         fatigue=rules.value.fatigue,

@@ -322,6 +322,11 @@ class DecisionAnswer(RuledAnswer):
         description="What other decisions about the customer hold, as of this one: their products rest, and they count for "
         "every cap.",
     )
+    experiments: Annotated[
+        dict[str, str] | None,
+        ONLY_WITH_OFFERS,
+        Field(description="The variant of each experiment that the customer is in; left out for who is in none."),
+    ] = None
 
 
 class Touch(Finite):

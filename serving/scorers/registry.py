@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
-from features.errors import OmniError, StoreError
+from features.errors import InputError, OmniError, StoreError
 from features.log.receipt import LearntModel
 from features.scoring.mlflow_home import follow_home, has_registry, look_at_tracking, mlflow_at
 from features.scoring.model_digests import DIGEST_TAG, local_folder, need_plain_files
@@ -137,6 +137,19 @@ def mlflow_fall_back(settings: Settings, vetting: Vetting) -> FallBack:
                     yield card, partial(vetting.files, card, download)
 
     return fall_back
+
+
+def load_version(settings: Settings, vetting: Vetting, task: Task, number: int) -> Scorer:
+    """What answers by one version of a task, champion or not; its files come through `vetting`.
+
+    Raises InputError where the registry has no such version, ModelError for one that must not serve.
+    """
+    look_at_tracking(settings, _WAIT_S)
+    version = open_registry(settings, _WAIT_S).version(task, number) if has_registry(settings) else None
+    if version is None:
+        raise InputError(f"There is no version {number} of {task.value}.", repair="See omni models.")
+    card, download = _found(task, version, settings)
+    return _load(card, partial(vetting.files, card, download))
 
 
 def registered_models(settings: Settings) -> list[LearntModel]:

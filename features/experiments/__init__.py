@@ -1,0 +1,1 @@
+"""Experiments as data: what is tried on whom, and who gets which variant."""
