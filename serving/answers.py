@@ -251,6 +251,11 @@ class Answers:
         marks = self.marks(live)
         return replace(decision, answer=decision.answer.model_copy(update=marks)) if marks else decision
 
+    def concerning(self, customer_id: str) -> tuple[str, ...]:
+        """What decisions about a customer hang on beside behaviour, models and rules: offers, suppression, experiments."""
+        offers, own = self.offers(), self.experiments.assign(customer_id, self.rules)
+        return ("" if offers is None else str(offers.shelf.version), self.suppressed(customer_id) or "", *own.key)
+
     def decider(self, known: Knowledge, live: LiveState, request: DecideRequest, stop: str | None = None) -> Decider:
         """What decides for a customer, by their variants; who was not looked at in time may be somebody else, and has none."""
         own = Assigned(self.rules) if self.hurried else self.experiments.assign(live.customer_id, self.rules)

@@ -97,7 +97,8 @@ def _decide(answers: Answers, wanted: schemas.DecideRequest, names: Names, stop:
     known = answers.knowledge()
     live = answers.find(wanted, known, acts=True, decides=True)
     chosen = answers.choose(known, live, wanted.store_id)
-    matter = what_matters(live.state, answers.rules, str(chosen.versions(*CORE_TASKS)), *chosen.basis)
+    of_all = str(chosen.versions(*CORE_TASKS)), *chosen.basis
+    matter = what_matters(live.state, answers.rules, *of_all, *answers.concerning(live.customer_id))
     name = standing_name(live.customer_id, wanted)
     kept = ledger.answers([name], now_us).get(name)
     if kept is not None and stands(kept, matter, live.held, known.catalogue, wanted.store_id):
