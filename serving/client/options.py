@@ -29,6 +29,9 @@ class NextProductsOptions(ProductOptions, total=False):
     """What `next_products` may say."""
 
     k: int
+    candidates: Sequence[str]
+    session: Sequence[str]
+    objective: Literal["conversion", "revenue", "margin"]
     channel: str
     exclude_recent_days: float
     exclude_resting: bool
@@ -55,4 +58,5 @@ class DecideOptions(ProductOptions, total=False):
     not_after: datetime
     log: bool
     dry_run: bool
+    language: str
     request_id: str
