@@ -135,8 +135,8 @@ def _decide_both(
         else:
             batch = LiveBatch.of([live for name in part if (live := known.states.get(name))])
         if len(batch):
-            weighed = (_in_order(crowds.decide(batch)) for crowds in (before, after))
-            both.add(batch.names, *weighed, f"what-if {asked.seed}")
+            old_ways, new_ways = _in_order(before.decide(batch)), _in_order(after.decide(batch))
+            both.add(batch.names, old_ways, new_ways, f"what-if {asked.seed}")
         done += len(part)
         progress(f"{done:,} of {len(ids):,} customers both ways")
     return both

@@ -47,7 +47,7 @@ def _insert_part(connection: sqlite3.Connection, table: pa.Table, customer_keys:
     columns = {
         name: column for name, column in _columns(table, customer_keys).items() if column.null_count < len(column)
     }
-    connection.deserialize(memoryview(image_of(columns)), name=INCOMING)
+    connection.deserialize(image_of(columns).data, name=INCOMING)
     names = ", ".join(columns)
     connection.execute(f"INSERT OR IGNORE INTO events ({names}) SELECT {names} FROM {INCOMING}.{TABLE} ORDER BY rowid")
 
