@@ -5,16 +5,18 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from features.console import JsonOption, emit, say, step
 from features.errors import InputError, RequestError
-from features.log.engines import open_log
-from features.log.lists.suppression_table import Suppression
-from features.offers.offer import Offer
 from features.settings import Settings
+
+if TYPE_CHECKING:
+    from features.log.event_log import EventLog
+    from features.log.lists.suppression_table import Suppression
+    from features.offers.offer import Offer
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Listed:
     """The offers of a home."""
 
     version: int
-    offers: tuple[Offer, ...]
+    offers: tuple["Offer", ...]
     in_force: tuple[str, ...]
     """Ids of those that may be made now."""
     of_file: tuple[str, ...]
@@ -62,7 +64,7 @@ class Listed:
 class ListedNames:
     """The suppression list."""
 
-    suppressions: tuple[Suppression, ...]
+    suppressions: tuple["Suppression", ...]
 
     def __rich__(self) -> Any:
         """As a table."""
@@ -130,7 +132,7 @@ def import_offers(
         raise InputError(
             f"{file} cannot replace all offers; refused, {refused[0]}", repair="Mend it, or leave out --replace."
         )
-    with closing(open_log(_settings())) as log:
+    with closing(_open_log(_settings())) as log:
         changes = log.offers().put(good, replace=replace)
     for words in refused:
         say(f"refused, {words}")
@@ -146,7 +148,7 @@ def list_offers(as_json: JsonOption = False) -> None:
     from serving.offers.house_offers import kept_offers
 
     settings = _settings()
-    with closing(open_log(settings)) as log:
+    with closing(_open_log(settings)) as log:
         kept, problem = kept_offers(settings, log)
     if problem:
         say(f"warning: {problem}")
@@ -160,7 +162,7 @@ def show_offer(offer_id: Annotated[str, typer.Argument(help="The offer's id.")],
     from serving.offers.house_offers import kept_offers
 
     settings = _settings()
-    with closing(open_log(settings)) as log:
+    with closing(_open_log(settings)) as log:
         kept, _ = kept_offers(settings, log)
     if offer_id not in kept.offers:
         raise RequestError(f"There is no offer {offer_id!r}.", repair="See: omni offers list")
@@ -169,7 +171,7 @@ def show_offer(offer_id: Annotated[str, typer.Argument(help="The offer's id.")],
 
 def remove_offers(offer_ids: OffersArgument, as_json: JsonOption = False) -> None:
     """Take offers out; those of offers.toml are taken out of the file."""
-    with closing(open_log(_settings())) as log:
+    with closing(_open_log(_settings())) as log:
         emit({"removed": log.offers().remove(offer_ids)}, as_json)
 
 
@@ -188,24 +190,30 @@ def add_names(
     as_json: JsonOption = False,
 ) -> None:
     """Put customers on the list: nothing is sent to them, and no report or model counts them."""
-    with closing(open_log(_settings())) as log:
+    with closing(_open_log(_settings())) as log:
         emit({"added": log.suppressions().add(names, reason)}, as_json)
 
 
 def remove_names(names: NamesArgument, as_json: JsonOption = False) -> None:
     """Take names off the list."""
-    with closing(open_log(_settings())) as log:
+    with closing(_open_log(_settings())) as log:
         emit({"removed": log.suppressions().remove(names)}, as_json)
 
 
 def list_names(as_json: JsonOption = False) -> None:
     """Who is on the list, why and since when; an address is shown as the log keeps it."""
-    with closing(open_log(_settings())) as log:
+    with closing(_open_log(_settings())) as log:
         emit(ListedNames(tuple(log.suppressions().all())), as_json)
 
 
 def _settings() -> Settings:
     return Settings.from_env(os.environ)
+
+
+def _open_log(settings: Settings) -> "EventLog":
+    from features.log.engines import open_log  # not above: --help is to be quick
+
+    return open_log(settings)
 
 
 def _day(moment: datetime | None) -> str:
