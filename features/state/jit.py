@@ -88,6 +88,8 @@ def _once(dispatcher: Any) -> Any:
 
     The workers and the stream of a service that starts on a new machine need the same functions at the same time.
     """
+    if not hasattr(dispatcher, "compile"):  # with NUMBA_DISABLE_JIT it is the function itself
+        return dispatcher
     compile_here = dispatcher.compile
 
     def compile_in_turn(signature: Any) -> Any:

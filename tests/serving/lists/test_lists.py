@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from made_companions import made_companions
 
@@ -13,7 +14,7 @@ from features.state.products import POPULARITY_DAYS
 from serving.decision.never import Never
 from serving.decision.rules import Rules
 from serving.fallback.choice import Fallback
-from serving.fallback.population import EVERYWHERE, Population, Sales
+from serving.fallback.population import EVERYWHERE, PLACE, Population, Sales
 from serving.lists.popular import rise
 from serving.products.catalogue import Catalogue
 from serving.products.content import ContentIndex
@@ -35,9 +36,11 @@ SHOP = Catalogue(
     },
     stock={None: {"oat": 0.0}, "north": {"milk": 3.0, "mug-b": 1.0}},
 )
-SOLD = Sales(
-    ("milk", "tea", "mug-r"),
-    {EVERYWHERE: (np.arange(3), np.array([9.0, 4.0, 1.0])), "channel:app": (np.array([1]), np.array([2.0]))},
+SOLD = Sales(  # everywhere milk, tea and mugs; by the app tea alone
+    pa.array(["milk", "tea", "mug-r"]),
+    {EVERYWHERE: 0, "channel:app": 1},
+    np.array([0, 1, 2, PLACE + 1]),
+    np.array([9.0, 4.0, 1.0, 2.0]),
 )
 
 
