@@ -125,7 +125,8 @@ def test_a_chance_of_leaving_that_is_no_number_is_not_told_as_unknown(
 
 def failure_of(shape: type[Any]) -> ValidationError:
     with pytest.raises(ValidationError) as failure:
-        shape.model_validate({"no": "such shape"}) if shape.model_fields else shape.model_validate(3)
+        needs = any(field.is_required() for field in shape.model_fields.values())
+        shape.model_validate({"no": "such shape"} if needs else 3)
     return failure.value
 
 

@@ -33,7 +33,7 @@ def decisions(runtime: Runtime) -> Callable[[], list[dict[str, Any]]]:
 
 @pytest.fixture
 def store_hangs(runtime: Runtime, hung: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
-    find = Answers._find
+    find = Answers.find
 
     def hangs(self: Answers, *args: Any, **options: Any) -> Any:
         if self.hurried:
@@ -42,7 +42,7 @@ def store_hangs(runtime: Runtime, hung: threading.Event, monkeypatch: pytest.Mon
             hung.wait(10)
         return find(self, *args, **options)
 
-    monkeypatch.setattr(Answers, "_find", hangs)
+    monkeypatch.setattr(Answers, "find", hangs)
 
 
 @pytest.mark.usefixtures("store_hangs")

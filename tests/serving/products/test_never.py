@@ -116,7 +116,8 @@ def test_no_answer_over_http_shows_it(client: Any, runtime: Runtime) -> None:
 
 def test_no_decision_offers_it(client: Any, runtime: Runtime) -> None:
     runtime.rules = replace_rules(never=Never(categories=("drinks",)))
-    decisions = [client.post("/v1/decide", {**ADA, "exclude": list(left_out)}).json() for left_out in ((), ("milk",))]
+    looks = [{**ADA, "exclude": list(left_out), "dry_run": True} for left_out in ((), ("milk",))]
+    decisions = [client.post("/v1/decide", look).json() for look in looks]
     assert [decision["product"]["product_id"] for decision in decisions] == ["bread", "bread"]
     assert not any("tea" in reason.casefold() for decision in decisions for reason in decision["reasons"])
     runtime.rules = replace_rules()
