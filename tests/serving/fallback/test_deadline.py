@@ -82,7 +82,7 @@ def test_a_log_that_hangs_while_it_writes_is_given_nothing_more(
     decisions: Callable[[], list[dict[str, Any]]],
 ) -> None:
     append_many = runtime.log.append_many
-    monkeypatch.setattr(runtime.log, "append_many", lambda batches: hung.wait(10) and append_many(batches))
+    monkeypatch.setattr(runtime.log, "append_many", lambda *group: hung.wait(10) and append_many(*group))
     threading.Timer(0.5, hung.set).start()
     found = client.post("/v1/decide", {**ADA, "timeout_ms": 250}).json()
     assert (found["action"], found["reason"]) == ("nothing", "deadline")
