@@ -44,6 +44,10 @@ class RequestError(InputError):
     """What somebody asks for cannot be used as asked: the fault is in the request, never in what we hold."""
 
 
+class UnknownStoreError(RequestError):
+    """No record of stock names a store, though others are named."""
+
+
 class UnknownCustomerError(OmniError):
     """Nobody by that name is in the event log."""
 

@@ -9,7 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from features.errors import MissingError, OmniError, RequestError, SettingsError, UnknownCustomerError
+from features.errors import (
+    MissingError,
+    OmniError,
+    RequestError,
+    SettingsError,
+    UnknownCustomerError,
+    UnknownStoreError,
+)
 from serving.schemas import ErrorAnswer, Problem
 from serving.schemas.base import Finite
 
@@ -48,6 +55,8 @@ def to_api_error(error: Exception) -> ApiError | None:
     """
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, UnknownStoreError):
+        return ApiError(404, "store_unknown", str(error))
     if isinstance(error, RequestError):
         return ApiError(422, "invalid_request", str(error))
     if isinstance(error, ValidationError):
@@ -180,6 +189,12 @@ def unusable(message: str, details: Sequence[dict[str, Any]] = ()) -> ApiError:
 def request_id_used() -> ApiError:
     """Another question was answered under the name of this request."""
     text = "Another question was answered under this request_id (or Idempotency-Key) within a day: name each question anew."
+    return ApiError(409, "request_id_used", text, [{"field": "request_id"}])
+
+
+def two_names(header: str) -> ApiError:
+    """One request has two names."""
+    text = f"request_id and {header} are two names of one request: send one of them."
     return ApiError(409, "request_id_used", text, [{"field": "request_id"}])
 
 

@@ -17,7 +17,6 @@ from pydantic import BaseModel, ValidationError
 from features.config import known_keys, parse_toml
 from features.errors import InputError
 from features.offers.offer import Offer, OfferCaps
-from features.sources.readers import ReadOptions, read_rows
 
 OFFERS: Final = "offers"
 """The key of the list, or of the sections, in TOML."""
@@ -105,6 +104,8 @@ def _checked(items: Iterator[tuple[str, Any]]) -> ReadOffers:
 
 
 def _table_rows(file: Path) -> Iterator[tuple[str, Any]]:
+    from features.sources.readers import ReadOptions, read_rows  # brings pandas and DuckDB, which no worker needs
+
     for raw in read_rows(file, ReadOptions()):
         for row in raw.rejected.to_pylist():
             yield f"row {row['index'] + 1}", RefusedOffer(f"row {row['index'] + 1}", str(row["reason"]))

@@ -130,8 +130,6 @@ def _request_id(request: Request, wanted: schemas.DecideRequest) -> str | None:
     if header is None:
         return wanted.request_id
     if wanted.request_id is not None and wanted.request_id != header:
-        raise problems.unusable(
-            f"request_id and {KEY_HEADER} are two names of one request: send one of them.", [{"field": "request_id"}]
-        )
+        raise problems.two_names(KEY_HEADER)
     with problems.parse_request():
         return _REQUEST_ID.validate_python(header)

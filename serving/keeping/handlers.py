@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from features.errors import InputError
-from features.ingest_table import put_rows
 from features.log.lists.suppression_table import Suppression
 from features.offers.offer import Offer
 from features.settings import Settings
@@ -196,7 +195,15 @@ async def _merge(request: Request, runtime: Runtime, rows: list[dict[str, Any]],
     if settings is None:
         raise ApiError(503, "not_ready", "This service was started without a home to keep tables in.")
     now = runtime.clock.now()
-    merged, refused = await _do(request, runtime, lambda: put_rows(rows, name, settings, runtime.log, now))
+
+    def put() -> tuple[int, Any]:
+        from features.ingest_table import (
+            put_rows,
+        )  # brings pandas and DuckDB, which a worker that is only asked never needs
+
+        return put_rows(rows, name, settings, runtime.log, now)
+
+    merged, refused = await _do(request, runtime, put)
     rejected = [kept.RefusedRow(index=row.index, field=row.field, reason=row.reason) for row in refused]
     return respond(kept.MergedAnswer(merged=merged, rejected=rejected))
 

@@ -155,6 +155,7 @@ class ProductLists:
     ) -> ListAnswer:
         """The best k that may be answered; `shown` are on the page already."""
         now = self.answers.clock.now()
+        known.catalogue.check_store(request.store_id)
         allowed = narrowed_products(products.table, request, self.answers.rules, now.timestamp())
         allowed[list(shown)] = False
         if live is not None:

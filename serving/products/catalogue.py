@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.errors import InputError, RequestError, StoreError
+from features.errors import InputError, StoreError, UnknownStoreError
 from features.ids import with_text_ids
 from features.scoring.popularity import ProductFacts
 from features.vocabulary import Columns
@@ -39,9 +39,9 @@ class Catalogue:
         return frozenset(store_id for store_id in self.stock if store_id is not None)
 
     def check_store(self, store_id: str | None) -> None:
-        """Raises RequestError for a store of which there is no record, where there are records of any."""
+        """Raises UnknownStoreError for a store of which there is no record, where there are records of any."""
         if store_id is not None and self.stores and store_id not in self.stores:
-            raise RequestError(
+            raise UnknownStoreError(
                 f"The store {store_id!r} is not known: no record of stock names it.",
                 repair="Leave store_id out for what is sold online, or bring its stock (PUT /v1/stock).",
             )

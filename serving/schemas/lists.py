@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictBool, model_validator
+from pydantic import Field, StrictBool
 
 from features.settings import MAX_TIMEOUT_MS
 from features.vocabulary import Channel
@@ -52,14 +52,8 @@ class BoughtTogetherRequest(ListRequest):
     product_ids: list[Name] = Field(
         default_factory=list,
         max_length=100,
-        description="A product, or all of a cart. Left out: the customer's open cart.",
+        description="A product, or all of a cart. Left out: the customer's open cart; what is popular where there is none.",
     )
-
-    @model_validator(mode="after")
-    def _names_something(self) -> "BoughtTogetherRequest":
-        if not self.product_ids and not self.names_somebody:
-            raise ValueError("give product_ids, or a customer whose open cart counts")
-        return self
 
 
 class PopularRequest(ListRequest):

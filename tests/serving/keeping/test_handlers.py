@@ -154,6 +154,6 @@ def test_an_unknown_store_is_an_error_where_any_store_is_known(kept: Runtime, cl
     products = ("POST", "/v1/next-products", {"customer_id": "ada", "store_id": "nowhere"})
     known = ("POST", "/v1/next-products", {"customer_id": "ada", "store_id": "north"})
     decided, ranked, good = client.run(question, products, known)
-    assert code(decided) == code(ranked) == (422, "invalid_request")
+    assert code(decided) == code(ranked) == (404, "store_unknown")
     assert "The store 'nowhere' is not known" in ranked.json()["error"]["message"]
     assert good.status_code == 200
