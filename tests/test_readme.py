@@ -99,7 +99,7 @@ def test_the_requests_on_the_pages_are_valid():
 
 
 def test_every_call_with_a_body_is_shown():
-    assert {name for name, _ in calls(read("docs/http-api.md"))} == set(shapes())
+    assert {name for page in ("http-api", "offers") for name, _ in calls(read(f"docs/{page}.md"))} == set(shapes())
 
 
 def calls(text: str) -> list[tuple[str, str]]:
@@ -108,8 +108,14 @@ def calls(text: str) -> list[tuple[str, str]]:
 
 def shapes():
     from serving import schemas
+    from serving.schemas import kept, lists
 
     return {
+        "similar": lists.SimilarRequest,
+        "bought-together": lists.BoughtTogetherRequest,
+        "popular": lists.PopularRequest,
+        "products": kept.ProductsRequest,
+        "stock": kept.StockRequest,
         "next-products": schemas.NextProductsRequest,
         "churn": schemas.ChurnRequest,
         "best-channel": schemas.BestChannelRequest,
